@@ -1,0 +1,4 @@
+//! The metadata thread and what it owns.
+
+pub mod pins;
+pub mod registry;

@@ -1,0 +1,97 @@
+//! Blobs that must stay although nothing in the catalog references them.
+//!
+//! The kernel may hold inodes of a deleted version (an open file, G16) and an import holds blobs
+//! that no row names yet. The collector asks here before it removes a blob; a pin taken while the
+//! blob has a row therefore keeps its file. Counts are kept by hash prefix: a collision keeps a
+//! blob too long, never removes one too early.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::model::hash::BlobHash;
+
+/// Number of independently locked shards; a power of two well above the number of workers.
+const SHARDS: usize = 64;
+
+/// Counted pins by blob.
+#[derive(Debug)]
+pub struct Pins {
+    shards: Vec<Mutex<HashMap<u64, u32>>>,
+}
+
+impl Default for Pins {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
+        }
+    }
+}
+
+impl Pins {
+    fn shard(&self, hash: &BlobHash) -> &Mutex<HashMap<u64, u32>> {
+        &self.shards[usize::from(hash.as_bytes()[31]) % SHARDS]
+    }
+
+    /// Adds one pin.
+    pub fn pin(&self, hash: &BlobHash) {
+        *self.shard(hash).lock().entry(hash.prefix()).or_insert(0) += 1;
+    }
+
+    /// Takes one pin back.
+    pub fn unpin(&self, hash: &BlobHash) {
+        let mut shard = self.shard(hash).lock();
+        match shard.get_mut(&hash.prefix()) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) => drop(shard.remove(&hash.prefix())),
+            None => panic!("unpinned a blob that was not pinned: {hash}"),
+        }
+    }
+
+    /// Whether any pin (of this blob, or of one sharing its prefix) is held.
+    pub fn is_pinned(&self, hash: &BlobHash) -> bool {
+        self.shard(hash).lock().contains_key(&hash.prefix())
+    }
+}
+
+/// A pin that ends when dropped.
+#[derive(Debug)]
+pub struct BlobPin {
+    pins: Arc<Pins>,
+    hash: BlobHash,
+}
+
+impl BlobPin {
+    /// Pins `hash` until the value is dropped.
+    pub fn new(pins: &Arc<Pins>, hash: BlobHash) -> Self {
+        pins.pin(&hash);
+        Self {
+            pins: Arc::clone(pins),
+            hash,
+        }
+    }
+}
+
+impl Drop for BlobPin {
+    fn drop(&mut self) {
+        self.pins.unpin(&self.hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_pinned_until_its_last_pin_is_gone() {
+        let pins = Arc::new(Pins::default());
+        let hash = BlobHash::of(b"x");
+        let first = BlobPin::new(&pins, hash);
+        let second = BlobPin::new(&pins, hash);
+        drop(first);
+        assert!(pins.is_pinned(&hash));
+        drop(second);
+        assert!(!pins.is_pinned(&hash));
+    }
+}

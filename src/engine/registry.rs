@@ -1,0 +1,136 @@
+//! Repositories, versions and tags as readers see them.
+//!
+//! The metadata thread is the only writer and enters a version here only once it is durable, so
+//! whatever a reader finds is complete and stays after a power loss. Readers clone `Arc`s out and
+//! hold no lock while they work.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::name::{AreaName, BaseName, RepoName, TagName};
+use crate::model::time::Timestamp;
+use crate::model::version::Version;
+
+/// A name for a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// The version it points at.
+    pub number: VersionNumber,
+    /// Whether it protects the version: made with `ln -s` or `cairn tag`, not at commit (N6, N10).
+    pub protects: bool,
+    /// When it was made or last moved.
+    pub created: Timestamp,
+}
+
+/// One repository. Values are replaced, never changed in place.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// Its id.
+    pub id: RepoId,
+    /// Its name.
+    pub name: RepoName,
+    /// Permission bits of its directory in `versions`, `staging` and `tags`.
+    pub mode: u16,
+    /// Owner of its directory.
+    pub uid: u32,
+    /// Group of its directory.
+    pub gid: u32,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When a version or tag was last added or removed: the directory's mtime.
+    pub changed: Timestamp,
+    /// The number that the next version gets.
+    pub next_number: VersionNumber,
+    /// Published versions.
+    pub versions: BTreeMap<VersionNumber, Arc<Version>>,
+    /// Tags; `latest` is not among them, it is [`Repository::latest`].
+    pub tags: BTreeMap<TagName, Tag>,
+    /// Open staging areas.
+    pub areas: BTreeMap<AreaName, AreaId>,
+}
+
+impl Repository {
+    /// The newest version.
+    pub fn latest(&self) -> Option<&Arc<Version>> {
+        self.versions.values().next_back()
+    }
+
+    /// Resolves what a user may call a version. `None` when it does not exist.
+    pub fn resolve(&self, name: &BaseName) -> Option<&Arc<Version>> {
+        match name {
+            BaseName::Latest => self.latest(),
+            BaseName::Number(number) => self.versions.get(number),
+            BaseName::Tag(tag) => self
+                .tags
+                .get(tag)
+                .and_then(|tag| self.versions.get(&tag.number)),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    by_id: HashMap<RepoId, Arc<Repository>>,
+    by_name: BTreeMap<RepoName, RepoId>,
+}
+
+/// All repositories.
+#[derive(Debug, Default)]
+pub struct Registry {
+    index: RwLock<Index>,
+}
+
+impl Registry {
+    /// The repository of that name.
+    pub fn by_name(&self, name: &str) -> Option<Arc<Repository>> {
+        let name: RepoName = name.parse().ok()?;
+        let index = self.index.read();
+        index
+            .by_name
+            .get(&name)
+            .and_then(|id| index.by_id.get(id))
+            .cloned()
+    }
+
+    /// The repository of that id.
+    pub fn by_id(&self, id: RepoId) -> Option<Arc<Repository>> {
+        self.index.read().by_id.get(&id).cloned()
+    }
+
+    /// All repositories in the order of their names.
+    pub fn all(&self) -> Vec<Arc<Repository>> {
+        let index = self.index.read();
+        index
+            .by_name
+            .values()
+            .filter_map(|id| index.by_id.get(id))
+            .cloned()
+            .collect()
+    }
+
+    /// Adds a repository or replaces it. Called by the metadata thread only.
+    pub(crate) fn put(&self, repository: Repository) {
+        let mut index = self.index.write();
+        index.by_name.insert(repository.name.clone(), repository.id);
+        index.by_id.insert(repository.id, Arc::new(repository));
+    }
+
+    /// Changes a repository in place of its old value. Called by the metadata thread only.
+    pub(crate) fn update(&self, id: RepoId, change: impl FnOnce(&mut Repository)) {
+        let mut index = self.index.write();
+        if let Some(repository) = index.by_id.get_mut(&id) {
+            change(Arc::make_mut(repository));
+        }
+    }
+
+    /// Removes a repository. Called by the metadata thread only.
+    pub(crate) fn remove(&self, id: RepoId) {
+        let mut index = self.index.write();
+        if let Some(repository) = index.by_id.remove(&id) {
+            index.by_name.remove(&repository.name);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Pure values: identifiers, hashes, names, times, trees.
+//!
+//! Nothing here does I/O, starts a thread or reads a clock, so everything is tested by tables and
+//! properties. Layers above may use these types; this module knows none of them.
+
+pub mod hash;
+pub mod id;
+pub mod name;
+pub mod time;
+pub mod tree;
+pub mod tree_format;
+pub mod version;

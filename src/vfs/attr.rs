@@ -1,0 +1,104 @@
+//! What `stat` shows, free of any FUSE type.
+
+use crate::model::id::Ino;
+use crate::model::time::Timestamp;
+use crate::model::tree::{Content, Entry};
+
+/// Kind of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Regular file.
+    File,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Symlink,
+    /// Named pipe.
+    Fifo,
+    /// Unix domain socket.
+    Socket,
+    /// Character device.
+    CharDevice,
+    /// Block device.
+    BlockDevice,
+}
+
+impl FileKind {
+    /// The kind of a tree entry.
+    pub fn of(content: &Content) -> Self {
+        match content {
+            Content::File { .. } => Self::File,
+            Content::Directory { .. } => Self::Directory,
+            Content::Symlink { .. } => Self::Symlink,
+            Content::Fifo => Self::Fifo,
+            Content::Socket => Self::Socket,
+            Content::CharDevice { .. } => Self::CharDevice,
+            Content::BlockDevice { .. } => Self::BlockDevice,
+        }
+    }
+}
+
+/// Attributes of an inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attr {
+    /// Inode number.
+    pub ino: Ino,
+    /// Kind of file.
+    pub kind: FileKind,
+    /// Permission bits (`0o7777`).
+    pub mode: u16,
+    /// Number of names; 1 for directories, which tells programs not to count subdirectories.
+    pub nlink: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device number of a device file, in the kernel's 32-bit encoding.
+    pub rdev: u32,
+    /// Length in bytes.
+    pub size: u64,
+    /// Allocated 512-byte blocks.
+    pub blocks: u64,
+    /// Last access.
+    pub atime: Timestamp,
+    /// Last modification.
+    pub mtime: Timestamp,
+    /// Last change of attributes.
+    pub ctime: Timestamp,
+}
+
+impl Attr {
+    /// Attributes of a tree entry as a version shows them: `ctime` and `atime` are the `mtime`
+    /// (H22), so that they depend on the content alone.
+    pub fn of_entry(ino: Ino, entry: &Entry) -> Self {
+        let (size, rdev) = match &entry.content {
+            Content::File { size, .. } => (*size, 0),
+            Content::Symlink { target } => (target.len() as u64, 0),
+            Content::CharDevice { rdev } | Content::BlockDevice { rdev } => (0, *rdev),
+            Content::Directory { .. } => (DIRECTORY_BYTES, 0),
+            Content::Fifo | Content::Socket => (0, 0),
+        };
+        Self {
+            ino,
+            kind: FileKind::of(&entry.content),
+            mode: entry.attributes.mode,
+            nlink: entry.link_group.map_or(1, |group| group.nlink),
+            uid: entry.attributes.uid,
+            gid: entry.attributes.gid,
+            rdev,
+            size,
+            blocks: blocks(size),
+            atime: entry.attributes.mtime,
+            mtime: entry.attributes.mtime,
+            ctime: entry.attributes.mtime,
+        }
+    }
+}
+
+/// The size that `stat` shows of every directory.
+pub const DIRECTORY_BYTES: u64 = 4096;
+
+/// 512-byte blocks that `size` bytes occupy.
+pub fn blocks(size: u64) -> u64 {
+    size.div_ceil(512)
+}

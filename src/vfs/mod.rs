@@ -1,0 +1,4 @@
+//! Filesystem semantics, free of FUSE types.
+
+pub mod attr;
+pub mod error;
