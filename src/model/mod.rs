@@ -5,6 +5,7 @@
 
 pub mod hash;
 pub mod id;
+pub mod merge;
 pub mod name;
 pub mod time;
 pub mod tree;

@@ -40,7 +40,7 @@ pub enum NameError {
     Reserved,
 }
 
-fn check_bytes(bytes: &[u8]) -> Result<(), NameError> {
+pub(super) fn check_bytes(bytes: &[u8]) -> Result<(), NameError> {
     match bytes {
         [] => Err(NameError::Empty),
         b"." | b".." => Err(NameError::Dots),
@@ -180,8 +180,11 @@ text_name! {
     TagName, refuse_reserved
 }
 
-/// The version that an area starts from, as its name says it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A version as users name it: what an area starts from, what a command acts on.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
 pub enum BaseName {
     /// `@7`
     Number(VersionNumber),
@@ -203,6 +206,29 @@ impl FromStr for BaseName {
         TagName::new(text.as_bytes())
             .map(Self::Tag)
             .map_err(|_| NameError::Base)
+    }
+}
+
+impl fmt::Display for BaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Latest => f.write_str(LATEST),
+            Self::Tag(tag) => tag.fmt(f),
+        }
+    }
+}
+
+impl TryFrom<String> for BaseName {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<BaseName> for String {
+    fn from(name: BaseName) -> String {
+        name.to_string()
     }
 }
 

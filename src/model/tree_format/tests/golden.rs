@@ -1,0 +1,82 @@
+//! The encodings that stores hold: a change here is a new format version.
+
+use super::*;
+
+#[test]
+fn golden_page() {
+    let mut linked = file("b", "x");
+    linked.link_group = Some(LinkGroup { id: 7, nlink: 2 });
+    linked
+        .attributes
+        .xattrs
+        .insert(b"user.k"[..].into(), b"v"[..].into());
+    let link = Entry {
+        content: Content::Symlink {
+            target: b"a"[..].into(),
+        },
+        attributes: attributes(0o777),
+        ..file("c", "")
+    };
+    let built = build([file("a", ""), linked, link]).unwrap();
+    let [(hash, bytes)] = &built.pages[..] else {
+        panic!("one page");
+    };
+    assert_eq!(hex(bytes), include_str!("../golden/leaf.hex").trim());
+    assert_eq!(*hash, TreeHash::of(bytes));
+    assert_eq!(built.root, *hash);
+
+    let mut writer = crate::model::tree_format::write::PageWriter::new(1);
+    for (first_name, entries) in [(&b"a"[..], 3), (b"d", 4)] {
+        let child = ChildRef {
+            first_name,
+            page: *hash,
+            entries,
+            summary: built.summary,
+        };
+        let mut record = Vec::new();
+        crate::model::tree_format::record::encode_child(&mut record, &child).unwrap();
+        writer
+            .push(first_name, &record, entries, built.summary)
+            .unwrap();
+    }
+    let (_, bytes) = writer.finish();
+    TreePage::parse(bytes.clone()).unwrap();
+    assert_eq!(hex(&bytes), include_str!("../golden/index.hex").trim());
+}
+
+#[test]
+fn golden_root() {
+    let mut root = Root {
+        attributes: attributes(0o755),
+        tree: TreeHash::of(b"tree"),
+        summary: Summary {
+            files: 1,
+            bytes: 2,
+            directories: 3,
+            has_links: true,
+        },
+    };
+    root.attributes
+        .xattrs
+        .insert(b"user.k"[..].into(), b"v"[..].into());
+    assert_eq!(
+        hex(&encode_root(&root)),
+        include_str!("../golden/root.hex").trim()
+    );
+    assert_eq!(decode_root(&encode_root(&root)), Ok(root));
+}
+
+/// The hash of a large directory covers the rule by which pages are cut.
+#[test]
+fn golden_large_directory() {
+    let built = build(many(3000).into_values()).unwrap();
+    assert_eq!(
+        built.root.to_string(),
+        include_str!("../golden/large.hash").trim()
+    );
+    assert!(
+        (6..20).contains(&built.pages.len()),
+        "{}",
+        built.pages.len()
+    );
+}
