@@ -1,0 +1,386 @@
+//! Rows of blobs: what is in the pool, who needs it, and whether its file can be trusted.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::codec::blob_hash;
+use super::connection::{During, changed_count, collect, still_referenced};
+use super::{BlobRow, Reader, Totals, Tx};
+use crate::model::hash::BlobHash;
+use crate::model::time::Timestamp;
+use crate::store::error::{Result, StoreError};
+
+fn get(connection: &Connection, hash: &BlobHash) -> Result<Option<BlobRow>> {
+    let read = || {
+        connection
+            .prepare_cached(
+                "SELECT size, refs, interest, epoch, damaged FROM blobs WHERE hash = ?1",
+            )?
+            .query_row([hash.as_bytes()], |row| {
+                Ok(BlobRow {
+                    size: row.get(0)?,
+                    refs: row.get(1)?,
+                    interest: row.get(2)?,
+                    epoch: row.get(3)?,
+                    damaged: row.get(4)?,
+                })
+            })
+            .optional()
+    };
+    read().during("look at a blob")
+}
+
+impl Tx<'_> {
+    /// A blob's row; `None` when there is none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn blob(&self, hash: &BlobHash) -> Result<Option<BlobRow>> {
+        get(&self.transaction, hash)
+    }
+
+    /// Adds a blob without references whose file has just been put into the pool. One that has a
+    /// row keeps its references; its file is new and right.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn insert_blob(
+        &self,
+        hash: &BlobHash,
+        size: u64,
+        epoch: u64,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.execute_one(
+            "add a blob",
+            "INSERT INTO blobs(hash, size, refs, interest, epoch, damaged)
+             VALUES(?1, ?2, 0, ?3, ?4, 0)
+             ON CONFLICT(hash) DO UPDATE SET size = excluded.size, interest = excluded.interest,
+                 epoch = excluded.epoch, damaged = 0",
+            params![hash.as_bytes(), size, now.seconds, epoch],
+        )
+    }
+
+    /// Sets a blob's timestamp of interest (G5).
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`]; the database's.
+    pub fn touch_blob(&self, hash: &BlobHash, now: Timestamp) -> Result<()> {
+        let changed = self.execute(
+            "touch a blob",
+            "UPDATE blobs SET interest = ?2 WHERE hash = ?1",
+            params![hash.as_bytes(), now.seconds],
+        )?;
+        found(changed, hash)
+    }
+
+    /// Adds to (or takes from) the references on a blob; returns the new number.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`]; a corrupt catalog when the number would become negative (it
+    /// stays as it is); the database's.
+    pub fn add_blob_refs(&self, hash: &BlobHash, delta: i64) -> Result<i64> {
+        let Some(row) = self.blob(hash)? else {
+            return Err(StoreError::MissingBlob(*hash));
+        };
+        let refs = changed_count("count a blob", hash, row.refs, delta)?;
+        self.execute_one(
+            "count a blob",
+            "UPDATE blobs SET refs = ?2 WHERE hash = ?1",
+            params![hash.as_bytes(), refs],
+        )?;
+        Ok(refs)
+    }
+
+    /// Removes the row of a blob without references; a missing one is fine. Its file is the
+    /// caller's to remove, in the same slice of work (G3).
+    ///
+    /// # Errors
+    /// When it is referenced; the database's.
+    pub fn delete_blob(&self, hash: &BlobHash) -> Result<()> {
+        let removed = self.execute(
+            "remove a blob",
+            "DELETE FROM blobs WHERE hash = ?1 AND refs = 0",
+            [hash.as_bytes()],
+        )?;
+        if removed == 0
+            && let Some(row) = self.blob(hash)?
+        {
+            return Err(still_referenced("remove a blob", hash, row.refs));
+        }
+        Ok(())
+    }
+
+    /// Sets the sync epoch that a blob's file was written in (H3).
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`]; the database's.
+    pub fn set_blob_epoch(&self, hash: &BlobHash, epoch: u64) -> Result<()> {
+        let changed = self.execute(
+            "change a blob",
+            "UPDATE blobs SET epoch = ?2 WHERE hash = ?1",
+            params![hash.as_bytes(), epoch],
+        )?;
+        found(changed, hash)
+    }
+
+    /// Sets whether a blob's file is known to be altered (H5).
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`]; the database's.
+    pub fn set_blob_damaged(&self, hash: &BlobHash, damaged: bool) -> Result<()> {
+        let changed = self.execute(
+            "change a blob",
+            "UPDATE blobs SET damaged = ?2 WHERE hash = ?1",
+            params![hash.as_bytes(), damaged],
+        )?;
+        found(changed, hash)
+    }
+
+    /// Blobs without references whose interest is in or before that second, with their sizes,
+    /// oldest first. The cost depends on `limit` alone (G12). A blob that must stay although
+    /// nothing references it (the kernel holds it) moves to the end when it is touched.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn orphan_blobs(
+        &self,
+        interest_before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(BlobHash, u64)>> {
+        collect(
+            &self.transaction,
+            "list orphaned blobs",
+            "SELECT hash, size FROM blobs
+             WHERE refs = 0 AND interest <= ?1 ORDER BY interest LIMIT ?2",
+            params![interest_before.seconds, limit],
+            |row| Ok((blob_hash(row, 0)?, row.get(1)?)),
+        )
+    }
+
+    /// Blobs written after `epoch` ended, with their sizes, oldest first: with the last durable
+    /// epoch, those that may not be on disk.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn blobs_since_epoch(&self, epoch: u64, limit: u32) -> Result<Vec<(BlobHash, u64)>> {
+        collect(
+            &self.transaction,
+            "list recent blobs",
+            // `epoch > 0` is what makes the partial index usable.
+            "SELECT hash, size FROM blobs
+             WHERE epoch > 0 AND epoch > ?1 ORDER BY epoch LIMIT ?2",
+            params![epoch, limit],
+            |row| Ok((blob_hash(row, 0)?, row.get(1)?)),
+        )
+    }
+
+    /// Forgets the epoch of at most `limit` blobs written in `epoch` or before, which are on disk:
+    /// they leave the index of recent blobs. Returns how many there were. Optional upkeep.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn settle_blob_epochs(&self, epoch: u64, limit: u32) -> Result<u64> {
+        let settled = self.execute(
+            "settle blobs",
+            "UPDATE blobs SET epoch = 0 WHERE hash IN (
+                 SELECT hash FROM blobs WHERE epoch > 0 AND epoch <= ?1 ORDER BY epoch LIMIT ?2)",
+            params![epoch, limit],
+        )?;
+        Ok(settled as u64)
+    }
+}
+
+fn found(changed: usize, hash: &BlobHash) -> Result<()> {
+    if changed == 0 {
+        Err(StoreError::MissingBlob(*hash))
+    } else {
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// A blob's row; `None` when there is none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn blob(&self, hash: &BlobHash) -> Result<Option<BlobRow>> {
+        get(&self.connection, hash)
+    }
+
+    /// Sums over the whole store. Reads all rows of blobs and trees: for who asks, not for a loop.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn totals(&self) -> Result<Totals> {
+        let read = || {
+            self.connection
+                .prepare_cached(
+                    "SELECT count(*), ifnull(sum(size), 0), (SELECT count(*) FROM tree_pages)
+                     FROM blobs",
+                )?
+                .query_row([], |row| {
+                    Ok(Totals {
+                        blobs: row.get(0)?,
+                        bytes: row.get(1)?,
+                        trees: row.get(2)?,
+                    })
+                })
+        };
+        read().during("add up the store")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::error::CatalogErrorKind;
+    use crate::store::testing::TestStore;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::new(seconds, 0).unwrap()
+    }
+
+    fn hash(number: u8) -> BlobHash {
+        BlobHash::of(&[number])
+    }
+
+    #[test]
+    fn rows_round_trip() {
+        let mut store = TestStore::new();
+        let reader = store.catalog.reader().unwrap();
+        let tx = store.catalog.begin().unwrap();
+        let size = i64::MAX.unsigned_abs();
+        tx.insert_blob(&hash(1), size, 5, at(-7)).unwrap();
+        let row = BlobRow {
+            size,
+            refs: 0,
+            interest: -7,
+            epoch: 5,
+            damaged: false,
+        };
+        assert_eq!(tx.blob(&hash(1)).unwrap(), Some(row));
+        tx.touch_blob(&hash(1), at(8)).unwrap();
+        tx.set_blob_epoch(&hash(1), 6).unwrap();
+        tx.set_blob_damaged(&hash(1), true).unwrap();
+        assert_eq!(tx.add_blob_refs(&hash(1), 2).unwrap(), 2);
+        tx.commit().unwrap();
+        let row = BlobRow {
+            size,
+            refs: 2,
+            interest: 8,
+            epoch: 6,
+            damaged: true,
+        };
+        assert_eq!(reader.blob(&hash(1)).unwrap(), Some(row));
+        assert_eq!(
+            reader.totals().unwrap(),
+            Totals {
+                blobs: 1,
+                bytes: size,
+                trees: 0
+            }
+        );
+        let tx = store.catalog.begin().unwrap();
+        tx.insert_blob(&hash(1), 4, 7, at(9)).unwrap();
+        let healed = BlobRow {
+            size: 4,
+            refs: 2,
+            interest: 9,
+            epoch: 7,
+            damaged: false,
+        };
+        assert_eq!(tx.blob(&hash(1)).unwrap(), Some(healed));
+    }
+
+    #[test]
+    fn missing_blobs_are_named() {
+        let mut store = TestStore::new();
+        let tx = store.catalog.begin().unwrap();
+        let missing = |result: Result<()>| matches!(result, Err(StoreError::MissingBlob(_)));
+        assert!(missing(tx.touch_blob(&hash(1), at(0))));
+        assert!(missing(tx.set_blob_epoch(&hash(1), 1)));
+        assert!(missing(tx.set_blob_damaged(&hash(1), true)));
+        assert!(missing(tx.add_blob_refs(&hash(1), 1).map(drop)));
+        tx.delete_blob(&hash(1)).unwrap();
+        assert!(
+            tx.insert_blob(&hash(1), u64::MAX, 0, at(0)).is_err(),
+            "no file is that large"
+        );
+    }
+
+    #[test]
+    fn counts_never_become_negative_and_protect_the_row() {
+        let mut store = TestStore::new();
+        let tx = store.catalog.begin().unwrap();
+        tx.insert_blob(&hash(1), 1, 1, at(0)).unwrap();
+        tx.add_blob_refs(&hash(1), 1).unwrap();
+        for refused in [
+            tx.add_blob_refs(&hash(1), -2).map(drop),
+            tx.delete_blob(&hash(1)),
+        ] {
+            let error = refused.unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    StoreError::Catalog {
+                        kind: CatalogErrorKind::Corrupt,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+        assert_eq!(tx.blob(&hash(1)).unwrap().unwrap().refs, 1);
+        assert_eq!(tx.add_blob_refs(&hash(1), -1).unwrap(), 0);
+        tx.delete_blob(&hash(1)).unwrap();
+        assert_eq!(tx.blob(&hash(1)).unwrap(), None);
+    }
+
+    #[test]
+    fn orphans_are_old_and_unreferenced() {
+        let mut store = TestStore::new();
+        let tx = store.catalog.begin().unwrap();
+        for (number, seconds) in [(0, 30), (1, 10), (2, 20), (3, 15)] {
+            tx.insert_blob(&hash(number), u64::from(number), 1, at(seconds))
+                .unwrap();
+        }
+        tx.add_blob_refs(&hash(3), 1).unwrap();
+        assert_eq!(
+            tx.orphan_blobs(at(20), 9).unwrap(),
+            [(hash(1), 1), (hash(2), 2)]
+        );
+        assert_eq!(tx.orphan_blobs(at(20), 1).unwrap(), [(hash(1), 1)]);
+        tx.touch_blob(&hash(1), at(21)).unwrap();
+        assert_eq!(tx.orphan_blobs(at(20), 9).unwrap(), [(hash(2), 2)]);
+        tx.add_blob_refs(&hash(3), -1).unwrap();
+        assert_eq!(
+            tx.orphan_blobs(at(20), 9).unwrap(),
+            [(hash(3), 3), (hash(2), 2)]
+        );
+    }
+
+    #[test]
+    fn recent_blobs_are_found_by_epoch() {
+        let mut store = TestStore::new();
+        let tx = store.catalog.begin().unwrap();
+        for epoch in 1..=5_u8 {
+            tx.insert_blob(&hash(epoch), u64::from(epoch), u64::from(epoch), at(0))
+                .unwrap();
+        }
+        assert_eq!(
+            tx.blobs_since_epoch(3, 9).unwrap(),
+            [(hash(4), 4), (hash(5), 5)]
+        );
+        assert_eq!(tx.blobs_since_epoch(0, 1).unwrap(), [(hash(1), 1)]);
+        assert_eq!(tx.settle_blob_epochs(3, 2).unwrap(), 2);
+        assert_eq!(tx.settle_blob_epochs(3, 2).unwrap(), 1);
+        assert_eq!(tx.settle_blob_epochs(3, 2).unwrap(), 0);
+        let left: Vec<u64> = tx
+            .blobs_since_epoch(0, 9)
+            .unwrap()
+            .into_iter()
+            .map(|(_, size)| size)
+            .collect();
+        assert_eq!(left, [4, 5]);
+    }
+}

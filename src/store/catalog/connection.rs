@@ -1,0 +1,221 @@
+//! Connections and their settings; SQLite's errors as ours.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::store::error::{CatalogErrorKind, Result, StoreError};
+
+/// `application_id` of a catalog: "cair" in ASCII.
+pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"cair");
+
+/// Bytes per database page. Most writes are single rows under random hashes, each of which puts a
+/// whole page into the WAL: the smallest page that is no smaller than the disk's is best.
+pub(super) const PAGE_BYTES: u32 = 4096;
+
+/// How long a connection waits for another one's lock. They are held for microseconds, except by
+/// a truncating checkpoint.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Page cache of the writer, in KiB: the inner pages and recent leaves of the hash tables.
+const WRITER_CACHE_KIB: i64 = 64 << 10;
+
+/// Page cache of a reader, in KiB; most of what it reads comes through the memory map.
+const READER_CACHE_KIB: i64 = 4 << 10;
+
+/// How much of the database a reader maps instead of copying.
+const READER_MAP_BYTES: i64 = 1 << 30;
+
+/// To what the WAL file is cut once all of it has been copied and writing restarts at its front.
+/// More than what accumulates between two checkpoints: cutting a file costs the writer time.
+const WAL_KEPT_BYTES: i64 = 64 << 20;
+
+/// Statements kept compiled per connection: all that there are.
+const STATEMENTS: usize = 96;
+
+/// Adds what was tried to SQLite's errors.
+pub(super) trait During<T> {
+    /// `action` completes "cannot …".
+    fn during(self, action: &'static str) -> Result<T>;
+}
+
+impl<T> During<T> for rusqlite::Result<T> {
+    fn during(self, action: &'static str) -> Result<T> {
+        self.map_err(|error| StoreError::Catalog {
+            action,
+            kind: kind(&error),
+            message: error.to_string(),
+        })
+    }
+}
+
+fn kind(error: &rusqlite::Error) -> CatalogErrorKind {
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..) => return CatalogErrorKind::Corrupt,
+        _ => {}
+    }
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => CatalogErrorKind::Full,
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+            CatalogErrorKind::Io
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => CatalogErrorKind::Corrupt,
+        Some(_) | None => CatalogErrorKind::Other,
+    }
+}
+
+/// Makes an empty catalog, or opens what an interrupted `init` left of one.
+pub(super) fn create(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = open(path, flags)?;
+    let empty = read_number(&connection, "SELECT count(*) FROM sqlite_schema", path)? == 0
+        && read_number(&connection, "PRAGMA user_version", path)? == 0;
+    if empty {
+        set(&connection, "page_size", i64::from(PAGE_BYTES))?;
+        set(&connection, "application_id", i64::from(APPLICATION_ID))?;
+    }
+    check_application(&connection, path)?;
+    configure_writer(&connection)?;
+    // What `init` makes is on disk when it returns.
+    set(&connection, "synchronous", 2)?;
+    Ok(connection)
+}
+
+/// Opens an existing catalog for writing.
+pub(super) fn open_writer(path: &Path) -> Result<Connection> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    check_application(&connection, path)?;
+    configure_writer(&connection)?;
+    Ok(connection)
+}
+
+/// Opens an existing catalog for reading.
+pub(super) fn open_reader(path: &Path) -> Result<Connection> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    set(&connection, "mmap_size", READER_MAP_BYTES)?;
+    set(&connection, "cache_size", -READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+/// Opens an existing catalog for checkpoints.
+pub(super) fn open_checkpointer(path: &Path) -> Result<Connection> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    configure_journal(&connection)?;
+    Ok(connection)
+}
+
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    // Each connection is used by one thread at a time: no mutex of SQLite's own.
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let connection = Connection::open_with_flags(path, flags).during("open the database")?;
+    connection
+        .busy_timeout(BUSY_TIMEOUT)
+        .during("open the database")?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+fn configure_writer(connection: &Connection) -> Result<()> {
+    configure_journal(connection)?;
+    set(connection, "cache_size", -WRITER_CACHE_KIB)?;
+    // References are counted, not declared: counts are checked where they change.
+    set(connection, "foreign_keys", 0)?;
+    set(connection, "temp_store", 2)
+}
+
+/// WAL without syncs and checkpoints of its own: the sync thread does both (H6). `NORMAL` still
+/// syncs before a checkpoint overwrites pages, so the database itself is never torn.
+fn configure_journal(connection: &Connection) -> Result<()> {
+    let mode: String = connection
+        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+        .during("switch to WAL")?;
+    if mode != "wal" {
+        return Err(StoreError::Catalog {
+            action: "switch to WAL",
+            kind: CatalogErrorKind::Other,
+            message: format!("the journal mode stays {mode}"),
+        });
+    }
+    set(connection, "synchronous", 1)?;
+    set(connection, "wal_autocheckpoint", 0)?;
+    set(connection, "journal_size_limit", WAL_KEPT_BYTES)
+}
+
+fn check_application(connection: &Connection, path: &Path) -> Result<()> {
+    match read_number(connection, "PRAGMA application_id", path)? {
+        id if id == i64::from(APPLICATION_ID) => Ok(()),
+        _ => Err(StoreError::ForeignCatalog {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// The first reads of a file: they find out whether it is a database at all.
+fn read_number(connection: &Connection, sql: &str, path: &Path) -> Result<i64> {
+    match connection.query_row(sql, [], |row| row.get(0)) {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+            Err(StoreError::ForeignCatalog {
+                path: path.to_owned(),
+            })
+        }
+        read => read.during("read the database"),
+    }
+}
+
+fn set(connection: &Connection, name: &str, value: i64) -> Result<()> {
+    connection
+        .pragma_update(None, name, value)
+        .during("configure the connection")
+}
+
+/// Runs a query and collects its rows.
+pub(super) fn collect<T>(
+    connection: &Connection,
+    action: &'static str,
+    sql: &str,
+    params: impl rusqlite::Params,
+    from_row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_map(params, from_row)?.collect())
+        .during(action)
+}
+
+/// A count of references after `delta`. One that would be negative is an error: something was
+/// dropped twice.
+pub(super) fn changed_count(
+    action: &'static str,
+    hash: &impl std::fmt::Display,
+    refs: i64,
+    delta: i64,
+) -> Result<i64> {
+    refs.checked_add(delta)
+        .filter(|refs| *refs >= 0)
+        .ok_or_else(|| {
+            contradiction(
+                action,
+                format!("{hash} has {refs} references, {delta} cannot be added"),
+            )
+        })
+}
+
+/// The error of removing what is referenced.
+pub(super) fn still_referenced(
+    action: &'static str,
+    hash: &impl std::fmt::Display,
+    refs: i64,
+) -> StoreError {
+    contradiction(action, format!("{hash} still has {refs} references"))
+}
+
+fn contradiction(action: &'static str, message: String) -> StoreError {
+    StoreError::Catalog {
+        action,
+        kind: CatalogErrorKind::Corrupt,
+        message,
+    }
+}

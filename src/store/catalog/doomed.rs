@@ -1,0 +1,105 @@
+//! The queue of what is being taken apart in the background.
+
+use rusqlite::params;
+
+use super::codec::{corrupt, tree_hash};
+use super::connection::{During, collect};
+use super::{Doomed, Reader, Tx};
+use crate::model::id::AreaId;
+use crate::store::error::Result;
+
+impl Tx<'_> {
+    /// Appends to the queue.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn push_doomed(&self, doomed: &Doomed) -> Result<()> {
+        let (tree, area) = match doomed {
+            Doomed::Tree(hash) => (Some(hash.as_bytes()), None),
+            Doomed::Area(area) => (None, Some(area.0)),
+        };
+        self.execute_one(
+            "queue a deletion",
+            "INSERT INTO doomed(tree, area) VALUES(?1, ?2)",
+            params![tree, area],
+        )
+    }
+
+    /// The front of the queue, with the numbers to remove them by.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn doomed(&self, limit: u32) -> Result<Vec<(u64, Doomed)>> {
+        collect(
+            &self.transaction,
+            "read the deletion queue",
+            "SELECT seq, tree, area FROM doomed ORDER BY seq LIMIT ?1",
+            [limit],
+            |row| {
+                let doomed = match row.get::<_, Option<u64>>(2)? {
+                    Some(area) => Doomed::Area(AreaId(area)),
+                    None => Doomed::Tree(tree_hash(row, 1).map_err(|error| corrupt(1, error))?),
+                };
+                Ok((row.get(0)?, doomed))
+            },
+        )
+    }
+
+    /// Removes an entry of the queue; a missing one is fine.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn delete_doomed(&self, seq: u64) -> Result<()> {
+        self.execute(
+            "finish a deletion",
+            "DELETE FROM doomed WHERE seq = ?1",
+            [seq],
+        )?;
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// Length of the queue.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn doomed_count(&self) -> Result<u64> {
+        self.connection
+            .prepare_cached("SELECT count(*) FROM doomed")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .during("read the deletion queue")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::hash::TreeHash;
+    use crate::store::testing::TestStore;
+
+    #[test]
+    fn the_queue_keeps_its_order() {
+        let mut store = TestStore::new();
+        let entries = [
+            Doomed::Tree(TreeHash::of(b"t")),
+            Doomed::Area(AreaId(4)),
+            Doomed::Area(AreaId(2)),
+        ];
+        let tx = store.catalog.begin().unwrap();
+        for entry in &entries {
+            tx.push_doomed(entry).unwrap();
+        }
+        let queue = tx.doomed(2).unwrap();
+        assert_eq!(
+            queue.iter().map(|(_, entry)| *entry).collect::<Vec<_>>(),
+            entries[..2]
+        );
+        tx.delete_doomed(queue[0].0).unwrap();
+        tx.delete_doomed(queue[0].0).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(store.catalog.reader().unwrap().doomed_count().unwrap(), 2);
+        let tx = store.catalog.begin().unwrap();
+        assert_eq!(tx.doomed(9).unwrap()[0].1, entries[1]);
+    }
+}

@@ -1,0 +1,175 @@
+//! The catalog: everything the store knows that is not file content, in SQLite.
+//!
+//! ```text
+//! meta(key, value)                          notes of the engine
+//! repositories, versions, tags              what is published
+//! trees(hash, refs, interest, page)         directories: counts apart from bytes,
+//! tree_pages(page, data)                    so that counting never rewrites a page
+//! blobs(hash, size, refs, interest, epoch)  files in the pool
+//! areas, nodes, names                       staging
+//! doomed(seq, …)                            what is being taken apart in the background
+//! ```
+//!
+//! Invariants: one [`Catalog`] writes, through [`Tx`]; counts never become negative; ids are never
+//! used twice. The catalog does not sync by itself: a commit is durable once the WAL has been
+//! synced after it ([`crate::store::durable::sync_file`] on [`Layout::wal`]), or a checkpoint ran.
+//! What rows mean, and what may be deleted when, is the engine's to know.
+
+mod areas;
+mod blobs;
+mod checkpoint;
+mod codec;
+mod connection;
+mod doomed;
+mod meta;
+mod migrations;
+mod nodes;
+mod repositories;
+mod row;
+mod tags;
+mod trees;
+mod versions;
+
+use std::path::Path;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::durable;
+use super::error::{CatalogErrorKind, Result, StoreError};
+use super::layout::Layout;
+pub use checkpoint::Checkpointer;
+use connection::During;
+pub use nodes::NameRow;
+pub use row::{
+    AreaRow, AreaState, BlobRow, Doomed, NodeData, NodeKind, NodeRow, RepositoryRow, TagRow, Totals,
+};
+
+/// The one writing connection.
+#[derive(Debug)]
+pub struct Catalog {
+    connection: Connection,
+    layout: Layout,
+}
+
+impl Catalog {
+    /// Makes the catalog of a new store; one that an interrupted `init` made is completed.
+    ///
+    /// # Errors
+    /// When some other database is in its place, or the disk fails.
+    pub fn create(layout: &Layout) -> Result<Self> {
+        let mut connection = connection::create(&layout.catalog())?;
+        migrations::run(&mut connection)?;
+        Ok(Self {
+            connection,
+            layout: layout.clone(),
+        })
+    }
+
+    /// Opens the catalog; one of an older release is migrated.
+    ///
+    /// # Errors
+    /// When it is not a catalog or one of a newer release, or the disk fails.
+    pub fn open(layout: &Layout) -> Result<Self> {
+        let mut connection = connection::open_writer(&layout.catalog())?;
+        migrations::run(&mut connection)?;
+        Ok(Self {
+            connection,
+            layout: layout.clone(),
+        })
+    }
+
+    /// Starts a transaction.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn begin(&mut self) -> Result<Tx<'_>> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .during("begin a transaction")?;
+        Ok(Tx { transaction })
+    }
+
+    /// Opens a connection that reads what is committed. Use it from one thread at a time.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn reader(&self) -> Result<Reader> {
+        Reader::open(&self.layout)
+    }
+
+    /// Opens the connection that copies the WAL into the database.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn checkpointer(&self) -> Result<Checkpointer> {
+        Checkpointer::open(&self.layout)
+    }
+}
+
+/// A transaction: its changes happen together at [`Tx::commit`], or not at all.
+#[derive(Debug)]
+pub struct Tx<'c> {
+    transaction: Transaction<'c>,
+}
+
+impl Tx<'_> {
+    /// Runs a statement; returns the number of rows it changed.
+    fn execute(
+        &self,
+        action: &'static str,
+        sql: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<usize> {
+        self.transaction
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params))
+            .during(action)
+    }
+
+    /// Runs a statement that must change exactly one row.
+    fn execute_one(
+        &self,
+        action: &'static str,
+        sql: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<()> {
+        match self.execute(action, sql, params)? {
+            1 => Ok(()),
+            rows => Err(StoreError::Catalog {
+                action,
+                kind: CatalogErrorKind::Corrupt,
+                message: format!("{rows} rows where one was expected"),
+            }),
+        }
+    }
+
+    /// Makes the changes visible to readers, in an order that survives a crash of the process.
+    /// They survive a power loss once the WAL has been synced.
+    ///
+    /// # Errors
+    /// The database's; nothing has changed then, but the catalog cannot be trusted to accept more.
+    pub fn commit(self) -> Result<()> {
+        durable::around("catalog commit", Path::new("catalog.db"), || {
+            self.transaction.commit().during("commit")
+        })
+    }
+}
+
+/// A reading connection: short statements only, each sees the last commit.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens one; a [`Catalog`] of the same store must be open.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn open(layout: &Layout) -> Result<Self> {
+        Ok(Self {
+            connection: connection::open_reader(&layout.catalog())?,
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! The rows of the catalog as values.
+
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
+use crate::model::name::{AreaName, RepoName};
+use crate::model::time::Timestamp;
+use crate::model::tree::{Root, Xattrs};
+use crate::store::layout::PrivateId;
+
+/// A repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryRow {
+    /// Its id; 0 in a row that is to be inserted.
+    pub id: RepoId,
+    /// Its name, unique.
+    pub name: RepoName,
+    /// Permission bits of its directory.
+    pub mode: u16,
+    /// Owner of its directory.
+    pub uid: u32,
+    /// Group of its directory.
+    pub gid: u32,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When mode, owner or group changed last.
+    pub changed: Timestamp,
+    /// Number of the next version; only grows.
+    pub next_number: VersionNumber,
+}
+
+/// A tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TagRow {
+    /// The version it names.
+    pub number: VersionNumber,
+    /// Whether it protects that version: made as a tag, not by a commit (N6).
+    pub protects: bool,
+    /// When it was made or moved.
+    pub created: Timestamp,
+}
+
+/// A blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobRow {
+    /// Length in bytes.
+    pub size: u64,
+    /// Number of tree entries and staging nodes that name it; never negative.
+    pub refs: i64,
+    /// When it was made or last reused, in seconds since 1970 (G5).
+    pub interest: i64,
+    /// The sync epoch its file was written in (H3); 0 once known to be on disk for good.
+    pub epoch: u64,
+    /// Whether its file was found to be altered.
+    pub damaged: bool,
+}
+
+/// Life of a staging area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AreaState {
+    /// In use.
+    Open,
+    /// Published or discarded; its rows and files are being purged.
+    Doomed,
+}
+
+/// A staging area.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AreaRow {
+    /// Its id, chosen by the caller.
+    pub id: AreaId,
+    /// Its repository.
+    pub repo: RepoId,
+    /// Its name, unique among the open areas of the repository.
+    pub name: AreaName,
+    /// In use or being purged.
+    pub state: AreaState,
+    /// The version it started from.
+    pub base: Option<VersionNumber>,
+    /// The root of that version; the area holds a reference of its own on the tree.
+    pub base_root: Option<Root>,
+    /// When it was opened.
+    pub created: Timestamp,
+    /// Message for the coming commit.
+    pub message: String,
+    /// Author for the coming commit.
+    pub author: String,
+    /// What to do when the base is not the newest version any more.
+    pub on_stale: String,
+}
+
+/// Kind of a staging node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeKind {
+    /// Regular file.
+    File,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Symlink,
+    /// Named pipe.
+    Fifo,
+    /// Unix domain socket.
+    Socket,
+    /// Character device.
+    CharDevice,
+    /// Block device.
+    BlockDevice,
+}
+
+/// Where a staging node's content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeData {
+    /// No content.
+    Empty,
+    /// Sealed: in the pool.
+    Blob(BlobHash),
+    /// In a private file of the area.
+    Private(PrivateId),
+    /// A directory that overlays this tree of the base.
+    BaseTree(TreeHash),
+    /// Target of a symbolic link.
+    Target(Box<[u8]>),
+    /// Device number in the kernel's 32-bit encoding.
+    Rdev(u32),
+}
+
+/// A file or directory of a staging area.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRow {
+    /// Its id, chosen by the caller.
+    pub id: NodeId,
+    /// Its kind.
+    pub kind: NodeKind,
+    /// Permission bits (`0o7777`).
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last modification.
+    pub mtime: Timestamp,
+    /// Last change of attributes.
+    pub ctime: Timestamp,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
+    /// Length in bytes.
+    pub size: u64,
+    /// Its content.
+    pub data: NodeData,
+}
+
+/// Something to be taken apart in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doomed {
+    /// One reference on this tree is to be dropped.
+    Tree(TreeHash),
+    /// The rows and files of this area are to be purged.
+    Area(AreaId),
+}
+
+/// Sums over the whole store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Number of blobs.
+    pub blobs: u64,
+    /// Sum of their sizes, in bytes.
+    pub bytes: u64,
+    /// Number of tree pages.
+    pub trees: u64,
+}

@@ -1,0 +1,106 @@
+CREATE TABLE areas(
+    id INTEGER PRIMARY KEY,
+    repository INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    base INTEGER,
+    base_root BLOB,
+    created_s INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL,
+    message TEXT NOT NULL,
+    author TEXT NOT NULL,
+    on_stale TEXT NOT NULL
+) STRICT;
+CREATE TABLE blobs(
+    hash BLOB NOT NULL PRIMARY KEY,
+    size INTEGER NOT NULL,
+    refs INTEGER NOT NULL CHECK(refs >= 0),
+    interest INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    damaged INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE doomed(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    tree BLOB,
+    area INTEGER,
+    CHECK((tree IS NULL) <> (area IS NULL))
+) STRICT;
+CREATE TABLE meta(
+    key TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE names(
+    area INTEGER NOT NULL,
+    parent INTEGER NOT NULL,
+    name BLOB NOT NULL,
+    node INTEGER,
+    PRIMARY KEY(area, parent, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE nodes(
+    area INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    mode INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    gid INTEGER NOT NULL,
+    mtime_s INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_s INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    data_kind INTEGER NOT NULL,
+    data ANY,
+    xattrs BLOB,
+    PRIMARY KEY(area, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE repositories(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    mode INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    gid INTEGER NOT NULL,
+    created_s INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL,
+    changed_s INTEGER NOT NULL,
+    changed_ns INTEGER NOT NULL,
+    next_number INTEGER NOT NULL
+) STRICT;
+CREATE TABLE sqlite_sequence(name,seq);
+CREATE TABLE tags(
+    repository INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    protects INTEGER NOT NULL,
+    created_s INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL,
+    PRIMARY KEY(repository, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE tree_pages(
+    page INTEGER PRIMARY KEY,
+    data BLOB NOT NULL
+) STRICT;
+CREATE TABLE trees(
+    hash BLOB NOT NULL PRIMARY KEY,
+    refs INTEGER NOT NULL CHECK(refs >= 0),
+    interest INTEGER NOT NULL,
+    page INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE versions(
+    repository INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    hash BLOB NOT NULL,
+    created_s INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL,
+    base INTEGER,
+    name TEXT,
+    author TEXT NOT NULL,
+    message TEXT NOT NULL,
+    released INTEGER NOT NULL,
+    locked INTEGER NOT NULL,
+    PRIMARY KEY(repository, number)
+) STRICT;
+CREATE UNIQUE INDEX areas_open ON areas(repository, name) WHERE state = 0;
+CREATE INDEX blobs_orphaned ON blobs(interest) WHERE refs = 0;
+CREATE INDEX blobs_unsettled ON blobs(epoch) WHERE epoch > 0;
+CREATE INDEX trees_orphaned ON trees(interest) WHERE refs = 0;

@@ -1,0 +1,232 @@
+//! How a file gets its name in the pool.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use super::{BLOB_MODE, Pool, discard};
+use crate::model::hash::BlobHash;
+use crate::store::error::{Result, StoreError};
+use crate::store::root_lock::RootLock;
+use crate::store::{durable, sys};
+
+/// What to do when a link could not be made.
+#[derive(Debug, PartialEq, Eq)]
+enum Fallback {
+    /// The name is taken: by a leftover, or by content to be healed. Take it over.
+    Replace,
+    /// The file cannot have one more name (G14), or not here: copy it.
+    Copy,
+    /// Report it.
+    Fail,
+}
+
+fn fallback(error: io::ErrorKind) -> Fallback {
+    match error {
+        io::ErrorKind::AlreadyExists => Fallback::Replace,
+        io::ErrorKind::TooManyLinks
+        | io::ErrorKind::CrossesDevices
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::Unsupported => Fallback::Copy,
+        _ => Fallback::Fail,
+    }
+}
+
+impl Pool {
+    /// Moves a file of `incoming/` into the pool. A file already there is replaced: without a row
+    /// it is a leftover that nobody vouches for (H1), with one it is being healed (H5).
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn adopt(&self, _lock: &RootLock, incoming: &Path, hash: &BlobHash) -> Result<()> {
+        self.make_fan_out(hash)?;
+        let renamed = durable::rename(incoming, &self.layout.blob(hash));
+        self.fds.forget(hash);
+        renamed
+    }
+
+    /// Makes a private file a blob as well, by a second name. A file already there is replaced. The
+    /// private name is the caller's to remove, once the blob's row is written.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn link(&self, lock: &RootLock, private: &Path, hash: &BlobHash) -> Result<()> {
+        self.make_fan_out(hash)?;
+        // Before it has the name: a blob is never writable.
+        fs::set_permissions(private, fs::Permissions::from_mode(BLOB_MODE))
+            .map_err(StoreError::io("change the mode of", private))?;
+        let target = self.layout.blob(hash);
+        let linked = match link_outcome(durable::link(private, &target)) {
+            Ok(()) => Ok(()),
+            Err((Fallback::Replace, _)) => self.replace(lock, private, hash),
+            Err((Fallback::Copy, _)) => self.insert_copy(lock, private, hash),
+            Err((Fallback::Fail, error)) => Err(error),
+        };
+        self.fds.forget(hash);
+        linked
+    }
+
+    /// Links over the file that has the name.
+    fn replace(&self, lock: &RootLock, private: &Path, hash: &BlobHash) -> Result<()> {
+        let target = self.layout.blob(hash);
+        if is_same_file(private, &target)? {
+            // Renaming one name of a file over another does nothing and leaves both.
+            return Ok(());
+        }
+        let draft = self.next_incoming_path();
+        match link_outcome(durable::link(private, &draft)) {
+            Ok(()) => {}
+            Err((Fallback::Copy, _)) => return self.insert_copy(lock, private, hash),
+            Err((Fallback::Replace | Fallback::Fail, error)) => return Err(error),
+        }
+        durable::rename(&draft, &target).inspect_err(|_| discard(&draft))
+    }
+
+    /// Puts a copy of a private file into the pool.
+    fn insert_copy(&self, lock: &RootLock, private: &Path, hash: &BlobHash) -> Result<()> {
+        let (draft, target) = self.incoming_file()?;
+        let copied = File::open(private).and_then(|source| {
+            let length = source.metadata()?.len();
+            sys::copy_range(&source, &target, length)
+        });
+        copied
+            .map_err(StoreError::io("copy", private))
+            .and_then(|()| self.adopt(lock, &draft, hash))
+            .inspect_err(|_| discard(&draft))
+    }
+}
+
+fn link_outcome(linked: Result<()>) -> std::result::Result<(), (Fallback, StoreError)> {
+    linked.map_err(|error| match &error {
+        StoreError::Io { source, .. } => (fallback(source.kind()), error),
+        _ => (Fallback::Fail, error),
+    })
+}
+
+fn is_same_file(one: &Path, other: &Path) -> Result<bool> {
+    let look = |path| fs::symlink_metadata(path).map_err(StoreError::io("look at", path));
+    let (one, other) = (look(one)?, look(other)?);
+    Ok(one.dev() == other.dev() && one.ino() == other.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::model::id::AreaId;
+    use crate::store::durable::testing::{Fault, on_this_thread};
+    use crate::store::layout::PrivateId;
+    use crate::store::testing::TestStore;
+
+    fn content(store: &TestStore, hash: &BlobHash) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        File::open(store.layout.blob(hash))
+            .unwrap()
+            .read_to_end(&mut bytes)
+            .unwrap();
+        bytes
+    }
+
+    fn private(store: &TestStore, id: u64, data: &[u8]) -> std::path::PathBuf {
+        let file = store
+            .private_files
+            .create(AreaId(1), PrivateId(id))
+            .unwrap();
+        let path = store.private_files.path(AreaId(1), PrivateId(id));
+        durable::write_all(&file, &path, data, 0).unwrap();
+        path
+    }
+
+    fn incoming_count(store: &TestStore) -> usize {
+        fs::read_dir(store.layout.incoming()).unwrap().count()
+    }
+
+    #[test]
+    fn adopting_moves_and_replaces() {
+        let store = TestStore::new();
+        let hash = BlobHash::of(b"right");
+        for data in [&b"wrong"[..], b"right"] {
+            let path = store.pool.write_incoming(data).unwrap();
+            store.pool.adopt(&store.lock, &path, &hash).unwrap();
+            assert_eq!(content(&store, &hash), data);
+            let mut cached = Vec::new();
+            store
+                .pool
+                .open(&hash)
+                .unwrap()
+                .as_ref()
+                .read_to_end(&mut cached)
+                .unwrap();
+            assert_eq!(
+                cached, data,
+                "the replaced file is not served from the cache"
+            );
+        }
+        assert_eq!(store.pool.size_on_disk(&hash).unwrap(), Some(5));
+        assert_eq!(incoming_count(&store), 0);
+    }
+
+    #[test]
+    fn linking_shares_the_file_and_makes_it_read_only() {
+        let store = TestStore::new();
+        let path = private(&store, 1, b"large");
+        let hash = BlobHash::of(b"large");
+        store.pool.link(&store.lock, &path, &hash).unwrap();
+        let found = fs::metadata(store.layout.blob(&hash)).unwrap();
+        assert_eq!((found.nlink(), found.mode() & 0o7777), (2, BLOB_MODE));
+        // Again, as after a crash before the row was written.
+        store.pool.link(&store.lock, &path, &hash).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().nlink(), 2);
+        assert_eq!(incoming_count(&store), 0);
+    }
+
+    #[test]
+    fn linking_replaces_a_leftover() {
+        let store = TestStore::new();
+        let hash = BlobHash::of(b"new");
+        let leftover = store.pool.write_incoming(b"left over").unwrap();
+        store.pool.adopt(&store.lock, &leftover, &hash).unwrap();
+        store
+            .pool
+            .link(&store.lock, &private(&store, 1, b"new"), &hash)
+            .unwrap();
+        assert_eq!(content(&store, &hash), b"new");
+        assert_eq!(incoming_count(&store), 0);
+    }
+
+    #[test]
+    fn g14_a_file_with_too_many_names_is_copied() {
+        assert_eq!(fallback(io::ErrorKind::TooManyLinks), Fallback::Copy);
+        assert_eq!(fallback(io::ErrorKind::AlreadyExists), Fallback::Replace);
+        assert_eq!(fallback(io::ErrorKind::StorageFull), Fallback::Fail);
+        let store = TestStore::new();
+        let path = private(&store, 1, b"data");
+        let hash = BlobHash::of(b"data");
+        store.pool.make_fan_out(&hash).unwrap();
+        store.pool.insert_copy(&store.lock, &path, &hash).unwrap();
+        assert_eq!(content(&store, &hash), b"data");
+        let found = fs::metadata(store.layout.blob(&hash)).unwrap();
+        assert_eq!((found.nlink(), found.mode() & 0o7777), (1, BLOB_MODE));
+    }
+
+    #[test]
+    fn a_failed_step_leaves_the_old_blob_and_no_draft() {
+        let store = TestStore::new();
+        let hash = BlobHash::of(b"new");
+        let old = store.pool.write_incoming(b"old").unwrap();
+        store.pool.adopt(&store.lock, &old, &hash).unwrap();
+        let path = private(&store, 1, b"new");
+        // Steps: link (taken), link to the draft, rename.
+        for step in [2, 3] {
+            let fault = on_this_thread(Fault::io_error(step));
+            assert!(store.pool.link(&store.lock, &path, &hash).is_err());
+            drop(fault);
+            assert_eq!(content(&store, &hash), b"old");
+            assert_eq!(incoming_count(&store), 0);
+        }
+        store.pool.link(&store.lock, &path, &hash).unwrap();
+        assert_eq!(content(&store, &hash), b"new");
+    }
+}

@@ -1,0 +1,209 @@
+//! Blobs: immutable files named by the hash of their content.
+//!
+//! Invariants: a file in the pool has mode 0444 and is never written; it gets its name complete
+//! (by rename or link), and only the owner of the [`RootLock`] gives or takes names. The pool does
+//! not know which blobs are wanted (the catalog counts references), and does not check content:
+//! whoever adds a blob has hashed it.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::durable;
+use super::error::{Result, StoreError};
+use super::layout::{FAN_OUT, Layout};
+use super::root_lock::RootLock;
+use crate::model::hash::BlobHash;
+
+mod fd_cache;
+mod incoming;
+mod insert;
+
+use fd_cache::FdCache;
+
+/// Blob files kept open unless told otherwise.
+pub const OPEN_FILES_MAX: usize = 1024;
+
+/// Mode of a blob's file.
+const BLOB_MODE: u32 = 0o444;
+
+/// All blobs of a store.
+#[derive(Debug)]
+pub struct Pool {
+    layout: Layout,
+    fds: FdCache,
+    /// Directories known to exist, by first byte of the hash.
+    fan_out_made: [AtomicBool; FAN_OUT],
+    /// Directories whose own name is known to be on disk.
+    fan_out_synced: [AtomicBool; FAN_OUT],
+    /// Distinguishes this process's files in `incoming/` from leftovers.
+    incoming_prefix: String,
+    next_incoming: AtomicU64,
+}
+
+impl Pool {
+    /// The pool of the store with that layout, with [`OPEN_FILES_MAX`] files open at most.
+    ///
+    /// # Errors
+    /// When the system has no randomness to offer.
+    pub fn new(layout: Layout) -> Result<Self> {
+        Self::with_open_files_max(layout, OPEN_FILES_MAX)
+    }
+
+    /// As [`Pool::new`], keeping at most `files_max` files open.
+    ///
+    /// # Errors
+    /// When the system has no randomness to offer.
+    pub fn with_open_files_max(layout: Layout, files_max: usize) -> Result<Self> {
+        let uuid =
+            super::sys::new_uuid().map_err(StoreError::io("make names in", &layout.incoming()))?;
+        Ok(Self {
+            layout,
+            fds: FdCache::new(files_max),
+            fan_out_made: [const { AtomicBool::new(false) }; FAN_OUT],
+            fan_out_synced: [const { AtomicBool::new(false) }; FAN_OUT],
+            incoming_prefix: format!("{uuid}."),
+            next_incoming: AtomicU64::new(0),
+        })
+    }
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`], or the disk's.
+    pub fn open(&self, hash: &BlobHash) -> Result<Arc<File>> {
+        self.fds.get_or_open(hash, || {
+            let path = self.layout.blob(hash);
+            File::open(&path).map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => StoreError::MissingBlob(*hash),
+                _ => StoreError::Io {
+                    action: "open",
+                    path,
+                    source,
+                },
+            })
+        })
+    }
+
+    /// Closes the cached file of a blob that was replaced by other means than this pool's.
+    pub fn forget_fd(&self, hash: &BlobHash) {
+        self.fds.forget(hash);
+    }
+
+    /// Length of the blob's file in bytes; `None` when there is none.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn size_on_disk(&self, hash: &BlobHash) -> Result<Option<u64>> {
+        let path = self.layout.blob(hash);
+        match fs::symlink_metadata(&path) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("look at", &path)(error)),
+        }
+    }
+
+    /// Removes a blob; one that is missing is fine. The caller has checked, in the same slice of
+    /// work, that nothing references it (G3).
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn remove(&self, _lock: &RootLock, hash: &BlobHash) -> Result<()> {
+        self.fds.forget(hash);
+        let removed = match durable::unlink(&self.layout.blob(hash)) {
+            Err(error) if error.is_not_found() => Ok(()),
+            removed => removed,
+        };
+        // Again: it may have been opened between the two.
+        self.fds.forget(hash);
+        removed
+    }
+
+    /// Brings the blob's name to disk (its data is the caller's to sync).
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn sync_fan_out(&self, hash: &BlobHash) -> Result<()> {
+        durable::sync_dir(&self.layout.fan_out(hash))?;
+        let synced = &self.fan_out_synced[usize::from(hash.as_bytes()[0])];
+        if !synced.load(Ordering::Acquire) {
+            durable::sync_dir(&self.layout.pool())?;
+            synced.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Makes the directory that the blob belongs in, once.
+    fn make_fan_out(&self, hash: &BlobHash) -> Result<()> {
+        let made = &self.fan_out_made[usize::from(hash.as_bytes()[0])];
+        if made.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match durable::mkdir(&self.layout.fan_out(hash), 0o700) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+            }
+            other => other?,
+        }
+        made.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Removes a file that is of no use any more. What stays is a leftover that the next start sweeps,
+/// so a failure is only worth a line.
+fn discard(path: &Path) {
+    if let Err(error) = durable::unlink(path)
+        && !error.is_not_found()
+    {
+        log::warn!("{error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::hash::BlobHash;
+    use crate::store::error::StoreError;
+    use crate::store::testing::TestStore;
+
+    #[test]
+    fn a_missing_blob_is_named() {
+        let store = TestStore::new();
+        let hash = BlobHash::of(b"none");
+        let error = store.pool.open(&hash).unwrap_err();
+        assert!(matches!(error, StoreError::MissingBlob(missing) if missing == hash));
+        assert_eq!(store.pool.size_on_disk(&hash).unwrap(), None);
+        store.pool.remove(&store.lock, &hash).unwrap();
+    }
+
+    #[test]
+    fn a_removed_blob_is_gone_for_those_who_open_it_later() {
+        let store = TestStore::new();
+        let hash = store.add_blob(b"data");
+        let reader = store.pool.open(&hash).unwrap();
+        store.pool.remove(&store.lock, &hash).unwrap();
+        assert!(store.pool.open(&hash).is_err());
+        assert_eq!(
+            reader.metadata().unwrap().len(),
+            4,
+            "an open file stays readable"
+        );
+    }
+
+    #[test]
+    fn names_are_synced_with_their_directories() {
+        use crate::store::durable::testing::{Fault, on_this_thread};
+        let store = TestStore::new();
+        let hash = store.add_blob(b"data");
+        let counter = on_this_thread(Fault::none());
+        store.pool.sync_fan_out(&hash).unwrap();
+        assert_eq!(
+            counter.steps(),
+            2,
+            "the directory and, the first time, the pool"
+        );
+        store.pool.sync_fan_out(&hash).unwrap();
+        assert_eq!(counter.steps(), 3);
+    }
+}

@@ -1,0 +1,89 @@
+//! Ownership of a store: one process at a time.
+//!
+//! The lock is a `flock` on the file `lock`, so it ends with its owner however that dies. The file
+//! holds the owner's process id, for the message that the second one gets. Changing the pool needs
+//! a `&RootLock`: what has none cannot link or unlink (G2).
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::error::{Result, StoreError};
+use super::layout::Layout;
+
+/// Proof that this process owns the store; ownership ends when it is dropped.
+#[derive(Debug)]
+pub struct RootLock {
+    /// Holds the lock as long as it is open.
+    _file: File,
+}
+
+impl RootLock {
+    /// Takes ownership.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] with the owner's process id when another process has it.
+    pub fn acquire(layout: &Layout) -> Result<Self> {
+        let path = layout.lock();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(StoreError::io("open", &path))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(StoreError::Locked {
+                    pid: read_pid(&file),
+                });
+            }
+            Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
+        }
+        write_pid(&file).map_err(StoreError::io("write", &path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn write_pid(file: &File) -> io::Result<()> {
+    let text = format!("{}\n", std::process::id());
+    file.set_len(0)?;
+    file.write_all_at(text.as_bytes(), 0)
+}
+
+/// `None` while the owner is just writing it.
+fn read_pid(file: &File) -> Option<u32> {
+    let mut bytes = [0; 16];
+    let length = file.read_at(&mut bytes, 0).ok()?;
+    std::str::from_utf8(&bytes[..length])
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_owner_is_told_the_first_ones_pid() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let first = RootLock::acquire(&layout).unwrap();
+        let error = RootLock::acquire(&layout).unwrap_err();
+        let me = std::process::id();
+        assert!(
+            matches!(error, StoreError::Locked { pid: Some(pid) } if pid == me),
+            "{error}"
+        );
+        assert!(error.to_string().contains(&me.to_string()));
+        drop(first);
+        RootLock::acquire(&layout).unwrap();
+    }
+}

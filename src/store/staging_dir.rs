@@ -1,0 +1,254 @@
+//! Private files: the data of staging files while they are written, `staging/<area>/<file>`.
+//!
+//! Invariant: a file that [`StagingDir::open`] or [`StagingDir::create`] hands out for writing has
+//! one name. A file that is also a blob (a crash between the link and its row leaves that, H1) gets
+//! a copy of its own first. What a file means is not known here; the catalog's nodes say it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::{Result, StoreError};
+use super::layout::{Layout, PrivateId};
+use super::root_lock::RootLock;
+use super::{durable, sys};
+use crate::model::id::AreaId;
+
+/// Mode of a file while it is private.
+const PRIVATE_MODE: u32 = 0o600;
+
+/// Files that one call of [`StagingDir::remove_area`] removes.
+const REMOVE_FILES_MAX: usize = 256;
+
+/// The private files of all areas.
+#[derive(Debug)]
+pub struct StagingDir {
+    layout: Layout,
+}
+
+impl StagingDir {
+    /// The private files of the store with that layout.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout }
+    }
+
+    /// The file's path.
+    pub fn path(&self, area: AreaId, id: PrivateId) -> PathBuf {
+        self.layout.private(area, id)
+    }
+
+    /// Makes a file, readable and writable, and the area's directory where it is missing.
+    ///
+    /// # Errors
+    /// The disk's, also when the file exists.
+    pub fn create(&self, area: AreaId, id: PrivateId) -> Result<File> {
+        let path = self.path(area, id);
+        let created = match create_new(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match durable::mkdir(&self.layout.area(area), 0o700) {
+                    Err(StoreError::Io { source, .. })
+                        if source.kind() == io::ErrorKind::AlreadyExists => {}
+                    made => made?,
+                }
+                create_new(&path)
+            }
+            created => created,
+        };
+        created.map_err(StoreError::io("create", &path))
+    }
+
+    /// Opens a file for reading and writing; one that is also a blob is copied first.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open(&self, area: AreaId, id: PrivateId) -> Result<File> {
+        let path = self.path(area, id);
+        let found = fs::symlink_metadata(&path).map_err(StoreError::io("open", &path))?;
+        if found.nlink() > 1 {
+            return break_link(&path);
+        }
+        if found.mode() & 0o7777 != PRIVATE_MODE {
+            // It was on its way into the pool and did not arrive.
+            fs::set_permissions(&path, fs::Permissions::from_mode(PRIVATE_MODE))
+                .map_err(StoreError::io("change the mode of", &path))?;
+        }
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(StoreError::io("open", &path))
+    }
+
+    /// Removes a file; one that is missing is fine.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn remove(&self, _lock: &RootLock, area: AreaId, id: PrivateId) -> Result<()> {
+        match durable::unlink(&self.path(area, id)) {
+            Err(error) if error.is_not_found() => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Removes what is left of an area, a bounded number of files per call. Returns whether all is
+    /// gone.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn remove_area(&self, _lock: &RootLock, area: AreaId) -> Result<bool> {
+        let directory = self.layout.area(area);
+        let names = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            names => names.map_err(StoreError::io("list", &directory))?,
+        };
+        for (removed, name) in names.enumerate() {
+            if removed == REMOVE_FILES_MAX {
+                return Ok(false);
+            }
+            let name = name.map_err(StoreError::io("list", &directory))?;
+            durable::unlink(&name.path())?;
+        }
+        durable::rmdir(&directory)?;
+        Ok(true)
+    }
+
+    /// The files of an area, ascending; none when it has no directory.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn list(&self, area: AreaId) -> Result<Vec<PrivateId>> {
+        Ok(numbers_in(&self.layout.area(area))?
+            .into_iter()
+            .map(PrivateId)
+            .collect())
+    }
+
+    /// The areas that have a directory, ascending, whether or not the catalog knows them.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn areas(&self) -> Result<Vec<AreaId>> {
+        Ok(numbers_in(&self.layout.staging())?
+            .into_iter()
+            .map(AreaId)
+            .collect())
+    }
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE_MODE)
+        .open(path)
+}
+
+/// Replaces the name by a copy of the file, which others keep.
+fn break_link(path: &Path) -> Result<File> {
+    let shared = File::open(path).map_err(StoreError::io("open", path))?;
+    // No number, so `list` does not show it; a leftover of a crash is overwritten.
+    let draft = path.with_extension("copy");
+    let copy = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(PRIVATE_MODE)
+        .open(&draft)
+        .map_err(StoreError::io("create", &draft))?;
+    let length = shared
+        .metadata()
+        .map_err(StoreError::io("open", path))?
+        .len();
+    sys::copy_range(&shared, &copy, length).map_err(StoreError::io("copy", path))?;
+    // What was synced under this name stays synced.
+    durable::fdatasync(&copy, &draft)?;
+    durable::rename(&draft, path)?;
+    Ok(copy)
+}
+
+fn numbers_in(directory: &Path) -> Result<Vec<u64>> {
+    let names = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        names => names.map_err(StoreError::io("list", directory))?,
+    };
+    let mut numbers = Vec::new();
+    for name in names {
+        let name = name.map_err(StoreError::io("list", directory))?.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::store::testing::TestStore;
+
+    const AREA: AreaId = AreaId(7);
+
+    #[test]
+    fn files_are_made_listed_and_removed() {
+        let store = TestStore::new();
+        let files = &store.private_files;
+        assert_eq!(files.list(AREA).unwrap(), []);
+        files.create(AREA, PrivateId(10)).unwrap();
+        files.create(AREA, PrivateId(9)).unwrap();
+        assert!(files.create(AREA, PrivateId(9)).is_err());
+        assert_eq!(files.list(AREA).unwrap(), [PrivateId(9), PrivateId(10)]);
+        assert_eq!(files.areas().unwrap(), [AREA]);
+        files.remove(&store.lock, AREA, PrivateId(9)).unwrap();
+        files.remove(&store.lock, AREA, PrivateId(9)).unwrap();
+        assert!(files.remove_area(&store.lock, AREA).unwrap());
+        assert!(files.remove_area(&store.lock, AREA).unwrap());
+        assert_eq!(files.areas().unwrap(), []);
+    }
+
+    #[test]
+    fn an_area_is_removed_in_bounded_slices() {
+        let store = TestStore::new();
+        for id in 0..REMOVE_FILES_MAX as u64 + 1 {
+            store.private_files.create(AREA, PrivateId(id)).unwrap();
+        }
+        assert!(!store.private_files.remove_area(&store.lock, AREA).unwrap());
+        assert_eq!(store.private_files.list(AREA).unwrap().len(), 1);
+        assert!(store.private_files.remove_area(&store.lock, AREA).unwrap());
+    }
+
+    #[test]
+    fn h1_a_file_that_is_also_a_blob_is_never_written_in_place() {
+        let store = TestStore::new();
+        let id = PrivateId(1);
+        let file = store.private_files.create(AREA, id).unwrap();
+        file.write_all_at(b"blob", 0).unwrap();
+        let hash = crate::model::hash::BlobHash::of(b"blob");
+        let path = store.private_files.path(AREA, id);
+        store.pool.link(&store.lock, &path, &hash).unwrap();
+        let again = store.private_files.open(AREA, id).unwrap();
+        again.write_all_at(b"PROB", 0).unwrap();
+        assert_eq!(fs::read(store.layout.blob(&hash)).unwrap(), b"blob");
+        assert_eq!(fs::read(&path).unwrap(), b"PROB");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, PRIVATE_MODE);
+        assert_eq!(store.private_files.list(AREA).unwrap(), [id]);
+    }
+
+    #[test]
+    fn a_file_that_did_not_reach_the_pool_can_be_written_again() {
+        let store = TestStore::new();
+        drop(store.private_files.create(AREA, PrivateId(1)).unwrap());
+        let path = store.private_files.path(AREA, PrivateId(1));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        store
+            .private_files
+            .open(AREA, PrivateId(1))
+            .unwrap()
+            .write_all_at(b"x", 0)
+            .unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, PRIVATE_MODE);
+    }
+}

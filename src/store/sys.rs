@@ -1,0 +1,426 @@
+//! System calls that have no better home; the only file of the store with `unsafe`.
+//!
+//! Thin on purpose: arguments in, `io::Result` out. Callers know the paths and add them to errors.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use rustix::fs::{Advice, FallocateFlags, SeekFrom};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Most files that one message over a socket carries; the kernel's limit is 253.
+pub const FDS_PER_MESSAGE_MAX: usize = 64;
+
+/// Bytes moved at once where the kernel cannot copy by itself.
+const COPY_CHUNK_BYTES: usize = 1 << 20;
+
+/// Space and inodes of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FsSpace {
+    /// Bytes per block.
+    pub block_size: u64,
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Free blocks.
+    pub blocks_free: u64,
+    /// Free blocks that users other than root may take.
+    pub blocks_available: u64,
+    /// Inodes in all.
+    pub files: u64,
+    /// Free inodes.
+    pub files_free: u64,
+}
+
+impl FsSpace {
+    /// Bytes that users other than root may still take.
+    pub fn available_bytes(&self) -> u64 {
+        self.blocks_available.saturating_mul(self.block_size)
+    }
+}
+
+/// Asks how full the file system of `path` is.
+///
+/// # Errors
+/// The system call's.
+pub fn statvfs(path: &Path) -> io::Result<FsSpace> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(FsSpace {
+        block_size: found.f_frsize,
+        blocks: found.f_blocks,
+        blocks_free: found.f_bfree,
+        blocks_available: found.f_bavail,
+        files: found.f_files,
+        files_free: found.f_ffree,
+    })
+}
+
+/// Finds the next hole (`hole`) or the next data at or after `offset`; `None` when there is none
+/// before the end. Moves the descriptor's position, which nothing in the store uses.
+///
+/// # Errors
+/// The system call's.
+pub fn seek_hole_data(file: &File, offset: u64, hole: bool) -> io::Result<Option<u64>> {
+    let from = if hole {
+        SeekFrom::Hole(offset)
+    } else {
+        SeekFrom::Data(offset)
+    };
+    match rustix::fs::seek(file, from) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Allocates, punches or zeroes a range, with the mode bits of `fallocate(2)`.
+///
+/// # Errors
+/// The system call's, including `EOPNOTSUPP` for modes the file system lacks.
+pub fn fallocate(file: &File, mode: i32, offset: u64, length: u64) -> io::Result<()> {
+    let flags = FallocateFlags::from_bits_retain(mode.cast_unsigned());
+    Ok(rustix::fs::fallocate(file, flags, offset, length)?)
+}
+
+/// Makes `target` (empty before) the first `length` bytes of `source`: shares extents where the
+/// file system can, else copies data and leaves holes.
+///
+/// # Errors
+/// The disk's; `UnexpectedEof` when the source is shorter.
+pub fn copy_range(source: &File, target: &File, length: u64) -> io::Result<()> {
+    let source_bytes = source.metadata()?.len();
+    if source_bytes < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if length == 0 {
+        return Ok(());
+    }
+    if rustix::fs::ioctl_ficlone(target, source).is_ok() {
+        return if source_bytes == length {
+            Ok(())
+        } else {
+            target.set_len(length)
+        };
+    }
+    target.set_len(length)?;
+    let mut offset = 0;
+    while offset < length {
+        let Some(data) = seek_hole_data(source, offset, false)?.filter(|data| *data < length)
+        else {
+            break;
+        };
+        let end = seek_hole_data(source, data, true)?
+            .unwrap_or(length)
+            .min(length);
+        copy_between(source, data, target, data, end - data)?;
+        offset = end;
+    }
+    Ok(())
+}
+
+/// Copies bytes between two files, in the kernel where it can.
+///
+/// # Errors
+/// The disk's; `UnexpectedEof` when the source ends early.
+pub fn copy_between(
+    source: &File,
+    source_offset: u64,
+    target: &File,
+    target_offset: u64,
+    length: u64,
+) -> io::Result<()> {
+    let (mut from, mut to, mut left) = (source_offset, target_offset, length);
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(usize::MAX);
+        match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), want) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(copied) => left -= copied as u64,
+            Err(Errno::INTR) => {}
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
+                return copy_by_hand(source, from, target, to, left);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn copy_by_hand(
+    source: &File,
+    mut from: u64,
+    target: &File,
+    mut to: u64,
+    mut left: u64,
+) -> io::Result<()> {
+    let mut chunk = vec![0; COPY_CHUNK_BYTES];
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+        let part = &mut chunk[..want];
+        source.read_exact_at(part, from)?;
+        target.write_all_at(part, to)?;
+        from += want as u64;
+        to += want as u64;
+        left -= want as u64;
+    }
+    Ok(())
+}
+
+/// Tells the kernel that the pages of a range of a file are not needed soon; 0 is "to the end".
+///
+/// # Errors
+/// The system call's.
+pub fn drop_page_cache(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let length = std::num::NonZeroU64::new(length);
+    Ok(rustix::fs::fadvise(file, offset, length, Advice::DontNeed)?)
+}
+
+/// Sets permission bits exactly, whatever the umask, and only when they differ.
+///
+/// # Errors
+/// The system call's.
+pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    let mut permissions = file.metadata()?.permissions();
+    if permissions.mode() & 0o7777 == mode {
+        return Ok(());
+    }
+    permissions.set_mode(mode);
+    file.set_permissions(permissions)
+}
+
+/// The id of this boot of the machine: it differs after a power loss.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn boot_id() -> io::Result<String> {
+    random_file("/proc/sys/kernel/random/boot_id")
+}
+
+/// A new random uuid, as text.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn new_uuid() -> io::Result<String> {
+    random_file("/proc/sys/kernel/random/uuid")
+}
+
+fn random_file(path: &str) -> io::Result<String> {
+    std::fs::read_to_string(path).map(|text| text.trim().to_owned())
+}
+
+/// Raises the limit of open files to `wanted` or to what the hard limit allows; returns the limit
+/// now in force. Never lowers it.
+///
+/// # Errors
+/// The system call's.
+pub fn set_nofile_limit(wanted: u64) -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    let now = limit.current.unwrap_or(u64::MAX);
+    let next = wanted.min(hard);
+    if next <= now {
+        return Ok(now);
+    }
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(next),
+            maximum: limit.maximum,
+        },
+    )?;
+    Ok(next)
+}
+
+/// Who is at the other end of a unix socket, as the kernel saw it connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerCredentials {
+    /// Its process; 0 when it is of a process namespace that this one cannot see.
+    pub pid: u32,
+    /// Its effective user.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
+}
+
+/// Asks who is at the other end of a socket.
+///
+/// # Errors
+/// The system call's.
+pub fn peer_credentials(socket: &UnixStream) -> io::Result<PeerCredentials> {
+    // Not rustix: its process id cannot be 0, which is what the kernel says across namespaces.
+    let mut found = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>())
+        .map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open for the call; `found` and `length` are valid for writes, and
+    // `length` is the size of `found`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let pid = u32::try_from(found.pid).unwrap_or(0);
+    Ok(PeerCredentials {
+        pid,
+        uid: found.uid,
+        gid: found.gid,
+    })
+}
+
+/// Sends bytes and, with the first of them, files. Returns how many bytes went out; the files go
+/// with the first call that sends any.
+///
+/// # Errors
+/// The socket's; `InvalidInput` for more than [`FDS_PER_MESSAGE_MAX`] files or files without data.
+pub fn send_fds(socket: &UnixStream, data: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    if files.len() > FDS_PER_MESSAGE_MAX || (data.is_empty() && !files.is_empty()) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE_MAX))];
+    loop {
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        match rustix::net::sendmsg(
+            socket,
+            &[IoSlice::new(data)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        ) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Receives bytes and the files that came with them (close-on-exec). 0 bytes: the peer closed.
+///
+/// # Errors
+/// The socket's; `InvalidData` when the peer sent more than [`FDS_PER_MESSAGE_MAX`] files.
+pub fn recv_fds(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut parts = [IoSliceMut::new(buffer)];
+        match rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            result => break result?,
+        }
+    };
+    let mut files = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            files.extend(received);
+        }
+    }
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok((received.bytes, files))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn copies_keep_holes_and_content() {
+        let source = tempfile::tempfile().unwrap();
+        source.write_all_at(b"start", 0).unwrap();
+        source.write_all_at(b"middle", 1 << 20).unwrap();
+        source.set_len(2 << 20).unwrap();
+        let target = tempfile::tempfile().unwrap();
+        copy_range(&source, &target, 2 << 20).unwrap();
+        let read = |file: &File| {
+            let mut bytes = vec![1; 2 << 20];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            bytes
+        };
+        assert_eq!(target.metadata().unwrap().len(), 2 << 20);
+        assert!(read(&source) == read(&target));
+        assert_eq!(
+            seek_hole_data(&target, 1 << 19, false).unwrap(),
+            Some(1 << 20)
+        );
+        assert_eq!(seek_hole_data(&target, 3 << 19, false).unwrap(), None);
+
+        let part = tempfile::tempfile().unwrap();
+        copy_range(&source, &part, 3).unwrap();
+        assert_eq!(part.metadata().unwrap().len(), 3);
+        let error = copy_range(&source, &part, 3 << 20).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn copying_by_hand_works_where_the_kernel_cannot() {
+        let source = tempfile::tempfile().unwrap();
+        source.write_all_at(b"abcdef", 0).unwrap();
+        let target = tempfile::tempfile().unwrap();
+        copy_by_hand(&source, 1, &target, 2, 3).unwrap();
+        let mut bytes = [0; 5];
+        target.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes, b"\0\0bcd");
+    }
+
+    #[test]
+    fn files_travel_with_their_bytes() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"sent", 0).unwrap();
+        assert_eq!(
+            send_fds(&here, b"hello", &[file.as_fd(), file.as_fd()]).unwrap(),
+            5
+        );
+        let mut buffer = [0; 16];
+        let (bytes, files) = recv_fds(&there, &mut buffer).unwrap();
+        assert_eq!((&buffer[..bytes], files.len()), (&b"hello"[..], 2));
+        let mut content = [0; 4];
+        File::from(files.into_iter().next().unwrap())
+            .read_exact_at(&mut content, 0)
+            .unwrap();
+        assert_eq!(&content, b"sent");
+        drop(here);
+        assert_eq!(recv_fds(&there, &mut buffer).unwrap().0, 0);
+        assert!(send_fds(&there, b"", &[file.as_fd()]).is_err());
+    }
+
+    #[test]
+    fn the_machine_answers() {
+        let (here, _there) = UnixStream::pair().unwrap();
+        let peer = peer_credentials(&here).unwrap();
+        assert_eq!(peer.pid, std::process::id());
+        assert!(statvfs(Path::new("/")).unwrap().block_size > 0);
+        assert_eq!(boot_id().unwrap(), boot_id().unwrap());
+        assert_ne!(new_uuid().unwrap(), new_uuid().unwrap());
+        assert!(set_nofile_limit(64).unwrap() >= 64);
+    }
+
+    #[test]
+    fn unknown_fallocate_modes_are_refused() {
+        let file = tempfile::tempfile().unwrap();
+        fallocate(&file, 0, 0, 4096).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 4096);
+        assert!(fallocate(&file, 1 << 20, 0, 4096).is_err());
+    }
+}

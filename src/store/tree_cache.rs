@@ -1,0 +1,253 @@
+//! Tree pages in memory, bounded by bytes: least recently used ones go.
+//!
+//! A page is immutable and named by its hash, so nothing here is ever stale. A page that is read
+//! from the catalog is checked against its hash and validated once; readers share it. Two threads
+//! that miss the same page both read it: rare, and cheaper than making one wait.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hashlink::LruCache;
+use parking_lot::Mutex;
+
+use super::catalog::Reader;
+use super::error::{Result, StoreError};
+use crate::model::hash::TreeHash;
+use crate::model::tree_format::{TreePage, TreeSource};
+
+/// Parts with a lock each, so that readers on different threads rarely meet.
+const SHARDS: usize = 16;
+
+/// What a cached page costs beside its bytes: the map's node, the `Arc`, the page's own fields.
+const PAGE_OVERHEAD_BYTES: usize = 256;
+
+/// Connections kept for the next miss; more are made when more threads miss at once.
+const IDLE_READERS_MAX: usize = 4;
+
+#[derive(Debug)]
+struct Shard {
+    pages: LruCache<TreeHash, Cached>,
+    bytes: usize,
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self {
+            pages: LruCache::new_unbounded(),
+            bytes: 0,
+        }
+    }
+
+    fn get(&mut self, hash: &TreeHash) -> Option<Arc<TreePage>> {
+        self.pages.get(hash).map(|cached| Arc::clone(&cached.page))
+    }
+}
+
+#[derive(Debug)]
+struct Cached {
+    page: Arc<TreePage>,
+    bytes: usize,
+}
+
+type ReaderFactory = Box<dyn Fn() -> Result<Reader> + Send + Sync>;
+
+/// Where pages of published and staged trees come from.
+pub struct TreeCache {
+    shards: [Mutex<Shard>; SHARDS],
+    bytes_per_shard: usize,
+    new_reader: ReaderFactory,
+    idle_readers: Mutex<Vec<Reader>>,
+}
+
+impl fmt::Debug for TreeCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TreeCache")
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TreeCache {
+    /// Keeps about `bytes_max` bytes of pages; `new_reader` opens a connection to the catalog.
+    pub fn new(
+        new_reader: impl Fn() -> Result<Reader> + Send + Sync + 'static,
+        bytes_max: usize,
+    ) -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
+            bytes_per_shard: bytes_max / SHARDS,
+            new_reader: Box::new(new_reader),
+            idle_readers: Mutex::default(),
+        }
+    }
+
+    /// Bytes held now.
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().bytes).sum()
+    }
+
+    fn shard(&self, hash: &TreeHash) -> &Mutex<Shard> {
+        &self.shards[usize::from(hash.as_bytes()[0]) % SHARDS]
+    }
+
+    fn fetch(&self, hash: &TreeHash) -> Result<Vec<u8>> {
+        let idle = self.idle_readers.lock().pop();
+        let reader = idle.map_or_else(|| (self.new_reader)(), Ok)?;
+        let found = reader.tree(hash);
+        let mut idle = self.idle_readers.lock();
+        let surplus = if idle.len() < IDLE_READERS_MAX {
+            idle.push(reader);
+            None
+        } else {
+            Some(reader)
+        };
+        drop(idle);
+        drop(surplus);
+        found?.ok_or(StoreError::MissingTree(*hash))
+    }
+
+    fn keep(&self, hash: &TreeHash, page: &Arc<TreePage>, bytes: usize) {
+        if bytes > self.bytes_per_shard {
+            return;
+        }
+        let mut evicted = Vec::new();
+        let mut shard = self.shard(hash).lock();
+        let cached = Cached {
+            page: Arc::clone(page),
+            bytes,
+        };
+        shard.bytes += bytes;
+        if let Some(replaced) = shard.pages.insert(*hash, cached) {
+            shard.bytes -= replaced.bytes;
+            evicted.push(replaced);
+        }
+        while shard.bytes > self.bytes_per_shard
+            && let Some((_, oldest)) = shard.pages.remove_lru()
+        {
+            shard.bytes -= oldest.bytes;
+            evicted.push(oldest);
+        }
+        drop(shard);
+        // Large pages are freed after the lock.
+        drop(evicted);
+    }
+}
+
+impl TreeSource for TreeCache {
+    type Error = StoreError;
+
+    fn page(&self, hash: &TreeHash) -> Result<Arc<TreePage>> {
+        let cached = self.shard(hash).lock().get(hash);
+        if let Some(page) = cached {
+            return Ok(page);
+        }
+        let bytes = self.fetch(hash)?;
+        if TreeHash::of(&bytes) != *hash {
+            return Err(StoreError::DamagedTree(*hash));
+        }
+        let cost = bytes.len() + PAGE_OVERHEAD_BYTES;
+        let page = TreePage::parse(bytes).map_err(|source| StoreError::Tree {
+            hash: *hash,
+            source,
+        })?;
+        let page = Arc::new(page);
+        self.keep(hash, &page, cost);
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::name::EntryName;
+    use crate::model::time::Timestamp;
+    use crate::model::tree::{Attributes, Content, Entry, Xattrs};
+    use crate::model::tree_format;
+    use crate::store::catalog::Catalog;
+    use crate::store::layout::Layout;
+    use crate::store::testing::TestStore;
+
+    fn page_named(name: &str) -> (TreeHash, Vec<u8>) {
+        let attributes = Attributes {
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            xattrs: Xattrs::new(),
+        };
+        let entry = Entry {
+            name: EntryName::new(name.as_bytes()).unwrap(),
+            attributes,
+            link_group: None,
+            content: Content::File {
+                size: 0,
+                blob: None,
+            },
+        };
+        tree_format::build([entry]).unwrap().pages.pop().unwrap()
+    }
+
+    fn insert(catalog: &mut Catalog, hash: &TreeHash, bytes: &[u8]) {
+        let tx = catalog.begin().unwrap();
+        tx.insert_tree(hash, bytes, Timestamp::default()).unwrap();
+        tx.commit().unwrap();
+    }
+
+    fn cache(layout: &Layout, bytes_max: usize) -> TreeCache {
+        let layout = layout.clone();
+        TreeCache::new(move || Reader::open(&layout), bytes_max)
+    }
+
+    #[test]
+    fn a_page_is_read_once() {
+        let mut store = TestStore::new();
+        let cache = cache(&store.layout, 1 << 20);
+        let (hash, bytes) = page_named("a");
+        assert!(matches!(cache.page(&hash), Err(StoreError::MissingTree(_))));
+        insert(&mut store.catalog, &hash, &bytes);
+        let first = cache.page(&hash).unwrap();
+        assert_eq!(first.summary().files, 1);
+        let tx = store.catalog.begin().unwrap();
+        tx.delete_tree(&hash).unwrap();
+        tx.commit().unwrap();
+        assert!(Arc::ptr_eq(&first, &cache.page(&hash).unwrap()));
+    }
+
+    #[test]
+    fn the_cache_is_bounded() {
+        let mut store = TestStore::new();
+        let bytes_max = 64 << 10;
+        let cache = cache(&store.layout, bytes_max);
+        let pages: Vec<_> = (0..400)
+            .map(|number| page_named(&number.to_string()))
+            .collect();
+        let tx = store.catalog.begin().unwrap();
+        for (hash, bytes) in &pages {
+            tx.insert_tree(hash, bytes, Timestamp::default()).unwrap();
+        }
+        tx.commit().unwrap();
+        for (hash, _) in &pages {
+            cache.page(hash).unwrap();
+        }
+        assert!(
+            cache.bytes() <= bytes_max && cache.bytes() > bytes_max / 2,
+            "{cache:?}"
+        );
+        assert_eq!(cache.idle_readers.lock().len(), 1);
+    }
+
+    #[test]
+    fn altered_pages_are_refused() {
+        let mut store = TestStore::new();
+        let cache = cache(&store.layout, 1 << 20);
+        let (hash, mut bytes) = page_named("a");
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        insert(&mut store.catalog, &hash, &bytes);
+        assert!(matches!(cache.page(&hash), Err(StoreError::DamagedTree(_))));
+        let junk = TreeHash::of(b"junk");
+        insert(&mut store.catalog, &junk, b"junk");
+        assert!(matches!(cache.page(&junk), Err(StoreError::Tree { .. })));
+    }
+}
