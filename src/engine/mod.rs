@@ -1,4 +1,218 @@
-//! The metadata thread and what it owns.
+//! The engine: the metadata thread, the threads that work for it, and the handle to them.
+//!
+//! Whoever holds an [`Engine`] may read the registry, the trees and the staging areas directly;
+//! everything durable goes through [`Engine::submit`]. The engine knows neither FUSE nor the
+//! control protocol: it tells an [`event::Observer`] what became stale.
 
+mod areas;
+mod build;
+pub mod commit;
+pub mod error;
+pub mod event;
+mod flush;
+pub mod invalidation;
+mod load;
 pub mod pins;
+mod purge;
 pub mod registry;
+pub mod request;
+pub mod resolve;
+mod seal;
+pub mod staging;
+mod start;
+mod sync;
+mod tags;
+mod thread;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+
+use crate::model::hash::BlobHash;
+use crate::model::id::AreaId;
+use crate::store::catalog::Reader;
+use crate::store::error::StoreError;
+use crate::store::layout::Layout;
+use crate::store::pool::Pool;
+use crate::store::sys::{self, FsSpace};
+use crate::store::tree_cache::TreeCache;
+use error::{EngineError, Result};
+use event::Observer;
+use pins::Pins;
+pub use purge::PROTECT_SECONDS;
+use registry::Registry;
+use request::{Reply, Request};
+use staging::Staging;
+use staging::content::FileContent;
+use sync::{SyncJob, Then};
+
+/// Requests that may wait for the metadata thread.
+const REQUEST_QUEUE_MAX: usize = 4096;
+
+/// The running engine of one store.
+pub struct Engine {
+    /// Repositories, versions, tags.
+    pub registry: Arc<Registry>,
+    /// Staging areas.
+    pub staging: Arc<Staging>,
+    /// Trees, cached.
+    pub trees: Arc<TreeCache>,
+    /// Blobs.
+    pub pool: Arc<Pool>,
+    /// Blobs held by others than the catalog.
+    pub pins: Arc<Pins>,
+    /// Paths of the store.
+    pub layout: Layout,
+    reader: Mutex<Reader>,
+    requests: Sender<Request>,
+    sync_jobs: Mutex<Option<Sender<SyncJob>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Dropped to end the sealers.
+    sealers: Mutex<Option<Sender<()>>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("root", &self.layout.root())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens the store at `path` and starts the engine.
+    ///
+    /// # Errors
+    /// When the store cannot be opened: not a store, locked by another owner, damaged.
+    pub fn start(
+        path: &Path,
+        observer: Arc<dyn Observer>,
+    ) -> std::result::Result<Arc<Self>, StoreError> {
+        start::start(path, observer)
+    }
+
+    /// Hands a request to the metadata thread; it is answered through its callback.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub fn submit(&self, request: Request) -> Result<()> {
+        self.requests
+            .send(request)
+            .map_err(|_| EngineError::Stopping)
+    }
+
+    /// Hands over a request and waits for its answer. Not for threads that serve the kernel where
+    /// the answer may wait for them.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub fn call<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
+        let (send, receive) = crossbeam_channel::bounded(1);
+        // A caller that went away does not need the answer.
+        self.submit(make(Box::new(move |result| drop(send.send(result)))))?;
+        receive.recv().map_err(|_| EngineError::Stopping)?
+    }
+
+    /// Makes a file durable with its name, then runs `then`.
+    pub fn sync_file(&self, content: Arc<FileContent>, then: Then) {
+        self.sync(SyncJob::File { content, then });
+    }
+
+    /// Makes all names and attributes that changed so far durable, then runs `then`.
+    pub fn sync_journal(&self, then: Then) {
+        self.sync(SyncJob::Journal { then });
+    }
+
+    fn sync(&self, job: SyncJob) {
+        let jobs = self.sync_jobs.lock().clone();
+        let unsent = match jobs {
+            Some(jobs) => jobs
+                .send(job)
+                .err()
+                .map(crossbeam_channel::SendError::into_inner),
+            None => Some(job),
+        };
+        if let Some(
+            SyncJob::File { then, .. } | SyncJob::Journal { then } | SyncJob::Catalog { then, .. },
+        ) = unsent
+        {
+            then(Err(EngineError::Stopping));
+        }
+    }
+
+    /// Reads an area into memory, if that has not happened yet.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn load_area(&self, area: AreaId) -> Result<()> {
+        let loaded = self
+            .staging
+            .read()
+            .areas
+            .get(&area)
+            .is_none_or(|area| area.loaded);
+        if !loaded {
+            load::load_area(&self.reader.lock(), &self.staging, area)?;
+        }
+        Ok(())
+    }
+
+    /// Runs `query` on a read-only connection to the catalog.
+    ///
+    /// # Errors
+    /// Those of the query.
+    pub fn query<T>(
+        &self,
+        query: impl FnOnce(&Reader) -> std::result::Result<T, StoreError>,
+    ) -> Result<T> {
+        Ok(query(&self.reader.lock())?)
+    }
+
+    /// Notes that a blob's file is missing, too short or unreadable. Does not wait.
+    pub fn report_damage(&self, hash: BlobHash) {
+        if self.requests.try_send(Request::Damaged { hash }).is_err() {
+            log::error!("blob {hash} is damaged (not recorded: the engine is busy)");
+        }
+    }
+
+    /// Space of the store's file system.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn space(&self) -> std::io::Result<FsSpace> {
+        sys::statvfs(self.layout.root())
+    }
+
+    /// Stops the engine: journal out, WAL flushed and checkpointed, all threads ended.
+    ///
+    /// # Errors
+    /// When something could not be written.
+    pub fn stop(&self) -> Result<()> {
+        drop(self.sealers.lock().take());
+        let stopped = self.call(|reply| Request::Stop { reply });
+        drop(self.sync_jobs.lock().take());
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("a thread of the engine panicked");
+            }
+        }
+        match stopped {
+            Err(EngineError::Stopping) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if !self.threads.lock().is_empty()
+            && let Err(error) = self.stop()
+        {
+            log::error!("the engine did not stop cleanly: {error}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Repositories and staging areas: made, changed, thrown away.
+
+use std::sync::Arc;
+
+use super::error::{EngineError, Result};
+use super::event::Event;
+use super::registry::Repository;
+use super::request::{AreaNotes, Owner, OwnerChange, Reply};
+use super::staging::area::{AreaShared, Phase};
+use super::staging::node::{Area, Base, Body, Directory};
+use super::staging::state::NewNode;
+use super::thread::{MetadataThread, repository_row};
+use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
+use crate::model::name::{AreaName, RepoName};
+use crate::model::time::Timestamp;
+use crate::model::tree::{Attributes, Xattrs};
+use crate::store::catalog::{AreaRow, AreaState, Doomed, Tx};
+use crate::store::error::StoreError;
+
+impl MetadataThread {
+    pub(super) fn create_repository(
+        &mut self,
+        name: RepoName,
+        owner: Owner,
+        now: Timestamp,
+    ) -> Result<(RepoId, Event)> {
+        if self.registry.by_name(name.as_str()).is_some() {
+            return Err(EngineError::RepositoryExists(name.to_string()));
+        }
+        let mut repository = Repository {
+            id: RepoId(0),
+            name,
+            mode: owner.mode,
+            uid: owner.uid,
+            gid: owner.gid,
+            created: now,
+            changed: now,
+            next_number: VersionNumber(1),
+            versions: std::collections::BTreeMap::new(),
+            tags: std::collections::BTreeMap::new(),
+            areas: std::collections::BTreeMap::new(),
+        };
+        let id = self.write(|tx| tx.insert_repository(&repository_row(&repository)))?;
+        repository.id = id;
+        self.registry.put(repository);
+        Ok((id, Event::RepositoryAdded(id)))
+    }
+
+    pub(super) fn change_repository(
+        &mut self,
+        id: RepoId,
+        change: OwnerChange,
+    ) -> Result<((), Event)> {
+        let repository = self.repository(id)?;
+        let mut row = repository_row(&repository);
+        row.mode = change.mode.unwrap_or(row.mode);
+        row.uid = change.uid.unwrap_or(row.uid);
+        row.gid = change.gid.unwrap_or(row.gid);
+        row.changed = Timestamp::now();
+        self.write(|tx| tx.update_repository(&row))?;
+        self.registry.update(id, |repository| {
+            repository.mode = row.mode;
+            repository.uid = row.uid;
+            repository.gid = row.gid;
+            repository.changed = row.changed;
+        });
+        Ok(((), Event::RepositoryChanged(id)))
+    }
+
+    pub(super) fn delete_repository(&mut self, id: RepoId) -> Result<((), Event)> {
+        let repository = self.repository(id)?;
+        if !repository.versions.is_empty() || !repository.areas.is_empty() {
+            return Err(EngineError::RepositoryNotEmpty {
+                name: repository.name.to_string(),
+                versions: repository.versions.len(),
+                areas: repository.areas.len(),
+            });
+        }
+        self.write(|tx| {
+            for tag in repository.tags.keys() {
+                tx.delete_tag(id, tag)?;
+            }
+            tx.delete_repository(id)
+        })?;
+        self.registry.remove(id);
+        Ok(((), Event::RepositoryRemoved(repository)))
+    }
+
+    /// Opens an area: one row, whatever the size of its base (N4).
+    pub(super) fn open_area(
+        &mut self,
+        repo: RepoId,
+        name: &AreaName,
+        owner: Owner,
+        journalled: bool,
+        now: Timestamp,
+    ) -> Result<AreaId> {
+        let repository = self.repository(repo)?;
+        if repository.areas.contains_key(name) {
+            return Err(EngineError::AreaExists(name.to_string()));
+        }
+        let base = match name.base() {
+            None => None,
+            Some(wanted) => {
+                let version = repository.resolve(&wanted).cloned();
+                if version.is_none() && wanted != crate::model::name::BaseName::Latest {
+                    let wanted = name.as_str().split_once('@').map_or("", |(_, base)| base);
+                    return Err(EngineError::NoVersion(format!(
+                        "{}/{wanted}",
+                        repository.name
+                    )));
+                }
+                Some(Base {
+                    number: version.as_ref().map(|version| version.number),
+                    root: version.map(|version| version.root.clone()),
+                })
+            }
+        };
+        let root = base.as_ref().and_then(|base| base.root.clone());
+        let id = AreaId(self.staging.store.new_id());
+        let row = AreaRow {
+            id,
+            repo,
+            name: name.clone(),
+            state: if journalled {
+                AreaState::Open
+            } else {
+                AreaState::Doomed
+            },
+            base: base.as_ref().and_then(|base| base.number),
+            base_root: root.clone(),
+            created: now,
+            message: String::new(),
+            author: String::new(),
+            on_stale: String::new(),
+        };
+        self.write(|tx| {
+            tx.insert_area(&row)?;
+            if let Some(root) = &root {
+                tx.add_tree_refs(&root.tree, 1)?;
+            }
+            Ok(())
+        })?;
+        let (attributes, directory) = match root {
+            Some(root) => (root.attributes, Directory::new(Some(root.tree))),
+            None => {
+                let Owner { mode, uid, gid } = owner;
+                let xattrs = Xattrs::new();
+                (
+                    Attributes {
+                        mode,
+                        uid,
+                        gid,
+                        mtime: now,
+                        xattrs,
+                    },
+                    Directory::new(None),
+                )
+            }
+        };
+        let shared = Arc::new(AreaShared::new(id, repo, journalled));
+        let root_id = NodeId(id.0);
+        let new = NewNode {
+            body: Body::Directory(directory),
+            attributes,
+            ctime: now,
+        };
+        self.staging.change(|state, dirty| {
+            state.insert(root_id, Arc::clone(&shared), new, true);
+            dirty.nodes.insert(root_id);
+            let area = new_area(shared, name.clone(), base, now, true);
+            state.areas.insert(id, area);
+        });
+        if journalled {
+            self.registry.update(repo, |repository| {
+                repository.areas.insert(name.clone(), id);
+            });
+        }
+        Ok(id)
+    }
+
+    pub(super) fn note_area(&mut self, id: AreaId, notes: AreaNotes) -> Result<()> {
+        let row = self.staging.change(|state, _| {
+            let area = state.areas.get_mut(&id)?;
+            if let Some(message) = notes.message {
+                area.message = message;
+            }
+            if let Some(author) = notes.author {
+                area.author = author;
+            }
+            if let Some(on_stale) = notes.on_stale {
+                area.on_stale = on_stale;
+            }
+            Some(area_row(area))
+        });
+        let row = row.ok_or_else(|| EngineError::NoArea(id.to_string()))?;
+        self.write(|tx| tx.update_area(&row))
+    }
+
+    /// Throws an area away; its rows and files go in the background.
+    pub(super) fn discard_area(&mut self, id: AreaId, reply: Reply<()>) {
+        match self.discard(id) {
+            Ok(events) => self
+                .observer
+                .notify(events, Box::new(move || reply(Ok(())))),
+            Err(error) => reply(Err(error)),
+        }
+    }
+
+    fn discard(&mut self, id: AreaId) -> Result<Vec<Event>> {
+        let found = {
+            let state = self.staging.read();
+            state
+                .areas
+                .get(&id)
+                .map(|area| (area.shared.repo, area.phase, area_row(area)))
+        };
+        let Some((repo, phase, row)) = found else {
+            return Err(EngineError::NoArea(id.to_string()));
+        };
+        if phase == Phase::Frozen {
+            return Err(EngineError::CommitRunning);
+        }
+        self.write(|tx| doom_area(tx, &row))?;
+        self.registry.update(repo, |repository| {
+            repository.areas.retain(|_, area| *area != id)
+        });
+        let area = self
+            .staging
+            .change(|state, dirty| state.remove_area(dirty, id));
+        self.purge.wake();
+        Ok(area
+            .map(|area| Event::AreaChanged(repo, area.name))
+            .into_iter()
+            .collect())
+    }
+
+    /// Answers once the kernel has forgotten what a change made stale: whoever gets the answer
+    /// sees the change on both mounts.
+    pub(super) fn answer_notified<T: Send + 'static>(
+        &self,
+        result: Result<(T, Event)>,
+        reply: Reply<T>,
+    ) {
+        match result {
+            Ok((value, event)) => {
+                self.observer
+                    .notify(vec![event], Box::new(move || reply(Ok(value))));
+            }
+            Err(error) => reply(Err(error)),
+        }
+    }
+}
+
+/// An area whose root node is in memory.
+pub(super) fn new_area(
+    shared: Arc<AreaShared>,
+    name: AreaName,
+    base: Option<Base>,
+    created: Timestamp,
+    loaded: bool,
+) -> Area {
+    Area {
+        root: NodeId(shared.id.0),
+        shared,
+        name,
+        base,
+        created,
+        message: String::new(),
+        author: String::new(),
+        on_stale: String::new(),
+        error: String::new(),
+        loaded,
+        phase: Phase::Open,
+        groups: std::collections::BTreeMap::new(),
+    }
+}
+
+/// Queues an area for purging; it does not come back at the next start.
+pub(super) fn doom_area(tx: &Tx<'_>, row: &AreaRow) -> std::result::Result<(), StoreError> {
+    tx.update_area(&AreaRow {
+        state: AreaState::Doomed,
+        ..row.clone()
+    })?;
+    tx.push_doomed(&Doomed::Area(row.id))
+}
+
+pub(super) fn area_row(area: &Area) -> AreaRow {
+    AreaRow {
+        id: area.shared.id,
+        repo: area.shared.repo,
+        name: area.name.clone(),
+        state: if area.shared.journalled {
+            AreaState::Open
+        } else {
+            AreaState::Doomed
+        },
+        base: area.base.as_ref().and_then(|base| base.number),
+        base_root: area.base.as_ref().and_then(|base| base.root.clone()),
+        created: area.created,
+        message: area.message.clone(),
+        author: area.author.clone(),
+        on_stale: area.on_stale.clone(),
+    }
+}

@@ -1,0 +1,347 @@
+//! Building the trees of a commit, on a thread of its own.
+//!
+//! The area is frozen, so its names and sealed contents do not change; the namespace is looked at
+//! one directory at a time. Unchanged subtrees keep their hash without being visited: the cost
+//! follows what changed (O(changed), not O(version)). Pages go to the metadata thread in bounded
+//! batches, children before parents.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::commit::Page;
+use super::error::EngineError;
+use super::request::Request;
+use super::staging::Staging;
+use super::staging::node::{Base, Body, Node, Slot};
+use super::staging::state::State;
+use crate::model::hash::TreeHash;
+use crate::model::id::{AreaId, NodeId};
+use crate::model::merge::{self, Merge};
+use crate::model::name::EntryName;
+use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Summary};
+use crate::model::tree_format::{self, BuiltTree, TreePage, TreeSource};
+use crate::model::version::Version;
+use crate::store::error::StoreError;
+use crate::store::tree_cache::TreeCache;
+
+/// Pages and bytes per transaction: a slice of a few milliseconds on the metadata thread.
+const BATCH_PAGES_MAX: usize = 256;
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// What a tree builder needs.
+pub(super) struct BuildJob {
+    pub(super) task: u64,
+    pub(super) area: AreaId,
+    /// Merge with this version instead of replacing it.
+    pub(super) merge_onto: Option<Arc<Version>>,
+    pub(super) staging: Arc<Staging>,
+    pub(super) trees: Arc<TreeCache>,
+    pub(super) requests: Sender<Request>,
+}
+
+/// Starts a builder. It reports by [`Request::CommitBuilt`].
+///
+/// # Errors
+/// When no thread can be started.
+pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
+    let name = format!("build-{}", job.task);
+    let body = move || {
+        let (task, requests) = (job.task, job.requests.clone());
+        let mut builder = Builder {
+            source: Pages {
+                trees: Arc::clone(&job.trees),
+                new: HashMap::new(),
+            },
+            job,
+            pages: Vec::new(),
+            bytes: 0,
+        };
+        let root = builder.run();
+        // A closed channel means that the engine stopped: the commit is not acknowledged.
+        drop(requests.send(Request::CommitBuilt { task, root }));
+    };
+    std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(body)
+        .map(drop)
+        .map_err(|source| StoreError::Io {
+            action: "start a thread",
+            path: name.into(),
+            source,
+        })
+}
+
+/// Pages of this commit, and beneath them those of the catalog.
+struct Pages {
+    trees: Arc<TreeCache>,
+    new: HashMap<TreeHash, Arc<TreePage>>,
+}
+
+impl TreeSource for Pages {
+    type Error = StoreError;
+
+    fn page(&self, hash: &TreeHash) -> Result<Arc<TreePage>, StoreError> {
+        match self.new.get(hash) {
+            Some(page) => Ok(Arc::clone(page)),
+            None => self.trees.page(hash),
+        }
+    }
+}
+
+struct Builder {
+    job: BuildJob,
+    source: Pages,
+    pages: Vec<Page>,
+    bytes: usize,
+}
+
+/// A directory being built.
+struct Frame {
+    node: NodeId,
+    base: Option<TreeHash>,
+    /// Its changed directories that are still to be built.
+    pending: Vec<(EntryName, NodeId)>,
+    changes: BTreeMap<EntryName, Option<Entry>>,
+}
+
+/// A directory as the namespace shows it, with the changed entries that are no directories.
+type Opened = Result<Frame, EngineError>;
+
+impl Builder {
+    fn run(&mut self) -> Result<Root, EngineError> {
+        let (root_node, base) = {
+            let state = self.job.staging.read();
+            let area = state
+                .areas
+                .get(&self.job.area)
+                .ok_or_else(|| EngineError::NoArea(self.job.area.to_string()))?;
+            (area.root, area.base.clone())
+        };
+        let built = self.build(root_node)?;
+        let attributes = {
+            let state = self.job.staging.read();
+            let node = state
+                .node(root_node)
+                .ok_or_else(|| EngineError::NoArea(self.job.area.to_string()))?;
+            attributes(node)
+        };
+        let mut root = Root {
+            attributes,
+            tree: built.root,
+            summary: built.summary,
+        };
+        if let Some(theirs) = self.job.merge_onto.clone()
+            && base
+                .as_ref()
+                .is_some_and(|base| base.number != Some(theirs.number))
+        {
+            root = self.merge(base, root, &theirs)?;
+        }
+        self.send()?;
+        Ok(root)
+    }
+
+    /// Builds a directory and everything changed below it, without recursion: a path may be
+    /// deeper than a stack.
+    fn build(&mut self, top: NodeId) -> Result<BuiltTree, EngineError> {
+        let mut stack = vec![self.open(top)?];
+        loop {
+            let Some(frame) = stack.last_mut() else {
+                return Err(EngineError::Invalid("the area has no root".to_owned()));
+            };
+            if let Some((_, child)) = frame.pending.last() {
+                let child = *child;
+                let opened = self.open(child)?;
+                stack.push(opened);
+                continue;
+            }
+            let Some(frame) = stack.pop() else { continue };
+            let built = tree_format::apply(&self.source, frame.base.as_ref(), &frame.changes)?;
+            self.add_pages(&built.pages)?;
+            let Some(parent) = stack.last_mut() else {
+                return Ok(built);
+            };
+            if let Some((name, _)) = parent.pending.pop() {
+                let state = self.job.staging.read();
+                let node = state.node(frame.node).ok_or_else(vanished)?;
+                let content = Content::Directory {
+                    tree: built.root,
+                    summary: built.summary,
+                };
+                let entry = Entry {
+                    name: name.clone(),
+                    attributes: attributes(node),
+                    link_group: None,
+                    content,
+                };
+                parent.changes.insert(name, Some(entry));
+            }
+        }
+    }
+
+    fn open(&self, id: NodeId) -> Opened {
+        let state = self.job.staging.read();
+        let directory = state
+            .node(id)
+            .and_then(Node::directory)
+            .ok_or_else(vanished)?;
+        let mut frame = Frame {
+            node: id,
+            base: directory.base,
+            pending: Vec::new(),
+            changes: BTreeMap::new(),
+        };
+        for (name, slot) in &directory.slots {
+            let Slot::Node(child) = slot else {
+                frame.changes.insert(name.clone(), None);
+                continue;
+            };
+            let node = state.node(*child).ok_or_else(vanished)?;
+            if !node.changed {
+                continue;
+            }
+            if node.is_directory() {
+                frame.pending.push((name.clone(), *child));
+            } else {
+                frame
+                    .changes
+                    .insert(name.clone(), Some(file_entry(&state, *child, node, name)?));
+            }
+        }
+        Ok(frame)
+    }
+
+    fn merge(
+        &mut self,
+        base: Option<Base>,
+        ours: Root,
+        theirs: &Version,
+    ) -> Result<Root, EngineError> {
+        let base = match base.and_then(|base| base.root) {
+            Some(root) => root,
+            None => {
+                let empty = tree_format::build([]).map_err(StoreError::from)?;
+                self.add_pages(&empty.pages)?;
+                let attributes = theirs.root.attributes.clone();
+                Root {
+                    attributes,
+                    tree: empty.root,
+                    summary: empty.summary,
+                }
+            }
+        };
+        match merge::merge(&self.source, &base, &ours, &theirs.root)? {
+            Merge::Merged(merged) => {
+                self.add_pages(&merged.pages)?;
+                Ok(merged.root)
+            }
+            Merge::Conflicts(conflicts) => {
+                let conflicts = conflicts
+                    .into_iter()
+                    .map(|conflict| {
+                        let path = String::from_utf8_lossy(&conflict.path).into_owned();
+                        (path, conflict.reason.to_string())
+                    })
+                    .collect();
+                Err(EngineError::Conflicts { conflicts })
+            }
+        }
+    }
+
+    fn add_pages(&mut self, pages: &[Page]) -> Result<(), EngineError> {
+        for (hash, bytes) in pages {
+            if self.source.new.contains_key(hash) {
+                continue;
+            }
+            let page = TreePage::parse(bytes.clone()).map_err(StoreError::from)?;
+            self.source.new.insert(*hash, Arc::new(page));
+            self.bytes += bytes.len();
+            self.pages.push((*hash, bytes.clone()));
+            if self.pages.len() >= BATCH_PAGES_MAX || self.bytes >= BATCH_BYTES_MAX {
+                self.send()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<(), EngineError> {
+        self.bytes = 0;
+        let pages = std::mem::take(&mut self.pages);
+        if pages.is_empty() {
+            return Ok(());
+        }
+        self.job
+            .requests
+            .send(Request::CommitPages {
+                task: self.job.task,
+                pages,
+            })
+            .map_err(|_| EngineError::Stopping)
+    }
+}
+
+fn vanished() -> EngineError {
+    EngineError::Invalid("a file of the area vanished while it was committed".to_owned())
+}
+
+fn attributes(node: &Node) -> Attributes {
+    Attributes {
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        mtime: node
+            .content()
+            .map_or(node.mtime, |content| content.attr().mtime),
+        xattrs: node.xattrs.clone(),
+    }
+}
+
+/// The entry of anything that is not a directory.
+fn file_entry(
+    state: &State,
+    id: NodeId,
+    node: &Node,
+    name: &EntryName,
+) -> Result<Entry, EngineError> {
+    let content = match &node.body {
+        Body::File(content) => {
+            let blob = content.blob().map_err(|()| {
+                EngineError::Invalid("a file of the area is not sealed".to_owned())
+            })?;
+            Content::File {
+                size: content.attr().size,
+                blob,
+            }
+        }
+        Body::Symlink(target) => Content::Symlink {
+            target: target.clone(),
+        },
+        Body::Fifo => Content::Fifo,
+        Body::Socket => Content::Socket,
+        Body::CharDevice(rdev) => Content::CharDevice { rdev: *rdev },
+        Body::BlockDevice(rdev) => Content::BlockDevice { rdev: *rdev },
+        Body::Directory(_) => Content::Directory {
+            tree: TreeHash::from_bytes([0; 32]),
+            summary: Summary::default(),
+        },
+    };
+    let link_group = match node.nlink() {
+        0 | 1 => None,
+        nlink => {
+            // Named by its first path: the same tree gets the same groups however it was made.
+            let first = state.paths(id).into_iter().next().unwrap_or_default();
+            Some(LinkGroup {
+                id: TreeHash::of(&first).prefix(),
+                nlink,
+            })
+        }
+    };
+    Ok(Entry {
+        name: name.clone(),
+        attributes: attributes(node),
+        link_group,
+        content,
+    })
+}

@@ -1,0 +1,705 @@
+//! Commits: publishing a staging area as the next version.
+//!
+//! ```text
+//!   Writers ──▶ Sealing ──▶ Building ──▶ Syncing ──▶ published
+//!     │ grace over   │ a file failed │ merge conflict  │ number taken meanwhile
+//!     ▼              ▼               ▼                 ▼
+//!   refused: the area thaws, what waited for it goes on
+//! ```
+//!
+//! The area is frozen from `Sealing` on. Everything up to the last step is many bounded
+//! transactions whose leftovers, after a crash, are unreferenced trees; the last step is one O(1)
+//! transaction, durable before it is answered (H7). Nothing here blocks the metadata thread:
+//! [`super::thread`] calls [`MetadataThread::advance_commits`] after each round.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::areas::{area_row, doom_area};
+use super::build;
+use super::error::{EngineError, Result};
+use super::event::Event;
+use super::registry::{Repository, Tag};
+use super::request::{Reply, Request};
+use super::staging::area::Phase;
+use super::sync::{SYNC_ONE_BY_ONE_MAX, Scope, SyncJob};
+use super::thread::{DURABLE_EPOCH, MetadataThread, repository_row};
+use crate::model::hash::TreeHash;
+use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::name::TagName;
+use crate::model::time::Timestamp;
+use crate::model::tree::Root;
+use crate::model::tree_format::root_hash;
+use crate::model::version::Version;
+use crate::store::catalog::{RepositoryRow, TagRow};
+
+/// How long a commit waits, without any writer closing, before files open for writing refuse it.
+/// A close has been queued before `mv` starts but may reach the daemon after it (H11).
+pub const WRITER_GRACE: Duration = Duration::from_secs(1);
+
+/// How long `--wait` waits for writers.
+pub const WRITER_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The most paths named in a refusal.
+const NAMED_FILES_MAX: usize = 20;
+
+/// One encoded page with its hash.
+pub type Page = (TreeHash, Vec<u8>);
+
+/// What a stale base means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnStale {
+    /// Refuse.
+    #[default]
+    Refuse,
+    /// Publish what the area shows.
+    Force,
+    /// Merge with the newest version, file by file.
+    Merge,
+}
+
+/// How to commit.
+#[derive(Debug, Clone)]
+pub struct CommitOptions {
+    /// The version's own name.
+    pub tag: Option<TagName>,
+    /// The number that the version must get.
+    pub number: Option<VersionNumber>,
+    /// Message; `None` keeps the area's.
+    pub message: Option<String>,
+    /// Author; `None` keeps the area's.
+    pub author: Option<String>,
+    /// Who asks, for versions whose author nobody set.
+    pub caller: String,
+    /// Waits for writers instead of being refused.
+    pub wait: bool,
+    /// What a stale base means; `None` does what the area says.
+    pub on_stale: Option<OnStale>,
+    /// Makes a version even when nothing changed.
+    pub allow_empty: bool,
+    /// When it was asked for.
+    pub now: Timestamp,
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone)]
+pub struct CommitOutcome {
+    /// The version: new, or the newest one when nothing changed.
+    pub version: Arc<Version>,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Writers { deadline: Instant, writers: u32 },
+    Sealing { retried: bool },
+    Building,
+    Syncing(Box<Root>),
+    Publishing,
+}
+
+/// A commit under way.
+pub(super) struct CommitTask {
+    area: AreaId,
+    repo: RepoId,
+    options: CommitOptions,
+    reply: Reply<CommitOutcome>,
+    stage: Stage,
+    /// The newest version when the trees were built.
+    newest: Option<VersionNumber>,
+    /// Epoch that the content sync covers.
+    epoch: u64,
+    /// Trees that this commit made or reuses and nothing references yet: collection skips them.
+    pub(super) pinned: BTreeSet<TreeHash>,
+}
+
+/// What `advance` decided about one task.
+enum Step {
+    Stay,
+    Refuse(EngineError),
+    Freeze,
+    Build,
+}
+
+impl MetadataThread {
+    /// Starts a commit; it is answered through `reply`.
+    pub(super) fn start_commit(
+        &mut self,
+        area: AreaId,
+        options: CommitOptions,
+        reply: Reply<CommitOutcome>,
+    ) {
+        let checked = self.check_commit(area, &options);
+        let repo = match checked {
+            Ok(repo) => repo,
+            Err(error) => {
+                self.note_refusal(area, &error);
+                return reply(Err(error));
+            }
+        };
+        let grace = if options.wait {
+            WRITER_WAIT_MAX
+        } else {
+            WRITER_GRACE
+        };
+        let task = CommitTask {
+            area,
+            repo,
+            options,
+            reply,
+            stage: Stage::Writers {
+                deadline: Instant::now() + grace,
+                writers: u32::MAX,
+            },
+            newest: None,
+            epoch: 0,
+            pinned: BTreeSet::new(),
+        };
+        let id = self.next_task;
+        self.next_task += 1;
+        self.commits.insert(id, task);
+    }
+
+    fn check_commit(&self, area: AreaId, options: &CommitOptions) -> Result<RepoId> {
+        self.check_not_poisoned()?;
+        let (repo, base, phase, on_stale) = {
+            let state = self.staging.read();
+            let area = state
+                .areas
+                .get(&area)
+                .ok_or_else(|| EngineError::NoArea(area.to_string()))?;
+            (
+                area.shared.repo,
+                area.base.clone(),
+                area.phase,
+                area.on_stale.clone(),
+            )
+        };
+        if phase != Phase::Open || self.commits.values().any(|task| task.area == area) {
+            return Err(EngineError::CommitRunning);
+        }
+        let repository = self.repository(repo)?;
+        check_place(&repository, options)?;
+        if resolve_on_stale(options, &on_stale) == OnStale::Refuse
+            && let Some(base) = base
+        {
+            check_fresh(&repository, base.number)?;
+        }
+        Ok(repo)
+    }
+
+    /// Moves every commit as far as it can go now.
+    pub(super) fn advance_commits(&mut self, now: Instant) {
+        let ids: Vec<u64> = self.commits.keys().copied().collect();
+        for id in ids {
+            loop {
+                let Some(step) = self.next_step(id, now) else {
+                    break;
+                };
+                match step {
+                    Step::Stay => break,
+                    Step::Refuse(error) => {
+                        self.refuse_commit(id, error);
+                        break;
+                    }
+                    Step::Freeze => self.freeze(id),
+                    Step::Build => {
+                        self.build(id);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_step(&mut self, id: u64, now: Instant) -> Option<Step> {
+        let suspects = self.suspects.len();
+        let grace = WRITER_GRACE;
+        let task = self.commits.get_mut(&id)?;
+        let shared = {
+            let state = self.staging.read();
+            state
+                .areas
+                .get(&task.area)
+                .map(|area| Arc::clone(&area.shared))
+        };
+        let Some(shared) = shared else {
+            return Some(Step::Refuse(EngineError::NoArea(task.area.to_string())));
+        };
+        Some(match &mut task.stage {
+            Stage::Writers { deadline, writers } => {
+                let current = shared.writers();
+                if current == 0 {
+                    return Some(Step::Freeze);
+                }
+                if current != *writers {
+                    *writers = current;
+                    if !task.options.wait {
+                        *deadline = now + grace;
+                    }
+                }
+                if now < *deadline {
+                    return Some(Step::Stay);
+                }
+                let paths = self
+                    .staging
+                    .read()
+                    .open_for_writing(task.area, NAMED_FILES_MAX);
+                let files = paths
+                    .iter()
+                    .map(|p| String::from_utf8_lossy(p).into_owned())
+                    .collect();
+                Step::Refuse(EngineError::Busy { files })
+            }
+            Stage::Sealing { retried } => {
+                let failed = shared.failed_count();
+                if shared.unsealed() as usize > failed || suspects > 0 {
+                    Step::Stay
+                } else if failed == 0 {
+                    Step::Build
+                } else if std::mem::replace(retried, true) {
+                    let (full, reason) = self.last_seal_error.clone();
+                    Step::Refuse(EngineError::Unsealed {
+                        count: failed,
+                        reason,
+                        full,
+                    })
+                } else {
+                    // One more try: the disk may have room again.
+                    for content in shared.failed() {
+                        self.staging.retry_seal(&content);
+                    }
+                    Step::Stay
+                }
+            }
+            Stage::Building | Stage::Syncing(_) | Stage::Publishing => Step::Stay,
+        })
+    }
+
+    /// From here on nothing in the area changes.
+    fn freeze(&mut self, id: u64) {
+        let Some(task) = self.commits.get_mut(&id) else {
+            return;
+        };
+        let frozen = self.staging.change(|state, _| {
+            let Some(area) = state.areas.get_mut(&task.area) else {
+                return false;
+            };
+            // An open that came in between is seen here: opens look at the phase under this lock.
+            if area.shared.writers() > 0 {
+                return false;
+            }
+            area.phase = Phase::Frozen;
+            true
+        });
+        if frozen {
+            task.stage = Stage::Sealing { retried: false };
+        } else if let Stage::Writers { writers, .. } = &mut task.stage {
+            *writers = u32::MAX;
+        }
+    }
+
+    fn build(&mut self, id: u64) {
+        let newest = self
+            .commits
+            .get(&id)
+            .and_then(|task| self.registry.by_id(task.repo))
+            .and_then(|repository| repository.latest().cloned());
+        let Some(task) = self.commits.get_mut(&id) else {
+            return;
+        };
+        task.stage = Stage::Building;
+        task.newest = newest.as_ref().map(|version| version.number);
+        let on_stale = {
+            let state = self.staging.read();
+            state
+                .areas
+                .get(&task.area)
+                .map_or_else(String::new, |area| area.on_stale.clone())
+        };
+        let merge = resolve_on_stale(&task.options, &on_stale) == OnStale::Merge;
+        let job = build::BuildJob {
+            task: id,
+            area: task.area,
+            merge_onto: newest.filter(|_| merge),
+            staging: Arc::clone(&self.staging),
+            trees: Arc::clone(&self.trees),
+            requests: self.requests_sender.clone(),
+        };
+        if let Err(error) = build::spawn(job) {
+            self.refuse_commit(id, EngineError::Store(error));
+        }
+    }
+
+    /// Writes the next pages of a commit. They stay unreferenced, but pinned, until the end.
+    pub(super) fn commit_pages(&mut self, id: u64, pages: &[Page]) {
+        let now = Timestamp::now();
+        let Some(mut task) = self.commits.remove(&id) else {
+            return;
+        };
+        let written = self.write_pages(pages, now, &mut task.pinned);
+        self.commits.insert(id, task);
+        if let Err(error) = written {
+            self.refuse_commit(id, error);
+        }
+    }
+
+    /// The trees are complete: bring their content to disk, unless nothing changed.
+    pub(super) fn commit_built(&mut self, id: u64, built: std::result::Result<Root, EngineError>) {
+        let root = match built {
+            Ok(root) => root,
+            Err(error) => return self.refuse_commit(id, error),
+        };
+        let epoch = self.close_epoch();
+        let unsynced = self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1);
+        let Some(task) = self.commits.get_mut(&id) else {
+            return;
+        };
+        task.epoch = epoch;
+        task.stage = Stage::Syncing(Box::new(root));
+        let scope = match unsynced {
+            Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => Scope::Blobs(blobs),
+            Ok(_) | Err(_) => Scope::Everything,
+        };
+        let requests = self.requests_sender.clone();
+        let then = Box::new(move |result| {
+            drop(requests.send(Request::CommitSynced { task: id, result }));
+        });
+        self.sync(SyncJob::Catalog { scope, then });
+    }
+
+    /// Content and trees are on disk: publish.
+    pub(super) fn commit_synced(&mut self, id: u64, synced: std::result::Result<(), EngineError>) {
+        if let Err(error) = synced {
+            return self.refuse_commit(id, error);
+        }
+        let Some(task) = self.commits.get_mut(&id) else {
+            return;
+        };
+        let stage = std::mem::replace(&mut task.stage, Stage::Publishing);
+        let Stage::Syncing(root) = stage else { return };
+        let epoch = task.epoch;
+        if let Err(error) = self.publish(id, *root, epoch) {
+            self.refuse_commit(id, error);
+        }
+    }
+
+    fn publish(&mut self, id: u64, root: Root, epoch: u64) -> Result<()> {
+        let Some(task) = self.commits.get(&id) else {
+            return Ok(());
+        };
+        let repository = self.repository(task.repo)?;
+        check_place(&repository, &task.options)?;
+        let latest = repository.latest().cloned();
+        let moved = latest.as_ref().map(|version| version.number) != task.newest;
+        let (area_base, area_message, area_author, area_on_stale) = {
+            let state = self.staging.read();
+            let area = state
+                .areas
+                .get(&task.area)
+                .ok_or_else(|| EngineError::NoArea(task.area.to_string()))?;
+            let base = area.base.clone();
+            (
+                base,
+                area.message.clone(),
+                area.author.clone(),
+                area.on_stale.clone(),
+            )
+        };
+        match resolve_on_stale(&task.options, &area_on_stale) {
+            OnStale::Force => {}
+            // A version came while this one was built: merge again, with that one.
+            OnStale::Merge if moved => {
+                if let Some(task) = self.commits.get_mut(&id) {
+                    task.stage = Stage::Sealing { retried: false };
+                }
+                return Ok(());
+            }
+            OnStale::Merge => {}
+            OnStale::Refuse => {
+                if let Some(base) = &area_base {
+                    check_fresh(&repository, base.number)?;
+                }
+            }
+        }
+        let Some(task) = self.commits.get(&id) else {
+            return Ok(());
+        };
+        let hash = root_hash(&root);
+        if let Some(latest) = latest.filter(|latest| latest.hash == hash)
+            && !task.options.allow_empty
+            && task.options.number.is_none()
+        {
+            return self.conclude_unchanged(id, latest, epoch);
+        }
+        let version = Version {
+            number: repository.next_number,
+            hash,
+            root,
+            created: task.options.now,
+            base: area_base.and_then(|base| base.number),
+            name: task.options.tag.clone(),
+            author: task.options.author.clone().unwrap_or_else(|| {
+                if area_author.is_empty() {
+                    task.options.caller.clone()
+                } else {
+                    area_author
+                }
+            }),
+            message: task.options.message.clone().unwrap_or(area_message),
+            released: false,
+            locked: false,
+        };
+        self.conclude(id, &repository, Some(version), epoch)
+    }
+
+    /// Nothing changed: no version, no number; the name goes to the version that is there.
+    fn conclude_unchanged(&mut self, id: u64, latest: Arc<Version>, epoch: u64) -> Result<()> {
+        let Some(task) = self.commits.get(&id) else {
+            return Ok(());
+        };
+        let repository = self.repository(task.repo)?;
+        log::info!(
+            "{}: nothing changed since version {}",
+            repository.name,
+            latest.number
+        );
+        self.conclude(id, &repository, None, epoch)
+    }
+
+    /// The last transaction of a commit, and what follows once it is durable.
+    fn conclude(
+        &mut self,
+        id: u64,
+        repository: &Arc<Repository>,
+        version: Option<Version>,
+        epoch: u64,
+    ) -> Result<()> {
+        let Some(task) = self.commits.get(&id) else {
+            return Ok(());
+        };
+        let (area, repo, now) = (task.area, task.repo, task.options.now);
+        let number = match (&version, repository.latest()) {
+            (Some(version), _) => version.number,
+            (None, Some(latest)) => latest.number,
+            (None, None) => return Ok(()),
+        };
+        let tag = task.options.tag.clone();
+        let next = match &version {
+            Some(_) => VersionNumber(number.0 + 1),
+            None => repository.next_number,
+        };
+        let area_row = {
+            let state = self.staging.read();
+            state.areas.get(&area).map(area_row)
+        };
+        let area_row = area_row.ok_or_else(|| EngineError::NoArea(area.to_string()))?;
+        let row = RepositoryRow {
+            next_number: next,
+            changed: now,
+            ..repository_row(repository)
+        };
+        self.write(|tx| {
+            if let Some(version) = &version {
+                tx.insert_version(repo, version)?;
+                tx.add_tree_refs(&version.root.tree, 1)?;
+            }
+            if let Some(tag) = &tag {
+                tx.put_tag(
+                    repo,
+                    tag,
+                    &TagRow {
+                        number,
+                        protects: false,
+                        created: now,
+                    },
+                )?;
+            }
+            tx.update_repository(&row)?;
+            tx.set_meta(DURABLE_EPOCH, &epoch.to_string())?;
+            doom_area(tx, &area_row)
+        })?;
+        self.durable_epoch = self.durable_epoch.max(epoch);
+        // From here on the area's rows are only purged; the journal writes no more of them.
+        self.staging.change(|state, _| {
+            if let Some(area) = state.areas.get_mut(&area) {
+                area.phase = Phase::Closed;
+            }
+        });
+        let Some(task) = self.commits.remove(&id) else {
+            return Ok(());
+        };
+        let created = version.is_some();
+        let shown = match (version, repository.latest()) {
+            (Some(version), _) => Arc::new(version),
+            (None, Some(latest)) => Arc::clone(latest),
+            (None, None) => return Ok(()),
+        };
+        let unpublished = Unpublished {
+            version: shown,
+            next,
+            tag: tag.map(|tag| {
+                (
+                    tag,
+                    Tag {
+                        number,
+                        protects: false,
+                        created: now,
+                    },
+                )
+            }),
+            changed: now,
+        };
+        self.publish_when_durable(repo, task, unpublished, created);
+        Ok(())
+    }
+
+    /// Shows the version and answers, once the transaction is on disk. Until then only this thread
+    /// knows of it, through [`MetadataThread::repository`].
+    fn publish_when_durable(
+        &mut self,
+        repo: RepoId,
+        task: CommitTask,
+        unpublished: Unpublished,
+        created: bool,
+    ) {
+        let number = unpublished.version.number;
+        self.unpublished
+            .entry(repo)
+            .or_default()
+            .push(unpublished.clone());
+        let registry = Arc::clone(&self.registry);
+        let staging = Arc::clone(&self.staging);
+        let observer = Arc::clone(&self.observer);
+        let (area, reply) = (task.area, task.reply);
+        let publish = Box::new(move |synced: Result<()>| {
+            if let Err(error) = synced {
+                return reply(Err(error));
+            }
+            let tag = unpublished.tag.clone().map(|(tag, _)| tag);
+            let outcome = CommitOutcome {
+                version: Arc::clone(&unpublished.version),
+                created,
+            };
+            registry.update(repo, |repository| {
+                unpublished.apply(repository);
+                repository.areas.retain(|_, id| *id != area);
+            });
+            let removed = staging.change(|state, dirty| state.remove_area(dirty, area));
+            for operation in staging.unpark(area) {
+                observer.notify(Vec::new(), operation);
+            }
+            let mut events = vec![Event::VersionAdded(repo, number)];
+            events.extend(tag.map(|tag| Event::TagChanged(repo, tag)));
+            events.extend(removed.map(|removed| Event::AreaChanged(repo, removed.name)));
+            observer.notify(events, Box::new(move || reply(Ok(outcome))));
+        });
+        let requests = self.requests_sender.clone();
+        let then = Box::new(move |result| {
+            drop(requests.send(Request::Publish {
+                repo,
+                number,
+                result,
+                publish,
+            }));
+        });
+        self.sync(SyncJob::Catalog {
+            scope: Scope::Rows,
+            then,
+        });
+    }
+
+    /// Ends a commit without a version; the area thaws.
+    pub(super) fn refuse_commit(&mut self, id: u64, error: EngineError) {
+        let Some(task) = self.commits.remove(&id) else {
+            return;
+        };
+        self.note_refusal(task.area, &error);
+        self.staging.change(|state, _| {
+            if let Some(area) = state.areas.get_mut(&task.area) {
+                area.phase = Phase::Open;
+            }
+        });
+        for operation in self.staging.unpark(task.area) {
+            self.observer.notify(Vec::new(), operation);
+        }
+        (task.reply)(Err(error));
+    }
+
+    /// Keeps the reason for `user.cairn.error`, since an errno says little (H12).
+    fn note_refusal(&self, area: AreaId, error: &EngineError) {
+        self.staging.change(|state, _| {
+            if let Some(area) = state.areas.get_mut(&area) {
+                area.error = error.to_string();
+            }
+        });
+    }
+}
+
+/// A version (or a name for one) that is committed and not known to be on disk yet.
+#[derive(Debug, Clone)]
+pub(super) struct Unpublished {
+    pub(super) version: Arc<Version>,
+    next: VersionNumber,
+    tag: Option<(TagName, Tag)>,
+    changed: Timestamp,
+}
+
+impl Unpublished {
+    /// Makes it part of what a repository shows.
+    pub(super) fn apply(&self, repository: &mut Repository) {
+        repository.next_number = repository.next_number.max(self.next);
+        repository.changed = repository.changed.max(self.changed);
+        repository
+            .versions
+            .insert(self.version.number, Arc::clone(&self.version));
+        if let Some((tag, value)) = &self.tag {
+            repository.tags.insert(tag.clone(), value.clone());
+        }
+    }
+}
+
+fn resolve_on_stale(options: &CommitOptions, area: &str) -> OnStale {
+    options.on_stale.unwrap_or(match area {
+        "force" => OnStale::Force,
+        "onto-latest" => OnStale::Merge,
+        _ => OnStale::Refuse,
+    })
+}
+
+/// Whether name and number of the coming version are free.
+fn check_place(repository: &Repository, options: &CommitOptions) -> Result<()> {
+    if let Some(tag) = &options.tag
+        && repository.tags.contains_key(tag)
+    {
+        return Err(EngineError::TagExists(tag.to_string()));
+    }
+    match options.number {
+        Some(wanted) if wanted < repository.next_number => Err(EngineError::NumberTaken(wanted)),
+        Some(wanted) if wanted > repository.next_number => Err(EngineError::NumberNotNext {
+            wanted,
+            next: repository.next_number,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether `base` is still the newest version.
+fn check_fresh(repository: &Repository, base: Option<VersionNumber>) -> Result<()> {
+    let after = base.map_or(0, |number| number.0);
+    let between: Vec<_> = repository
+        .versions
+        .keys()
+        .copied()
+        .filter(|number| number.0 > after)
+        .collect();
+    if between.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::StaleBase {
+        base: VersionNumber(after),
+        between,
+    })
+}

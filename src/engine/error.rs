@@ -1,0 +1,132 @@
+//! What a request to the engine can be refused with.
+
+use crate::model::id::VersionNumber;
+use crate::model::name::NameError;
+use crate::store::error::StoreError;
+
+/// Why the engine refused a request. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A repository of that name exists.
+    #[error("repository `{0}` exists already")]
+    RepositoryExists(String),
+    /// No repository of that name.
+    #[error("no repository `{0}`")]
+    NoRepository(String),
+    /// The repository still has versions or areas.
+    #[error("repository `{name}` still has {versions} versions and {areas} staging areas")]
+    RepositoryNotEmpty {
+        /// The repository.
+        name: String,
+        /// Its versions.
+        versions: usize,
+        /// Its open areas.
+        areas: usize,
+    },
+    /// An area of that name is open.
+    #[error("staging area `{0}` exists already")]
+    AreaExists(String),
+    /// No area of that name.
+    #[error("no staging area `{0}`")]
+    NoArea(String),
+    /// No version, tag or base of that name.
+    #[error("no version `{0}`")]
+    NoVersion(String),
+    /// A tag of that name exists.
+    #[error("tag `{0}` exists already")]
+    TagExists(String),
+    /// No tag of that name.
+    #[error("no tag `{0}`")]
+    NoTag(String),
+    /// An invalid name.
+    #[error("`{name}` is not a valid name: {reason}")]
+    Name {
+        /// What was given.
+        name: String,
+        /// The rule it breaks.
+        reason: NameError,
+    },
+    /// The wanted version number is taken.
+    #[error("version {0} exists already, or existed once")]
+    NumberTaken(VersionNumber),
+    /// The wanted version number is not the next one.
+    #[error("version {wanted} cannot be made: the next number is {next}")]
+    NumberNotNext {
+        /// What was asked for.
+        wanted: VersionNumber,
+        /// What would be accepted.
+        next: VersionNumber,
+    },
+    /// Files of the area are open for writing.
+    #[error("files are still open for writing")]
+    Busy {
+        /// Their paths in the area (some of them).
+        files: Vec<String>,
+    },
+    /// The area started from a version that is not the newest any more.
+    #[error(
+        "the area started from version {base}, and versions {} came since",
+        join(between)
+    )]
+    StaleBase {
+        /// What it started from (0: from nothing).
+        base: VersionNumber,
+        /// What was published since.
+        between: Vec<VersionNumber>,
+    },
+    /// A three-way merge found conflicts.
+    #[error("{} conflicts with the newest version", conflicts.len())]
+    Conflicts {
+        /// Path and reason of each.
+        conflicts: Vec<(String, String)>,
+    },
+    /// The version may not be deleted.
+    #[error("version {number} is {reason}")]
+    Protected {
+        /// The version.
+        number: VersionNumber,
+        /// Why it is kept.
+        reason: String,
+        /// Whether `--force` deletes it nevertheless.
+        force_helps: bool,
+    },
+    /// Files could not be written into the pool.
+    #[error("{count} files could not be sealed: {reason}")]
+    Unsealed {
+        /// How many.
+        count: usize,
+        /// The reason of one of them.
+        reason: String,
+        /// Whether the store is full.
+        full: bool,
+    },
+    /// The area is being committed by another request.
+    #[error("the area is being committed already")]
+    CommitRunning,
+    /// No such import.
+    #[error("no import {0} on this connection")]
+    NoImport(u64),
+    /// Bad content of a request.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A failed fsync or database commit stopped all changes (R4).
+    #[error("the store refuses changes after a failed write: restart the daemon")]
+    Poisoned,
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+fn join(numbers: &[VersionNumber]) -> String {
+    numbers
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// What most engine calls return.
+pub type Result<T> = std::result::Result<T, EngineError>;

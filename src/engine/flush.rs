@@ -1,0 +1,606 @@
+//! The journal: rows of changed nodes and names, in group transactions.
+//!
+//! A batch is taken as one consistent picture of the namespace. It is written once the small
+//! files closed before it are sealed (H4), together with the blobs that they became and the
+//! reference counts of all its rows. What it makes unnecessary on disk goes after the commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::commit::Page;
+use super::error::{EngineError, Result};
+use super::pins::BlobPin;
+use super::request::{IncomingBlob, Reply};
+use super::seal::{Hashed, SealResult, SealSource};
+use super::staging::Blocked;
+use super::staging::area::{AreaShared, Phase};
+use super::staging::content::{FileContent, SealOutcome};
+use super::staging::node::{Body, Node, Slot};
+use super::thread::MetadataThread;
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::id::{AreaId, NodeId};
+use crate::model::name::EntryName;
+use crate::model::time::Timestamp;
+use crate::model::tree_format::{Reference, TreePage};
+use crate::store::catalog::{NodeData, NodeKind, NodeRow, Tx};
+use crate::store::error::StoreError;
+use crate::store::layout::PrivateId;
+
+/// Ids are reserved in the catalog in steps of this many, so that a crash never reuses one.
+const ID_STEP: u64 = 1 << 20;
+
+/// Name of the catalog's note: ids below this may be in use.
+pub(super) const ID_LIMIT: &str = "id_limit";
+
+/// A blob that no row of the catalog knows yet, or whose reuse is to be noted (G5).
+#[derive(Debug, Clone, Copy)]
+struct PendingBlob {
+    size: u64,
+    epoch: u64,
+    /// Has a row.
+    known: bool,
+    /// Its file was made anew: whatever was wrong with it is over.
+    renewed: bool,
+}
+
+/// Row of one node, to be completed when it is written.
+#[derive(Debug)]
+struct NodeDraft {
+    area: Arc<AreaShared>,
+    row: NodeRow,
+    content: Option<Arc<FileContent>>,
+}
+
+/// Rows taken at one instant.
+#[derive(Default)]
+struct Batch {
+    barrier: u64,
+    nodes: Vec<NodeDraft>,
+    deleted: Vec<(Arc<AreaShared>, NodeId, NodeData)>,
+    names: Vec<(Arc<AreaShared>, NodeId, EntryName, Option<Slot>)>,
+    /// Set by the first try to write: changes of reference counts.
+    references: Option<BTreeMap<BlobHash, i64>>,
+    waiters: Vec<Reply<()>>,
+}
+
+/// State of the journal.
+#[derive(Default)]
+pub(super) struct Journal {
+    dirty_since: Option<Instant>,
+    batch: Option<Batch>,
+    waiters: Vec<Reply<()>>,
+    pending_blobs: BTreeMap<BlobHash, PendingBlob>,
+    obsolete: Vec<(Arc<FileContent>, PrivateId)>,
+    /// Ids below this are reserved in the catalog.
+    id_limit: u64,
+    /// When to try again after the store was full.
+    pub(super) retry_at: Option<Instant>,
+}
+
+impl Journal {
+    pub(super) fn new(id_limit: u64) -> Self {
+        Self {
+            id_limit,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn note_dirty(&mut self, now: Instant) {
+        self.dirty_since.get_or_insert(now);
+    }
+
+    pub(super) fn add_waiter(&mut self, reply: Reply<()>) {
+        self.waiters.push(reply);
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    pub(super) fn has_pending_blobs(&self) -> bool {
+        !self.pending_blobs.is_empty()
+    }
+
+    /// Whether a blob waits for its row (or for its touch): the collector leaves it alone.
+    pub(super) fn is_pending(&self, hash: &BlobHash) -> bool {
+        self.pending_blobs.contains_key(hash)
+    }
+
+    pub(super) fn is_due(&self, now: Instant, interval: Duration) -> bool {
+        !self.waiters.is_empty()
+            || self
+                .dirty_since
+                .is_some_and(|since| now.duration_since(since) >= interval)
+    }
+
+    pub(super) fn ignore_barrier(&mut self) {
+        if let Some(batch) = &mut self.batch {
+            batch.barrier = 0;
+        }
+    }
+
+    pub(super) fn fail_waiters(&mut self, error: impl Fn() -> EngineError) {
+        let batch = self
+            .batch
+            .iter_mut()
+            .flat_map(|batch| batch.waiters.drain(..));
+        for waiter in batch.chain(self.waiters.drain(..)) {
+            waiter(Err(error()));
+        }
+    }
+}
+
+impl MetadataThread {
+    /// Takes everything that is out of date as one batch.
+    pub(super) fn snapshot(&mut self) {
+        self.journal.dirty_since = None;
+        let mut batch = Batch {
+            waiters: std::mem::take(&mut self.journal.waiters),
+            ..Batch::default()
+        };
+        self.journal
+            .obsolete
+            .append(&mut self.staging.store.obsolete.lock());
+        self.staging.change(|state, dirty| {
+            for id in std::mem::take(&mut dirty.nodes) {
+                let Some(node) = state.node_mut(id) else {
+                    continue;
+                };
+                if !node.area.journalled {
+                    continue;
+                }
+                let is_root = node.area.id.0 == id.0;
+                if node.names.is_empty() && !is_root {
+                    if let Some(data) = node.journalled.take() {
+                        batch.deleted.push((Arc::clone(&node.area), id, data));
+                    }
+                    continue;
+                }
+                batch.nodes.push(draft(id, node));
+            }
+            for ((parent, name), area) in std::mem::take(&mut dirty.names) {
+                if !area.journalled {
+                    continue;
+                }
+                let slot = state
+                    .node(parent)
+                    .and_then(Node::directory)
+                    .and_then(|directory| directory.slots.get(&name))
+                    .copied();
+                batch.names.push((area, parent, name, slot));
+            }
+            let removed = std::mem::take(&mut dirty.removed);
+            batch
+                .deleted
+                .extend(removed.into_iter().filter(|(area, _, _)| area.journalled));
+        });
+        batch.barrier = self.staging.seal_barrier();
+        self.journal.batch = Some(batch);
+    }
+
+    /// Writes the batch if what it waits for is done.
+    pub(super) fn write_batch(&mut self) -> std::result::Result<(), StoreError> {
+        let Some(mut batch) = self.journal.batch.take() else {
+            return Ok(());
+        };
+        if !self.staging.seal_barrier_reached(batch.barrier) {
+            self.journal.batch = Some(batch);
+            return Ok(());
+        }
+        if self.staging.blocked() == Blocked::Poisoned {
+            for waiter in batch.waiters {
+                waiter(Err(EngineError::Poisoned));
+            }
+            return Ok(());
+        }
+        if batch.references.is_none() {
+            batch.references = Some(self.complete(&mut batch));
+        }
+        if let Err(error) = self.write_rows(&batch) {
+            self.journal.batch = Some(batch);
+            return Err(error);
+        }
+        self.journal.retry_at = None;
+        self.staging.set_blocked(Blocked::No);
+        for draft in &batch.nodes {
+            if let Some(content) = &draft.content {
+                content.journalled(&draft.row.data);
+            }
+        }
+        self.remove_obsolete(&batch);
+        for waiter in batch.waiters {
+            waiter(Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Completes the rows with what is saved now, and sums up the reference counts.
+    fn complete(&self, batch: &mut Batch) -> BTreeMap<BlobHash, i64> {
+        let mut references = BTreeMap::new();
+        let mut count = |data: &NodeData, delta: i64| {
+            if let NodeData::Blob(hash) = data {
+                *references.entry(*hash).or_insert(0) += delta;
+            }
+        };
+        self.staging.change(|state, _| {
+            // Areas that were published or discarded since are purged as they are in the catalog.
+            let open: BTreeSet<AreaId> = state
+                .areas
+                .values()
+                .filter(|area| area.phase != Phase::Closed)
+                .map(|area| area.shared.id)
+                .collect();
+            batch.nodes.retain(|draft| open.contains(&draft.area.id));
+            batch.names.retain(|(area, ..)| open.contains(&area.id));
+            batch.deleted.retain(|(area, ..)| open.contains(&area.id));
+            batch.nodes.retain_mut(|draft| {
+                // Deleted since: its row, if it has one, goes with the next batch.
+                let Some(node) = state.node_mut(draft.row.id) else {
+                    return false;
+                };
+                if let Some(content) = &draft.content {
+                    let saved = content.saved();
+                    draft.row.data = saved.data;
+                    draft.row.size = saved.size;
+                    draft.row.mtime = saved.mtime;
+                    draft.row.ctime = saved.ctime;
+                }
+                if let Some(old) = node.journalled.replace(draft.row.data.clone()) {
+                    count(&old, -1);
+                }
+                count(&draft.row.data, 1);
+                true
+            });
+        });
+        for (_, _, data) in &batch.deleted {
+            count(data, -1);
+        }
+        references.retain(|_, delta| *delta != 0);
+        references
+    }
+
+    fn write_rows(&mut self, batch: &Batch) -> std::result::Result<(), StoreError> {
+        let now = Timestamp::now();
+        let next_id = self
+            .staging
+            .store
+            .next_id
+            .load(std::sync::atomic::Ordering::Relaxed);
+        let raise = next_id + ID_STEP / 2 > self.journal.id_limit;
+        let limit = if raise {
+            next_id + ID_STEP
+        } else {
+            self.journal.id_limit
+        };
+        let empty = BTreeMap::new();
+        let references = batch.references.as_ref().unwrap_or(&empty);
+        let tx = self.store.catalog.begin()?;
+        insert_pending(&tx, &self.journal.pending_blobs, now)?;
+        for draft in &batch.nodes {
+            tx.put_node(draft.area.id, &draft.row)?;
+        }
+        for (area, id, _) in &batch.deleted {
+            tx.delete_node(area.id, *id)?;
+        }
+        for (area, parent, name, slot) in &batch.names {
+            match slot {
+                Some(Slot::Node(node)) => tx.put_name(area.id, *parent, name, Some(*node))?,
+                Some(Slot::Whiteout) => tx.put_name(area.id, *parent, name, None)?,
+                None => tx.delete_name(area.id, *parent, name)?,
+            }
+        }
+        for (hash, delta) in references {
+            tx.add_blob_refs(hash, *delta)?;
+        }
+        if raise {
+            tx.set_meta(ID_LIMIT, &limit.to_string())?;
+        }
+        tx.commit()?;
+        self.journal.pending_blobs.clear();
+        self.journal.id_limit = limit;
+        Ok(())
+    }
+
+    /// Removes private files that neither a row nor a content needs.
+    fn remove_obsolete(&mut self, batch: &Batch) {
+        let named: BTreeSet<(AreaId, PrivateId)> = batch
+            .nodes
+            .iter()
+            .filter_map(|draft| match &draft.row.data {
+                NodeData::Private(id) => Some((draft.area.id, *id)),
+                _ => None,
+            })
+            .collect();
+        for (content, id) in std::mem::take(&mut self.journal.obsolete) {
+            let journalled = self.staging.read().node(content.node).is_some_and(
+                |node| matches!(&node.journalled, Some(NodeData::Private(row)) if *row == id),
+            );
+            if content.needs_private(id) || named.contains(&(content.area.id, id)) || journalled {
+                // Comes back when the content lets go of it, or with the next batch.
+                if journalled && !content.needs_private(id) {
+                    self.staging.store.obsolete.lock().push((content, id));
+                }
+                continue;
+            }
+            if let Err(error) =
+                self.store
+                    .private_files
+                    .remove(&self.store.lock, content.area.id, id)
+            {
+                log::warn!("cannot remove a private file: {error}");
+            }
+        }
+    }
+
+    /// Applies what a sealer found: the file becomes a blob, or stays as it is.
+    pub(super) fn apply_seal(&mut self, result: SealResult) {
+        let SealResult {
+            content,
+            ticket,
+            result,
+        } = result;
+        let applied = match result {
+            Ok(Some(hashed)) => self.seal(&content, hashed),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.staging.seal_done(ticket);
+        if let Err(error) = applied {
+            log::error!("cannot seal a file of area {}: {error}", content.area.id);
+            self.last_seal_error = (error.is_full(), error.to_string());
+            content.area.seal_failed(content.node, Arc::clone(&content));
+        }
+    }
+
+    fn seal(
+        &mut self,
+        content: &Arc<FileContent>,
+        hashed: Hashed,
+    ) -> std::result::Result<(), StoreError> {
+        let Hashed {
+            generation,
+            hash,
+            size,
+            source,
+        } = hashed;
+        let known = self.is_intact(&hash, size)?;
+        let pool = &self.store.pool;
+        let lock = &self.store.lock;
+        let outcome = content.seal(generation, hash, || {
+            if known {
+                return Ok(());
+            }
+            match &source {
+                SealSource::Incoming(path) => pool.adopt(lock, path, &hash),
+                SealSource::Held(bytes) => {
+                    let path = pool.write_incoming(bytes)?;
+                    pool.adopt(lock, &path, &hash)
+                }
+                SealSource::Private(path) => pool.link(lock, path, &hash),
+            }
+        });
+        let adopted = matches!(&outcome, Ok(SealOutcome::Sealed)) && !known;
+        if !adopted && let SealSource::Incoming(path) = &source {
+            pool.discard_incoming(lock, path)?;
+        }
+        if outcome? == SealOutcome::Sealed {
+            self.blob_used(hash, size, known);
+            self.staging.mark_dirty(content.node);
+        }
+        Ok(())
+    }
+
+    /// Whether the pool has the blob and can be trusted to have it right. A damaged, missing or
+    /// doubtful one is replaced by whoever stores the content again (R5).
+    fn is_intact(&self, hash: &BlobHash, size: u64) -> std::result::Result<bool, StoreError> {
+        if self.suspects.contains(hash) {
+            return Ok(false);
+        }
+        let recorded = match self.journal.pending_blobs.get(hash) {
+            Some(_) => true,
+            None => self.reader.blob(hash)?.is_some_and(|row| !row.damaged),
+        };
+        Ok(recorded && self.store.pool.size_on_disk(hash)? == Some(size))
+    }
+
+    /// Notes that a blob was made or reused: its timestamp of interest is now (G5).
+    fn blob_used(&mut self, hash: BlobHash, size: u64, known: bool) {
+        if !known {
+            self.suspects.remove(&hash);
+            self.store.pool.forget_fd(&hash);
+        }
+        self.purge.touched(&hash);
+        let has_row = known
+            || self.reader.blob(&hash).ok().flatten().is_some()
+            || self
+                .journal
+                .pending_blobs
+                .get(&hash)
+                .is_some_and(|blob| blob.known);
+        let epoch = self.epoch;
+        let blob = self
+            .journal
+            .pending_blobs
+            .entry(hash)
+            .or_insert(PendingBlob {
+                size,
+                epoch,
+                known: has_row,
+                renewed: false,
+            });
+        if !known {
+            blob.epoch = epoch;
+            blob.renewed = true;
+        }
+        self.journal.note_dirty(Instant::now());
+    }
+
+    /// Writes pages of trees with the references that each new one holds: "row and children's
+    /// counts" is the atomic unit (H7). They are unreferenced themselves, so they are pinned.
+    pub(super) fn write_pages(
+        &mut self,
+        pages: &[Page],
+        now: Timestamp,
+        pinned: &mut BTreeSet<TreeHash>,
+    ) -> Result<()> {
+        let parsed: std::result::Result<Vec<_>, _> = pages
+            .iter()
+            .map(|(_, bytes)| TreePage::parse(bytes.clone()))
+            .collect();
+        let parsed = parsed.map_err(StoreError::from)?;
+        let pending = self.journal.pending_blobs.clone();
+        self.write(|tx| {
+            insert_pending(tx, &pending, now)?;
+            for ((hash, bytes), page) in pages.iter().zip(&parsed) {
+                if !tx.insert_tree(hash, bytes, now)? {
+                    continue;
+                }
+                for reference in page.references() {
+                    match reference {
+                        Reference::Blob(blob) => tx.add_blob_refs(&blob, 1)?,
+                        Reference::Tree(tree) => tx.add_tree_refs(&tree, 1)?,
+                    };
+                }
+            }
+            Ok(())
+        })?;
+        self.journal.pending_blobs.clear();
+        pinned.extend(pages.iter().map(|(hash, _)| *hash));
+        Ok(())
+    }
+
+    /// Takes hashed files into the pool.
+    pub(super) fn adopt_blobs(&mut self, blobs: Vec<IncomingBlob>) -> Result<Vec<BlobPin>> {
+        self.check_not_poisoned()?;
+        let mut pins = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            // Pinned before anything else, so that no collection can come between.
+            pins.push(BlobPin::new(&self.pins, blob.hash));
+            let known = self.is_intact(&blob.hash, blob.size)?;
+            if known {
+                self.store
+                    .pool
+                    .discard_incoming(&self.store.lock, &blob.path)?;
+            } else {
+                self.store
+                    .pool
+                    .adopt(&self.store.lock, &blob.path, &blob.hash)?;
+            }
+            self.blob_used(blob.hash, blob.size, known);
+        }
+        Ok(pins)
+    }
+
+    /// Pins and touches those of the blobs that can be reused.
+    pub(super) fn reuse_blobs(&mut self, hashes: &[BlobHash]) -> Result<Vec<Option<BlobPin>>> {
+        let mut pins = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            let size = match self.journal.pending_blobs.get(hash) {
+                Some(blob) => Some(blob.size),
+                None => self.reader.blob(hash)?.map(|row| row.size),
+            };
+            let Some(size) = size else {
+                pins.push(None);
+                continue;
+            };
+            if self.is_intact(hash, size)? {
+                let pin = BlobPin::new(&self.pins, *hash);
+                self.blob_used(*hash, size, true);
+                pins.push(Some(pin));
+            } else {
+                pins.push(None);
+            }
+        }
+        Ok(pins)
+    }
+
+    /// Blobs made from now on belong to a new epoch; returns the one that ended.
+    pub(super) fn close_epoch(&mut self) -> u64 {
+        let ended = self.epoch;
+        self.epoch += 1;
+        ended
+    }
+
+    /// Blobs that may not be on disk yet, at most `limit` of them.
+    pub(super) fn unsynced_blobs(
+        &mut self,
+        limit: usize,
+    ) -> std::result::Result<Vec<BlobHash>, StoreError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let mut blobs: Vec<BlobHash> = {
+            let tx = self.store.catalog.begin()?;
+            let rows = tx.blobs_since_epoch(self.durable_epoch, limit)?;
+            rows.into_iter().map(|(hash, _)| hash).collect()
+        };
+        blobs.extend(self.journal.pending_blobs.keys().copied());
+        Ok(blobs)
+    }
+
+    /// The result of checking a blob after a power loss.
+    pub(super) fn suspect_checked(&mut self, hash: BlobHash, intact: bool) {
+        if !self.suspects.remove(&hash) || intact {
+            return;
+        }
+        self.note_damage(&hash);
+    }
+
+    /// Storing the content again will replace the file (H5).
+    pub(super) fn note_damage(&mut self, hash: &BlobHash) {
+        log::error!("blob {hash} is damaged; storing its content again heals it");
+        if let Err(error) = self.write(|tx| tx.set_blob_damaged(hash, true)) {
+            log::error!("cannot note the damage: {error}");
+        }
+    }
+}
+
+/// Writes the rows of blobs that were made or reused.
+fn insert_pending(
+    tx: &Tx<'_>,
+    blobs: &BTreeMap<BlobHash, PendingBlob>,
+    now: Timestamp,
+) -> std::result::Result<(), StoreError> {
+    for (hash, blob) in blobs {
+        if !blob.known {
+            tx.insert_blob(hash, blob.size, blob.epoch, now)?;
+            continue;
+        }
+        tx.touch_blob(hash, now)?;
+        if blob.renewed {
+            tx.set_blob_epoch(hash, blob.epoch)?;
+            tx.set_blob_damaged(hash, false)?;
+        }
+    }
+    Ok(())
+}
+
+fn draft(id: NodeId, node: &Node) -> NodeDraft {
+    let (kind, data) = match &node.body {
+        Body::File(_) => (NodeKind::File, NodeData::Empty),
+        Body::Directory(directory) => (
+            NodeKind::Directory,
+            directory.base.map_or(NodeData::Empty, NodeData::BaseTree),
+        ),
+        Body::Symlink(target) => (NodeKind::Symlink, NodeData::Target(target.clone())),
+        Body::Fifo => (NodeKind::Fifo, NodeData::Empty),
+        Body::Socket => (NodeKind::Socket, NodeData::Empty),
+        Body::CharDevice(rdev) => (NodeKind::CharDevice, NodeData::Rdev(*rdev)),
+        Body::BlockDevice(rdev) => (NodeKind::BlockDevice, NodeData::Rdev(*rdev)),
+    };
+    NodeDraft {
+        area: Arc::clone(&node.area),
+        row: NodeRow {
+            id,
+            kind,
+            mode: node.mode,
+            uid: node.uid,
+            gid: node.gid,
+            mtime: node.mtime,
+            ctime: node.ctime,
+            xattrs: node.xattrs.clone(),
+            size: 0,
+            data,
+        },
+        content: node.content().cloned(),
+    }
+}

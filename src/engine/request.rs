@@ -1,0 +1,198 @@
+//! What is asked of the metadata thread, and how it answers.
+//!
+//! Every request carries its answer as a callback, which runs on the metadata thread or, where
+//! durability or kernel notifications come first, on the thread that provides those. Callbacks
+//! must not block.
+
+use std::path::PathBuf;
+
+use super::commit::{CommitOptions, CommitOutcome, Page};
+use super::error::EngineError;
+use super::error::Result;
+use super::pins::BlobPin;
+use crate::model::hash::BlobHash;
+use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::name::{AreaName, RepoName, TagName};
+use crate::model::time::Timestamp;
+use crate::model::tree::Root;
+
+/// Runs once with the answer.
+pub type Reply<T> = Box<dyn FnOnce(Result<T>) + Send>;
+
+/// Owner and mode of a directory being made.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner {
+    /// Permission bits.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What changes of a repository's directory; `None` stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OwnerChange {
+    /// Permission bits.
+    pub mode: Option<u16>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+}
+
+/// What the coming commit of an area uses (H19); `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct AreaNotes {
+    /// Message.
+    pub message: Option<String>,
+    /// Author.
+    pub author: Option<String>,
+    /// What to do when the base is stale.
+    pub on_stale: Option<String>,
+}
+
+/// A file in `incoming/` whose content was hashed by the daemon.
+#[derive(Debug, Clone)]
+pub struct IncomingBlob {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its hash.
+    pub hash: BlobHash,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// What a collection run did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Blobs removed.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Trees removed.
+    pub trees: u64,
+    /// Unreferenced blobs that stay for now: too young, or held open.
+    pub kept: u64,
+}
+
+/// One request.
+#[allow(missing_docs, reason = "the fields say what the variant's text says")]
+pub enum Request {
+    /// Makes an empty repository.
+    CreateRepository {
+        name: RepoName,
+        owner: Owner,
+        now: Timestamp,
+        reply: Reply<RepoId>,
+    },
+    /// Changes owner or mode of a repository.
+    ChangeRepository {
+        repo: RepoId,
+        change: OwnerChange,
+        reply: Reply<()>,
+    },
+    /// Deletes an empty repository.
+    DeleteRepository { repo: RepoId, reply: Reply<()> },
+    /// Opens a staging area; its name says the base.
+    OpenArea {
+        repo: RepoId,
+        name: AreaName,
+        owner: Owner,
+        journalled: bool,
+        now: Timestamp,
+        reply: Reply<AreaId>,
+    },
+    /// Sets what the coming commit uses.
+    NoteArea {
+        area: AreaId,
+        notes: AreaNotes,
+        reply: Reply<()>,
+    },
+    /// Throws an area away.
+    DiscardArea { area: AreaId, reply: Reply<()> },
+    /// Publishes an area.
+    Commit {
+        area: AreaId,
+        options: CommitOptions,
+        reply: Reply<CommitOutcome>,
+    },
+    /// Makes or moves a tag. `fresh` refuses to move one.
+    SetTag {
+        repo: RepoId,
+        tag: TagName,
+        number: VersionNumber,
+        fresh: bool,
+        now: Timestamp,
+        reply: Reply<()>,
+    },
+    /// Gives a tag another name, replacing what has it.
+    RenameTag {
+        repo: RepoId,
+        from: TagName,
+        to: TagName,
+        now: Timestamp,
+        reply: Reply<()>,
+    },
+    /// Deletes a tag.
+    DeleteTag {
+        repo: RepoId,
+        tag: TagName,
+        now: Timestamp,
+        reply: Reply<()>,
+    },
+    /// Deletes versions: all or none.
+    DeleteVersions {
+        repo: RepoId,
+        numbers: Vec<VersionNumber>,
+        force: bool,
+        now: Timestamp,
+        reply: Reply<()>,
+    },
+    /// Answers when all changes made so far are in the catalog (not yet synced).
+    Flush { reply: Reply<()> },
+    /// Takes hashed files into the pool; the pins keep them until something names them.
+    AdoptBlobs {
+        blobs: Vec<IncomingBlob>,
+        reply: Reply<Vec<BlobPin>>,
+    },
+    /// Pins and touches the blobs that exist.
+    ReuseBlobs {
+        hashes: Vec<BlobHash>,
+        reply: Reply<Vec<Option<BlobPin>>>,
+    },
+    /// Removes unreferenced content older than `protect_seconds`.
+    Collect {
+        protect_seconds: u64,
+        reply: Reply<GcReport>,
+    },
+    /// From a tree builder: the next pages of a commit, children first.
+    CommitPages { task: u64, pages: Vec<Page> },
+    /// From a tree builder: the end.
+    CommitBuilt {
+        task: u64,
+        root: std::result::Result<Root, EngineError>,
+    },
+    /// From the sync thread: content of a commit is on disk.
+    CommitSynced {
+        task: u64,
+        result: std::result::Result<(), EngineError>,
+    },
+    /// From the sync thread: the last transaction of a commit is on disk, or is not.
+    Publish {
+        repo: RepoId,
+        number: VersionNumber,
+        result: std::result::Result<(), EngineError>,
+        publish: Box<dyn FnOnce(Result<()>) + Send>,
+    },
+    /// From the sync thread: a list of orphans became durable (H2).
+    OrphansDurable {
+        result: std::result::Result<(), EngineError>,
+    },
+    /// From the start: a blob that may not have reached the disk before a power loss was checked.
+    SuspectChecked { hash: BlobHash, intact: bool },
+    /// A blob's file was found missing, too short or unreadable (H5).
+    Damaged { hash: BlobHash },
+    /// Ends the thread after the journal is out.
+    Stop { reply: Reply<()> },
+}

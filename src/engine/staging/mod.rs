@@ -1,0 +1,253 @@
+//! Staging areas in memory: authoritative while the daemon runs, journalled to the catalog.
+//!
+//! The FUSE worker that got a request changes the namespace itself, under one lock, and answers at
+//! once; handing each change to the metadata thread would add a wake-up of another CPU (about as
+//! much as a whole FUSE round trip) to every create, rename and chmod. What is durable stays with
+//! the metadata thread alone: it writes the rows, makes the blobs and removes files.
+//!
+//! # Lock order
+//! `state` → a content's lock → `dirty` → `order`. None is held across I/O on the store, except a
+//! content's own lock, which only its readers and writers wait for.
+//!
+//! This module knows neither FUSE nor SQL.
+
+pub mod area;
+pub mod content;
+pub mod journal;
+pub mod node;
+pub mod state;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+use crate::model::id::{AreaId, NodeId};
+use content::{AfterClose, ContentStore, FileContent};
+use journal::{Dirty, SealOrder};
+use state::State;
+
+/// Seals that may wait for a sealer. A close that finds the queue full waits: writers cannot run
+/// ahead of the disk for ever.
+const SEAL_QUEUE_MAX: usize = 65_536;
+
+/// Why no change is accepted at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocked {
+    /// Changes are accepted.
+    No,
+    /// The store is full: nothing may grow, deletes go on (R3).
+    Full,
+    /// A database commit or fsync failed: nothing changes until a restart (R4).
+    Poisoned,
+}
+
+/// One file for a sealer.
+#[derive(Debug)]
+pub struct SealJob {
+    /// Its content.
+    pub content: Arc<FileContent>,
+    /// Its place in [`SealOrder`], where the journal waits for it.
+    pub ticket: Option<u64>,
+}
+
+/// An operation that waits for a commit to end.
+pub type Parked = Box<dyn FnOnce() + Send>;
+
+/// All staging areas.
+pub struct Staging {
+    /// What contents need of the store.
+    pub store: Arc<ContentStore>,
+    state: RwLock<State>,
+    dirty: Mutex<Dirty>,
+    order: Mutex<SealOrder>,
+    seals: Sender<SealJob>,
+    wake: Sender<()>,
+    watched: Mutex<BTreeMap<NodeId, Arc<FileContent>>>,
+    parked: Mutex<BTreeMap<AreaId, Vec<Parked>>>,
+    blocked: AtomicU8,
+}
+
+impl std::fmt::Debug for Staging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Staging").finish_non_exhaustive()
+    }
+}
+
+impl Staging {
+    /// No areas yet. Returns the queue of the sealers and the signal that the journal has work.
+    pub fn new(store: Arc<ContentStore>) -> (Self, Receiver<SealJob>, Receiver<()>) {
+        let (seals, seal_queue) = bounded(SEAL_QUEUE_MAX);
+        let (wake, signal) = bounded(1);
+        let staging = Self {
+            store,
+            state: RwLock::default(),
+            dirty: Mutex::default(),
+            order: Mutex::default(),
+            seals,
+            wake,
+            watched: Mutex::default(),
+            parked: Mutex::default(),
+            blocked: AtomicU8::new(0),
+        };
+        (staging, seal_queue, signal)
+    }
+
+    /// Looks at the namespace.
+    pub fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read()
+    }
+
+    /// Changes the namespace and what the journal must write, as one step.
+    pub fn change<T>(&self, step: impl FnOnce(&mut State, &mut Dirty) -> T) -> T {
+        let mut state = self.state.write();
+        let mut dirty = self.dirty.lock();
+        let was_empty = dirty.is_empty();
+        let result = step(&mut state, &mut dirty);
+        let wake = was_empty && !dirty.is_empty();
+        drop(dirty);
+        drop(state);
+        if wake {
+            self.wake();
+        }
+        result
+    }
+
+    /// The journal must write the row of a file whose content was saved or whose times changed.
+    pub fn mark_dirty(&self, node: NodeId) {
+        let mut dirty = self.dirty.lock();
+        let was_empty = dirty.is_empty();
+        dirty.nodes.insert(node);
+        drop(dirty);
+        if was_empty {
+            self.wake();
+        }
+    }
+
+    /// To be called after each modification of a content.
+    pub fn content_modified(&self, content: &Arc<FileContent>) {
+        if content.note_modification() {
+            self.change(|state, dirty| state.mark_changed(dirty, content.node));
+        }
+        if content.is_dirty() {
+            self.watched
+                .lock()
+                .entry(content.node)
+                .or_insert_with(|| Arc::clone(content));
+        } else {
+            self.mark_dirty(content.node);
+        }
+    }
+
+    /// Does what a content needs after a close or a detached change.
+    pub fn after_close(&self, content: &Arc<FileContent>, after: AfterClose) {
+        match after {
+            AfterClose::Nothing => {}
+            AfterClose::Journal => self.mark_dirty(content.node),
+            AfterClose::Seal => self.queue_seal(content),
+        }
+    }
+
+    /// Queues a file for the sealers; waits while the queue is full.
+    pub fn queue_seal(&self, content: &Arc<FileContent>) {
+        let ticket = content.is_buffered().then(|| self.order.lock().issue());
+        let job = SealJob {
+            content: Arc::clone(content),
+            ticket,
+        };
+        if self.seals.send(job).is_err() {
+            log::warn!("a file was closed after the sealers stopped; it is sealed at next start");
+            self.seal_done(ticket);
+        }
+    }
+
+    /// Queues a file that could not be sealed once more.
+    pub fn retry_seal(&self, content: &Arc<FileContent>) {
+        content.area.seal_failure_over(content.node);
+        self.queue_seal(content);
+    }
+
+    /// A queued seal came to its end.
+    pub fn seal_done(&self, ticket: Option<u64>) {
+        if let Some(ticket) = ticket {
+            self.order.lock().done(ticket);
+        }
+    }
+
+    /// A barrier over all seals of small files queued so far.
+    pub fn seal_barrier(&self) -> u64 {
+        self.order.lock().barrier()
+    }
+
+    /// Whether all seals before `barrier` have come to their end.
+    pub fn seal_barrier_reached(&self, barrier: u64) -> bool {
+        self.order.lock().reached(barrier)
+    }
+
+    /// Number of rows that the journal must write.
+    pub fn dirty_count(&self) -> usize {
+        self.dirty.lock().len()
+    }
+
+    /// Contents whose buffer is dirty. Those that were saved meanwhile are forgotten.
+    pub fn dirty_contents(&self) -> Vec<Arc<FileContent>> {
+        let mut watched = self.watched.lock();
+        watched.retain(|_, content| content.is_dirty());
+        watched.values().cloned().collect()
+    }
+
+    /// Wakes the metadata thread.
+    pub fn wake(&self) {
+        match self.wake.try_send(()) {
+            // Full means that it has been woken and did not look yet.
+            Ok(()) | Err(TrySendError::Full(())) => {}
+            Err(TrySendError::Disconnected(())) => log::debug!("the metadata thread has ended"),
+        }
+    }
+
+    /// Keeps an operation until the commit of its area ended. The caller found the area frozen;
+    /// if it is not any more, the operation comes back to be run at once.
+    pub fn park(&self, area: AreaId, operation: Parked) -> Option<Parked> {
+        let mut parked = self.parked.lock();
+        let frozen = self
+            .state
+            .read()
+            .areas
+            .get(&area)
+            .is_some_and(|a| a.phase == area::Phase::Frozen);
+        if !frozen {
+            return Some(operation);
+        }
+        parked.entry(area).or_default().push(operation);
+        None
+    }
+
+    /// Takes the operations that waited for the commit of an area.
+    pub fn unpark(&self, area: AreaId) -> Vec<Parked> {
+        self.parked.lock().remove(&area).unwrap_or_default()
+    }
+
+    /// Whether changes are accepted.
+    pub fn blocked(&self) -> Blocked {
+        match self.blocked.load(Ordering::Relaxed) {
+            0 => Blocked::No,
+            1 => Blocked::Full,
+            _ => Blocked::Poisoned,
+        }
+    }
+
+    /// Refuses or accepts changes from now on. Poison stays.
+    pub fn set_blocked(&self, blocked: Blocked) {
+        if self.blocked() == Blocked::Poisoned {
+            return;
+        }
+        let value = match blocked {
+            Blocked::No => 0,
+            Blocked::Full => 1,
+            Blocked::Poisoned => 2,
+        };
+        self.blocked.store(value, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,191 @@
+//! Files and directories of staging areas, as values in the namespace.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use super::area::{AreaShared, Phase};
+use super::content::FileContent;
+use crate::model::hash::TreeHash;
+use crate::model::id::{NodeId, VersionNumber};
+use crate::model::name::{AreaName, EntryName};
+use crate::model::time::Timestamp;
+use crate::model::tree::{LinkGroup, Root, Xattrs};
+use crate::store::catalog::NodeData;
+
+/// What a name in a directory stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// A file or directory.
+    Node(NodeId),
+    /// Nothing: it hides an entry of the base tree.
+    Whiteout,
+}
+
+/// A directory: an immutable base tree, and over it what was touched or changed.
+///
+/// A name that is in `slots` is answered from there; any other from `base`. Slots of unchanged
+/// nodes are a cache and may be dropped when the kernel forgets them.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    /// The tree that this directory started from.
+    pub base: Option<TreeHash>,
+    /// Names that were touched.
+    pub slots: BTreeMap<EntryName, Slot>,
+}
+
+impl Directory {
+    /// An empty directory over `base`.
+    pub fn new(base: Option<TreeHash>) -> Self {
+        Self {
+            base,
+            slots: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a node is.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// A regular file.
+    File(Arc<FileContent>),
+    /// A directory.
+    Directory(Directory),
+    /// A symbolic link with its target.
+    Symlink(Box<[u8]>),
+    /// A named pipe.
+    Fifo,
+    /// A unix domain socket.
+    Socket,
+    /// A character device.
+    CharDevice(u32),
+    /// A block device.
+    BlockDevice(u32),
+}
+
+/// One file or directory.
+#[derive(Debug)]
+pub struct Node {
+    /// Its area.
+    pub area: Arc<AreaShared>,
+    /// Kind and content.
+    pub body: Body,
+    /// Permission bits.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Modification time; of a regular file its content keeps it.
+    pub mtime: Timestamp,
+    /// Change time; of a regular file its content keeps it.
+    pub ctime: Timestamp,
+    /// Last access, as set explicitly; reads do not change it.
+    pub atime: Timestamp,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
+    /// Where it is named: (directory, name). One for a directory, none for the root of an area
+    /// and for what was deleted while open.
+    pub names: Vec<(NodeId, EntryName)>,
+    /// Hardlink group of the base version, while not all its names are in `names`.
+    pub base_group: Option<LinkGroup>,
+    /// Whether it (or, for a directory, anything below) differs from the entry of the base tree
+    /// that it came from. Such a node has a row, and so has every directory above it.
+    pub changed: bool,
+    /// What its row in the catalog names, if it has one.
+    pub journalled: Option<NodeData>,
+    /// Lookups that the kernel has not forgotten.
+    pub lookups: AtomicU64,
+    /// Open handles.
+    pub opens: AtomicU32,
+}
+
+impl Node {
+    /// The directory part.
+    pub fn directory(&self) -> Option<&Directory> {
+        match &self.body {
+            Body::Directory(directory) => Some(directory),
+            Body::File(_) | Body::Symlink(_) | Body::Fifo | Body::Socket => None,
+            Body::CharDevice(_) | Body::BlockDevice(_) => None,
+        }
+    }
+
+    /// The directory part, to change it.
+    pub fn directory_mut(&mut self) -> Option<&mut Directory> {
+        match &mut self.body {
+            Body::Directory(directory) => Some(directory),
+            Body::File(_) | Body::Symlink(_) | Body::Fifo | Body::Socket => None,
+            Body::CharDevice(_) | Body::BlockDevice(_) => None,
+        }
+    }
+
+    /// The content of a regular file.
+    pub fn content(&self) -> Option<&Arc<FileContent>> {
+        match &self.body {
+            Body::File(content) => Some(content),
+            Body::Directory(_) | Body::Symlink(_) | Body::Fifo | Body::Socket => None,
+            Body::CharDevice(_) | Body::BlockDevice(_) => None,
+        }
+    }
+
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.body, Body::Directory(_))
+    }
+
+    /// Number of names.
+    pub fn nlink(&self) -> u32 {
+        match &self.base_group {
+            Some(group) => group.nlink,
+            None if self.is_directory() => 1,
+            None => u32::try_from(self.names.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Sets the change time.
+    pub fn touch(&mut self, now: Timestamp) {
+        match &self.body {
+            Body::File(content) => content.set_times(None, now),
+            Body::Directory(_) | Body::Symlink(_) | Body::Fifo | Body::Socket => self.ctime = now,
+            Body::CharDevice(_) | Body::BlockDevice(_) => self.ctime = now,
+        }
+    }
+}
+
+/// The version that an area started from.
+#[derive(Debug, Clone)]
+pub struct Base {
+    /// Its number; `None` for `@latest` of a repository without versions.
+    pub number: Option<VersionNumber>,
+    /// Its root, where there is a version.
+    pub root: Option<Root>,
+}
+
+/// A staging area.
+#[derive(Debug)]
+pub struct Area {
+    /// Counters.
+    pub shared: Arc<AreaShared>,
+    /// Directory name in `staging/REPO`.
+    pub name: AreaName,
+    /// Its root directory.
+    pub root: NodeId,
+    /// What it started from, where its name says a base.
+    pub base: Option<Base>,
+    /// When it was opened.
+    pub created: Timestamp,
+    /// Message for the commit.
+    pub message: String,
+    /// Author for the commit; empty: the caller's user name.
+    pub author: String,
+    /// What a commit does when the base is stale: empty (refuse), `onto-latest` or `force`.
+    pub on_stale: String,
+    /// Why the last commit was refused, in words.
+    pub error: String,
+    /// Whether its rows have been read.
+    pub loaded: bool,
+    /// Whether the area may be changed.
+    pub phase: Phase,
+    /// Nodes that stand for hardlink groups of the base version.
+    pub groups: BTreeMap<u64, NodeId>,
+}

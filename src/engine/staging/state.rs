@@ -1,0 +1,475 @@
+//! The namespace of all staging areas: nodes, names, and the steps that change them.
+//!
+//! One value behind one lock ([`super::Staging`]). Methods here are the primitive steps; they keep
+//! the invariants below and mark what the journal must write. They never do I/O: what is read from
+//! a base tree is fetched by the caller beforehand and handed in.
+//!
+//! # Invariants
+//! - A slot `Node(n)` at (d, name) exists exactly when `n.names` has (d, name).
+//! - A changed node's directories are all changed, up to the root of the area.
+//! - A node that is not changed equals the entry of the base tree at its name.
+//! - Node ids are never reused while the process lives.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::area::AreaShared;
+use super::content::{ContentStore, FileContent};
+use super::journal::Dirty;
+use super::node::{Area, Body, Directory, Node, Slot};
+use crate::model::hash::TreeHash;
+use crate::model::id::{AreaId, NodeId};
+use crate::model::name::EntryName;
+use crate::model::time::Timestamp;
+use crate::model::tree::{Attributes, Content, Entry, LinkGroup};
+
+/// Ids with this bit are derived from a place in a base tree; ids from the counter lack it. Higher
+/// bits are clear in both: the catalog stores signed numbers, and tags have numbers of their own.
+const DERIVED_BIT: u64 = 1 << 61;
+
+/// Answer to "what is at this name".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Child {
+    /// This node.
+    Node(NodeId),
+    /// Nothing.
+    Absent,
+    /// Unknown: whatever this base tree has at the name.
+    InBase(TreeHash),
+}
+
+/// Attributes of a node being made.
+#[derive(Debug, Clone)]
+pub struct NewNode {
+    /// Kind and content.
+    pub body: Body,
+    /// Mode, owner, time, extended attributes.
+    pub attributes: Attributes,
+    /// Change time.
+    pub ctime: Timestamp,
+}
+
+/// All staging areas and their nodes.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Areas that are open or being committed.
+    pub areas: BTreeMap<AreaId, Area>,
+    nodes: HashMap<NodeId, Node>,
+}
+
+impl State {
+    /// A node.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    /// A node, to change it.
+    pub fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.nodes.get_mut(&id)
+    }
+
+    /// Number of nodes in memory.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The area of a node, while it is open; `None` when it was published or discarded.
+    pub fn area_of(&self, id: NodeId) -> Option<&Area> {
+        self.areas.get(&self.nodes.get(&id)?.area.id)
+    }
+
+    /// What is at `name` in `parent`; `None` when `parent` is not a directory.
+    pub fn child(&self, parent: NodeId, name: &[u8]) -> Option<Child> {
+        let directory = self.nodes.get(&parent)?.directory()?;
+        Some(match directory.slots.get(name) {
+            Some(Slot::Node(node)) => Child::Node(*node),
+            Some(Slot::Whiteout) => Child::Absent,
+            None => directory.base.map_or(Child::Absent, Child::InBase),
+        })
+    }
+
+    /// Puts a node into memory under a given id, without a name.
+    pub fn insert(&mut self, id: NodeId, area: Arc<AreaShared>, new: NewNode, changed: bool) {
+        let node = Node {
+            area,
+            body: new.body,
+            mode: new.attributes.mode,
+            uid: new.attributes.uid,
+            gid: new.attributes.gid,
+            mtime: new.attributes.mtime,
+            ctime: new.ctime,
+            atime: new.attributes.mtime,
+            xattrs: new.attributes.xattrs,
+            names: Vec::new(),
+            base_group: None,
+            changed,
+            journalled: None,
+            lookups: AtomicU64::new(0),
+            opens: AtomicU32::new(0),
+        };
+        let old = self.nodes.insert(id, node);
+        assert!(old.is_none(), "node id {id} was used twice");
+    }
+
+    /// Takes the entry of a base tree into memory as a node at its name. `entry` is what the base
+    /// of `parent` has there. Returns the node that is there (another may have been faster).
+    pub fn materialise(
+        &mut self,
+        store: &Arc<ContentStore>,
+        parent: NodeId,
+        entry: &Entry,
+    ) -> Option<NodeId> {
+        match self.child(parent, entry.name.as_bytes())? {
+            Child::Node(node) => return Some(node),
+            Child::Absent => return None,
+            Child::InBase(_) => {}
+        }
+        let area_id = self.nodes.get(&parent)?.area.id;
+        let area = self.areas.get(&area_id)?;
+        if let Some(group) = entry.link_group
+            && let Some(node) = area.groups.get(&group.id).copied()
+        {
+            self.add_name(node, parent, &entry.name);
+            self.complete_group(node);
+            return Some(node);
+        }
+        let shared = Arc::clone(&area.shared);
+        let mut id = derived_id(area_id, parent, entry);
+        if self.nodes.contains_key(&id) {
+            id = NodeId(store.new_id());
+        }
+        let body = match &entry.content {
+            Content::File { size, blob } => {
+                let mtime = entry.attributes.mtime;
+                let content = FileContent::sealed(store, &shared, id, *blob, *size, mtime, mtime);
+                Body::File(Arc::new(content))
+            }
+            Content::Directory { tree, .. } => Body::Directory(Directory::new(Some(*tree))),
+            Content::Symlink { target } => Body::Symlink(target.clone()),
+            Content::Fifo => Body::Fifo,
+            Content::Socket => Body::Socket,
+            Content::CharDevice { rdev } => Body::CharDevice(*rdev),
+            Content::BlockDevice { rdev } => Body::BlockDevice(*rdev),
+        };
+        let ctime = entry.attributes.mtime;
+        let new = NewNode {
+            body,
+            attributes: entry.attributes.clone(),
+            ctime,
+        };
+        self.insert(id, shared, new, false);
+        self.add_name(id, parent, &entry.name);
+        if let Some(group) = entry.link_group {
+            self.set_group(id, group);
+        }
+        Some(id)
+    }
+
+    fn set_group(&mut self, id: NodeId, group: LinkGroup) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.base_group = Some(group);
+            let area = node.area.id;
+            if let Some(area) = self.areas.get_mut(&area) {
+                area.groups.insert(group.id, id);
+            }
+        }
+        self.complete_group(id);
+    }
+
+    /// Once all names of a base hardlink group are in memory the node is an ordinary one.
+    fn complete_group(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        if node
+            .base_group
+            .is_some_and(|group| node.names.len() >= group.nlink as usize)
+        {
+            node.base_group = None;
+        }
+    }
+
+    fn add_name(&mut self, id: NodeId, parent: NodeId, name: &EntryName) {
+        if let Some(directory) = self.nodes.get_mut(&parent).and_then(Node::directory_mut) {
+            directory.slots.insert(name.clone(), Slot::Node(id));
+        }
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.names.push((parent, name.clone()));
+        }
+    }
+
+    /// Puts a name back that the catalog recorded.
+    pub fn restore_slot(&mut self, parent: NodeId, name: &EntryName, slot: Slot) {
+        match slot {
+            Slot::Node(id) => self.add_name(id, parent, name),
+            Slot::Whiteout => {
+                if let Some(directory) = self.nodes.get_mut(&parent).and_then(Node::directory_mut) {
+                    directory.slots.insert(name.clone(), Slot::Whiteout);
+                }
+            }
+        }
+    }
+
+    /// Marks a node as different from its base, and so every directory above it.
+    pub fn mark_changed(&mut self, dirty: &mut Dirty, id: NodeId) {
+        let mut queue = vec![id];
+        while let Some(id) = queue.pop() {
+            let Some(node) = self.nodes.get_mut(&id) else {
+                continue;
+            };
+            dirty.nodes.insert(id);
+            if std::mem::replace(&mut node.changed, true) {
+                continue;
+            }
+            for (parent, name) in &node.names {
+                dirty
+                    .names
+                    .insert((*parent, name.clone()), Arc::clone(&node.area));
+                queue.push(*parent);
+            }
+        }
+    }
+
+    /// Gives `id` the name `name` in `parent`. The name must be free.
+    pub fn link(
+        &mut self,
+        dirty: &mut Dirty,
+        id: NodeId,
+        parent: NodeId,
+        name: &EntryName,
+        now: Timestamp,
+    ) {
+        self.add_name(id, parent, name);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            dirty
+                .names
+                .insert((parent, name.clone()), Arc::clone(&node.area));
+            node.touch(now);
+        }
+        self.mark_changed(dirty, id);
+        self.directory_changed(dirty, parent, now);
+    }
+
+    /// Takes the name away from whatever has it. The node stays while it is open.
+    pub fn unlink(&mut self, dirty: &mut Dirty, parent: NodeId, name: &EntryName, now: Timestamp) {
+        if let Some(id) = self.detach(dirty, parent, name, now) {
+            self.drop_if_unused(dirty, id);
+        }
+    }
+
+    /// Takes the name away from whatever has it, and returns that.
+    pub fn detach(
+        &mut self,
+        dirty: &mut Dirty,
+        parent: NodeId,
+        name: &EntryName,
+        now: Timestamp,
+    ) -> Option<NodeId> {
+        let parent_node = self.nodes.get_mut(&parent)?;
+        let area = Arc::clone(&parent_node.area);
+        let directory = parent_node.directory_mut()?;
+        // Where the base may have the name it must be hidden; where there is no base, nothing.
+        let slot = if directory.base.is_some() {
+            directory.slots.insert(name.clone(), Slot::Whiteout)
+        } else {
+            directory.slots.remove(name)
+        };
+        dirty.names.insert((parent, name.clone()), area);
+        self.directory_changed(dirty, parent, now);
+        let Some(Slot::Node(id)) = slot else {
+            return None;
+        };
+        // Marked while it still has the name: its other names must be journalled, too.
+        self.mark_changed(dirty, id);
+        let node = self.nodes.get_mut(&id)?;
+        node.names.retain(|(p, n)| !(*p == parent && n == name));
+        node.touch(now);
+        Some(id)
+    }
+
+    /// Gives a node a new name in place of its old one.
+    pub fn rename(
+        &mut self,
+        dirty: &mut Dirty,
+        from: (NodeId, &EntryName),
+        to: (NodeId, &EntryName),
+        now: Timestamp,
+    ) {
+        let replaced = match self.child(to.0, to.1.as_bytes()) {
+            Some(Child::Node(_)) => self.detach(dirty, to.0, to.1, now),
+            Some(Child::Absent | Child::InBase(_)) | None => None,
+        };
+        if let Some(id) = self.detach(dirty, from.0, from.1, now) {
+            self.link(dirty, id, to.0, to.1, now);
+        }
+        if let Some(id) = replaced {
+            self.drop_if_unused(dirty, id);
+        }
+    }
+
+    /// Swaps two names.
+    pub fn exchange(
+        &mut self,
+        dirty: &mut Dirty,
+        first: (NodeId, &EntryName),
+        second: (NodeId, &EntryName),
+        now: Timestamp,
+    ) {
+        let one = self.detach(dirty, first.0, first.1, now);
+        let other = self.detach(dirty, second.0, second.1, now);
+        if let Some(id) = one {
+            self.link(dirty, id, second.0, second.1, now);
+        }
+        if let Some(id) = other {
+            self.link(dirty, id, first.0, first.1, now);
+        }
+    }
+
+    /// Notes that the entries of a directory changed.
+    pub fn directory_changed(&mut self, dirty: &mut Dirty, id: NodeId, now: Timestamp) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.mtime = now;
+            node.ctime = now;
+        }
+        self.mark_changed(dirty, id);
+    }
+
+    /// Removes a node from memory when nothing refers to it any more, or when it is an unchanged
+    /// copy of its base entry that the kernel has forgotten.
+    pub fn drop_if_unused(&mut self, dirty: &mut Dirty, id: NodeId) {
+        let mut next = Some(id);
+        while let Some(id) = next.take() {
+            let Some(node) = self.nodes.get(&id) else {
+                return;
+            };
+            let held = node.lookups.load(Ordering::SeqCst) > 0
+                || node.opens.load(Ordering::SeqCst) > 0
+                || node.directory().is_some_and(|directory| {
+                    directory
+                        .slots
+                        .values()
+                        .any(|slot| matches!(slot, Slot::Node(_)))
+                });
+            let area_open = self.areas.contains_key(&node.area.id);
+            let is_root = node.area.id.0 == id.0;
+            let evictable = !node.changed && node.base_group.is_none() && node.names.len() == 1;
+            if held || (area_open && (is_root || (!node.names.is_empty() && !evictable))) {
+                return;
+            }
+            next = self.remove(dirty, id);
+        }
+    }
+
+    /// Takes a node out of memory and returns its directory.
+    fn remove(&mut self, dirty: &mut Dirty, id: NodeId) -> Option<NodeId> {
+        let node = self.nodes.remove(&id)?;
+        let mut parent = None;
+        for (directory, name) in &node.names {
+            parent = Some(*directory);
+            if let Some(directory) = self.nodes.get_mut(directory).and_then(Node::directory_mut) {
+                directory.slots.remove(name);
+            }
+        }
+        if let Some(area) = self.areas.get_mut(&node.area.id) {
+            area.groups.retain(|_, member| *member != id);
+        }
+        dirty.nodes.remove(&id);
+        if let Some(data) = &node.journalled {
+            dirty
+                .removed
+                .push((Arc::clone(&node.area), id, data.clone()));
+        }
+        if let Body::File(content) = &node.body {
+            content.abandon();
+        }
+        parent
+    }
+
+    /// Removes an area. What the kernel still holds stays readable until it is forgotten (H13).
+    pub fn remove_area(&mut self, dirty: &mut Dirty, id: AreaId) -> Option<Area> {
+        let area = self.areas.remove(&id)?;
+        let mut queue = vec![area.root];
+        let mut order = Vec::new();
+        while let Some(id) = queue.pop() {
+            order.push(id);
+            if let Some(directory) = self.nodes.get(&id).and_then(Node::directory) {
+                queue.extend(directory.slots.values().filter_map(|slot| match slot {
+                    Slot::Node(node) => Some(*node),
+                    Slot::Whiteout => None,
+                }));
+            }
+        }
+        for id in order.into_iter().rev() {
+            self.drop_if_unused(dirty, id);
+        }
+        Some(area)
+    }
+
+    /// Path of a node from the root of its area, by its first name; empty for the root.
+    pub fn path(&self, id: NodeId) -> Vec<u8> {
+        let mut parts = Vec::new();
+        let mut current = id;
+        while let Some((parent, name)) = self.nodes.get(&current).and_then(|n| n.names.first()) {
+            parts.push(name.as_bytes());
+            current = *parent;
+        }
+        parts.reverse();
+        parts.join(&b'/')
+    }
+
+    /// Paths of all names of a node, smallest first.
+    pub fn paths(&self, id: NodeId) -> Vec<Vec<u8>> {
+        let Some(node) = self.nodes.get(&id) else {
+            return Vec::new();
+        };
+        let mut paths: Vec<_> = node
+            .names
+            .iter()
+            .map(|(parent, name)| {
+                let mut path = self.path(*parent);
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(name.as_bytes());
+                path
+            })
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    /// Files of an area that are open for writing, by path.
+    pub fn open_for_writing(&self, area: AreaId, limit: usize) -> Vec<Vec<u8>> {
+        let mut ids: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.area.id == area)
+            .filter(|(_, node)| node.content().is_some_and(|content| content.has_writers()))
+            .map(|(id, _)| *id)
+            .collect();
+        ids.sort();
+        ids.truncate(limit);
+        ids.into_iter().map(|id| self.path(id)).collect()
+    }
+}
+
+/// The id of an entry of a base tree: the same each time it is taken into memory, so that an
+/// inode number does not change when the kernel forgot the file in between.
+pub fn derived_id(area: AreaId, parent: NodeId, entry: &Entry) -> NodeId {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&area.0.to_le_bytes());
+    match entry.link_group {
+        Some(group) => {
+            hasher.update(b"group").update(&group.id.to_le_bytes());
+        }
+        None => {
+            hasher
+                .update(&parent.0.to_le_bytes())
+                .update(entry.name.as_bytes());
+        }
+    }
+    let mut first = [0; 8];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    NodeId(u64::from_le_bytes(first) & (DERIVED_BIT - 1) | DERIVED_BIT)
+}

@@ -1,0 +1,264 @@
+//! Starting the engine on a store, whatever state the last run left it in.
+//!
+//! No step scans the store (H10): leftovers are what `incoming/` holds, half-made areas and the
+//! deletion queue; all of it is swept in the background.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crossbeam_channel::{Sender, bounded};
+use parking_lot::Mutex;
+
+use super::Engine;
+use super::event::Observer;
+use super::flush::{ID_LIMIT, Journal};
+use super::load::load_registry;
+use super::pins::Pins;
+use super::purge::Purge;
+use super::registry::Registry;
+use super::request::Request;
+use super::seal;
+use super::staging::Staging;
+use super::staging::content::ContentStore;
+use super::sync::{SYNC_QUEUE_MAX, SyncThread};
+use super::thread::{DURABLE_EPOCH, MetadataThread};
+use super::{REQUEST_QUEUE_MAX, purge};
+use crate::model::hash::BlobHash;
+use crate::store::Store;
+use crate::store::catalog::{Catalog, Doomed, Reader};
+use crate::store::error::StoreError;
+use crate::store::pool::Pool;
+use crate::store::sys;
+use crate::store::tree_cache::TreeCache;
+
+/// Bytes of decoded tree pages kept for readers.
+const TREE_CACHE_BYTES: usize = 64 << 20;
+
+/// First id of nodes and areas; smaller inode numbers belong to the fixed directories.
+const FIRST_ID: u64 = 1 << 32;
+
+/// Blobs looked at after a power loss.
+const SUSPECTS_MAX: u32 = u32::MAX;
+
+/// What an earlier run left.
+struct Recovered {
+    next_id: u64,
+    id_limit: u64,
+    epoch: u64,
+    durable_epoch: u64,
+    suspects: Vec<(BlobHash, u64)>,
+}
+
+pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engine>, StoreError> {
+    let mut store = Store::open(path)?;
+    let reader = store.catalog.reader()?;
+    let recovered = recover(&mut store.catalog, &reader)?;
+    sweep_incoming(&store)?;
+    let pins = Arc::new(Pins::default());
+    let contents = Arc::new(ContentStore {
+        pool: Arc::clone(&store.pool),
+        private_files: Arc::clone(&store.private_files),
+        pins: Arc::clone(&pins),
+        buffered_bytes: AtomicU64::new(0),
+        next_id: AtomicU64::new(recovered.next_id),
+        obsolete: Mutex::new(Vec::new()),
+    });
+    let (staging, seal_queue, wake) = Staging::new(contents);
+    let staging = Arc::new(staging);
+    let registry = Arc::new(Registry::default());
+    let leftovers = load_registry(&reader, &registry, &staging)?;
+    doom(&mut store.catalog, &leftovers)?;
+
+    let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
+    let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
+    let (sync_sender, sync_jobs) = bounded(SYNC_QUEUE_MAX);
+    let (sealers, sealers_stop) = bounded(1);
+    let pool = Arc::clone(&store.pool);
+    let layout = store.layout.clone();
+    let readers = layout.clone();
+    let trees = Arc::new(TreeCache::new(
+        move || Reader::open(&readers),
+        TREE_CACHE_BYTES,
+    ));
+    let sync_thread = SyncThread {
+        layout: layout.clone(),
+        pool: Arc::clone(&pool),
+        staging: Arc::clone(&staging),
+        checkpointer: store.catalog.checkpointer()?,
+        requests: requests_sender.clone(),
+        jobs: sync_jobs,
+    };
+    let mut threads = seal::start(
+        &store.catalog,
+        &pool,
+        &staging,
+        seal_queue,
+        sealers_stop,
+        results_sender,
+    )?;
+    let engine_reader = store.catalog.reader()?;
+    let suspects: BTreeSet<BlobHash> = recovered.suspects.iter().map(|(hash, _)| *hash).collect();
+    let mut purge = Purge::default();
+    purge.wake();
+    let metadata = MetadataThread {
+        store,
+        reader,
+        trees: Arc::clone(&trees),
+        registry: Arc::clone(&registry),
+        staging: Arc::clone(&staging),
+        pins: Arc::clone(&pins),
+        observer,
+        requests,
+        requests_sender: requests_sender.clone(),
+        seal_results,
+        wake,
+        sync_jobs: Some(sync_sender.clone()),
+        journal: Journal::new(recovered.id_limit),
+        purge,
+        commits: BTreeMap::new(),
+        next_task: 1,
+        unpublished: BTreeMap::new(),
+        epoch: recovered.epoch,
+        durable_epoch: recovered.durable_epoch,
+        suspects,
+        last_seal_error: (false, String::new()),
+    };
+    threads.push(spawn("metadata", move || metadata.run())?);
+    threads.push(spawn("sync", move || sync_thread.run())?);
+    if !recovered.suspects.is_empty() {
+        let check = (
+            Arc::clone(&pool),
+            recovered.suspects,
+            requests_sender.clone(),
+        );
+        threads.push(spawn("check-blobs", move || {
+            check_suspects(&check.0, check.1, &check.2)
+        })?);
+    }
+    let engine = Arc::new(Engine {
+        registry,
+        staging,
+        trees,
+        pool,
+        pins,
+        layout,
+        reader: Mutex::new(engine_reader),
+        requests: requests_sender,
+        sync_jobs: Mutex::new(Some(sync_sender)),
+        threads: Mutex::new(threads),
+        sealers: Mutex::new(Some(sealers)),
+    });
+    // What was orphaned before the stop goes now (G8: a run at start).
+    let reply = Box::new(|result| {
+        if let Err(error) = result {
+            log::warn!("the collection at start failed: {error}");
+        }
+    });
+    let protect_seconds = purge::PROTECT_SECONDS;
+    drop(engine.submit(Request::Collect {
+        protect_seconds,
+        reply,
+    }));
+    Ok(engine)
+}
+
+fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, StoreError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|source| StoreError::Io {
+            action: "start a thread",
+            path: name.into(),
+            source,
+        })
+}
+
+/// Reads the counters, and marks the store as in use.
+fn recover(catalog: &mut Catalog, reader: &Reader) -> Result<Recovered, StoreError> {
+    let number = |key: &str| -> Result<Option<u64>, StoreError> {
+        Ok(reader.meta(key)?.and_then(|text| text.parse().ok()))
+    };
+    let next_id = number(ID_LIMIT)?.unwrap_or(FIRST_ID);
+    let durable_epoch = number(DURABLE_EPOCH)?.unwrap_or(0);
+    let last_epoch = number("epoch")?.unwrap_or(durable_epoch);
+    // Without it every crash counts as a power loss.
+    let boot = sys::boot_id().unwrap_or_default();
+    let clean = reader.meta("clean")?.as_deref() == Some("yes");
+    let same_boot = !boot.is_empty() && reader.meta("boot")?.as_deref() == Some(boot.as_str());
+    let tx = catalog.begin()?;
+    // After a clean stop everything was flushed; after a crash of the daemon alone the kernel
+    // still has what was written. Only a crash of the machine leaves content in doubt (H3).
+    let suspects = if clean || same_boot {
+        Vec::new()
+    } else {
+        tx.blobs_since_epoch(durable_epoch, SUSPECTS_MAX)?
+    };
+    let epoch = last_epoch.max(durable_epoch) + 1;
+    tx.set_meta("clean", "no")?;
+    tx.set_meta("boot", &boot)?;
+    tx.set_meta("epoch", &epoch.to_string())?;
+    tx.commit()?;
+    Ok(Recovered {
+        next_id,
+        id_limit: next_id,
+        epoch,
+        durable_epoch,
+        suspects,
+    })
+}
+
+/// Areas of imports that a crash ended are thrown away.
+fn doom(catalog: &mut Catalog, leftovers: &[crate::model::id::AreaId]) -> Result<(), StoreError> {
+    if leftovers.is_empty() {
+        return Ok(());
+    }
+    let tx = catalog.begin()?;
+    for area in leftovers {
+        tx.push_doomed(&Doomed::Area(*area))?;
+    }
+    tx.commit()
+}
+
+/// Removes what was on its way into the pool when the last run ended.
+fn sweep_incoming(store: &Store) -> Result<(), StoreError> {
+    let incoming = store.layout.incoming();
+    let failed = |source| StoreError::Io {
+        action: "list",
+        path: incoming.clone(),
+        source,
+    };
+    for entry in std::fs::read_dir(&incoming).map_err(failed)? {
+        store
+            .pool
+            .discard_incoming(&store.lock, &entry.map_err(failed)?.path())?;
+    }
+    Ok(())
+}
+
+/// Hashes blobs that may not have reached the disk before a power loss.
+fn check_suspects(pool: &Pool, suspects: Vec<(BlobHash, u64)>, requests: &Sender<Request>) {
+    for (hash, size) in suspects {
+        let intact = pool
+            .open(&hash)
+            .and_then(|file| {
+                let path = hash.to_string().into();
+                seal::hash_file(&file, size, || true).map_err(|source| StoreError::Io {
+                    action: "check",
+                    path,
+                    source,
+                })
+            })
+            .is_ok_and(|found| found == Some(hash));
+        if requests
+            .send(Request::SuspectChecked { hash, intact })
+            .is_err()
+        {
+            return;
+        }
+    }
+}

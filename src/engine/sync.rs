@@ -1,0 +1,179 @@
+//! The sync thread: everything that waits for the disk.
+//!
+//! The metadata thread never syncs (H6). It writes to the WAL and hands the promise to this
+//! thread, which flushes content first, then the WAL, then answers: so a row that survives a power
+//! loss names content that survived too. Requests that arrive while a flush runs share the next.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::error::{EngineError, Result};
+use super::request::Request;
+use super::staging::Staging;
+use super::staging::content::FileContent;
+use crate::model::hash::BlobHash;
+use crate::store::catalog::Checkpointer;
+use crate::store::durable;
+use crate::store::error::StoreError;
+use crate::store::layout::Layout;
+use crate::store::pool::Pool;
+
+/// Jobs that may wait; who asks for more durability than the disk gives waits in line.
+pub(super) const SYNC_QUEUE_MAX: usize = 1024;
+
+/// Commits of at most this many new blobs sync them one by one; above it one `syncfs` of the
+/// whole file system is cheaper, although it also writes what strangers made dirty (H18).
+pub(super) const SYNC_ONE_BY_ONE_MAX: usize = 64;
+
+/// A WAL longer than this is copied into the catalog after the next flush.
+const WAL_BYTES_MAX: u64 = 32 << 20;
+
+/// What runs when a promise is kept or broken.
+pub(super) type Then = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// Content to bring to disk.
+pub(super) enum Scope {
+    /// None: only rows.
+    Rows,
+    /// These blobs.
+    Blobs(Vec<BlobHash>),
+    /// Everything on the store's file system.
+    Everything,
+}
+
+/// One job.
+pub(super) enum SyncJob {
+    /// Content, then the WAL as it is now, then `then`.
+    Catalog { scope: Scope, then: Then },
+    /// A file, with whatever the journal says of it and of the names above it.
+    File {
+        content: Arc<FileContent>,
+        then: Then,
+    },
+    /// The journal as it is now, and the WAL.
+    Journal { then: Then },
+}
+
+pub(super) struct SyncThread {
+    pub(super) layout: Layout,
+    pub(super) pool: Arc<Pool>,
+    pub(super) staging: Arc<Staging>,
+    pub(super) checkpointer: Checkpointer,
+    pub(super) requests: Sender<Request>,
+    pub(super) jobs: Receiver<SyncJob>,
+}
+
+impl SyncThread {
+    /// Runs until all senders are gone.
+    pub(super) fn run(mut self) {
+        while let Ok(first) = self.jobs.recv() {
+            let mut jobs = vec![first];
+            jobs.extend(self.jobs.try_iter().take(SYNC_QUEUE_MAX));
+            self.serve(jobs);
+            if let Err(error) = self.checkpoint() {
+                log::warn!("cannot checkpoint the catalog: {error}");
+            }
+        }
+        if let Err(error) = self.checkpointer.truncate() {
+            log::warn!("cannot checkpoint the catalog: {error}");
+        }
+    }
+
+    fn serve(&self, jobs: Vec<SyncJob>) {
+        let mut kept = Vec::new();
+        let mut journal = false;
+        for job in jobs {
+            let (result, then) = match job {
+                SyncJob::Catalog { scope, then } => (self.sync_scope(&scope), then),
+                SyncJob::File { content, then } => {
+                    journal = true;
+                    (self.sync_content(&content), then)
+                }
+                SyncJob::Journal { then } => {
+                    journal = true;
+                    (Ok(()), then)
+                }
+            };
+            match result {
+                Ok(()) => kept.push(then),
+                Err(error) => then(Err(error)),
+            }
+        }
+        let flushed = if journal {
+            self.flush_journal()
+        } else {
+            Ok(())
+        };
+        let synced = flushed.and_then(|()| {
+            durable::sync_file(&self.layout.wal()).map_err(|error| self.poison(error))
+        });
+        for then in kept {
+            then(match &synced {
+                Ok(()) => Ok(()),
+                Err(_) => Err(EngineError::Poisoned),
+            });
+        }
+    }
+
+    fn flush_journal(&self) -> Result<()> {
+        let (send, receive) = crossbeam_channel::bounded(1);
+        let reply = Box::new(move |result| drop(send.send(result)));
+        self.requests
+            .send(Request::Flush { reply })
+            .map_err(|_| EngineError::Stopping)?;
+        receive.recv().map_err(|_| EngineError::Stopping)?
+    }
+
+    fn sync_content(&self, content: &Arc<FileContent>) -> Result<()> {
+        if content.spill()? {
+            self.staging.mark_dirty(content.node);
+        }
+        if let Some((file, blob)) = content.file_to_sync()? {
+            let path = blob.map_or_else(PathBuf::new, |hash| self.layout.blob(&hash));
+            durable::fdatasync(&file, &path).map_err(|error| self.poison(error))?;
+            match blob {
+                Some(hash) => self.pool.sync_fan_out(&hash).map_err(|e| self.poison(e))?,
+                None => durable::sync_dir(&self.layout.area(content.area.id))
+                    .map_err(|error| self.poison(error))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_scope(&self, scope: &Scope) -> Result<()> {
+        match scope {
+            Scope::Rows => Ok(()),
+            Scope::Everything => {
+                durable::syncfs(self.layout.root()).map_err(|error| self.poison(error))
+            }
+            Scope::Blobs(hashes) => {
+                for hash in hashes {
+                    let file = self.pool.open(hash)?;
+                    durable::fdatasync(&file, &self.layout.blob(hash))
+                        .map_err(|error| self.poison(error))?;
+                    self.pool
+                        .sync_fan_out(hash)
+                        .map_err(|error| self.poison(error))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A failed sync may have dropped dirty pages: nothing written since can be trusted to reach
+    /// the disk, so nothing more is accepted (R4).
+    fn poison(&self, error: StoreError) -> EngineError {
+        log::error!("a sync failed, the store refuses changes until restarted: {error}");
+        self.staging.set_blocked(super::staging::Blocked::Poisoned);
+        EngineError::Store(error)
+    }
+
+    fn checkpoint(&mut self) -> std::result::Result<(), StoreError> {
+        if self.checkpointer.wal_bytes()? > WAL_BYTES_MAX {
+            self.checkpointer.passive()?;
+        }
+        Ok(())
+    }
+}

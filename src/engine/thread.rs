@@ -1,0 +1,407 @@
+//! The metadata thread: `select` an input, apply it, do one slice of background work.
+//!
+//! It alone writes the catalog and makes or removes links in the pool, so nothing can come between
+//! the collector's check and its unlink (G3). It owns its state without locks and never waits for
+//! a FUSE worker, the kernel, the network or the disk's flush (H6, H8).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::commit::{CommitTask, Unpublished};
+use super::error::{EngineError, Result};
+use super::event::Observer;
+use super::flush::Journal;
+use super::pins::Pins;
+use super::purge::Purge;
+use super::registry::{Registry, Repository};
+use super::request::{Reply, Request};
+use super::seal::SealResult;
+use super::staging::{Blocked, Staging};
+use super::sync::SyncJob;
+use crate::model::hash::BlobHash;
+use crate::model::id::RepoId;
+use crate::store::Store;
+use crate::store::catalog::{Reader, RepositoryRow, Tx};
+use crate::store::error::StoreError;
+use crate::store::tree_cache::TreeCache;
+
+/// How long a change waits for others before its rows are written: one transaction for all.
+const JOURNAL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Rows that are written at once without waiting for more.
+const JOURNAL_ROWS_MAX: usize = 4000;
+
+/// Inputs applied before the journal and the commits get their turn.
+const INPUTS_PER_ROUND: usize = 256;
+
+/// How often dirty buffers are looked at when nothing else happens.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Wait for the next try after the store was full.
+const FULL_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Name of the catalog's note: blobs up to this epoch have been flushed.
+pub(super) const DURABLE_EPOCH: &str = "durable_epoch";
+
+/// Everything the metadata thread owns.
+pub(super) struct MetadataThread {
+    pub(super) store: Store,
+    pub(super) reader: Reader,
+    pub(super) trees: Arc<TreeCache>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) staging: Arc<Staging>,
+    pub(super) pins: Arc<Pins>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) requests: Receiver<Request>,
+    pub(super) requests_sender: Sender<Request>,
+    pub(super) seal_results: Receiver<SealResult>,
+    pub(super) wake: Receiver<()>,
+    pub(super) sync_jobs: Option<Sender<SyncJob>>,
+    pub(super) journal: Journal,
+    pub(super) purge: Purge,
+    pub(super) commits: BTreeMap<u64, CommitTask>,
+    pub(super) next_task: u64,
+    /// Committed, not yet known to be on disk.
+    pub(super) unpublished: BTreeMap<RepoId, Vec<Unpublished>>,
+    /// Epoch that new blobs belong to.
+    pub(super) epoch: u64,
+    /// Blobs of this epoch and before have been flushed to disk.
+    pub(super) durable_epoch: u64,
+    /// Blobs that a power loss may have damaged and that were not checked yet (H3).
+    pub(super) suspects: BTreeSet<BlobHash>,
+    /// Why the last seal failed, and whether the disk was full.
+    pub(super) last_seal_error: (bool, String),
+}
+
+impl MetadataThread {
+    /// Runs until a [`Request::Stop`].
+    pub(super) fn run(mut self) {
+        let mut last_housekeeping = Instant::now();
+        loop {
+            match self.select() {
+                Some(Request::Stop { reply }) => return self.stop(reply),
+                Some(request) => self.apply(request),
+                None => {}
+            }
+            for _ in 0..INPUTS_PER_ROUND {
+                if let Ok(result) = self.seal_results.try_recv() {
+                    self.apply_seal(result);
+                    continue;
+                }
+                match self.requests.try_recv() {
+                    Ok(Request::Stop { reply }) => return self.stop(reply),
+                    Ok(request) => self.apply(request),
+                    Err(_) => break,
+                }
+            }
+            let now = Instant::now();
+            self.advance_journal(now);
+            self.advance_commits(now);
+            if now.duration_since(last_housekeeping) >= HOUSEKEEPING_INTERVAL {
+                last_housekeeping = now;
+                self.spill_overdue(now);
+            }
+            if self.requests.is_empty() && self.seal_results.is_empty() {
+                self.purge_slice();
+            }
+        }
+    }
+
+    /// Waits for the next input, no longer than the journal or background work can wait.
+    fn select(&mut self) -> Option<Request> {
+        let timeout = if self.purge.has_work() {
+            Duration::ZERO
+        } else if self.journal.is_waiting() || !self.commits.is_empty() {
+            Duration::from_millis(1)
+        } else if self.staging.dirty_count() > 0 || self.journal.has_pending_blobs() {
+            JOURNAL_INTERVAL
+        } else {
+            HOUSEKEEPING_INTERVAL
+        };
+        crossbeam_channel::select! {
+            recv(self.requests) -> request => request.ok(),
+            recv(self.seal_results) -> result => {
+                if let Ok(result) = result {
+                    self.apply_seal(result);
+                }
+                None
+            }
+            recv(self.wake) -> _ => {
+                self.journal.note_dirty(Instant::now());
+                None
+            }
+            default(timeout) => None,
+        }
+    }
+
+    fn apply(&mut self, request: Request) {
+        match request {
+            Request::CreateRepository {
+                name,
+                owner,
+                now,
+                reply,
+            } => {
+                let made = self.create_repository(name, owner, now);
+                self.answer_notified(made, reply);
+            }
+            Request::ChangeRepository {
+                repo,
+                change,
+                reply,
+            } => {
+                let changed = self.change_repository(repo, change);
+                self.answer_notified(changed, reply);
+            }
+            Request::DeleteRepository { repo, reply } => {
+                let deleted = self.delete_repository(repo);
+                self.answer_notified(deleted, reply);
+            }
+            Request::OpenArea {
+                repo,
+                name,
+                owner,
+                journalled,
+                now,
+                reply,
+            } => {
+                reply(self.open_area(repo, &name, owner, journalled, now));
+            }
+            Request::NoteArea { area, notes, reply } => reply(self.note_area(area, notes)),
+            Request::DiscardArea { area, reply } => self.discard_area(area, reply),
+            Request::Commit {
+                area,
+                options,
+                reply,
+            } => self.start_commit(area, options, reply),
+            Request::SetTag {
+                repo,
+                tag,
+                number,
+                fresh,
+                now,
+                reply,
+            } => {
+                self.set_tag(repo, &tag, number, fresh, now, reply);
+            }
+            Request::RenameTag {
+                repo,
+                from,
+                to,
+                now,
+                reply,
+            } => {
+                reply(self.rename_tag(repo, &from, &to, now));
+            }
+            Request::DeleteTag {
+                repo,
+                tag,
+                now,
+                reply,
+            } => {
+                self.delete_tag(repo, &tag, now, reply);
+            }
+            Request::DeleteVersions {
+                repo,
+                numbers,
+                force,
+                now,
+                reply,
+            } => {
+                self.delete_versions(repo, &numbers, force, now, reply);
+            }
+            Request::Flush { reply } => self.journal.add_waiter(reply),
+            Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs)),
+            Request::ReuseBlobs { hashes, reply } => reply(self.reuse_blobs(&hashes)),
+            Request::Collect {
+                protect_seconds,
+                reply,
+            } => self.collect(protect_seconds, reply),
+            Request::CommitPages { task, pages } => self.commit_pages(task, &pages),
+            Request::CommitBuilt { task, root } => self.commit_built(task, root),
+            Request::CommitSynced { task, result } => self.commit_synced(task, result),
+            Request::Publish {
+                repo,
+                number,
+                result,
+                publish,
+            } => {
+                if let Some(waiting) = self.unpublished.get_mut(&repo) {
+                    waiting.retain(|unpublished| unpublished.version.number != number);
+                    if waiting.is_empty() {
+                        self.unpublished.remove(&repo);
+                    }
+                }
+                publish(result);
+                self.purge.wake();
+            }
+            Request::OrphansDurable { result } => self.orphans_durable(result),
+            Request::SuspectChecked { hash, intact } => self.suspect_checked(hash, intact),
+            Request::Damaged { hash } => self.note_damage(&hash),
+            Request::Stop { reply } => reply(Err(EngineError::Stopping)),
+        }
+    }
+
+    /// Writes the journal when it is due.
+    fn advance_journal(&mut self, now: Instant) {
+        if let Some(until) = self.journal.retry_at
+            && now < until
+        {
+            return;
+        }
+        let due = self.journal.is_due(now, JOURNAL_INTERVAL)
+            || self.staging.dirty_count() >= JOURNAL_ROWS_MAX;
+        if due && !self.journal.is_waiting() {
+            self.snapshot();
+        }
+        if self.journal.is_waiting()
+            && let Err(error) = self.write_batch()
+        {
+            self.journal_failed(&error, now);
+        }
+    }
+
+    fn journal_failed(&mut self, error: &StoreError, now: Instant) {
+        if error.is_full() {
+            if self.journal.retry_at.is_none() {
+                log::error!("the store is full, changes wait: {error}");
+            }
+            self.journal.retry_at = Some(now + FULL_RETRY_INTERVAL);
+            self.staging.set_blocked(Blocked::Full);
+            self.journal.fail_waiters(|| EngineError::Unsealed {
+                count: 0,
+                reason: "no space left on device".to_owned(),
+                full: true,
+            });
+        } else {
+            self.poison(error);
+            self.journal.fail_waiters(|| EngineError::Poisoned);
+        }
+    }
+
+    /// Runs one transaction of its own.
+    pub(super) fn write<T>(
+        &mut self,
+        step: impl FnOnce(&Tx<'_>) -> std::result::Result<T, StoreError>,
+    ) -> Result<T> {
+        self.check_not_poisoned()?;
+        let tx = self.store.catalog.begin()?;
+        let value = step(&tx)?;
+        if let Err(error) = tx.commit() {
+            if !error.is_full() {
+                self.poison(&error);
+            }
+            return Err(error.into());
+        }
+        Ok(value)
+    }
+
+    /// Refuses all changes from now on (R4).
+    pub(super) fn poison(&self, error: &StoreError) {
+        log::error!("a write failed, the store refuses changes until restarted: {error}");
+        self.staging.set_blocked(Blocked::Poisoned);
+    }
+
+    pub(super) fn check_not_poisoned(&self) -> Result<()> {
+        match self.staging.blocked() {
+            Blocked::Poisoned => Err(EngineError::Poisoned),
+            Blocked::No | Blocked::Full => Ok(()),
+        }
+    }
+
+    /// A repository with what this thread committed and readers do not see yet.
+    pub(super) fn repository(&self, id: RepoId) -> Result<Arc<Repository>> {
+        let mut repository = self
+            .registry
+            .by_id(id)
+            .ok_or_else(|| EngineError::NoRepository(id.to_string()))?;
+        if let Some(waiting) = self.unpublished.get(&id) {
+            let repository = Arc::make_mut(&mut repository);
+            for unpublished in waiting {
+                unpublished.apply(repository);
+            }
+        }
+        Ok(repository)
+    }
+
+    /// Hands a job to the sync thread.
+    pub(super) fn sync(&self, job: SyncJob) {
+        if let Some(jobs) = &self.sync_jobs
+            && jobs.send(job).is_err()
+        {
+            log::error!("the sync thread is gone");
+            self.staging.set_blocked(Blocked::Poisoned);
+        }
+    }
+
+    /// Buffers that have been dirty for long are written to disk.
+    fn spill_overdue(&mut self, now: Instant) {
+        for content in self.staging.dirty_contents() {
+            if !content.is_overdue(now) {
+                continue;
+            }
+            match content.spill() {
+                Ok(true) => self.staging.mark_dirty(content.node),
+                Ok(false) => {}
+                Err(error) => log::error!("cannot save a file that is being written: {error}"),
+            }
+        }
+    }
+
+    /// Brings the journal out and ends.
+    fn stop(mut self, reply: Reply<()>) {
+        let tasks: Vec<u64> = self.commits.keys().copied().collect();
+        for task in tasks {
+            self.refuse_commit(task, EngineError::Stopping);
+        }
+        for content in self.staging.dirty_contents() {
+            match content.spill() {
+                Ok(true) => self.staging.mark_dirty(content.node),
+                Ok(false) => {}
+                Err(error) => log::error!("a file could not be saved: {error}"),
+            }
+        }
+        // Seals under way end by themselves; what they do not finish is sealed at the next start.
+        while let Ok(result) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
+            self.apply_seal(result);
+        }
+        let mut result = Ok(());
+        if !self.journal.is_waiting() {
+            self.snapshot();
+        }
+        for _ in 0..2 {
+            self.journal.ignore_barrier();
+            if let Err(error) = self.write_batch() {
+                log::error!("the journal could not be written: {error}");
+                result = Err(error.into());
+            }
+            self.snapshot();
+        }
+        if result.is_ok() && self.staging.blocked() == Blocked::No {
+            let clean = self.write(|tx| tx.set_meta("clean", "yes"));
+            if let Err(error) = clean {
+                log::warn!("the store is not marked clean: {error}");
+            }
+        }
+        // The sync thread flushes and checkpoints when its queue is gone.
+        self.sync_jobs = None;
+        reply(result);
+    }
+}
+
+/// The row of a repository.
+pub(super) fn repository_row(repository: &Repository) -> RepositoryRow {
+    RepositoryRow {
+        id: repository.id,
+        name: repository.name.clone(),
+        mode: repository.mode,
+        uid: repository.uid,
+        gid: repository.gid,
+        created: repository.created,
+        changed: repository.changed,
+        next_number: repository.next_number,
+    }
+}
