@@ -2,3 +2,5 @@
 
 pub mod attr;
 pub mod error;
+pub mod staging;
+pub mod versions;

@@ -1,0 +1,271 @@
+//! Open files: open, read, write, release, fsync, fallocate, lseek, copy_file_range.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::handles::OpenFile;
+use super::place::Place;
+use super::{Denied, Done, Handle, StagingFs, check_open, engine_error, log_store};
+use crate::engine::pins::BlobPin;
+use crate::engine::staging::state::State;
+use crate::model::id::{Ino, NodeId};
+use crate::model::time::Timestamp;
+use crate::vfs::error::FsError;
+
+/// The longest regular file, in bytes: what ext4 with 4 KiB blocks can hold (H9).
+pub(super) const FILE_BYTES_MAX: u64 = 16 << 40;
+
+/// Bytes that one `copy_file_range` request copies at most; the caller asks again for the rest.
+const COPY_BYTES_MAX: u64 = 8 << 20;
+
+/// Bytes per step of a copy.
+const COPY_CHUNK_BYTES: usize = 1 << 20;
+
+const SETUID: u16 = 0o4000;
+const SETGID: u16 = 0o2000;
+const GROUP_EXECUTE: u16 = 0o010;
+
+impl StagingFs {
+    /// Opens a regular file.
+    pub fn open(self: &Arc<Self>, ino: Ino, writable: bool, truncate: bool, done: Done<Handle>) {
+        self.run(done, move |fs| {
+            let Some(Place::Node(node)) = Place::of(ino) else {
+                return Err(FsError::NotPermitted.into());
+            };
+            fs.open_node(node, writable, truncate)
+        });
+    }
+
+    pub(super) fn open_node(
+        &self,
+        id: NodeId,
+        writable: bool,
+        truncate: bool,
+    ) -> Result<Handle, Denied> {
+        if writable {
+            self.check_writable()?;
+            self.complete_links(id)?;
+        }
+        let content = {
+            // Under this lock a commit either sees the writer or is seen by it (H13).
+            let state = self.engine.staging.read();
+            let node = state.node(id).ok_or(FsError::Stale)?;
+            let content = Arc::clone(node.content().ok_or(FsError::Invalid)?);
+            if writable {
+                check_open(&state, id)?;
+                content.open_writer();
+            }
+            node.opens.fetch_add(1, Ordering::SeqCst);
+            content
+        };
+        let pin = match content.blob() {
+            Ok(Some(hash)) => Some(BlobPin::new(&self.engine.pins, hash)),
+            Ok(None) | Err(()) => None,
+        };
+        if truncate && content.attr().size > 0 {
+            if let Err(error) = content.truncate(0, Timestamp::now()) {
+                self.close(id, &content, writable);
+                return Err(log_store(error).into());
+            }
+            self.engine.staging.content_modified(&content);
+        }
+        Ok(self.handles.add_file(OpenFile {
+            node: id,
+            content,
+            writable,
+            _pin: pin,
+        }))
+    }
+
+    fn close(
+        &self,
+        id: NodeId,
+        content: &Arc<crate::engine::staging::content::FileContent>,
+        writable: bool,
+    ) {
+        if writable {
+            let after = content.close_writer();
+            self.engine.staging.after_close(content, after);
+            // A commit may be waiting for this writer.
+            self.engine.staging.wake();
+        }
+        let unused = {
+            let state = self.engine.staging.read();
+            let Some(node) = state.node(id) else { return };
+            node.opens.fetch_sub(1, Ordering::SeqCst) == 1
+                && node.lookups.load(Ordering::SeqCst) == 0
+        };
+        if unused {
+            self.engine
+                .staging
+                .change(|state, dirty| state.drop_if_unused(dirty, id));
+        }
+    }
+
+    /// Closes a file: the last close, mappings included.
+    pub fn release(&self, handle: Handle) {
+        if let Ok(file) = self.handles.remove_file(handle) {
+            self.close(file.node, &file.content, file.writable);
+        }
+    }
+
+    /// Reads into `buffer`; less than its length only at the end of the file.
+    ///
+    /// # Errors
+    /// When the content cannot be read.
+    pub fn read(&self, handle: Handle, offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
+        let file = self.handles.file(handle)?;
+        file.content.read(offset, buffer).map_err(log_store)
+    }
+
+    /// Writes. `kill_privileges` takes set-user-ID and set-group-ID away, as the kernel asks.
+    ///
+    /// # Errors
+    /// When the store cannot hold the bytes; the old content is untouched then.
+    pub fn write(
+        &self,
+        handle: Handle,
+        offset: u64,
+        bytes: &[u8],
+        kill_privileges: bool,
+    ) -> Result<(), FsError> {
+        self.check_growable()?;
+        let file = self.handles.file(handle)?;
+        if !file.writable {
+            return Err(FsError::BadHandle);
+        }
+        if offset.saturating_add(bytes.len() as u64) > FILE_BYTES_MAX {
+            return Err(FsError::TooLarge);
+        }
+        file.content
+            .write(offset, bytes, Timestamp::now())
+            .map_err(log_store)?;
+        if kill_privileges {
+            self.engine.staging.change(|state, dirty| {
+                drop_privileges(state, file.node);
+                state.mark_changed(dirty, file.node);
+            });
+        }
+        self.engine.staging.content_modified(&file.content);
+        Ok(())
+    }
+
+    /// Makes content and name durable.
+    pub fn fsync(&self, handle: Handle, done: Done<()>) {
+        match self.handles.file(handle) {
+            Ok(file) => {
+                let then = Box::new(move |result: crate::engine::error::Result<()>| {
+                    done(result.map_err(engine_error));
+                });
+                self.engine.sync_file(Arc::clone(&file.content), then);
+            }
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    /// Makes all names durable.
+    pub fn fsyncdir(&self, done: Done<()>) {
+        self.engine
+            .sync_journal(Box::new(move |result| done(result.map_err(engine_error))));
+    }
+
+    /// Allocates, punches or zeroes a range.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub fn fallocate(
+        &self,
+        handle: Handle,
+        mode: i32,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), FsError> {
+        self.check_growable()?;
+        let file = self.handles.file(handle)?;
+        if !file.writable {
+            return Err(FsError::BadHandle);
+        }
+        if offset.saturating_add(length) > FILE_BYTES_MAX {
+            return Err(FsError::TooLarge);
+        }
+        file.content
+            .fallocate(mode, offset, length, Timestamp::now())
+            .map_err(log_store)?;
+        self.engine.staging.content_modified(&file.content);
+        Ok(())
+    }
+
+    /// Finds data or a hole.
+    ///
+    /// # Errors
+    /// `NoSuchOffset` beyond the end.
+    pub fn lseek(&self, handle: Handle, offset: u64, hole: bool) -> Result<u64, FsError> {
+        let file = self.handles.file(handle)?;
+        file.content
+            .seek(offset, hole)
+            .map_err(log_store)?
+            .ok_or(FsError::NoSuchOffset)
+    }
+
+    /// Copies between files; a whole sealed file into an empty one shares its blob (N14).
+    /// Returns the number of bytes copied, which may be less than asked for.
+    ///
+    /// # Errors
+    /// When the content cannot be read or held.
+    pub fn copy_file_range(
+        &self,
+        from: (Handle, u64),
+        to: (Handle, u64),
+        length: u64,
+    ) -> Result<u64, FsError> {
+        self.check_growable()?;
+        let (source, target) = (self.handles.file(from.0)?, self.handles.file(to.0)?);
+        if !target.writable {
+            return Err(FsError::BadHandle);
+        }
+        let size = source.content.attr().size;
+        let whole = from.1 == 0 && to.1 == 0 && length >= size && size > 0;
+        let now = Timestamp::now();
+        if whole && source.node != target.node && target.content.share(&source.content, now) {
+            self.engine.staging.content_modified(&target.content);
+            return Ok(size);
+        }
+        let end = size.saturating_sub(from.1).min(length).min(COPY_BYTES_MAX);
+        if to.1.saturating_add(end) > FILE_BYTES_MAX {
+            return Err(FsError::TooLarge);
+        }
+        let mut chunk = vec![0; COPY_CHUNK_BYTES];
+        let mut done = 0;
+        while done < end {
+            let want = usize::try_from(end - done)
+                .unwrap_or(usize::MAX)
+                .min(chunk.len());
+            let read = source
+                .content
+                .read(from.1 + done, &mut chunk[..want])
+                .map_err(log_store)?;
+            if read == 0 {
+                break;
+            }
+            let written = target.content.write(to.1 + done, &chunk[..read], now);
+            match written {
+                Ok(()) => done += read as u64,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(log_store(error)),
+            }
+        }
+        self.engine.staging.content_modified(&target.content);
+        Ok(done)
+    }
+}
+
+/// Takes set-user-ID away, and set-group-ID where it means execution.
+pub(super) fn drop_privileges(state: &mut State, id: NodeId) {
+    if let Some(node) = state.node_mut(id) {
+        node.mode &= !SETUID;
+        if node.mode & GROUP_EXECUTE != 0 {
+            node.mode &= !SETGID;
+        }
+        node.xattrs.remove(&b"security.capability"[..]);
+    }
+}

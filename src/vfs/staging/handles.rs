@@ -1,0 +1,89 @@
+//! Open files and directories of the writable mount.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::directory::Listing;
+use crate::engine::pins::BlobPin;
+use crate::engine::staging::content::FileContent;
+use crate::model::id::{Ino, NodeId};
+use crate::vfs::error::FsError;
+
+/// Number of an open file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Handle(pub u64);
+
+/// An open regular file.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) node: NodeId,
+    pub(super) content: Arc<FileContent>,
+    pub(super) writable: bool,
+    /// Keeps the content readable when area and version are gone (G16).
+    pub(super) _pin: Option<BlobPin>,
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct OpenDirectory {
+    pub(super) ino: Ino,
+    /// What it held when it was opened or rewound: positions stay valid while it changes.
+    pub(super) listing: Mutex<Option<Arc<Listing>>>,
+}
+
+/// All open files and directories.
+#[derive(Debug, Default)]
+pub(super) struct HandleTable {
+    next: AtomicU64,
+    files: RwLock<HashMap<Handle, Arc<OpenFile>>>,
+    directories: RwLock<HashMap<Handle, Arc<OpenDirectory>>>,
+}
+
+impl HandleTable {
+    fn number(&self) -> Handle {
+        Handle(self.next.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(super) fn add_file(&self, file: OpenFile) -> Handle {
+        let handle = self.number();
+        self.files.write().insert(handle, Arc::new(file));
+        handle
+    }
+
+    pub(super) fn file(&self, handle: Handle) -> Result<Arc<OpenFile>, FsError> {
+        self.files
+            .read()
+            .get(&handle)
+            .cloned()
+            .ok_or(FsError::BadHandle)
+    }
+
+    pub(super) fn remove_file(&self, handle: Handle) -> Result<Arc<OpenFile>, FsError> {
+        self.files.write().remove(&handle).ok_or(FsError::BadHandle)
+    }
+
+    pub(super) fn add_directory(&self, ino: Ino) -> Handle {
+        let handle = self.number();
+        let directory = OpenDirectory {
+            ino,
+            listing: Mutex::new(None),
+        };
+        self.directories.write().insert(handle, Arc::new(directory));
+        handle
+    }
+
+    pub(super) fn directory(&self, handle: Handle) -> Result<Arc<OpenDirectory>, FsError> {
+        self.directories
+            .read()
+            .get(&handle)
+            .cloned()
+            .ok_or(FsError::BadHandle)
+    }
+
+    pub(super) fn remove_directory(&self, handle: Handle) {
+        self.directories.write().remove(&handle);
+    }
+}

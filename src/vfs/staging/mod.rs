@@ -1,0 +1,316 @@
+//! The writable mount: staging areas as an ordinary POSIX tree, and the directories around them.
+//!
+//! Operations carry the kernel's names and run on the FUSE worker that got the request. What an
+//! area's commit must not overlap with waits in [`Staging::park`]; what is durable or concerns
+//! repositories, areas and tags as such is handed to the engine, which answers by callback. So no
+//! operation blocks a worker on another thread.
+//!
+//! The kernel checks permissions (`default_permissions`, R7); here is only what it cannot know.
+
+mod attributes;
+mod create;
+mod directory;
+mod file;
+mod handles;
+mod lookup;
+mod observe;
+pub mod place;
+mod rename;
+mod tag_table;
+mod top;
+mod xattr;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::engine::Engine;
+use crate::engine::error::EngineError;
+use crate::engine::resolve::ResolveError;
+use crate::engine::staging::Blocked;
+use crate::engine::staging::area::Phase;
+use crate::engine::staging::node::Node;
+use crate::engine::staging::state::State;
+use crate::model::id::{AreaId, Ino, NodeId};
+use crate::model::name::EntryName;
+use crate::store::error::StoreError;
+use crate::vfs::attr::Attr;
+use crate::vfs::error::FsError;
+
+pub use attributes::SetAttr;
+pub use directory::Listed;
+pub use handles::Handle;
+pub use observe::{MountObserver, RootChanged};
+pub use rename::RenameMode;
+pub use xattr::SetXattrMode;
+
+use handles::HandleTable;
+use tag_table::TagTable;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+    /// Process, for logs.
+    pub pid: u32,
+}
+
+/// How long the kernel may keep what it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Until it changes it itself, or is told to forget it.
+    Forever,
+    /// Not at all: it asks again each time.
+    Never,
+}
+
+/// Answer to a lookup or creation.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Attributes.
+    pub attr: Attr,
+    /// How long the name stands for this inode.
+    pub keep_name: Keep,
+    /// How long the attributes hold.
+    pub keep_attr: Keep,
+}
+
+/// Answer to a lookup.
+#[derive(Debug, Clone, Copy)]
+pub enum Found {
+    /// It is there.
+    Entry(Entry),
+    /// It is not, and the kernel may remember that.
+    Negative,
+}
+
+/// Why an operation was not done.
+#[derive(Debug)]
+pub enum Denied {
+    /// It failed.
+    Error(FsError),
+    /// The area is being committed: try again when that has ended (H13).
+    Frozen(AreaId),
+}
+
+impl From<FsError> for Denied {
+    fn from(error: FsError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Runs once with the result of an operation.
+pub type Done<T> = Box<dyn FnOnce(Result<T, FsError>) + Send>;
+
+/// How the writable mount is shown.
+#[derive(Debug, Clone)]
+pub struct StagingOptions {
+    /// No changes at all.
+    pub read_only: bool,
+    /// Owner of the fixed directories.
+    pub uid: u32,
+    /// Their group.
+    pub gid: u32,
+    /// Where the versions are, if they are not mounted inside (H16).
+    pub versions_beside: Option<PathBuf>,
+}
+
+/// The writable file system.
+#[derive(Debug)]
+pub struct StagingFs {
+    engine: Arc<Engine>,
+    options: StagingOptions,
+    handles: HandleTable,
+    tags: Arc<TagTable>,
+}
+
+impl StagingFs {
+    /// Shows the staging areas and tags of an engine.
+    pub fn new(engine: Arc<Engine>, options: StagingOptions) -> Arc<Self> {
+        let tags = Arc::new(TagTable::default());
+        Arc::new(Self {
+            engine,
+            options,
+            handles: HandleTable::default(),
+            tags,
+        })
+    }
+
+    /// Runs an operation; if it meets an area that is being committed, runs it again afterwards.
+    fn run<T: 'static>(
+        self: &Arc<Self>,
+        done: Done<T>,
+        operation: impl Fn(&Arc<Self>) -> Result<T, Denied> + Send + 'static,
+    ) {
+        match operation(self) {
+            Ok(value) => done(Ok(value)),
+            Err(Denied::Error(error)) => done(Err(error)),
+            Err(Denied::Frozen(area)) => {
+                let fs = Arc::clone(self);
+                let again = Box::new(move || fs.run(done, operation));
+                if let Some(again) = self.engine.staging.park(area, again) {
+                    again();
+                }
+            }
+        }
+    }
+
+    /// Whether the store accepts changes at all.
+    fn check_writable(&self) -> Result<(), FsError> {
+        if self.options.read_only {
+            return Err(FsError::ReadOnly);
+        }
+        match self.engine.staging.blocked() {
+            Blocked::Poisoned => Err(FsError::Io),
+            Blocked::No | Blocked::Full => Ok(()),
+        }
+    }
+
+    /// As [`Self::check_writable`], for what makes the store grow.
+    fn check_growable(&self) -> Result<(), FsError> {
+        self.check_writable()?;
+        match self.engine.staging.blocked() {
+            Blocked::Full => Err(FsError::NoSpace),
+            Blocked::No | Blocked::Poisoned => Ok(()),
+        }
+    }
+
+    fn resolve(&self, parent: NodeId, name: &[u8]) -> Result<Option<NodeId>, FsError> {
+        self.engine.resolve(parent, name).map_err(resolve_error)
+    }
+
+    fn complete_links(&self, id: NodeId) -> Result<(), FsError> {
+        self.engine.complete_links(id).map_err(resolve_error)
+    }
+}
+
+/// Whether a node can be changed now.
+fn check_open(state: &State, id: NodeId) -> Result<(), Denied> {
+    let Some(area) = state.area_of(id) else {
+        let error = if state.node(id).is_some() {
+            FsError::ReadOnly
+        } else {
+            FsError::Stale
+        };
+        return Err(error.into());
+    };
+    match area.phase {
+        Phase::Open => Ok(()),
+        Phase::Frozen => Err(Denied::Frozen(area.shared.id)),
+        Phase::Closed => Err(FsError::ReadOnly.into()),
+    }
+}
+
+/// Attributes of a node.
+fn node_attr(id: NodeId, node: &Node) -> Attr {
+    use crate::engine::staging::node::Body;
+    use crate::vfs::attr::{DIRECTORY_BYTES, FileKind, blocks};
+    let mut attr = Attr {
+        ino: Ino(id.0),
+        kind: FileKind::File,
+        mode: node.mode,
+        nlink: node.nlink(),
+        uid: node.uid,
+        gid: node.gid,
+        rdev: 0,
+        size: 0,
+        blocks: 0,
+        atime: node.atime,
+        mtime: node.mtime,
+        ctime: node.ctime,
+    };
+    match &node.body {
+        Body::File(content) => {
+            let content = content.attr();
+            attr.size = content.size;
+            attr.blocks = blocks(content.size);
+            attr.mtime = content.mtime;
+            attr.ctime = content.ctime;
+        }
+        Body::Directory(_) => {
+            attr.kind = FileKind::Directory;
+            attr.size = DIRECTORY_BYTES;
+            attr.blocks = blocks(DIRECTORY_BYTES);
+        }
+        Body::Symlink(target) => {
+            attr.kind = FileKind::Symlink;
+            attr.size = target.len() as u64;
+        }
+        Body::Fifo => attr.kind = FileKind::Fifo,
+        Body::Socket => attr.kind = FileKind::Socket,
+        Body::CharDevice(rdev) => {
+            attr.kind = FileKind::CharDevice;
+            attr.rdev = *rdev;
+        }
+        Body::BlockDevice(rdev) => {
+            attr.kind = FileKind::BlockDevice;
+            attr.rdev = *rdev;
+        }
+    }
+    attr
+}
+
+/// A name as an area can hold it.
+fn entry_name(name: &[u8]) -> Result<EntryName, FsError> {
+    Ok(EntryName::new(name)?)
+}
+
+/// What the caller of a failed store operation sees; the details go to the log.
+fn log_store(error: StoreError) -> FsError {
+    if error.is_full() {
+        return FsError::NoSpace;
+    }
+    if let StoreError::Io { source, .. } = &error {
+        match Errno::from_io_error(source) {
+            Some(Errno::OPNOTSUPP) => return FsError::NotSupported,
+            Some(Errno::FBIG) => return FsError::TooLarge,
+            Some(Errno::INVAL) => return FsError::Invalid,
+            _ => {}
+        }
+    }
+    log::error!("{error}");
+    FsError::Io
+}
+
+fn resolve_error(error: ResolveError) -> FsError {
+    match error {
+        ResolveError::NotDirectory => FsError::NotDirectory,
+        ResolveError::Gone => FsError::Stale,
+        ResolveError::Store(error) => log_store(error),
+    }
+}
+
+/// What the caller of a refused engine request sees (H12: nothing that the kernel retries or that
+/// `mv` answers by copying).
+fn engine_error(error: EngineError) -> FsError {
+    match error {
+        EngineError::RepositoryExists(_)
+        | EngineError::AreaExists(_)
+        | EngineError::TagExists(_)
+        | EngineError::NumberTaken(_) => FsError::Exists,
+        EngineError::NoRepository(_)
+        | EngineError::NoArea(_)
+        | EngineError::NoVersion(_)
+        | EngineError::NoTag(_)
+        | EngineError::NoImport(_) => FsError::NotFound,
+        EngineError::RepositoryNotEmpty { .. } => FsError::NotEmpty,
+        EngineError::Name { reason, .. } => reason.into(),
+        EngineError::NumberNotNext { .. } => FsError::Range,
+        EngineError::Busy { .. } | EngineError::CommitRunning => FsError::Busy,
+        EngineError::StaleBase { .. } | EngineError::Conflicts { .. } => FsError::StaleBase,
+        EngineError::Protected { .. } => FsError::NotPermitted,
+        EngineError::Unsealed { full: true, .. } => FsError::NoSpace,
+        EngineError::Store(error) => log_store(error),
+        EngineError::Unsealed { .. }
+        | EngineError::Invalid(_)
+        | EngineError::Poisoned
+        | EngineError::Stopping => {
+            log::error!("{error}");
+            FsError::Io
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What the kernel must forget on both mounts when the engine changes something.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::StagingFs;
+use super::place;
+use super::tag_table::TagTable;
+use crate::engine::event::{Event, Observer};
+use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
+use crate::engine::registry::Registry;
+use crate::model::id::RepoId;
+use crate::model::name::LATEST;
+use crate::model::time::Timestamp;
+use crate::vfs::versions::invalidate;
+
+/// Tells the filesystem of versions that its root has changed.
+pub type RootChanged = Box<dyn Fn(Timestamp) + Send + Sync>;
+
+struct Mounts {
+    tags: Arc<TagTable>,
+    registry: Arc<Registry>,
+    root_changed: RootChanged,
+}
+
+/// Translates the engine's events for the kernel. Made before the engine, connected after.
+pub struct MountObserver {
+    kernel: Arc<dyn Invalidator>,
+    mounts: RwLock<Option<Mounts>>,
+}
+
+impl std::fmt::Debug for MountObserver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MountObserver").finish_non_exhaustive()
+    }
+}
+
+impl MountObserver {
+    /// Tells the kernel through `kernel`.
+    pub fn new(kernel: Arc<dyn Invalidator>) -> Self {
+        Self {
+            kernel,
+            mounts: RwLock::new(None),
+        }
+    }
+
+    /// From now on events concern these mounts. Before, no kernel has cached anything.
+    pub fn connect(&self, staging: &StagingFs, root_changed: RootChanged) {
+        let registry = Arc::clone(&staging.engine.registry);
+        let tags = Arc::clone(&staging.tags);
+        *self.mounts.write() = Some(Mounts {
+            tags,
+            registry,
+            root_changed,
+        });
+    }
+
+    /// Lets go of the mounts.
+    pub fn disconnect(&self) {
+        *self.mounts.write() = None;
+    }
+}
+
+impl Mounts {
+    fn translate(&self, event: &Event) -> (Vec<Forget>, Vec<Forget>) {
+        let repository = |repo: &RepoId| self.registry.by_id(*repo);
+        match event {
+            Event::RepositoryAdded(_) => {
+                (self.root_changed)(Timestamp::now());
+                (invalidate::repository_created(), Vec::new())
+            }
+            Event::RepositoryRemoved(repository) => {
+                (self.root_changed)(Timestamp::now());
+                (invalidate::repository_deleted(repository), Vec::new())
+            }
+            Event::RepositoryChanged(repo) => {
+                let versions = repository(repo).map(|r| invalidate::repository_changed(&r));
+                let staging = [place::areas_ino(*repo), place::tags_ino(*repo)]
+                    .map(|ino| Forget::Attributes { ino: ino.0 });
+                (versions.unwrap_or_default(), staging.into())
+            }
+            Event::VersionAdded(repo, _) => {
+                let versions = repository(repo).map(|r| invalidate::repository_changed(&r));
+                (versions.unwrap_or_default(), self.tag(*repo, LATEST))
+            }
+            Event::VersionRemoved(repo, number) => {
+                let versions = repository(repo).map(|r| invalidate::version_deleted(&r, *number));
+                (versions.unwrap_or_default(), self.tag(*repo, LATEST))
+            }
+            Event::TagChanged(repo, tag) => (Vec::new(), self.tag(*repo, tag.as_str())),
+            Event::AreaChanged(..) => (Vec::new(), Vec::new()),
+        }
+    }
+
+    fn tag(&self, repo: RepoId, tag: &str) -> Vec<Forget> {
+        let ino = self.tags.known(repo, tag);
+        ino.map(|ino| Forget::Content { ino: ino.0 })
+            .into_iter()
+            .collect()
+    }
+}
+
+impl Observer for MountObserver {
+    fn notify(&self, events: Vec<Event>, then: Box<dyn FnOnce() + Send>) {
+        let mut job = Invalidation {
+            versions: Vec::new(),
+            staging: Vec::new(),
+            then,
+        };
+        if let Some(mounts) = &*self.mounts.read() {
+            for event in &events {
+                let (versions, staging) = mounts.translate(event);
+                job.versions.extend(versions);
+                job.staging.extend(staging);
+            }
+        }
+        self.kernel.submit(job);
+    }
+}

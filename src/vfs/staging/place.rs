@@ -1,0 +1,111 @@
+//! What an inode number of the writable mount stands for.
+//!
+//! ```text
+//!   1 /      2 /versions      3 /staging      4 /tags
+//!   16 + 2·repo               staging/REPO
+//!   17 + 2·repo               tags/REPO
+//!   2^32 …                    files and directories of staging areas; an area's root has the
+//!                             area's id
+//!   bit 62                    tags
+//! ```
+//!
+//! The four fixed numbers never change, so that the kernel can keep them for ever (H17).
+
+use crate::model::id::{Ino, NodeId, RepoId};
+
+/// The root of the mount.
+pub const ROOT: Ino = Ino(1);
+/// The directory that the other mount covers.
+pub const VERSIONS: Ino = Ino(2);
+/// The directory of repositories with their areas.
+pub const STAGING: Ino = Ino(3);
+/// The directory of repositories with their tags.
+pub const TAGS: Ino = Ino(4);
+
+const FIRST_REPOSITORY: u64 = 16;
+const FIRST_NODE: u64 = 1 << 32;
+/// Set in inode numbers of tags.
+pub const TAG_BIT: u64 = 1 << 62;
+
+/// What an inode number stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// `/`
+    Root,
+    /// `/versions`
+    Versions,
+    /// `/staging`
+    Staging,
+    /// `/tags`
+    Tags,
+    /// `/staging/REPO`
+    Areas(RepoId),
+    /// `/tags/REPO`
+    TagsOf(RepoId),
+    /// `/tags/REPO/TAG`
+    Tag(Ino),
+    /// Anything in an area, or its root.
+    Node(NodeId),
+}
+
+impl Place {
+    /// Decodes an inode number.
+    pub fn of(ino: Ino) -> Option<Self> {
+        Some(match ino {
+            ROOT => Self::Root,
+            VERSIONS => Self::Versions,
+            STAGING => Self::Staging,
+            TAGS => Self::Tags,
+            Ino(number) if number & TAG_BIT != 0 => Self::Tag(ino),
+            Ino(number) if number >= FIRST_NODE => Self::Node(NodeId(number)),
+            Ino(number) => {
+                let number = number.checked_sub(FIRST_REPOSITORY)?;
+                let repo = RepoId(number / 2);
+                if number % 2 == 0 {
+                    Self::Areas(repo)
+                } else {
+                    Self::TagsOf(repo)
+                }
+            }
+        })
+    }
+}
+
+/// Inode number of `staging/REPO`.
+pub fn areas_ino(repo: RepoId) -> Ino {
+    Ino(FIRST_REPOSITORY + 2 * repo.0)
+}
+
+/// Inode number of `tags/REPO`.
+pub fn tags_ino(repo: RepoId) -> Ino {
+    Ino(FIRST_REPOSITORY + 2 * repo.0 + 1)
+}
+
+/// Inode number of a node.
+pub fn node_ino(node: NodeId) -> Ino {
+    Ino(node.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_decode_to_what_they_were_made_for() {
+        let repo = RepoId(7);
+        assert_eq!(Place::of(areas_ino(repo)), Some(Place::Areas(repo)));
+        assert_eq!(Place::of(tags_ino(repo)), Some(Place::TagsOf(repo)));
+        assert_eq!(Place::of(ROOT), Some(Place::Root));
+        assert_eq!(
+            Place::of(Ino(FIRST_NODE)),
+            Some(Place::Node(NodeId(FIRST_NODE)))
+        );
+        assert_eq!(
+            Place::of(Ino(TAG_BIT | 5)),
+            Some(Place::Tag(Ino(TAG_BIT | 5)))
+        );
+        let derived = Ino(TAG_BIT >> 1 | 5);
+        assert_eq!(Place::of(derived), Some(Place::Node(NodeId(derived.0))));
+        assert_eq!(Place::of(Ino(9)), None);
+    }
+}

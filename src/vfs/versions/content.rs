@@ -1,0 +1,119 @@
+//! `read` and `lseek`: positioned access to blob files.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use crate::model::hash::BlobHash;
+use crate::model::id::Ino;
+use crate::model::tree_format::TreeSource;
+use crate::vfs::attr::FileKind;
+use crate::vfs::error::FsError;
+
+use super::number::Class;
+use super::{Blobs, VersionFs, class};
+
+/// What to search from an offset on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seek {
+    /// `SEEK_DATA`
+    Data,
+    /// `SEEK_HOLE`
+    Hole,
+}
+
+impl<T, B> VersionFs<T, B>
+where
+    T: TreeSource,
+    T::Error: Display,
+    B: Blobs,
+{
+    /// Fills `buffer` from `offset` on and returns how many bytes it got: fewer only at the end
+    /// of the file.
+    ///
+    /// # Errors
+    /// [`FsError::Io`] when the blob is missing, unreadable or shorter than it should be; the
+    /// reason is logged.
+    pub fn read(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
+        let (size, blob) = self.content(ino)?;
+        let Some(blob) = blob else {
+            return Ok(0);
+        };
+        let rest = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let length = buffer.len().min(rest);
+        if length == 0 {
+            return Ok(0);
+        }
+        if offset == 0 {
+            self.prefetch.note_read();
+        }
+        self.open(&blob)?
+            .read_exact_at(&mut buffer[..length], offset)
+            .map_err(|error| self.damaged(&blob, size, &error))?;
+        Ok(length)
+    }
+
+    /// Finds the next data or hole at or after `offset`.
+    ///
+    /// # Errors
+    /// [`FsError::NoSuchOffset`] beyond the end, or when no data follows.
+    pub fn lseek(&self, ino: Ino, offset: u64, whence: Seek) -> Result<u64, FsError> {
+        let (size, blob) = self.content(ino)?;
+        let Some(blob) = blob.filter(|_| offset < size) else {
+            return Err(FsError::NoSuchOffset);
+        };
+        let from = match whence {
+            Seek::Data => SeekFrom::Data(offset),
+            Seek::Hole => SeekFrom::Hole(offset),
+        };
+        // The position is shared by all that use this file and read by none of them.
+        let found = match rustix::fs::seek(&*self.open(&blob)?, from) {
+            Ok(found) => found,
+            Err(Errno::NXIO) => return Err(FsError::NoSuchOffset),
+            Err(error) => return Err(self.damaged(&blob, size, &error.into())),
+        };
+        match whence {
+            Seek::Data if found >= size => Err(FsError::NoSuchOffset),
+            Seek::Data | Seek::Hole => Ok(found.min(size)),
+        }
+    }
+
+    /// Size and blob of a regular file.
+    fn content(&self, ino: Ino) -> Result<(u64, Option<BlobHash>), FsError> {
+        match class(ino)? {
+            Class::File => self.file(ino, |inode| match inode.kind() {
+                FileKind::File => Ok((inode.size(), inode.blob())),
+                FileKind::Directory
+                | FileKind::Symlink
+                | FileKind::Fifo
+                | FileKind::Socket
+                | FileKind::CharDevice
+                | FileKind::BlockDevice => Err(FsError::Invalid),
+            })?,
+            Class::Root | Class::Repository(_) | Class::Directory => Err(FsError::IsDirectory),
+        }
+    }
+
+    fn open(&self, blob: &BlobHash) -> Result<Arc<File>, FsError> {
+        self.blobs.open(blob).map_err(|error| {
+            log::error!("blob {blob}: {error}");
+            self.blobs.report_damage(blob);
+            FsError::Io
+        })
+    }
+
+    fn damaged(&self, blob: &BlobHash, size: u64, error: &io::Error) -> FsError {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            log::error!("blob {blob} is shorter than the {size} bytes it should have");
+        } else {
+            log::error!("blob {blob}: {error}");
+        }
+        self.blobs.report_damage(blob);
+        FsError::Io
+    }
+}

@@ -1,0 +1,234 @@
+//! `readdir` and `readdirplus`.
+//!
+//! Offsets are stable cookies: 1 after `.`, 2 after `..`; then the position in an immutable
+//! directory, or the id of a repository or number of a version, so that a listing which was begun
+//! before something was deleted neither repeats nor skips the rest.
+
+use std::fmt::Display;
+
+use crate::engine::registry::Repository;
+use crate::model::id::Ino;
+use crate::model::tree::Entry;
+use crate::model::tree_format::{self, TreeSource};
+use crate::model::version::Version;
+use crate::vfs::attr::{Attr, FileKind};
+use crate::vfs::error::FsError;
+
+use super::inode::{Place, directory_attr};
+use super::number::{Class, ROOT, repository_ino};
+use super::{Blobs, NewInode, VersionFs, class, inode_of, repository_attr, version_inode};
+
+/// Offset of the first entry after `.` and `..`.
+const FIRST: u64 = 2;
+
+/// One entry of a plain listing.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    /// Its inode number.
+    pub ino: Ino,
+    /// Its kind.
+    pub kind: FileKind,
+    /// Offset at which the listing goes on after it.
+    pub next: u64,
+    /// Its name.
+    pub name: &'a [u8],
+}
+
+/// One entry of a listing with attributes.
+#[derive(Debug)]
+pub struct ListedPlus<'a> {
+    /// Its attributes. A lookup of it has been counted, unless it is `.` or `..`.
+    pub attr: Attr,
+    /// Offset at which the listing goes on after it.
+    pub next: u64,
+    /// Its name.
+    pub name: &'a [u8],
+}
+
+/// What a row of a listing stands for.
+enum Row<'a> {
+    Dots(Attr),
+    Repository(&'a Repository),
+    Version(&'a Repository, &'a Version),
+    Entry(&'a Place, &'a Entry),
+}
+
+/// Takes the next offset, the name and the row; true ends the listing.
+type EachRow<'f> = &'f mut dyn FnMut(u64, &[u8], Row<'_>) -> bool;
+
+impl<T, B> VersionFs<T, B>
+where
+    T: TreeSource,
+    T::Error: Display,
+    B: Blobs,
+{
+    /// Lists a directory from `offset` on until `emit` returns true: the reply is full and did not
+    /// take the entry.
+    ///
+    /// # Errors
+    /// [`FsError::NotFound`] when the repository or version was deleted.
+    pub fn readdir(
+        &self,
+        ino: Ino,
+        offset: u64,
+        emit: &mut dyn FnMut(Listed<'_>) -> bool,
+    ) -> Result<(), FsError> {
+        self.list(ino, offset, &mut |next, name, row| {
+            let (ino, kind) = match row {
+                Row::Dots(attr) => (attr.ino, attr.kind),
+                Row::Repository(repository) => (repository_ino(repository.id), FileKind::Directory),
+                Row::Version(repository, version) => {
+                    let inode = version_inode(repository.id, version);
+                    (Ino(self.directories.number(&inode)), FileKind::Directory)
+                }
+                Row::Entry(place, entry) => match inode_of(place, ino, entry) {
+                    NewInode::Directory(inode) => {
+                        (Ino(self.directories.number(&inode)), FileKind::Directory)
+                    }
+                    NewInode::File(inode) => (Ino(self.files.number(&inode)), inode.kind()),
+                },
+            };
+            emit(Listed {
+                ino,
+                kind,
+                next,
+                name,
+            })
+        })?;
+        Ok(())
+    }
+
+    /// Lists a directory with attributes from `offset` on until `emit` returns true: the reply is
+    /// full and did not take the entry. Starts the read-ahead of small files that the kernel did
+    /// not know.
+    ///
+    /// # Errors
+    /// [`FsError::NotFound`] when the repository or version was deleted. No lookup is counted then.
+    pub fn readdirplus(
+        &self,
+        ino: Ino,
+        offset: u64,
+        emit: &mut dyn FnMut(ListedPlus<'_>) -> bool,
+    ) -> Result<(), FsError> {
+        let mut entered = Vec::new();
+        let mut ahead = self.prefetch.batch();
+        let listed = self.list(ino, offset, &mut |next, name, row| {
+            let attr = match row {
+                Row::Dots(attr) => return emit(ListedPlus { attr, next, name }),
+                Row::Repository(repository) => repository_attr(repository),
+                Row::Version(repository, version) => self.enter_version(repository.id, version),
+                Row::Entry(place, entry) => self.enter(place, ino, entry, |blob| {
+                    ahead.add(blob, entry);
+                }),
+            };
+            let full = emit(ListedPlus { attr, next, name });
+            if full {
+                self.forget(attr.ino, 1);
+            } else {
+                entered.push(attr.ino);
+            }
+            full
+        });
+        // After the pins were taken; see the invariants.
+        let result = match listed {
+            Ok(Some(place)) if !self.is_published(&place) => Err(FsError::NotFound),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => self.prefetch.send(ahead),
+            Err(_) => entered.iter().for_each(|ino| self.forget(*ino, 1)),
+        }
+        result
+    }
+
+    /// Calls `each` for all rows from `offset` on. Returns the directory's place if it is inside
+    /// a version.
+    fn list(&self, ino: Ino, offset: u64, each: EachRow<'_>) -> Result<Option<Place>, FsError> {
+        match class(ino)? {
+            Class::Root => {
+                let mut repositories = self.registry.all();
+                repositories.sort_unstable_by_key(|repository| repository.id);
+                let full = self.list_dots(ino, ROOT, offset, each)?;
+                let rows = repositories.iter().map(|repository| {
+                    let name = repository.name.as_str().as_bytes();
+                    (repository.id.0, name, Row::Repository(repository))
+                });
+                if !full {
+                    list_by_id(rows, offset, each);
+                }
+                Ok(None)
+            }
+            Class::Repository(id) => {
+                let repository = self.repository(id)?;
+                let full = self.list_dots(ino, ROOT, offset, each)?;
+                let rows = repository.versions.values().map(|version| {
+                    let row = Row::Version(&repository, version);
+                    (version.number.0, version.number.to_string(), row)
+                });
+                if !full {
+                    list_by_id(rows, offset, each);
+                }
+                Ok(None)
+            }
+            Class::Directory => {
+                let place = self.place(ino)?;
+                if !self.is_published(&place) {
+                    return Err(FsError::NotFound);
+                }
+                let full = self.list_dots(ino, place.parent, offset, each)?;
+                if !full {
+                    self.list_entries(&place, offset, each)?;
+                }
+                Ok(Some(place))
+            }
+            Class::File => Err(FsError::NotDirectory),
+        }
+    }
+
+    /// Lists `.` and `..`; true when the reply is full.
+    fn list_dots(
+        &self,
+        ino: Ino,
+        parent: Ino,
+        offset: u64,
+        each: EachRow<'_>,
+    ) -> Result<bool, FsError> {
+        if offset >= FIRST {
+            return Ok(false);
+        }
+        let own = self.getattr(ino)?;
+        if offset == 0 && each(1, b".", Row::Dots(own)) {
+            return Ok(true);
+        }
+        // Of `..` the kernel takes the number and the kind only.
+        let above = directory_attr(parent, own.mode, own.uid, own.gid, own.mtime);
+        Ok(each(FIRST, b"..", Row::Dots(above)))
+    }
+
+    fn list_entries(&self, place: &Place, offset: u64, each: EachRow<'_>) -> Result<(), FsError> {
+        let from = offset.saturating_sub(FIRST);
+        let entries = tree_format::entries(&*self.trees, &place.tree, from);
+        for (next, entry) in (FIRST + from + 1..).zip(entries) {
+            let entry = entry.map_err(|error| self.tree_error(place, &error))?;
+            if each(next, entry.name.as_bytes(), Row::Entry(place, &entry)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lists rows that are in ascending order of an id, which makes their offset.
+fn list_by_id<'a, N: AsRef<[u8]>>(
+    rows: impl Iterator<Item = (u64, N, Row<'a>)>,
+    offset: u64,
+    each: EachRow<'_>,
+) {
+    for (id, name, row) in rows {
+        let next = FIRST + 1 + id;
+        if next > offset && each(next, name.as_ref(), row) {
+            break;
+        }
+    }
+}

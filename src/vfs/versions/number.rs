@@ -1,0 +1,200 @@
+//! Inode numbers and the identities behind them.
+//!
+//! A number is derived from what it names, so it is the same after a restart, and a file that is
+//! unchanged from one version to the next keeps its number and with it the kernel's page cache:
+//!
+//! ```text
+//! 1                        the root
+//! 2^20 + repository id     a repository's directory (arithmetic, never in a table)
+//! 2^62 | 61 bits           a file (or symlink, device …): hash over repository, path (of a hardlink
+//!                          group: its id) and everything that stat, read and getxattr show
+//! 2^62 | 2^61 | 61 bits    a directory: hash over repository, version, path
+//! ```
+//!
+//! The top bit stays clear, for programs that keep inode numbers in signed integers. Two things
+//! whose 61 bits collide are told apart by their full identity in [`super::inode_table`].
+
+use crate::model::id::{Ino, RepoId, VersionNumber};
+use crate::model::tree::{Content, Entry, Xattrs};
+
+/// The root of the mount.
+pub const ROOT: Ino = Ino(1);
+
+const REPOSITORY_BASE: u64 = 1 << 20;
+const HASHED: u64 = 1 << 62;
+const DIRECTORY: u64 = 1 << 61;
+const HASH_MASK: u64 = DIRECTORY - 1;
+
+/// The inode number of a repository's directory.
+pub fn repository_ino(repository: RepoId) -> Ino {
+    assert!(
+        repository.0 < HASHED - REPOSITORY_BASE,
+        "repository ids count up from 1"
+    );
+    Ino(REPOSITORY_BASE + repository.0)
+}
+
+/// What an inode number says about what it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Root,
+    Repository(RepoId),
+    Directory,
+    File,
+}
+
+impl Class {
+    /// Reads the class off a number. `None` for numbers that are never given out.
+    pub(super) fn of(ino: Ino) -> Option<Self> {
+        match ino {
+            ROOT => Some(Self::Root),
+            Ino(number) if number >= HASHED << 1 => None,
+            Ino(number) if number & HASHED == 0 => number
+                .checked_sub(REPOSITORY_BASE)
+                .map(|id| Self::Repository(RepoId(id))),
+            Ino(number) if number & DIRECTORY == 0 => Some(Self::File),
+            Ino(_) => Some(Self::Directory),
+        }
+    }
+}
+
+/// The number that a file's hash asks for.
+pub(super) fn file_number(hash: u64) -> u64 {
+    HASHED | (hash & HASH_MASK)
+}
+
+/// The number that a directory's hash asks for.
+pub(super) fn directory_number(hash: u64) -> u64 {
+    HASHED | DIRECTORY | (hash & HASH_MASK)
+}
+
+/// Length of an identity: 128 bits are far beyond any accidental collision.
+const IDENTITY_BYTES: usize = 16;
+
+/// Hash over a path within a version: of each directory from its parent's and its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PathHash([u8; IDENTITY_BYTES]);
+
+impl PathHash {
+    /// The version's root directory.
+    pub(super) const ROOT: Self = Self([0; IDENTITY_BYTES]);
+
+    /// The path one component further down.
+    pub(super) fn child(self, name: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"path").update(&self.0).update(name);
+        Self(truncated(&hasher))
+    }
+}
+
+/// Everything that makes a file the file it is, in 128 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity([u8; IDENTITY_BYTES]);
+
+impl Identity {
+    /// The identity of a file (anything but a directory) at `path`. Names of one hardlink group
+    /// have the same one.
+    pub(super) fn of_file(repository: RepoId, path: PathHash, entry: &Entry) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"file").update(&repository.0.to_le_bytes());
+        match entry.link_group {
+            Some(group) => hasher
+                .update(b"g")
+                .update(&group.id.to_le_bytes())
+                .update(&group.nlink.to_le_bytes()),
+            None => hasher.update(b"p").update(&path.0),
+        };
+        let attributes = &entry.attributes;
+        hasher
+            .update(&attributes.mode.to_le_bytes())
+            .update(&attributes.uid.to_le_bytes())
+            .update(&attributes.gid.to_le_bytes())
+            .update(&attributes.mtime.seconds.to_le_bytes())
+            .update(&attributes.mtime.nanoseconds.to_le_bytes());
+        hash_xattrs(&mut hasher, &attributes.xattrs);
+        hash_content(&mut hasher, &entry.content);
+        Self(truncated(&hasher))
+    }
+
+    /// The identity of a directory.
+    pub(super) fn of_directory(repository: RepoId, version: VersionNumber, path: PathHash) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update(b"directory")
+            .update(&repository.0.to_le_bytes())
+            .update(&version.0.to_le_bytes())
+            .update(&path.0);
+        Self(truncated(&hasher))
+    }
+
+    /// 64 of the bits, for the inode number.
+    pub(super) fn prefix(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// Lengths go before what varies in length, so that no two inputs run together.
+fn hash_xattrs(hasher: &mut blake3::Hasher, xattrs: &Xattrs) {
+    hasher.update(&length(xattrs.len()));
+    for (name, value) in xattrs {
+        hasher.update(&length(name.len())).update(name);
+        hasher.update(&length(value.len())).update(value);
+    }
+}
+
+fn hash_content(hasher: &mut blake3::Hasher, content: &Content) {
+    match content {
+        Content::File { size, blob } => {
+            hasher.update(b"f").update(&size.to_le_bytes());
+            if let Some(blob) = blob {
+                hasher.update(blob.as_bytes());
+            }
+        }
+        Content::Symlink { target } => {
+            hasher.update(b"l").update(target);
+        }
+        Content::Fifo => {
+            hasher.update(b"p");
+        }
+        Content::Socket => {
+            hasher.update(b"s");
+        }
+        Content::CharDevice { rdev } => {
+            hasher.update(b"c").update(&rdev.to_le_bytes());
+        }
+        Content::BlockDevice { rdev } => {
+            hasher.update(b"b").update(&rdev.to_le_bytes());
+        }
+        Content::Directory { .. } => panic!("a directory is identified by its place"),
+    }
+}
+
+fn length(length: usize) -> [u8; 8] {
+    (length as u64).to_le_bytes()
+}
+
+fn truncated(hasher: &blake3::Hasher) -> [u8; IDENTITY_BYTES] {
+    let mut bytes = [0; IDENTITY_BYTES];
+    hasher.finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_tell_their_class() {
+        assert_eq!(Class::of(ROOT), Some(Class::Root));
+        assert_eq!(
+            Class::of(repository_ino(RepoId(7))),
+            Some(Class::Repository(RepoId(7)))
+        );
+        assert_eq!(Class::of(Ino(file_number(u64::MAX))), Some(Class::File));
+        assert_eq!(Class::of(Ino(directory_number(0))), Some(Class::Directory));
+        for never in [0, 2, REPOSITORY_BASE - 1, u64::MAX] {
+            assert_eq!(Class::of(Ino(never)), None, "{never}");
+        }
+    }
+}

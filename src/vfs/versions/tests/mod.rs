@@ -1,0 +1,8 @@
+//! Operations against trees in memory and blobs in temporary files.
+
+mod deleted;
+mod files;
+mod identity;
+mod listing;
+mod names;
+mod xattrs;
