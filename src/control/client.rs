@@ -1,0 +1,261 @@
+//! The command's end: one [`Connection`], whether a daemon answers or the command itself.
+//!
+//! Knows where a store's socket is and how to speak on it, not what the requests mean.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::frame::{self, FrameError};
+use super::protocol::{
+    ControlError, ErrorDetail, ErrorKind, Hello, PROTOCOL, Progress, Request, ServerMessage,
+};
+use super::reply::Reply;
+use super::service::{Attachment, Caller, ConnectionId, Service};
+use super::socket_path::SocketPath;
+
+/// Name of the socket in the store's directory.
+pub const SOCKET_NAME: &str = "control.sock";
+
+/// How long to wait for a store that another command holds.
+pub const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// Opens a store in this process; passed in, since this layer does not know the engine.
+pub type OpenLocal = fn(&Path) -> Result<Box<dyn Service>, ControlError>;
+
+/// A connection to a daemon.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    hello: Hello,
+}
+
+impl Client {
+    /// Connects to the daemon of the store at `store`; `None` when none is running.
+    ///
+    /// # Errors
+    /// The socket cannot be reached for another reason, or the daemon refuses this caller.
+    pub fn connect(store: &Path) -> Result<Option<Self>, ControlError> {
+        let path = store.join(SOCKET_NAME);
+        let stream = SocketPath::new(&path).and_then(|path| UnixStream::connect(path.as_path()));
+        match stream {
+            Ok(stream) => Self::greet(stream).map(Some),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::NotADirectory => Ok(None),
+                io::ErrorKind::PermissionDenied => Err(ControlError::new(
+                    ErrorKind::Permission,
+                    format!("permission denied on the store {}", store.display()),
+                )
+                .with_hint("only its owner and root may use a store")),
+                _ => Err(ControlError::new(
+                    ErrorKind::Failed,
+                    format!("cannot connect to {}: {error}", path.display()),
+                )),
+            },
+        }
+    }
+
+    /// Takes over a connected socket and reads the daemon's greeting.
+    ///
+    /// # Errors
+    /// The daemon refuses this caller, or speaks another protocol.
+    pub fn greet(stream: UnixStream) -> Result<Self, ControlError> {
+        let (message, _) = receive(&stream)?;
+        match message {
+            ServerMessage::Hello(hello) if hello.protocol == PROTOCOL => Ok(Self { stream, hello }),
+            ServerMessage::Hello(hello) => Err(ControlError::new(
+                ErrorKind::Failed,
+                format!(
+                    "the daemon is cairn {} and speaks protocol {}, this command speaks {PROTOCOL}",
+                    hello.version, hello.protocol
+                ),
+            )
+            .with_hint("use the command of the same version, or unmount and mount again")),
+            ServerMessage::Error(error) => Err(error),
+            ServerMessage::Progress(_) | ServerMessage::Reply(_) => Err(unexpected()),
+        }
+    }
+
+    /// What the daemon greeted with.
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Asks one thing and waits for the answer.
+    ///
+    /// # Errors
+    /// What the daemon answers, or that the connection failed.
+    pub fn call(
+        &mut self,
+        request: &Request,
+        attachment: &Attachment,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Reply, Attachment), ControlError> {
+        let json = serde_json::to_vec(request).map_err(|error| {
+            ControlError::new(
+                ErrorKind::Usage,
+                format!("cannot encode the request: {error}"),
+            )
+        })?;
+        frame::send(&self.stream, &json, &attachment.payload, &attachment.files)
+            .map_err(|error| broken(&error))?;
+        loop {
+            let (message, attachment) = receive(&self.stream)?;
+            match message {
+                ServerMessage::Progress(step) => progress(step),
+                ServerMessage::Reply(reply) => return Ok((*reply, attachment)),
+                ServerMessage::Error(error) => return Err(error),
+                ServerMessage::Hello(_) => return Err(unexpected()),
+            }
+        }
+    }
+}
+
+fn receive(stream: &UnixStream) -> Result<(ServerMessage, Attachment), ControlError> {
+    let frame = frame::receive(stream)
+        .map_err(|error| broken(&error))?
+        .ok_or_else(|| broken(&FrameError::Cut))?;
+    let message = serde_json::from_slice(&frame.json).map_err(|error| {
+        ControlError::new(
+            ErrorKind::Failed,
+            format!("the daemon's answer is not understood: {error}"),
+        )
+    })?;
+    let attachment = Attachment {
+        payload: frame.payload,
+        files: frame.files,
+    };
+    Ok((message, attachment))
+}
+
+fn broken(error: &FrameError) -> ControlError {
+    let ended = match error {
+        FrameError::Cut => true,
+        FrameError::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        ),
+        FrameError::JsonTooLong(_) | FrameError::PayloadTooLong(_) | FrameError::TooManyFiles => {
+            false
+        }
+    };
+    if ended {
+        let message = "the daemon ended the connection before it answered";
+        ControlError::new(ErrorKind::Failed, message)
+            .with_hint("see its log; `cairn status` shows what was done")
+    } else {
+        ControlError::new(ErrorKind::Failed, error.to_string())
+    }
+}
+
+fn unexpected() -> ControlError {
+    let message = "the daemon's answer came out of order";
+    ControlError::new(ErrorKind::Failed, message)
+}
+
+/// Whoever answers this command's requests.
+pub enum Connection {
+    /// A running daemon.
+    Remote(Client),
+    /// This process, which holds the store's lock for as long.
+    Local {
+        /// The opened store.
+        service: Box<dyn Service>,
+        /// This process.
+        caller: Caller,
+    },
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Remote(client) => f.debug_tuple("Remote").field(client).finish(),
+            Self::Local { caller, .. } => f.debug_tuple("Local").field(caller).finish(),
+        }
+    }
+}
+
+impl Connection {
+    /// Connects to the store's daemon, or opens the store here when none is running. Waits up to
+    /// [`LOCK_WAIT`] for another command that has it open.
+    ///
+    /// # Errors
+    /// Neither is possible.
+    pub fn open(store: &Path, open_local: OpenLocal) -> Result<Self, ControlError> {
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            if let Some(client) = Client::connect(store)? {
+                return Ok(Self::Remote(client));
+            }
+            match open_local(store) {
+                Ok(service) => return Ok(Self::local(service)),
+                Err(error) if is_locked(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(LOCK_RETRY);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Answers requests in this process.
+    pub fn local(service: Box<dyn Service>) -> Self {
+        Self::Local {
+            service,
+            caller: Caller {
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+                pid: std::process::id(),
+                connection: ConnectionId(0),
+            },
+        }
+    }
+
+    /// Process id of the daemon; `None` when this process answers itself.
+    pub fn daemon_pid(&self) -> Option<u32> {
+        match self {
+            Self::Remote(client) => Some(client.hello().pid),
+            Self::Local { .. } => None,
+        }
+    }
+
+    /// Asks one thing and waits for the answer.
+    ///
+    /// # Errors
+    /// Why it was refused or failed.
+    pub fn call(
+        &mut self,
+        request: Request,
+        attachment: Attachment,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Reply, Attachment), ControlError> {
+        match self {
+            Self::Remote(client) => client.call(&request, &attachment, progress),
+            Self::Local { service, caller } => service.call(*caller, request, attachment, progress),
+        }
+    }
+
+    /// Asks one thing that has neither attachment nor progress.
+    ///
+    /// # Errors
+    /// Why it was refused or failed.
+    pub fn ask(&mut self, request: Request) -> Result<Reply, ControlError> {
+        let (reply, _) = self.call(request, Attachment::none(), &mut |_| {})?;
+        Ok(reply)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Self::Local { service, caller } = self {
+            service.disconnected(caller.connection);
+        }
+    }
+}
+
+fn is_locked(error: &ControlError) -> bool {
+    matches!(error.detail.as_deref(), Some(ErrorDetail::Locked { .. }))
+}

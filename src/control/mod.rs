@@ -1,0 +1,15 @@
+//! The control protocol: how the command line speaks to whoever owns the store.
+//!
+//! [`protocol`] and [`transfer`] are plain values, [`service`] is what the engine implements,
+//! [`frame`] puts messages on a unix socket, [`server`] and [`client`] are its two ends.
+//! Nothing here knows the catalog, the pool or FUSE.
+
+pub mod client;
+pub mod frame;
+pub mod protocol;
+pub mod reply;
+pub mod server;
+pub mod service;
+mod socket_path;
+pub mod transfer;
+pub mod utc;

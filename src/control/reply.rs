@@ -1,0 +1,267 @@
+//! What requests are answered with. The same values are what `--json` prints, field by field.
+//!
+//! Units come last in a field's name (`size_bytes`). Fields may be added, never renamed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::hash::TreeHash;
+use crate::model::id::VersionNumber;
+use crate::model::name::{AreaName, RepoName, TagName};
+
+use super::transfer::{ImportId, RawPath};
+use super::utc::Created;
+
+/// The successful end of a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Done, and there is nothing to tell.
+    Done,
+    /// Answers `Status`.
+    Status(StatusReply),
+    /// Answers `CreateRepository`.
+    Repository(RepositoryInfo),
+    /// Answers `Repositories`.
+    Repositories(Vec<RepositoryInfo>),
+    /// Answers `Versions`.
+    Versions(Vec<VersionInfo>),
+    /// Answers `Show`.
+    Version(VersionInfo),
+    /// Answers `Diff`, after the differences themselves.
+    Diff(DiffReply),
+    /// Answers `Areas`.
+    Areas(Vec<AreaInfo>),
+    /// Answers `Stage`.
+    Area(AreaInfo),
+    /// Answers `Commit` and the finish of an import.
+    Commit(CommitReply),
+    /// Answers `Tags`.
+    Tags(Vec<TagInfo>),
+    /// Answers `SetTag`.
+    Tag(TagInfo),
+    /// Answers `Delete`.
+    Deleted(DeleteReply),
+    /// Answers `Gc`.
+    Gc(GcReply),
+    /// Answers the begin of an import.
+    ImportBegun(ImportId),
+    /// Answers which hashes are known, one flag per hash asked, in the order asked.
+    Known(Vec<bool>),
+    /// Answers the root of an export. The attachment's payload is
+    /// [`encode_root`](crate::model::tree_format::encode_root).
+    Root(VersionInfo),
+    /// Answers `Pages`: the length in bytes of each page asked, in the order asked; the pages
+    /// themselves follow each other in the attachment's payload.
+    Pages(Vec<u32>),
+    /// Answers `Open`: the attachment's files are the blobs asked, in the order asked.
+    Opened,
+}
+
+/// The store at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// Path of the store.
+    pub store: String,
+    /// Format number of the store.
+    pub format: u32,
+    /// Version of the cairn that answers.
+    pub version: String,
+    /// Process id of the daemon; `None` when the command opened the store itself.
+    pub daemon_pid: Option<u32>,
+    /// Where the daemon has mounted the store.
+    pub mount: Option<String>,
+    /// Whether that mount has no staging.
+    pub read_only: bool,
+    /// Number of repositories.
+    pub repositories: u64,
+    /// Number of versions.
+    pub versions: u64,
+    /// Number of distinct file contents.
+    pub blobs: u64,
+    /// Sum of their sizes.
+    pub blobs_bytes: u64,
+    /// Number of distinct directory pages.
+    pub trees: u64,
+    /// Free space of the filesystem that holds the store.
+    pub free_bytes: u64,
+    /// Open staging areas.
+    pub areas: Vec<AreaInfo>,
+    /// Deletions whose clean-up has not ended.
+    pub doomed: u64,
+    /// Why the store refuses changes until it is restarted; `None` when it is healthy.
+    pub poisoned: Option<String>,
+    /// Things worth attention, one sentence each: damaged content, abandoned areas.
+    pub warnings: Vec<String>,
+}
+
+/// A repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryInfo {
+    /// Its name.
+    pub name: RepoName,
+    /// Permission bits of its directory.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Number of versions.
+    pub versions: u64,
+    /// The newest version.
+    pub latest: Option<VersionNumber>,
+    /// Number of open staging areas.
+    pub areas: u64,
+    /// Number of tags, `latest` not counted.
+    pub tags: u64,
+    /// When it was created.
+    #[serde(flatten)]
+    pub created: Created,
+}
+
+/// A version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionInfo {
+    /// Its repository.
+    pub repository: RepoName,
+    /// Its number.
+    pub number: VersionNumber,
+    /// Names its whole content.
+    pub hash: TreeHash,
+    /// The name given at commit.
+    pub name: Option<TagName>,
+    /// Tags that point at it, its own name included.
+    pub tags: Vec<TagName>,
+    /// The version its area started from.
+    pub base: Option<VersionNumber>,
+    /// Who committed it.
+    pub author: String,
+    /// Free text given at commit.
+    pub message: String,
+    /// Has a retention class of its own.
+    pub released: bool,
+    /// Is never deleted.
+    pub locked: bool,
+    /// Number of names that are not directories.
+    pub files: u64,
+    /// Number of directories below the root.
+    pub directories: u64,
+    /// Sum of the sizes of its files.
+    pub size_bytes: u64,
+    /// When it was committed.
+    #[serde(flatten)]
+    pub created: Created,
+}
+
+/// A staging area.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AreaInfo {
+    /// Its repository.
+    pub repository: RepoName,
+    /// Its directory's name, with the base.
+    pub name: AreaName,
+    /// Where it is mounted; `None` without a mount.
+    pub path: Option<String>,
+    /// The version it started from.
+    pub base: Option<VersionNumber>,
+    /// Whether newer versions than the base exist.
+    pub stale: bool,
+    /// Number of files open for writing.
+    pub open_files: u64,
+    /// When it was opened.
+    #[serde(flatten)]
+    pub created: Created,
+}
+
+/// A tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagInfo {
+    /// Its repository.
+    pub repository: RepoName,
+    /// Its name.
+    pub name: TagName,
+    /// What it points at.
+    pub number: VersionNumber,
+    /// Whether it keeps the version from being deleted.
+    pub protects: bool,
+    /// When it was made or last moved.
+    #[serde(flatten)]
+    pub created: Created,
+}
+
+/// What a path went through between two versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiffKind {
+    /// Only in the second version.
+    #[serde(rename = "A")]
+    Added,
+    /// Only in the first version.
+    #[serde(rename = "D")]
+    Removed,
+    /// In both, with different content or attributes.
+    #[serde(rename = "M")]
+    Modified,
+}
+
+/// One difference between two versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffEntry {
+    /// `A`, `D` or `M`.
+    pub change: DiffKind,
+    /// Relative to the root of the versions.
+    pub path: RawPath,
+    /// Whether it is a directory (in the second version, if it is there).
+    pub directory: bool,
+    /// Whether only attributes differ, not content. `false` unless `change` is `M`.
+    pub attributes_only: bool,
+}
+
+/// Totals of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DiffReply {
+    /// Paths only in the second version.
+    pub added: u64,
+    /// Paths only in the first version.
+    pub removed: u64,
+    /// Paths in both that differ.
+    pub modified: u64,
+}
+
+/// Result of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitReply {
+    /// Whether a new version was made; `false` when its tree equals the newest version's.
+    pub changed: bool,
+    /// The new version, or the newest one when there was no change.
+    pub version: VersionInfo,
+    /// The tag that now points at it.
+    pub tag: Option<TagName>,
+    /// Entries that were reported but not published (an import that keeps going).
+    #[serde(default)]
+    pub skipped: Vec<RawPath>,
+}
+
+/// Result of a deletion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteReply {
+    /// The versions deleted, ascending.
+    pub deleted: Vec<VersionNumber>,
+}
+
+/// Result of a garbage collection.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GcReply {
+    /// `true` when the run has ended, `false` when it was only scheduled.
+    pub finished: bool,
+    /// Versions that retention deleted (or would, in a dry run).
+    pub versions: u64,
+    /// Blobs freed (or that would be).
+    pub blobs: u64,
+    /// Space freed (or that would be).
+    pub freed_bytes: u64,
+    /// Directory pages freed (or that would be).
+    pub trees: u64,
+    /// Unreferenced content that is still protected.
+    pub protected_bytes: u64,
+    /// Each decision of retention with its reason, in a dry run.
+    pub decisions: Vec<String>,
+}

@@ -1,0 +1,78 @@
+//! Points in time as people and scripts read them: RFC 3339 in UTC, never local time.
+
+use crate::model::time::Timestamp;
+
+const DAY_SECONDS: i64 = 86_400;
+
+/// A point in time as every `--json` document shows it. Flattened into its owner, so the owner
+/// has the fields `created` and `created_seconds`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Created {
+    /// RFC 3339 in UTC, to the second: `2026-11-20T22:14:00Z`.
+    pub created: String,
+    /// Whole seconds since 1970-01-01 UTC.
+    pub created_seconds: i64,
+}
+
+impl From<Timestamp> for Created {
+    fn from(time: Timestamp) -> Self {
+        Self {
+            created: rfc3339(time),
+            created_seconds: time.seconds,
+        }
+    }
+}
+
+/// Formats a time as RFC 3339 in UTC, to the second.
+pub fn rfc3339(time: Timestamp) -> String {
+    let days = time.seconds.div_euclid(DAY_SECONDS);
+    let second = time.seconds.rem_euclid(DAY_SECONDS);
+    let (year, month, day) = civil(days);
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
+        second % 60
+    )
+}
+
+/// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar
+/// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days.saturating_add(719_468);
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_000_000_000, "2001-09-09T01:46:40Z"),
+            (4_102_444_799, "2099-12-31T23:59:59Z"),
+        ] {
+            let time = Timestamp::new(seconds, 0).unwrap();
+            assert_eq!(rfc3339(time), text);
+        }
+        for seconds in [i64::MIN, i64::MAX] {
+            rfc3339(Timestamp::new(seconds, 0).unwrap());
+        }
+    }
+}
