@@ -1,0 +1,342 @@
+//! Collects prepared entries, asks the store what it has, and sends the rest.
+//!
+//! One batch is one question and one delivery. Its size is bounded in entries, bytes and open
+//! files, whatever the source holds. Content that the store knows is sent by hash alone; equal
+//! content within a batch travels once.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+
+use super::error::{ArchiveError, Problem, Problems};
+use super::path::ArchivePath;
+use super::read::{Prepared, PreparedContent};
+use super::stat::Stat;
+use super::{Batch, ImportSink};
+use crate::control::transfer::{FileSource, ImportContent, ImportEntry, WireAttributes};
+use crate::model::hash::BlobHash;
+
+/// Entries in a batch.
+const ENTRIES_MAX: usize = 2048;
+/// Bytes of small contents in a batch.
+const PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of paths, targets and extended attributes in a batch.
+const METADATA_BYTES_MAX: usize = 512 * 1024;
+/// Open files in a batch.
+const FILES_MAX: usize = 32;
+/// Bytes of large contents after which a batch is delivered.
+const LARGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// What an import has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Totals {
+    /// Entries that are not directories.
+    pub files: u64,
+    /// Directories, the top included.
+    pub directories: u64,
+    /// Sizes of regular files, once per name.
+    pub bytes: u64,
+    /// Sizes of the contents that were sent, because the store lacked them.
+    pub new_bytes: u64,
+    /// Regular files whose content the store had.
+    pub reused_files: u64,
+    /// Files that changed while they were read, and were read again.
+    pub reread_files: u64,
+    /// Entries with POSIX ACLs, which are not kept.
+    pub acls_dropped: u64,
+}
+
+/// Told about an import as it goes on.
+pub trait Observer {
+    /// A batch has been delivered.
+    fn progress(&mut self, totals: &Totals);
+    /// A file changed while it was read; it was read again.
+    fn reread(&mut self, path: &ArchivePath);
+}
+
+/// An observer that does not look.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn progress(&mut self, _totals: &Totals) {}
+    fn reread(&mut self, _path: &ArchivePath) {}
+}
+
+/// The sending end of an import.
+pub(super) struct Batcher<'a> {
+    sink: &'a mut dyn ImportSink,
+    observer: &'a mut dyn Observer,
+    pending: Vec<Prepared>,
+    payload_bytes: usize,
+    metadata_bytes: usize,
+    /// Large contents in the batch, and their sizes together.
+    large: HashSet<BlobHash>,
+    large_bytes: u64,
+    totals: Totals,
+    problems: Problems,
+}
+
+impl<'a> Batcher<'a> {
+    pub(super) fn new(sink: &'a mut dyn ImportSink, observer: &'a mut dyn Observer) -> Self {
+        Self {
+            sink,
+            observer,
+            pending: Vec::new(),
+            payload_bytes: 0,
+            metadata_bytes: 0,
+            large: HashSet::new(),
+            large_bytes: 0,
+            totals: Totals::default(),
+            problems: Problems::default(),
+        }
+    }
+
+    /// Notes an entry that could not be read. The import is going to fail, but goes on to find
+    /// the other ones.
+    pub(super) fn note(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Takes one more entry; delivers a batch when it is full.
+    pub(super) fn push(&mut self, prepared: Prepared) -> Result<(), ArchiveError> {
+        let payload = match &prepared.content {
+            PreparedContent::Small { bytes, .. } => bytes.len(),
+            PreparedContent::Large { .. } | PreparedContent::Other(_) => 0,
+        };
+        let metadata = metadata_bytes(&prepared);
+        let full = self.pending.len() >= ENTRIES_MAX
+            || self.payload_bytes + payload > PAYLOAD_BYTES_MAX
+            || self.metadata_bytes + metadata > METADATA_BYTES_MAX
+            || self.large.len() >= FILES_MAX
+            || self.large_bytes >= LARGE_BYTES_MAX;
+        // A large content travels once: its second file waits until the store has it.
+        let again = match &prepared.content {
+            PreparedContent::Large { hash, .. } => self.large.contains(hash),
+            PreparedContent::Small { .. } | PreparedContent::Other(_) => false,
+        };
+        if full || again {
+            self.deliver()?;
+        }
+        if prepared.reread {
+            self.totals.reread_files += 1;
+            self.observer.reread(&prepared.path);
+        }
+        self.payload_bytes += payload;
+        self.metadata_bytes += metadata;
+        if let PreparedContent::Large { hash, size, .. } = &prepared.content {
+            self.large.insert(*hash);
+            self.large_bytes += size;
+        }
+        self.pending.push(prepared);
+        Ok(())
+    }
+
+    /// Delivers what is left and says what was done.
+    ///
+    /// # Errors
+    /// Also when entries were noted as unreadable: the caller must not publish then.
+    pub(super) fn complete(mut self) -> Result<Totals, ArchiveError> {
+        self.deliver()?;
+        if self.problems.is_empty() {
+            Ok(self.totals)
+        } else {
+            Err(ArchiveError::Unreadable(self.problems))
+        }
+    }
+
+    fn deliver(&mut self) -> Result<(), ArchiveError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let known = self.ask()?;
+        let mut building = Building::new(known);
+        for prepared in std::mem::take(&mut self.pending) {
+            self.count(&prepared);
+            building.add(prepared, &mut self.totals)?;
+        }
+        self.payload_bytes = 0;
+        self.metadata_bytes = 0;
+        self.large.clear();
+        self.large_bytes = 0;
+        self.put(building)?;
+        self.observer.progress(&self.totals);
+        Ok(())
+    }
+
+    fn ask(&mut self) -> Result<HashMap<BlobHash, bool>, ArchiveError> {
+        let mut hashes: Vec<BlobHash> = self.pending.iter().filter_map(content_hash).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        if hashes.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let answers = self.sink.known(&hashes)?;
+        if answers.len() != hashes.len() {
+            return Err(ArchiveError::Format(
+                "the store answered another question".to_owned(),
+            ));
+        }
+        Ok(hashes.into_iter().zip(answers).collect())
+    }
+
+    fn put(&mut self, building: Building) -> Result<(), ArchiveError> {
+        if !building.batch.entries.is_empty() {
+            self.sink.put(building.batch)?;
+        }
+        // The store has read the large files now: did they hold still?
+        for (path, file, before) in building.watched {
+            let after = Stat::of(&file).map_err(ArchiveError::io("stat", display_path(&path)))?;
+            if before.content_changed(&after) {
+                let reason = "it changed while it was copied; import it when nobody writes to it";
+                self.problems.push(Problem {
+                    path,
+                    reason: reason.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, prepared: &Prepared) {
+        match &prepared.content {
+            PreparedContent::Other(ImportContent::Directory) => self.totals.directories += 1,
+            _ => self.totals.files += 1,
+        }
+        if prepared.acl {
+            self.totals.acls_dropped += 1;
+        }
+    }
+}
+
+/// A batch being put together.
+struct Building {
+    batch: Batch,
+    known: HashMap<BlobHash, bool>,
+    /// Small contents carried by this batch, and where.
+    sent: HashMap<BlobHash, FileSource>,
+    /// Attached files that others can change.
+    watched: Vec<(ArchivePath, File, Stat)>,
+}
+
+impl Building {
+    fn new(known: HashMap<BlobHash, bool>) -> Self {
+        Self {
+            batch: Batch::default(),
+            known,
+            sent: HashMap::new(),
+            watched: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, prepared: Prepared, totals: &mut Totals) -> Result<(), ArchiveError> {
+        let Prepared {
+            path,
+            attributes,
+            content,
+            ..
+        } = prepared;
+        let content = match content {
+            PreparedContent::Other(content) => content,
+            PreparedContent::Small { hash, bytes } => {
+                let size = length(bytes.len());
+                totals.bytes += size;
+                let source = self.small_source(hash, &bytes, totals);
+                ImportContent::File {
+                    size_bytes: size,
+                    source,
+                }
+            }
+            PreparedContent::Large {
+                hash,
+                size,
+                file,
+                stable,
+            } => {
+                totals.bytes += size;
+                let source = if self.known.get(&hash) == Some(&true) {
+                    totals.reused_files += 1;
+                    FileSource::Known(hash)
+                } else {
+                    totals.new_bytes += size;
+                    if let Some(before) = stable {
+                        let watch = file
+                            .try_clone()
+                            .map_err(ArchiveError::io("duplicate", display_path(&path)))?;
+                        self.watched.push((path.clone(), watch, before));
+                    }
+                    let index = position(self.batch.files.len());
+                    self.batch.files.push(file);
+                    FileSource::Attached { index }
+                };
+                ImportContent::File {
+                    size_bytes: size,
+                    source,
+                }
+            }
+        };
+        self.batch.entries.push(ImportEntry {
+            path: path.to_raw(),
+            attributes: WireAttributes::from(&attributes),
+            content,
+        });
+        Ok(())
+    }
+
+    fn small_source(&mut self, hash: BlobHash, bytes: &[u8], totals: &mut Totals) -> FileSource {
+        if bytes.is_empty() {
+            return FileSource::Empty;
+        }
+        if self.known.get(&hash) == Some(&true) {
+            totals.reused_files += 1;
+            return FileSource::Known(hash);
+        }
+        if let Some(source) = self.sent.get(&hash) {
+            return *source;
+        }
+        totals.new_bytes += length(bytes.len());
+        let source = FileSource::Inline {
+            offset: position(self.batch.payload.len()),
+            len: position(bytes.len()),
+        };
+        self.batch.payload.extend_from_slice(bytes);
+        self.sent.insert(hash, source);
+        source
+    }
+}
+
+fn content_hash(prepared: &Prepared) -> Option<BlobHash> {
+    match &prepared.content {
+        PreparedContent::Small { hash, bytes } => (!bytes.is_empty()).then_some(*hash),
+        PreparedContent::Large { hash, .. } => Some(*hash),
+        PreparedContent::Other(_) => None,
+    }
+}
+
+fn metadata_bytes(prepared: &Prepared) -> usize {
+    let xattrs: usize = prepared
+        .attributes
+        .xattrs
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    let target = match &prepared.content {
+        PreparedContent::Other(ImportContent::Symlink { target }) => target.as_bytes().len(),
+        PreparedContent::Other(ImportContent::Hardlink { to }) => to.as_bytes().len(),
+        _ => 0,
+    };
+    prepared.path.as_bytes().len() + xattrs + target
+}
+
+/// A position within a batch, which is far smaller than 4 GiB.
+fn position(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// A length as versions count it.
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+fn display_path(path: &ArchivePath) -> std::path::PathBuf {
+    path.to_string().into()
+}

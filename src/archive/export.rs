@@ -1,0 +1,362 @@
+//! Export of a version into a directory.
+//!
+//! The calling thread walks the tree, makes directories, links and special files, and opens blobs
+//! in batches; workers create and fill regular files. The first name of a hardlink group is
+//! created by the walk, so that later names can be linked at once. Attributes of directories are
+//! set when everything is below them.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::num::NonZero;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::io::Errno;
+
+use super::copy::{Copier, CopyError, Sharing};
+use super::error::ArchiveError;
+use super::path::ArchivePath;
+use super::tree_walk::Origin;
+use super::write::{Destination, Place};
+use super::{ExportSource, OPEN_BATCH};
+use crate::model::hash::BlobHash;
+use crate::model::name::EntryName;
+use crate::model::tree::{Attributes, Content, Entry};
+
+/// Files between the walk and the workers; each is an open blob.
+const FILES_IN_FLIGHT: usize = 128;
+/// Writing threads.
+const WORKERS_MAX: usize = 4;
+
+/// How exported files relate to the store's blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LinkMode {
+    /// Files of their own; the file system may share blocks underneath.
+    #[default]
+    Copy,
+    /// Files of their own that share all blocks, or the export fails.
+    Reflink,
+    /// The blobs themselves, under further names. Attributes of single files are lost, and who
+    /// can write to a file in spite of its mode (root) damages the store (H24).
+    UnsafeHardlink,
+}
+
+/// What an export did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Exported {
+    /// Entries that are not directories.
+    pub files: u64,
+    /// Directories, the top included.
+    pub directories: u64,
+    /// Sizes of regular files, once per name.
+    pub bytes: u64,
+    /// Extended attributes that the caller or the destination could not take.
+    pub xattrs_dropped: u64,
+    /// Entries that the destination's format has no form for (sockets in a tar archive).
+    pub skipped: u64,
+}
+
+impl Exported {
+    /// Counts one entry.
+    pub(super) fn count(&mut self, entry: &Entry) {
+        match &entry.content {
+            Content::Directory { .. } => self.directories += 1,
+            Content::File { size, .. } => {
+                self.files += 1;
+                self.bytes += size;
+            }
+            _ => self.files += 1,
+        }
+    }
+}
+
+/// Exports a version into the directory `to`, which must be empty or not exist.
+/// `progress` is called now and then.
+///
+/// # Errors
+/// What failed first; what was written until then stays.
+pub fn export_directory(
+    source: &mut dyn ExportSource,
+    to: &Path,
+    mode: LinkMode,
+    progress: &mut dyn FnMut(&Exported),
+) -> Result<Exported, ArchiveError> {
+    let origin = Origin::new(source);
+    let root = origin.root()?;
+    let destination = Destination::create(to)?;
+    let sharing = match mode {
+        LinkMode::Reflink => Sharing::Required,
+        LinkMode::Copy | LinkMode::UnsafeHardlink => Sharing::WherePossible,
+    };
+    let copier = Copier::new(sharing);
+    let stop = AtomicBool::new(false);
+    let workers = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(WORKERS_MAX);
+    let (queue, jobs) = bounded::<Job>(FILES_IN_FLIGHT);
+    let mut plan = Plan {
+        destination: &destination,
+        queue,
+        pending: Vec::new(),
+        first_names: HashMap::new(),
+        open: vec![destination.top()],
+        directories: vec![(ArchivePath::root(), root.attributes.clone())],
+        mode,
+        exported: Exported {
+            directories: 1,
+            ..Exported::default()
+        },
+    };
+    let mut exported = thread::scope(|scope| {
+        let worker = Worker {
+            destination: &destination,
+            copier: &copier,
+            mode,
+            stop: &stop,
+        };
+        let handles: Vec<_> = (0..workers)
+            .map(|_| {
+                let jobs = jobs.clone();
+                scope.spawn(move || worker.run(&jobs))
+            })
+            .collect();
+        drop(jobs);
+        let planned = plan.run(&origin, &root, &stop, progress);
+        let (exported, directories) = plan.close();
+        let mut result = planned;
+        for handle in handles {
+            let written = handle
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            result = written.and(result);
+        }
+        result?;
+        destination.complete(&directories)?;
+        Ok::<_, ArchiveError>(exported)
+    })?;
+    exported.xattrs_dropped = destination.xattrs_dropped();
+    progress(&exported);
+    Ok(exported)
+}
+
+/// A regular file to be written.
+struct Job {
+    path: ArchivePath,
+    place: Place,
+    attributes: Attributes,
+    size: u64,
+    /// The content, unless the file is empty.
+    blob: Option<File>,
+    /// The file itself, where the walk has made it.
+    made: Option<File>,
+}
+
+/// The walk's side of an export.
+struct Plan<'a> {
+    destination: &'a Destination,
+    queue: Sender<Job>,
+    /// Files whose blobs are not open yet.
+    pending: Vec<(Job, Option<BlobHash>)>,
+    /// Path of the first name of each hardlink group.
+    first_names: HashMap<u64, ArchivePath>,
+    /// The directories on the way to the current entry, the top first.
+    open: Vec<Arc<OwnedFd>>,
+    /// All directories made, in order, for their attributes at the end.
+    directories: Vec<(ArchivePath, Attributes)>,
+    mode: LinkMode,
+    exported: Exported,
+}
+
+impl Plan<'_> {
+    fn run(
+        &mut self,
+        origin: &Origin<'_>,
+        root: &crate::model::tree::Root,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(&Exported),
+    ) -> Result<(), ArchiveError> {
+        for found in origin.walk(root)? {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let (path, entry) = found?;
+            self.open.truncate(path.depth());
+            self.exported.count(&entry);
+            self.add(path, entry)?;
+            if self.pending.len() >= OPEN_BATCH {
+                self.flush(origin)?;
+                progress(&self.exported);
+            }
+        }
+        self.flush(origin)
+    }
+
+    /// Ends the queue, so that the workers end.
+    fn close(self) -> (Exported, Vec<(ArchivePath, Attributes)>) {
+        (self.exported, self.directories)
+    }
+
+    fn add(&mut self, path: ArchivePath, entry: Entry) -> Result<(), ArchiveError> {
+        let destination = self.destination;
+        let parent = match self.open.last() {
+            Some(parent) => Arc::clone(parent),
+            None => destination.top(),
+        };
+        let place = Place {
+            parent,
+            name: c_name(&entry.name),
+        };
+        let Entry {
+            attributes,
+            link_group,
+            content,
+            ..
+        } = entry;
+        if let Content::Directory { .. } = content {
+            let made = destination.make_directory(&place);
+            self.open
+                .push(made.map_err(destination.failed("make the directory", &path))?);
+            self.directories.push((path, attributes));
+            return Ok(());
+        }
+        // A blob's own names are a group already, whatever groups the version has.
+        let blob_links = self.mode == LinkMode::UnsafeHardlink
+            && matches!(content, Content::File { blob: Some(_), .. });
+        let group = link_group.filter(|_| !blob_links);
+        if let Some(group) = group {
+            if let Some(first) = self.first_names.get(&group.id) {
+                let linked = destination.make_link(&place, first);
+                return linked.map_err(destination.failed("link", &path));
+            }
+            self.first_names.insert(group.id, path.clone());
+        }
+        let Content::File { size, blob } = content else {
+            let made = destination.make_special(&place, &content, &attributes);
+            return made.map_err(destination.failed("make", &path));
+        };
+        let made = match group {
+            Some(_) => {
+                let made = destination.make_file(&place);
+                Some(made.map_err(destination.failed("create", &path))?)
+            }
+            None => None,
+        };
+        let job = Job {
+            path,
+            place,
+            attributes,
+            size,
+            blob: None,
+            made,
+        };
+        self.pending.push((job, blob));
+        Ok(())
+    }
+
+    /// Opens the blobs of the files collected and hands these to the workers.
+    fn flush(&mut self, origin: &Origin<'_>) -> Result<(), ArchiveError> {
+        let hashes: Vec<BlobHash> = self.pending.iter().filter_map(|(_, blob)| *blob).collect();
+        let mut blobs = origin.open(&hashes)?.into_iter();
+        for (mut job, blob) in self.pending.drain(..) {
+            if blob.is_some() {
+                job.blob = blobs.next();
+            }
+            if self.queue.send(job).is_err() {
+                // All workers have stopped, for a reason that they report.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The writing side of an export.
+#[derive(Clone, Copy)]
+struct Worker<'a> {
+    destination: &'a Destination,
+    copier: &'a Copier,
+    mode: LinkMode,
+    stop: &'a AtomicBool,
+}
+
+impl Worker<'_> {
+    /// Writes files until there are none left or one fails.
+    fn run(self, jobs: &Receiver<Job>) -> Result<(), ArchiveError> {
+        for job in jobs {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if let Err(error) = self.write(job) {
+                self.stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(self, job: Job) -> Result<(), ArchiveError> {
+        let Job {
+            path,
+            place,
+            attributes,
+            size,
+            blob,
+            made,
+        } = job;
+        let destination = self.destination;
+        if self.mode == LinkMode::UnsafeHardlink
+            && let Some(blob) = &blob
+        {
+            match destination.make_blob_link(&place, blob) {
+                Ok(()) => return Ok(()),
+                // No more names for this inode: a copy is as good.
+                Err(Errno::MLINK) => {}
+                Err(error) => return Err(refuse_blob_link(path, error)),
+            }
+        }
+        let file = match made {
+            Some(file) => file,
+            None => destination
+                .make_file(&place)
+                .map_err(destination.failed("create", &path))?,
+        };
+        if let Some(blob) = &blob {
+            self.copier
+                .copy(blob, &file, size)
+                .map_err(|error| match error {
+                    CopyError::WrongSize { .. } | CopyError::CannotShare(_) => {
+                        ArchiveError::NotExported {
+                            path: path.clone(),
+                            reason: error.to_string(),
+                        }
+                    }
+                    CopyError::System(error) => destination.failed("write", &path)(error),
+                    CopyError::Io(error) => destination.failed("write", &path)(error),
+                })?;
+        }
+        destination
+            .set_attributes(file.as_fd(), &attributes)
+            .map_err(destination.failed("set attributes of", &path))
+    }
+}
+
+fn refuse_blob_link(path: ArchivePath, error: Errno) -> ArchiveError {
+    let why = match error {
+        Errno::XDEV => "the destination is not on the store's file system".to_owned(),
+        Errno::PERM => "only root or the store's owner may make them".to_owned(),
+        other => std::io::Error::from(other).to_string(),
+    };
+    let reason = format!("hardlinks to the store cannot be made: {why}; use --link copy");
+    ArchiveError::NotExported { path, reason }
+}
+
+/// A validated name as the kernel takes it.
+fn c_name(name: &EntryName) -> CString {
+    // Names have no NUL; an empty one would make the call fail.
+    CString::new(name.as_bytes()).unwrap_or_default()
+}

@@ -1,0 +1,204 @@
+//! Import of a directory: walk, read and deliver, at the same time and in bounded memory.
+//!
+//! One thread walks and cuts the walk into chunks, workers read and hash them in any order, the
+//! calling thread takes the results in the order of the walk and delivers them. The chunks in
+//! flight bound memory, open files and open directories.
+
+use std::num::NonZero;
+use std::path::Path;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::batch::{Batcher, Observer, Totals};
+use super::error::{ArchiveError, Problem};
+use super::path::ArchivePath;
+use super::read::{self, Prepared};
+use super::stat::FileId;
+use super::walk::{Place, Walked, Walker};
+use super::{INLINE_FILE_BYTES_MAX, ImportSink, Published};
+use crate::vfs::attr::FileKind;
+
+/// Chunks between the walk and the delivery.
+const CHUNKS_IN_FLIGHT: usize = 16;
+/// Entries in a chunk.
+const CHUNK_ENTRIES_MAX: usize = 256;
+/// Bytes of small files in a chunk.
+const CHUNK_BYTES_MAX: u64 = 1024 * 1024;
+/// Large files in a chunk; each is an open file until it is delivered.
+const CHUNK_LARGE_MAX: usize = 4;
+/// Directories in a chunk; each is open until its chunk is read.
+const CHUNK_DIRECTORIES_MAX: usize = 16;
+/// Hashing threads; more would only wait for the disk.
+const WORKERS_MAX: usize = 8;
+
+/// What an import of a directory or an archive did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imported {
+    /// What was read and sent.
+    pub totals: Totals,
+    /// What was published.
+    pub published: Published,
+}
+
+/// Choices of a directory import.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DirectoryImport {
+    /// A directory that is refused wherever the walk meets it: the store itself.
+    pub refused: Option<FileId>,
+}
+
+type Outcome = Result<Prepared, Problem>;
+
+/// Some entries of the walk, to be read by one worker.
+struct Chunk {
+    entries: Vec<Result<Walked, Problem>>,
+    reply: Sender<Vec<Outcome>>,
+}
+
+/// Imports the directory `top` into `sink` and publishes it. On any failure the import is
+/// aborted, and nothing is published.
+///
+/// # Errors
+/// What failed; for unreadable files the list of them.
+pub fn import_directory(
+    top: &Path,
+    options: DirectoryImport,
+    sink: &mut dyn ImportSink,
+    observer: &mut dyn Observer,
+) -> Result<Imported, ArchiveError> {
+    import_directory_with(top, options, sink, observer, &|_| {})
+}
+
+/// [`import_directory`] with a hook between reading a file and checking that it held still.
+pub(super) fn import_directory_with(
+    top: &Path,
+    options: DirectoryImport,
+    sink: &mut dyn ImportSink,
+    observer: &mut dyn Observer,
+    between: &(dyn Fn(&ArchivePath) + Sync),
+) -> Result<Imported, ArchiveError> {
+    publish(sink, |sink| {
+        let walker = Walker::new(top, options.refused)?;
+        deliver_walk(walker, Batcher::new(sink, observer), between)
+    })
+}
+
+/// Runs `fill`, then publishes what it put; aborts when either fails.
+pub(super) fn publish(
+    sink: &mut dyn ImportSink,
+    fill: impl FnOnce(&mut dyn ImportSink) -> Result<Totals, ArchiveError>,
+) -> Result<Imported, ArchiveError> {
+    let filled = fill(sink);
+    let result = filled.and_then(|totals| {
+        let published = sink.finish()?;
+        Ok(Imported { totals, published })
+    });
+    if result.is_err()
+        && let Err(error) = sink.abort()
+    {
+        // The first error is the one to report; the store drops the import with the connection.
+        log::debug!("the import could not be aborted: {error}");
+    }
+    result
+}
+
+fn deliver_walk(
+    walker: Walker,
+    mut batcher: Batcher<'_>,
+    between: &(dyn Fn(&ArchivePath) + Sync),
+) -> Result<Totals, ArchiveError> {
+    let workers = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(WORKERS_MAX);
+    let (in_order, results) = bounded::<Receiver<Vec<Outcome>>>(CHUNKS_IN_FLIGHT);
+    let (chunks, work) = bounded::<Chunk>(CHUNKS_IN_FLIGHT);
+    thread::scope(|scope| {
+        scope.spawn(move || walk_chunks(walker, &in_order, &chunks));
+        for _ in 0..workers {
+            let work = work.clone();
+            scope.spawn(move || read_chunks(&work, between));
+        }
+        drop(work);
+        // Owned by this closure: an early return closes the channel and so stops the walk.
+        let results = results;
+        for result in &results {
+            // A reply is missing only when its worker panicked; the scope passes that on.
+            let Ok(outcomes) = result.recv() else { break };
+            for outcome in outcomes {
+                match outcome {
+                    Ok(prepared) => batcher.push(prepared)?,
+                    Err(problem) => batcher.note(problem),
+                }
+            }
+        }
+        batcher.complete()
+    })
+}
+
+/// Cuts the walk into chunks until it ends or nobody wants the results.
+fn walk_chunks(walker: Walker, in_order: &Sender<Receiver<Vec<Outcome>>>, work: &Sender<Chunk>) {
+    let mut cut = Cut::default();
+    for found in walker {
+        cut.add(found);
+        if cut.is_full() && !cut.send(in_order, work) {
+            return;
+        }
+    }
+    cut.send(in_order, work);
+}
+
+fn read_chunks(work: &Receiver<Chunk>, between: &(dyn Fn(&ArchivePath) + Sync)) {
+    for Chunk { entries, reply } in work {
+        let outcomes = entries
+            .into_iter()
+            .map(|found| found.and_then(|walked| read::read(walked, between)))
+            .collect();
+        // Nobody listens when the delivery has failed; the walk is about to stop then.
+        if reply.send(outcomes).is_err() {
+            return;
+        }
+    }
+}
+
+/// A chunk being filled.
+#[derive(Default)]
+struct Cut {
+    entries: Vec<Result<Walked, Problem>>,
+    bytes: u64,
+    large: usize,
+    directories: usize,
+}
+
+impl Cut {
+    fn add(&mut self, found: Result<Walked, Problem>) {
+        if let Ok(walked) = &found {
+            match &walked.place {
+                Place::Directory(_) => self.directories += 1,
+                Place::Name { .. } if walked.stat.kind == FileKind::File => {
+                    if walked.stat.size > INLINE_FILE_BYTES_MAX {
+                        self.large += 1;
+                    } else {
+                        self.bytes += walked.stat.size;
+                    }
+                }
+                Place::Name { .. } | Place::Hardlink(_) => {}
+            }
+        }
+        self.entries.push(found);
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= CHUNK_ENTRIES_MAX
+            || self.bytes >= CHUNK_BYTES_MAX
+            || self.large >= CHUNK_LARGE_MAX
+            || self.directories >= CHUNK_DIRECTORIES_MAX
+    }
+
+    /// Hands the chunk over, its place in the order first; false when nobody takes it.
+    fn send(&mut self, in_order: &Sender<Receiver<Vec<Outcome>>>, work: &Sender<Chunk>) -> bool {
+        let entries = std::mem::take(self).entries;
+        let (reply, result) = bounded(1);
+        in_order.send(result).is_ok() && work.send(Chunk { entries, reply }).is_ok()
+    }
+}

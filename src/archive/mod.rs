@@ -1,0 +1,142 @@
+//! The bulk doors: import of directories and tar archives, export to them. No FUSE is involved.
+//!
+//! Everything here runs in the caller's process and with the caller's credentials (H24): the
+//! daemon never opens a path on behalf of somebody else. It receives entries and content through
+//! [`ImportSink`] and hands out tree pages and read-only blobs through [`ExportSource`]; both are
+//! small traits, so that all of it is tested without an engine.
+//!
+//! Ways through the module:
+//! - import of a directory: `walk` → `read` (hashing workers) → `batch` (probe, put), joined by
+//!   bounded queues in `import`;
+//! - import of an archive: `tar_read` (members) → `tar_import` (rules) → `batch`;
+//! - export: `tree_walk` → `export` and `write` (directories) or `tar_write` (archives).
+//!
+//! Invariant: an import that fails in any way publishes nothing. This module must not know the
+//! store or the engine; entries have the form that the control protocol gives them, and `remote`
+//! alone speaks it.
+
+pub mod batch;
+mod copy;
+pub mod error;
+pub mod export;
+pub mod import;
+pub mod path;
+mod pax;
+mod read;
+pub mod remote;
+mod stat;
+mod tar_header;
+pub mod tar_import;
+mod tar_read;
+mod tar_sparse;
+pub mod tar_write;
+mod tree_walk;
+mod walk;
+mod write;
+mod xattr;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+
+use crate::control::transfer::ImportEntry;
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::id::VersionNumber;
+use crate::model::tree::Root;
+
+pub use error::ArchiveError;
+pub use path::ArchivePath;
+pub use stat::FileId;
+
+/// Regular files up to this size travel inside a batch; larger ones as open files. Bytes.
+pub const INLINE_FILE_BYTES_MAX: u64 = 128 * 1024;
+
+/// Entries on their way to the store, with the content that it lacks.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Entries, parents before children.
+    pub entries: Vec<ImportEntry>,
+    /// Concatenated small contents.
+    pub payload: Vec<u8>,
+    /// Large contents, open for reading.
+    pub files: Vec<File>,
+}
+
+/// What a finished import made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The new version, or the newest one when nothing changed.
+    pub version: VersionNumber,
+    /// Whether the result equals the newest version, so that no new one was made.
+    pub unchanged: bool,
+}
+
+/// Where an import goes: one import of one repository, begun by whoever made the sink.
+pub trait ImportSink {
+    /// Asks which contents the store has. What it has is kept until the import ends.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    fn known(&mut self, hashes: &[BlobHash]) -> Result<Vec<bool>, ArchiveError>;
+
+    /// Adds entries, in order. All bytes have been taken when this returns.
+    ///
+    /// # Errors
+    /// When the store refuses or fails; the import is then to be aborted.
+    fn put(&mut self, batch: Batch) -> Result<(), ArchiveError>;
+
+    /// Publishes what was put.
+    ///
+    /// # Errors
+    /// When nothing was published.
+    fn finish(&mut self) -> Result<Published, ArchiveError>;
+
+    /// Drops what was put; nothing is published.
+    ///
+    /// # Errors
+    /// When the store could not be told. It drops the import with the connection anyway.
+    fn abort(&mut self) -> Result<(), ArchiveError>;
+}
+
+/// Where an export comes from: one version.
+pub trait ExportSource {
+    /// The top of the version.
+    ///
+    /// # Errors
+    /// When it does not exist or cannot be read.
+    fn root(&mut self) -> Result<Root, ArchiveError>;
+
+    /// The encoded tree pages of these hashes, in the same order.
+    ///
+    /// # Errors
+    /// When one does not exist or cannot be read.
+    fn pages(&mut self, hashes: &[TreeHash]) -> Result<Vec<Vec<u8>>, ArchiveError>;
+
+    /// The blobs of these hashes, open for reading only, in the same order. At most
+    /// [`OPEN_BATCH`] at once.
+    ///
+    /// # Errors
+    /// When one does not exist or cannot be opened.
+    fn open(&mut self, hashes: &[BlobHash]) -> Result<Vec<File>, ArchiveError>;
+}
+
+/// The most blobs that [`ExportSource::open`] is asked for at once.
+pub const OPEN_BATCH: usize = 64;
+
+/// Raises this process's limit of open files as far as it may: batches and deep directories hold
+/// some hundreds.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!(
+            "the limit of open files stays at {:?}: {error}",
+            limit.current
+        );
+    }
+}

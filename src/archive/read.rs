@@ -1,0 +1,311 @@
+//! Reads and hashes the files that the walk found.
+//!
+//! A file is taken as of one moment: when size, time or identity differ after reading, it is read
+//! once more, and then it is a problem. Small files are held in memory, large ones hashed as a
+//! stream and kept open. Holes are not read.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{Mode, OFlags, SeekFrom, openat, readlinkat, seek};
+use rustix::io::Errno;
+
+use super::INLINE_FILE_BYTES_MAX;
+use super::error::Problem;
+use super::path::ArchivePath;
+use super::stat::Stat;
+use super::walk::{Place, Walked};
+use super::xattr::{self, Subject};
+use crate::control::transfer::{ImportContent, RawBytes};
+use crate::model::hash::BlobHash;
+use crate::model::tree::Attributes;
+use crate::model::tree_format::{TreeError, check_attributes};
+use crate::vfs::attr::FileKind;
+
+/// Bytes hashed at a time.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// How often a file is read that keeps changing.
+const ATTEMPTS: u32 = 2;
+
+/// An entry that has been read, ready for a batch.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Where it goes.
+    pub(super) path: ArchivePath,
+    /// Mode, owner, time, extended attributes.
+    pub(super) attributes: Attributes,
+    /// Content.
+    pub(super) content: PreparedContent,
+    /// Whether the file changed while it was read, and was read again.
+    pub(super) reread: bool,
+    /// Whether it has a POSIX ACL, which is not kept.
+    pub(super) acl: bool,
+}
+
+/// Content of a [`Prepared`] entry.
+#[derive(Debug)]
+pub(super) enum PreparedContent {
+    /// A regular file in memory.
+    Small {
+        /// Hash of `bytes`.
+        hash: BlobHash,
+        /// The whole content; may be empty.
+        bytes: Vec<u8>,
+    },
+    /// A regular file that stays on disk.
+    Large {
+        /// Hash of the content.
+        hash: BlobHash,
+        /// Length in bytes.
+        size: u64,
+        /// The file, open for reading.
+        file: File,
+        /// What the file looked like when it was hashed, where others can still change it.
+        stable: Option<Stat>,
+    },
+    /// Everything that is no regular file.
+    Other(ImportContent),
+}
+
+/// Reads what `walked` names. `between` is called after each reading and before the check that
+/// the file is still the same; it does nothing but in tests.
+pub(super) fn read(walked: Walked, between: &dyn Fn(&ArchivePath)) -> Result<Prepared, Problem> {
+    let Walked { path, stat, place } = walked;
+    let result = match place {
+        Place::Hardlink(to) => Ok(other(
+            stat,
+            ImportContent::Hardlink { to: to.to_raw() },
+            xattr::Found::default(),
+        )),
+        Place::Directory(directory) => xattr::read(Subject::Open(directory.as_fd()))
+            .map(|found| other(stat, ImportContent::Directory, found))
+            .map_err(Failure::from),
+        Place::Name { parent, name } if stat.kind == FileKind::File => {
+            read_stable(&parent, &name, &|| between(&path))
+        }
+        Place::Name { parent, name } => read_special(stat, &parent, &name),
+    };
+    let checked = result.and_then(|read| {
+        check_attributes(&read.attributes)?;
+        Ok(read)
+    });
+    match checked {
+        Ok(Read {
+            attributes,
+            content,
+            reread,
+            acl,
+        }) => Ok(Prepared {
+            path,
+            attributes,
+            content,
+            reread,
+            acl,
+        }),
+        Err(failure) => Err(Problem {
+            path,
+            reason: failure.to_string(),
+        }),
+    }
+}
+
+/// A [`Prepared`] without its path.
+struct Read {
+    attributes: Attributes,
+    content: PreparedContent,
+    reread: bool,
+    acl: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("cannot read: {}", std::io::Error::from(*.0))]
+    System(#[from] Errno),
+    #[error("cannot read: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("its attributes cannot be kept: {}", .0.0)]
+    Attributes(#[from] TreeError),
+    #[error("it changed while it was read, twice; import it when nobody writes to it")]
+    Changed,
+    #[error("it was replaced by another kind of file while it was read")]
+    Replaced,
+}
+
+fn other(stat: Stat, content: ImportContent, found: xattr::Found) -> Read {
+    Read {
+        attributes: stat.attributes(found.kept),
+        content: PreparedContent::Other(content),
+        reread: false,
+        acl: found.acl,
+    }
+}
+
+fn read_special(stat: Stat, parent: &OwnedFd, name: &CString) -> Result<Read, Failure> {
+    let content = match stat.kind {
+        FileKind::Symlink => {
+            let target = readlinkat(parent, name, Vec::new())?;
+            ImportContent::Symlink {
+                target: RawBytes::from(target.into_bytes()),
+            }
+        }
+        FileKind::Fifo => ImportContent::Fifo,
+        FileKind::Socket => ImportContent::Socket,
+        FileKind::CharDevice => ImportContent::CharDevice { rdev: stat.rdev },
+        FileKind::BlockDevice => ImportContent::BlockDevice { rdev: stat.rdev },
+        FileKind::File | FileKind::Directory => return Err(Failure::Replaced),
+    };
+    // These cannot be opened without side effects; /proc gives a path below the open parent.
+    let mut path = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name.to_bytes());
+    let found = match CString::new(path) {
+        Ok(path) => xattr::read(Subject::Path(&path))?,
+        Err(_) => xattr::Found::default(),
+    };
+    Ok(other(stat, content, found))
+}
+
+fn read_stable(parent: &OwnedFd, name: &CString, between: &dyn Fn()) -> Result<Read, Failure> {
+    for attempt in 0..ATTEMPTS {
+        if let Some(mut read) = read_once(parent, name, between)? {
+            read.reread = attempt > 0;
+            return Ok(read);
+        }
+    }
+    Err(Failure::Changed)
+}
+
+/// Reads a file; `None` when it changed meanwhile.
+fn read_once(
+    parent: &OwnedFd,
+    name: &CString,
+    between: &dyn Fn(),
+) -> Result<Option<Read>, Failure> {
+    // NONBLOCK: whatever took this name since the walk must not block the open.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(parent, name, flags, Mode::empty())?);
+    let before = Stat::of(&file)?;
+    if before.kind != FileKind::File {
+        return Err(Failure::Replaced);
+    }
+    let found = xattr::read(Subject::Open(file.as_fd()))?;
+    let small = before.size <= INLINE_FILE_BYTES_MAX;
+    let (hash, bytes) = if small {
+        let bytes = read_small(&file, before.size)?;
+        (BlobHash::of(&bytes), bytes)
+    } else {
+        (hash_file(&file, &before)?, Vec::new())
+    };
+    between();
+    let whole = !small || u64::try_from(bytes.len()).ok() == Some(before.size);
+    if !whole || before.content_changed(&Stat::of(&file)?) {
+        return Ok(None);
+    }
+    let content = if small {
+        PreparedContent::Small { hash, bytes }
+    } else {
+        let stable = Some(before);
+        PreparedContent::Large {
+            hash,
+            size: before.size,
+            file,
+            stable,
+        }
+    };
+    let attributes = before.attributes(found.kept);
+    Ok(Some(Read {
+        attributes,
+        content,
+        reread: false,
+        acl: found.acl,
+    }))
+}
+
+/// Reads up to `size` bytes (at most [`INLINE_FILE_BYTES_MAX`]) from the start.
+fn read_small(file: &File, size: u64) -> Result<Vec<u8>, Failure> {
+    let size = usize::try_from(size.min(INLINE_FILE_BYTES_MAX)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; size];
+    let mut filled = 0;
+    while filled < size {
+        let offset = u64::try_from(filled).unwrap_or(u64::MAX);
+        match file.read_at(&mut bytes[filled..], offset) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Hashes the first `stat.size` bytes of `file`; a shorter file gives the hash of what there is,
+/// which the caller notices by the changed status.
+fn hash_file(file: &File, stat: &Stat) -> Result<BlobHash, Failure> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut offset = 0;
+    // Only a file with fewer blocks than bytes has holes worth asking for.
+    let sparse = stat.allocated < stat.size;
+    while offset < stat.size {
+        let segment = match sparse {
+            true => data_segment(file, offset, stat.size)?,
+            false => offset..stat.size,
+        };
+        hash_zeros(&mut hasher, segment.start - offset);
+        offset = segment.start;
+        while offset < segment.end {
+            let want = usize::try_from(segment.end - offset)
+                .unwrap_or(usize::MAX)
+                .min(CHUNK_BYTES);
+            match file.read_at(&mut buffer[..want], offset) {
+                Ok(0) => return Ok(hasher.finalize().into()),
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    offset += u64::try_from(count).unwrap_or(0);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// The next range of data at or after `offset`; empty at `end` when only a hole is left. Where
+/// the file system does not know, everything is data.
+pub(super) fn data_segment(
+    file: &File,
+    offset: u64,
+    end: u64,
+) -> Result<std::ops::Range<u64>, Errno> {
+    let start = match seek(file, SeekFrom::Data(offset)) {
+        Ok(start) => start.min(end),
+        Err(Errno::NXIO) => return Ok(end..end),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(offset..end),
+        Err(error) => return Err(error),
+    };
+    if start == end {
+        return Ok(end..end);
+    }
+    let hole = match seek(file, SeekFrom::Hole(start)) {
+        Ok(hole) => hole.min(end),
+        Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => end,
+        Err(error) => return Err(error),
+    };
+    // A file that shrinks meanwhile must not stall the caller.
+    Ok(start..hole.max(start + 1).min(end))
+}
+
+/// Feeds `count` zero bytes to `hasher`.
+pub(super) fn hash_zeros(hasher: &mut blake3::Hasher, mut count: u64) {
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    while count > 0 {
+        let now = usize::try_from(count)
+            .unwrap_or(usize::MAX)
+            .min(ZEROS.len());
+        hasher.update(&ZEROS[..now]);
+        count -= u64::try_from(now).unwrap_or(count);
+    }
+}

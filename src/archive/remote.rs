@@ -1,0 +1,237 @@
+//! Import and export through a [`Connection`]: the one place here that speaks the protocol.
+
+use std::fs::File;
+
+use super::{ArchiveError, Batch, ExportSource, ImportSink, Published};
+use crate::control::client::Connection;
+use crate::control::protocol::{ControlError, ErrorKind, Request};
+use crate::control::reply::{CommitReply, Reply, VersionInfo};
+use crate::control::service::Attachment;
+use crate::control::transfer::{ExportRequest, HASHES_MAX, ImportId, ImportRequest};
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::name::{BaseName, RepoName, TagName};
+use crate::model::tree::Root;
+use crate::model::tree_format;
+
+const OTHER_ANSWER: ArchiveError = ArchiveError::Protocol("something that was not asked for");
+
+/// What an import shall become.
+#[derive(Debug, Clone)]
+pub struct ImportOptions {
+    /// Where to.
+    pub repository: RepoName,
+    /// Makes the repository when it does not exist.
+    pub create: bool,
+    /// Exactly what is put, instead of on top of the newest version.
+    pub mirror: bool,
+    /// Text to keep with the version.
+    pub message: String,
+    /// Who imports; `None` for the caller's user name.
+    pub author: Option<String>,
+    /// Name of the version.
+    pub tag: Option<TagName>,
+    /// Makes a version even when nothing changed.
+    pub allow_empty: bool,
+}
+
+/// An import that has begun.
+#[derive(Debug)]
+pub struct RemoteImport<'a> {
+    connection: &'a mut Connection,
+    import: ImportId,
+    allow_empty: bool,
+    commit: Option<CommitReply>,
+}
+
+impl<'a> RemoteImport<'a> {
+    /// Begins an import.
+    ///
+    /// # Errors
+    /// Why the store refuses.
+    pub fn begin(
+        connection: &'a mut Connection,
+        options: ImportOptions,
+    ) -> Result<Self, ControlError> {
+        let allow_empty = options.allow_empty;
+        let reply = connection.ask(Request::Import(ImportRequest::Begin {
+            repository: options.repository,
+            create: options.create,
+            mirror: options.mirror,
+            message: options.message,
+            author: options.author,
+            tag: options.tag,
+        }))?;
+        match reply {
+            Reply::ImportBegun(import) => Ok(Self {
+                connection,
+                import,
+                allow_empty,
+                commit: None,
+            }),
+            _ => Err(other_answer()),
+        }
+    }
+
+    /// What the store said when it published; `None` before.
+    pub fn into_commit(self) -> Option<CommitReply> {
+        self.commit
+    }
+
+    fn call(
+        &mut self,
+        request: ImportRequest,
+        attachment: Attachment,
+    ) -> Result<Reply, ArchiveError> {
+        let request = Request::Import(request);
+        let (reply, _) = self.connection.call(request, attachment, &mut |_| {})?;
+        Ok(reply)
+    }
+}
+
+impl ImportSink for RemoteImport<'_> {
+    fn known(&mut self, hashes: &[BlobHash]) -> Result<Vec<bool>, ArchiveError> {
+        let mut known = Vec::with_capacity(hashes.len());
+        for some in hashes.chunks(HASHES_MAX) {
+            let request = ImportRequest::Known {
+                import: self.import,
+                hashes: some.to_vec(),
+            };
+            match self.call(request, Attachment::none())? {
+                Reply::Known(flags) => known.extend(flags),
+                _ => return Err(OTHER_ANSWER),
+            }
+        }
+        Ok(known)
+    }
+
+    fn put(&mut self, batch: Batch) -> Result<(), ArchiveError> {
+        let Batch {
+            entries,
+            payload,
+            files,
+        } = batch;
+        let request = ImportRequest::Put {
+            import: self.import,
+            entries,
+        };
+        match self.call(request, Attachment { payload, files })? {
+            Reply::Done => Ok(()),
+            _ => Err(OTHER_ANSWER),
+        }
+    }
+
+    fn finish(&mut self) -> Result<Published, ArchiveError> {
+        let request = ImportRequest::Finish {
+            import: self.import,
+            allow_empty: self.allow_empty,
+        };
+        match self.call(request, Attachment::none())? {
+            Reply::Commit(commit) => {
+                let published = Published {
+                    version: commit.version.number,
+                    unchanged: !commit.changed,
+                };
+                self.commit = Some(commit);
+                Ok(published)
+            }
+            _ => Err(OTHER_ANSWER),
+        }
+    }
+
+    fn abort(&mut self) -> Result<(), ArchiveError> {
+        let request = ImportRequest::Abort {
+            import: self.import,
+        };
+        match self.call(request, Attachment::none())? {
+            Reply::Done => Ok(()),
+            _ => Err(OTHER_ANSWER),
+        }
+    }
+}
+
+/// A version being exported.
+#[derive(Debug)]
+pub struct RemoteExport<'a> {
+    connection: &'a mut Connection,
+    version: VersionInfo,
+    root: Root,
+}
+
+impl<'a> RemoteExport<'a> {
+    /// Finds the version, which then stays readable until the connection ends.
+    ///
+    /// # Errors
+    /// Why the store refuses.
+    pub fn begin(
+        connection: &'a mut Connection,
+        repository: RepoName,
+        version: BaseName,
+    ) -> Result<Self, ControlError> {
+        let request = Request::Export(ExportRequest::Root {
+            repository,
+            version,
+        });
+        let (reply, attachment) = connection.call(request, Attachment::none(), &mut |_| {})?;
+        let Reply::Root(version) = reply else {
+            return Err(other_answer());
+        };
+        let root = tree_format::decode_root(&attachment.payload)
+            .map_err(|error| ControlError::new(ErrorKind::Failed, error.to_string()))?;
+        Ok(Self {
+            connection,
+            version,
+            root,
+        })
+    }
+
+    /// The version as the store describes it.
+    pub fn version(&self) -> &VersionInfo {
+        &self.version
+    }
+
+    fn call(&mut self, request: ExportRequest) -> Result<(Reply, Attachment), ArchiveError> {
+        let request = Request::Export(request);
+        Ok(self
+            .connection
+            .call(request, Attachment::none(), &mut |_| {})?)
+    }
+}
+
+impl ExportSource for RemoteExport<'_> {
+    fn root(&mut self) -> Result<Root, ArchiveError> {
+        Ok(self.root.clone())
+    }
+
+    fn pages(&mut self, hashes: &[TreeHash]) -> Result<Vec<Vec<u8>>, ArchiveError> {
+        let (reply, attachment) = self.call(ExportRequest::Pages {
+            hashes: hashes.to_vec(),
+        })?;
+        let Reply::Pages(lengths) = reply else {
+            return Err(OTHER_ANSWER);
+        };
+        let mut rest = &attachment.payload[..];
+        let mut pages = Vec::with_capacity(lengths.len());
+        for length in lengths {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let Some((page, tail)) = rest.split_at_checked(length) else {
+                return Err(ArchiveError::Protocol("shorter tree pages than it says"));
+            };
+            pages.push(page.to_vec());
+            rest = tail;
+        }
+        Ok(pages)
+    }
+
+    fn open(&mut self, hashes: &[BlobHash]) -> Result<Vec<File>, ArchiveError> {
+        match self.call(ExportRequest::Open {
+            hashes: hashes.to_vec(),
+        })? {
+            (Reply::Opened, attachment) => Ok(attachment.files),
+            _ => Err(OTHER_ANSWER),
+        }
+    }
+}
+
+fn other_answer() -> ControlError {
+    ControlError::new(ErrorKind::Failed, OTHER_ANSWER.to_string())
+}

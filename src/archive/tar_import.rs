@@ -1,0 +1,371 @@
+//! Import of a tar archive, plain or gzip.
+//!
+//! The archive is hostile: a member that breaks a rule makes the whole import fail before
+//! anything is published, and the message names it. Paths are [`ArchivePath`]s, no path occurs
+//! twice, nothing lies below what is no directory, and hardlinks name another member. Directories
+//! may come after what they hold or be missing; the store then makes them with default
+//! attributes. Hardlinks are delivered last, so their order does not matter either.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+
+use flate2::read::MultiGzDecoder;
+
+use super::batch::{Batcher, Observer, Totals};
+use super::error::ArchiveError;
+use super::import::{Imported, publish};
+use super::path::{ArchivePath, printable};
+use super::read::{Prepared, PreparedContent, hash_zeros};
+use super::stat::encode_rdev;
+use super::tar_read::{Member, TarReader};
+use super::{INLINE_FILE_BYTES_MAX, ImportSink};
+use crate::control::transfer::{ImportContent, RawBytes};
+use crate::model::hash::BlobHash;
+use crate::model::tree::Attributes;
+use crate::model::tree_format::check_attributes;
+
+/// Bytes copied at a time; a chunk of zeros becomes a hole.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// The longest target of a symbolic link, in bytes.
+const TARGET_BYTES_MAX: usize = 4095;
+/// Hardlinks that may point at hardlinks in a row.
+const LINK_STEPS_MAX: usize = 16;
+
+/// Imports the tar archive that `input` yields into `sink` and publishes it. On any failure the
+/// import is aborted, and nothing is published. Large files pass through `TMPDIR`.
+///
+/// # Errors
+/// What failed, with the member that is to blame.
+pub fn import_archive(
+    input: impl Read,
+    sink: &mut dyn ImportSink,
+    observer: &mut dyn Observer,
+) -> Result<Imported, ArchiveError> {
+    publish(sink, |sink| {
+        let batcher = Batcher::new(sink, observer);
+        match decompress(input)? {
+            Input::Plain(input) => deliver(TarReader::new(input), batcher),
+            Input::Gzip(input) => deliver(TarReader::new(input), batcher),
+        }
+    })
+}
+
+type Start<R> = io::Chain<Cursor<Vec<u8>>, R>;
+
+enum Input<R> {
+    Plain(Start<R>),
+    Gzip(MultiGzDecoder<Start<R>>),
+}
+
+/// Looks at the first bytes, whatever the file is called.
+fn decompress<R: Read>(mut input: R) -> Result<Input<R>, ArchiveError> {
+    let mut first = Vec::new();
+    input
+        .by_ref()
+        .take(6)
+        .read_to_end(&mut first)
+        .map_err(|error| ArchiveError::Format(format!("the archive cannot be read: {error}")))?;
+    let foreign = [
+        (&b"\x28\xb5\x2f\xfd"[..], "zstd", "zstd -dc"),
+        (b"\xfd7zXZ\0", "xz", "xz -dc"),
+        (b"BZh", "bzip2", "bzip2 -dc"),
+    ];
+    for (magic, name, command) in foreign {
+        if first.starts_with(magic) {
+            return Err(ArchiveError::Format(format!(
+                "the archive is compressed with {name}; decompress it on the way: \
+                 {command} ARCHIVE | cairn import - REPO"
+            )));
+        }
+    }
+    let gzip = first.starts_with(b"\x1f\x8b");
+    let whole = Cursor::new(first).chain(input);
+    Ok(if gzip {
+        Input::Gzip(MultiGzDecoder::new(whole))
+    } else {
+        Input::Plain(whole)
+    })
+}
+
+fn deliver<R: Read>(
+    mut reader: TarReader<R>,
+    mut batcher: Batcher<'_>,
+) -> Result<Totals, ArchiveError> {
+    let mut rules = Rules::default();
+    let mut hardlinks = Hardlinks::default();
+    while let Some(member) = reader.next()? {
+        let spelled = printable(&member.path);
+        let path = ArchivePath::parse(&member.path).map_err(|rule| ArchiveError::EntryPath {
+            entry: spelled.clone(),
+            rule,
+        })?;
+        let refuse = |reason: String| ArchiveError::Entry {
+            entry: spelled.clone(),
+            reason,
+        };
+        let kind = Kind::of(&member).map_err(refuse)?;
+        rules.add(&path, kind == Kind::Directory).map_err(refuse)?;
+        check_attributes(&attributes(&member))
+            .map_err(|rule| refuse(format!("its attributes cannot be kept: {}", rule.0)))?;
+        if kind == Kind::Hardlink {
+            let to = ArchivePath::parse(&member.link)
+                .map_err(|rule| refuse(format!("its link target: {rule}")))?;
+            hardlinks.add(path, to, attributes(&member));
+            continue;
+        }
+        let content = match kind {
+            Kind::File => file(&mut reader, &member)?,
+            other => PreparedContent::Other(special(other, &member).map_err(refuse)?),
+        };
+        let attributes = attributes(&member);
+        batcher.push(Prepared {
+            path,
+            attributes,
+            content,
+            reread: false,
+            acl: false,
+        })?;
+    }
+    reader.finish()?;
+    for prepared in hardlinks.resolve(&rules)? {
+        batcher.push(prepared)?;
+    }
+    batcher.complete()
+}
+
+fn attributes(member: &Member) -> Attributes {
+    Attributes {
+        mode: member.mode,
+        uid: member.uid,
+        gid: member.gid,
+        mtime: member.mtime,
+        xattrs: member.xattrs.clone(),
+    }
+}
+
+/// What a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Directory,
+    Hardlink,
+    Symlink,
+    Fifo,
+    CharDevice,
+    BlockDevice,
+}
+
+impl Kind {
+    fn of(member: &Member) -> Result<Self, String> {
+        Ok(match member.kind {
+            // Before ustar, a directory was a file whose name ends with a slash.
+            b'0' | b'\0' | b'7' if member.path.ends_with(b"/") => Self::Directory,
+            b'0' | b'\0' | b'7' | b'S' => Self::File,
+            b'1' => Self::Hardlink,
+            b'2' => Self::Symlink,
+            b'3' => Self::CharDevice,
+            b'4' => Self::BlockDevice,
+            b'5' => Self::Directory,
+            b'6' => Self::Fifo,
+            other => {
+                let flag = printable(&[other]);
+                return Err(format!("its type `{flag}` is not supported"));
+            }
+        })
+    }
+}
+
+fn special(kind: Kind, member: &Member) -> Result<ImportContent, String> {
+    let rdev = || {
+        encode_rdev(member.device.0, member.device.1)
+            .ok_or_else(|| "its device number is too large".to_owned())
+    };
+    Ok(match kind {
+        Kind::Directory => ImportContent::Directory,
+        Kind::Symlink => {
+            let target = &member.link;
+            if target.is_empty() || target.len() > TARGET_BYTES_MAX || target.contains(&0) {
+                return Err("its link target is empty, too long or has a NUL byte".to_owned());
+            }
+            ImportContent::Symlink {
+                target: RawBytes::from(target.as_slice()),
+            }
+        }
+        Kind::Fifo => ImportContent::Fifo,
+        Kind::CharDevice => ImportContent::CharDevice { rdev: rdev()? },
+        Kind::BlockDevice => ImportContent::BlockDevice { rdev: rdev()? },
+        Kind::File | Kind::Hardlink => return Err("it is no special file".to_owned()),
+    })
+}
+
+/// The paths of an archive and what they must not do to each other.
+#[derive(Debug, Default)]
+struct Rules {
+    seen: HashMap<Box<[u8]>, Seen>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Named by a member.
+    Directory,
+    /// Only known from what lies below it.
+    Implied,
+    Other,
+}
+
+impl Rules {
+    fn add(&mut self, path: &ArchivePath, directory: bool) -> Result<(), String> {
+        if path.is_root() && !directory {
+            return Err("it names the top, but is no directory".to_owned());
+        }
+        for above in path.ancestors() {
+            match self.seen.get(above) {
+                None => self.seen.insert(above.into(), Seen::Implied),
+                Some(Seen::Directory | Seen::Implied) => break,
+                Some(Seen::Other) => {
+                    let above = printable(above);
+                    return Err(format!("it is below `{above}`, which is no directory"));
+                }
+            };
+        }
+        let new = if directory {
+            Seen::Directory
+        } else {
+            Seen::Other
+        };
+        match self.seen.insert(path.as_bytes().into(), new) {
+            None => Ok(()),
+            Some(Seen::Implied) if directory => Ok(()),
+            Some(Seen::Implied) => {
+                Err("other entries are below it, but it is no directory".to_owned())
+            }
+            Some(Seen::Directory | Seen::Other) => Err("it occurs twice".to_owned()),
+        }
+    }
+}
+
+/// Hardlinks of an archive, kept until all members are known.
+#[derive(Debug, Default)]
+struct Hardlinks {
+    in_order: Vec<(ArchivePath, Attributes)>,
+    targets: HashMap<ArchivePath, ArchivePath>,
+}
+
+impl Hardlinks {
+    fn add(&mut self, path: ArchivePath, to: ArchivePath, attributes: Attributes) {
+        self.targets.insert(path.clone(), to);
+        self.in_order.push((path, attributes));
+    }
+
+    /// Finds the file behind each link.
+    fn resolve(self, rules: &Rules) -> Result<Vec<Prepared>, ArchiveError> {
+        let Self { in_order, targets } = self;
+        let resolve = |path: &ArchivePath| {
+            let mut to = path;
+            for _ in 0..=LINK_STEPS_MAX {
+                let Some(next) = targets.get(to) else { break };
+                to = next;
+            }
+            let reason = match rules.seen.get(to.as_bytes()) {
+                _ if targets.contains_key(to) => "is only a chain of links",
+                None => "is not in the archive",
+                Some(Seen::Directory | Seen::Implied) => "is a directory",
+                Some(Seen::Other) => return Ok(to.to_raw()),
+            };
+            let reason = format!("its link target `{to}` {reason}");
+            Err(ArchiveError::Entry {
+                entry: path.to_string(),
+                reason,
+            })
+        };
+        in_order
+            .into_iter()
+            .map(|(path, attributes)| {
+                let content = PreparedContent::Other(ImportContent::Hardlink {
+                    to: resolve(&path)?,
+                });
+                Ok(Prepared {
+                    path,
+                    attributes,
+                    content,
+                    reread: false,
+                    acl: false,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Takes the content of a regular file: into memory when small, else into a temporary file
+/// without a name.
+fn file<R: Read>(
+    reader: &mut TarReader<R>,
+    member: &Member,
+) -> Result<PreparedContent, ArchiveError> {
+    if member.size <= INLINE_FILE_BYTES_MAX {
+        let mut bytes = vec![0; usize::try_from(member.size).unwrap_or(0)];
+        for (offset, length) in &member.segments {
+            let start = usize::try_from(*offset).unwrap_or(usize::MAX);
+            let end = usize::try_from(offset.saturating_add(*length)).unwrap_or(usize::MAX);
+            if let Some(segment) = bytes.get_mut(start..end) {
+                reader.read_exact(segment)?;
+            }
+        }
+        return Ok(PreparedContent::Small {
+            hash: BlobHash::of(&bytes),
+            bytes,
+        });
+    }
+    let failed = |action| ArchiveError::io::<io::Error>(action, std::env::temp_dir());
+    let mut spool = tempfile::tempfile().map_err(failed("make a temporary file in"))?;
+    // Refuses at once what this file system cannot hold, however little data is behind it.
+    spool
+        .set_len(member.size)
+        .map_err(failed("make a large enough file in"))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut end = 0;
+    for (offset, length) in &member.segments {
+        hash_zeros(&mut hasher, offset - end);
+        end = offset + length;
+        copy_segment(reader, &spool, *offset..end, &mut hasher)?;
+    }
+    hash_zeros(&mut hasher, member.size - end);
+    spool
+        .seek(SeekFrom::Start(0))
+        .map_err(failed("rewind a temporary file in"))?;
+    let hash = hasher.finalize().into();
+    Ok(PreparedContent::Large {
+        hash,
+        size: member.size,
+        file: spool,
+        stable: None,
+    })
+}
+
+fn copy_segment<R: Read>(
+    reader: &mut TarReader<R>,
+    to: &File,
+    range: std::ops::Range<u64>,
+    hasher: &mut blake3::Hasher,
+) -> Result<(), ArchiveError> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut offset = range.start;
+    while offset < range.end {
+        let want = usize::try_from(range.end - offset)
+            .unwrap_or(usize::MAX)
+            .min(CHUNK_BYTES);
+        let chunk = &mut buffer[..want];
+        reader.read_exact(chunk)?;
+        hasher.update(chunk);
+        if chunk.iter().any(|byte| *byte != 0) {
+            to.write_all_at(chunk, offset).map_err(ArchiveError::io(
+                "write a temporary file in",
+                std::env::temp_dir(),
+            ))?;
+        }
+        offset += u64::try_from(want).unwrap_or(range.end);
+    }
+    Ok(())
+}

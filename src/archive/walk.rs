@@ -1,0 +1,211 @@
+//! Walks a directory with the caller's credentials, in an order that depends on names alone.
+//!
+//! Every step is relative to an open directory and follows no symbolic link, so nothing that
+//! happens in the tree meanwhile can lead the walk out of it. Order: a directory before what it
+//! holds, siblings by the bytes of their names. The walk opens directories only; files are opened
+//! by the readers. What cannot be read is yielded as a problem and the walk goes on.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use super::error::{ArchiveError, Problem};
+use super::path::ArchivePath;
+use super::stat::{FileId, Stat};
+use crate::model::name::EntryName;
+use crate::vfs::attr::FileKind;
+
+/// One entry found, not read yet.
+#[derive(Debug)]
+pub(super) struct Walked {
+    pub(super) path: ArchivePath,
+    pub(super) stat: Stat,
+    pub(super) place: Place,
+}
+
+/// How to reach a [`Walked`] entry.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// A directory, open for reading.
+    Directory(Arc<OwnedFd>),
+    /// Anything else, by its name in an open directory.
+    Name { parent: Arc<OwnedFd>, name: CString },
+    /// One more name of a file that was yielded before.
+    Hardlink(ArchivePath),
+}
+
+/// The walk, as an iterator.
+pub(super) struct Walker {
+    top: Option<Walked>,
+    stack: Vec<Level>,
+    /// First path of each file with several names.
+    first_names: HashMap<FileId, ArchivePath>,
+    refused: Option<FileId>,
+}
+
+/// A directory being walked.
+struct Level {
+    path: ArchivePath,
+    directory: Arc<OwnedFd>,
+    /// Names not yielded yet, last one first.
+    names: Vec<CString>,
+}
+
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK);
+
+impl Walker {
+    /// Starts at `top`, which may itself be reached through symbolic links. A directory that is
+    /// `refused` (the store itself) is a problem, not walked.
+    pub(super) fn new(top: &Path, refused: Option<FileId>) -> Result<Self, ArchiveError> {
+        let open = openat(CWD, top, OPEN_DIRECTORY, Mode::empty())
+            .map_err(ArchiveError::io("open the directory", top))?;
+        let stat = Stat::of(&open).map_err(ArchiveError::io("stat", top))?;
+        if refused == Some(stat.id) {
+            return Err(ArchiveError::Destination {
+                path: top.to_owned(),
+                reason: STORE_INSIDE.to_owned(),
+            });
+        }
+        let place = Place::Directory(Arc::new(open));
+        Ok(Self {
+            top: Some(Walked {
+                path: ArchivePath::root(),
+                stat,
+                place,
+            }),
+            stack: Vec::new(),
+            first_names: HashMap::new(),
+            refused,
+        })
+    }
+
+    /// Reads the names of a directory that is about to be yielded.
+    fn descend(&mut self, walked: &Walked) -> Result<(), Errno> {
+        let Place::Directory(directory) = &walked.place else {
+            return Ok(());
+        };
+        // The descriptor is fresh: its position is the start, and nobody else moves it.
+        let mut names = Vec::new();
+        for entry in Dir::read_from(directory.as_fd())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        self.stack.push(Level {
+            path: walked.path.clone(),
+            directory: Arc::clone(directory),
+            names,
+        });
+        Ok(())
+    }
+
+    /// Looks at one name of a directory.
+    fn visit(
+        &mut self,
+        parent: Arc<OwnedFd>,
+        path: ArchivePath,
+        name: CString,
+    ) -> Result<Walked, Problem> {
+        let stat = match Stat::at(&parent, name.to_bytes()) {
+            Ok(stat) => stat,
+            Err(error) => return Err(problem(path, "stat", error)),
+        };
+        if stat.kind == FileKind::Directory {
+            return self.visit_directory(&parent, path, &name);
+        }
+        if stat.nlink > 1 {
+            if let Some(first) = self.first_names.get(&stat.id) {
+                let place = Place::Hardlink(first.clone());
+                return Ok(Walked { path, stat, place });
+            }
+            self.first_names.insert(stat.id, path.clone());
+        }
+        let place = Place::Name { parent, name };
+        Ok(Walked { path, stat, place })
+    }
+
+    fn visit_directory(
+        &mut self,
+        parent: &OwnedFd,
+        path: ArchivePath,
+        name: &CString,
+    ) -> Result<Walked, Problem> {
+        let flags = OPEN_DIRECTORY | OFlags::NOFOLLOW;
+        let opened = openat(parent, name, flags, Mode::empty())
+            .and_then(|directory| Ok((Stat::of(&directory)?, directory)));
+        let (stat, directory) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err(problem(path, "open the directory", error)),
+        };
+        if self.refused == Some(stat.id) {
+            return Err(Problem {
+                path,
+                reason: STORE_INSIDE.to_owned(),
+            });
+        }
+        let walked = Walked {
+            path,
+            stat,
+            place: Place::Directory(Arc::new(directory)),
+        };
+        match self.descend(&walked) {
+            Ok(()) => Ok(walked),
+            Err(error) => Err(problem(walked.path, "read the directory", error)),
+        }
+    }
+}
+
+const STORE_INSIDE: &str = "this directory is cairn's own store, which cannot import itself";
+
+fn problem(path: ArchivePath, action: &str, error: Errno) -> Problem {
+    let reason = format!("cannot {action}: {}", std::io::Error::from(error));
+    Problem { path, reason }
+}
+
+impl Iterator for Walker {
+    type Item = Result<Walked, Problem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(top) = self.top.take() {
+            return Some(match self.descend(&top) {
+                Ok(()) => Ok(top),
+                Err(error) => Err(problem(top.path, "read the directory", error)),
+            });
+        }
+        loop {
+            let level = self.stack.last_mut()?;
+            let Some(name) = level.names.pop() else {
+                self.stack.pop();
+                continue;
+            };
+            let parent = Arc::clone(&level.directory);
+            // The kernel yields valid names, but a broken file system may not.
+            let path = match EntryName::new(name.to_bytes()) {
+                Ok(name) => level.path.join(&name).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            return Some(match path {
+                Ok(path) => self.visit(parent, path, name),
+                Err(reason) => {
+                    let path = level.path.clone();
+                    let name = super::path::printable(name.to_bytes());
+                    Err(Problem {
+                        path,
+                        reason: format!("entry `{name}`: {reason}"),
+                    })
+                }
+            });
+        }
+    }
+}
