@@ -1,0 +1,206 @@
+//! The threads that tell the kernel what to forget (H8).
+//!
+//! What the notifications do, from the kernel's fs/fuse/inode.c and dir.c:
+//!
+//! - `inval_inode(ino, offset, len)` makes attributes and ACLs stale and, unless the offset is
+//!   negative, drops the pages of that range; length 0 means up to the end. Pages also hold a
+//!   symlink's target and a directory's listing. It waits for pages that are being read or
+//!   written, and for no directory.
+//! - `inval_entry(parent, name)` takes the parent's lock exclusively, so it waits for every
+//!   operation in progress there, and then makes the name stale and detaches what is below.
+//!
+//! Hence two threads. A job with a name in the read-write filesystem may wait for an operation that
+//! itself waits for a reply; were that reply in a job behind it, both would wait for ever. Such
+//! jobs have a thread of their own. Operations in the filesystem of versions never wait for the
+//! engine, so names there are harmless. Within each thread jobs keep their order.
+//!
+//! The queues are not bounded by blocking, since the engine must never wait for the kernel: nearly
+//! every job is the answer to a request of which the kernel and the control server allow only so
+//! many. [`QUEUE_WARN`] tells when that turns out to be wrong.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use fuser::{INodeNo, Notifier};
+use log::{debug, warn};
+use rustix::io::Errno;
+use std::sync::Arc;
+
+use super::session::Connection;
+use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
+
+/// Length of a queue above which a warning is logged at each job.
+const QUEUE_WARN: usize = 10_000;
+
+/// Tells the kernel what to forget, on threads of its own. Ends when dropped, after what is
+/// queued.
+#[derive(Debug)]
+pub struct KernelInvalidator {
+    connections: Arc<Connections>,
+    /// Jobs that may wait for a directory of the read-write filesystem.
+    names: Sender<Invalidation>,
+    /// All others.
+    content: Sender<Invalidation>,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    versions: OnceLock<Notifier>,
+    outer: OnceLock<Notifier>,
+}
+
+impl KernelInvalidator {
+    /// Starts the threads. Until a connection is known, there is nothing to forget on it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of starting a thread.
+    pub fn start() -> io::Result<Self> {
+        let connections = Arc::new(Connections::default());
+        let names = lane("invalidate-names", &connections)?;
+        let content = lane("invalidate", &connections)?;
+        Ok(Self {
+            connections,
+            names,
+            content,
+        })
+    }
+
+    /// Makes a connection known; call it before the first request on it is answered.
+    pub fn connect(&self, connection: Connection, notifier: Notifier) {
+        let slot = match connection {
+            Connection::Outer => &self.connections.outer,
+            Connection::Versions => &self.connections.versions,
+        };
+        assert!(
+            slot.set(notifier).is_ok(),
+            "connection {connection:?} was known already"
+        );
+    }
+}
+
+impl Invalidator for KernelInvalidator {
+    fn submit(&self, job: Invalidation) {
+        let waits = job
+            .staging
+            .iter()
+            .any(|forget| matches!(forget, Forget::Name { .. }));
+        let queue = if waits { &self.names } else { &self.content };
+        if queue.len() > QUEUE_WARN {
+            warn!("{} invalidations wait for the kernel", queue.len());
+        }
+        if let Err(error) = queue.send(job) {
+            // The thread is gone, which only its panic explains: the reply must be sent anyway.
+            (error.into_inner().then)();
+        }
+    }
+}
+
+fn lane(name: &str, connections: &Arc<Connections>) -> io::Result<Sender<Invalidation>> {
+    let (sender, jobs) = unbounded();
+    let connections = Arc::clone(connections);
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || run(&connections, &jobs))?;
+    Ok(sender)
+}
+
+fn run(connections: &Connections, jobs: &Receiver<Invalidation>) {
+    for Invalidation {
+        versions,
+        staging,
+        then,
+    } in jobs
+    {
+        for (notifier, list) in [
+            (&connections.versions, versions),
+            (&connections.outer, staging),
+        ] {
+            if let Some(notifier) = notifier.get() {
+                list.iter().for_each(|forget| tell(notifier, forget));
+            }
+        }
+        then();
+    }
+}
+
+fn tell(notifier: &Notifier, forget: &Forget) {
+    let result = match forget {
+        Forget::Content { ino } => notifier.inval_inode(INodeNo(*ino), 0, 0),
+        Forget::Attributes { ino } => notifier.inval_inode(INodeNo(*ino), -1, 0),
+        Forget::Name { parent, name } => {
+            notifier.inval_entry(INodeNo(*parent), OsStr::from_bytes(name))
+        }
+    };
+    match result {
+        Ok(()) => {}
+        // The mount is gone, and all that the kernel knew of it.
+        Err(error) if is_unmounted(&error) => debug!("{forget:?} after the unmount: {error}"),
+        Err(error) => warn!("the kernel refused {forget:?}: {error}"),
+    }
+}
+
+fn is_unmounted(error: &io::Error) -> bool {
+    let codes = [
+        Errno::NODEV,
+        Errno::NOTCONN,
+        Errno::CONNABORTED,
+        Errno::PERM,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.iter().any(|known| known.raw_os_error() == code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn jobs_run_in_order_and_replies_are_sent_without_a_connection() {
+        let invalidator = KernelInvalidator::start().unwrap();
+        let (sender, order) = mpsc::channel();
+        for number in 0..100 {
+            let sender = sender.clone();
+            invalidator.submit(Invalidation {
+                versions: vec![Forget::Name {
+                    parent: 1,
+                    name: b"x".to_vec(),
+                }],
+                staging: vec![Forget::Content { ino: number }],
+                then: Box::new(move || sender.send(number).unwrap()),
+            });
+        }
+        drop((sender, invalidator));
+        assert_eq!(
+            order.iter().collect::<Vec<_>>(),
+            (0..100).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_job_that_waits_for_a_directory_holds_up_no_other() {
+        let invalidator = KernelInvalidator::start().unwrap();
+        let (release, wait) = mpsc::channel::<()>();
+        let (sender, done) = mpsc::channel();
+        invalidator.submit(Invalidation {
+            versions: Vec::new(),
+            staging: vec![Forget::Name {
+                parent: 1,
+                name: b"x".to_vec(),
+            }],
+            then: Box::new(move || wait.recv().unwrap()),
+        });
+        invalidator.submit(Invalidation {
+            versions: Vec::new(),
+            staging: vec![Forget::Content { ino: 1 }],
+            then: Box::new(move || sender.send(()).unwrap()),
+        });
+        done.recv().unwrap();
+        release.send(()).unwrap();
+    }
+}

@@ -1,0 +1,280 @@
+//! Mounting and unmounting.
+//!
+//! fuser's own mount code is not used: as root it fails to unmount a busy mount, its drop does not
+//! wait, and options are not escaped. Root mounts by mount(2), anyone else by `fusermount3`.
+//!
+//! Invariants: a [`Mounted`] names one mount by the kernel's id and never unmounts another one
+//! that came to lie on the same path; dropping it detaches the mount, so that none is left behind.
+//!
+//! This module knows nothing of sessions: it hands over the connection and the caller answers it.
+
+mod busy;
+mod error;
+mod helper;
+mod options;
+mod plan;
+mod table;
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use log::{debug, warn};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+use rustix::process::{getegid, geteuid};
+
+pub use busy::{BusyProcess, list as users_text, processes_using};
+pub use error::MountError;
+pub use options::{MountOptions, OptionError};
+pub use plan::{MountPlan, VersionsPlacement, clean_dead_mounts, preflight, resolve};
+pub use table::{FILESYSTEM_TYPE, MountEntry, MountId, MountTable};
+
+/// The device through which the kernel and a FUSE filesystem speak.
+const DEVICE: &str = "/dev/fuse";
+
+/// Where the kernel lists FUSE connections, if that filesystem is mounted.
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
+/// How a mount is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Method {
+    /// By mount(2) as root, else by `fusermount3`.
+    #[default]
+    Auto,
+    /// By `fusermount3`, whoever asks.
+    Helper,
+}
+
+/// How much force an unmount uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// Refuses while files are in use.
+    None,
+    /// Takes the mount, and what is mounted in it, out of sight; it ends with its last user.
+    Detach,
+    /// Detaches, and fails everything that still uses it, where this is permitted.
+    Abort,
+}
+
+/// A mount that was just made: the kernel waits for an answer on `device`.
+#[derive(Debug)]
+pub struct NewMount {
+    /// The connection.
+    pub device: OwnedFd,
+    /// The mount.
+    pub mount: Mounted,
+}
+
+/// A mount of ours. Dropping it detaches it.
+#[derive(Debug)]
+pub struct Mounted {
+    id: MountId,
+    device: (u32, u32),
+    target: PathBuf,
+    /// Set once it was unmounted, since the kernel uses ids again.
+    gone: AtomicBool,
+}
+
+/// Mounts a filesystem on `target`, an absolute path without symlinks (see [`MountPlan`]), with
+/// the path of the store as its source.
+///
+/// The kernel's first request waits on the returned connection. Unless that is answered, or
+/// closed, everybody who enters the mount waits.
+///
+/// # Errors
+///
+/// Returns the [`MountError`] that tells why, with nothing mounted.
+pub fn mount(
+    target: &Path,
+    store: &Path,
+    options: &MountOptions,
+    method: Method,
+) -> Result<NewMount, MountError> {
+    let source = options
+        .fsname
+        .as_ref()
+        .map_or(store.as_os_str(), OsStr::new);
+    let device = if method == Method::Auto && geteuid().is_root() {
+        match mount_directly(target, source, options) {
+            // Root without the capability, as in some containers: fusermount3 may have it.
+            Err(MountError::Mount { source: error, .. })
+                if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) =>
+            {
+                helper::mount(target, source, options)?
+            }
+            result => result?,
+        }
+    } else {
+        helper::mount(target, source, options)?
+    };
+    let found = MountTable::read()?
+        .at(target)
+        .filter(|entry| entry.is_cairn())
+        .cloned();
+    let entry = found.ok_or_else(|| MountError::NotMounted(target.to_owned()))?;
+    debug!("mounted {} as {:?}", target.display(), entry.id);
+    let mount = Mounted {
+        id: entry.id,
+        device: entry.device,
+        target: entry.target,
+        gone: AtomicBool::new(false),
+    };
+    Ok(NewMount { device, mount })
+}
+
+fn mount_directly(
+    target: &Path,
+    source: &OsStr,
+    options: &MountOptions,
+) -> Result<OwnedFd, MountError> {
+    let device = File::options()
+        .read(true)
+        .write(true)
+        .open(DEVICE)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => MountError::NoDevice,
+            _ => MountError::Device(error),
+        })?;
+    let metadata = fs::metadata(target).map_err(|source| MountError::Examine {
+        action: "examine",
+        path: target.to_owned(),
+        source,
+    })?;
+    let data = format!(
+        "fd={},rootmode={:o},user_id={},group_id={}{}",
+        device.as_raw_fd(),
+        metadata.mode() & 0o170_000,
+        geteuid().as_raw(),
+        getegid().as_raw(),
+        options.fuse_data(),
+    );
+    let failed = |source: io::Error| MountError::Mount {
+        target: target.to_owned(),
+        source,
+    };
+    let data = CString::new(data).map_err(|error| failed(error.into()))?;
+    rustix::mount::mount(
+        source,
+        target,
+        FILESYSTEM_TYPE,
+        options.flags(),
+        data.as_c_str(),
+    )
+    .map_err(|error| failed(error.into()))?;
+    Ok(device.into())
+}
+
+impl Mounted {
+    /// Where it was mounted.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Its name.
+    pub fn id(&self) -> MountId {
+        self.id
+    }
+
+    /// Whether the kernel still lists it for this process.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`MountError::Table`] when the table of mounts cannot be read.
+    pub fn exists(&self) -> Result<bool, MountError> {
+        Ok(self.find(&MountTable::read()?).is_some())
+    }
+
+    /// The kernel uses an id again, so the device is compared too.
+    fn find<'table>(&self, table: &'table MountTable) -> Option<&'table MountEntry> {
+        let same = |entry: &&MountEntry| entry.device == self.device && entry.is_cairn();
+        table.by_id(self.id).filter(same)
+    }
+
+    /// Unmounts it wherever it is by now. One that is gone already, since someone else unmounted
+    /// it, counts as success.
+    ///
+    /// Looking the path up may ask the filesystems above it: call this while their sessions run,
+    /// or with [`Force::Detach`] on the outermost one, whose path leads through none of ours.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`MountError::Busy`] with the processes that use it, [`MountError::Covered`], or
+    /// what else the kernel said.
+    pub fn unmount(&self, force: Force) -> Result<(), MountError> {
+        if self.gone.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if force == Force::Abort {
+            self.abort();
+        }
+        let table = MountTable::read()?;
+        if let Some(entry) = self.find(&table) {
+            let target = entry.target.clone();
+            if table.at(&target).map(|top| top.id) != Some(self.id) {
+                return Err(MountError::Covered(target));
+            }
+            unmount_path(&target, force)?;
+            debug!("unmounted {}", target.display());
+        }
+        self.gone.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Ends the connection: what waits for an answer fails, and so does every later request. Needs
+    /// the filesystem `fusectl`, which containers often lack; without it only the end of this
+    /// process does the same.
+    pub fn abort(&self) {
+        let file = Path::new(CONNECTIONS)
+            .join(self.device.1.to_string())
+            .join("abort");
+        if let Err(error) = fs::write(&file, "1") {
+            debug!("cannot abort by {}: {error}", file.display());
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Err(error) = self.unmount(Force::Detach) {
+            warn!("left mounted: {error}");
+        }
+    }
+}
+
+/// Unmounts whatever is topmost at `target`. Prefer [`Mounted::unmount`] for a mount of our own.
+///
+/// # Errors
+///
+/// Returns [`MountError::Busy`] with the processes that use it, or what else the kernel said.
+pub fn unmount_path(target: &Path, force: Force) -> Result<(), MountError> {
+    let result = if geteuid().is_root() {
+        let flags = match force {
+            Force::None => UnmountFlags::NOFOLLOW,
+            Force::Detach => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
+            Force::Abort => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH | UnmountFlags::FORCE,
+        };
+        match rustix::mount::unmount(target, flags) {
+            Err(Errno::PERM) => helper::unmount(target, force != Force::None),
+            result => result.map_err(|error| MountError::Unmount {
+                target: target.to_owned(),
+                source: error.into(),
+            }),
+        }
+    } else {
+        helper::unmount(target, force != Force::None)
+    };
+    match result {
+        Err(MountError::Unmount { target, source })
+            if source.raw_os_error() == Some(Errno::BUSY.raw_os_error()) =>
+        {
+            let users = processes_using(&target);
+            Err(MountError::Busy { target, users })
+        }
+        result => result,
+    }
+}

@@ -1,0 +1,113 @@
+//! Answering the kernel on one connection.
+//!
+//! A session reads requests from a connection on several threads until the kernel closes it, which
+//! happens when the mount is gone and its last user too. It does not mount or unmount.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use fuser::{Config, Session, SessionACL};
+
+/// What answers, and what tells the kernel to forget; for the layers that must not import fuser.
+pub use fuser::{Filesystem, Notifier};
+
+/// Fewest worker threads: one may wait for something that another must answer.
+const WORKERS_MIN: usize = 2;
+
+/// Which of the two filesystems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Connection {
+    /// The read-write one, mounted at the mount point.
+    Outer,
+    /// The read-only one of versions.
+    Versions,
+}
+
+impl Connection {
+    /// Its name in log lines and of its threads.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Outer => "staging",
+            Self::Versions => "versions",
+        }
+    }
+}
+
+/// A session that was started.
+#[derive(Debug)]
+pub struct SessionHandle {
+    connection: Connection,
+    notifier: Notifier,
+    ended: Receiver<()>,
+}
+
+/// The number of worker threads for this machine: one for each CPU, at least two.
+pub fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(WORKERS_MIN, |cpus| cpus.get().max(WORKERS_MIN))
+}
+
+/// Agrees with the kernel on the protocol over `device` and starts `workers` threads that answer
+/// with `filesystem`. `before` is given the notifier before the first request is answered;
+/// `on_end` runs once no thread answers any more, with the reason if it is not the unmount.
+///
+/// # Errors
+///
+/// Returns the error of the handshake or of starting the thread; the connection is then closed.
+pub fn start<F: Filesystem>(
+    connection: Connection,
+    filesystem: F,
+    device: OwnedFd,
+    workers: usize,
+    before: impl FnOnce(Notifier),
+    on_end: impl FnOnce(io::Result<()>) + Send + 'static,
+) -> io::Result<SessionHandle> {
+    let mut config = Config::default();
+    config.n_threads = Some(workers.max(WORKERS_MIN));
+    // Always All: the kernel itself keeps other users out of a mount without allow_other, and
+    // looks at real and saved ids too. fuser would compare the effective user id of each request
+    // with ours, and so refuse root and what the kernel asks on its own account.
+    let session = Session::from_fd(filesystem, device, SessionACL::All, config)?;
+    let notifier = session.notifier();
+    before(notifier.clone());
+    let (sender, ended) = bounded(0);
+    std::thread::Builder::new()
+        .name(format!("fuse-{}", connection.name()))
+        .spawn(move || {
+            // run() starts the workers and returns when the last of them has ended.
+            on_end(session.run());
+            drop(sender);
+        })?;
+    Ok(SessionHandle {
+        connection,
+        notifier,
+        ended,
+    })
+}
+
+impl SessionHandle {
+    /// Which filesystem it answers for.
+    pub fn connection(&self) -> Connection {
+        self.connection
+    }
+
+    /// Sends notifications to the kernel.
+    pub fn notifier(&self) -> Notifier {
+        self.notifier.clone()
+    }
+
+    /// Waits until the session has ended and `on_end` has run. Says whether it has.
+    pub fn join_until(&self, deadline: Instant) -> bool {
+        // Nothing is ever sent: the sender is dropped at the end.
+        matches!(
+            self.ended.recv_deadline(deadline),
+            Err(RecvTimeoutError::Disconnected)
+        )
+    }
+
+    /// [`SessionHandle::join_until`] a time from now.
+    pub fn join_within(&self, time: Duration) -> bool {
+        self.join_until(Instant::now() + time)
+    }
+}

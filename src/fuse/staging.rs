@@ -1,0 +1,755 @@
+//! The writable connection: decodes, calls [`StagingFs`], replies.
+//!
+//! Replies go into the operations as callbacks, since some are answered by other threads: a commit
+//! when it is durable, an operation on an area that is being committed when that has ended.
+//!
+//! `HANDLE_KILLPRIV_V2` is negotiated so that the kernel does not ask for `security.capability`
+//! before each write(2) (H23); in return the filesystem takes set-user-ID away itself. Files are
+//! opened with `FOPEN_NOFLUSH`: a close costs nothing synchronous, and RELEASE, which comes when
+//! the last mapping is gone too, is what seals (DESIGN 2).
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use rustix::fs::OFlags;
+
+use super::errno::errno;
+use super::guard;
+use super::reply::{FOREVER, GENERATION, absent, file_attr, file_type, ino, statfs, xattr};
+use crate::model::time::Timestamp;
+use crate::vfs::attr::Attr;
+use crate::vfs::error::FsError;
+use crate::vfs::staging::{
+    Caller, Done, Entry, Found, Handle, Keep, RenameMode, SetAttr, SetXattrMode, StagingFs,
+};
+
+const CAPABILITIES: [InitFlags; 9] = [
+    InitFlags::FUSE_ASYNC_READ,
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
+    InitFlags::FUSE_BIG_WRITES,
+    InitFlags::FUSE_CACHE_SYMLINKS,
+    InitFlags::FUSE_DO_READDIRPLUS,
+    InitFlags::FUSE_READDIRPLUS_AUTO,
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+    InitFlags::FUSE_MAX_PAGES,
+    InitFlags::FUSE_PARALLEL_DIROPS,
+];
+
+/// Requests without a waiting caller (read-ahead, RELEASE) that may be under way at once. Large,
+/// since a RELEASE held back behind reads would make a commit wait for its writer (H11).
+const BACKGROUND_MAX: u16 = 512;
+
+/// The kernel's own limit of one write.
+const WRITE_BYTES_MAX: u32 = 1 << 20;
+
+/// `SEEK_DATA` and `SEEK_HOLE` of Linux; the kernel handles the others itself.
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
+
+/// Flags of `setxattr(2)`.
+const XATTR_CREATE: i32 = 1;
+const XATTR_REPLACE: i32 = 2;
+
+thread_local! {
+    /// Each worker's read buffer; it grows to the largest request.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The connection.
+#[derive(Debug)]
+pub struct StagingConnection {
+    fs: Arc<StagingFs>,
+}
+
+impl StagingConnection {
+    /// Serves `fs`.
+    pub fn new(fs: Arc<StagingFs>) -> Self {
+        Self { fs }
+    }
+}
+
+fn caller(request: &Request) -> Caller {
+    Caller {
+        uid: request.uid(),
+        gid: request.gid(),
+        pid: request.pid(),
+    }
+}
+
+fn ttl(keep: Keep) -> Duration {
+    match keep {
+        Keep::Forever => FOREVER,
+        Keep::Never => Duration::ZERO,
+    }
+}
+
+fn send_entry(reply: ReplyEntry, entry: &Entry) {
+    let attr = file_attr(&entry.attr);
+    reply.entry_with_ttls(
+        &ttl(entry.keep_attr),
+        &ttl(entry.keep_name),
+        &attr,
+        GENERATION,
+    );
+}
+
+fn entry_done(reply: ReplyEntry) -> Done<Entry> {
+    Box::new(move |result| match result {
+        Ok(entry) => send_entry(reply, &entry),
+        Err(error) => reply.error(errno(error)),
+    })
+}
+
+fn empty_done(reply: ReplyEmpty) -> Done<()> {
+    Box::new(move |result| match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(error)),
+    })
+}
+
+fn attr_done(reply: ReplyAttr) -> Done<(Attr, Keep)> {
+    Box::new(move |result| match result {
+        Ok((attr, keep)) => reply.attr(&ttl(keep), &file_attr(&attr)),
+        Err(error) => reply.error(errno(error)),
+    })
+}
+
+/// Runs an operation that replies by itself. A panic drops the reply, which answers EIO.
+fn run(operation: &'static str, body: impl FnOnce()) {
+    let body = || {
+        body();
+        Ok(())
+    };
+    if guard(operation, body).is_err() {
+        log::debug!("{operation} was answered with EIO");
+    }
+}
+
+fn time(time: TimeOrNow) -> Timestamp {
+    match time {
+        TimeOrNow::SpecificTime(time) => decode_time(time),
+        TimeOrNow::Now => Timestamp::now(),
+    }
+}
+
+/// Undoes what fuser 0.18 makes of a `timespec` before 1970: it subtracts the nanoseconds, which
+/// count forward, instead of adding them. Replies are encoded correctly.
+fn decode_time(time: SystemTime) -> Timestamp {
+    let Err(before) = time.duration_since(SystemTime::UNIX_EPOCH) else {
+        return Timestamp::from_system_time(time);
+    };
+    let before = before.duration();
+    Timestamp {
+        seconds: i64::try_from(before.as_secs()).map_or(i64::MIN, |seconds| -seconds),
+        nanoseconds: before.subsec_nanos(),
+    }
+}
+
+/// Keeps pages from one open to the next: only this kernel changes a file.
+fn open_flags() -> FopenFlags {
+    FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH
+}
+
+/// Whether open flags of the protocol, which are those of `open(2)`, have one.
+fn has(flags: i32, wanted: OFlags) -> bool {
+    OFlags::from_bits_retain(flags.cast_unsigned()).contains(wanted)
+}
+
+fn is_writable(flags: OpenFlags) -> bool {
+    match flags.acc_mode() {
+        OpenAccMode::O_RDONLY => false,
+        OpenAccMode::O_WRONLY | OpenAccMode::O_RDWR => true,
+    }
+}
+
+/// An offset of the protocol. Negative ones never come from a kernel that is right.
+fn offset(value: i64) -> Result<u64, Errno> {
+    u64::try_from(value).map_err(|_| Errno::EINVAL)
+}
+
+impl Filesystem for StagingConnection {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for capability in CAPABILITIES {
+            if config.add_capabilities(capability).is_err() {
+                log::debug!("the kernel does not offer {capability:?}");
+            }
+        }
+        if let Err(largest) = config.set_max_readahead(u32::MAX) {
+            config
+                .set_max_readahead(largest)
+                .map_err(|_| io::Error::other("the kernel's own read-ahead was refused"))?;
+        }
+        config
+            .set_max_background(BACKGROUND_MAX)
+            .map_err(|_| io::Error::other("max_background was refused"))?;
+        config
+            .set_max_write(WRITE_BYTES_MAX)
+            .map_err(|_| io::Error::other("max_write was refused"))?;
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match guard("lookup", || self.fs.lookup(ino(parent), name.as_bytes())) {
+            Ok(Found::Entry(entry)) => send_entry(reply, &entry),
+            Ok(Found::Negative) => reply.entry(&FOREVER, &absent(), GENERATION),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn forget(&self, _request: &Request, number: INodeNo, count: u64) {
+        run("forget", || self.fs.forget(ino(number), count));
+    }
+
+    fn getattr(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        _: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
+        match guard("getattr", || self.fs.getattr(ino(number))) {
+            Ok((attr, keep)) => reply.attr(&ttl(keep), &file_attr(&attr)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change = SetAttr {
+            mode: mode.and_then(|mode| u16::try_from(mode & 0o7777).ok()),
+            uid,
+            gid,
+            size,
+            atime: atime.map(time),
+            mtime: mtime.map(time),
+        };
+        let handle = handle.map(|handle| Handle(handle.0));
+        run("setattr", || {
+            self.fs.setattr(
+                caller(request),
+                ino(number),
+                handle,
+                change,
+                attr_done(reply),
+            );
+        });
+    }
+
+    fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
+        match guard("readlink", || self.fs.readlink(ino(number))) {
+            Ok(target) => reply.data(&target),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        run("mknod", || {
+            let name = name.as_bytes();
+            self.fs.mknod(
+                caller(request),
+                ino(parent),
+                name,
+                mode,
+                rdev,
+                entry_done(reply),
+            );
+        });
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        run("mkdir", || {
+            self.fs.mkdir(
+                caller(request),
+                ino(parent),
+                name.as_bytes(),
+                mode,
+                entry_done(reply),
+            );
+        });
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        run("unlink", || {
+            self.fs
+                .unlink(ino(parent), name.as_bytes(), empty_done(reply))
+        });
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        run("rmdir", || {
+            self.fs
+                .rmdir(ino(parent), name.as_bytes(), empty_done(reply))
+        });
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let target = target.as_os_str().as_bytes();
+        run("symlink", || {
+            let name = name.as_bytes();
+            self.fs.symlink(
+                caller(request),
+                ino(parent),
+                name,
+                target,
+                entry_done(reply),
+            );
+        });
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let mode = if flags.is_empty() {
+            RenameMode::Replace
+        } else if flags == RenameFlags::RENAME_NOREPLACE {
+            RenameMode::NoReplace
+        } else if flags == RenameFlags::RENAME_EXCHANGE {
+            RenameMode::Exchange
+        } else {
+            return reply.error(Errno::EINVAL);
+        };
+        run("rename", || {
+            let from = (ino(parent), name.as_bytes());
+            let to = (ino(newparent), newname.as_bytes());
+            self.fs
+                .rename(caller(request), from, to, mode, empty_done(reply));
+        });
+    }
+
+    fn link(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        run("link", || {
+            let name = newname.as_bytes();
+            self.fs
+                .link(ino(number), ino(newparent), name, entry_done(reply));
+        });
+    }
+
+    fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let truncate = has(flags.0, OFlags::TRUNC);
+        let done: Done<Handle> = Box::new(move |result| match result {
+            Ok(handle) => reply.opened(FileHandle(handle.0), open_flags()),
+            Err(error) => reply.error(errno(error)),
+        });
+        run("open", || {
+            self.fs
+                .open(ino(number), is_writable(flags), truncate, done)
+        });
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let exclusive = has(flags, OFlags::EXCL);
+        let mode = u16::try_from(mode & 0o7777).unwrap_or(0);
+        let done: Done<(Entry, Handle)> = Box::new(move |result| match result {
+            Ok((entry, handle)) => {
+                let attr = file_attr(&entry.attr);
+                let handle = FileHandle(handle.0);
+                reply.created(&FOREVER, &attr, GENERATION, handle, open_flags());
+            }
+            Err(error) => reply.error(errno(error)),
+        });
+        run("create", || {
+            let name = name.as_bytes();
+            self.fs
+                .create(caller(request), ino(parent), name, mode, exclusive, done);
+        });
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        BUFFER.with_borrow_mut(|buffer| {
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            let read = || self.fs.read(Handle(handle.0), offset, &mut buffer[..size]);
+            match guard("read", read) {
+                Ok(length) => reply.data(&buffer[..length]),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        match guard("write", || {
+            self.fs.write(Handle(handle.0), offset, data, kill)
+        }) {
+            Ok(()) => reply.written(length),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        _handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(errno(FsError::NotImplemented));
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        run("release", || self.fs.release(Handle(handle.0)));
+        reply.ok();
+    }
+
+    fn fsync(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        run("fsync", || {
+            self.fs.fsync(Handle(handle.0), empty_done(reply))
+        });
+    }
+
+    fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match guard("opendir", || self.fs.opendir(ino(number))) {
+            Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let listed = guard("readdir", || {
+            self.fs.readdir(Handle(handle.0), offset, |listed, next| {
+                let number = INodeNo(listed.ino.0);
+                reply.add(
+                    number,
+                    next,
+                    file_type(listed.kind),
+                    OsStr::from_bytes(&listed.name),
+                )
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let listed = guard("readdirplus", || {
+            self.fs
+                .readdirplus(Handle(handle.0), offset, |listed, entry, next| {
+                    let name = OsStr::from_bytes(&listed.name);
+                    match entry {
+                        Some(entry) => {
+                            let attr = file_attr(&entry.attr);
+                            let keep = ttl(entry.keep_name).min(ttl(entry.keep_attr));
+                            reply.add(attr.ino, next, name, &keep, &attr, GENERATION)
+                        }
+                        // `.` and `..`: the kernel takes the number and looks nothing up.
+                        None => {
+                            let mut attr = absent();
+                            attr.kind = file_type(listed.kind);
+                            attr.ino = INodeNo(listed.ino.0);
+                            reply.add(attr.ino, next, name, &Duration::ZERO, &attr, GENERATION)
+                        }
+                    }
+                })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        run("releasedir", || self.fs.releasedir(Handle(handle.0)));
+        reply.ok();
+    }
+
+    fn fsyncdir(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        _handle: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        run("fsyncdir", || self.fs.fsyncdir(empty_done(reply)));
+    }
+
+    fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {
+        match guard("statfs", || self.fs.statfs()) {
+            Ok(space) => statfs(reply, &space),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = match flags {
+            0 => SetXattrMode::Any,
+            XATTR_CREATE => SetXattrMode::Create,
+            XATTR_REPLACE => SetXattrMode::Replace,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        run("setxattr", || {
+            let name = name.as_bytes();
+            self.fs
+                .setxattr(ino(number), name, value, mode, empty_done(reply));
+        });
+    }
+
+    fn getxattr(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        let value = guard("getxattr", || {
+            self.fs.getxattr(ino(number), name.as_bytes())
+        });
+        xattr(reply, size, value);
+    }
+
+    fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        let superuser = request.uid() == 0;
+        xattr(
+            reply,
+            size,
+            guard("listxattr", || self.fs.listxattr(ino(number), superuser)),
+        );
+    }
+
+    fn removexattr(&self, _request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        run("removexattr", || {
+            self.fs
+                .removexattr(ino(number), name.as_bytes(), empty_done(reply));
+        });
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        match guard("fallocate", || {
+            self.fs.fallocate(Handle(handle.0), mode, offset, length)
+        }) {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        position: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let hole = match whence {
+            SEEK_DATA => false,
+            SEEK_HOLE => true,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let found = offset(position)
+            .and_then(|start| guard("lseek", || self.fs.lseek(Handle(handle.0), start, hole)));
+        match found.map(i64::try_from) {
+            Ok(Ok(found)) => reply.offset(found),
+            Ok(Err(_)) => reply.error(Errno::EOVERFLOW),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        _request: &Request,
+        _from: INodeNo,
+        from_handle: FileHandle,
+        from_offset: u64,
+        _to: INodeNo,
+        to_handle: FileHandle,
+        to_offset: u64,
+        length: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let copied = guard("copy_file_range", || {
+            let from = (Handle(from_handle.0), from_offset);
+            let to = (Handle(to_handle.0), to_offset);
+            self.fs.copy_file_range(from, to, length)
+        });
+        match copied {
+            Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_are_what_the_kernel_sent() {
+        // The kernel's (-2 s, 750 ms), as fuser hands it over.
+        let handed = SystemTime::UNIX_EPOCH - Duration::new(2, 750_000_000);
+        assert_eq!(
+            decode_time(handed),
+            Timestamp {
+                seconds: -2,
+                nanoseconds: 750_000_000
+            }
+        );
+        let later = SystemTime::UNIX_EPOCH + Duration::new(2, 750_000_000);
+        assert_eq!(
+            decode_time(later),
+            Timestamp {
+                seconds: 2,
+                nanoseconds: 750_000_000
+            }
+        );
+    }
+}
