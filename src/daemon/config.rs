@@ -1,0 +1,18 @@
+//! What a daemon is told when it starts.
+
+use std::path::PathBuf;
+
+use crate::fuse::mount::MountOptions;
+
+/// What to serve, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonConfig {
+    /// The store, absolute.
+    pub store: PathBuf,
+    /// The mount point, absolute.
+    pub target: PathBuf,
+    /// Mount options of the outer filesystem; `read_only` holds for the whole daemon.
+    pub options: MountOptions,
+    /// It runs in the foreground: a lost terminal stops it.
+    pub foreground: bool,
+}

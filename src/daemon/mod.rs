@@ -1,0 +1,15 @@
+//! The process that serves a store: in the background or not, its log, its signals, the order in
+//! which it starts and stops.
+
+pub mod background;
+pub mod config;
+mod error;
+pub mod logging;
+pub mod run;
+pub mod serve;
+pub mod service;
+pub mod signals;
+mod stop;
+
+pub use error::DaemonError;
+pub use stop::Timing;

@@ -1,0 +1,310 @@
+//! The order in which a daemon starts and stops.
+//!
+//! Start: mount the outer filesystem, answer on it, mount versions (nested: the kernel looks
+//! `versions` up in the outer one meanwhile, so it must be answering), answer on that, ready.
+//! Stop: see [`super::stop`]; then the caller's shutdown. Whatever fails, at whatever point,
+//! nothing is left mounted.
+//!
+//! A daemon stops when it is asked to, and when one of its mounts was unmounted by someone else.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use log::{error, info};
+
+use super::error::DaemonError;
+use super::stop::{Running, Timing, within};
+use crate::fuse::invalidate::KernelInvalidator;
+use crate::fuse::mount::{self, MountError, MountOptions, MountPlan, NewMount, VersionsPlacement};
+use crate::fuse::session::{self, Connection, Filesystem, SessionHandle};
+
+/// Time that one mount may take. Mounting the inner filesystem asks the outer one.
+const MOUNT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the thread that serves waits for.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Stop. A second one while stopping: at once.
+    Stop,
+    /// Clean up (SIGUSR1).
+    Collect,
+    /// A connection ended.
+    Ended(Connection, io::Result<()>),
+}
+
+/// Asks a daemon to do something, from any thread.
+#[derive(Debug, Clone)]
+pub struct Controller(Sender<Event>);
+
+/// The daemon's side of a [`Controller`].
+#[derive(Debug)]
+pub struct Events(pub(super) Receiver<Event>);
+
+/// Makes a controller and what it controls.
+pub fn controller() -> (Controller, Events) {
+    // Not bounded, since whoever asks must not wait; a few events each second at most.
+    let (sender, receiver) = unbounded();
+    (Controller(sender), Events(receiver))
+}
+
+impl Controller {
+    /// Asks it to stop: unmounts, and detaches what is still in use after a grace. Asking again
+    /// ends the grace.
+    pub fn stop(&self) {
+        self.send(Event::Stop);
+    }
+
+    /// Asks for a full clean-up.
+    pub fn collect(&self) {
+        self.send(Event::Collect);
+    }
+
+    fn send(&self, event: Event) {
+        if let Err(lost) = self.0.send(event) {
+            log::debug!("{:?} after the end", lost.into_inner());
+        }
+    }
+}
+
+/// The two filesystems to serve.
+#[derive(Debug)]
+pub struct Filesystems<O, V> {
+    /// The read-write one, at the mount point.
+    pub outer: O,
+    /// The read-only one of versions.
+    pub versions: V,
+}
+
+/// What the caller does at the turning points. Each runs on the thread that serves.
+pub struct Hooks<'a> {
+    /// Both filesystems are mounted and answer: say so to whoever waits. An error stops the
+    /// daemon.
+    pub ready: Box<dyn FnOnce() -> Result<(), DaemonError> + 'a>,
+    /// A full clean-up was asked for. Must return at once.
+    pub collect: Box<dyn FnMut() + 'a>,
+    /// Nothing is mounted any more, and no request comes in: write out what is left. Runs exactly
+    /// once, also when the start failed.
+    pub shutdown: Box<dyn FnOnce() + 'a>,
+}
+
+impl std::fmt::Debug for Hooks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hooks").finish_non_exhaustive()
+    }
+}
+
+/// Mounts and serves two filesystems until the daemon is asked to stop or one is unmounted.
+///
+/// `workers` is the number of threads for each connection. `invalidator` learns each connection
+/// before its first request is answered.
+///
+/// # Errors
+///
+/// Returns the [`DaemonError`] that kept it from starting. What goes wrong while stopping is
+/// logged: there is nobody left who could act on it.
+pub fn serve<O: Filesystem, V: Filesystem>(
+    plan: &MountPlan,
+    filesystems: Filesystems<O, V>,
+    workers: usize,
+    invalidator: &KernelInvalidator,
+    control: (&Controller, &Events),
+    hooks: Hooks<'_>,
+) -> Result<(), DaemonError> {
+    serve_with(
+        plan,
+        filesystems,
+        workers,
+        invalidator,
+        control,
+        hooks,
+        &Timing::default(),
+    )
+}
+
+/// [`serve`] with other waiting times, for tests.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub fn serve_with<O: Filesystem, V: Filesystem>(
+    plan: &MountPlan,
+    filesystems: Filesystems<O, V>,
+    workers: usize,
+    invalidator: &KernelInvalidator,
+    (controller, events): (&Controller, &Events),
+    hooks: Hooks<'_>,
+    timing: &Timing,
+) -> Result<(), DaemonError> {
+    let Hooks {
+        ready,
+        collect,
+        shutdown,
+    } = hooks;
+    let mut running = Running::default();
+    let starter = Starter {
+        plan,
+        workers,
+        invalidator,
+        controller,
+    };
+    let started = starter
+        .start(&mut running, filesystems)
+        .and_then(|()| ready());
+    let result = match started {
+        Ok(()) => {
+            info!(
+                "serving {} at {}",
+                plan.store.display(),
+                plan.target.display()
+            );
+            watch(events, collect);
+            running.stop(events, timing);
+            Ok(())
+        }
+        Err(failure) => {
+            running.detach(timing);
+            Err(failure)
+        }
+    };
+    shutdown();
+    result
+}
+
+/// Waits until it is time to stop.
+fn watch(events: &Events, mut collect: Box<dyn FnMut() + '_>) {
+    // The controller in serve() outlives this, so receiving cannot fail.
+    while let Ok(event) = events.0.recv() {
+        match event {
+            Event::Collect => collect(),
+            Event::Stop => return,
+            Event::Ended(connection, Ok(())) => {
+                info!("{} was unmounted: stopping", connection.name());
+                return;
+            }
+            Event::Ended(connection, Err(failure)) => {
+                error!(
+                    "the connection of {} failed: {failure}: stopping",
+                    connection.name()
+                );
+                return;
+            }
+        }
+    }
+}
+
+struct Starter<'a> {
+    plan: &'a MountPlan,
+    workers: usize,
+    invalidator: &'a KernelInvalidator,
+    controller: &'a Controller,
+}
+
+impl Starter<'_> {
+    fn start<O: Filesystem, V: Filesystem>(
+        &self,
+        running: &mut Running,
+        filesystems: Filesystems<O, V>,
+    ) -> Result<(), DaemonError> {
+        let target = self.plan.target.clone();
+        let new = self.mount(target, self.plan.options.clone())?;
+        self.answer(running, Connection::Outer, filesystems.outer, new)?;
+        let target = self.plan.versions_target();
+        if matches!(self.plan.versions, VersionsPlacement::Beside(_)) {
+            running.made_directory = make_directory(&target)?;
+        }
+        let new = self.mount(target, self.plan.versions_options())?;
+        self.answer(running, Connection::Versions, filesystems.versions, new)
+    }
+
+    fn mount(&self, target: PathBuf, options: MountOptions) -> Result<NewMount, DaemonError> {
+        let (store, method) = (self.plan.store.clone(), self.plan.method);
+        let place = target.clone();
+        let mounted = within(MOUNT_TIMEOUT, "mount", move || {
+            mount::mount(&place, &store, &options, method)
+        });
+        Ok(mounted.ok_or(DaemonError::Slow(target))??)
+    }
+
+    fn answer<F: Filesystem>(
+        &self,
+        running: &mut Running,
+        connection: Connection,
+        filesystem: F,
+        new: NewMount,
+    ) -> Result<(), DaemonError> {
+        let NewMount { device, mount } = new;
+        let target = mount.target().to_owned();
+        // Known from here on, so that a failed start takes it down.
+        let mount = running.add(connection, mount);
+        let controller = self.controller.clone();
+        let session: SessionHandle = session::start(
+            connection,
+            filesystem,
+            device,
+            self.workers,
+            |notifier| self.invalidator.connect(connection, notifier),
+            move |result| controller.send(Event::Ended(connection, result)),
+        )
+        .map_err(|source| DaemonError::Session { target, source })?;
+        running.answered(&mount, session);
+        Ok(())
+    }
+}
+
+/// Makes the directory for versions beside the mount point; says whether it was missing.
+fn make_directory(path: &std::path::Path) -> Result<Option<PathBuf>, DaemonError> {
+    let failed = |source| {
+        let path = path.to_owned();
+        DaemonError::Mount(MountError::Examine {
+            action: "create",
+            path,
+            source,
+        })
+    };
+    match fs::create_dir(path) {
+        Ok(()) => Ok(Some(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        // The user's runtime directory has none for us yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path).map_err(failed)?;
+            Ok(Some(path.to_owned()))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_after_the_end_is_harmless() {
+        let (controller, events) = controller();
+        drop(events);
+        controller.stop();
+        controller.collect();
+    }
+
+    #[test]
+    fn clean_ups_go_on_until_the_stop() {
+        let (controller, events) = controller();
+        for _ in 0..3 {
+            controller.collect();
+        }
+        controller.stop();
+        let mut count = 0;
+        watch(&events, Box::new(|| count += 1));
+        assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn the_directory_beside_is_made_and_known_as_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run").join("m.versions");
+        assert_eq!(make_directory(&path).unwrap(), Some(path.clone()));
+        assert_eq!(make_directory(&path).unwrap(), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! Serving a store: opens the engine, shows it on both mounts and on the control socket, and takes
+//! everything down again in the opposite order.
+
+use std::sync::Arc;
+
+use rustix::process::{getgid, getuid};
+
+use super::background::Readiness;
+use super::config::DaemonConfig;
+use super::error::DaemonError;
+use super::run::{self, Filesystems, Hooks};
+use super::service::{DaemonFacts, StoreService};
+use super::signals;
+use crate::control::server::Server;
+use crate::engine::request::Request;
+use crate::engine::{Engine, PROTECT_SECONDS};
+use crate::fuse::invalidate::KernelInvalidator;
+use crate::fuse::mount::{Method, MountPlan, VersionsPlacement};
+use crate::fuse::session::default_workers;
+use crate::fuse::staging::StagingConnection;
+use crate::fuse::versions::VersionsConnection;
+use crate::model::time::Timestamp;
+use crate::store::sys;
+use crate::vfs::staging::{MountObserver, StagingFs, StagingOptions};
+use crate::vfs::versions::{Owner, PoolBlobs, Sources, VersionFs};
+
+/// File descriptors that a daemon asks for: clients' open files, and the cache of blobs.
+const OPEN_FILES_MAX: u64 = 1 << 20;
+
+/// Opens a store and serves it until it is stopped.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), DaemonError> {
+    let start = |error| DaemonError::Start(Box::new(error));
+    match sys::set_nofile_limit(OPEN_FILES_MAX) {
+        Ok(limit) => log::debug!("at most {limit} open files"),
+        Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
+    }
+    let kernel = Arc::new(
+        KernelInvalidator::start().map_err(|source| DaemonError::Process {
+            action: "start a thread",
+            source,
+        })?,
+    );
+    let observer = Arc::new(MountObserver::new(Arc::clone(&kernel) as Arc<_>));
+    let engine = Engine::start(&config.store, Arc::clone(&observer) as Arc<_>)
+        .map_err(|error| DaemonError::Start(Box::new(error)))?;
+    // The lock is ours from here on: other mounts of this store are leftovers.
+    let plan = MountPlan::prepare(
+        &config.target,
+        &config.store,
+        config.options.clone(),
+        Method::Auto,
+    )?;
+    let versions = versions(&engine);
+    let staging = StagingFs::new(
+        Arc::clone(&engine),
+        StagingOptions {
+            read_only: config.options.read_only,
+            uid: getuid().as_raw(),
+            gid: getgid().as_raw(),
+            versions_beside: match &plan.versions {
+                VersionsPlacement::Nested => None,
+                VersionsPlacement::Beside(path) => Some(path.clone()),
+            },
+        },
+    );
+    let root = Arc::clone(&versions);
+    observer.connect(&staging, Box::new(move |now| root.set_root_changed(now)));
+    let (controller, events) = run::controller();
+    let stop = controller.clone();
+    let facts = DaemonFacts {
+        pid: Some(std::process::id()),
+        mount: Some(plan.target.clone()),
+        read_only: config.options.read_only,
+    };
+    let service = StoreService::new(Arc::clone(&engine), move || stop.stop(), facts);
+    let server =
+        Server::start(&engine.layout.control_socket(), Arc::new(service)).map_err(start)?;
+    let signals = signals::start(controller.clone(), config.foreground)?;
+    let collector = Arc::clone(&engine);
+    let hooks = Hooks {
+        ready: Box::new(|| readiness.ready()),
+        collect: Box::new(move || collect(&collector)),
+        shutdown: Box::new(|| {
+            server.stop();
+            observer.disconnect();
+            if let Err(error) = engine.stop() {
+                log::error!("the store was not closed cleanly: {error}");
+            }
+        }),
+    };
+    let filesystems = Filesystems {
+        outer: StagingConnection::new(staging),
+        versions: VersionsConnection::new(versions),
+    };
+    let served = run::serve(
+        &plan,
+        filesystems,
+        default_workers(),
+        &kernel,
+        (&controller, &events),
+        hooks,
+    );
+    drop(signals);
+    served
+}
+
+fn versions(
+    engine: &Arc<Engine>,
+) -> Arc<VersionFs<crate::store::tree_cache::TreeCache, PoolBlobs>> {
+    let reporter = Arc::downgrade(engine);
+    let blobs = PoolBlobs::new(
+        Arc::clone(&engine.pool),
+        engine.layout.clone(),
+        Box::new(move |hash| {
+            if let Some(engine) = reporter.upgrade() {
+                engine.report_damage(*hash);
+            }
+        }),
+    );
+    let sources = Sources {
+        registry: Arc::clone(&engine.registry),
+        trees: Arc::clone(&engine.trees),
+        blobs: Arc::new(blobs),
+        pins: Arc::clone(&engine.pins),
+    };
+    let owner = Owner {
+        uid: getuid().as_raw(),
+        gid: getgid().as_raw(),
+    };
+    Arc::new(VersionFs::new(sources, owner, Timestamp::now()))
+}
+
+/// SIGUSR1: a collection, whose result goes to the log.
+fn collect(engine: &Engine) {
+    let reply = Box::new(|result| match result {
+        Ok(report) => log::info!("collection: {report:?}"),
+        Err(error) => log::error!("collection failed: {error}"),
+    });
+    let protect_seconds = PROTECT_SECONDS;
+    if engine
+        .submit(Request::Collect {
+            protect_seconds,
+            reply,
+        })
+        .is_err()
+    {
+        log::debug!("a signal came after the engine had stopped");
+    }
+}

@@ -1,0 +1,104 @@
+//! Commits.
+
+use super::errors::control_error;
+use super::{Answer, StoreService, describe};
+use crate::control::protocol::{CommitRequest, ControlError, ErrorDetail, check_text};
+use crate::control::reply::{CommitReply, Reply};
+use crate::control::service::Caller;
+use crate::engine::commit::{CommitOptions, CommitOutcome, OnStale};
+use crate::engine::error::EngineError;
+use crate::engine::registry::Repository;
+use crate::engine::request::Request;
+use crate::model::id::AreaId;
+use crate::model::name::TagName;
+use crate::model::time::Timestamp;
+
+impl StoreService {
+    pub(super) fn commit(&self, caller: Caller, request: &CommitRequest) -> Answer {
+        check_text("message", request.message.as_deref().unwrap_or_default())?;
+        check_text("author", request.author.as_deref().unwrap_or_default())?;
+        let (repository, area, name) = self.area(&request.repository, &request.area)?;
+        self.engine.load_area(area).map_err(control_error)?;
+        // The label names the version where it can; one that is taken or reserved does not.
+        let tag = request.tag.clone().or_else(|| {
+            let label: TagName = name.label().parse().ok()?;
+            (!repository.tags.contains_key(&label)).then_some(label)
+        });
+        let on_stale = match (request.force, request.onto_latest) {
+            (true, _) => Some(OnStale::Force),
+            (false, true) => Some(OnStale::Merge),
+            (false, false) => None,
+        };
+        let options = CommitOptions {
+            tag: tag.clone(),
+            number: None,
+            message: request.message.clone(),
+            author: request.author.clone(),
+            caller: user_name(caller),
+            wait: request.wait,
+            on_stale,
+            allow_empty: request.allow_empty,
+            now: Timestamp::now(),
+        };
+        let outcome = self.publish(&repository, area, options)?;
+        self.commit_reply(&repository, &outcome, tag)
+    }
+
+    pub(super) fn publish(
+        &self,
+        repository: &Repository,
+        area: AreaId,
+        options: CommitOptions,
+    ) -> Result<CommitOutcome, ControlError> {
+        self.engine
+            .call(|reply| Request::Commit {
+                area,
+                options,
+                reply,
+            })
+            .map_err(|error| self.commit_error(repository, error))
+    }
+
+    pub(super) fn commit_reply(
+        &self,
+        repository: &Repository,
+        outcome: &CommitOutcome,
+        tag: Option<TagName>,
+    ) -> Answer {
+        let repository = self.repository(&repository.name)?;
+        Ok(Reply::Commit(CommitReply {
+            changed: outcome.created,
+            version: describe::version(&repository, &outcome.version),
+            tag,
+            skipped: Vec::new(),
+        }))
+    }
+
+    fn commit_error(&self, repository: &Repository, error: EngineError) -> ControlError {
+        let stale = match &error {
+            EngineError::StaleBase { base, between } => {
+                let current = self.engine.registry.by_id(repository.id);
+                let versions = current.iter().flat_map(|repository| {
+                    let found = between.iter().filter_map(|n| repository.versions.get(n));
+                    found.map(|version| describe::version(repository, version))
+                });
+                let base = (base.0 > 0).then_some(*base);
+                Some(ErrorDetail::StaleBase {
+                    base,
+                    between: versions.collect(),
+                })
+            }
+            _ => None,
+        };
+        let made = control_error(error);
+        match stale {
+            Some(detail) => made.with_detail(detail),
+            None => made,
+        }
+    }
+}
+
+/// Who committed, when nobody says a name.
+pub(super) fn user_name(caller: Caller) -> String {
+    format!("uid {}", caller.uid)
+}

@@ -1,0 +1,88 @@
+//! Registry values as replies show them.
+
+use super::StoreService;
+use crate::control::reply::{AreaInfo, RepositoryInfo, TagInfo, VersionInfo};
+use crate::control::utc::Created;
+use crate::engine::registry::{Repository, Tag};
+use crate::model::id::AreaId;
+use crate::model::name::{AreaName, TagName};
+use crate::model::version::Version;
+
+pub(super) fn repository(repository: &Repository) -> RepositoryInfo {
+    RepositoryInfo {
+        name: repository.name.clone(),
+        mode: repository.mode,
+        uid: repository.uid,
+        gid: repository.gid,
+        versions: repository.versions.len() as u64,
+        latest: repository.latest().map(|version| version.number),
+        areas: repository.areas.len() as u64,
+        tags: repository.tags.len() as u64,
+        created: Created::from(repository.created),
+    }
+}
+
+pub(super) fn version(repository: &Repository, version: &Version) -> VersionInfo {
+    let tags = repository
+        .tags
+        .iter()
+        .filter(|(_, tag)| tag.number == version.number);
+    VersionInfo {
+        repository: repository.name.clone(),
+        number: version.number,
+        hash: version.hash,
+        name: version.name.clone(),
+        tags: tags.map(|(name, _)| name.clone()).collect(),
+        base: version.base,
+        author: version.author.clone(),
+        message: version.message.clone(),
+        released: version.released,
+        locked: version.locked,
+        files: version.root.summary.files,
+        directories: version.root.summary.directories,
+        size_bytes: version.root.summary.bytes,
+        created: Created::from(version.created),
+    }
+}
+
+pub(super) fn tag(repository: &Repository, name: &TagName, tag: &Tag) -> TagInfo {
+    TagInfo {
+        repository: repository.name.clone(),
+        name: name.clone(),
+        number: tag.number,
+        protects: tag.protects,
+        created: Created::from(tag.created),
+    }
+}
+
+impl StoreService {
+    /// `None` when the area went meanwhile.
+    pub(super) fn area_info(
+        &self,
+        repository: &Repository,
+        name: &AreaName,
+        id: AreaId,
+    ) -> Option<AreaInfo> {
+        let state = self.engine.staging.read();
+        let area = state.areas.get(&id)?;
+        let base = area.base.as_ref();
+        let number = base.and_then(|base| base.number);
+        let newest = repository.latest().map(|version| version.number);
+        let path = self.facts.mount.as_ref().map(|mount| {
+            let path = mount
+                .join("staging")
+                .join(repository.name.as_str())
+                .join(name.as_str());
+            path.display().to_string()
+        });
+        Some(AreaInfo {
+            repository: repository.name.clone(),
+            name: name.clone(),
+            path,
+            base: number,
+            stale: base.is_some() && number != newest,
+            open_files: u64::from(area.shared.writers()),
+            created: Created::from(area.created),
+        })
+    }
+}

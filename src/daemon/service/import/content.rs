@@ -1,0 +1,179 @@
+//! Content of imported files: hashed by the daemon while it is copied into the store.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+
+use super::super::errors::{control_error, store_error};
+use super::{Import, StoreService};
+use crate::control::protocol::{ControlError, ErrorKind};
+use crate::control::service::Attachment;
+use crate::control::transfer::{FileSource, ImportContent, ImportEntry};
+use crate::engine::request::{IncomingBlob, Request};
+use crate::model::hash::BlobHash;
+use crate::store::error::StoreError;
+
+/// Bytes copied at a time.
+const COPY_CHUNK_BYTES: usize = 1 << 20;
+
+/// The blob of an entry: `None` for what has none, and for empty files.
+pub(super) type StoredContent = Option<BlobHash>;
+
+impl StoreService {
+    /// Brings the contents of a batch into the pool, in one request to the metadata thread.
+    pub(super) fn store_contents(
+        &self,
+        import: &mut Import,
+        entries: &[ImportEntry],
+        attachment: &Attachment,
+    ) -> Result<Vec<StoredContent>, ControlError> {
+        let mut contents = Vec::with_capacity(entries.len());
+        let mut blobs = Vec::new();
+        for entry in entries {
+            let ImportContent::File { size_bytes, source } = &entry.content else {
+                contents.push(None);
+                continue;
+            };
+            let hash = match source {
+                FileSource::Empty => None,
+                FileSource::Known(hash) => Some(*hash),
+                FileSource::Inline { offset, len } => {
+                    let bytes = slice(&attachment.payload, *offset, *len)?;
+                    self.take_bytes(bytes, &mut blobs)?
+                }
+                FileSource::Attached { index } => {
+                    let index = usize::try_from(*index).unwrap_or(usize::MAX);
+                    let file = attachment
+                        .files
+                        .get(index)
+                        .ok_or_else(|| bad("no such file"))?;
+                    self.take_file(file, *size_bytes, &mut blobs)?
+                }
+            };
+            contents.push(hash);
+        }
+        if !blobs.is_empty() {
+            let pins = self
+                .engine
+                .call(|reply| Request::AdoptBlobs { blobs, reply })
+                .map_err(control_error)?;
+            import.pins.extend(pins);
+        }
+        Ok(contents)
+    }
+
+    fn take_bytes(
+        &self,
+        bytes: &[u8],
+        blobs: &mut Vec<IncomingBlob>,
+    ) -> Result<StoredContent, ControlError> {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let hash = BlobHash::of(bytes);
+        let path = self
+            .engine
+            .pool
+            .write_incoming(bytes)
+            .map_err(store_error)?;
+        blobs.push(IncomingBlob {
+            path,
+            hash,
+            size: bytes.len() as u64,
+        });
+        Ok(Some(hash))
+    }
+
+    /// Copies an open file of the caller's. It is copied, never linked: the caller could change
+    /// it afterwards (H24).
+    fn take_file(
+        &self,
+        source: &File,
+        size: u64,
+        blobs: &mut Vec<IncomingBlob>,
+    ) -> Result<StoredContent, ControlError> {
+        if size == 0 {
+            return Ok(None);
+        }
+        let (path, mut target) = self.engine.pool.incoming_file().map_err(store_error)?;
+        let copied = copy(source, &mut target, size);
+        let hash = copied.map_err(|source| {
+            store_error(StoreError::Io {
+                action: "copy into",
+                path: path.clone(),
+                source,
+            })
+        })?;
+        let Some(hash) = hash else {
+            return Err(ControlError::new(
+                ErrorKind::Failed,
+                "a file became shorter while it was imported",
+            )
+            .with_hint("import again when nobody writes to it"));
+        };
+        blobs.push(IncomingBlob { path, hash, size });
+        Ok(Some(hash))
+    }
+}
+
+/// Copies `size` bytes and hashes them; whole zero chunks become holes. `None` when there are
+/// fewer.
+fn copy(source: &File, target: &mut File, size: u64) -> std::io::Result<Option<BlobHash>> {
+    let mut hasher = blake3::Hasher::new();
+    let mut chunk = vec![0; COPY_CHUNK_BYTES];
+    let mut done = 0;
+    while done < size {
+        let want = usize::try_from(size - done)
+            .unwrap_or(usize::MAX)
+            .min(chunk.len());
+        let read = source.read_at(&mut chunk[..want], done)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        hasher.update(&chunk[..read]);
+        if chunk[..read].iter().any(|byte| *byte != 0) {
+            target.write_all_at(&chunk[..read], done)?;
+        }
+        done += read as u64;
+    }
+    target.set_len(size)?;
+    target.flush()?;
+    Ok(Some(hasher.finalize().into()))
+}
+
+fn slice(payload: &[u8], offset: u32, len: u32) -> Result<&[u8], ControlError> {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let length = usize::try_from(len).unwrap_or(usize::MAX);
+    let end = start
+        .checked_add(length)
+        .filter(|end| *end <= payload.len());
+    end.map(|end| &payload[start..end])
+        .ok_or_else(|| bad("content outside the payload"))
+}
+
+fn bad(what: &str) -> ControlError {
+    ControlError::new(ErrorKind::Usage, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inline_content_must_be_inside_the_payload() {
+        let payload = [1, 2, 3];
+        assert_eq!(slice(&payload, 1, 2).unwrap(), &[2, 3]);
+        assert!(slice(&payload, 1, 3).is_err());
+        assert!(slice(&payload, u32::MAX, u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_shorter_file_is_noticed() {
+        let mut source = tempfile::tempfile().unwrap();
+        source.write_all(b"abc").unwrap();
+        let mut target = tempfile::tempfile().unwrap();
+        assert_eq!(copy(&source, &mut target, 4).unwrap(), None);
+        let hash = copy(&source, &mut target, 3).unwrap();
+        assert_eq!(hash, Some(BlobHash::of(b"abc")));
+    }
+}

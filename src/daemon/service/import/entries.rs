@@ -1,0 +1,295 @@
+//! Putting entries into the import's area.
+
+use std::sync::Arc;
+
+use super::content::StoredContent;
+use super::{Import, StoreService};
+use crate::control::protocol::{ControlError, ErrorKind};
+use crate::control::transfer::{ImportContent, ImportEntry, RawPath};
+use crate::engine::resolve::ResolveError;
+use crate::engine::staging::content::FileContent;
+use crate::engine::staging::node::{Body, Directory, Node};
+use crate::engine::staging::state::{NewNode, State};
+use crate::model::id::NodeId;
+use crate::model::name::EntryName;
+use crate::model::time::Timestamp;
+use crate::model::tree::Attributes;
+use crate::model::tree_format::check_attributes;
+
+use super::super::errors::{control_error, store_error};
+
+/// Permission bits of a directory that only the paths of its entries tell of.
+const IMPLIED_MODE: u16 = 0o755;
+
+impl StoreService {
+    pub(super) fn put_entry(
+        &self,
+        import: &Import,
+        entry: &ImportEntry,
+        blob: StoredContent,
+    ) -> Result<(), ControlError> {
+        let names = entry
+            .path
+            .components()
+            .map_err(|error| usage(error.to_string()))?;
+        let attributes = entry
+            .attributes
+            .to_attributes()
+            .ok_or_else(|| usage("bad mode or time"))?;
+        check_attributes(&attributes).map_err(|error| usage(error.to_string()))?;
+        let root = NodeId(import.area.0);
+        let Some((name, parents)) = names.split_last() else {
+            return match entry.content {
+                ImportContent::Directory => self.set_attributes(root, attributes),
+                _ => Err(usage("the root is a directory")),
+            };
+        };
+        let mut parent = root;
+        for name in parents {
+            parent = self.descend(import, parent, name)?;
+        }
+        let existing = self.lookup(parent, name)?;
+        match &entry.content {
+            ImportContent::Hardlink { to } => self.put_link(import, (parent, name), existing, to),
+            ImportContent::Directory => match existing.filter(|id| self.is_directory(*id)) {
+                Some(id) => self.set_attributes(id, attributes),
+                None => {
+                    let body = Body::Directory(Directory::new(None));
+                    self.replace((parent, name), existing, body, attributes)
+                }
+            },
+            content => {
+                if let Some(id) = existing.filter(|id| self.equals(*id, content, blob)) {
+                    return self.set_attributes(id, attributes);
+                }
+                let body = self.body(import, content, blob, attributes.mtime)?;
+                self.replace((parent, name), existing, body, attributes)
+            }
+        }
+    }
+
+    fn lookup(&self, parent: NodeId, name: &EntryName) -> Result<Option<NodeId>, ControlError> {
+        self.engine
+            .resolve(parent, name.as_bytes())
+            .map_err(resolve_error)
+    }
+
+    fn is_directory(&self, id: NodeId) -> bool {
+        self.engine
+            .staging
+            .read()
+            .node(id)
+            .is_some_and(Node::is_directory)
+    }
+
+    /// A directory on the way to an entry; made where it is missing.
+    fn descend(
+        &self,
+        import: &Import,
+        parent: NodeId,
+        name: &EntryName,
+    ) -> Result<NodeId, ControlError> {
+        if let Some(id) = self.lookup(parent, name)? {
+            return if self.is_directory(id) {
+                Ok(id)
+            } else {
+                Err(usage("below a file"))
+            };
+        }
+        let attributes = Attributes {
+            mode: IMPLIED_MODE,
+            uid: import.caller.uid,
+            gid: import.caller.gid,
+            mtime: Timestamp::now(),
+            xattrs: Default::default(),
+        };
+        let body = Body::Directory(Directory::new(None));
+        self.replace((parent, name), None, body, attributes)?;
+        self.lookup(parent, name)?
+            .ok_or_else(|| usage("the directory vanished"))
+    }
+
+    /// Whether a node has this kind and content already (V2).
+    fn equals(&self, id: NodeId, content: &ImportContent, blob: StoredContent) -> bool {
+        let state = self.engine.staging.read();
+        let Some(node) = state.node(id) else {
+            return false;
+        };
+        match (&node.body, content) {
+            (Body::File(file), ImportContent::File { .. }) => {
+                // Another name of it would change along.
+                node.nlink() == 1 && file.blob() == Ok(blob)
+            }
+            (Body::Symlink(one), ImportContent::Symlink { target }) => **one == *target.as_bytes(),
+            (Body::Fifo, ImportContent::Fifo) | (Body::Socket, ImportContent::Socket) => true,
+            (Body::CharDevice(one), ImportContent::CharDevice { rdev })
+            | (Body::BlockDevice(one), ImportContent::BlockDevice { rdev }) => one == rdev,
+            _ => false,
+        }
+    }
+
+    fn body(
+        &self,
+        import: &Import,
+        content: &ImportContent,
+        blob: StoredContent,
+        mtime: Timestamp,
+    ) -> Result<Body, ControlError> {
+        Ok(match content {
+            ImportContent::File { size_bytes, .. } => {
+                let staging = &self.engine.staging;
+                let shared = staging
+                    .read()
+                    .areas
+                    .get(&import.area)
+                    .map(|a| Arc::clone(&a.shared));
+                let shared = shared.ok_or_else(|| usage("the import was aborted"))?;
+                let id = NodeId(staging.store.new_id());
+                let size = if blob.is_some() { *size_bytes } else { 0 };
+                let content =
+                    FileContent::sealed(&staging.store, &shared, id, blob, size, mtime, mtime);
+                Body::File(Arc::new(content))
+            }
+            ImportContent::Symlink { target } => Body::Symlink(target.as_bytes().into()),
+            ImportContent::Fifo => Body::Fifo,
+            ImportContent::Socket => Body::Socket,
+            ImportContent::CharDevice { rdev } => Body::CharDevice(*rdev),
+            ImportContent::BlockDevice { rdev } => Body::BlockDevice(*rdev),
+            ImportContent::Directory | ImportContent::Hardlink { .. } => {
+                return Err(usage("no such content"));
+            }
+        })
+    }
+
+    /// Puts a new node at a name, in place of whatever is there.
+    fn replace(
+        &self,
+        (parent, name): (NodeId, &EntryName),
+        existing: Option<NodeId>,
+        body: Body,
+        attributes: Attributes,
+    ) -> Result<(), ControlError> {
+        if let Some(id) = existing {
+            self.engine.complete_links(id).map_err(resolve_error)?;
+        }
+        let staging = &self.engine.staging;
+        let id = match &body {
+            Body::File(content) => content.node,
+            _ => NodeId(staging.store.new_id()),
+        };
+        let (now, mtime) = (Timestamp::now(), attributes.mtime);
+        staging.change(|state, dirty| {
+            let Some(directory) = state.node(parent) else {
+                return Err(usage("parent vanished"));
+            };
+            let area = Arc::clone(&directory.area);
+            let before = directory.mtime;
+            if existing.is_some() {
+                state.unlink(dirty, parent, name, now);
+            }
+            state.insert(
+                id,
+                area,
+                NewNode {
+                    body,
+                    attributes,
+                    ctime: now,
+                },
+                false,
+            );
+            state.link(dirty, id, parent, name, now);
+            restore_time(state, parent, before);
+            if let Some(content) = state.node(id).and_then(Node::content) {
+                content.set_times(Some(mtime), now);
+            }
+            Ok(())
+        })
+    }
+
+    fn put_link(
+        &self,
+        import: &Import,
+        (parent, name): (NodeId, &EntryName),
+        existing: Option<NodeId>,
+        to: &RawPath,
+    ) -> Result<(), ControlError> {
+        let mut target = NodeId(import.area.0);
+        for name in to.components().map_err(|error| usage(error.to_string()))? {
+            let found = self.lookup(target, &name)?;
+            target = found.ok_or_else(|| usage("a link to a file that is not there"))?;
+        }
+        if self.is_directory(target) {
+            return Err(usage("a link to a directory"));
+        }
+        if existing == Some(target) {
+            return Ok(());
+        }
+        self.engine.complete_links(target).map_err(resolve_error)?;
+        if let Some(id) = existing {
+            self.engine.complete_links(id).map_err(resolve_error)?;
+        }
+        let now = Timestamp::now();
+        self.engine.staging.change(|state, dirty| {
+            let before = state.node(parent).map(|node| node.mtime).unwrap_or(now);
+            if existing.is_some() {
+                state.unlink(dirty, parent, name, now);
+            }
+            state.link(dirty, target, parent, name, now);
+            restore_time(state, parent, before);
+        });
+        Ok(())
+    }
+
+    /// Sets attributes where they differ: an entry that is the same changes nothing.
+    fn set_attributes(&self, id: NodeId, attributes: Attributes) -> Result<(), ControlError> {
+        self.engine.complete_links(id).map_err(resolve_error)?;
+        let now = Timestamp::now();
+        self.engine.staging.change(|state, dirty| {
+            let Some(node) = state.node_mut(id) else {
+                return Err(usage("it vanished"));
+            };
+            let mtime = node
+                .content()
+                .map_or(node.mtime, |content| content.attr().mtime);
+            let same = node.mode == attributes.mode
+                && node.uid == attributes.uid
+                && node.gid == attributes.gid
+                && mtime == attributes.mtime
+                && node.xattrs == attributes.xattrs;
+            if same {
+                return Ok(());
+            }
+            node.mode = attributes.mode;
+            node.uid = attributes.uid;
+            node.gid = attributes.gid;
+            node.mtime = attributes.mtime;
+            if let Some(content) = node.content() {
+                content.set_times(Some(attributes.mtime), now);
+            }
+            node.xattrs = attributes.xattrs;
+            state.mark_changed(dirty, id);
+            Ok(())
+        })
+    }
+}
+
+/// An import sets the times of directories itself; making names in them does not.
+fn restore_time(state: &mut State, directory: NodeId, mtime: Timestamp) {
+    if let Some(node) = state.node_mut(directory) {
+        node.mtime = mtime;
+    }
+}
+
+fn usage(message: impl Into<String>) -> ControlError {
+    ControlError::new(ErrorKind::Usage, message)
+}
+
+fn resolve_error(error: ResolveError) -> ControlError {
+    match error {
+        ResolveError::NotDirectory => usage("below a file"),
+        ResolveError::Gone => control_error(crate::engine::error::EngineError::NoArea(
+            "of this import".to_owned(),
+        )),
+        ResolveError::Store(error) => store_error(error),
+    }
+}

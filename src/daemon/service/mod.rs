@@ -1,0 +1,220 @@
+//! Answers control requests on an engine: in the daemon for the socket, in a command that opened
+//! the store itself for that command.
+
+mod areas;
+mod commit;
+mod describe;
+mod errors;
+mod export;
+mod gc;
+mod import;
+mod repositories;
+mod status;
+mod tags;
+mod versions;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
+use crate::control::reply::Reply;
+use crate::control::service::{Attachment, Caller, ConnectionId, Service};
+use crate::control::transfer::ImportId;
+use crate::engine::Engine;
+use crate::engine::event::NoObserver;
+use crate::engine::pins::BlobPin;
+use crate::engine::registry::Repository;
+use crate::model::name::{BaseName, RepoName};
+use crate::model::version::Version;
+
+pub use errors::{control_error, init_error};
+use import::Import;
+
+/// A reply without anything attached, or why there is none.
+type Answer = Result<Reply, ControlError>;
+
+/// How a daemon shows itself in `cairn status`.
+#[derive(Debug, Clone, Default)]
+pub struct DaemonFacts {
+    /// Process id; `None` when no daemon runs.
+    pub pid: Option<u32>,
+    /// Where the store is mounted.
+    pub mount: Option<PathBuf>,
+    /// Whether the mount takes no changes.
+    pub read_only: bool,
+}
+
+/// The service of one store.
+pub struct StoreService {
+    engine: Arc<Engine>,
+    facts: DaemonFacts,
+    shutdown: Box<dyn Fn() + Send + Sync>,
+    imports: Mutex<HashMap<ImportId, Arc<Mutex<Import>>>>,
+    exports: Mutex<HashMap<ConnectionId, Vec<BlobPin>>>,
+    next_import: AtomicU64,
+    /// Opened by a command for itself: the engine ends with the service.
+    owned: bool,
+}
+
+impl std::fmt::Debug for StoreService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreService")
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens a store in this process, for a command that runs without a daemon.
+///
+/// # Errors
+/// When the store cannot be opened.
+pub fn open_local(store: &Path) -> Result<Box<dyn Service>, ControlError> {
+    let engine = Engine::start(store, Arc::new(NoObserver)).map_err(errors::store_error)?;
+    let mut service = StoreService::new(engine, || {}, DaemonFacts::default());
+    service.owned = true;
+    Ok(Box::new(service))
+}
+
+impl StoreService {
+    /// Serves an engine. `shutdown` is called when a client asks the daemon to stop; it must
+    /// return at once.
+    pub fn new(
+        engine: Arc<Engine>,
+        shutdown: impl Fn() + Send + Sync + 'static,
+        facts: DaemonFacts,
+    ) -> Self {
+        Self {
+            engine,
+            facts,
+            shutdown: Box::new(shutdown),
+            imports: Mutex::default(),
+            exports: Mutex::default(),
+            next_import: AtomicU64::new(1),
+            owned: false,
+        }
+    }
+
+    fn repository(&self, name: &RepoName) -> Result<Arc<Repository>, ControlError> {
+        self.engine.registry.by_name(name.as_str()).ok_or_else(|| {
+            ControlError::new(ErrorKind::NotFound, format!("no repository `{name}`"))
+                .with_hint("`cairn list` shows all repositories, `cairn create` makes one")
+        })
+    }
+
+    fn version(
+        &self,
+        name: &RepoName,
+        version: &BaseName,
+    ) -> Result<(Arc<Repository>, Arc<Version>), ControlError> {
+        let repository = self.repository(name)?;
+        let found = repository.resolve(version).cloned().ok_or_else(|| {
+            ControlError::new(
+                ErrorKind::NotFound,
+                format!("no version `{name}/{version}`"),
+            )
+            .with_hint(format!("`cairn versions {name}` shows all versions"))
+        })?;
+        Ok((repository, found))
+    }
+
+    fn answer(
+        &self,
+        caller: Caller,
+        request: Request,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Answer {
+        match request {
+            Request::Status => self.status(),
+            Request::CreateRepository { name, mode } => self.create(caller, name, mode),
+            Request::DeleteRepository { name } => self.delete_repository(&name),
+            Request::Repositories => Ok(self.repositories()),
+            Request::Versions { repository, after } => self.versions(&repository, after),
+            Request::Show {
+                repository,
+                version,
+            } => self.show(&repository, &version),
+            Request::Diff {
+                repository,
+                first,
+                other_repository,
+                second,
+            } => self.diff(
+                (&repository, &first),
+                (&other_repository, &second),
+                progress,
+            ),
+            Request::Areas { repository } => self.areas(repository.as_ref()),
+            Request::Stage {
+                repository,
+                name,
+                from,
+            } => self.stage(caller, &repository, &name, from.as_ref()),
+            Request::Commit(request) => self.commit(caller, &request),
+            Request::Discard { repository, area } => self.discard(&repository, &area),
+            Request::Tags { repository } => self.tags(&repository),
+            Request::SetTag {
+                repository,
+                tag,
+                version,
+            } => self.set_tag(&repository, tag, &version),
+            Request::DeleteTag { repository, tag } => self.delete_tag(&repository, tag),
+            Request::Delete {
+                repository,
+                versions,
+                force,
+            } => self.delete_versions(&repository, &versions, force),
+            Request::Gc(request) => self.gc(&request),
+            Request::Shutdown => {
+                (self.shutdown)();
+                Ok(Reply::Done)
+            }
+            Request::Import(_) | Request::Export(_) => Err(ControlError::new(
+                ErrorKind::Usage,
+                "import and export carry attachments".to_owned(),
+            )),
+        }
+    }
+
+    /// Id of the next import.
+    fn new_import(&self) -> ImportId {
+        ImportId(self.next_import.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Service for StoreService {
+    fn call(
+        &self,
+        caller: Caller,
+        request: Request,
+        attachment: Attachment,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Reply, Attachment), ControlError> {
+        match request {
+            Request::Import(request) => {
+                let reply = self.import(caller, request, &attachment)?;
+                Ok((reply, Attachment::none()))
+            }
+            Request::Export(request) => self.export(caller, request),
+            other => Ok((self.answer(caller, other, progress)?, Attachment::none())),
+        }
+    }
+
+    fn disconnected(&self, connection: ConnectionId) {
+        self.abort_imports(connection);
+        self.exports.lock().remove(&connection);
+    }
+}
+
+impl Drop for StoreService {
+    fn drop(&mut self) {
+        if self.owned
+            && let Err(error) = self.engine.stop()
+        {
+            log::error!("the store was not closed cleanly: {error}");
+        }
+    }
+}

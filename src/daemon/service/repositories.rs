@@ -1,0 +1,53 @@
+//! Repositories.
+
+use super::errors::control_error;
+use super::{Answer, StoreService, describe};
+use crate::control::reply::Reply;
+use crate::control::service::Caller;
+use crate::engine::request::{Owner, Request};
+use crate::model::name::RepoName;
+use crate::model::time::Timestamp;
+
+/// Permission bits of a repository when nobody says otherwise.
+pub(super) const REPOSITORY_MODE: u16 = 0o755;
+
+impl StoreService {
+    pub(super) fn create(&self, caller: Caller, name: RepoName, mode: Option<u16>) -> Answer {
+        let mode = mode.unwrap_or(REPOSITORY_MODE) & 0o7777;
+        let owner = Owner {
+            mode,
+            uid: caller.uid,
+            gid: caller.gid,
+        };
+        let now = Timestamp::now();
+        let wanted = name.clone();
+        self.engine
+            .call(|reply| Request::CreateRepository {
+                name,
+                owner,
+                now,
+                reply,
+            })
+            .map_err(control_error)?;
+        Ok(Reply::Repository(describe::repository(
+            &*self.repository(&wanted)?,
+        )))
+    }
+
+    pub(super) fn delete_repository(&self, name: &RepoName) -> Answer {
+        let repo = self.repository(name)?.id;
+        self.engine
+            .call(|reply| Request::DeleteRepository { repo, reply })
+            .map_err(control_error)?;
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn repositories(&self) -> Reply {
+        let all = self.engine.registry.all();
+        Reply::Repositories(
+            all.iter()
+                .map(|repository| describe::repository(repository))
+                .collect(),
+        )
+    }
+}

@@ -1,0 +1,60 @@
+//! The store at a glance.
+
+use super::errors::control_error;
+use super::{Answer, StoreService};
+use crate::control::reply::{Reply, StatusReply};
+use crate::engine::staging::Blocked;
+use crate::store::FORMAT;
+
+impl StoreService {
+    pub(super) fn status(&self) -> Answer {
+        let (totals, doomed) = self
+            .engine
+            .query(|reader| Ok((reader.totals()?, reader.doomed_count()?)))
+            .map_err(control_error)?;
+        let repositories = self.engine.registry.all();
+        let areas = repositories
+            .iter()
+            .flat_map(|repository| {
+                let areas = repository.areas.iter();
+                areas.filter_map(|(name, id)| self.area_info(repository, name, *id))
+            })
+            .collect();
+        let mut warnings = Vec::new();
+        let poisoned = match self.engine.staging.blocked() {
+            Blocked::No => None,
+            Blocked::Full => {
+                warnings.push("the store is full: changes wait until space is freed".to_owned());
+                None
+            }
+            Blocked::Poisoned => {
+                Some("a write or flush failed; restart the daemon to go on".to_owned())
+            }
+        };
+        Ok(Reply::Status(StatusReply {
+            store: self.engine.layout.root().display().to_string(),
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            daemon_pid: self.facts.pid,
+            mount: self
+                .facts
+                .mount
+                .as_ref()
+                .map(|path| path.display().to_string()),
+            read_only: self.facts.read_only,
+            repositories: repositories.len() as u64,
+            versions: repositories.iter().map(|r| r.versions.len() as u64).sum(),
+            blobs: totals.blobs,
+            blobs_bytes: totals.bytes,
+            trees: totals.trees,
+            free_bytes: self
+                .engine
+                .space()
+                .map_or(0, |space| space.available_bytes()),
+            areas,
+            doomed,
+            poisoned,
+            warnings,
+        }))
+    }
+}
