@@ -1,0 +1,72 @@
+//! `cairn areas`: open staging areas.
+
+use super::Context;
+use super::error::CliError;
+use super::output::Align::{Left, Right};
+use super::output::Output;
+use super::text::{joined, time};
+use crate::control::protocol::Request;
+use crate::control::reply::{AreaInfo, Reply};
+use crate::model::name::RepoName;
+
+const HELP: &str = "\
+JSON
+  an array of {repository, name, path, base, stale, open_files, created, created_seconds}
+
+EXAMPLES
+  cairn areas
+  cairn areas web --json | jq -r '.[].name'";
+
+/// Arguments of `cairn areas`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct AreasArgs {
+    /// Only those of this repository
+    #[arg(value_name = "REPO")]
+    repository: Option<RepoName>,
+}
+
+impl AreasArgs {
+    /// Prints the areas.
+    ///
+    /// # Errors
+    /// The repository does not exist.
+    pub fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let request = Request::Areas {
+            repository: self.repository,
+        };
+        let Reply::Areas(areas) = context.connect()?.ask(request)? else {
+            return Err(CliError::unexpected_reply());
+        };
+        if context.json {
+            return Ok(context.output.json(&areas)?);
+        }
+        print(&mut context.output, &areas)
+    }
+}
+
+/// Prints areas as a table.
+///
+/// # Errors
+/// The output cannot be written.
+pub(super) fn print(output: &mut Output, areas: &[AreaInfo]) -> Result<(), CliError> {
+    let rows: Vec<_> = areas
+        .iter()
+        .map(|area| {
+            let stale = if area.stale { " (stale)" } else { "" };
+            [
+                format!("{}/{}", area.repository, area.name),
+                format!("{}{stale}", joined(area.base)),
+                area.open_files.to_string(),
+                time(&area.created),
+            ]
+        })
+        .collect();
+    let columns = [
+        ("AREA", Left),
+        ("BASE", Left),
+        ("OPEN FILES", Right),
+        ("CREATED", Left),
+    ];
+    Ok(output.table(columns, &rows)?)
+}

@@ -1,0 +1,146 @@
+//! How a command fails: text or JSON on stderr, and an exit code.
+
+use std::io::{self, Write};
+
+use crate::control::protocol::{ControlError, ErrorDetail, ErrorKind, UnreadableFile};
+
+use super::text::{escape_path, printable};
+
+/// Exit code when the reader of the output went away: what a shell shows for SIGPIPE.
+pub const EXIT_PIPE: u8 = 141;
+
+/// Failure of a command.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The request was refused or failed.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The result could not be written to stdout.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl CliError {
+    /// Makes a [`ControlError`] without a hint.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::Control(ControlError::new(kind, message))
+    }
+
+    /// The answer that another request would have had: a daemon of another version.
+    pub fn unexpected_reply() -> Self {
+        let message = "the answer does not belong to the request";
+        let hint = "the daemon may be of another version: unmount and mount again";
+        Self::Control(ControlError::new(ErrorKind::Failed, message).with_hint(hint))
+    }
+
+    fn as_control(&self) -> ControlError {
+        match self {
+            Self::Control(error) => error.clone(),
+            Self::Output(_) => ControlError::new(ErrorKind::Failed, self.to_string()),
+        }
+    }
+}
+
+/// Prints an error to stderr and returns the exit code.
+pub fn report(error: &CliError, json: bool) -> u8 {
+    if let CliError::Output(error) = error
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        return EXIT_PIPE;
+    }
+    let error = error.as_control();
+    print(&if json {
+        as_json(&error)
+    } else {
+        as_text(&error)
+    });
+    error.kind.exit_code()
+}
+
+/// Prints a warning to stderr: the command goes on, or has done its work.
+pub fn warn(message: &str) {
+    print(&format!("cairn: warning: {}\n", printable(message)));
+}
+
+/// Prints a usage error of clap's, or the help that was asked for, and returns the exit code.
+pub fn report_usage(usage: &clap::Error, json: bool) -> u8 {
+    if !usage.use_stderr() {
+        return match usage.print() {
+            Err(error) => report(&CliError::Output(error), json),
+            Ok(()) => 0,
+        };
+    }
+    if json {
+        let text = usage.render().to_string();
+        let message = text.lines().next().unwrap_or_default();
+        let message = message.strip_prefix("error: ").unwrap_or(message);
+        let hint = "see `cairn help`";
+        print(&as_json(
+            &ControlError::new(ErrorKind::Usage, message).with_hint(hint),
+        ));
+    } else if let Err(error) = usage.print() {
+        return report(&CliError::Output(error), json);
+    }
+    ErrorKind::Usage.exit_code()
+}
+
+/// Writes to stderr. When that fails there is nobody left to tell.
+fn print(text: &str) {
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// `{"error":{"kind":…,"message":…,"hint":…,"detail":…}}`
+pub fn as_json(error: &ControlError) -> String {
+    let mut text = serde_json::json!({ "error": error }).to_string();
+    text.push('\n');
+    text
+}
+
+/// The message, its facts indented, the hint.
+pub fn as_text(error: &ControlError) -> String {
+    let mut text = format!("cairn: {}\n", printable(&error.message));
+    for line in error.detail.iter().flat_map(|detail| detail_lines(detail)) {
+        text.push_str("  ");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    if let Some(hint) = &error.hint {
+        text.push_str(&format!("hint: {}\n", printable(hint)));
+    }
+    text
+}
+
+fn detail_lines(detail: &ErrorDetail) -> Vec<String> {
+    match detail {
+        ErrorDetail::StaleBase { between, .. } => between
+            .iter()
+            .map(|version| {
+                format!(
+                    "{}/{}  {}  {}  {}",
+                    version.repository,
+                    version.number,
+                    version.created.created,
+                    printable(&version.author),
+                    printable(version.message.lines().next().unwrap_or_default()),
+                )
+                .trim_end()
+                .to_owned()
+            })
+            .collect(),
+        ErrorDetail::OpenFiles(paths) | ErrorDetail::Conflicts(paths) => paths
+            .iter()
+            .map(|path| escape_path(path.as_bytes()))
+            .collect(),
+        ErrorDetail::Unreadable { files, total } => {
+            let shown = u64::try_from(files.len()).unwrap_or(u64::MAX);
+            let more = (*total > shown).then(|| format!("and {} more", total - shown));
+            let line = |file: &UnreadableFile| {
+                let path = escape_path(file.path.as_bytes());
+                let path = if path.is_empty() { "." } else { &path };
+                format!("{path}: {}", printable(&file.reason))
+            };
+            files.iter().map(line).chain(more).collect()
+        }
+        ErrorDetail::Locked { .. } => Vec::new(),
+    }
+}

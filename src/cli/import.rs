@@ -1,0 +1,229 @@
+//! `cairn import`: makes a version of a directory or an archive.
+//!
+//! The directory is walked and read by this process, with its caller's rights (H24).
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Context;
+use super::error::CliError;
+use super::progress::ProgressLine;
+use super::text::{count, size};
+use crate::archive::batch::{Observer, Totals};
+use crate::archive::error::ArchiveError;
+use crate::archive::import::{DirectoryImport, Imported, import_directory};
+use crate::archive::path::ArchivePath;
+use crate::archive::remote::{ImportOptions, RemoteImport};
+use crate::archive::tar_import::import_archive;
+use crate::archive::{FileId, ImportSink, raise_open_files};
+use crate::control::protocol::{ControlError, Progress};
+use crate::control::reply::{CommitReply, VersionInfo};
+use crate::model::name::{RepoName, TagName};
+
+const HELP: &str = "\
+The source is a directory, a tar archive (plain or gzip, told by its content), or `-` for an archive
+on stdin. By default it is laid over the newest version: what it does not name stays. With --mirror
+the version holds exactly what the source holds. The repository is made where it is missing.
+
+Kept are types, modes, owners, times to the nanosecond, symbolic links, hard links, holes and
+extended attributes (user, trusted, security) as far as the caller can read them; not kept are POSIX
+ACLs and access times. Content that the store has is not sent again.
+
+All or nothing: when a file cannot be read or keeps changing, or an archive has an absolute path, a
+`..`, the same path twice or a link that leads out, the import fails and nothing is published. Large
+members of an archive pass through a temporary file (TMPDIR).
+
+JSON
+  {version, tag, unchanged, files, directories, bytes, new_bytes, reused_files, reread_files,
+  acls_dropped}; version as in `cairn show`
+
+EXAMPLES
+  cairn import build/ web -m 'build 42' --tag b42
+  cairn import --mirror /usr/share/zoneinfo zoneinfo
+  cairn import release.tar.gz web
+  curl -s https://example.org/a.tar.zst | zstd -dc | cairn import - web --json";
+
+/// Arguments of `cairn import`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct ImportArgs {
+    /// Directory or tar archive, `-` for an archive on stdin
+    #[arg(value_name = "DIR|TAR")]
+    source: PathBuf,
+    /// Repository; made when it does not exist
+    #[arg(value_name = "REPO")]
+    repository: RepoName,
+    /// Hold exactly what the source holds, instead of laying it over the newest version
+    #[arg(long)]
+    mirror: bool,
+    /// Text to keep with the version
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// Who imports [default: the caller's user name]
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+    /// Name of the version
+    #[arg(short, long, value_name = "TAG")]
+    tag: Option<TagName>,
+    /// Make a version even when nothing changed
+    #[arg(long)]
+    allow_empty: bool,
+}
+
+/// Where the content comes from, open.
+enum Source {
+    Directory(PathBuf),
+    Archive(File),
+    Stdin,
+}
+
+/// What is printed with `--json`.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    version: &'a VersionInfo,
+    tag: &'a Option<TagName>,
+    unchanged: bool,
+    #[serde(flatten)]
+    totals: Totals,
+}
+
+impl ImportArgs {
+    /// Imports the source.
+    ///
+    /// # Errors
+    /// Nothing was published then.
+    pub fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let source = Source::open(&self.source)?;
+        raise_open_files();
+        // The store must not import itself: its pool would grow under the walk.
+        let refused = File::open(context.store()?)
+            .ok()
+            .and_then(|store| FileId::of(&store).ok());
+        let mut connection = context.connect()?;
+        let options = ImportOptions {
+            repository: self.repository,
+            create: true,
+            mirror: self.mirror,
+            message: self.message.unwrap_or_default(),
+            author: self.author,
+            tag: self.tag,
+            allow_empty: self.allow_empty,
+        };
+        let mut sink = RemoteImport::begin(&mut connection, options)?;
+        let mut observer = Watch::new(context.json);
+        let imported = source.import(DirectoryImport { refused }, &mut sink, &mut observer);
+        let reread = observer.finish();
+        let imported = imported?;
+        for path in reread {
+            super::error::warn(&format!(
+                "{path} changed while it was read; it was read again"
+            ));
+        }
+        let commit = sink.into_commit().ok_or_else(CliError::unexpected_reply)?;
+        print(context, &imported, &commit)
+    }
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Self, CliError> {
+        if path == Path::new("-") {
+            return Ok(Self::Stdin);
+        }
+        if std::fs::metadata(path).as_ref().is_ok_and(Metadata::is_dir) {
+            return Ok(Self::Directory(path.to_owned()));
+        }
+        let file = File::open(path).map_err(ArchiveError::io("open", path))?;
+        Ok(Self::Archive(file))
+    }
+
+    fn import(
+        self,
+        options: DirectoryImport,
+        sink: &mut dyn ImportSink,
+        observer: &mut dyn Observer,
+    ) -> Result<Imported, ArchiveError> {
+        match self {
+            Self::Directory(top) => import_directory(&top, options, sink, observer),
+            Self::Archive(file) => import_archive(io::BufReader::new(file), sink, observer),
+            Self::Stdin => import_archive(io::stdin().lock(), sink, observer),
+        }
+    }
+}
+
+/// Paths remembered for the warning at the end.
+const REREAD_LISTED_MAX: usize = 20;
+
+/// Shows an import on the terminal.
+struct Watch {
+    line: ProgressLine,
+    reread: Vec<ArchivePath>,
+}
+
+impl Watch {
+    fn new(json: bool) -> Self {
+        Self {
+            line: ProgressLine::new(json),
+            reread: Vec::new(),
+        }
+    }
+
+    fn finish(self) -> Vec<ArchivePath> {
+        self.reread
+    }
+}
+
+impl Observer for Watch {
+    fn progress(&mut self, totals: &Totals) {
+        let files = count(totals.files, "file");
+        self.line.show(&Progress::Step {
+            what: format!("importing: {files}, {} already there,", totals.reused_files),
+            done: totals.bytes,
+            total: None,
+            is_bytes: true,
+        });
+    }
+
+    fn reread(&mut self, path: &ArchivePath) {
+        if self.reread.len() < REREAD_LISTED_MAX {
+            self.reread.push(path.clone());
+        }
+    }
+}
+
+fn print(context: &mut Context, imported: &Imported, commit: &CommitReply) -> Result<(), CliError> {
+    let totals = imported.totals;
+    if context.json {
+        let summary = Summary {
+            version: &commit.version,
+            tag: &commit.tag,
+            unchanged: !commit.changed,
+            totals,
+        };
+        return Ok(context.output.json(&summary)?);
+    }
+    super::commit::print(context, commit)?;
+    context.output.line(format_args!(
+        "read {}, {}: {} already in the store, {} added",
+        count(totals.files, "file"),
+        size(totals.bytes),
+        totals.reused_files,
+        size(totals.new_bytes),
+    ))?;
+    if totals.acls_dropped > 0 {
+        let entries = count(totals.acls_dropped, "POSIX ACL");
+        super::error::warn(&format!("not kept: {entries}"));
+    }
+    Ok(())
+}
+
+impl From<ArchiveError> for CliError {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Output(error) => Self::Output(error),
+            other => Self::Control(ControlError::from(other)),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The command line: one file per subcommand, each asking a [`Connection`] and printing the reply.
+//!
+//! Nothing here knows the engine or the disk: [`Hooks`] carries in what `main` wires up. A verb is
+//! a `clap::Args` struct with `run(self, &mut Context)`; its long help has an `EXAMPLES` section,
+//! and with `--json` it prints one document (the types of [`crate::control::reply`]).
+
+pub mod areas;
+pub mod commit;
+pub mod completions;
+pub mod create;
+mod daemon;
+pub mod delete;
+pub mod diff;
+pub mod discard;
+pub mod error;
+pub mod export;
+pub mod gc;
+pub mod import;
+pub mod init;
+pub mod list;
+pub mod man;
+pub mod mount;
+pub mod output;
+pub mod parse;
+pub mod progress;
+pub mod show;
+pub mod stage;
+pub mod status;
+pub mod tag;
+pub mod text;
+pub mod unmount;
+pub mod versions;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::control::client::{Connection, OpenLocal};
+use crate::control::protocol::{ControlError, ErrorKind};
+
+use error::CliError;
+use output::Output;
+
+/// What the command line needs from the layers below it.
+#[derive(Debug, Clone, Copy)]
+pub struct Hooks {
+    /// Opens a store in this process.
+    pub open_local: OpenLocal,
+    /// Makes a store in an empty or missing directory.
+    pub init: fn(&Path) -> Result<(), ControlError>,
+    /// Opens a store and serves it until it is stopped.
+    pub serve: mount::ServeStore,
+}
+
+/// Heads the options of every verb in its help.
+const GLOBAL: &str = "Global options";
+
+const EXIT_CODES: &str = "\
+EXIT CODES
+  0  done
+  1  refused or failed
+  2  wrong usage
+  3  repository, version, tag, area or file not found
+  4  busy: try again later
+  5  conflict: the base is not the newest version any more, or a merge conflicts
+  6  permission denied
+  7  the store cannot be used: locked, damaged, not a store, of a newer format
+
+A command speaks to the store's daemon where one is running (`cairn mount`) and opens the store
+itself otherwise. Only the store's owner and root may use it.
+
+EXAMPLES
+  export CAIRN_STORE=/srv/cairn
+  cairn init /srv/cairn
+  cairn mount /srv/cairn /mnt/cairn
+  cairn create web
+  cp -r build /mnt/cairn/staging/web/b42
+  cairn commit web/b42 -m 'first build'
+  cairn versions web --json";
+
+/// Versioned repositories as a filesystem: immutable versions, writable staging areas,
+/// deduplicated content
+#[derive(Debug, Parser)]
+#[command(name = "cairn", version, max_term_width = 100, after_long_help = EXIT_CODES)]
+#[command(arg_required_else_help = true)]
+pub struct Cli {
+    /// Directory of the store
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_STORE",
+        value_name = "PATH",
+        hide_env_values = true
+    )]
+    #[arg(help_heading = GLOBAL)]
+    pub store: Option<PathBuf>,
+    /// Print JSON: the result on stdout, an error on stderr
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a store in an empty or missing directory
+    Init(init::InitArgs),
+    /// Mount a store: start the daemon that serves it
+    Mount(mount::MountArgs),
+    /// Unmount a store and stop its daemon
+    Unmount(unmount::UnmountArgs),
+    /// Show the store's size, open areas and health
+    Status(status::StatusArgs),
+    /// Make a repository
+    Create(create::CreateArgs),
+    /// List repositories
+    List(list::ListArgs),
+    /// List the versions of a repository, oldest first
+    Versions(versions::VersionsArgs),
+    /// Describe one version
+    Show(show::ShowArgs),
+    /// Import a directory or an archive as a version, without a mount
+    Import(import::ImportArgs),
+    /// Write a version to a directory or an archive, without a mount
+    Export(export::ExportArgs),
+    /// List the paths that differ between two versions
+    Diff(diff::DiffArgs),
+    /// List open staging areas
+    Areas(areas::AreasArgs),
+    /// Open a staging area
+    Stage(stage::StageArgs),
+    /// Publish a staging area as the next version
+    Commit(commit::CommitArgs),
+    /// Throw a staging area away
+    Discard(discard::DiscardArgs),
+    /// List, set or delete the tags of a repository
+    Tag(tag::TagArgs),
+    /// Delete versions, or an empty repository
+    Delete(delete::DeleteArgs),
+    /// Collect garbage now
+    Gc(gc::GcArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print or write the manual pages
+    Man(man::ManArgs),
+}
+
+/// What every verb gets.
+#[derive(Debug)]
+pub struct Context {
+    /// Where results go.
+    pub output: Output,
+    /// Whether `--json` was given.
+    pub json: bool,
+    /// The layers below.
+    pub hooks: Hooks,
+    store: Option<PathBuf>,
+}
+
+impl Context {
+    /// Makes a context, for one command.
+    pub fn new(store: Option<PathBuf>, json: bool, output: Output, hooks: Hooks) -> Self {
+        Self {
+            output,
+            json,
+            hooks,
+            store,
+        }
+    }
+
+    /// The store given with `--store` or `CAIRN_STORE`.
+    ///
+    /// # Errors
+    /// Neither was given.
+    pub fn store(&self) -> Result<&Path, ControlError> {
+        self.store.as_deref().ok_or_else(|| {
+            ControlError::new(ErrorKind::Usage, "no store was given")
+                .with_hint("say --store PATH, or set CAIRN_STORE")
+        })
+    }
+
+    /// Connects to the store's daemon, or opens the store here.
+    ///
+    /// # Errors
+    /// See [`Connection::open`].
+    pub fn connect(&self) -> Result<Connection, ControlError> {
+        Connection::open(self.store()?, self.hooks.open_local)
+    }
+}
+
+/// The whole command line as clap knows it: for help, completions and manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs one command line, program name included, and returns the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>, hooks: Hooks) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(usage) => return error::report_usage(&usage, args.iter().any(|arg| arg == "--json")),
+    };
+    let mut context = Context::new(cli.store, cli.json, Output::stdout(), hooks);
+    let result = dispatch(cli.verb, &mut context)
+        .and_then(|()| context.output.flush().map_err(CliError::from));
+    match result {
+        Ok(()) => 0,
+        Err(error) => error::report(&error, context.json),
+    }
+}
+
+fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
+    match verb {
+        Verb::Init(args) => args.run(context),
+        Verb::Mount(args) => daemon::mount(args, context),
+        Verb::Unmount(args) => daemon::unmount(args, context),
+        Verb::Status(args) => args.run(context),
+        Verb::Create(args) => args.run(context),
+        Verb::List(args) => args.run(context),
+        Verb::Versions(args) => args.run(context),
+        Verb::Show(args) => args.run(context),
+        Verb::Diff(args) => args.run(context),
+        Verb::Areas(args) => args.run(context),
+        Verb::Stage(args) => args.run(context),
+        Verb::Commit(args) => args.run(context),
+        Verb::Discard(args) => args.run(context),
+        Verb::Tag(args) => args.run(context),
+        Verb::Delete(args) => args.run(context),
+        Verb::Import(args) => args.run(context),
+        Verb::Export(args) => args.run(context),
+        Verb::Gc(args) => args.run(context),
+        Verb::Completions(args) => args.run(context),
+        Verb::Man(args) => args.run(context),
+    }
+}

@@ -1,0 +1,199 @@
+//! `cairn mount`: starts the daemon of a store.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::daemon::DaemonError;
+use crate::daemon::background::{self, Readiness};
+use crate::daemon::config::DaemonConfig;
+use crate::daemon::logging;
+use crate::fuse::mount::{self, MountError, MountOptions};
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  cairn mount /srv/cairn /mnt/cairn
+  cairn mount /srv/cairn /mnt/cairn -o allow_other,noexec
+  cairn mount /srv/cairn /mnt/cairn --foreground --read-only
+
+Returns when the mount is usable; the daemon goes on in the background and logs to
+STORE/daemon.log. Stop it with `cairn unmount`, or SIGTERM. CAIRN_LOG chooses what is logged
+(error, warn, info, debug, trace).";
+
+/// Arguments of `cairn mount`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct MountArgs {
+    /// Directory of the store
+    // Named so, since `store` is the global option.
+    #[arg(value_name = "STORE")]
+    pub store_path: PathBuf,
+    /// Empty directory to mount on
+    #[arg(value_name = "MNT")]
+    pub target: PathBuf,
+    /// Mount options, separated by commas: allow_other, ro, noexec, noatime, nonempty…
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    pub options: Vec<String>,
+    /// Serve versions and tags only; nothing can be changed
+    #[arg(long)]
+    pub read_only: bool,
+    /// Stay in the foreground and log to the terminal
+    #[arg(long)]
+    pub foreground: bool,
+    /// Log to this file [default: STORE/daemon.log; in the foreground: standard error]
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// This process is the daemon (see `daemon::background`)
+    #[arg(long, hide = true)]
+    pub daemon_child: bool,
+}
+
+/// What was mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MountReport {
+    /// The store.
+    pub store: PathBuf,
+    /// The mount point.
+    pub target: PathBuf,
+}
+
+/// Opens a store and serves it until it is stopped; tells the readiness when it can be used.
+pub type ServeStore = fn(&DaemonConfig, &mut Readiness) -> Result<(), DaemonError>;
+
+impl MountArgs {
+    /// Starts a daemon, or becomes it. Returns when the mount is usable, in the foreground when
+    /// it is gone.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`DaemonError`] that says why the store cannot be mounted.
+    pub fn run(self, serve: ServeStore) -> Result<MountReport, DaemonError> {
+        let config = self.config()?;
+        let report = MountReport {
+            store: config.store.clone(),
+            target: config.target.clone(),
+        };
+        if self.daemon_child {
+            let mut readiness = background::enter()?;
+            logging::start();
+            let served = serve(&config, &mut readiness);
+            if let Err(error) = &served {
+                log::error!("{error}");
+                readiness.failed(error);
+            }
+            return served.map(|()| report);
+        }
+        if !config.store.join("format").is_file() {
+            return Err(DaemonError::NotAStore(config.store));
+        }
+        mount::preflight(&config.target, &config.store, &config.options)?;
+        if self.foreground {
+            if let Some(log) = &self.log {
+                logging::to_file(log)?;
+            }
+            background::predictable_modes();
+            logging::start();
+            serve(&config, &mut Readiness::nobody())?;
+        } else {
+            let log = self
+                .log
+                .map_or_else(|| Ok(config.store.join(logging::FILE_NAME)), absolute)?;
+            background::start(&child_arguments(&config, &log), &log)?;
+        }
+        Ok(report)
+    }
+
+    fn config(&self) -> Result<DaemonConfig, DaemonError> {
+        let mut options = MountOptions::default();
+        for list in &self.options {
+            options.add(list).map_err(MountError::from)?;
+        }
+        options.read_only |= self.read_only;
+        let store = self.store_path.canonicalize();
+        Ok(DaemonConfig {
+            store: store.map_err(|_| DaemonError::NotAStore(self.store_path.clone()))?,
+            target: mount::resolve(&self.target)?,
+            options,
+            foreground: self.foreground,
+        })
+    }
+}
+
+/// The command line that makes the daemon. The log is named there to be seen in `ps` only: the
+/// daemon's standard error leads to it already.
+fn child_arguments(config: &DaemonConfig, log: &Path) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = ["mount", "--daemon-child", "-o"].map(Into::into).into();
+    arguments.push(config.options.to_string().into());
+    arguments.extend(["--log".into(), log.into(), "--".into()]);
+    arguments.extend([config.store.clone().into(), config.target.clone().into()]);
+    arguments
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, DaemonError> {
+    std::path::absolute(&path).map_err(|source| DaemonError::Log { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: MountArgs,
+    }
+
+    fn parse(arguments: &[&str]) -> MountArgs {
+        Command::try_parse_from(arguments).unwrap().args
+    }
+
+    #[test]
+    fn the_child_is_told_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let (store, target) = (root.join("-store"), root.join("target"));
+        std::fs::create_dir(&store).unwrap();
+        std::fs::create_dir(&target).unwrap();
+        let (store, target) = (store.to_str().unwrap(), target.to_str().unwrap());
+        let args = parse(&[
+            "mount",
+            "-o",
+            "allow_other",
+            "-o",
+            "noexec",
+            "--read-only",
+            store,
+            target,
+        ]);
+        let config = args.config().unwrap();
+        assert!(config.options.allow_other && config.options.read_only && config.options.noexec);
+        let child = Command::try_parse_from(child_arguments(&config, Path::new("/log")))
+            .unwrap()
+            .args;
+        assert!(child.daemon_child);
+        assert_eq!(child.config().unwrap(), config);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().to_str().unwrap();
+        let none = format!("{root}/none");
+        let nothing: ServeStore = |_, _| Ok(());
+        for (arguments, says) in [
+            (["mount", none.as_str(), root], "is not a store"),
+            (["mount", root, none.as_str()], "does not exist"),
+            (["mount", root, root], "is not a store"),
+        ] {
+            let error = parse(&arguments).run(nothing).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+            assert!(error.full_text().contains("\nhint: "), "{error}");
+        }
+        let error = parse(&["mount", "-o", "allow_root", root, root])
+            .run(nothing)
+            .unwrap_err();
+        assert!(error.to_string().contains("allow_other"), "{error}");
+    }
+}

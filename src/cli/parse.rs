@@ -1,0 +1,188 @@
+//! Arguments that name things: `REPO/VERSION`, `REPO/AREA`, `REPO/TAG`, durations.
+//!
+//! Each is a type whose `FromStr` says the rule that was broken; clap prints it.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::model::id::VersionNumber;
+use crate::model::name::{AreaName, BaseName, NameError, RepoName, TagName, parse_number};
+
+/// Why an argument was refused; the text says the rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// No `/`.
+    #[error("expected {expected}: a repository, `/`, and {part} (for example {example})")]
+    Shape {
+        /// The form as the usage shows it.
+        expected: &'static str,
+        /// What comes after the slash.
+        part: &'static str,
+        /// One that is right.
+        example: &'static str,
+    },
+    /// One of the names is not valid.
+    #[error("{0}")]
+    Name(#[from] NameError),
+    /// A range that runs backwards.
+    #[error("the range {0}-{1} runs backwards")]
+    Backwards(VersionNumber, VersionNumber),
+    /// Not a duration.
+    #[error("expected a number of seconds, or a number with s, m, h or d (for example 10m)")]
+    Duration,
+}
+
+fn split(
+    text: &str,
+    expected: &'static str,
+    part: &'static str,
+    example: &'static str,
+) -> Result<(RepoName, String), ParseError> {
+    let (repository, rest) = text.split_once('/').ok_or(ParseError::Shape {
+        expected,
+        part,
+        example,
+    })?;
+    Ok((repository.parse()?, rest.to_owned()))
+}
+
+/// `REPO/VERSION`, where the version is a number, a tag or `latest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryVersion {
+    /// The repository.
+    pub repository: RepoName,
+    /// The version.
+    pub version: BaseName,
+}
+
+impl FromStr for RepositoryVersion {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let part = "a version number, a tag or `latest`";
+        let (repository, version) = split(text, "REPO/VERSION", part, "web/7")?;
+        Ok(Self {
+            repository,
+            version: parse_version(&version)?,
+        })
+    }
+}
+
+/// Parses a version on its own: a number, a tag or `latest`.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn parse_version(text: &str) -> Result<BaseName, ParseError> {
+    text.parse::<BaseName>().or_else(|error| {
+        // A tag's own rule says more than that it is no base.
+        TagName::new(text.as_bytes())?;
+        Err(error.into())
+    })
+}
+
+/// `REPO/AREA`, where the area is a label or a full name with its base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryArea {
+    /// The repository.
+    pub repository: RepoName,
+    /// The area.
+    pub area: AreaName,
+}
+
+impl FromStr for RepositoryArea {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let (repository, area) = split(text, "REPO/AREA", "the name of a staging area", "web/b42")?;
+        Ok(Self {
+            repository,
+            area: area.parse()?,
+        })
+    }
+}
+
+/// `REPO` or `REPO/TAG`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryTag {
+    /// The repository.
+    pub repository: RepoName,
+    /// The tag, when one is named.
+    pub tag: Option<TagName>,
+}
+
+impl FromStr for RepositoryTag {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Ok(match text.split_once('/') {
+            None => Self {
+                repository: text.parse()?,
+                tag: None,
+            },
+            Some((repository, tag)) => Self {
+                repository: repository.parse()?,
+                tag: Some(tag.parse()?),
+            },
+        })
+    }
+}
+
+/// What to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeleteTarget {
+    /// `REPO`: the repository itself.
+    Repository(RepoName),
+    /// `REPO/VERSION`: one version.
+    Version(RepoName, BaseName),
+    /// `REPO/3-5`: the versions with these numbers that exist, ends included.
+    Range(RepoName, VersionNumber, VersionNumber),
+}
+
+impl FromStr for DeleteTarget {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let Some((repository, version)) = text.split_once('/') else {
+            return Ok(Self::Repository(text.parse()?));
+        };
+        let repository: RepoName = repository.parse()?;
+        let range = version
+            .split_once('-')
+            .and_then(|(first, last)| Some((parse_number(first)?, parse_number(last)?)));
+        match range {
+            Some((first, last)) if first > last => Err(ParseError::Backwards(first, last)),
+            Some((first, last)) => Ok(Self::Range(repository, first, last)),
+            None => Ok(Self::Version(repository, parse_version(version)?)),
+        }
+    }
+}
+
+/// Parses a duration: seconds, or a number with `s`, `m`, `h` or `d`.
+///
+/// # Errors
+/// It is neither, or longer than 2^64 seconds.
+pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
+    let (number, factor) = match text.as_bytes().last() {
+        Some(b's') => (&text[..text.len() - 1], 1),
+        Some(b'm') => (&text[..text.len() - 1], 60),
+        Some(b'h') => (&text[..text.len() - 1], 3600),
+        Some(b'd') => (&text[..text.len() - 1], 86_400),
+        _ => (text, 1),
+    };
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(ParseError::Duration);
+    }
+    let number: u64 = number.parse().map_err(|_| ParseError::Duration)?;
+    number
+        .checked_mul(factor)
+        .map(Duration::from_secs)
+        .ok_or(ParseError::Duration)
+}
+
+/// Parses permission bits in octal: `755`, `0750`.
+///
+/// # Errors
+/// Not octal, or beyond `7777`.
+pub fn parse_mode(text: &str) -> Result<u16, String> {
+    let octal = !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    match u16::from_str_radix(text, 8) {
+        Ok(mode) if octal && mode <= 0o7777 => Ok(mode),
+        _ => Err("expected permission bits in octal, at most 7777 (for example 750)".to_owned()),
+    }
+}

@@ -1,0 +1,142 @@
+//! Values as people read them.
+
+use crate::control::utc::Created;
+
+/// Binary units above bytes.
+const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+/// Formats a size in binary units: `512 B`, `1.5 KiB`, `20 GiB`.
+pub fn size(bytes: u64) -> String {
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut tenths = u128::from(bytes) * 10;
+    let mut unit = UNITS[0];
+    for next in UNITS {
+        unit = next;
+        tenths = (tenths + 512) / 1024;
+        // 1024 of a unit are one of the next.
+        if tenths < 10_240 {
+            break;
+        }
+    }
+    if tenths < 100 {
+        format!("{}.{} {unit}", tenths / 10, tenths % 10)
+    } else {
+        format!("{} {unit}", (tenths + 5) / 10)
+    }
+}
+
+/// Formats a time as people read it: `2026-11-20 22:14:00 UTC`.
+pub fn time(created: &Created) -> String {
+    let text = created.created.replacen('T', " ", 1);
+    match text.strip_suffix('Z') {
+        Some(plain) => format!("{plain} UTC"),
+        None => text,
+    }
+}
+
+/// Escapes control characters, so that what others wrote cannot drive the terminal.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escape = c.is_control().then(|| c.escape_default());
+            let plain = escape.is_none().then_some(c);
+            plain.into_iter().chain(escape.into_iter().flatten())
+        })
+        .collect()
+}
+
+/// Writes a path as `ls -b` does, spaces left alone: backslash escapes for control characters and
+/// backslashes, three octal digits for bytes that are not UTF-8.
+pub fn escape_path(path: &[u8]) -> String {
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            push_escaped(&mut text, c);
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\{byte:03o}"));
+        }
+    }
+    text
+}
+
+fn push_escaped(text: &mut String, c: char) {
+    match c {
+        '\\' => text.push_str("\\\\"),
+        '\u{7}' => text.push_str("\\a"),
+        '\u{8}' => text.push_str("\\b"),
+        '\t' => text.push_str("\\t"),
+        '\n' => text.push_str("\\n"),
+        '\u{b}' => text.push_str("\\v"),
+        '\u{c}' => text.push_str("\\f"),
+        '\r' => text.push_str("\\r"),
+        c if c.is_control() => {
+            let mut buffer = [0; 4];
+            for byte in c.encode_utf8(&mut buffer).bytes() {
+                text.push_str(&format!("\\{byte:03o}"));
+            }
+        }
+        c => text.push(c),
+    }
+}
+
+/// `1 file`, `2 files`.
+pub fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// Joins names for a table's cell; `-` when there are none.
+pub fn joined(names: impl IntoIterator<Item = impl ToString>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    if names.is_empty() {
+        "-".to_owned()
+    } else {
+        names.join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_in_binary_units() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (10 << 10, "10 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (1 << 20, "1.0 MiB"),
+            (657 << 20, "657 MiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(size(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn paths_are_escaped_like_ls() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"usr/bin/cc", "usr/bin/cc"),
+            (b"a b", "a b"),
+            (b"a\nb\\\t\x1b", "a\\nb\\\\\\t\\033"),
+            (b"\xff\xfeA", "\\377\\376A"),
+            ("h\u{e9}".as_bytes(), "h\u{e9}"),
+            ("\u{85}".as_bytes(), "\\302\\205"),
+        ];
+        for (path, text) in cases {
+            assert_eq!(escape_path(path), text);
+        }
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
+        assert_eq!(printable("h\u{e9} `x`"), "h\u{e9} `x`");
+    }
+}

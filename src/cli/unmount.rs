@@ -1,0 +1,240 @@
+//! `cairn unmount`: stops the daemon of a mount, and returns when it has ended.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::Serialize;
+
+use crate::daemon::DaemonError;
+use crate::fuse::mount::{
+    self, Force, MountEntry, MountError, MountTable, processes_using, unmount_path,
+};
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  cairn unmount /mnt/cairn
+  cairn unmount --lazy /mnt/cairn
+
+Refuses while files are in use, and names the processes. With --lazy the mount disappears at once
+and ends when the last of them does. A mount whose daemon died is cleaned up.";
+
+/// How long the daemon has to end.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// The table of mounts: the kernel reports an exceptional condition on it at each change.
+const MOUNTS: &str = "/proc/self/mounts";
+
+/// Arguments of `cairn unmount`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct UnmountArgs {
+    /// Where the store is mounted
+    #[arg(value_name = "MNT")]
+    pub target: PathBuf,
+    /// Take the mount away although it is in use; its users keep what they have open
+    #[arg(long)]
+    pub lazy: bool,
+}
+
+/// What was unmounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnmountReport {
+    /// The store.
+    pub store: PathBuf,
+    /// The mount point.
+    pub target: PathBuf,
+}
+
+/// Answer of a daemon that was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// It unmounts everything and ends.
+    Stopping,
+    /// Nobody answers, or the answer was no: the mounts are unmounted from here.
+    Unreachable,
+}
+
+impl UnmountArgs {
+    /// Unmounts, and waits until the mounts are gone and the daemon has ended. `ask` asks the
+    /// daemon of the store at a path to stop.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`DaemonError`]: not a mount of ours, in use, or not ended in time.
+    pub fn run(self, ask: impl FnOnce(&Path) -> Asked) -> Result<UnmountReport, DaemonError> {
+        let target = mount::resolve(&self.target)?;
+        let entry = find(&MountTable::read()?, &target)?;
+        let store = entry.source.clone();
+        let report = UnmountReport {
+            store: store.clone(),
+            target: target.clone(),
+        };
+        if self.lazy {
+            detach(&entry)?;
+            return Ok(report);
+        }
+        mount::clean_dead_mounts(|mount| mount.source == store)?;
+        let daemon = owner(&store);
+        if MountTable::read()?.by_id(entry.id) == Some(&entry) {
+            let users = users(&entry)?;
+            if !users.is_empty() {
+                return Err(MountError::Busy { target, users }.into());
+            }
+            if ask(&store) == Asked::Unreachable {
+                unmount_all(&entry)?;
+            }
+        }
+        wait(&entry, daemon, WAIT)?;
+        Ok(report)
+    }
+}
+
+/// The outer mount at `target`.
+fn find(table: &MountTable, target: &Path) -> Result<MountEntry, MountError> {
+    let not_ours = || MountError::NotMounted(target.to_owned());
+    let entry = table
+        .at(target)
+        .filter(|entry| entry.is_cairn())
+        .ok_or_else(not_ours)?;
+    match table.by_id(entry.parent) {
+        Some(parent) if parent.is_cairn() && parent.source == entry.source => {
+            Err(MountError::Inner {
+                target: target.to_owned(),
+                outer: parent.target.clone(),
+            })
+        }
+        _ => Ok(entry.clone()),
+    }
+}
+
+/// What is mounted from the same store, the latest first.
+fn family(entry: &MountEntry) -> Result<Vec<MountEntry>, MountError> {
+    let table = MountTable::read()?;
+    Ok(table.of_store(&entry.source).into_iter().cloned().collect())
+}
+
+fn users(entry: &MountEntry) -> Result<Vec<mount::BusyProcess>, MountError> {
+    let mut users = processes_using(&entry.target);
+    for mount in family(entry)? {
+        // What is nested was found with the outer one.
+        if !mount.target.starts_with(&entry.target) {
+            users.extend(processes_using(&mount.target));
+        }
+    }
+    Ok(users)
+}
+
+/// Takes all mounts of the store out of sight. The outer one takes along what is nested in it.
+fn detach(entry: &MountEntry) -> Result<(), MountError> {
+    unmount_path(&entry.target, Force::Detach)?;
+    family(entry)?
+        .iter()
+        .try_for_each(|mount| unmount_path(&mount.target, Force::Detach))
+}
+
+/// Unmounts without the daemon's help; it notices.
+fn unmount_all(entry: &MountEntry) -> Result<(), MountError> {
+    for (index, mount) in family(entry)?.iter().enumerate() {
+        match unmount_path(&mount.target, Force::None) {
+            // The daemon is stopping since the first one went: there is no way back.
+            Err(MountError::Busy { .. }) if index > 0 => {
+                unmount_path(&mount.target, Force::Detach)?
+            }
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// The process that owns the store, as its lock file says.
+fn owner(store: &Path) -> Option<Pid> {
+    let text = fs::read_to_string(store.join("lock")).ok()?;
+    Pid::from_raw(text.split_whitespace().find_map(|word| word.parse().ok())?)
+}
+
+/// Waits until nothing of the store is mounted and `daemon` has ended.
+fn wait(entry: &MountEntry, daemon: Option<Pid>, time: Duration) -> Result<(), DaemonError> {
+    let deadline = Instant::now() + time;
+    let late = |what: String| {
+        let users = users(entry).unwrap_or_default();
+        DaemonError::StillRunning {
+            what,
+            seconds: time.as_secs(),
+            users,
+        }
+    };
+    let process = |action| move |source| DaemonError::Process { action, source };
+    // Opened before the first look, so that no change is missed.
+    let mounts = File::open(MOUNTS).map_err(process("watch the mounts"))?;
+    while !family(entry)?.is_empty() {
+        let mut changed = [PollFd::new(&mounts, PollFlags::PRI)];
+        let events = poll(&mut changed, left(deadline).as_ref());
+        if events.map_err(|error| process("watch the mounts")(error.into()))? == 0 {
+            return Err(late(format!("{} is still mounted", entry.target.display())));
+        }
+    }
+    let Some(pid) = daemon else {
+        return Ok(());
+    };
+    // An error means that it has ended.
+    let Ok(daemon) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return Ok(());
+    };
+    let mut ended = [PollFd::new(&daemon, PollFlags::IN)];
+    let events = poll(&mut ended, left(deadline).as_ref());
+    if events.map_err(|error| process("wait for the daemon")(error.into()))? == 0 {
+        return Err(late(format!(
+            "the daemon (pid {}) is still running",
+            pid.as_raw_pid()
+        )));
+    }
+    Ok(())
+}
+
+fn left(deadline: Instant) -> Option<Timespec> {
+    Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[u8] = b"\
+22 1 254:0 / / rw - ext4 /dev/vda rw\n\
+40 22 0:41 / /m rw - fuse.cairn /store rw\n\
+41 40 0:42 / /m/versions ro - fuse.cairn /store ro\n\
+42 22 0:43 / /t rw - tmpfs tmpfs rw\n";
+
+    #[test]
+    fn only_the_outer_mount_can_be_named() {
+        let table = MountTable::parse(TABLE).unwrap();
+        assert_eq!(
+            find(&table, Path::new("/m")).unwrap().source,
+            Path::new("/store")
+        );
+        let inner = find(&table, Path::new("/m/versions")).unwrap_err();
+        assert!(matches!(inner, MountError::Inner { outer, .. } if outer == Path::new("/m")));
+        for other in ["/t", "/m/staging", "/"] {
+            let error = find(&table, Path::new(other)).unwrap_err();
+            assert!(matches!(error, MountError::NotMounted(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_owner_is_read_from_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = directory.path();
+        assert_eq!(owner(store), None);
+        for (text, pid) in [
+            ("", None),
+            ("123\n", Pid::from_raw(123)),
+            ("pid 45 x", Pid::from_raw(45)),
+        ] {
+            fs::write(store.join("lock"), text).unwrap();
+            assert_eq!(owner(store), pid);
+        }
+    }
+}
