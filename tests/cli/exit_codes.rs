@@ -1,0 +1,114 @@
+//! Exit codes, and errors as text and JSON.
+
+use std::process::Stdio;
+
+use cairn::control::protocol::ErrorKind;
+
+use crate::fake::{cairn, run, serve};
+
+#[test]
+fn every_kind_has_its_code() {
+    let codes: Vec<u8> = ErrorKind::ALL.iter().map(|kind| kind.exit_code()).collect();
+    assert_eq!(codes, (1..=7).collect::<Vec<u8>>());
+}
+
+#[test]
+fn failures_have_code_message_and_hint() {
+    let running = serve();
+    for (args, code, texts) in [
+        (&["frobnicate"][..], 2, &["unrecognized subcommand"][..]),
+        (&["show", "web"], 2, &["expected REPO/VERSION"]),
+        (
+            &["tag", "web/v1"],
+            2,
+            &["what shall web/v1 point at?", "hint: "],
+        ),
+        (&["stage", "web/b@7", "--from", "8"], 2, &["given twice"]),
+        (
+            &["show", "web/9"],
+            3,
+            &["cairn: web has no version 9\nhint: `cairn versions web`"],
+        ),
+        (&["delete", "web/5-6"], 3, &["no version from 5 to 6"]),
+        (&["commit", "web/open"], 4, &["\n  log/a\\n\n", "--wait"]),
+        (
+            &["commit", "web/stale"],
+            5,
+            &[
+                "\n  web/4  2001-09-09T01:46:40Z  ann  first line\n  web/7  ",
+                "--onto-latest",
+            ],
+        ),
+        (
+            &["stage", "web/panic"],
+            1,
+            &["the daemon failed on this request"],
+        ),
+    ] {
+        let output = run(running.store.path(), args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {errors}");
+        for text in texts {
+            assert!(errors.contains(text), "{args:?}: {errors}");
+        }
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn failures_are_json_when_asked() {
+    let running = serve();
+    for (args, kind) in [
+        (&["--json", "frobnicate"][..], "usage"),
+        (&["show", "web/9", "--json"], "not_found"),
+        (&["commit", "web/stale", "--json"], "conflict"),
+    ] {
+        let output = run(running.store.path(), args);
+        let document: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(document["error"]["kind"], kind);
+        assert!(document["error"]["message"].is_string());
+        assert!(output.stdout.is_empty());
+        if kind == "conflict" {
+            let between = &document["error"]["detail"]["stale_base"]["between"];
+            assert_eq!(between[1]["number"], 7);
+        }
+    }
+}
+
+#[test]
+fn without_a_store_the_command_says_how_to_name_one() {
+    let mut command = cairn(std::path::Path::new(""));
+    let output = command
+        .env_remove("CAIRN_STORE")
+        .arg("list")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("CAIRN_STORE"));
+}
+
+#[test]
+fn a_closed_pipe_ends_the_command_quietly() {
+    let running = serve();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = cairn(running.store.path());
+    command.arg("man").stdout(writer).stderr(Stdio::piped());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn help_and_version_succeed() {
+    for args in [
+        &["--help"][..],
+        &["help", "commit"],
+        &["diff", "--help"],
+        &["--version"],
+    ] {
+        let output = run(std::path::Path::new("/nowhere"), args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(!output.stdout.is_empty(), "{args:?}");
+    }
+}

@@ -1,0 +1,295 @@
+//! A service with canned answers, and the commands that are run against it.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use cairn::control::client::SOCKET_NAME;
+use cairn::control::protocol::{
+    ControlError, ErrorDetail, ErrorKind, GcRequest, Progress, Request, VERSIONS_MAX,
+};
+use cairn::control::reply::{
+    AreaInfo, CommitReply, DeleteReply, DiffEntry, DiffKind, DiffReply, GcReply, Reply,
+    RepositoryInfo, StatusReply, TagInfo, VersionInfo,
+};
+use cairn::control::server::Server;
+use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
+use cairn::control::transfer::RawPath;
+use cairn::control::utc::Created;
+use cairn::model::hash::TreeHash;
+use cairn::model::id::VersionNumber;
+use cairn::model::time::Timestamp;
+use crossbeam_channel::{Receiver, Sender};
+
+/// Answers as a store with one repository `web` of versions 3, 4 and 7.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    /// Every connection that ended.
+    pub(crate) ended: Sender<ConnectionId>,
+    /// A request to stage in `slow` says here that it has begun, and waits for `go`.
+    pub(crate) begun: Sender<()>,
+    pub(crate) go: Receiver<()>,
+}
+
+/// How many versions the repository `long` has: more than one answer holds.
+pub(crate) const LONG_VERSIONS: u64 = 2500;
+
+/// A served [`Fake`]. The server is dropped, and so stopped, before what it sends to.
+pub(crate) struct Running {
+    pub(crate) server: Server,
+    pub(crate) store: tempfile::TempDir,
+    pub(crate) ended: Receiver<ConnectionId>,
+    pub(crate) begun: Receiver<()>,
+    pub(crate) go: Sender<()>,
+}
+
+/// Serves a [`Fake`] from a new directory.
+pub(crate) fn serve() -> Running {
+    let store = tempfile::tempdir().unwrap();
+    let socket = store.path().join(SOCKET_NAME);
+    serve_at(store, &socket)
+}
+
+/// Serves a [`Fake`] at `socket`, which is in or below `store`.
+pub(crate) fn serve_at(store: tempfile::TempDir, socket: &Path) -> Running {
+    let (ended, ended_receiver) = crossbeam_channel::unbounded();
+    let (begun, begun_receiver) = crossbeam_channel::unbounded();
+    let (go_sender, go) = crossbeam_channel::unbounded();
+    let fake = Arc::new(Fake { ended, begun, go });
+    let server = Server::start(socket, fake).unwrap();
+    Running {
+        store,
+        server,
+        ended: ended_receiver,
+        begun: begun_receiver,
+        go: go_sender,
+    }
+}
+
+/// The `cairn` command for the store at `store`.
+pub(crate) fn cairn(store: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    command.env("CAIRN_STORE", store).stdin(Stdio::null());
+    command
+}
+
+/// Runs `cairn` and waits for its end.
+pub(crate) fn run(store: &Path, args: &[&str]) -> Output {
+    cairn(store).args(args).output().unwrap()
+}
+
+/// What a command printed to stdout; it must have succeeded.
+pub(crate) fn stdout(store: &Path, args: &[&str]) -> String {
+    let output = run(store, args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {errors}");
+    assert!(errors.is_empty(), "{args:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn created() -> Created {
+    Timestamp::new(1_000_000_000, 5).unwrap().into()
+}
+
+pub(crate) fn version(number: u64) -> VersionInfo {
+    VersionInfo {
+        repository: "web".parse().unwrap(),
+        number: VersionNumber(number),
+        hash: TreeHash::from_bytes([7; 32]),
+        name: None,
+        tags: vec!["v1".parse().unwrap()],
+        base: number.checked_sub(1).map(VersionNumber),
+        author: "ann".to_owned(),
+        message: "first line\n\u{1b}[31msecond".to_owned(),
+        released: false,
+        locked: true,
+        files: 12,
+        directories: 3,
+        size_bytes: 1536,
+        created: created(),
+    }
+}
+
+fn area(name: &str) -> AreaInfo {
+    AreaInfo {
+        repository: "web".parse().unwrap(),
+        name: name.parse().unwrap(),
+        path: None,
+        base: Some(VersionNumber(3)),
+        stale: true,
+        open_files: 2,
+        created: created(),
+    }
+}
+
+fn status() -> StatusReply {
+    StatusReply {
+        store: "/srv/cairn".to_owned(),
+        format: 1,
+        version: "0".to_owned(),
+        daemon_pid: Some(77),
+        mount: Some("/mnt".to_owned()),
+        read_only: false,
+        repositories: 1,
+        versions: 3,
+        blobs: 20,
+        blobs_bytes: 4096,
+        trees: 1,
+        free_bytes: 1 << 30,
+        areas: vec![area("b42@3")],
+        doomed: 1,
+        poisoned: None,
+        warnings: vec!["one blob is damaged".to_owned()],
+    }
+}
+
+fn changes() -> Progress {
+    let entry = |change, path: &[u8], directory| DiffEntry {
+        change,
+        path: RawPath::from(path),
+        directory,
+        attributes_only: false,
+    };
+    Progress::Changes(vec![
+        entry(DiffKind::Added, b"bin", true),
+        entry(DiffKind::Removed, b"etc/a b", false),
+        entry(DiffKind::Modified, b"etc/\xff\n", false),
+    ])
+}
+
+/// Sends the files back with the bytes of each appended to the payload.
+fn echo(mut attachment: Attachment) -> Attachment {
+    for file in &mut attachment.files {
+        file.read_to_end(&mut attachment.payload).unwrap();
+        file.write_all(b", answered").unwrap();
+    }
+    attachment
+}
+
+impl Service for Fake {
+    fn call(
+        &self,
+        caller: Caller,
+        request: Request,
+        attachment: Attachment,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Reply, Attachment), ControlError> {
+        assert_eq!(caller.uid, rustix::process::geteuid().as_raw());
+        let reply = match request {
+            Request::Status => Reply::Status(status()),
+            Request::Repositories => Reply::Repositories(vec![repository("web")]),
+            Request::CreateRepository { name, .. } => Reply::Repository(repository(name.as_str())),
+            Request::Versions { repository, after } if repository.as_str() == "long" => {
+                let first = after.map_or(1, |number| number.0 + 1);
+                let end = LONG_VERSIONS.min(first + VERSIONS_MAX as u64 - 1);
+                Reply::Versions((first..=end).map(version).collect())
+            }
+            Request::Versions { .. } => Reply::Versions([3, 4, 7].map(version).to_vec()),
+            Request::Show {
+                repository,
+                version,
+            } => {
+                let message = format!("{repository} has no version {version}");
+                return Err(ControlError::new(ErrorKind::NotFound, message)
+                    .with_hint("`cairn versions web` lists them"));
+            }
+            Request::Diff { .. } => {
+                progress(changes());
+                Reply::Diff(DiffReply {
+                    added: 1,
+                    removed: 1,
+                    modified: 1,
+                })
+            }
+            Request::Areas { .. } => Reply::Areas(vec![area("b42@3"), area("b43")]),
+            Request::Stage { name, .. } if name.as_str() == "panic" => panic!("as asked"),
+            Request::Stage { name, .. } => {
+                if name.as_str() == "slow" {
+                    self.begun.send(()).unwrap();
+                    self.go.recv().unwrap();
+                }
+                Reply::Area(area(name.as_str()))
+            }
+            Request::Commit(commit) => return self.commit(commit.area.as_str()),
+            Request::Tags { .. } => Reply::Tags(vec![tag("v1")]),
+            Request::SetTag { tag: name, .. } => Reply::Tag(tag(name.as_str())),
+            Request::Delete { versions, .. } => Reply::Deleted(DeleteReply {
+                deleted: versions
+                    .iter()
+                    .map(|version| VersionNumber(version.to_string().parse().unwrap()))
+                    .collect(),
+            }),
+            Request::Gc(gc) => Reply::Gc(collected(&gc)),
+            Request::Import(_) => return Ok((Reply::Done, echo(attachment))),
+            Request::DeleteRepository { .. }
+            | Request::Discard { .. }
+            | Request::DeleteTag { .. }
+            | Request::Export(_)
+            | Request::Shutdown => Reply::Done,
+        };
+        Ok((reply, Attachment::none()))
+    }
+
+    fn disconnected(&self, connection: ConnectionId) {
+        self.ended.send(connection).unwrap();
+    }
+}
+
+impl Fake {
+    fn commit(&self, area: &str) -> Result<(Reply, Attachment), ControlError> {
+        let detail = match area {
+            "stale" => ErrorDetail::StaleBase {
+                base: Some(VersionNumber(3)),
+                between: vec![version(4), version(7)],
+            },
+            "open" => ErrorDetail::OpenFiles(vec![RawPath::from(&b"log/a\n"[..])]),
+            _ => {
+                let commit = CommitReply {
+                    changed: area != "same",
+                    version: version(8),
+                    tag: Some("b42".parse().unwrap()),
+                    skipped: Vec::new(),
+                };
+                return Ok((Reply::Commit(commit), Attachment::none()));
+            }
+        };
+        let kind = match detail {
+            ErrorDetail::OpenFiles(_) => ErrorKind::Busy,
+            _ => ErrorKind::Conflict,
+        };
+        Err(ControlError::new(kind, format!("web/{area} is refused")).with_detail(detail))
+    }
+}
+
+fn repository(name: &str) -> RepositoryInfo {
+    RepositoryInfo {
+        name: name.parse().unwrap(),
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        versions: 3,
+        latest: Some(VersionNumber(7)),
+        areas: 1,
+        tags: 1,
+        created: created(),
+    }
+}
+
+fn tag(name: &str) -> TagInfo {
+    TagInfo {
+        repository: "web".parse().unwrap(),
+        name: name.parse().unwrap(),
+        number: VersionNumber(7),
+        protects: true,
+        created: created(),
+    }
+}
+
+fn collected(gc: &GcRequest) -> GcReply {
+    GcReply {
+        finished: gc.wait,
+        blobs: gc.protect_seconds.unwrap_or(0),
+        ..GcReply::default()
+    }
+}

@@ -1,0 +1,13 @@
+//! The command line and the control protocol, against a service that keeps no store.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure anywhere in a test is the test's failure"
+)]
+
+mod control;
+mod exit_codes;
+mod fake;
+mod help;
+mod parse;
+mod verbs;

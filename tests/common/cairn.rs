@@ -1,0 +1,389 @@
+//! A store and its daemon for one test: started, killed, restarted, and gone at the end.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{mounts, wait};
+
+/// The binary under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cairn");
+
+/// A store in a temporary directory and, while it runs, the daemon that has it mounted.
+///
+/// Dropping it stops the daemon and asserts that nothing stays mounted.
+pub(crate) struct Cairn {
+    home: TempDir,
+    mount_home: TempDir,
+    options: Vec<String>,
+    environment: Vec<(String, String)>,
+    /// Settings so far, to be printed when the test fails.
+    settings: Vec<String>,
+    daemon: Option<Child>,
+}
+
+impl Cairn {
+    /// Creates a store and mounts it.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Creates a store and mounts it with arguments added, such as `-o allow_other`.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let mut cairn = Self::unmounted();
+        cairn.options = options.iter().map(|option| (*option).to_owned()).collect();
+        cairn.mount();
+        cairn
+    }
+
+    /// Creates a store without mounting it.
+    pub(crate) fn unmounted() -> Self {
+        let cairn = Self {
+            // The build directory is on a disk like the user's; /tmp may be memory.
+            home: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the store"),
+            mount_home: tempfile::Builder::new()
+                .prefix("cairn-")
+                .tempdir()
+                .expect("a directory"),
+            options: Vec::new(),
+            environment: Vec::new(),
+            settings: Vec::new(),
+            daemon: None,
+        };
+        // Other users must be able to reach the mount point; the store protects itself.
+        fs::set_permissions(cairn.mount_home.path(), Permissions::from_mode(0o755)).expect("chmod");
+        fs::create_dir(cairn.mnt()).expect("mkdir");
+        let output = Command::new(BINARY)
+            .arg("init")
+            .arg(cairn.store())
+            .output()
+            .expect("init");
+        assert!(
+            output.status.success(),
+            "cairn init failed: {}",
+            text(&output.stderr)
+        );
+        cairn
+    }
+
+    /// Sets a variable of daemons started from now on; `None` removes it.
+    pub(crate) fn set_env(&mut self, name: &str, value: Option<&str>) {
+        self.settings
+            .push(format!("{name}={}", value.unwrap_or_default()));
+        self.environment.retain(|(known, _)| known != name);
+        if let Some(value) = value {
+            self.environment.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// The store's directory.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.home.path().join("store")
+    }
+
+    /// The mount point.
+    pub(crate) fn mnt(&self) -> PathBuf {
+        self.mount_home.path().join("mnt")
+    }
+
+    /// A directory that other users can reach, outside of the mount, deleted at the end.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        let path = self.mount_home.path().join("scratch");
+        fs::create_dir_all(&path).expect("scratch");
+        path
+    }
+
+    /// `MNT/staging/PATH`.
+    pub(crate) fn staging(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.mnt().join("staging").join(path)
+    }
+
+    /// `MNT/tags/PATH`.
+    pub(crate) fn tags(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.mnt().join("tags").join(path)
+    }
+
+    /// `MNT/versions/PATH`.
+    pub(crate) fn versions(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.mnt().join("versions").join(path)
+    }
+
+    /// Process id of the daemon.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
+    }
+
+    /// Starts the daemon and waits until the mount is usable.
+    ///
+    /// # Panics
+    /// With the daemon's log when it does not come up.
+    pub(crate) fn mount(&mut self) {
+        let exited = self.try_mount();
+        assert!(
+            exited.is_none(),
+            "the daemon ended: {exited:?}\n{}",
+            self.log()
+        );
+    }
+
+    /// Starts the daemon and waits until the mount is usable or the daemon has ended.
+    pub(crate) fn try_mount(&mut self) -> Option<ExitStatus> {
+        self.spawn();
+        let mut exited = None;
+        wait::until("the mount is usable", || {
+            exited = self.exit_status();
+            exited.is_some() || self.is_usable()
+        });
+        exited
+    }
+
+    /// Starts the daemon without waiting for anything.
+    pub(crate) fn spawn(&mut self) {
+        assert!(self.daemon.is_none(), "the daemon runs already");
+        assert!(
+            Path::new("/dev/fuse").exists(),
+            "/dev/fuse is missing: load the fuse module, or pass the device into the container"
+        );
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("log");
+        // A test that is killed takes its daemon along.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "TERM"])
+            .arg(BINARY)
+            .arg("mount")
+            .arg("--foreground");
+        command
+            .args(&self.options)
+            .arg(self.store())
+            .arg(self.mnt());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log"))
+            .stderr(log);
+        self.daemon = Some(
+            command
+                .spawn()
+                .expect("setpriv (package util-linux) starts the daemon"),
+        );
+    }
+
+    /// Whether both filesystems answer.
+    pub(crate) fn is_usable(&self) -> bool {
+        let mounted = mounts::below(&self.mnt());
+        let nested = |mount: &mounts::Mount| mount.path == self.mnt().join("versions");
+        mounted.iter().any(nested)
+            && fs::read_dir(self.versions("")).is_ok()
+            && fs::read_dir(self.tags("")).is_ok()
+    }
+
+    /// How the daemon ended, if it has.
+    pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
+        let daemon = self.daemon.as_mut()?;
+        let status = daemon.try_wait().expect("wait");
+        if status.is_some() {
+            self.daemon = None;
+        }
+        status
+    }
+
+    /// Waits until the daemon has ended by itself.
+    pub(crate) fn wait_for_exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait::until("the daemon ends", || {
+            status = self.exit_status();
+            status.is_some()
+        });
+        status.expect("set by the condition")
+    }
+
+    /// Kills the daemon: the mount is dead afterwards, the store as a crash leaves it.
+    pub(crate) fn kill9(&mut self) {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        daemon.kill().expect("kill");
+        daemon.wait().expect("wait");
+    }
+
+    /// Stops the daemon as a service manager does and asserts that it went cleanly.
+    pub(crate) fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        let status = self.wait_for_exit();
+        assert!(
+            status.success(),
+            "the daemon stopped with {status}\n{}",
+            self.log()
+        );
+        let left = mounts::below(&self.mnt());
+        assert!(
+            left.is_empty(),
+            "still mounted after a clean stop: {left:?}"
+        );
+    }
+
+    /// Stops the daemon cleanly and starts it again.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.mount();
+    }
+
+    /// Kills the daemon and mounts again, over the dead mount.
+    pub(crate) fn crash(&mut self) {
+        self.kill9();
+        self.mount();
+    }
+
+    /// Sends `signal` to the daemon.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(process_id(self.pid()), signal).expect("kill");
+    }
+
+    /// Runs a CLI verb against this store.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(BINARY);
+        command
+            .args(arguments)
+            .env("CAIRN_STORE", self.store())
+            .stdin(Stdio::null());
+        command.output().expect("the binary runs")
+    }
+
+    /// Runs a CLI verb that must succeed; returns what it printed.
+    #[track_caller]
+    pub(crate) fn cli(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "cairn {arguments:?}: {}\n{}{}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    }
+
+    /// Runs a CLI verb that must fail; returns its message.
+    #[track_caller]
+    pub(crate) fn cli_fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(
+            !output.status.success(),
+            "cairn {arguments:?} succeeded: {}",
+            text(&output.stdout)
+        );
+        text(&output.stderr)
+    }
+
+    /// Runs a CLI verb with `--json`.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let printed = self.cli(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error} in: {printed}"))
+    }
+
+    /// Makes a repository and an area in it; returns the area's path.
+    pub(crate) fn area(&self, repository: &str, area: &str) -> PathBuf {
+        if !self.staging(repository).exists() {
+            fs::create_dir(self.staging(repository)).expect("mkdir of a repository");
+        }
+        let path = self.staging(repository).join(area);
+        fs::create_dir(&path).expect("mkdir of an area");
+        path
+    }
+
+    /// Publishes an area under its own name, as `mv` does.
+    pub(crate) fn publish(&self, repository: &str, area: &str) -> std::io::Result<()> {
+        let (name, _base) = area.split_once('@').unwrap_or((area, ""));
+        fs::rename(
+            self.staging(repository).join(area),
+            self.tags(repository).join(name),
+        )
+    }
+
+    /// Regular files of the pool with their lengths, by path.
+    pub(crate) fn pool(&self) -> Vec<(PathBuf, u64)> {
+        let mut found = Vec::new();
+        collect(&self.store().join("pool"), &mut found);
+        found.sort();
+        found
+    }
+
+    /// What the daemons of this store have logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.path().join("daemon.log")
+    }
+}
+
+impl Drop for Cairn {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let asked = kill_process(process_id(daemon.id()), Signal::TERM).is_ok();
+            let ended =
+                asked && wait::within(wait::PATIENCE, || !matches!(daemon.try_wait(), Ok(None)));
+            if !ended {
+                daemon.kill().ok();
+                daemon.wait().ok();
+            }
+            if !ended && !std::thread::panicking() {
+                let log = self.log();
+                mounts::detach(&self.mnt());
+                panic!("the daemon did not stop within {:?}\n{log}", wait::PATIENCE);
+            }
+        }
+        let left = mounts::below(&self.mnt());
+        if !left.is_empty() {
+            // A daemon in the background, started by a test that has failed meanwhile.
+            let mut unmount = Command::new(BINARY);
+            unmount
+                .args(["unmount", "--lazy"])
+                .arg(self.mnt())
+                .stdin(Stdio::null())
+                .status()
+                .ok();
+            mounts::detach(&self.mnt());
+        }
+        if std::thread::panicking() {
+            eprintln!(
+                "settings: {:?}\nlog of the daemon:\n{}",
+                self.settings,
+                self.log()
+            );
+        } else {
+            assert!(left.is_empty(), "left mounted: {left:?}\n{}", self.log());
+        }
+    }
+}
+
+fn process_id(pid: u32) -> Pid {
+    i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a process id")
+}
+
+fn collect(directory: &Path, found: &mut Vec<(PathBuf, u64)>) {
+    for entry in fs::read_dir(directory).expect("a directory of the pool") {
+        let entry = entry.expect("an entry of the pool");
+        let meta = entry.metadata().expect("stat in the pool");
+        if meta.is_dir() {
+            collect(&entry.path(), found);
+        } else {
+            found.push((entry.path(), meta.len()));
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

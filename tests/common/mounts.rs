@@ -1,0 +1,49 @@
+//! What the kernel says is mounted.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// One line of `/proc/self/mountinfo`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mount {
+    pub(crate) path: PathBuf,
+    pub(crate) options: String,
+    pub(crate) kind: String,
+    pub(crate) super_options: String,
+}
+
+/// Every mount at or below `path`, outermost first.
+pub(crate) fn below(path: &Path) -> Vec<Mount> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    text.lines()
+        .filter_map(parse)
+        .filter(|mount| mount.path.starts_with(path))
+        .collect()
+}
+
+fn parse(line: &str) -> Option<Mount> {
+    let (before, after) = line.split_once(" - ")?;
+    let mut fields = before.split(' ').skip(4);
+    let (path, options) = (fields.next()?, fields.next()?);
+    let mut fields = after.split(' ');
+    let kind = fields.next()?;
+    Some(Mount {
+        path: PathBuf::from(path.replace("\\040", " ")),
+        options: options.to_owned(),
+        kind: kind.to_owned(),
+        super_options: fields.nth(1)?.to_owned(),
+    })
+}
+
+/// Detaches whatever is mounted at or below `path`, innermost first.
+pub(crate) fn detach(path: &Path) {
+    for mount in below(path).iter().rev() {
+        let status = Command::new("umount")
+            .arg("--lazy")
+            .arg(&mount.path)
+            .status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("could not detach {}", mount.path.display());
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The daemon is killed, or its disk fails, at each durable step of a history. The next start needs no
+//! repair, and what was acknowledged is there (R1, R3, R4).
+//!
+//! `CAIRN_TEST_CRASHES` says at how many of the steps (evenly spread); `0` means at each.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure ends the test, in its helpers too"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests call the operations under test directly"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod history;
+mod rsync;
+mod step;

@@ -1,0 +1,82 @@
+//! One fault per run, at counted durable steps
+
+use std::fs;
+
+use crate::common::{Cairn, scale, wait};
+use crate::history::play;
+
+const FAULT: &str = "CAIRN_FAULT";
+
+/// The numbers of the durable steps at which to act, at most `default` of them.
+fn steps(default: u32) -> Vec<usize> {
+    let mut cairn = Cairn::unmounted();
+    let record = cairn.scratch().join("steps");
+    cairn.set_env(FAULT, Some(&format!("count:{}", record.display())));
+    cairn.mount();
+    let promises = play(&cairn);
+    assert_eq!(
+        promises.commits(),
+        3,
+        "the history ends without a fault\n{}",
+        cairn.log()
+    );
+    cairn.stop();
+    let total = fs::read_to_string(&record).unwrap().lines().count();
+    assert!(total > 10, "{total} durable steps are too few to be true");
+    let wanted = scale("CAIRN_TEST_CRASHES", default) as usize;
+    let stride = if wanted == 0 {
+        1
+    } else {
+        total.div_ceil(wanted)
+    };
+    (1..=total).step_by(stride).collect()
+}
+
+/// A store on which the history was played with `fault`, mounted again without it.
+fn after_fault(fault: &str, expect_death: bool) {
+    let mut cairn = Cairn::unmounted();
+    cairn.set_env(FAULT, Some(fault));
+    let ended = cairn.try_mount();
+    let promises = play(&cairn);
+    if expect_death {
+        // Group commits vary a little, so the last steps may not come this time.
+        let died = ended.is_some() || wait::within(wait::SETTLE, || cairn.exit_status().is_some());
+        if !died {
+            cairn.kill9();
+        }
+    } else if ended.is_none() {
+        cairn.cli(&["status"]);
+        cairn.kill9();
+    }
+    cairn.set_env(FAULT, None);
+    cairn.mount();
+    promises.check(&mut cairn);
+}
+
+#[test]
+fn killed_before_a_step() {
+    for step in steps(20) {
+        after_fault(&format!("kill:{step}"), true);
+    }
+}
+
+#[test]
+fn killed_after_a_step() {
+    for step in steps(20) {
+        after_fault(&format!("kill-after:{step}"), true);
+    }
+}
+
+#[test]
+fn the_disk_fails_at_a_step() {
+    for step in steps(10) {
+        after_fault(&format!("eio:{step}"), false);
+    }
+}
+
+#[test]
+fn the_disk_is_full_at_a_step() {
+    for step in steps(10) {
+        after_fault(&format!("enospc:{step}"), false);
+    }
+}

@@ -1,0 +1,20 @@
+//! What only cairn does: repositories, areas, versions, tags, one file per thing a user does.
+
+mod access;
+mod base;
+mod busy;
+mod commit;
+mod dedup;
+mod discard;
+mod identity;
+mod immutable;
+mod inspect;
+mod latest;
+mod level;
+mod lifecycle;
+mod preserve;
+mod repository;
+mod restart;
+mod stale;
+mod store;
+mod tag;

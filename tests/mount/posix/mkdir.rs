@@ -1,0 +1,108 @@
+//! mkdir(2)
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+
+use rustix::io::Errno;
+
+use crate::common::{Area, errno};
+
+#[test]
+fn makes_an_empty_directory() {
+    let area = Area::new();
+    let path = area.path("d");
+    fs::create_dir(&path).unwrap();
+    let meta = fs::metadata(&path).unwrap();
+    assert!(meta.is_dir());
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    assert_eq!(meta.uid(), rustix::process::geteuid().as_raw());
+    assert_eq!(meta.gid(), rustix::process::getegid().as_raw());
+}
+
+#[test]
+fn applies_mode_and_umask() {
+    let area = Area::new();
+    let path = area.path("d");
+    fs::DirBuilder::new().mode(0o1750).create(&path).unwrap();
+    let umask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(umask);
+    assert_eq!(
+        fs::metadata(&path).unwrap().mode() & 0o7777,
+        0o1750 & !umask.as_raw_mode()
+    );
+}
+
+#[test]
+fn refuses_existing_names_of_any_kind() {
+    let area = Area::new();
+    area.file("f", "");
+    area.directory("d");
+    std::os::unix::fs::symlink("nowhere", area.path("s")).unwrap();
+    for name in ["f", "d", "s"] {
+        assert_eq!(
+            errno(fs::create_dir(area.path(name))),
+            Errno::EXIST,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn needs_its_parent() {
+    let area = Area::new();
+    area.file("f", "");
+    assert_eq!(errno(fs::create_dir(area.path("a/b"))), Errno::NOENT);
+    assert_eq!(errno(fs::create_dir(area.path("f/b"))), Errno::NOTDIR);
+}
+
+#[test]
+fn takes_names_of_255_bytes_and_no_more() {
+    let area = Area::new();
+    fs::create_dir(area.path("n".repeat(255))).unwrap();
+    assert_eq!(
+        errno(fs::create_dir(area.path("n".repeat(256)))),
+        Errno::NAMETOOLONG
+    );
+}
+
+#[test]
+fn changes_the_times_of_the_parent() {
+    let area = Area::new();
+    let parent = area.directory("p");
+    let before = fs::metadata(&parent).unwrap();
+    fs::create_dir(parent.join("d")).unwrap();
+    let after = fs::metadata(&parent).unwrap();
+    let time = |meta: &fs::Metadata| (meta.mtime(), meta.mtime_nsec());
+    assert!(time(&after) >= time(&before));
+    assert!((after.ctime(), after.ctime_nsec()) >= (before.ctime(), before.ctime_nsec()));
+}
+
+#[test]
+fn inherits_the_group_of_a_setgid_parent() {
+    let area = Area::new();
+    let parent = area.directory("p");
+    std::os::unix::fs::chown(&parent, None, Some(1234)).unwrap();
+    crate::common::area::set_mode(&parent, 0o2775);
+    fs::create_dir(parent.join("d")).unwrap();
+    let meta = fs::metadata(parent.join("d")).unwrap();
+    assert_eq!(meta.gid(), 1234);
+    assert_eq!(
+        meta.mode() & 0o2000,
+        0o2000,
+        "a directory inherits the bit itself"
+    );
+    fs::write(parent.join("f"), "").unwrap();
+    assert_eq!(fs::metadata(parent.join("f")).unwrap().gid(), 1234);
+}
+
+#[test]
+fn goes_a_hundred_levels_deep() {
+    let area = Area::new();
+    let mut path = area.root().to_owned();
+    for level in 0..100 {
+        path.push(format!("level{level}"));
+        fs::create_dir(&path).unwrap();
+    }
+    fs::write(path.join("f"), "deep").unwrap();
+    assert_eq!(fs::read(path.join("f")).unwrap(), b"deep");
+}

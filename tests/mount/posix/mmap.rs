@@ -1,0 +1,79 @@
+//! mmap(2), msync(2)
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use crate::common::mapping::Mapping;
+use crate::common::{Area, content};
+
+#[test]
+fn reads_fresh_and_sealed_files() {
+    let area = Area::new();
+    let expected = content::bytes(1, 100_000);
+    for path in [
+        area.file("f", &expected),
+        area.sealed("g", content::bytes(1, 100_000)),
+    ] {
+        let mapping = Mapping::shared(&File::open(path).unwrap(), expected.len(), false).unwrap();
+        assert!(mapping.read(0, expected.len()) == expected);
+    }
+}
+
+#[test]
+fn what_is_stored_through_a_mapping_is_in_the_file() {
+    let area = Area::new();
+    for path in [
+        area.file("f", vec![b'.'; 20_000]),
+        area.sealed("g", vec![b'.'; 20_000]),
+    ] {
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let mapping = Mapping::shared(&file, 20_000, true).unwrap();
+        mapping.write(5_000, b"stored");
+        mapping.sync();
+        let mut found = [0; 6];
+        file.read_exact_at(&mut found, 5_000).unwrap();
+        assert_eq!(&found, b"stored");
+        assert_eq!(fs::read(&path).unwrap()[5_000..5_006], *b"stored");
+    }
+}
+
+#[test]
+fn a_mapping_outlives_its_descriptor() {
+    let area = Area::new();
+    let path = area.file("f", vec![0; 10_000]);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let mapping = Mapping::shared(&file, 10_000, true).unwrap();
+    drop(file);
+    mapping.write(9_000, b"after close");
+    drop(mapping);
+    area.settle(&path);
+    assert_eq!(fs::read(&path).unwrap()[9_000..9_011], *b"after close");
+}
+
+#[test]
+fn a_mapping_and_write_see_each_other() {
+    let area = Area::new();
+    let path = area.file("f", vec![0; 8192]);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let mapping = Mapping::shared(&file, 8192, true).unwrap();
+    file.write_all_at(b"written", 100).unwrap();
+    assert_eq!(mapping.read(100, 7), b"written");
+    mapping.write(200, b"mapped");
+    let mut found = [0; 6];
+    file.read_exact_at(&mut found, 200).unwrap();
+    assert_eq!(&found, b"mapped");
+}
+
+#[test]
+fn a_program_runs_from_the_area() {
+    let area = Area::new();
+    let path = area.path("true");
+    fs::copy("/bin/true", &path).unwrap();
+    area.settle(&path);
+    assert!(
+        std::process::Command::new(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+}

@@ -1,0 +1,30 @@
+//! What POSIX and Linux promise of a writable tree, one file per operation.
+
+mod append;
+mod chmod;
+mod chown;
+mod copy_range;
+mod create;
+mod fallocate;
+mod fsync;
+mod link;
+mod lock;
+mod mkdir;
+mod mknod;
+mod mmap;
+mod permission;
+mod program;
+mod read;
+mod readdir;
+mod rename;
+mod rmdir;
+mod seek_hole;
+mod stat;
+mod statfs;
+mod symlink;
+mod truncate;
+mod unlink;
+mod unlinked_open;
+mod utimens;
+mod write;
+mod xattr;

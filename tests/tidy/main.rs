@@ -1,0 +1,86 @@
+//! The style that a compiler does not check: layers, confined dependencies, file lengths, module
+//! documentation, forgotten test files. Each rule names its reason where it fails.
+//!
+//! Must not need a mount, a network or a build: it reads the sources only.
+
+mod rules;
+mod source;
+
+use source::Source;
+
+fn assert_none(rule: &str, offences: &[String]) {
+    assert!(offences.is_empty(), "{rule}:\n  {}", offences.join("\n  "));
+}
+
+#[test]
+fn layers_depend_downwards_only() {
+    assert_none(
+        "a module uses only the layers below its own (the order is in tests/tidy/rules.rs)",
+        &rules::layer_offences(&Source::below("src")),
+    );
+}
+
+#[test]
+fn crates_stay_in_their_room() {
+    assert_none(
+        "these crates and keywords are confined to the files that wrap them",
+        &rules::confinement_offences(&Source::below("src")),
+    );
+}
+
+#[test]
+fn files_are_short() {
+    let mut sources = Source::below("src");
+    sources.extend(Source::below("tests"));
+    assert_none(
+        "a file of more than 500 lines hides a concept that wants its own",
+        &rules::length_offences(&sources),
+    );
+}
+
+#[test]
+fn modules_say_their_purpose() {
+    let mut sources = Source::below("src");
+    sources.extend(Source::below("tests"));
+    assert_none(
+        "each module starts with a //! that says what it is for",
+        &rules::documentation_offences(&sources),
+    );
+}
+
+#[test]
+fn no_test_is_forgotten() {
+    assert_none(
+        "a file that no `mod` names is never compiled",
+        &rules::unreferenced(&Source::below("tests"))
+            .into_iter()
+            .chain(rules::unreferenced(&Source::below("src")))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn words_that_hide_work_are_absent() {
+    let mut sources = Source::below("src");
+    sources.extend(Source::below("tests"));
+    assert_none(
+        "postponed work names its issue, tests are not skipped, and nothing sleeps",
+        &rules::word_offences(&sources),
+    );
+}
+
+#[test]
+fn names_of_files_name_a_concept() {
+    assert_none(
+        "a file is called after what it is about",
+        &rules::name_offences(&Source::below("src")),
+    );
+}
+
+#[test]
+fn scripts_stop_at_the_first_error() {
+    assert_none(
+        "a script is executable, and starts with `set -euo pipefail` after its comment",
+        &rules::script_offences(),
+    );
+}
