@@ -12,11 +12,7 @@ use cairn::daemon::serve::serve;
 use cairn::daemon::service::{init_error, open_local};
 
 fn main() -> ExitCode {
-    let hooks = Hooks {
-        open_local,
-        init,
-        serve,
-    };
+    let hooks = Hooks { open_local, init, serve };
     ExitCode::from(run(std::env::args_os(), hooks))
 }
 

@@ -172,9 +172,7 @@ impl<'a> Batcher<'a> {
         }
         let answers = self.sink.known(&hashes)?;
         if answers.len() != hashes.len() {
-            return Err(ArchiveError::Format(
-                "the store answered another question".to_owned(),
-            ));
+            return Err(ArchiveError::Format("the store answered another question".to_owned()));
         }
         Ok(hashes.into_iter().zip(answers).collect())
     }
@@ -188,10 +186,7 @@ impl<'a> Batcher<'a> {
             let after = Stat::of(&file).map_err(ArchiveError::io("stat", display_path(&path)))?;
             if before.content_changed(&after) {
                 let reason = "it changed while it was copied; import it when nobody writes to it";
-                self.problems.push(Problem {
-                    path,
-                    reason: reason.to_owned(),
-                });
+                self.problems.push(Problem { path, reason: reason.to_owned() });
             }
         }
         Ok(())
@@ -220,38 +215,20 @@ struct Building {
 
 impl Building {
     fn new(known: HashMap<BlobHash, bool>) -> Self {
-        Self {
-            batch: Batch::default(),
-            known,
-            sent: HashMap::new(),
-            watched: Vec::new(),
-        }
+        Self { batch: Batch::default(), known, sent: HashMap::new(), watched: Vec::new() }
     }
 
     fn add(&mut self, prepared: Prepared, totals: &mut Totals) -> Result<(), ArchiveError> {
-        let Prepared {
-            path,
-            attributes,
-            content,
-            ..
-        } = prepared;
+        let Prepared { path, attributes, content, .. } = prepared;
         let content = match content {
             PreparedContent::Other(content) => content,
             PreparedContent::Small { hash, bytes } => {
                 let size = length(bytes.len());
                 totals.bytes += size;
                 let source = self.small_source(hash, &bytes, totals);
-                ImportContent::File {
-                    size_bytes: size,
-                    source,
-                }
+                ImportContent::File { size_bytes: size, source }
             }
-            PreparedContent::Large {
-                hash,
-                size,
-                file,
-                stable,
-            } => {
+            PreparedContent::Large { hash, size, file, stable } => {
                 totals.bytes += size;
                 let source = if self.known.get(&hash) == Some(&true) {
                     totals.reused_files += 1;
@@ -268,10 +245,7 @@ impl Building {
                     self.batch.files.push(file);
                     FileSource::Attached { index }
                 };
-                ImportContent::File {
-                    size_bytes: size,
-                    source,
-                }
+                ImportContent::File { size_bytes: size, source }
             }
         };
         self.batch.entries.push(ImportEntry {
@@ -313,12 +287,8 @@ fn content_hash(prepared: &Prepared) -> Option<BlobHash> {
 }
 
 fn metadata_bytes(prepared: &Prepared) -> usize {
-    let xattrs: usize = prepared
-        .attributes
-        .xattrs
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
+    let xattrs: usize =
+        prepared.attributes.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
     let target = match &prepared.content {
         PreparedContent::Other(ImportContent::Symlink { target }) => target.as_bytes().len(),
         PreparedContent::Other(ImportContent::Hardlink { to }) => to.as_bytes().len(),

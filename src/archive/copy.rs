@@ -47,21 +47,14 @@ pub(super) struct Copier {
 
 impl Copier {
     pub(super) fn new(sharing: Sharing) -> Self {
-        Self {
-            sharing,
-            can_clone: AtomicBool::new(true),
-            can_copy_range: AtomicBool::new(true),
-        }
+        Self { sharing, can_clone: AtomicBool::new(true), can_copy_range: AtomicBool::new(true) }
     }
 
     /// Fills the empty file `to` with the `size` bytes of `blob`.
     pub(super) fn copy(&self, blob: &File, to: &File, size: u64) -> Result<(), CopyError> {
         let stat = Stat::of(blob)?;
         if stat.size != size {
-            return Err(CopyError::WrongSize {
-                expected: size,
-                found: stat.size,
-            });
+            return Err(CopyError::WrongSize { expected: size, found: stat.size });
         }
         if self.try_clone(blob, to)? {
             return Ok(());
@@ -109,9 +102,7 @@ impl Copier {
         // For a small file, two calls with a buffer are faster than the kernel's splice.
         let by_kernel = end - start > u64::try_from(CHUNK_BYTES).unwrap_or(u64::MAX);
         while by_kernel && start < end && self.can_copy_range.load(Ordering::Relaxed) {
-            let want = usize::try_from(end - start)
-                .unwrap_or(usize::MAX)
-                .min(RANGE_BYTES);
+            let want = usize::try_from(end - start).unwrap_or(usize::MAX).min(RANGE_BYTES);
             let (mut from_offset, mut to_offset) = (start, start);
             match copy_file_range(blob, Some(&mut from_offset), to, Some(&mut to_offset), want) {
                 Ok(0) => return Err(short()),
@@ -124,9 +115,7 @@ impl Copier {
             }
         }
         while start < end {
-            let want = usize::try_from(end - start)
-                .unwrap_or(usize::MAX)
-                .min(CHUNK_BYTES);
+            let want = usize::try_from(end - start).unwrap_or(usize::MAX).min(CHUNK_BYTES);
             if buffer.len() < want {
                 buffer.resize(want, 0);
             }

@@ -54,10 +54,7 @@ impl Problems {
             path: problem.path.to_raw(),
             reason: problem.reason,
         };
-        ErrorDetail::Unreadable {
-            files: self.listed.into_iter().map(file).collect(),
-            total,
-        }
+        ErrorDetail::Unreadable { files: self.listed.into_iter().map(file).collect(), total }
     }
 
     /// Those kept in full.
@@ -176,10 +173,6 @@ impl ArchiveError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(E) -> Self {
         let path = path.into();
-        move |source| Self::Io {
-            action,
-            path,
-            source: source.into(),
-        }
+        move |source| Self::Io { action, path, source: source.into() }
     }
 }

@@ -95,9 +95,7 @@ pub fn export_directory(
     };
     let copier = Copier::new(sharing);
     let stop = AtomicBool::new(false);
-    let workers = thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(WORKERS_MAX);
+    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
     let (queue, jobs) = bounded::<Job>(FILES_IN_FLIGHT);
     let mut plan = Plan {
         destination: &destination,
@@ -107,18 +105,10 @@ pub fn export_directory(
         open: vec![destination.top()],
         directories: vec![(ArchivePath::root(), root.attributes.clone())],
         mode,
-        exported: Exported {
-            directories: 1,
-            ..Exported::default()
-        },
+        exported: Exported { directories: 1, ..Exported::default() },
     };
     let mut exported = thread::scope(|scope| {
-        let worker = Worker {
-            destination: &destination,
-            copier: &copier,
-            mode,
-            stop: &stop,
-        };
+        let worker = Worker { destination: &destination, copier: &copier, mode, stop: &stop };
         let handles: Vec<_> = (0..workers)
             .map(|_| {
                 let jobs = jobs.clone();
@@ -130,9 +120,7 @@ pub fn export_directory(
         let (exported, directories) = plan.close();
         let mut result = planned;
         for handle in handles {
-            let written = handle
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let written = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             result = written.and(result);
         }
         result?;
@@ -207,20 +195,11 @@ impl Plan<'_> {
             Some(parent) => Arc::clone(parent),
             None => destination.top(),
         };
-        let place = Place {
-            parent,
-            name: c_name(&entry.name),
-        };
-        let Entry {
-            attributes,
-            link_group,
-            content,
-            ..
-        } = entry;
+        let place = Place { parent, name: c_name(&entry.name) };
+        let Entry { attributes, link_group, content, .. } = entry;
         if let Content::Directory { .. } = content {
             let made = destination.make_directory(&place);
-            self.open
-                .push(made.map_err(destination.failed("make the directory", &path))?);
+            self.open.push(made.map_err(destination.failed("make the directory", &path))?);
             self.directories.push((path, attributes));
             return Ok(());
         }
@@ -246,14 +225,7 @@ impl Plan<'_> {
             }
             None => None,
         };
-        let job = Job {
-            path,
-            place,
-            attributes,
-            size,
-            blob: None,
-            made,
-        };
+        let job = Job { path, place, attributes, size, blob: None, made };
         self.pending.push((job, blob));
         Ok(())
     }
@@ -300,14 +272,7 @@ impl Worker<'_> {
     }
 
     fn write(self, job: Job) -> Result<(), ArchiveError> {
-        let Job {
-            path,
-            place,
-            attributes,
-            size,
-            blob,
-            made,
-        } = job;
+        let Job { path, place, attributes, size, blob, made } = job;
         let destination = self.destination;
         if self.mode == LinkMode::UnsafeHardlink
             && let Some(blob) = &blob
@@ -321,23 +286,16 @@ impl Worker<'_> {
         }
         let file = match made {
             Some(file) => file,
-            None => destination
-                .make_file(&place)
-                .map_err(destination.failed("create", &path))?,
+            None => destination.make_file(&place).map_err(destination.failed("create", &path))?,
         };
         if let Some(blob) = &blob {
-            self.copier
-                .copy(blob, &file, size)
-                .map_err(|error| match error {
-                    CopyError::WrongSize { .. } | CopyError::CannotShare(_) => {
-                        ArchiveError::NotExported {
-                            path: path.clone(),
-                            reason: error.to_string(),
-                        }
-                    }
-                    CopyError::System(error) => destination.failed("write", &path)(error),
-                    CopyError::Io(error) => destination.failed("write", &path)(error),
-                })?;
+            self.copier.copy(blob, &file, size).map_err(|error| match error {
+                CopyError::WrongSize { .. } | CopyError::CannotShare(_) => {
+                    ArchiveError::NotExported { path: path.clone(), reason: error.to_string() }
+                }
+                CopyError::System(error) => destination.failed("write", &path)(error),
+                CopyError::Io(error) => destination.failed("write", &path)(error),
+            })?;
         }
         destination
             .set_attributes(file.as_fd(), &attributes)

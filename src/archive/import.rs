@@ -108,9 +108,7 @@ fn deliver_walk(
     mut batcher: Batcher<'_>,
     between: &(dyn Fn(&ArchivePath) + Sync),
 ) -> Result<Totals, ArchiveError> {
-    let workers = thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(WORKERS_MAX);
+    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
     let (in_order, results) = bounded::<Receiver<Vec<Outcome>>>(CHUNKS_IN_FLIGHT);
     let (chunks, work) = bounded::<Chunk>(CHUNKS_IN_FLIGHT);
     thread::scope(|scope| {

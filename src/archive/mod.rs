@@ -129,14 +129,8 @@ pub const OPEN_BATCH: usize = 64;
 pub fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::debug!(
-            "the limit of open files stays at {:?}: {error}",
-            limit.current
-        );
+        log::debug!("the limit of open files stays at {:?}: {error}", limit.current);
     }
 }

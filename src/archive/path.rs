@@ -116,9 +116,7 @@ impl ArchivePath {
 
     /// The components; none for the top.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
-        self.0
-            .split(|byte| *byte == b'/')
-            .filter(|name| !name.is_empty())
+        self.0.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
     }
 
     /// The directory that holds this path and the name in it; both empty for the top.
@@ -199,12 +197,7 @@ mod tests {
             (&deep, PathError::TooLong),
         ];
         for (bytes, expected) in cases {
-            assert_eq!(
-                ArchivePath::parse(bytes),
-                Err(expected),
-                "{}",
-                printable(bytes)
-            );
+            assert_eq!(ArchivePath::parse(bytes), Err(expected), "{}", printable(bytes));
         }
     }
 

@@ -71,9 +71,7 @@ pub(super) fn parse_time(text: &[u8]) -> Option<Timestamp> {
     }
     let mut nanoseconds = 0;
     for place in 0..9 {
-        let digit = fraction
-            .get(place)
-            .map_or(0, |digit| u32::from(digit - b'0'));
+        let digit = fraction.get(place).map_or(0, |digit| u32::from(digit - b'0'));
         nanoseconds = nanoseconds * 10 + digit;
     }
     let beyond = fraction.iter().skip(9).any(|digit| *digit != b'0');
@@ -87,10 +85,7 @@ pub(super) fn parse_time(text: &[u8]) -> Option<Timestamp> {
 
 /// A time as pax writes it.
 pub(super) fn format_time(time: Timestamp) -> String {
-    let Timestamp {
-        seconds,
-        nanoseconds,
-    } = time;
+    let Timestamp { seconds, nanoseconds } = time;
     let (sign, whole, nanoseconds) = match (seconds < 0, nanoseconds) {
         (false, nanoseconds) => ("", seconds.unsigned_abs(), nanoseconds),
         (true, 0) => ("-", seconds.unsigned_abs(), 0),

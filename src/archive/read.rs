@@ -74,11 +74,9 @@ pub(super) enum PreparedContent {
 pub(super) fn read(walked: Walked, between: &dyn Fn(&ArchivePath)) -> Result<Prepared, Problem> {
     let Walked { path, stat, place } = walked;
     let result = match place {
-        Place::Hardlink(to) => Ok(other(
-            stat,
-            ImportContent::Hardlink { to: to.to_raw() },
-            xattr::Found::default(),
-        )),
+        Place::Hardlink(to) => {
+            Ok(other(stat, ImportContent::Hardlink { to: to.to_raw() }, xattr::Found::default()))
+        }
         Place::Directory(directory) => xattr::read(Subject::Open(directory.as_fd()))
             .map(|found| other(stat, ImportContent::Directory, found))
             .map_err(Failure::from),
@@ -92,22 +90,10 @@ pub(super) fn read(walked: Walked, between: &dyn Fn(&ArchivePath)) -> Result<Pre
         Ok(read)
     });
     match checked {
-        Ok(Read {
-            attributes,
-            content,
-            reread,
-            acl,
-        }) => Ok(Prepared {
-            path,
-            attributes,
-            content,
-            reread,
-            acl,
-        }),
-        Err(failure) => Err(Problem {
-            path,
-            reason: failure.to_string(),
-        }),
+        Ok(Read { attributes, content, reread, acl }) => {
+            Ok(Prepared { path, attributes, content, reread, acl })
+        }
+        Err(failure) => Err(Problem { path, reason: failure.to_string() }),
     }
 }
 
@@ -146,9 +132,7 @@ fn read_special(stat: Stat, parent: &OwnedFd, name: &CString) -> Result<Read, Fa
     let content = match stat.kind {
         FileKind::Symlink => {
             let target = readlinkat(parent, name, Vec::new())?;
-            ImportContent::Symlink {
-                target: RawBytes::from(target.into_bytes()),
-            }
+            ImportContent::Symlink { target: RawBytes::from(target.into_bytes()) }
         }
         FileKind::Fifo => ImportContent::Fifo,
         FileKind::Socket => ImportContent::Socket,
@@ -206,20 +190,10 @@ fn read_once(
         PreparedContent::Small { hash, bytes }
     } else {
         let stable = Some(before);
-        PreparedContent::Large {
-            hash,
-            size: before.size,
-            file,
-            stable,
-        }
+        PreparedContent::Large { hash, size: before.size, file, stable }
     };
     let attributes = before.attributes(found.kept);
-    Ok(Some(Read {
-        attributes,
-        content,
-        reread: false,
-        acl: found.acl,
-    }))
+    Ok(Some(Read { attributes, content, reread: false, acl: found.acl }))
 }
 
 /// Reads up to `size` bytes (at most [`INLINE_FILE_BYTES_MAX`]) from the start.
@@ -256,9 +230,7 @@ fn hash_file(file: &File, stat: &Stat) -> Result<BlobHash, Failure> {
         hash_zeros(&mut hasher, segment.start - offset);
         offset = segment.start;
         while offset < segment.end {
-            let want = usize::try_from(segment.end - offset)
-                .unwrap_or(usize::MAX)
-                .min(CHUNK_BYTES);
+            let want = usize::try_from(segment.end - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES);
             match file.read_at(&mut buffer[..want], offset) {
                 Ok(0) => return Ok(hasher.finalize().into()),
                 Ok(count) => {
@@ -302,9 +274,7 @@ pub(super) fn data_segment(
 pub(super) fn hash_zeros(hasher: &mut blake3::Hasher, mut count: u64) {
     static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     while count > 0 {
-        let now = usize::try_from(count)
-            .unwrap_or(usize::MAX)
-            .min(ZEROS.len());
+        let now = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
         hasher.update(&ZEROS[..now]);
         count -= u64::try_from(now).unwrap_or(count);
     }

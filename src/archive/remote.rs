@@ -62,12 +62,9 @@ impl<'a> RemoteImport<'a> {
             tag: options.tag,
         }))?;
         match reply {
-            Reply::ImportBegun(import) => Ok(Self {
-                connection,
-                import,
-                allow_empty,
-                commit: None,
-            }),
+            Reply::ImportBegun(import) => {
+                Ok(Self { connection, import, allow_empty, commit: None })
+            }
             _ => Err(other_answer()),
         }
     }
@@ -92,10 +89,7 @@ impl ImportSink for RemoteImport<'_> {
     fn known(&mut self, hashes: &[BlobHash]) -> Result<Vec<bool>, ArchiveError> {
         let mut known = Vec::with_capacity(hashes.len());
         for some in hashes.chunks(HASHES_MAX) {
-            let request = ImportRequest::Known {
-                import: self.import,
-                hashes: some.to_vec(),
-            };
+            let request = ImportRequest::Known { import: self.import, hashes: some.to_vec() };
             match self.call(request, Attachment::none())? {
                 Reply::Known(flags) => known.extend(flags),
                 _ => return Err(OTHER_ANSWER),
@@ -105,15 +99,8 @@ impl ImportSink for RemoteImport<'_> {
     }
 
     fn put(&mut self, batch: Batch) -> Result<(), ArchiveError> {
-        let Batch {
-            entries,
-            payload,
-            files,
-        } = batch;
-        let request = ImportRequest::Put {
-            import: self.import,
-            entries,
-        };
+        let Batch { entries, payload, files } = batch;
+        let request = ImportRequest::Put { import: self.import, entries };
         match self.call(request, Attachment { payload, files })? {
             Reply::Done => Ok(()),
             _ => Err(OTHER_ANSWER),
@@ -121,16 +108,11 @@ impl ImportSink for RemoteImport<'_> {
     }
 
     fn finish(&mut self) -> Result<Published, ArchiveError> {
-        let request = ImportRequest::Finish {
-            import: self.import,
-            allow_empty: self.allow_empty,
-        };
+        let request = ImportRequest::Finish { import: self.import, allow_empty: self.allow_empty };
         match self.call(request, Attachment::none())? {
             Reply::Commit(commit) => {
-                let published = Published {
-                    version: commit.version.number,
-                    unchanged: !commit.changed,
-                };
+                let published =
+                    Published { version: commit.version.number, unchanged: !commit.changed };
                 self.commit = Some(commit);
                 Ok(published)
             }
@@ -139,9 +121,7 @@ impl ImportSink for RemoteImport<'_> {
     }
 
     fn abort(&mut self) -> Result<(), ArchiveError> {
-        let request = ImportRequest::Abort {
-            import: self.import,
-        };
+        let request = ImportRequest::Abort { import: self.import };
         match self.call(request, Attachment::none())? {
             Reply::Done => Ok(()),
             _ => Err(OTHER_ANSWER),
@@ -167,21 +147,14 @@ impl<'a> RemoteExport<'a> {
         repository: RepoName,
         version: BaseName,
     ) -> Result<Self, ControlError> {
-        let request = Request::Export(ExportRequest::Root {
-            repository,
-            version,
-        });
+        let request = Request::Export(ExportRequest::Root { repository, version });
         let (reply, attachment) = connection.call(request, Attachment::none(), &mut |_| {})?;
         let Reply::Root(version) = reply else {
             return Err(other_answer());
         };
         let root = tree_format::decode_root(&attachment.payload)
             .map_err(|error| ControlError::new(ErrorKind::Failed, error.to_string()))?;
-        Ok(Self {
-            connection,
-            version,
-            root,
-        })
+        Ok(Self { connection, version, root })
     }
 
     /// The version as the store describes it.
@@ -191,9 +164,7 @@ impl<'a> RemoteExport<'a> {
 
     fn call(&mut self, request: ExportRequest) -> Result<(Reply, Attachment), ArchiveError> {
         let request = Request::Export(request);
-        Ok(self
-            .connection
-            .call(request, Attachment::none(), &mut |_| {})?)
+        Ok(self.connection.call(request, Attachment::none(), &mut |_| {})?)
     }
 }
 
@@ -203,9 +174,7 @@ impl ExportSource for RemoteExport<'_> {
     }
 
     fn pages(&mut self, hashes: &[TreeHash]) -> Result<Vec<Vec<u8>>, ArchiveError> {
-        let (reply, attachment) = self.call(ExportRequest::Pages {
-            hashes: hashes.to_vec(),
-        })?;
+        let (reply, attachment) = self.call(ExportRequest::Pages { hashes: hashes.to_vec() })?;
         let Reply::Pages(lengths) = reply else {
             return Err(OTHER_ANSWER);
         };
@@ -223,9 +192,7 @@ impl ExportSource for RemoteExport<'_> {
     }
 
     fn open(&mut self, hashes: &[BlobHash]) -> Result<Vec<File>, ArchiveError> {
-        match self.call(ExportRequest::Open {
-            hashes: hashes.to_vec(),
-        })? {
+        match self.call(ExportRequest::Open { hashes: hashes.to_vec() })? {
             (Reply::Opened, attachment) => Ok(attachment.files),
             _ => Err(OTHER_ANSWER),
         }

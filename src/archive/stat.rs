@@ -60,13 +60,7 @@ impl Stat {
 
     /// The attributes of an entry of a version.
     pub(super) fn attributes(&self, xattrs: Xattrs) -> Attributes {
-        Attributes {
-            mode: self.mode,
-            uid: self.uid,
-            gid: self.gid,
-            mtime: self.mtime,
-            xattrs,
-        }
+        Attributes { mode: self.mode, uid: self.uid, gid: self.gid, mtime: self.mtime, xattrs }
     }
 
     /// Whether `later` shows that the content may have changed since `self`.
@@ -85,15 +79,9 @@ impl From<&Statx> for Stat {
             nlink: raw.stx_nlink,
             size: raw.stx_size,
             allocated: raw.stx_blocks.saturating_mul(512),
-            mtime: Timestamp {
-                seconds: raw.stx_mtime.tv_sec,
-                nanoseconds: raw.stx_mtime.tv_nsec,
-            },
+            mtime: Timestamp { seconds: raw.stx_mtime.tv_sec, nanoseconds: raw.stx_mtime.tv_nsec },
             rdev: encode_rdev(raw.stx_rdev_major, raw.stx_rdev_minor).unwrap_or(0),
-            id: FileId {
-                device: (raw.stx_dev_major, raw.stx_dev_minor),
-                inode: raw.stx_ino,
-            },
+            id: FileId { device: (raw.stx_dev_major, raw.stx_dev_minor), inode: raw.stx_ino },
         }
     }
 }
@@ -120,10 +108,7 @@ pub(super) fn encode_rdev(major: u32, minor: u32) -> Option<u32> {
 
 /// Major and minor number of what [`encode_rdev`] made.
 pub(super) fn decode_rdev(rdev: u32) -> (u32, u32) {
-    (
-        (rdev >> 8) & 0xfff,
-        (rdev & 0xff) | ((rdev >> 12) & 0xf_ff00),
-    )
+    ((rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xf_ff00))
 }
 
 #[cfg(test)]
@@ -133,10 +118,7 @@ mod tests {
     #[test]
     fn device_numbers_round_trip() {
         for (major, minor) in [(0, 0), (1, 3), (8, 0x1_2345), (0xfff, 0xf_ffff)] {
-            assert_eq!(
-                decode_rdev(encode_rdev(major, minor).unwrap()),
-                (major, minor)
-            );
+            assert_eq!(decode_rdev(encode_rdev(major, minor).unwrap()), (major, minor));
         }
         assert_eq!(encode_rdev(1, 3), Some(0x103));
         assert_eq!(encode_rdev(0x1000, 0), None);

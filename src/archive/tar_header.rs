@@ -11,14 +11,11 @@ pub(super) fn number(field: &[u8]) -> Option<i128> {
     if first & 0x80 != 0 {
         let start = if first & 0x40 != 0 { -1 } else { 0 };
         let first = i128::from(first & 0x3f) + if start < 0 { -64 } else { 0 };
-        return field[1..].iter().try_fold(first, |value, byte| {
-            value.checked_mul(256)?.checked_add(i128::from(*byte))
-        });
+        return field[1..]
+            .iter()
+            .try_fold(first, |value, byte| value.checked_mul(256)?.checked_add(i128::from(*byte)));
     }
-    let text = field
-        .split(|byte| *byte == 0)
-        .find(|part| !part.is_empty())
-        .unwrap_or(b"");
+    let text = field.split(|byte| *byte == 0).find(|part| !part.is_empty()).unwrap_or(b"");
     let text = text.trim_ascii();
     text.iter().try_fold(0_i128, |value, digit| {
         matches!(digit, b'0'..=b'7').then(|| value * 8 + i128::from(digit - b'0'))
@@ -32,10 +29,7 @@ pub(super) fn device(header: &Header) -> Option<(u32, u32)> {
         (None, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
         (None, None) => return None,
     };
-    Some((
-        u32::try_from(number(major)?).ok()?,
-        u32::try_from(number(minor)?).ok()?,
-    ))
+    Some((u32::try_from(number(major)?).ok()?, u32::try_from(number(minor)?).ok()?))
 }
 
 /// Whether a header's checksum is right, counted with unsigned or, as some old writers did, with

@@ -82,11 +82,7 @@ fn decompress<R: Read>(mut input: R) -> Result<Input<R>, ArchiveError> {
     }
     let gzip = first.starts_with(b"\x1f\x8b");
     let whole = Cursor::new(first).chain(input);
-    Ok(if gzip {
-        Input::Gzip(MultiGzDecoder::new(whole))
-    } else {
-        Input::Plain(whole)
-    })
+    Ok(if gzip { Input::Gzip(MultiGzDecoder::new(whole)) } else { Input::Plain(whole) })
 }
 
 fn deliver<R: Read>(
@@ -97,14 +93,9 @@ fn deliver<R: Read>(
     let mut hardlinks = Hardlinks::default();
     while let Some(member) = reader.next()? {
         let spelled = printable(&member.path);
-        let path = ArchivePath::parse(&member.path).map_err(|rule| ArchiveError::EntryPath {
-            entry: spelled.clone(),
-            rule,
-        })?;
-        let refuse = |reason: String| ArchiveError::Entry {
-            entry: spelled.clone(),
-            reason,
-        };
+        let path = ArchivePath::parse(&member.path)
+            .map_err(|rule| ArchiveError::EntryPath { entry: spelled.clone(), rule })?;
+        let refuse = |reason: String| ArchiveError::Entry { entry: spelled.clone(), reason };
         let kind = Kind::of(&member).map_err(refuse)?;
         rules.add(&path, kind == Kind::Directory).map_err(refuse)?;
         check_attributes(&attributes(&member))
@@ -120,13 +111,7 @@ fn deliver<R: Read>(
             other => PreparedContent::Other(special(other, &member).map_err(refuse)?),
         };
         let attributes = attributes(&member);
-        batcher.push(Prepared {
-            path,
-            attributes,
-            content,
-            reread: false,
-            acl: false,
-        })?;
+        batcher.push(Prepared { path, attributes, content, reread: false, acl: false })?;
     }
     reader.finish()?;
     for prepared in hardlinks.resolve(&rules)? {
@@ -189,9 +174,7 @@ fn special(kind: Kind, member: &Member) -> Result<ImportContent, String> {
             if target.is_empty() || target.len() > TARGET_BYTES_MAX || target.contains(&0) {
                 return Err("its link target is empty, too long or has a NUL byte".to_owned());
             }
-            ImportContent::Symlink {
-                target: RawBytes::from(target.as_slice()),
-            }
+            ImportContent::Symlink { target: RawBytes::from(target.as_slice()) }
         }
         Kind::Fifo => ImportContent::Fifo,
         Kind::CharDevice => ImportContent::CharDevice { rdev: rdev()? },
@@ -230,11 +213,7 @@ impl Rules {
                 }
             };
         }
-        let new = if directory {
-            Seen::Directory
-        } else {
-            Seen::Other
-        };
+        let new = if directory { Seen::Directory } else { Seen::Other };
         match self.seen.insert(path.as_bytes().into(), new) {
             None => Ok(()),
             Some(Seen::Implied) if directory => Ok(()),
@@ -275,24 +254,14 @@ impl Hardlinks {
                 Some(Seen::Other) => return Ok(to.to_raw()),
             };
             let reason = format!("its link target `{to}` {reason}");
-            Err(ArchiveError::Entry {
-                entry: path.to_string(),
-                reason,
-            })
+            Err(ArchiveError::Entry { entry: path.to_string(), reason })
         };
         in_order
             .into_iter()
             .map(|(path, attributes)| {
-                let content = PreparedContent::Other(ImportContent::Hardlink {
-                    to: resolve(&path)?,
-                });
-                Ok(Prepared {
-                    path,
-                    attributes,
-                    content,
-                    reread: false,
-                    acl: false,
-                })
+                let content =
+                    PreparedContent::Other(ImportContent::Hardlink { to: resolve(&path)? });
+                Ok(Prepared { path, attributes, content, reread: false, acl: false })
             })
             .collect()
     }
@@ -313,17 +282,12 @@ fn file<R: Read>(
                 reader.read_exact(segment)?;
             }
         }
-        return Ok(PreparedContent::Small {
-            hash: BlobHash::of(&bytes),
-            bytes,
-        });
+        return Ok(PreparedContent::Small { hash: BlobHash::of(&bytes), bytes });
     }
     let failed = |action| ArchiveError::io::<io::Error>(action, std::env::temp_dir());
     let mut spool = tempfile::tempfile().map_err(failed("make a temporary file in"))?;
     // Refuses at once what this file system cannot hold, however little data is behind it.
-    spool
-        .set_len(member.size)
-        .map_err(failed("make a large enough file in"))?;
+    spool.set_len(member.size).map_err(failed("make a large enough file in"))?;
     let mut hasher = blake3::Hasher::new();
     let mut end = 0;
     for (offset, length) in &member.segments {
@@ -332,16 +296,9 @@ fn file<R: Read>(
         copy_segment(reader, &spool, *offset..end, &mut hasher)?;
     }
     hash_zeros(&mut hasher, member.size - end);
-    spool
-        .seek(SeekFrom::Start(0))
-        .map_err(failed("rewind a temporary file in"))?;
+    spool.seek(SeekFrom::Start(0)).map_err(failed("rewind a temporary file in"))?;
     let hash = hasher.finalize().into();
-    Ok(PreparedContent::Large {
-        hash,
-        size: member.size,
-        file: spool,
-        stable: None,
-    })
+    Ok(PreparedContent::Large { hash, size: member.size, file: spool, stable: None })
 }
 
 fn copy_segment<R: Read>(
@@ -353,17 +310,13 @@ fn copy_segment<R: Read>(
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut offset = range.start;
     while offset < range.end {
-        let want = usize::try_from(range.end - offset)
-            .unwrap_or(usize::MAX)
-            .min(CHUNK_BYTES);
+        let want = usize::try_from(range.end - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES);
         let chunk = &mut buffer[..want];
         reader.read_exact(chunk)?;
         hasher.update(chunk);
         if chunk.iter().any(|byte| *byte != 0) {
-            to.write_all_at(chunk, offset).map_err(ArchiveError::io(
-                "write a temporary file in",
-                std::env::temp_dir(),
-            ))?;
+            to.write_all_at(chunk, offset)
+                .map_err(ArchiveError::io("write a temporary file in", std::env::temp_dir()))?;
         }
         offset += u64::try_from(want).unwrap_or(range.end);
     }

@@ -63,13 +63,7 @@ pub(super) struct TarReader<R> {
 
 impl<R: Read> TarReader<R> {
     pub(super) fn new(input: R) -> Self {
-        Self {
-            input,
-            remaining: 0,
-            padding: 0,
-            global: Records::new(),
-            started: false,
-        }
+        Self { input, remaining: 0, padding: 0, global: Records::new(), started: false }
     }
 
     /// The next member; `None` at the end of the archive. What was not read of the one before is
@@ -104,9 +98,7 @@ impl<R: Read> TarReader<R> {
                 _ => {
                     let mut records = self.global.clone();
                     records.append(&mut local);
-                    return self
-                        .member(header, size, long_name, long_link, &records)
-                        .map(Some);
+                    return self.member(header, size, long_name, long_link, &records).map(Some);
                 }
             }
         }
@@ -114,9 +106,7 @@ impl<R: Read> TarReader<R> {
 
     /// Reads from the data of the current member; 0 at its end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
-        let want = usize::try_from(self.remaining)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
+        let want = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buffer.len());
         if want == 0 {
             return Ok(0);
         }
@@ -167,9 +157,7 @@ impl<R: Read> TarReader<R> {
     }
 
     fn skip(&mut self) -> Result<(), ArchiveError> {
-        self.remaining = self
-            .remaining
-            .saturating_add(std::mem::take(&mut self.padding));
+        self.remaining = self.remaining.saturating_add(std::mem::take(&mut self.padding));
         let mut buffer = [0; 16 * 1024];
         while self.read(&mut buffer)? > 0 {}
         Ok(())
@@ -178,13 +166,11 @@ impl<R: Read> TarReader<R> {
     /// Reads a header block; `None` for the end marker.
     fn header(&mut self) -> Result<Option<[u8; BLOCK]>, ArchiveError> {
         let mut block = [0; BLOCK];
-        self.input
-            .read_exact(&mut block)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof if !self.started => format("it is no tar archive"),
-                io::ErrorKind::UnexpectedEof => format("it ends without its end marker"),
-                _ => read_error(error),
-            })?;
+        self.input.read_exact(&mut block).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof if !self.started => format("it is no tar archive"),
+            io::ErrorKind::UnexpectedEof => format("it ends without its end marker"),
+            _ => read_error(error),
+        })?;
         let zero = block.iter().all(|byte| *byte == 0);
         if !zero && !checksum_fits(&block) {
             return Err(match self.started {
@@ -197,9 +183,8 @@ impl<R: Read> TarReader<R> {
     }
 
     pub(super) fn set_data(&mut self, size: u64) -> Result<(), ArchiveError> {
-        let padded = size
-            .checked_next_multiple_of(512)
-            .ok_or_else(|| format("a size overflows"))?;
+        let padded =
+            size.checked_next_multiple_of(512).ok_or_else(|| format("a size overflows"))?;
         self.remaining = size;
         self.padding = padded - size;
         Ok(())
@@ -224,12 +209,8 @@ impl<R: Read> TarReader<R> {
         records: &Records,
     ) -> Result<Member, ArchiveError> {
         let record = |key: &str| records.get(key.as_bytes());
-        let path = record("GNU.sparse.name")
-            .or_else(|| record("path"))
-            .cloned();
-        let path = path
-            .or(long_name)
-            .unwrap_or_else(|| header.path_bytes().into_owned());
+        let path = record("GNU.sparse.name").or_else(|| record("path")).cloned();
+        let path = path.or(long_name).unwrap_or_else(|| header.path_bytes().into_owned());
         let wrong = |what: &str| ArchiveError::Entry {
             entry: printable(&path),
             reason: format!("its {what} is not valid"),
@@ -247,9 +228,7 @@ impl<R: Read> TarReader<R> {
                 Some(text) => pax::decimal(text).map(i128::from),
                 None => number(raw),
             };
-            number
-                .and_then(|id| u32::try_from(id).ok())
-                .ok_or_else(|| wrong("owner"))
+            number.and_then(|id| u32::try_from(id).ok()).ok_or_else(|| wrong("owner"))
         };
         let (uid, gid) = (id("uid", &old.uid)?, id("gid", &old.gid)?);
         let mtime = match record("mtime") {

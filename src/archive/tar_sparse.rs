@@ -41,20 +41,14 @@ impl<R: Read> TarReader<R> {
             segments = read;
         } else if let Some(major) = record("GNU.sparse.major") {
             if (major, record("GNU.sparse.minor")) != (b"1", Some(b"0")) {
-                return Err(refuse(
-                    "its sparse format is not 1.0; make the archive without -S",
-                ));
+                return Err(refuse("its sparse format is not 1.0; make the archive without -S"));
             }
-            let size = record("GNU.sparse.realsize")
-                .and_then(pax::decimal)
-                .ok_or_else(bad)?;
+            let size = record("GNU.sparse.realsize").and_then(pax::decimal).ok_or_else(bad)?;
             member.size = size;
             self.set_data(stored)?;
             segments = self.pax_map()?.ok_or_else(bad)?;
         } else if records.keys().any(|key| key.starts_with(b"GNU.sparse.")) {
-            return Err(refuse(
-                "its sparse format is not 1.0; make the archive without -S",
-            ));
+            return Err(refuse("its sparse format is not 1.0; make the archive without -S"));
         } else {
             return self.set_data(stored);
         }
@@ -97,26 +91,15 @@ impl<R: Read> TarReader<R> {
         }
         self.set_data(stored).map_err(MapError::Failed)?;
         let pieces: Option<Vec<_>> = pieces.into_iter().collect();
-        let pieces = pieces
-            .ok_or(MapError::Invalid)?
-            .into_iter()
-            .flatten()
-            .collect();
+        let pieces = pieces.ok_or(MapError::Invalid)?.into_iter().flatten().collect();
         Ok((size.ok_or(MapError::Invalid)?, pieces))
     }
 
     /// Reads the map of sparse format 1.0, which fills the first blocks of the data: the number
     /// of pieces, then offset and length of each, one decimal number per line.
     fn pax_map(&mut self) -> Result<Option<Vec<(u64, u64)>>, ArchiveError> {
-        let mut lines = Lines {
-            reader: self,
-            block: [0; BLOCK],
-            used: BLOCK,
-        };
-        let Some(count) = lines
-            .number()?
-            .and_then(|count| usize::try_from(count).ok())
-        else {
+        let mut lines = Lines { reader: self, block: [0; BLOCK], used: BLOCK };
+        let Some(count) = lines.number()?.and_then(|count| usize::try_from(count).ok()) else {
             return Ok(None);
         };
         if count > SEGMENTS_MAX {

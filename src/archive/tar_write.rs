@@ -47,10 +47,7 @@ pub fn export_archive(
     let origin = Origin::new(source);
     let root = origin.root()?;
     let mut writer = TarWriter { out, written: 0 };
-    let mut exported = Exported {
-        directories: 1,
-        ..Exported::default()
-    };
+    let mut exported = Exported { directories: 1, ..Exported::default() };
     let member = Member::new(b"./", b'5', &root.attributes);
     writer.member(&member).map_err(failed)?;
     let mut first_names = HashMap::new();
@@ -58,23 +55,11 @@ pub fn export_archive(
     for found in origin.walk(&root)? {
         waiting.push(found?);
         if waiting.len() >= OPEN_BATCH {
-            write_some(
-                &origin,
-                &mut writer,
-                &mut waiting,
-                &mut first_names,
-                &mut exported,
-            )?;
+            write_some(&origin, &mut writer, &mut waiting, &mut first_names, &mut exported)?;
             progress(&exported);
         }
     }
-    write_some(
-        &origin,
-        &mut writer,
-        &mut waiting,
-        &mut first_names,
-        &mut exported,
-    )?;
+    write_some(&origin, &mut writer, &mut waiting, &mut first_names, &mut exported)?;
     writer.finish().map_err(failed)?;
     progress(&exported);
     Ok(exported)
@@ -172,10 +157,7 @@ impl<'a> Member<'a> {
         if self.size > OCTAL_11_MAX {
             push(b"size", self.size.to_string().as_bytes());
         }
-        for (key, id) in [
-            (&b"uid"[..], self.attributes.uid),
-            (b"gid", self.attributes.gid),
-        ] {
+        for (key, id) in [(&b"uid"[..], self.attributes.uid), (b"gid", self.attributes.gid)] {
             if u64::from(id) > OCTAL_7_MAX {
                 push(key, id.to_string().as_bytes());
             }
@@ -203,14 +185,8 @@ impl<'a> Member<'a> {
         header.as_old_mut().linkflag = [self.kind];
         let old = header.as_old_mut();
         octal(&mut old.mode, self.attributes.mode.into());
-        octal(
-            &mut old.uid,
-            fitting(self.attributes.uid.into(), OCTAL_7_MAX),
-        );
-        octal(
-            &mut old.gid,
-            fitting(self.attributes.gid.into(), OCTAL_7_MAX),
-        );
+        octal(&mut old.uid, fitting(self.attributes.uid.into(), OCTAL_7_MAX));
+        octal(&mut old.gid, fitting(self.attributes.gid.into(), OCTAL_7_MAX));
         octal(&mut old.size, fitting(self.size, OCTAL_11_MAX));
         octal(&mut old.mtime, plain_seconds(self.attributes).unwrap_or(0));
         if let Some(ustar) = header.as_ustar_mut() {
@@ -224,9 +200,7 @@ impl<'a> Member<'a> {
 
 /// The time's seconds, where a ustar header can hold them.
 fn plain_seconds(attributes: &Attributes) -> Option<u64> {
-    u64::try_from(attributes.mtime.seconds)
-        .ok()
-        .filter(|seconds| *seconds <= OCTAL_11_MAX)
+    u64::try_from(attributes.mtime.seconds).ok().filter(|seconds| *seconds <= OCTAL_11_MAX)
 }
 
 /// 0 in place of what a pax record says instead.
@@ -303,10 +277,7 @@ impl TarWriter<'_> {
         blob: &File,
     ) -> Result<(), ArchiveError> {
         let size = member.size;
-        let damaged = |reason: String| ArchiveError::NotExported {
-            path: path.clone(),
-            reason,
-        };
+        let damaged = |reason: String| ArchiveError::NotExported { path: path.clone(), reason };
         let stat = Stat::of(blob).map_err(|error| failed(error.into()))?;
         if stat.size != size {
             return Err(damaged(format!(
@@ -333,9 +304,7 @@ impl TarWriter<'_> {
         for (mut offset, length) in pieces {
             let end = offset + length;
             while offset < end {
-                let want = usize::try_from(end - offset)
-                    .unwrap_or(usize::MAX)
-                    .min(buffer.len());
+                let want = usize::try_from(end - offset).unwrap_or(usize::MAX).min(buffer.len());
                 blob.read_exact_at(&mut buffer[..want], offset)
                     .map_err(|error| damaged(format!("the store's content: {error}")))?;
                 self.write(&buffer[..want]).map_err(failed)?;
@@ -402,9 +371,7 @@ fn pieces(blob: &File, size: u64) -> Result<Vec<(u64, u64)>, rustix::io::Errno> 
 /// The map of sparse format 1.0, filled up to whole blocks. A file that ends in a hole has an
 /// empty last piece, as GNU tar writes it.
 fn sparse_map(pieces: &[(u64, u64)], size: u64) -> Vec<u8> {
-    let ends_in_hole = pieces
-        .last()
-        .is_none_or(|(offset, length)| offset + length < size);
+    let ends_in_hole = pieces.last().is_none_or(|(offset, length)| offset + length < size);
     let last = ends_in_hole.then_some((size, 0));
     let all: Vec<_> = pieces.iter().copied().chain(last).collect();
     let mut map = format!("{}\n", all.len());

@@ -28,10 +28,7 @@ pub(super) struct Origin<'a> {
 
 impl<'a> Origin<'a> {
     pub(super) fn new(source: &'a mut dyn ExportSource) -> Self {
-        Self {
-            source: RefCell::new(source),
-            pages: RefCell::default(),
-        }
+        Self { source: RefCell::new(source), pages: RefCell::default() }
     }
 
     /// The top of the version.
@@ -54,10 +51,7 @@ impl<'a> Origin<'a> {
 
     /// Walks everything below `root`, which is not yielded itself.
     pub(super) fn walk(&self, root: &Root) -> Result<TreeWalk<'_, 'a>, ArchiveError> {
-        let mut walk = TreeWalk {
-            origin: self,
-            levels: Vec::new(),
-        };
+        let mut walk = TreeWalk { origin: self, levels: Vec::new() };
         walk.descend(ArchivePath::root(), &root.tree)?;
         Ok(walk)
     }
@@ -66,9 +60,7 @@ impl<'a> Origin<'a> {
     fn fetch(&self, hashes: &[TreeHash]) -> Result<(), ArchiveError> {
         let pages = self.source.borrow_mut().pages(hashes)?;
         if pages.len() != hashes.len() {
-            return Err(ArchiveError::Protocol(
-                "fewer tree pages than were asked for",
-            ));
+            return Err(ArchiveError::Protocol("fewer tree pages than were asked for"));
         }
         let mut kept = self.pages.borrow_mut();
         if kept.len() > PAGES_KEPT_MAX {
@@ -94,11 +86,7 @@ impl<'a> Origin<'a> {
                 }
             }
         }
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            self.fetch(&missing)
-        }
+        if missing.is_empty() { Ok(()) } else { self.fetch(&missing) }
     }
 }
 
@@ -113,13 +101,10 @@ impl TreeSource for Origin<'_> {
         self.fetch(&[*hash])?;
         let page = self.pages.borrow().get(hash).cloned();
         let page = page.ok_or(ArchiveError::Protocol("no tree page"))?;
-        let children = page
-            .references()
-            .into_iter()
-            .filter_map(|reference| match reference {
-                Reference::Tree(tree) => Some(tree),
-                Reference::Blob(_) => None,
-            });
+        let children = page.references().into_iter().filter_map(|reference| match reference {
+            Reference::Tree(tree) => Some(tree),
+            Reference::Blob(_) => None,
+        });
         self.fetch_ahead(children)?;
         Ok(page)
     }
@@ -139,10 +124,7 @@ struct Level {
 impl TreeWalk<'_, '_> {
     fn descend(&mut self, path: ArchivePath, tree: &TreeHash) -> Result<(), ArchiveError> {
         let entries = tree_format::entries(self.origin, tree, 0).collect::<Result<Vec<_>, _>>()?;
-        self.levels.push(Level {
-            path,
-            entries: entries.into_iter(),
-        });
+        self.levels.push(Level { path, entries: entries.into_iter() });
         Ok(())
     }
 
@@ -155,25 +137,18 @@ impl TreeWalk<'_, '_> {
                 self.levels.pop();
                 continue;
             };
-            let path = level
-                .path
-                .join(&entry.name)
-                .map_err(|rule| ArchiveError::NotExported {
-                    path: level.path.clone(),
-                    reason: format!("entry `{}`: {rule}", entry.name),
-                })?;
+            let path = level.path.join(&entry.name).map_err(|rule| ArchiveError::NotExported {
+                path: level.path.clone(),
+                reason: format!("entry `{}`: {rule}", entry.name),
+            })?;
             if let Content::Directory { tree, .. } = &entry.content {
                 if !self.origin.pages.borrow().contains_key(tree) {
-                    let siblings = level
-                        .entries
-                        .as_slice()
-                        .iter()
-                        .filter_map(|entry| match &entry.content {
+                    let siblings =
+                        level.entries.as_slice().iter().filter_map(|entry| match &entry.content {
                             Content::Directory { tree, .. } => Some(*tree),
                             _ => None,
                         });
-                    self.origin
-                        .fetch_ahead(std::iter::once(*tree).chain(siblings))?;
+                    self.origin.fetch_ahead(std::iter::once(*tree).chain(siblings))?;
                 }
                 self.descend(path.clone(), tree)?;
             }

@@ -56,10 +56,8 @@ struct Level {
     names: Vec<CString>,
 }
 
-const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK);
+const OPEN_DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 impl Walker {
     /// Starts at `top`, which may itself be reached through symbolic links. A directory that is
@@ -76,11 +74,7 @@ impl Walker {
         }
         let place = Place::Directory(Arc::new(open));
         Ok(Self {
-            top: Some(Walked {
-                path: ArchivePath::root(),
-                stat,
-                place,
-            }),
+            top: Some(Walked { path: ArchivePath::root(), stat, place }),
             stack: Vec::new(),
             first_names: HashMap::new(),
             refused,
@@ -149,16 +143,9 @@ impl Walker {
             Err(error) => return Err(problem(path, "open the directory", error)),
         };
         if self.refused == Some(stat.id) {
-            return Err(Problem {
-                path,
-                reason: STORE_INSIDE.to_owned(),
-            });
+            return Err(Problem { path, reason: STORE_INSIDE.to_owned() });
         }
-        let walked = Walked {
-            path,
-            stat,
-            place: Place::Directory(Arc::new(directory)),
-        };
+        let walked = Walked { path, stat, place: Place::Directory(Arc::new(directory)) };
         match self.descend(&walked) {
             Ok(()) => Ok(walked),
             Err(error) => Err(problem(walked.path, "read the directory", error)),
@@ -200,10 +187,7 @@ impl Iterator for Walker {
                 Err(reason) => {
                     let path = level.path.clone();
                     let name = super::path::printable(name.to_bytes());
-                    Err(Problem {
-                        path,
-                        reason: format!("entry `{name}`: {reason}"),
-                    })
+                    Err(Problem { path, reason: format!("entry `{name}`: {reason}") })
                 }
             });
         }

@@ -25,10 +25,8 @@ use super::stat::{Stat, decode_rdev};
 use crate::model::tree::{Attributes, Content};
 
 /// An open directory that is being filled.
-const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const OPEN_DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A directory tree being written.
 #[derive(Debug)]
@@ -64,12 +62,7 @@ impl Destination {
         }
         let privileged = rustix::process::geteuid().is_root();
         let xattrs_dropped = AtomicU64::new(0);
-        Ok(Self {
-            path: path.to_owned(),
-            top: Arc::new(top),
-            privileged,
-            xattrs_dropped,
-        })
+        Ok(Self { path: path.to_owned(), top: Arc::new(top), privileged, xattrs_dropped })
     }
 
     /// The destination itself.
@@ -89,19 +82,13 @@ impl Destination {
         path: &ArchivePath,
     ) -> impl FnOnce(E) -> ArchiveError {
         use std::os::unix::ffi::OsStrExt;
-        ArchiveError::io(
-            action,
-            self.path.join(std::ffi::OsStr::from_bytes(path.as_bytes())),
-        )
+        ArchiveError::io(action, self.path.join(std::ffi::OsStr::from_bytes(path.as_bytes())))
     }
 
     /// Opens the directory `path`, which this export has made.
     pub(super) fn open_directory(&self, path: &[u8]) -> Result<Arc<OwnedFd>, Errno> {
         let mut directory = self.top();
-        for name in path
-            .split(|byte| *byte == b'/')
-            .filter(|name| !name.is_empty())
-        {
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
             directory = Arc::new(openat(&directory, name, OPEN_DIRECTORY, Mode::empty())?);
         }
         Ok(directory)
@@ -130,13 +117,7 @@ impl Destination {
     /// Makes a name of an open blob. All its names share mode, owner and time.
     pub(super) fn make_blob_link(&self, place: &Place, blob: &File) -> Result<(), Errno> {
         let blob = format!("/proc/self/fd/{}", blob.as_raw_fd());
-        linkat(
-            CWD,
-            blob,
-            &place.parent,
-            &place.name,
-            AtFlags::SYMLINK_FOLLOW,
-        )
+        linkat(CWD, blob, &place.parent, &place.name, AtFlags::SYMLINK_FOLLOW)
     }
 
     /// Makes what is neither directory nor regular file, with its attributes.
@@ -254,20 +235,12 @@ pub(super) struct Place {
 }
 
 fn owner(attributes: &Attributes) -> (Option<Uid>, Option<Gid>) {
-    (
-        Some(Uid::from_raw(attributes.uid)),
-        Some(Gid::from_raw(attributes.gid)),
-    )
+    (Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))
 }
 
 fn times(attributes: &Attributes) -> Timestamps {
-    let mtime = Timespec {
-        tv_sec: attributes.mtime.seconds,
-        tv_nsec: attributes.mtime.nanoseconds.into(),
-    };
+    let mtime =
+        Timespec { tv_sec: attributes.mtime.seconds, tv_nsec: attributes.mtime.nanoseconds.into() };
     // The access time is not kept; the time of last change is as good as any.
-    Timestamps {
-        last_access: mtime,
-        last_modification: mtime,
-    }
+    Timestamps { last_access: mtime, last_modification: mtime }
 }

@@ -52,10 +52,7 @@ pub(super) fn read(subject: Subject<'_>) -> Result<Found, Errno> {
         }
         Err(error) => return Err(error),
     };
-    for name in names
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-    {
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         if name.starts_with(b"system.posix_acl_") {
             found.acl = true;
         }

@@ -32,9 +32,7 @@ impl AreasArgs {
     /// # Errors
     /// The repository does not exist.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let request = Request::Areas {
-            repository: self.repository,
-        };
+        let request = Request::Areas { repository: self.repository };
         let Reply::Areas(areas) = context.connect()?.ask(request)? else {
             return Err(CliError::unexpected_reply());
         };
@@ -62,11 +60,6 @@ pub(super) fn print(output: &mut Output, areas: &[AreaInfo]) -> Result<(), CliEr
             ]
         })
         .collect();
-    let columns = [
-        ("AREA", Left),
-        ("BASE", Left),
-        ("OPEN FILES", Right),
-        ("CREATED", Left),
-    ];
+    let columns = [("AREA", Left), ("BASE", Left), ("OPEN FILES", Right), ("CREATED", Left)];
     Ok(output.table(columns, &rows)?)
 }

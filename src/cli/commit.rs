@@ -101,14 +101,10 @@ pub fn print(context: &mut Context, commit: &CommitReply) -> Result<(), CliError
         None => String::new(),
     };
     if !commit.changed {
-        return Ok(context
-            .output
-            .line(format_args!("nothing changed since {target}{tag}"))?);
+        return Ok(context.output.line(format_args!("nothing changed since {target}{tag}"))?);
     }
     let (files, bytes) = (count(version.files, "file"), size(version.size_bytes));
-    Ok(context
-        .output
-        .line(format_args!("{target}: {files}, {bytes}{tag}"))?)
+    Ok(context.output.line(format_args!("{target}: {files}, {bytes}{tag}"))?)
 }
 
 /// Adds what to do, where the daemon did not say it.

@@ -35,18 +35,13 @@ impl CreateArgs {
     /// # Errors
     /// It exists, or the store refuses changes.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let request = Request::CreateRepository {
-            name: self.repository,
-            mode: self.mode,
-        };
+        let request = Request::CreateRepository { name: self.repository, mode: self.mode };
         let Reply::Repository(repository) = context.connect()?.ask(request)? else {
             return Err(CliError::unexpected_reply());
         };
         if context.json {
             return Ok(context.output.json(&repository)?);
         }
-        Ok(context
-            .output
-            .line(format_args!("made the repository {}", repository.name))?)
+        Ok(context.output.line(format_args!("made the repository {}", repository.name))?)
     }
 }

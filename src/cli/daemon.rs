@@ -27,9 +27,7 @@ pub(super) fn mount(args: MountArgs, context: &mut Context) -> Result<(), CliErr
         return Ok(context.output.json(&report)?);
     }
     let (store, target) = (text(&report.store), text(&report.target));
-    Ok(context
-        .output
-        .line(format_args!("mounted {store} at {target}"))?)
+    Ok(context.output.line(format_args!("mounted {store} at {target}"))?)
 }
 
 /// Stops a daemon and says what was unmounted.
@@ -41,9 +39,7 @@ pub(super) fn unmount(args: UnmountArgs, context: &mut Context) -> Result<(), Cl
     if context.json {
         return Ok(context.output.json(&report)?);
     }
-    Ok(context
-        .output
-        .line(format_args!("unmounted {}", text(&report.target)))?)
+    Ok(context.output.line(format_args!("unmounted {}", text(&report.target)))?)
 }
 
 fn text(path: &Path) -> String {

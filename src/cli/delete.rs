@@ -111,29 +111,19 @@ fn delete(
     }
     let mut deleted = Vec::new();
     if !versions.is_empty() {
-        let request = Request::Delete {
-            repository: repository.clone(),
-            versions,
-            force,
-        };
+        let request = Request::Delete { repository: repository.clone(), versions, force };
         let Reply::Deleted(reply) = connection.ask(request)? else {
             return Err(CliError::unexpected_reply());
         };
         deleted = reply.deleted;
     }
     if plan.itself {
-        let request = Request::DeleteRepository {
-            name: repository.clone(),
-        };
+        let request = Request::DeleteRepository { name: repository.clone() };
         let Reply::Done = connection.ask(request)? else {
             return Err(CliError::unexpected_reply());
         };
     }
-    Ok(Deleted {
-        repository,
-        versions: deleted,
-        repository_deleted: plan.itself,
-    })
+    Ok(Deleted { repository, versions: deleted, repository_deleted: plan.itself })
 }
 
 /// Finds the versions that exist in `ranges`.
@@ -164,14 +154,10 @@ fn print(context: &mut Context, deleted: &Deleted) -> Result<(), CliError> {
     let repository = &deleted.repository;
     if !deleted.versions.is_empty() {
         let versions = joined(&deleted.versions);
-        context
-            .output
-            .line(format_args!("deleted {repository}/{versions}"))?;
+        context.output.line(format_args!("deleted {repository}/{versions}"))?;
     }
     if deleted.repository_deleted {
-        context
-            .output
-            .line(format_args!("deleted the repository {repository}"))?;
+        context.output.line(format_args!("deleted the repository {repository}"))?;
     }
     Ok(())
 }

@@ -33,10 +33,7 @@ impl DiscardArgs {
     /// It does not exist.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
         let RepositoryArea { repository, area } = self.area;
-        let request = Request::Discard {
-            repository: repository.clone(),
-            area: area.clone(),
-        };
+        let request = Request::Discard { repository: repository.clone(), area: area.clone() };
         let Reply::Done = context.connect()?.ask(request)? else {
             return Err(CliError::unexpected_reply());
         };
@@ -44,8 +41,6 @@ impl DiscardArgs {
             let document = serde_json::json!({ "repository": repository, "area": area });
             return Ok(context.output.json(&document)?);
         }
-        Ok(context
-            .output
-            .line(format_args!("discarded {repository}/{area}"))?)
+        Ok(context.output.line(format_args!("discarded {repository}/{area}"))?)
     }
 }

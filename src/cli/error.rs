@@ -49,11 +49,7 @@ pub fn report(error: &CliError, json: bool) -> u8 {
         return EXIT_PIPE;
     }
     let error = error.as_control();
-    print(&if json {
-        as_json(&error)
-    } else {
-        as_text(&error)
-    });
+    print(&if json { as_json(&error) } else { as_text(&error) });
     error.kind.exit_code()
 }
 
@@ -75,9 +71,7 @@ pub fn report_usage(usage: &clap::Error, json: bool) -> u8 {
         let message = text.lines().next().unwrap_or_default();
         let message = message.strip_prefix("error: ").unwrap_or(message);
         let hint = "see `cairn help`";
-        print(&as_json(
-            &ControlError::new(ErrorKind::Usage, message).with_hint(hint),
-        ));
+        print(&as_json(&ControlError::new(ErrorKind::Usage, message).with_hint(hint)));
     } else if let Err(error) = usage.print() {
         return report(&CliError::Output(error), json);
     }
@@ -127,10 +121,9 @@ fn detail_lines(detail: &ErrorDetail) -> Vec<String> {
                 .to_owned()
             })
             .collect(),
-        ErrorDetail::OpenFiles(paths) | ErrorDetail::Conflicts(paths) => paths
-            .iter()
-            .map(|path| escape_path(path.as_bytes()))
-            .collect(),
+        ErrorDetail::OpenFiles(paths) | ErrorDetail::Conflicts(paths) => {
+            paths.iter().map(|path| escape_path(path.as_bytes())).collect()
+        }
         ErrorDetail::Unreadable { files, total } => {
             let shown = u64::try_from(files.len()).unwrap_or(u64::MAX);
             let more = (*total > shown).then(|| format!("and {} more", total - shown));

@@ -99,10 +99,7 @@ impl Form {
         if destination.is_dir() {
             return Self::Directory;
         }
-        let name = destination
-            .file_name()
-            .unwrap_or_default()
-            .as_encoded_bytes();
+        let name = destination.file_name().unwrap_or_default().as_encoded_bytes();
         if name.ends_with(b".tar") {
             Self::Tar
         } else if name.ends_with(b".tar.gz") || name.ends_with(b".tgz") {
@@ -123,16 +120,10 @@ impl ExportArgs {
         let mode = self.mode(form)?;
         if form == Form::Stdout && io::stdout().is_terminal() {
             let message = "an archive does not go to a terminal";
-            return Err(usage(
-                message,
-                "name a file, or pipe it: cairn export REPO/7 - | tar -t",
-            ));
+            return Err(usage(message, "name a file, or pipe it: cairn export REPO/7 - | tar -t"));
         }
         raise_open_files();
-        let RepositoryVersion {
-            repository,
-            version,
-        } = self.version;
+        let RepositoryVersion { repository, version } = self.version;
         let mut connection = context.connect()?;
         let mut source = RemoteExport::begin(&mut connection, repository, version)?;
         let mut line = ProgressLine::new(context.json);
@@ -172,10 +163,7 @@ impl ExportArgs {
 
     fn mode(&self, form: Form) -> Result<LinkMode, CliError> {
         if self.link != Link::Copy && form != Form::Directory {
-            return Err(usage(
-                "an archive has no links to the store",
-                "leave out --link",
-            ));
+            return Err(usage("an archive has no links to the store", "leave out --link"));
         }
         match (self.link, self.unsafe_hardlink) {
             (Link::Copy, false) => Ok(LinkMode::Copy),
@@ -185,10 +173,9 @@ impl ExportArgs {
                 "--link hardlink hands out the store's own files",
                 "say --unsafe-hardlink when nobody is going to change them; see --help",
             )),
-            (Link::Copy | Link::Reflink, true) => Err(usage(
-                "--unsafe-hardlink only goes with --link hardlink",
-                "leave it out",
-            )),
+            (Link::Copy | Link::Reflink, true) => {
+                Err(usage("--unsafe-hardlink only goes with --link hardlink", "leave it out"))
+            }
         }
     }
 }
@@ -210,11 +197,7 @@ impl NewFile {
             .create_new(true)
             .open(path)
             .map_err(ArchiveError::io("create", path))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            keep: false,
-        })
+        Ok(Self { path: path.to_owned(), file, keep: false })
     }
 }
 
@@ -230,9 +213,7 @@ impl Drop for NewFile {
 }
 
 fn usage(message: &str, hint: &str) -> CliError {
-    ControlError::new(ErrorKind::Usage, message)
-        .with_hint(hint)
-        .into()
+    ControlError::new(ErrorKind::Usage, message).with_hint(hint).into()
 }
 
 fn print(

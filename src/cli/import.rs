@@ -99,9 +99,7 @@ impl ImportArgs {
         let source = Source::open(&self.source)?;
         raise_open_files();
         // The store must not import itself: its pool would grow under the walk.
-        let refused = File::open(context.store()?)
-            .ok()
-            .and_then(|store| FileId::of(&store).ok());
+        let refused = File::open(context.store()?).ok().and_then(|store| FileId::of(&store).ok());
         let mut connection = context.connect()?;
         let options = ImportOptions {
             repository: self.repository,
@@ -118,9 +116,7 @@ impl ImportArgs {
         let reread = observer.finish();
         let imported = imported?;
         for path in reread {
-            super::error::warn(&format!(
-                "{path} changed while it was read; it was read again"
-            ));
+            super::error::warn(&format!("{path} changed while it was read; it was read again"));
         }
         let commit = sink.into_commit().ok_or_else(CliError::unexpected_reply)?;
         print(context, &imported, &commit)
@@ -164,10 +160,7 @@ struct Watch {
 
 impl Watch {
     fn new(json: bool) -> Self {
-        Self {
-            line: ProgressLine::new(json),
-            reread: Vec::new(),
-        }
+        Self { line: ProgressLine::new(json), reread: Vec::new() }
     }
 
     fn finish(self) -> Vec<ArchivePath> {

@@ -39,11 +39,7 @@ impl InitArgs {
             return Ok(context.output.json(&document)?);
         }
         let path = super::text::printable(&path.to_string_lossy());
-        context
-            .output
-            .line(format_args!("made a store at {path}"))?;
-        Ok(context
-            .output
-            .line(format_args!("next: export CAIRN_STORE={path}"))?)
+        context.output.line(format_args!("made a store at {path}"))?;
+        Ok(context.output.line(format_args!("next: export CAIRN_STORE={path}"))?)
     }
 }

@@ -44,8 +44,6 @@ impl ManArgs {
             return Ok(context.output.json(&document)?);
         }
         let directory = super::text::printable(&directory.to_string_lossy());
-        Ok(context
-            .output
-            .line(format_args!("wrote the pages to {directory}"))?)
+        Ok(context.output.line(format_args!("wrote the pages to {directory}"))?)
     }
 }

@@ -86,13 +86,7 @@ EXAMPLES
 #[command(arg_required_else_help = true)]
 pub struct Cli {
     /// Directory of the store
-    #[arg(
-        long,
-        global = true,
-        env = "CAIRN_STORE",
-        value_name = "PATH",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, env = "CAIRN_STORE", value_name = "PATH", hide_env_values = true)]
     #[arg(help_heading = GLOBAL)]
     pub store: Option<PathBuf>,
     /// Print JSON: the result on stdout, an error on stderr
@@ -163,12 +157,7 @@ pub struct Context {
 impl Context {
     /// Makes a context, for one command.
     pub fn new(store: Option<PathBuf>, json: bool, output: Output, hooks: Hooks) -> Self {
-        Self {
-            output,
-            json,
-            hooks,
-            store,
-        }
+        Self { output, json, hooks, store }
     }
 
     /// The store given with `--store` or `CAIRN_STORE`.

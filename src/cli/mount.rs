@@ -70,10 +70,7 @@ impl MountArgs {
     /// Returns the [`DaemonError`] that says why the store cannot be mounted.
     pub fn run(self, serve: ServeStore) -> Result<MountReport, DaemonError> {
         let config = self.config()?;
-        let report = MountReport {
-            store: config.store.clone(),
-            target: config.target.clone(),
-        };
+        let report = MountReport { store: config.store.clone(), target: config.target.clone() };
         if self.daemon_child {
             let mut readiness = background::enter()?;
             logging::start();
@@ -96,9 +93,8 @@ impl MountArgs {
             logging::start();
             serve(&config, &mut Readiness::nobody())?;
         } else {
-            let log = self
-                .log
-                .map_or_else(|| Ok(config.store.join(logging::FILE_NAME)), absolute)?;
+            let log =
+                self.log.map_or_else(|| Ok(config.store.join(logging::FILE_NAME)), absolute)?;
             background::start(&child_arguments(&config, &log), &log)?;
         }
         Ok(report)
@@ -157,21 +153,12 @@ mod tests {
         std::fs::create_dir(&store).unwrap();
         std::fs::create_dir(&target).unwrap();
         let (store, target) = (store.to_str().unwrap(), target.to_str().unwrap());
-        let args = parse(&[
-            "mount",
-            "-o",
-            "allow_other",
-            "-o",
-            "noexec",
-            "--read-only",
-            store,
-            target,
-        ]);
+        let args =
+            parse(&["mount", "-o", "allow_other", "-o", "noexec", "--read-only", store, target]);
         let config = args.config().unwrap();
         assert!(config.options.allow_other && config.options.read_only && config.options.noexec);
-        let child = Command::try_parse_from(child_arguments(&config, Path::new("/log")))
-            .unwrap()
-            .args;
+        let child =
+            Command::try_parse_from(child_arguments(&config, Path::new("/log"))).unwrap().args;
         assert!(child.daemon_child);
         assert_eq!(child.config().unwrap(), config);
     }
@@ -191,9 +178,7 @@ mod tests {
             assert!(error.to_string().contains(says), "{error}");
             assert!(error.full_text().contains("\nhint: "), "{error}");
         }
-        let error = parse(&["mount", "-o", "allow_root", root, root])
-            .run(nothing)
-            .unwrap_err();
+        let error = parse(&["mount", "-o", "allow_root", root, root]).run(nothing).unwrap_err();
         assert!(error.to_string().contains("allow_other"), "{error}");
     }
 }

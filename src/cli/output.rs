@@ -37,9 +37,7 @@ impl Output {
 
     /// Writes to `writer`.
     pub fn new(writer: Box<dyn Write>) -> Self {
-        Self {
-            writer: Box::new(BufWriter::new(writer)),
-        }
+        Self { writer: Box::new(BufWriter::new(writer)) }
     }
 
     /// Writes one line. The text is written as it is: escape what others named.
@@ -72,10 +70,8 @@ impl Output {
         if rows.is_empty() {
             return Ok(());
         }
-        let rows: Vec<[String; N]> = rows
-            .iter()
-            .map(|row| std::array::from_fn(|i| printable(&row[i])))
-            .collect();
+        let rows: Vec<[String; N]> =
+            rows.iter().map(|row| std::array::from_fn(|i| printable(&row[i]))).collect();
         let header = columns.map(|(title, _)| title.to_owned());
         let widths: [usize; N] = std::array::from_fn(|i| {
             let cells = std::iter::once(&header).chain(&rows);

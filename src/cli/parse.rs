@@ -38,11 +38,8 @@ fn split(
     part: &'static str,
     example: &'static str,
 ) -> Result<(RepoName, String), ParseError> {
-    let (repository, rest) = text.split_once('/').ok_or(ParseError::Shape {
-        expected,
-        part,
-        example,
-    })?;
+    let (repository, rest) =
+        text.split_once('/').ok_or(ParseError::Shape { expected, part, example })?;
     Ok((repository.parse()?, rest.to_owned()))
 }
 
@@ -60,10 +57,7 @@ impl FromStr for RepositoryVersion {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let part = "a version number, a tag or `latest`";
         let (repository, version) = split(text, "REPO/VERSION", part, "web/7")?;
-        Ok(Self {
-            repository,
-            version: parse_version(&version)?,
-        })
+        Ok(Self { repository, version: parse_version(&version)? })
     }
 }
 
@@ -92,10 +86,7 @@ impl FromStr for RepositoryArea {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let (repository, area) = split(text, "REPO/AREA", "the name of a staging area", "web/b42")?;
-        Ok(Self {
-            repository,
-            area: area.parse()?,
-        })
+        Ok(Self { repository, area: area.parse()? })
     }
 }
 
@@ -112,14 +103,10 @@ impl FromStr for RepositoryTag {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
         Ok(match text.split_once('/') {
-            None => Self {
-                repository: text.parse()?,
-                tag: None,
-            },
-            Some((repository, tag)) => Self {
-                repository: repository.parse()?,
-                tag: Some(tag.parse()?),
-            },
+            None => Self { repository: text.parse()?, tag: None },
+            Some((repository, tag)) => {
+                Self { repository: repository.parse()?, tag: Some(tag.parse()?) }
+            }
         })
     }
 }
@@ -169,10 +156,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
         return Err(ParseError::Duration);
     }
     let number: u64 = number.parse().map_err(|_| ParseError::Duration)?;
-    number
-        .checked_mul(factor)
-        .map(Duration::from_secs)
-        .ok_or(ParseError::Duration)
+    number.checked_mul(factor).map(Duration::from_secs).ok_or(ParseError::Duration)
 }
 
 /// Parses permission bits in octal: `755`, `0750`.

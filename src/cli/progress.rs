@@ -21,11 +21,8 @@ impl ProgressLine {
     /// Starts a line; hidden with `--json` or when stderr is no terminal.
     pub fn new(json: bool) -> Self {
         let visible = !json && std::io::stderr().is_terminal();
-        let target = if visible {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target =
+            if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
         if visible {
             bar.enable_steady_tick(TICK);
@@ -35,13 +32,7 @@ impl ProgressLine {
 
     /// Shows a step. Other kinds of progress are not for a line.
     pub fn show(&mut self, progress: &Progress) {
-        let Progress::Step {
-            what,
-            done,
-            total,
-            is_bytes,
-        } = progress
-        else {
+        let Progress::Step { what, done, total, is_bytes } = progress else {
             return;
         };
         if !self.known || self.bar.length() != *total {

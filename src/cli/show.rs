@@ -33,10 +33,8 @@ impl ShowArgs {
     /// # Errors
     /// It does not exist.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let request = Request::Show {
-            repository: self.version.repository,
-            version: self.version.version,
-        };
+        let request =
+            Request::Show { repository: self.version.repository, version: self.version.version };
         let Reply::Version(version) = context.connect()?.ask(request)? else {
             return Err(CliError::unexpected_reply());
         };
@@ -49,10 +47,7 @@ impl ShowArgs {
 
 fn print(context: &mut Context, version: &VersionInfo) -> Result<(), CliError> {
     let output = &mut context.output;
-    output.line(format_args!(
-        "version   {}/{}",
-        version.repository, version.number
-    ))?;
+    output.line(format_args!("version   {}/{}", version.repository, version.number))?;
     output.line(format_args!("hash      {}", version.hash))?;
     output.line(format_args!("created   {}", time(&version.created)))?;
     output.line(format_args!("author    {}", printable(&version.author)))?;

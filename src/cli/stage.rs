@@ -60,9 +60,7 @@ impl StageArgs {
         // Not escaped: it is meant for `cd "$(…)"`, and area names have no control characters.
         match &area.path {
             Some(path) => Ok(context.output.line(path)?),
-            None => Ok(context
-                .output
-                .line(format_args!("{}/{}", area.repository, area.name))?),
+            None => Ok(context.output.line(format_args!("{}/{}", area.repository, area.name))?),
         }
     }
 }

@@ -70,16 +70,11 @@ fn print(context: &mut Context, status: &StatusReply) -> Result<(), CliError> {
         size(status.free_bytes),
     ))?;
     if status.doomed > 0 {
-        output.line(format_args!(
-            "clean-up  {} under way",
-            count(status.doomed, "deletion")
-        ))?;
+        output.line(format_args!("clean-up  {} under way", count(status.doomed, "deletion")))?;
     }
     if let Some(reason) = &status.poisoned {
         let reason = printable(reason);
-        output.line(format_args!(
-            "REFUSES CHANGES until it is mounted again: {reason}"
-        ))?;
+        output.line(format_args!("REFUSES CHANGES until it is mounted again: {reason}"))?;
     }
     for warning in &status.warnings {
         output.line(format_args!("warning   {}", printable(warning)))?;

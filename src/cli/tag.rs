@@ -64,10 +64,7 @@ impl TagArgs {
             }
             (None, None, true) => {
                 let message = format!("which tag of {repository} shall be deleted?");
-                Err(usage(
-                    message,
-                    &format!("cairn tag --delete {repository}/v1.0"),
-                ))
+                Err(usage(message, &format!("cairn tag --delete {repository}/v1.0")))
             }
         }
     }
@@ -86,23 +83,13 @@ fn list(context: &mut Context, repository: RepoName) -> Result<(), CliError> {
         return Ok(context.output.json(&tags)?);
     }
     let rows: Vec<_> = tags.iter().map(row).collect();
-    let columns = [
-        ("TAG", Left),
-        ("VERSION", Right),
-        ("PROTECTS", Left),
-        ("SET", Left),
-    ];
+    let columns = [("TAG", Left), ("VERSION", Right), ("PROTECTS", Left), ("SET", Left)];
     Ok(context.output.table(columns, &rows)?)
 }
 
 fn row(tag: &TagInfo) -> [String; 4] {
     let protects = if tag.protects { "yes" } else { "no" };
-    [
-        tag.name.to_string(),
-        tag.number.to_string(),
-        protects.to_owned(),
-        time(&tag.created),
-    ]
+    [tag.name.to_string(), tag.number.to_string(), protects.to_owned(), time(&tag.created)]
 }
 
 fn set(
@@ -111,33 +98,19 @@ fn set(
     tag: TagName,
     version: BaseName,
 ) -> Result<(), CliError> {
-    let request = Request::SetTag {
-        repository,
-        tag,
-        version,
-    };
+    let request = Request::SetTag { repository, tag, version };
     let Reply::Tag(tag) = context.connect()?.ask(request)? else {
         return Err(CliError::unexpected_reply());
     };
     if context.json {
         return Ok(context.output.json(&tag)?);
     }
-    let TagInfo {
-        repository,
-        name,
-        number,
-        ..
-    } = &tag;
-    Ok(context
-        .output
-        .line(format_args!("{repository}/{name} -> {repository}/{number}"))?)
+    let TagInfo { repository, name, number, .. } = &tag;
+    Ok(context.output.line(format_args!("{repository}/{name} -> {repository}/{number}"))?)
 }
 
 fn delete(context: &mut Context, repository: RepoName, tag: TagName) -> Result<(), CliError> {
-    let request = Request::DeleteTag {
-        repository: repository.clone(),
-        tag: tag.clone(),
-    };
+    let request = Request::DeleteTag { repository: repository.clone(), tag: tag.clone() };
     let Reply::Done = context.connect()?.ask(request)? else {
         return Err(CliError::unexpected_reply());
     };
@@ -145,7 +118,5 @@ fn delete(context: &mut Context, repository: RepoName, tag: TagName) -> Result<(
         let document = serde_json::json!({ "repository": repository, "deleted": tag });
         return Ok(context.output.json(&document)?);
     }
-    Ok(context
-        .output
-        .line(format_args!("deleted the tag {repository}/{tag}"))?)
+    Ok(context.output.line(format_args!("deleted the tag {repository}/{tag}"))?)
 }

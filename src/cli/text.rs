@@ -91,11 +91,7 @@ pub fn count(number: u64, noun: &str) -> String {
 /// Joins names for a table's cell; `-` when there are none.
 pub fn joined(names: impl IntoIterator<Item = impl ToString>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
-    if names.is_empty() {
-        "-".to_owned()
-    } else {
-        names.join(",")
-    }
+    if names.is_empty() { "-".to_owned() } else { names.join(",") }
 }
 
 #[cfg(test)]

@@ -68,10 +68,7 @@ impl UnmountArgs {
         let target = mount::resolve(&self.target)?;
         let entry = find(&MountTable::read()?, &target)?;
         let store = entry.source.clone();
-        let report = UnmountReport {
-            store: store.clone(),
-            target: target.clone(),
-        };
+        let report = UnmountReport { store: store.clone(), target: target.clone() };
         if self.lazy {
             detach(&entry)?;
             return Ok(report);
@@ -95,16 +92,10 @@ impl UnmountArgs {
 /// The outer mount at `target`.
 fn find(table: &MountTable, target: &Path) -> Result<MountEntry, MountError> {
     let not_ours = || MountError::NotMounted(target.to_owned());
-    let entry = table
-        .at(target)
-        .filter(|entry| entry.is_cairn())
-        .ok_or_else(not_ours)?;
+    let entry = table.at(target).filter(|entry| entry.is_cairn()).ok_or_else(not_ours)?;
     match table.by_id(entry.parent) {
         Some(parent) if parent.is_cairn() && parent.source == entry.source => {
-            Err(MountError::Inner {
-                target: target.to_owned(),
-                outer: parent.target.clone(),
-            })
+            Err(MountError::Inner { target: target.to_owned(), outer: parent.target.clone() })
         }
         _ => Ok(entry.clone()),
     }
@@ -130,9 +121,7 @@ fn users(entry: &MountEntry) -> Result<Vec<mount::BusyProcess>, MountError> {
 /// Takes all mounts of the store out of sight. The outer one takes along what is nested in it.
 fn detach(entry: &MountEntry) -> Result<(), MountError> {
     unmount_path(&entry.target, Force::Detach)?;
-    family(entry)?
-        .iter()
-        .try_for_each(|mount| unmount_path(&mount.target, Force::Detach))
+    family(entry)?.iter().try_for_each(|mount| unmount_path(&mount.target, Force::Detach))
 }
 
 /// Unmounts without the daemon's help; it notices.
@@ -160,11 +149,7 @@ fn wait(entry: &MountEntry, daemon: Option<Pid>, time: Duration) -> Result<(), D
     let deadline = Instant::now() + time;
     let late = |what: String| {
         let users = users(entry).unwrap_or_default();
-        DaemonError::StillRunning {
-            what,
-            seconds: time.as_secs(),
-            users,
-        }
+        DaemonError::StillRunning { what, seconds: time.as_secs(), users }
     };
     let process = |action| move |source| DaemonError::Process { action, source };
     // Opened before the first look, so that no change is missed.
@@ -186,10 +171,7 @@ fn wait(entry: &MountEntry, daemon: Option<Pid>, time: Duration) -> Result<(), D
     let mut ended = [PollFd::new(&daemon, PollFlags::IN)];
     let events = poll(&mut ended, left(deadline).as_ref());
     if events.map_err(|error| process("wait for the daemon")(error.into()))? == 0 {
-        return Err(late(format!(
-            "the daemon (pid {}) is still running",
-            pid.as_raw_pid()
-        )));
+        return Err(late(format!("the daemon (pid {}) is still running", pid.as_raw_pid())));
     }
     Ok(())
 }
@@ -211,10 +193,7 @@ mod tests {
     #[test]
     fn only_the_outer_mount_can_be_named() {
         let table = MountTable::parse(TABLE).unwrap();
-        assert_eq!(
-            find(&table, Path::new("/m")).unwrap().source,
-            Path::new("/store")
-        );
+        assert_eq!(find(&table, Path::new("/m")).unwrap().source, Path::new("/store"));
         let inner = find(&table, Path::new("/m/versions")).unwrap_err();
         assert!(matches!(inner, MountError::Inner { outer, .. } if outer == Path::new("/m")));
         for other in ["/t", "/m/staging", "/"] {
@@ -228,11 +207,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = directory.path();
         assert_eq!(owner(store), None);
-        for (text, pid) in [
-            ("", None),
-            ("123\n", Pid::from_raw(123)),
-            ("pid 45 x", Pid::from_raw(45)),
-        ] {
+        for (text, pid) in
+            [("", None), ("123\n", Pid::from_raw(123)), ("pid 45 x", Pid::from_raw(45))]
+        {
             fs::write(store.join("lock"), text).unwrap();
             assert_eq!(owner(store), pid);
         }

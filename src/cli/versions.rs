@@ -61,10 +61,7 @@ pub(super) fn all(
     let mut all: Vec<VersionInfo> = Vec::new();
     loop {
         let after = all.last().map(|version| version.number);
-        let request = Request::Versions {
-            repository: repository.clone(),
-            after,
-        };
+        let request = Request::Versions { repository: repository.clone(), after };
         let Reply::Versions(some) = connection.ask(request)? else {
             return Err(CliError::unexpected_reply());
         };
@@ -88,11 +85,6 @@ fn row(version: &VersionInfo) -> [String; 7] {
         size(version.size_bytes),
         joined(&version.tags),
         version.author.clone(),
-        version
-            .message
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        version.message.lines().next().unwrap_or_default().to_owned(),
     ]
 }

@@ -96,10 +96,7 @@ impl Client {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Reply, Attachment), ControlError> {
         let json = serde_json::to_vec(request).map_err(|error| {
-            ControlError::new(
-                ErrorKind::Usage,
-                format!("cannot encode the request: {error}"),
-            )
+            ControlError::new(ErrorKind::Usage, format!("cannot encode the request: {error}"))
         })?;
         frame::send(&self.stream, &json, &attachment.payload, &attachment.files)
             .map_err(|error| broken(&error))?;
@@ -125,20 +122,16 @@ fn receive(stream: &UnixStream) -> Result<(ServerMessage, Attachment), ControlEr
             format!("the daemon's answer is not understood: {error}"),
         )
     })?;
-    let attachment = Attachment {
-        payload: frame.payload,
-        files: frame.files,
-    };
+    let attachment = Attachment { payload: frame.payload, files: frame.files };
     Ok((message, attachment))
 }
 
 fn broken(error: &FrameError) -> ControlError {
     let ended = match error {
         FrameError::Cut => true,
-        FrameError::Io(error) => matches!(
-            error.kind(),
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-        ),
+        FrameError::Io(error) => {
+            matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+        }
         FrameError::JsonTooLong(_) | FrameError::PayloadTooLong(_) | FrameError::TooManyFiles => {
             false
         }

@@ -135,11 +135,8 @@ pub fn receive(stream: &UnixStream) -> Result<Option<Frame>, FrameError> {
     }
     read_exact(stream, &mut header[received..])?;
     let [j0, j1, j2, j3, p0, p1, p2, p3] = header;
-    let json_bytes = accepted(
-        u32::from_le_bytes([j0, j1, j2, j3]),
-        JSON_BYTES_MAX,
-        FrameError::JsonTooLong,
-    )?;
+    let json_bytes =
+        accepted(u32::from_le_bytes([j0, j1, j2, j3]), JSON_BYTES_MAX, FrameError::JsonTooLong)?;
     let payload_bytes = accepted(
         u32::from_le_bytes([p0, p1, p2, p3]),
         PAYLOAD_BYTES_MAX,
@@ -189,12 +186,10 @@ fn receive_first(
 }
 
 fn read_exact(mut stream: &UnixStream, buffer: &mut [u8]) -> Result<(), FrameError> {
-    stream
-        .read_exact(buffer)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => FrameError::Cut,
-            _ => FrameError::Io(error),
-        })
+    stream.read_exact(buffer).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => FrameError::Cut,
+        _ => FrameError::Io(error),
+    })
 }
 
 fn read_part(stream: &UnixStream, len: usize) -> Result<Vec<u8>, FrameError> {
@@ -223,10 +218,7 @@ mod tests {
         send(&left, b"[1]", b"", &[]).unwrap();
         drop(left);
         let mut frame = receive(&right).unwrap().unwrap();
-        assert_eq!(
-            (&frame.json[..], &frame.payload[..]),
-            (&b"{}"[..], &b"payload"[..])
-        );
+        assert_eq!((&frame.json[..], &frame.payload[..]), (&b"{}"[..], &b"payload"[..]));
         let mut inside = String::new();
         frame.files[0].read_to_string(&mut inside).unwrap();
         assert_eq!(inside, "inside");
@@ -249,24 +241,13 @@ mod tests {
     fn limits_are_kept_on_both_sides() {
         let (mut left, right) = UnixStream::pair().unwrap();
         let long = vec![b' '; JSON_BYTES_MAX + 1];
-        assert!(matches!(
-            send(&left, &long, b"", &[]),
-            Err(FrameError::JsonTooLong(_))
-        ));
+        assert!(matches!(send(&left, &long, b"", &[]), Err(FrameError::JsonTooLong(_))));
         left.write_all(&[0xff; 8]).unwrap();
         assert!(matches!(receive(&right), Err(FrameError::JsonTooLong(_))));
         left.write_all(&[0, 0, 0, 0, 1, 0, 0, 4]).unwrap();
-        assert!(matches!(
-            receive(&right),
-            Err(FrameError::PayloadTooLong(_))
-        ));
-        let files: Vec<File> = (0..=FILES_MAX)
-            .map(|_| tempfile::tempfile().unwrap())
-            .collect();
-        assert!(matches!(
-            send(&left, b"", b"", &files),
-            Err(FrameError::TooManyFiles)
-        ));
+        assert!(matches!(receive(&right), Err(FrameError::PayloadTooLong(_))));
+        let files: Vec<File> = (0..=FILES_MAX).map(|_| tempfile::tempfile().unwrap()).collect();
+        assert!(matches!(send(&left, b"", b"", &files), Err(FrameError::TooManyFiles)));
         send(&left, b"", b"", &files[1..]).unwrap();
         assert_eq!(receive(&right).unwrap().unwrap().files.len(), FILES_MAX);
     }

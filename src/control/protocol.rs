@@ -168,10 +168,7 @@ pub fn check_text(what: &str, text: &str) -> Result<(), ControlError> {
     if text.len() <= TEXT_BYTES_MAX {
         return Ok(());
     }
-    let message = format!(
-        "the {what} has {} bytes, at most {TEXT_BYTES_MAX} are kept",
-        text.len()
-    );
+    let message = format!("the {what} has {} bytes, at most {TEXT_BYTES_MAX} are kept", text.len());
     Err(ControlError::new(ErrorKind::Usage, message).with_hint("put long texts into a file"))
 }
 
@@ -344,12 +341,7 @@ pub struct ControlError {
 impl ControlError {
     /// Makes an error without hint and detail.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hint: None,
-            detail: None,
-        }
+        Self { kind, message: message.into(), hint: None, detail: None }
     }
 
     /// Adds what to do about it.

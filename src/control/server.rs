@@ -60,9 +60,7 @@ struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("own_uid", &self.own_uid)
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").field("own_uid", &self.own_uid).finish_non_exhaustive()
     }
 }
 
@@ -79,13 +77,7 @@ impl Server {
     /// # Errors
     /// The socket cannot be made, or no thread started.
     pub fn start(path: &Path, service: Arc<dyn Service>) -> Result<Self, ServerError> {
-        let failed = |action| {
-            move |source| ServerError {
-                action,
-                path: path.to_owned(),
-                source,
-            }
-        };
+        let failed = |action| move |source| ServerError { action, path: path.to_owned(), source };
         remove_socket(path).map_err(failed("replace"))?;
         let address = SocketPath::new(path).map_err(failed("reach"))?;
         let listener = UnixListener::bind(address.as_path()).map_err(failed("create"))?;
@@ -107,12 +99,7 @@ impl Server {
                 .spawn(move || shared.accept(&listener))
                 .map_err(failed("serve"))?
         };
-        Ok(Self {
-            path: path.to_owned(),
-            listener,
-            shared,
-            accepting: Some(accepting),
-        })
+        Ok(Self { path: path.to_owned(), listener, shared, accepting: Some(accepting) })
     }
 
     /// Stops accepting, lets running requests end for at most [`STOP_GRACE`], ends all
@@ -195,14 +182,10 @@ impl Shared {
             let busy = ControlError::new(ErrorKind::Busy, message).with_hint("try again");
             return refuse(&stream, &busy);
         };
-        let caller = Caller {
-            connection: id,
-            ..caller
-        };
+        let caller = Caller { connection: id, ..caller };
         let shared = Arc::clone(self);
-        let spawned = std::thread::Builder::new()
-            .name(format!("control-{}", id.0))
-            .spawn(move || {
+        let spawned =
+            std::thread::Builder::new().name(format!("control-{}", id.0)).spawn(move || {
                 if let Err(error) = shared.serve(&stream, caller) {
                     log::info!("control connection of pid {}: {error}", caller.pid);
                 }
@@ -216,19 +199,13 @@ impl Shared {
 
     fn check(&self, stream: &UnixStream) -> Result<Caller, ControlError> {
         let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|error| {
-            ControlError::new(
-                ErrorKind::Permission,
-                format!("cannot tell who asks: {error}"),
-            )
+            ControlError::new(ErrorKind::Permission, format!("cannot tell who asks: {error}"))
         })?;
         let uid = peer.uid.as_raw();
         if uid != 0 && uid != self.own_uid {
             log::warn!("refused a control connection of uid {uid}");
             let message = format!("uid {uid} may not control this store");
-            let hint = format!(
-                "only root and the daemon's own user (uid {}) may",
-                self.own_uid
-            );
+            let hint = format!("only root and the daemon's own user (uid {}) may", self.own_uid);
             return Err(ControlError::new(ErrorKind::Permission, message).with_hint(hint));
         }
         Ok(Caller {
@@ -248,10 +225,7 @@ impl Shared {
         };
         send(stream, &ServerMessage::Hello(hello), &Attachment::none())?;
         while let Some(received) = frame::receive(stream)? {
-            let attachment = Attachment {
-                payload: received.payload,
-                files: received.files,
-            };
+            let attachment = Attachment { payload: received.payload, files: received.files };
             let answer = match decode(&received.json) {
                 Ok(request) => self.answer(stream, caller, request, attachment),
                 Err(error) => Err(error),
@@ -270,18 +244,13 @@ impl Shared {
     ) -> Result<(ServerMessage, Attachment), ControlError> {
         // A client that has gone is noticed at the next receive; the request itself goes on.
         let mut progress = |progress: Progress| {
-            if let Err(error) = send(
-                stream,
-                &ServerMessage::Progress(progress),
-                &Attachment::none(),
-            ) {
+            if let Err(error) =
+                send(stream, &ServerMessage::Progress(progress), &Attachment::none())
+            {
                 log::debug!("progress for pid {} was not sent: {error}", caller.pid);
             }
         };
-        let call = || {
-            self.service
-                .call(caller, request, attachment, &mut progress)
-        };
+        let call = || self.service.call(caller, request, attachment, &mut progress);
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(result) => result
                 .map(|(reply, attachment)| (ServerMessage::Reply(Box::new(reply)), attachment)),
@@ -305,11 +274,7 @@ impl Shared {
         let mut connections = self.connections.lock();
         connections.shut(Shutdown::Read);
         while !connections.open.is_empty() {
-            if self
-                .ended
-                .wait_until(&mut connections, deadline)
-                .timed_out()
-            {
+            if self.ended.wait_until(&mut connections, deadline).timed_out() {
                 break;
             }
         }
@@ -321,10 +286,7 @@ impl Shared {
 }
 
 impl Connections {
-    #[allow(
-        clippy::iter_over_hash_type,
-        reason = "each stream is shut, in no special order"
-    )]
+    #[allow(clippy::iter_over_hash_type, reason = "each stream is shut, in no special order")]
     fn shut(&self, how: Shutdown) {
         for stream in self.open.values() {
             if let Err(error) = stream.shutdown(how) {

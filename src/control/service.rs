@@ -40,18 +40,12 @@ impl Attachment {
 
     /// Raw bytes only.
     pub fn of_payload(payload: Vec<u8>) -> Self {
-        Self {
-            payload,
-            files: Vec::new(),
-        }
+        Self { payload, files: Vec::new() }
     }
 
     /// Open files only.
     pub fn of_files(files: Vec<File>) -> Self {
-        Self {
-            payload: Vec::new(),
-            files,
-        }
+        Self { payload: Vec::new(), files }
     }
 }
 

@@ -29,17 +29,12 @@ impl SocketPath {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         if path.as_os_str().len() <= SUN_PATH_BYTES_MAX {
-            return Ok(Self {
-                path: path.to_owned(),
-                _directory: None,
-            });
+            return Ok(Self { path: path.to_owned(), _directory: None });
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(directory, flags, Mode::empty())?;
         Ok(Self {
-            path: Path::new("/proc/self/fd")
-                .join(directory.as_raw_fd().to_string())
-                .join(name),
+            path: Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name),
             _directory: Some(directory),
         })
     }

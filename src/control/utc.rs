@@ -16,10 +16,7 @@ pub struct Created {
 
 impl From<Timestamp> for Created {
     fn from(time: Timestamp) -> Self {
-        Self {
-            created: rfc3339(time),
-            created_seconds: time.seconds,
-        }
+        Self { created: rfc3339(time), created_seconds: time.seconds }
     }
 }
 
@@ -29,10 +26,7 @@ pub fn rfc3339(time: Timestamp) -> String {
     let second = time.seconds.rem_euclid(DAY_SECONDS);
     let (year, month, day) = civil(days);
     let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
-        second % 60
-    )
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar
@@ -46,11 +40,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }

@@ -82,29 +82,19 @@ pub fn start(arguments: &[OsString], log: &Path) -> Result<(), DaemonError> {
 fn start_command(mut command: Command, log: &Path) -> Result<(), DaemonError> {
     let process = |action| move |source| DaemonError::Process { action, source };
     let (mut reader, writer) = io::pipe().map_err(process("make a pipe"))?;
-    command
-        .stdin(Stdio::null())
-        .stdout(writer)
-        .stderr(logging::open(log)?);
+    command.stdin(Stdio::null()).stdout(writer).stderr(logging::open(log)?);
     let mut child = command.spawn().map_err(process("start the daemon"))?;
     drop(command);
     let mut text = Vec::new();
     let wait = process("wait for the daemon");
-    reader
-        .by_ref()
-        .take(TEXT_MAX)
-        .read_to_end(&mut text)
-        .map_err(wait)?;
+    reader.by_ref().take(TEXT_MAX).read_to_end(&mut text).map_err(wait)?;
     let text = String::from_utf8_lossy(&text);
     if text == READY {
         return Ok(());
     }
     let status = child.wait().map_err(wait)?;
     if text.is_empty() {
-        return Err(DaemonError::ChildDied {
-            status: status.to_string(),
-            log: log.to_owned(),
-        });
+        return Err(DaemonError::ChildDied { status: status.to_string(), log: log.to_owned() });
     }
     Err(DaemonError::Child(text.into_owned()))
 }
@@ -115,12 +105,7 @@ fn start_command(mut command: Command, log: &Path) -> Result<(), DaemonError> {
 ///
 /// Returns [`DaemonError::Process`].
 pub fn enter() -> Result<Readiness, DaemonError> {
-    let process = |action| {
-        move |error: io::Error| DaemonError::Process {
-            action,
-            source: error,
-        }
-    };
+    let process = |action| move |error: io::Error| DaemonError::Process { action, source: error };
     let stdout = io::stdout();
     let pipe = rustix::io::fcntl_dupfd_cloexec(&stdout, 3);
     let pipe = pipe.map_err(|error| process("keep the pipe to the parent")(error.into()))?;
@@ -129,10 +114,7 @@ pub fn enter() -> Result<Readiness, DaemonError> {
     match entered {
         Ok(()) => Ok(readiness),
         Err(source) => {
-            let error = DaemonError::Process {
-                action: "leave the terminal",
-                source,
-            };
+            let error = DaemonError::Process { action: "leave the terminal", source };
             readiness.failed(&error);
             Err(error)
         }
@@ -191,10 +173,7 @@ mod tests {
     #[test]
     fn a_child_that_dies_silently_is_reported_with_its_log() {
         let message = child("kill -9 $$").0.unwrap_err().to_string();
-        assert!(
-            message.contains("SIGKILL") && message.contains("/log"),
-            "{message}"
-        );
+        assert!(message.contains("SIGKILL") && message.contains("/log"), "{message}");
         let message = child("exit 3").0.unwrap_err().to_string();
         assert!(message.contains("exit status: 3"), "{message}");
     }

@@ -36,15 +36,8 @@ pub fn start() {
 ///
 /// Returns [`DaemonError::Log`].
 pub fn open(path: &Path) -> Result<File, DaemonError> {
-    let opened = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path);
-    opened.map_err(|source| DaemonError::Log {
-        path: path.to_owned(),
-        source,
-    })
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    opened.map_err(|source| DaemonError::Log { path: path.to_owned(), source })
 }
 
 /// Sends standard error, and with it the log, to a file.
@@ -54,8 +47,6 @@ pub fn open(path: &Path) -> Result<File, DaemonError> {
 /// Returns [`DaemonError::Log`].
 pub fn to_file(path: &Path) -> Result<(), DaemonError> {
     let file = open(path)?;
-    rustix::stdio::dup2_stderr(&file).map_err(|error| DaemonError::Log {
-        path: path.to_owned(),
-        source: error.into(),
-    })
+    rustix::stdio::dup2_stderr(&file)
+        .map_err(|error| DaemonError::Log { path: path.to_owned(), source: error.into() })
 }

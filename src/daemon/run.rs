@@ -113,15 +113,7 @@ pub fn serve<O: Filesystem, V: Filesystem>(
     control: (&Controller, &Events),
     hooks: Hooks<'_>,
 ) -> Result<(), DaemonError> {
-    serve_with(
-        plan,
-        filesystems,
-        workers,
-        invalidator,
-        control,
-        hooks,
-        &Timing::default(),
-    )
+    serve_with(plan, filesystems, workers, invalidator, control, hooks, &Timing::default())
 }
 
 /// [`serve`] with other waiting times, for tests.
@@ -138,28 +130,13 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     hooks: Hooks<'_>,
     timing: &Timing,
 ) -> Result<(), DaemonError> {
-    let Hooks {
-        ready,
-        collect,
-        shutdown,
-    } = hooks;
+    let Hooks { ready, collect, shutdown } = hooks;
     let mut running = Running::default();
-    let starter = Starter {
-        plan,
-        workers,
-        invalidator,
-        controller,
-    };
-    let started = starter
-        .start(&mut running, filesystems)
-        .and_then(|()| ready());
+    let starter = Starter { plan, workers, invalidator, controller };
+    let started = starter.start(&mut running, filesystems).and_then(|()| ready());
     let result = match started {
         Ok(()) => {
-            info!(
-                "serving {} at {}",
-                plan.store.display(),
-                plan.target.display()
-            );
+            info!("serving {} at {}", plan.store.display(), plan.target.display());
             watch(events, collect);
             running.stop(events, timing);
             Ok(())
@@ -185,10 +162,7 @@ fn watch(events: &Events, mut collect: Box<dyn FnMut() + '_>) {
                 return;
             }
             Event::Ended(connection, Err(failure)) => {
-                error!(
-                    "the connection of {} failed: {failure}: stopping",
-                    connection.name()
-                );
+                error!("the connection of {} failed: {failure}: stopping", connection.name());
                 return;
             }
         }
@@ -222,9 +196,8 @@ impl Starter<'_> {
     fn mount(&self, target: PathBuf, options: MountOptions) -> Result<NewMount, DaemonError> {
         let (store, method) = (self.plan.store.clone(), self.plan.method);
         let place = target.clone();
-        let mounted = within(MOUNT_TIMEOUT, "mount", move || {
-            mount::mount(&place, &store, &options, method)
-        });
+        let mounted =
+            within(MOUNT_TIMEOUT, "mount", move || mount::mount(&place, &store, &options, method));
         Ok(mounted.ok_or(DaemonError::Slow(target))??)
     }
 
@@ -258,11 +231,7 @@ impl Starter<'_> {
 fn make_directory(path: &std::path::Path) -> Result<Option<PathBuf>, DaemonError> {
     let failed = |source| {
         let path = path.to_owned();
-        DaemonError::Mount(MountError::Examine {
-            action: "create",
-            path,
-            source,
-        })
+        DaemonError::Mount(MountError::Examine { action: "create", path, source })
     };
     match fs::create_dir(path) {
         Ok(()) => Ok(Some(path.to_owned())),

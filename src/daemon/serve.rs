@@ -38,21 +38,15 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
     }
     let kernel = Arc::new(
-        KernelInvalidator::start().map_err(|source| DaemonError::Process {
-            action: "start a thread",
-            source,
-        })?,
+        KernelInvalidator::start()
+            .map_err(|source| DaemonError::Process { action: "start a thread", source })?,
     );
     let observer = Arc::new(MountObserver::new(Arc::clone(&kernel) as Arc<_>));
     let engine = Engine::start(&config.store, Arc::clone(&observer) as Arc<_>)
         .map_err(|error| DaemonError::Start(Box::new(error)))?;
     // The lock is ours from here on: other mounts of this store are leftovers.
-    let plan = MountPlan::prepare(
-        &config.target,
-        &config.store,
-        config.options.clone(),
-        Method::Auto,
-    )?;
+    let plan =
+        MountPlan::prepare(&config.target, &config.store, config.options.clone(), Method::Auto)?;
     let versions = versions(&engine);
     let staging = StagingFs::new(
         Arc::clone(&engine),
@@ -95,14 +89,8 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         outer: StagingConnection::new(staging),
         versions: VersionsConnection::new(versions),
     };
-    let served = run::serve(
-        &plan,
-        filesystems,
-        default_workers(),
-        &kernel,
-        (&controller, &events),
-        hooks,
-    );
+    let served =
+        run::serve(&plan, filesystems, default_workers(), &kernel, (&controller, &events), hooks);
     drop(signals);
     served
 }
@@ -126,10 +114,7 @@ fn versions(
         blobs: Arc::new(blobs),
         pins: Arc::clone(&engine.pins),
     };
-    let owner = Owner {
-        uid: getuid().as_raw(),
-        gid: getgid().as_raw(),
-    };
+    let owner = Owner { uid: getuid().as_raw(), gid: getgid().as_raw() };
     Arc::new(VersionFs::new(sources, owner, Timestamp::now()))
 }
 
@@ -140,13 +125,7 @@ fn collect(engine: &Engine) {
         Err(error) => log::error!("collection failed: {error}"),
     });
     let protect_seconds = PROTECT_SECONDS;
-    if engine
-        .submit(Request::Collect {
-            protect_seconds,
-            reply,
-        })
-        .is_err()
-    {
+    if engine.submit(Request::Collect { protect_seconds, reply }).is_err() {
         log::debug!("a signal came after the engine had stopped");
     }
 }

@@ -27,10 +27,7 @@ pub struct SignalThread {
 ///
 /// Returns [`DaemonError::Process`].
 pub fn start(controller: Controller, foreground: bool) -> Result<SignalThread, DaemonError> {
-    let process = |source| DaemonError::Process {
-        action: "receive signals",
-        source,
-    };
+    let process = |source| DaemonError::Process { action: "receive signals", source };
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(process)?;
     let handle = signals.handle();
     let receive = move || {
@@ -46,9 +43,7 @@ pub fn start(controller: Controller, foreground: bool) -> Result<SignalThread, D
             }
         }
     };
-    let thread = std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(receive);
+    let thread = std::thread::Builder::new().name("signals".into()).spawn(receive);
     let thread = Some(thread.map_err(process)?);
     Ok(SignalThread { handle, thread })
 }

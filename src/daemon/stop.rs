@@ -67,11 +67,7 @@ impl Running {
     /// Adds a mount on which nobody answers yet.
     pub(super) fn add(&mut self, connection: Connection, mount: Mounted) -> Arc<Mounted> {
         let mount = Arc::new(mount);
-        self.parts.push(Part {
-            connection,
-            mount: Arc::clone(&mount),
-            session: None,
-        });
+        self.parts.push(Part { connection, mount: Arc::clone(&mount), session: None });
         mount
     }
 
@@ -99,9 +95,7 @@ impl Running {
         // Outermost first: this takes along what is mounted inside.
         for part in &self.parts {
             let mount = Arc::clone(&part.mount);
-            match within(timing.attempt, "detach", move || {
-                mount.unmount(Force::Detach)
-            }) {
+            match within(timing.attempt, "detach", move || mount.unmount(Force::Detach)) {
                 Some(Ok(())) => {}
                 Some(Err(failure)) => error!("cannot detach: {failure}"),
                 None => error!("detaching {} hangs", part.mount.target().display()),
@@ -114,26 +108,16 @@ impl Running {
     fn finish(self, timing: &Timing) {
         let deadline = Instant::now() + timing.drain;
         let answered = |part: &Part| part.session.as_ref().map(|s| s.join_until(deadline));
-        let remaining: Vec<_> = self
-            .parts
-            .iter()
-            .filter(|part| answered(part) == Some(false))
-            .collect();
+        let remaining: Vec<_> =
+            self.parts.iter().filter(|part| answered(part) == Some(false)).collect();
         for part in &remaining {
             info!("failing what still uses {}", part.connection.name());
             part.mount.abort();
         }
         let deadline = Instant::now() + timing.drain;
         for part in remaining {
-            if part
-                .session
-                .as_ref()
-                .is_some_and(|session| !session.join_until(deadline))
-            {
-                warn!(
-                    "{} is still in use; it ends with this process",
-                    part.connection.name()
-                );
+            if part.session.as_ref().is_some_and(|session| !session.join_until(deadline)) {
+                warn!("{} is still in use; it ends with this process", part.connection.name());
             }
         }
         if let Some(directory) = self.made_directory
@@ -149,9 +133,7 @@ fn unmount(part: &Part, events: &Events, timing: &Timing, deadline: Instant) -> 
     let mut told = false;
     loop {
         let mount = Arc::clone(&part.mount);
-        match within(timing.attempt, "unmount", move || {
-            mount.unmount(Force::None)
-        }) {
+        match within(timing.attempt, "unmount", move || mount.unmount(Force::None)) {
             Some(Ok(())) => return Outcome::Unmounted,
             Some(Err(busy @ MountError::Busy { .. })) => {
                 if !told {

@@ -105,10 +105,7 @@ impl MetadataThread {
                 let version = repository.resolve(&wanted).cloned();
                 if version.is_none() && wanted != crate::model::name::BaseName::Latest {
                     let wanted = name.as_str().split_once('@').map_or("", |(_, base)| base);
-                    return Err(EngineError::NoVersion(format!(
-                        "{}/{wanted}",
-                        repository.name
-                    )));
+                    return Err(EngineError::NoVersion(format!("{}/{wanted}", repository.name)));
                 }
                 Some(Base {
                     number: version.as_ref().map(|version| version.number),
@@ -122,11 +119,7 @@ impl MetadataThread {
             id,
             repo,
             name: name.clone(),
-            state: if journalled {
-                AreaState::Open
-            } else {
-                AreaState::Doomed
-            },
+            state: if journalled { AreaState::Open } else { AreaState::Doomed },
             base: base.as_ref().and_then(|base| base.number),
             base_root: root.clone(),
             created: now,
@@ -146,25 +139,12 @@ impl MetadataThread {
             None => {
                 let Owner { mode, uid, gid } = owner;
                 let xattrs = Xattrs::new();
-                (
-                    Attributes {
-                        mode,
-                        uid,
-                        gid,
-                        mtime: now,
-                        xattrs,
-                    },
-                    Directory::new(None),
-                )
+                (Attributes { mode, uid, gid, mtime: now, xattrs }, Directory::new(None))
             }
         };
         let shared = Arc::new(AreaShared::new(id, repo, journalled));
         let root_id = NodeId(id.0);
-        let new = NewNode {
-            body: Body::Directory(directory),
-            attributes,
-            ctime: now,
-        };
+        let new = NewNode { body: Body::Directory(directory), attributes, ctime: now };
         self.staging.change(|state, dirty| {
             state.insert(root_id, Arc::clone(&shared), new, true);
             dirty.nodes.insert(root_id);
@@ -200,9 +180,7 @@ impl MetadataThread {
     /// Throws an area away; its rows and files go in the background.
     pub(super) fn discard_area(&mut self, id: AreaId, reply: Reply<()>) {
         match self.discard(id) {
-            Ok(events) => self
-                .observer
-                .notify(events, Box::new(move || reply(Ok(())))),
+            Ok(events) => self.observer.notify(events, Box::new(move || reply(Ok(())))),
             Err(error) => reply(Err(error)),
         }
     }
@@ -210,10 +188,7 @@ impl MetadataThread {
     fn discard(&mut self, id: AreaId) -> Result<Vec<Event>> {
         let found = {
             let state = self.staging.read();
-            state
-                .areas
-                .get(&id)
-                .map(|area| (area.shared.repo, area.phase, area_row(area)))
+            state.areas.get(&id).map(|area| (area.shared.repo, area.phase, area_row(area)))
         };
         let Some((repo, phase, row)) = found else {
             return Err(EngineError::NoArea(id.to_string()));
@@ -222,17 +197,10 @@ impl MetadataThread {
             return Err(EngineError::CommitRunning);
         }
         self.write(|tx| doom_area(tx, &row))?;
-        self.registry.update(repo, |repository| {
-            repository.areas.retain(|_, area| *area != id)
-        });
-        let area = self
-            .staging
-            .change(|state, dirty| state.remove_area(dirty, id));
+        self.registry.update(repo, |repository| repository.areas.retain(|_, area| *area != id));
+        let area = self.staging.change(|state, dirty| state.remove_area(dirty, id));
         self.purge.wake();
-        Ok(area
-            .map(|area| Event::AreaChanged(repo, area.name))
-            .into_iter()
-            .collect())
+        Ok(area.map(|area| Event::AreaChanged(repo, area.name)).into_iter().collect())
     }
 
     /// Answers once the kernel has forgotten what a change made stale: whoever gets the answer
@@ -244,8 +212,7 @@ impl MetadataThread {
     ) {
         match result {
             Ok((value, event)) => {
-                self.observer
-                    .notify(vec![event], Box::new(move || reply(Ok(value))));
+                self.observer.notify(vec![event], Box::new(move || reply(Ok(value))));
             }
             Err(error) => reply(Err(error)),
         }
@@ -278,10 +245,7 @@ pub(super) fn new_area(
 
 /// Queues an area for purging; it does not come back at the next start.
 pub(super) fn doom_area(tx: &Tx<'_>, row: &AreaRow) -> std::result::Result<(), StoreError> {
-    tx.update_area(&AreaRow {
-        state: AreaState::Doomed,
-        ..row.clone()
-    })?;
+    tx.update_area(&AreaRow { state: AreaState::Doomed, ..row.clone() })?;
     tx.push_doomed(&Doomed::Area(row.id))
 }
 
@@ -290,11 +254,7 @@ pub(super) fn area_row(area: &Area) -> AreaRow {
         id: area.shared.id,
         repo: area.shared.repo,
         name: area.name.clone(),
-        state: if area.shared.journalled {
-            AreaState::Open
-        } else {
-            AreaState::Doomed
-        },
+        state: if area.shared.journalled { AreaState::Open } else { AreaState::Doomed },
         base: area.base.as_ref().and_then(|base| base.number),
         base_root: area.base.as_ref().and_then(|base| base.root.clone()),
         created: area.created,

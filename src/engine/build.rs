@@ -50,10 +50,7 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
     let body = move || {
         let (task, requests) = (job.task, job.requests.clone());
         let mut builder = Builder {
-            source: Pages {
-                trees: Arc::clone(&job.trees),
-                new: HashMap::new(),
-            },
+            source: Pages { trees: Arc::clone(&job.trees), new: HashMap::new() },
             job,
             pages: Vec::new(),
             bytes: 0,
@@ -66,11 +63,7 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
         .name(name.clone())
         .spawn(body)
         .map(drop)
-        .map_err(|source| StoreError::Io {
-            action: "start a thread",
-            path: name.into(),
-            source,
-        })
+        .map_err(|source| StoreError::Io { action: "start a thread", path: name.into(), source })
 }
 
 /// Pages of this commit, and beneath them those of the catalog.
@@ -127,15 +120,9 @@ impl Builder {
                 .ok_or_else(|| EngineError::NoArea(self.job.area.to_string()))?;
             attributes(node)
         };
-        let mut root = Root {
-            attributes,
-            tree: built.root,
-            summary: built.summary,
-        };
+        let mut root = Root { attributes, tree: built.root, summary: built.summary };
         if let Some(theirs) = self.job.merge_onto.clone()
-            && base
-                .as_ref()
-                .is_some_and(|base| base.number != Some(theirs.number))
+            && base.as_ref().is_some_and(|base| base.number != Some(theirs.number))
         {
             root = self.merge(base, root, &theirs)?;
         }
@@ -166,10 +153,7 @@ impl Builder {
             if let Some((name, _)) = parent.pending.pop() {
                 let state = self.job.staging.read();
                 let node = state.node(frame.node).ok_or_else(vanished)?;
-                let content = Content::Directory {
-                    tree: built.root,
-                    summary: built.summary,
-                };
+                let content = Content::Directory { tree: built.root, summary: built.summary };
                 let entry = Entry {
                     name: name.clone(),
                     attributes: attributes(node),
@@ -183,16 +167,9 @@ impl Builder {
 
     fn open(&self, id: NodeId) -> Opened {
         let state = self.job.staging.read();
-        let directory = state
-            .node(id)
-            .and_then(Node::directory)
-            .ok_or_else(vanished)?;
-        let mut frame = Frame {
-            node: id,
-            base: directory.base,
-            pending: Vec::new(),
-            changes: BTreeMap::new(),
-        };
+        let directory = state.node(id).and_then(Node::directory).ok_or_else(vanished)?;
+        let mut frame =
+            Frame { node: id, base: directory.base, pending: Vec::new(), changes: BTreeMap::new() };
         for (name, slot) in &directory.slots {
             let Slot::Node(child) = slot else {
                 frame.changes.insert(name.clone(), None);
@@ -205,9 +182,7 @@ impl Builder {
             if node.is_directory() {
                 frame.pending.push((name.clone(), *child));
             } else {
-                frame
-                    .changes
-                    .insert(name.clone(), Some(file_entry(&state, *child, node, name)?));
+                frame.changes.insert(name.clone(), Some(file_entry(&state, *child, node, name)?));
             }
         }
         Ok(frame)
@@ -225,11 +200,7 @@ impl Builder {
                 let empty = tree_format::build([]).map_err(StoreError::from)?;
                 self.add_pages(&empty.pages)?;
                 let attributes = theirs.root.attributes.clone();
-                Root {
-                    attributes,
-                    tree: empty.root,
-                    summary: empty.summary,
-                }
+                Root { attributes, tree: empty.root, summary: empty.summary }
             }
         };
         match merge::merge(&self.source, &base, &ours, &theirs.root)? {
@@ -274,10 +245,7 @@ impl Builder {
         }
         self.job
             .requests
-            .send(Request::CommitPages {
-                task: self.job.task,
-                pages,
-            })
+            .send(Request::CommitPages { task: self.job.task, pages })
             .map_err(|_| EngineError::Stopping)
     }
 }
@@ -291,9 +259,7 @@ fn attributes(node: &Node) -> Attributes {
         mode: node.mode,
         uid: node.uid,
         gid: node.gid,
-        mtime: node
-            .content()
-            .map_or(node.mtime, |content| content.attr().mtime),
+        mtime: node.content().map_or(node.mtime, |content| content.attr().mtime),
         xattrs: node.xattrs.clone(),
     }
 }
@@ -310,38 +276,24 @@ fn file_entry(
             let blob = content.blob().map_err(|()| {
                 EngineError::Invalid("a file of the area is not sealed".to_owned())
             })?;
-            Content::File {
-                size: content.attr().size,
-                blob,
-            }
+            Content::File { size: content.attr().size, blob }
         }
-        Body::Symlink(target) => Content::Symlink {
-            target: target.clone(),
-        },
+        Body::Symlink(target) => Content::Symlink { target: target.clone() },
         Body::Fifo => Content::Fifo,
         Body::Socket => Content::Socket,
         Body::CharDevice(rdev) => Content::CharDevice { rdev: *rdev },
         Body::BlockDevice(rdev) => Content::BlockDevice { rdev: *rdev },
-        Body::Directory(_) => Content::Directory {
-            tree: TreeHash::from_bytes([0; 32]),
-            summary: Summary::default(),
-        },
+        Body::Directory(_) => {
+            Content::Directory { tree: TreeHash::from_bytes([0; 32]), summary: Summary::default() }
+        }
     };
     let link_group = match node.nlink() {
         0 | 1 => None,
         nlink => {
             // Named by its first path: the same tree gets the same groups however it was made.
             let first = state.paths(id).into_iter().next().unwrap_or_default();
-            Some(LinkGroup {
-                id: TreeHash::of(&first).prefix(),
-                nlink,
-            })
+            Some(LinkGroup { id: TreeHash::of(&first).prefix(), nlink })
         }
     };
-    Ok(Entry {
-        name: name.clone(),
-        attributes: attributes(node),
-        link_group,
-        content,
-    })
+    Ok(Entry { name: name.clone(), attributes: attributes(node), link_group, content })
 }

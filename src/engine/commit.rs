@@ -139,20 +139,13 @@ impl MetadataThread {
                 return reply(Err(error));
             }
         };
-        let grace = if options.wait {
-            WRITER_WAIT_MAX
-        } else {
-            WRITER_GRACE
-        };
+        let grace = if options.wait { WRITER_WAIT_MAX } else { WRITER_GRACE };
         let task = CommitTask {
             area,
             repo,
             options,
             reply,
-            stage: Stage::Writers {
-                deadline: Instant::now() + grace,
-                writers: u32::MAX,
-            },
+            stage: Stage::Writers { deadline: Instant::now() + grace, writers: u32::MAX },
             newest: None,
             epoch: 0,
             pinned: BTreeSet::new(),
@@ -166,16 +159,9 @@ impl MetadataThread {
         self.check_not_poisoned()?;
         let (repo, base, phase, on_stale) = {
             let state = self.staging.read();
-            let area = state
-                .areas
-                .get(&area)
-                .ok_or_else(|| EngineError::NoArea(area.to_string()))?;
-            (
-                area.shared.repo,
-                area.base.clone(),
-                area.phase,
-                area.on_stale.clone(),
-            )
+            let area =
+                state.areas.get(&area).ok_or_else(|| EngineError::NoArea(area.to_string()))?;
+            (area.shared.repo, area.base.clone(), area.phase, area.on_stale.clone())
         };
         if phase != Phase::Open || self.commits.values().any(|task| task.area == area) {
             return Err(EngineError::CommitRunning);
@@ -220,10 +206,7 @@ impl MetadataThread {
         let task = self.commits.get_mut(&id)?;
         let shared = {
             let state = self.staging.read();
-            state
-                .areas
-                .get(&task.area)
-                .map(|area| Arc::clone(&area.shared))
+            state.areas.get(&task.area).map(|area| Arc::clone(&area.shared))
         };
         let Some(shared) = shared else {
             return Some(Step::Refuse(EngineError::NoArea(task.area.to_string())));
@@ -243,14 +226,8 @@ impl MetadataThread {
                 if now < *deadline {
                     return Some(Step::Stay);
                 }
-                let paths = self
-                    .staging
-                    .read()
-                    .open_for_writing(task.area, NAMED_FILES_MAX);
-                let files = paths
-                    .iter()
-                    .map(|p| String::from_utf8_lossy(p).into_owned())
-                    .collect();
+                let paths = self.staging.read().open_for_writing(task.area, NAMED_FILES_MAX);
+                let files = paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
                 Step::Refuse(EngineError::Busy { files })
             }
             Stage::Sealing { retried } => {
@@ -261,11 +238,7 @@ impl MetadataThread {
                     Step::Build
                 } else if std::mem::replace(retried, true) {
                     let (full, reason) = self.last_seal_error.clone();
-                    Step::Refuse(EngineError::Unsealed {
-                        count: failed,
-                        reason,
-                        full,
-                    })
+                    Step::Refuse(EngineError::Unsealed { count: failed, reason, full })
                 } else {
                     // One more try: the disk may have room again.
                     for content in shared.failed() {
@@ -314,10 +287,7 @@ impl MetadataThread {
         task.newest = newest.as_ref().map(|version| version.number);
         let on_stale = {
             let state = self.staging.read();
-            state
-                .areas
-                .get(&task.area)
-                .map_or_else(String::new, |area| area.on_stale.clone())
+            state.areas.get(&task.area).map_or_else(String::new, |area| area.on_stale.clone())
         };
         let merge = resolve_on_stale(&task.options, &on_stale) == OnStale::Merge;
         let job = build::BuildJob {
@@ -401,12 +371,7 @@ impl MetadataThread {
                 .get(&task.area)
                 .ok_or_else(|| EngineError::NoArea(task.area.to_string()))?;
             let base = area.base.clone();
-            (
-                base,
-                area.message.clone(),
-                area.author.clone(),
-                area.on_stale.clone(),
-            )
+            (base, area.message.clone(), area.author.clone(), area.on_stale.clone())
         };
         match resolve_on_stale(&task.options, &area_on_stale) {
             OnStale::Force => {}
@@ -442,11 +407,7 @@ impl MetadataThread {
             base: area_base.and_then(|base| base.number),
             name: task.options.tag.clone(),
             author: task.options.author.clone().unwrap_or_else(|| {
-                if area_author.is_empty() {
-                    task.options.caller.clone()
-                } else {
-                    area_author
-                }
+                if area_author.is_empty() { task.options.caller.clone() } else { area_author }
             }),
             message: task.options.message.clone().unwrap_or(area_message),
             released: false,
@@ -461,11 +422,7 @@ impl MetadataThread {
             return Ok(());
         };
         let repository = self.repository(task.repo)?;
-        log::info!(
-            "{}: nothing changed since version {}",
-            repository.name,
-            latest.number
-        );
+        log::info!("{}: nothing changed since version {}", repository.name, latest.number);
         self.conclude(id, &repository, None, epoch)
     }
 
@@ -496,26 +453,14 @@ impl MetadataThread {
             state.areas.get(&area).map(area_row)
         };
         let area_row = area_row.ok_or_else(|| EngineError::NoArea(area.to_string()))?;
-        let row = RepositoryRow {
-            next_number: next,
-            changed: now,
-            ..repository_row(repository)
-        };
+        let row = RepositoryRow { next_number: next, changed: now, ..repository_row(repository) };
         self.write(|tx| {
             if let Some(version) = &version {
                 tx.insert_version(repo, version)?;
                 tx.add_tree_refs(&version.root.tree, 1)?;
             }
             if let Some(tag) = &tag {
-                tx.put_tag(
-                    repo,
-                    tag,
-                    &TagRow {
-                        number,
-                        protects: false,
-                        created: now,
-                    },
-                )?;
+                tx.put_tag(repo, tag, &TagRow { number, protects: false, created: now })?;
             }
             tx.update_repository(&row)?;
             tx.set_meta(DURABLE_EPOCH, &epoch.to_string())?;
@@ -540,16 +485,7 @@ impl MetadataThread {
         let unpublished = Unpublished {
             version: shown,
             next,
-            tag: tag.map(|tag| {
-                (
-                    tag,
-                    Tag {
-                        number,
-                        protects: false,
-                        created: now,
-                    },
-                )
-            }),
+            tag: tag.map(|tag| (tag, Tag { number, protects: false, created: now })),
             changed: now,
         };
         self.publish_when_durable(repo, task, unpublished, created);
@@ -566,10 +502,7 @@ impl MetadataThread {
         created: bool,
     ) {
         let number = unpublished.version.number;
-        self.unpublished
-            .entry(repo)
-            .or_default()
-            .push(unpublished.clone());
+        self.unpublished.entry(repo).or_default().push(unpublished.clone());
         let registry = Arc::clone(&self.registry);
         let staging = Arc::clone(&self.staging);
         let observer = Arc::clone(&self.observer);
@@ -579,10 +512,7 @@ impl MetadataThread {
                 return reply(Err(error));
             }
             let tag = unpublished.tag.clone().map(|(tag, _)| tag);
-            let outcome = CommitOutcome {
-                version: Arc::clone(&unpublished.version),
-                created,
-            };
+            let outcome = CommitOutcome { version: Arc::clone(&unpublished.version), created };
             registry.update(repo, |repository| {
                 unpublished.apply(repository);
                 repository.areas.retain(|_, id| *id != area);
@@ -598,17 +528,9 @@ impl MetadataThread {
         });
         let requests = self.requests_sender.clone();
         let then = Box::new(move |result| {
-            drop(requests.send(Request::Publish {
-                repo,
-                number,
-                result,
-                publish,
-            }));
+            drop(requests.send(Request::Publish { repo, number, result, publish }));
         });
-        self.sync(SyncJob::Catalog {
-            scope: Scope::Rows,
-            then,
-        });
+        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
     }
 
     /// Ends a commit without a version; the area thaws.
@@ -652,9 +574,7 @@ impl Unpublished {
     pub(super) fn apply(&self, repository: &mut Repository) {
         repository.next_number = repository.next_number.max(self.next);
         repository.changed = repository.changed.max(self.changed);
-        repository
-            .versions
-            .insert(self.version.number, Arc::clone(&self.version));
+        repository.versions.insert(self.version.number, Arc::clone(&self.version));
         if let Some((tag, value)) = &self.tag {
             repository.tags.insert(tag.clone(), value.clone());
         }
@@ -678,10 +598,9 @@ fn check_place(repository: &Repository, options: &CommitOptions) -> Result<()> {
     }
     match options.number {
         Some(wanted) if wanted < repository.next_number => Err(EngineError::NumberTaken(wanted)),
-        Some(wanted) if wanted > repository.next_number => Err(EngineError::NumberNotNext {
-            wanted,
-            next: repository.next_number,
-        }),
+        Some(wanted) if wanted > repository.next_number => {
+            Err(EngineError::NumberNotNext { wanted, next: repository.next_number })
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -689,17 +608,10 @@ fn check_place(repository: &Repository, options: &CommitOptions) -> Result<()> {
 /// Whether `base` is still the newest version.
 fn check_fresh(repository: &Repository, base: Option<VersionNumber>) -> Result<()> {
     let after = base.map_or(0, |number| number.0);
-    let between: Vec<_> = repository
-        .versions
-        .keys()
-        .copied()
-        .filter(|number| number.0 > after)
-        .collect();
+    let between: Vec<_> =
+        repository.versions.keys().copied().filter(|number| number.0 > after).collect();
     if between.is_empty() {
         return Ok(());
     }
-    Err(EngineError::StaleBase {
-        base: VersionNumber(after),
-        between,
-    })
+    Err(EngineError::StaleBase { base: VersionNumber(after), between })
 }

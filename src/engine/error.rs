@@ -64,10 +64,7 @@ pub enum EngineError {
         files: Vec<String>,
     },
     /// The area started from a version that is not the newest any more.
-    #[error(
-        "the area started from version {base}, and versions {} came since",
-        join(between)
-    )]
+    #[error("the area started from version {base}, and versions {} came since", join(between))]
     StaleBase {
         /// What it started from (0: from nothing).
         base: VersionNumber,
@@ -121,11 +118,7 @@ pub enum EngineError {
 }
 
 fn join(numbers: &[VersionNumber]) -> String {
-    numbers
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What most engine calls return.

@@ -80,10 +80,7 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(id_limit: u64) -> Self {
-        Self {
-            id_limit,
-            ..Self::default()
-        }
+        Self { id_limit, ..Self::default() }
     }
 
     pub(super) fn note_dirty(&mut self, now: Instant) {
@@ -109,9 +106,7 @@ impl Journal {
 
     pub(super) fn is_due(&self, now: Instant, interval: Duration) -> bool {
         !self.waiters.is_empty()
-            || self
-                .dirty_since
-                .is_some_and(|since| now.duration_since(since) >= interval)
+            || self.dirty_since.is_some_and(|since| now.duration_since(since) >= interval)
     }
 
     pub(super) fn ignore_barrier(&mut self) {
@@ -121,10 +116,7 @@ impl Journal {
     }
 
     pub(super) fn fail_waiters(&mut self, error: impl Fn() -> EngineError) {
-        let batch = self
-            .batch
-            .iter_mut()
-            .flat_map(|batch| batch.waiters.drain(..));
+        let batch = self.batch.iter_mut().flat_map(|batch| batch.waiters.drain(..));
         for waiter in batch.chain(self.waiters.drain(..)) {
             waiter(Err(error()));
         }
@@ -135,13 +127,9 @@ impl MetadataThread {
     /// Takes everything that is out of date as one batch.
     pub(super) fn snapshot(&mut self) {
         self.journal.dirty_since = None;
-        let mut batch = Batch {
-            waiters: std::mem::take(&mut self.journal.waiters),
-            ..Batch::default()
-        };
-        self.journal
-            .obsolete
-            .append(&mut self.staging.store.obsolete.lock());
+        let mut batch =
+            Batch { waiters: std::mem::take(&mut self.journal.waiters), ..Batch::default() };
+        self.journal.obsolete.append(&mut self.staging.store.obsolete.lock());
         self.staging.change(|state, dirty| {
             for id in std::mem::take(&mut dirty.nodes) {
                 let Some(node) = state.node_mut(id) else {
@@ -171,9 +159,7 @@ impl MetadataThread {
                 batch.names.push((area, parent, name, slot));
             }
             let removed = std::mem::take(&mut dirty.removed);
-            batch
-                .deleted
-                .extend(removed.into_iter().filter(|(area, _, _)| area.journalled));
+            batch.deleted.extend(removed.into_iter().filter(|(area, _, _)| area.journalled));
         });
         batch.barrier = self.staging.seal_barrier();
         self.journal.batch = Some(batch);
@@ -262,17 +248,9 @@ impl MetadataThread {
 
     fn write_rows(&mut self, batch: &Batch) -> std::result::Result<(), StoreError> {
         let now = Timestamp::now();
-        let next_id = self
-            .staging
-            .store
-            .next_id
-            .load(std::sync::atomic::Ordering::Relaxed);
+        let next_id = self.staging.store.next_id.load(std::sync::atomic::Ordering::Relaxed);
         let raise = next_id + ID_STEP / 2 > self.journal.id_limit;
-        let limit = if raise {
-            next_id + ID_STEP
-        } else {
-            self.journal.id_limit
-        };
+        let limit = if raise { next_id + ID_STEP } else { self.journal.id_limit };
         let empty = BTreeMap::new();
         let references = batch.references.as_ref().unwrap_or(&empty);
         let tx = self.store.catalog.begin()?;
@@ -324,9 +302,7 @@ impl MetadataThread {
                 continue;
             }
             if let Err(error) =
-                self.store
-                    .private_files
-                    .remove(&self.store.lock, content.area.id, id)
+                self.store.private_files.remove(&self.store.lock, content.area.id, id)
             {
                 log::warn!("cannot remove a private file: {error}");
             }
@@ -335,11 +311,7 @@ impl MetadataThread {
 
     /// Applies what a sealer found: the file becomes a blob, or stays as it is.
     pub(super) fn apply_seal(&mut self, result: SealResult) {
-        let SealResult {
-            content,
-            ticket,
-            result,
-        } = result;
+        let SealResult { content, ticket, result } = result;
         let applied = match result {
             Ok(Some(hashed)) => self.seal(&content, hashed),
             Ok(None) => Ok(()),
@@ -358,12 +330,7 @@ impl MetadataThread {
         content: &Arc<FileContent>,
         hashed: Hashed,
     ) -> std::result::Result<(), StoreError> {
-        let Hashed {
-            generation,
-            hash,
-            size,
-            source,
-        } = hashed;
+        let Hashed { generation, hash, size, source } = hashed;
         let known = self.is_intact(&hash, size)?;
         let pool = &self.store.pool;
         let lock = &self.store.lock;
@@ -413,22 +380,14 @@ impl MetadataThread {
         self.purge.touched(&hash);
         let has_row = known
             || self.reader.blob(&hash).ok().flatten().is_some()
-            || self
-                .journal
-                .pending_blobs
-                .get(&hash)
-                .is_some_and(|blob| blob.known);
+            || self.journal.pending_blobs.get(&hash).is_some_and(|blob| blob.known);
         let epoch = self.epoch;
-        let blob = self
-            .journal
-            .pending_blobs
-            .entry(hash)
-            .or_insert(PendingBlob {
-                size,
-                epoch,
-                known: has_row,
-                renewed: false,
-            });
+        let blob = self.journal.pending_blobs.entry(hash).or_insert(PendingBlob {
+            size,
+            epoch,
+            known: has_row,
+            renewed: false,
+        });
         if !known {
             blob.epoch = epoch;
             blob.renewed = true;
@@ -444,10 +403,8 @@ impl MetadataThread {
         now: Timestamp,
         pinned: &mut BTreeSet<TreeHash>,
     ) -> Result<()> {
-        let parsed: std::result::Result<Vec<_>, _> = pages
-            .iter()
-            .map(|(_, bytes)| TreePage::parse(bytes.clone()))
-            .collect();
+        let parsed: std::result::Result<Vec<_>, _> =
+            pages.iter().map(|(_, bytes)| TreePage::parse(bytes.clone())).collect();
         let parsed = parsed.map_err(StoreError::from)?;
         let pending = self.journal.pending_blobs.clone();
         self.write(|tx| {
@@ -479,13 +436,9 @@ impl MetadataThread {
             pins.push(BlobPin::new(&self.pins, blob.hash));
             let known = self.is_intact(&blob.hash, blob.size)?;
             if known {
-                self.store
-                    .pool
-                    .discard_incoming(&self.store.lock, &blob.path)?;
+                self.store.pool.discard_incoming(&self.store.lock, &blob.path)?;
             } else {
-                self.store
-                    .pool
-                    .adopt(&self.store.lock, &blob.path, &blob.hash)?;
+                self.store.pool.adopt(&self.store.lock, &blob.path, &blob.hash)?;
             }
             self.blob_used(blob.hash, blob.size, known);
         }
@@ -577,10 +530,9 @@ fn insert_pending(
 fn draft(id: NodeId, node: &Node) -> NodeDraft {
     let (kind, data) = match &node.body {
         Body::File(_) => (NodeKind::File, NodeData::Empty),
-        Body::Directory(directory) => (
-            NodeKind::Directory,
-            directory.base.map_or(NodeData::Empty, NodeData::BaseTree),
-        ),
+        Body::Directory(directory) => {
+            (NodeKind::Directory, directory.base.map_or(NodeData::Empty, NodeData::BaseTree))
+        }
         Body::Symlink(target) => (NodeKind::Symlink, NodeData::Target(target.clone())),
         Body::Fifo => (NodeKind::Fifo, NodeData::Empty),
         Body::Socket => (NodeKind::Socket, NodeData::Empty),

@@ -41,11 +41,7 @@ pub struct Invalidation {
 
 impl std::fmt::Debug for Invalidation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            versions,
-            staging,
-            then: _,
-        } = self;
+        let Self { versions, staging, then: _ } = self;
         f.debug_struct("Invalidation")
             .field("versions", versions)
             .field("staging", staging)
@@ -56,11 +52,7 @@ impl std::fmt::Debug for Invalidation {
 impl Invalidation {
     /// An invalidation that nobody waits for.
     pub fn silent(versions: Vec<Forget>, staging: Vec<Forget>) -> Self {
-        Self {
-            versions,
-            staging,
-            then: Box::new(|| {}),
-        }
+        Self { versions, staging, then: Box::new(|| {}) }
     }
 }
 
@@ -92,11 +84,7 @@ mod tests {
         let flag = Arc::clone(&sent);
         let then = Box::new(move || flag.store(true, Ordering::Relaxed));
         let versions = vec![Forget::Content { ino: 1 }];
-        NoKernel.submit(Invalidation {
-            versions,
-            staging: Vec::new(),
-            then,
-        });
+        NoKernel.submit(Invalidation { versions, staging: Vec::new(), then });
         assert!(sent.load(Ordering::Relaxed));
     }
 }

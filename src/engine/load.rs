@@ -48,37 +48,24 @@ pub(super) fn load_registry(
             created: row.created,
             changed: row.changed,
             next_number: row.next_number,
-            versions: versions
-                .into_iter()
-                .map(|v| (v.number, Arc::new(v)))
-                .collect(),
+            versions: versions.into_iter().map(|v| (v.number, Arc::new(v))).collect(),
             tags: tags
                 .into_iter()
                 .map(|(name, tag)| {
                     let number = tag.number;
-                    (
-                        name,
-                        Tag {
-                            number,
-                            protects: tag.protects,
-                            created: tag.created,
-                        },
-                    )
+                    (name, Tag { number, protects: tag.protects, created: tag.created })
                 })
                 .collect(),
-            areas: open
-                .iter()
-                .map(|area| (area.name.clone(), area.id))
-                .collect(),
+            areas: open.iter().map(|area| (area.name.clone(), area.id)).collect(),
         });
         staging.change(|state, _| {
             for area in open {
                 let shared = Arc::new(AreaShared::new(area.id, area.repo, true));
                 // `@latest` of a repository without versions has a base without a version.
-                let base = area.name.base().map(|_| Base {
-                    number: area.base,
-                    root: area.base_root.clone(),
-                });
+                let base = area
+                    .name
+                    .base()
+                    .map(|_| Base { number: area.base, root: area.base_root.clone() });
                 let mut value = new_area(shared, area.name, base, area.created, false);
                 value.message = area.message;
                 value.author = area.author;
@@ -164,11 +151,7 @@ fn reopen(
     use std::os::unix::fs::MetadataExt;
     let file = store.private_files.open(area, id)?;
     let path = store.private_files.path(area, id);
-    let failed = |source| StoreError::Io {
-        action: "reopen",
-        path: path.clone(),
-        source,
-    };
+    let failed = |source| StoreError::Io { action: "reopen", path: path.clone(), source };
     let metadata = file.metadata().map_err(failed)?;
     if metadata.nlink() <= 1 {
         return Ok((id, file));
@@ -192,11 +175,7 @@ fn insert(state: &mut State, area: &Arc<AreaShared>, row: NodeRow, file: Option<
         (NodeKind::Socket, ..) => Body::Socket,
         (NodeKind::Directory, ..) => Body::Directory(Directory::new(None)),
         (kind, ..) => {
-            log::error!(
-                "area {}: node {} ({kind:?}) is unreadable and left out",
-                area.id,
-                row.id
-            );
+            log::error!("area {}: node {} ({kind:?}) is unreadable and left out", area.id, row.id);
             return;
         }
     };
@@ -207,11 +186,7 @@ fn insert(state: &mut State, area: &Arc<AreaShared>, row: NodeRow, file: Option<
         mtime: row.mtime,
         xattrs: row.xattrs,
     };
-    let new = NewNode {
-        body,
-        attributes,
-        ctime: row.ctime,
-    };
+    let new = NewNode { body, attributes, ctime: row.ctime };
     if state.node(row.id).is_none() {
         state.insert(row.id, Arc::clone(area), new, true);
     }

@@ -76,9 +76,7 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("root", &self.layout.root())
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("root", &self.layout.root()).finish_non_exhaustive()
     }
 }
 
@@ -99,9 +97,7 @@ impl Engine {
     /// # Errors
     /// When the engine has stopped.
     pub fn submit(&self, request: Request) -> Result<()> {
-        self.requests
-            .send(request)
-            .map_err(|_| EngineError::Stopping)
+        self.requests.send(request).map_err(|_| EngineError::Stopping)
     }
 
     /// Hands over a request and waits for its answer. Not for threads that serve the kernel where
@@ -129,10 +125,7 @@ impl Engine {
     fn sync(&self, job: SyncJob) {
         let jobs = self.sync_jobs.lock().clone();
         let unsent = match jobs {
-            Some(jobs) => jobs
-                .send(job)
-                .err()
-                .map(crossbeam_channel::SendError::into_inner),
+            Some(jobs) => jobs.send(job).err().map(crossbeam_channel::SendError::into_inner),
             None => Some(job),
         };
         if let Some(
@@ -148,12 +141,7 @@ impl Engine {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn load_area(&self, area: AreaId) -> Result<()> {
-        let loaded = self
-            .staging
-            .read()
-            .areas
-            .get(&area)
-            .is_none_or(|area| area.loaded);
+        let loaded = self.staging.read().areas.get(&area).is_none_or(|area| area.loaded);
         if !loaded {
             load::load_area(&self.reader.lock(), &self.staging, area)?;
         }

@@ -23,9 +23,7 @@ pub struct Pins {
 
 impl Default for Pins {
     fn default() -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
-        }
+        Self { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect() }
     }
 }
 
@@ -66,10 +64,7 @@ impl BlobPin {
     /// Pins `hash` until the value is dropped.
     pub fn new(pins: &Arc<Pins>, hash: BlobHash) -> Self {
         pins.pin(&hash);
-        Self {
-            pins: Arc::clone(pins),
-            hash,
-        }
+        Self { pins: Arc::clone(pins), hash }
     }
 }
 

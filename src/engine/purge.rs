@@ -98,11 +98,7 @@ impl MetadataThread {
         if !self.purge.has_work() || self.check_not_poisoned().is_err() {
             return;
         }
-        let worked = if self.purge.awake {
-            self.purge_metadata()
-        } else {
-            self.purge_blobs()
-        };
+        let worked = if self.purge.awake { self.purge_metadata() } else { self.purge_blobs() };
         if let Err(error) = worked {
             log::error!("background clean-up stops until it is asked for again: {error}");
             self.purge.awake = false;
@@ -150,11 +146,7 @@ impl MetadataThread {
         if nodes > 0 || names > 0 {
             return Ok(());
         }
-        if !self
-            .store
-            .private_files
-            .remove_area(&self.store.lock, area)?
-        {
+        if !self.store.private_files.remove_area(&self.store.lock, area)? {
             return Ok(());
         }
         let row = self.reader.areas()?.into_iter().find(|row| row.id == area);
@@ -176,13 +168,8 @@ impl MetadataThread {
             return Ok(false);
         }
         let removed = self.write(|tx| {
-            let trees = tx.orphan_trees(
-                Timestamp {
-                    seconds: i64::MAX,
-                    nanoseconds: 0,
-                },
-                TREES_PER_SLICE,
-            )?;
+            let trees =
+                tx.orphan_trees(Timestamp { seconds: i64::MAX, nanoseconds: 0 }, TREES_PER_SLICE)?;
             for hash in &trees {
                 let Some(bytes) = tx.delete_tree(hash)? else {
                     continue;
@@ -241,10 +228,7 @@ impl MetadataThread {
         let then = Box::new(move |result| {
             drop(requests.send(Request::OrphansDurable { result }));
         });
-        self.sync(SyncJob::Catalog {
-            scope: Scope::Rows,
-            then,
-        });
+        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
         Ok(())
     }
 

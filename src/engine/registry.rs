@@ -63,10 +63,7 @@ impl Repository {
         match name {
             BaseName::Latest => self.latest(),
             BaseName::Number(number) => self.versions.get(number),
-            BaseName::Tag(tag) => self
-                .tags
-                .get(tag)
-                .and_then(|tag| self.versions.get(&tag.number)),
+            BaseName::Tag(tag) => self.tags.get(tag).and_then(|tag| self.versions.get(&tag.number)),
         }
     }
 }
@@ -88,11 +85,7 @@ impl Registry {
     pub fn by_name(&self, name: &str) -> Option<Arc<Repository>> {
         let name: RepoName = name.parse().ok()?;
         let index = self.index.read();
-        index
-            .by_name
-            .get(&name)
-            .and_then(|id| index.by_id.get(id))
-            .cloned()
+        index.by_name.get(&name).and_then(|id| index.by_id.get(id)).cloned()
     }
 
     /// The repository of that id.
@@ -103,12 +96,7 @@ impl Registry {
     /// All repositories in the order of their names.
     pub fn all(&self) -> Vec<Arc<Repository>> {
         let index = self.index.read();
-        index
-            .by_name
-            .values()
-            .filter_map(|id| index.by_id.get(id))
-            .cloned()
-            .collect()
+        index.by_name.values().filter_map(|id| index.by_id.get(id)).cloned().collect()
     }
 
     /// Adds a repository or replaces it. Called by the metadata thread only.

@@ -80,18 +80,9 @@ pub struct GcReport {
 #[allow(missing_docs, reason = "the fields say what the variant's text says")]
 pub enum Request {
     /// Makes an empty repository.
-    CreateRepository {
-        name: RepoName,
-        owner: Owner,
-        now: Timestamp,
-        reply: Reply<RepoId>,
-    },
+    CreateRepository { name: RepoName, owner: Owner, now: Timestamp, reply: Reply<RepoId> },
     /// Changes owner or mode of a repository.
-    ChangeRepository {
-        repo: RepoId,
-        change: OwnerChange,
-        reply: Reply<()>,
-    },
+    ChangeRepository { repo: RepoId, change: OwnerChange, reply: Reply<()> },
     /// Deletes an empty repository.
     DeleteRepository { repo: RepoId, reply: Reply<()> },
     /// Opens a staging area; its name says the base.
@@ -104,19 +95,11 @@ pub enum Request {
         reply: Reply<AreaId>,
     },
     /// Sets what the coming commit uses.
-    NoteArea {
-        area: AreaId,
-        notes: AreaNotes,
-        reply: Reply<()>,
-    },
+    NoteArea { area: AreaId, notes: AreaNotes, reply: Reply<()> },
     /// Throws an area away.
     DiscardArea { area: AreaId, reply: Reply<()> },
     /// Publishes an area.
-    Commit {
-        area: AreaId,
-        options: CommitOptions,
-        reply: Reply<CommitOutcome>,
-    },
+    Commit { area: AreaId, options: CommitOptions, reply: Reply<CommitOutcome> },
     /// Makes or moves a tag. `fresh` refuses to move one.
     SetTag {
         repo: RepoId,
@@ -127,20 +110,9 @@ pub enum Request {
         reply: Reply<()>,
     },
     /// Gives a tag another name, replacing what has it.
-    RenameTag {
-        repo: RepoId,
-        from: TagName,
-        to: TagName,
-        now: Timestamp,
-        reply: Reply<()>,
-    },
+    RenameTag { repo: RepoId, from: TagName, to: TagName, now: Timestamp, reply: Reply<()> },
     /// Deletes a tag.
-    DeleteTag {
-        repo: RepoId,
-        tag: TagName,
-        now: Timestamp,
-        reply: Reply<()>,
-    },
+    DeleteTag { repo: RepoId, tag: TagName, now: Timestamp, reply: Reply<()> },
     /// Deletes versions: all or none.
     DeleteVersions {
         repo: RepoId,
@@ -152,32 +124,17 @@ pub enum Request {
     /// Answers when all changes made so far are in the catalog (not yet synced).
     Flush { reply: Reply<()> },
     /// Takes hashed files into the pool; the pins keep them until something names them.
-    AdoptBlobs {
-        blobs: Vec<IncomingBlob>,
-        reply: Reply<Vec<BlobPin>>,
-    },
+    AdoptBlobs { blobs: Vec<IncomingBlob>, reply: Reply<Vec<BlobPin>> },
     /// Pins and touches the blobs that exist.
-    ReuseBlobs {
-        hashes: Vec<BlobHash>,
-        reply: Reply<Vec<Option<BlobPin>>>,
-    },
+    ReuseBlobs { hashes: Vec<BlobHash>, reply: Reply<Vec<Option<BlobPin>>> },
     /// Removes unreferenced content older than `protect_seconds`.
-    Collect {
-        protect_seconds: u64,
-        reply: Reply<GcReport>,
-    },
+    Collect { protect_seconds: u64, reply: Reply<GcReport> },
     /// From a tree builder: the next pages of a commit, children first.
     CommitPages { task: u64, pages: Vec<Page> },
     /// From a tree builder: the end.
-    CommitBuilt {
-        task: u64,
-        root: std::result::Result<Root, EngineError>,
-    },
+    CommitBuilt { task: u64, root: std::result::Result<Root, EngineError> },
     /// From the sync thread: content of a commit is on disk.
-    CommitSynced {
-        task: u64,
-        result: std::result::Result<(), EngineError>,
-    },
+    CommitSynced { task: u64, result: std::result::Result<(), EngineError> },
     /// From the sync thread: the last transaction of a commit is on disk, or is not.
     Publish {
         repo: RepoId,
@@ -186,9 +143,7 @@ pub enum Request {
         publish: Box<dyn FnOnce(Result<()>) + Send>,
     },
     /// From the sync thread: a list of orphans became durable (H2).
-    OrphansDurable {
-        result: std::result::Result<(), EngineError>,
-    },
+    OrphansDurable { result: std::result::Result<(), EngineError> },
     /// From the start: a blob that may not have reached the disk before a power loss was checked.
     SuspectChecked { hash: BlobHash, intact: bool },
     /// A blob's file was found missing, too short or unreadable (H5).

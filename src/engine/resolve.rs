@@ -44,9 +44,7 @@ impl Engine {
             return Ok(None);
         };
         let store = &self.staging.store;
-        Ok(self
-            .staging
-            .change(|state, _| state.materialise(store, parent, &entry)))
+        Ok(self.staging.change(|state, _| state.materialise(store, parent, &entry)))
     }
 
     /// Brings all names of a hardlink group of the base into memory, so that a change of the file
@@ -100,9 +98,6 @@ impl Engine {
 
     fn stands_on_base(&self, id: NodeId) -> bool {
         let state = self.staging.read();
-        state
-            .node(id)
-            .and_then(|node| node.directory())
-            .is_some_and(|d| d.base.is_some())
+        state.node(id).and_then(|node| node.directory()).is_some_and(|d| d.base.is_some())
     }
 }

@@ -92,19 +92,12 @@ pub(super) fn start(
     let small_sealer = sealer("seal")?;
     let large_sealer = sealer("seal-large")?;
     let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(body)
-            .map_err(|source| StoreError::Io {
-                action: "start a thread",
-                path: name.into(),
-                source,
-            })
+        std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| {
+            StoreError::Io { action: "start a thread", path: name.into(), source }
+        })
     };
-    let small_thread = spawn(
-        "seal",
-        Box::new(move || small_sealer.run(&jobs, &stop, Some(&large))),
-    )?;
+    let small_thread =
+        spawn("seal", Box::new(move || small_sealer.run(&jobs, &stop, Some(&large))))?;
     let large_thread = spawn(
         "seal-large",
         Box::new(move || large_sealer.run(&large_jobs, &crossbeam_channel::never(), None)),
@@ -128,11 +121,7 @@ impl Sealer {
                 Some(_) | None => job,
             };
             let result = self.seal(&job.content);
-            let result = SealResult {
-                content: job.content,
-                ticket: job.ticket,
-                result,
-            };
+            let result = SealResult { content: job.content, ticket: job.ticket, result };
             if let Err(unsent) = self.results.send(result) {
                 self.staging.seal_done(unsent.into_inner().ticket);
                 return;
@@ -161,22 +150,13 @@ impl Sealer {
                     Ok(Some(hash)) => (hash, SealSource::Private(path)),
                     Ok(None) => return Ok(None),
                     Err(source) => {
-                        return Err(StoreError::Io {
-                            action: "hash",
-                            path,
-                            source,
-                        });
+                        return Err(StoreError::Io { action: "hash", path, source });
                     }
                 }
             }
             Data::Empty | Data::Blob(_) => return Ok(None),
         };
-        Ok(Some(Hashed {
-            generation: input.generation,
-            hash,
-            size: input.size,
-            source,
-        }))
+        Ok(Some(Hashed { generation: input.generation, hash, size: input.size, source }))
     }
 }
 
@@ -190,9 +170,7 @@ pub(super) fn hash_file(
     let mut chunk = vec![0; HASH_CHUNK_BYTES];
     let mut offset = 0;
     while offset < size {
-        let want = usize::try_from(size - offset)
-            .unwrap_or(usize::MAX)
-            .min(chunk.len());
+        let want = usize::try_from(size - offset).unwrap_or(usize::MAX).min(chunk.len());
         let read = file.read_at(&mut chunk[..want], offset)?;
         if read == 0 {
             // Shorter than recorded: it was truncated meanwhile.

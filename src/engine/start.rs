@@ -78,10 +78,7 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
     let readers = layout.clone();
-    let trees = Arc::new(TreeCache::new(
-        move || Reader::open(&readers),
-        TREE_CACHE_BYTES,
-    ));
+    let trees = Arc::new(TreeCache::new(move || Reader::open(&readers), TREE_CACHE_BYTES));
     let sync_thread = SyncThread {
         layout: layout.clone(),
         pool: Arc::clone(&pool),
@@ -90,14 +87,8 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
         requests: requests_sender.clone(),
         jobs: sync_jobs,
     };
-    let mut threads = seal::start(
-        &store.catalog,
-        &pool,
-        &staging,
-        seal_queue,
-        sealers_stop,
-        results_sender,
-    )?;
+    let mut threads =
+        seal::start(&store.catalog, &pool, &staging, seal_queue, sealers_stop, results_sender)?;
     let engine_reader = store.catalog.reader()?;
     let suspects: BTreeSet<BlobHash> = recovered.suspects.iter().map(|(hash, _)| *hash).collect();
     let mut purge = Purge::default();
@@ -128,14 +119,8 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
     threads.push(spawn("metadata", move || metadata.run())?);
     threads.push(spawn("sync", move || sync_thread.run())?);
     if !recovered.suspects.is_empty() {
-        let check = (
-            Arc::clone(&pool),
-            recovered.suspects,
-            requests_sender.clone(),
-        );
-        threads.push(spawn("check-blobs", move || {
-            check_suspects(&check.0, check.1, &check.2)
-        })?);
+        let check = (Arc::clone(&pool), recovered.suspects, requests_sender.clone());
+        threads.push(spawn("check-blobs", move || check_suspects(&check.0, check.1, &check.2))?);
     }
     let engine = Arc::new(Engine {
         registry,
@@ -157,10 +142,7 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
         }
     });
     let protect_seconds = purge::PROTECT_SECONDS;
-    drop(engine.submit(Request::Collect {
-        protect_seconds,
-        reply,
-    }));
+    drop(engine.submit(Request::Collect { protect_seconds, reply }));
     Ok(engine)
 }
 
@@ -168,14 +150,11 @@ fn spawn(
     name: &str,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<std::thread::JoinHandle<()>, StoreError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .map_err(|source| StoreError::Io {
-            action: "start a thread",
-            path: name.into(),
-            source,
-        })
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| StoreError::Io {
+        action: "start a thread",
+        path: name.into(),
+        source,
+    })
 }
 
 /// Reads the counters, and marks the store as in use.
@@ -203,13 +182,7 @@ fn recover(catalog: &mut Catalog, reader: &Reader) -> Result<Recovered, StoreErr
     tx.set_meta("boot", &boot)?;
     tx.set_meta("epoch", &epoch.to_string())?;
     tx.commit()?;
-    Ok(Recovered {
-        next_id,
-        id_limit: next_id,
-        epoch,
-        durable_epoch,
-        suspects,
-    })
+    Ok(Recovered { next_id, id_limit: next_id, epoch, durable_epoch, suspects })
 }
 
 /// Areas of imports that a crash ended are thrown away.
@@ -227,15 +200,9 @@ fn doom(catalog: &mut Catalog, leftovers: &[crate::model::id::AreaId]) -> Result
 /// Removes what was on its way into the pool when the last run ended.
 fn sweep_incoming(store: &Store) -> Result<(), StoreError> {
     let incoming = store.layout.incoming();
-    let failed = |source| StoreError::Io {
-        action: "list",
-        path: incoming.clone(),
-        source,
-    };
+    let failed = |source| StoreError::Io { action: "list", path: incoming.clone(), source };
     for entry in std::fs::read_dir(&incoming).map_err(failed)? {
-        store
-            .pool
-            .discard_incoming(&store.lock, &entry.map_err(failed)?.path())?;
+        store.pool.discard_incoming(&store.lock, &entry.map_err(failed)?.path())?;
     }
     Ok(())
 }
@@ -254,10 +221,7 @@ fn check_suspects(pool: &Pool, suspects: Vec<(BlobHash, u64)>, requests: &Sender
                 })
             })
             .is_ok_and(|found| found == Some(hash));
-        if requests
-            .send(Request::SuspectChecked { hash, intact })
-            .is_err()
-        {
+        if requests.send(Request::SuspectChecked { hash, intact }).is_err() {
             return;
         }
     }

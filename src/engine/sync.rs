@@ -48,10 +48,7 @@ pub(super) enum SyncJob {
     /// Content, then the WAL as it is now, then `then`.
     Catalog { scope: Scope, then: Then },
     /// A file, with whatever the journal says of it and of the names above it.
-    File {
-        content: Arc<FileContent>,
-        then: Then,
-    },
+    File { content: Arc<FileContent>, then: Then },
     /// The journal as it is now, and the WAL.
     Journal { then: Then },
 }
@@ -101,11 +98,7 @@ impl SyncThread {
                 Err(error) => then(Err(error)),
             }
         }
-        let flushed = if journal {
-            self.flush_journal()
-        } else {
-            Ok(())
-        };
+        let flushed = if journal { self.flush_journal() } else { Ok(()) };
         let synced = flushed.and_then(|()| {
             durable::sync_file(&self.layout.wal()).map_err(|error| self.poison(error))
         });
@@ -120,9 +113,7 @@ impl SyncThread {
     fn flush_journal(&self) -> Result<()> {
         let (send, receive) = crossbeam_channel::bounded(1);
         let reply = Box::new(move |result| drop(send.send(result)));
-        self.requests
-            .send(Request::Flush { reply })
-            .map_err(|_| EngineError::Stopping)?;
+        self.requests.send(Request::Flush { reply }).map_err(|_| EngineError::Stopping)?;
         receive.recv().map_err(|_| EngineError::Stopping)?
     }
 
@@ -153,9 +144,7 @@ impl SyncThread {
                     let file = self.pool.open(hash)?;
                     durable::fdatasync(&file, &self.layout.blob(hash))
                         .map_err(|error| self.poison(error))?;
-                    self.pool
-                        .sync_fan_out(hash)
-                        .map_err(|error| self.poison(error))?;
+                    self.pool.sync_fan_out(hash).map_err(|error| self.poison(error))?;
                 }
                 Ok(())
             }

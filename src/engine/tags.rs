@@ -37,26 +37,15 @@ impl MetadataThread {
     ) -> Result<()> {
         let repository = self.repository(repo)?;
         if !repository.versions.contains_key(&number) {
-            return Err(EngineError::NoVersion(format!(
-                "{}/{number}",
-                repository.name
-            )));
+            return Err(EngineError::NoVersion(format!("{}/{number}", repository.name)));
         }
         if fresh && repository.tags.contains_key(tag) {
             return Err(EngineError::TagExists(format!("{}/{tag}", repository.name)));
         }
-        let row = TagRow {
-            number,
-            protects: true,
-            created: now,
-        };
+        let row = TagRow { number, protects: true, created: now };
         self.write(|tx| tx.put_tag(repo, tag, &row))?;
         self.registry.update(repo, |repository| {
-            let value = Tag {
-                number,
-                protects: true,
-                created: now,
-            };
+            let value = Tag { number, protects: true, created: now };
             repository.tags.insert(tag.clone(), value);
             repository.changed = now;
         });
@@ -73,24 +62,14 @@ impl MetadataThread {
         let repository = self.repository(repo)?;
         let tag = repository.tags.get(from).cloned();
         let tag = tag.ok_or_else(|| EngineError::NoTag(format!("{}/{from}", repository.name)))?;
-        let row = TagRow {
-            number: tag.number,
-            protects: tag.protects,
-            created: now,
-        };
+        let row = TagRow { number: tag.number, protects: tag.protects, created: now };
         self.write(|tx| {
             tx.delete_tag(repo, from)?;
             tx.put_tag(repo, to, &row)
         })?;
         self.registry.update(repo, |repository| {
             repository.tags.remove(from);
-            repository.tags.insert(
-                to.clone(),
-                Tag {
-                    created: now,
-                    ..tag
-                },
-            );
+            repository.tags.insert(to.clone(), Tag { created: now, ..tag });
             repository.changed = now;
         });
         Ok(())
@@ -154,23 +133,12 @@ impl MetadataThread {
         };
         let mut events = Vec::new();
         self.registry.update(repo, |repository| {
-            repository
-                .versions
-                .retain(|number, _| !numbers.contains(number));
-            repository
-                .tags
-                .retain(|_, tag| !numbers.contains(&tag.number));
+            repository.versions.retain(|number, _| !numbers.contains(number));
+            repository.tags.retain(|_, tag| !numbers.contains(&tag.number));
             repository.changed = now;
         });
-        events.extend(
-            numbers
-                .iter()
-                .map(|number| Event::VersionRemoved(repo, *number)),
-        );
-        let tags = repository
-            .tags
-            .iter()
-            .filter(|(_, tag)| numbers.contains(&tag.number));
+        events.extend(numbers.iter().map(|number| Event::VersionRemoved(repo, *number)));
+        let tags = repository.tags.iter().filter(|(_, tag)| numbers.contains(&tag.number));
         events.extend(tags.map(|(name, _)| Event::TagChanged(repo, name.clone())));
         self.purge.wake();
         self.answer_when_durable(events, reply);
@@ -182,10 +150,7 @@ impl MetadataThread {
         let then = Box::new(move |result: Result<()>| {
             observer.notify(events, Box::new(move || reply(result)));
         });
-        self.sync(SyncJob::Catalog {
-            scope: Scope::Rows,
-            then,
-        });
+        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
     }
 }
 
@@ -197,18 +162,10 @@ fn check_deletable(
     force: bool,
 ) -> Result<()> {
     let Some(version) = repository.versions.get(&number) else {
-        return Err(EngineError::NoVersion(format!(
-            "{}/{number}",
-            repository.name
-        )));
+        return Err(EngineError::NoVersion(format!("{}/{number}", repository.name)));
     };
-    let protected = |reason: String, force_helps| {
-        Err(EngineError::Protected {
-            number,
-            reason,
-            force_helps,
-        })
-    };
+    let protected =
+        |reason: String, force_helps| Err(EngineError::Protected { number, reason, force_helps });
     if version.locked {
         return protected("locked".to_owned(), false);
     }
@@ -218,16 +175,11 @@ fn check_deletable(
     if version.released {
         return protected("released".to_owned(), true);
     }
-    let newest = repository
-        .latest()
-        .is_some_and(|latest| latest.number == number);
+    let newest = repository.latest().is_some_and(|latest| latest.number == number);
     if newest && !with.is_empty() {
         return protected("the newest version".to_owned(), true);
     }
-    let tag = repository
-        .tags
-        .iter()
-        .find(|(_, tag)| tag.number == number && tag.protects);
+    let tag = repository.tags.iter().find(|(_, tag)| tag.number == number && tag.protects);
     if let Some((name, _)) = tag {
         return protected(format!("pointed at by tag `{name}`"), true);
     }

@@ -139,20 +139,11 @@ impl MetadataThread {
 
     fn apply(&mut self, request: Request) {
         match request {
-            Request::CreateRepository {
-                name,
-                owner,
-                now,
-                reply,
-            } => {
+            Request::CreateRepository { name, owner, now, reply } => {
                 let made = self.create_repository(name, owner, now);
                 self.answer_notified(made, reply);
             }
-            Request::ChangeRepository {
-                repo,
-                change,
-                reply,
-            } => {
+            Request::ChangeRepository { repo, change, reply } => {
                 let changed = self.change_repository(repo, change);
                 self.answer_notified(changed, reply);
             }
@@ -160,75 +151,32 @@ impl MetadataThread {
                 let deleted = self.delete_repository(repo);
                 self.answer_notified(deleted, reply);
             }
-            Request::OpenArea {
-                repo,
-                name,
-                owner,
-                journalled,
-                now,
-                reply,
-            } => {
+            Request::OpenArea { repo, name, owner, journalled, now, reply } => {
                 reply(self.open_area(repo, &name, owner, journalled, now));
             }
             Request::NoteArea { area, notes, reply } => reply(self.note_area(area, notes)),
             Request::DiscardArea { area, reply } => self.discard_area(area, reply),
-            Request::Commit {
-                area,
-                options,
-                reply,
-            } => self.start_commit(area, options, reply),
-            Request::SetTag {
-                repo,
-                tag,
-                number,
-                fresh,
-                now,
-                reply,
-            } => {
+            Request::Commit { area, options, reply } => self.start_commit(area, options, reply),
+            Request::SetTag { repo, tag, number, fresh, now, reply } => {
                 self.set_tag(repo, &tag, number, fresh, now, reply);
             }
-            Request::RenameTag {
-                repo,
-                from,
-                to,
-                now,
-                reply,
-            } => {
+            Request::RenameTag { repo, from, to, now, reply } => {
                 reply(self.rename_tag(repo, &from, &to, now));
             }
-            Request::DeleteTag {
-                repo,
-                tag,
-                now,
-                reply,
-            } => {
+            Request::DeleteTag { repo, tag, now, reply } => {
                 self.delete_tag(repo, &tag, now, reply);
             }
-            Request::DeleteVersions {
-                repo,
-                numbers,
-                force,
-                now,
-                reply,
-            } => {
+            Request::DeleteVersions { repo, numbers, force, now, reply } => {
                 self.delete_versions(repo, &numbers, force, now, reply);
             }
             Request::Flush { reply } => self.journal.add_waiter(reply),
             Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs)),
             Request::ReuseBlobs { hashes, reply } => reply(self.reuse_blobs(&hashes)),
-            Request::Collect {
-                protect_seconds,
-                reply,
-            } => self.collect(protect_seconds, reply),
+            Request::Collect { protect_seconds, reply } => self.collect(protect_seconds, reply),
             Request::CommitPages { task, pages } => self.commit_pages(task, &pages),
             Request::CommitBuilt { task, root } => self.commit_built(task, root),
             Request::CommitSynced { task, result } => self.commit_synced(task, result),
-            Request::Publish {
-                repo,
-                number,
-                result,
-                publish,
-            } => {
+            Request::Publish { repo, number, result, publish } => {
                 if let Some(waiting) = self.unpublished.get_mut(&repo) {
                     waiting.retain(|unpublished| unpublished.version.number != number);
                     if waiting.is_empty() {
@@ -314,10 +262,8 @@ impl MetadataThread {
 
     /// A repository with what this thread committed and readers do not see yet.
     pub(super) fn repository(&self, id: RepoId) -> Result<Arc<Repository>> {
-        let mut repository = self
-            .registry
-            .by_id(id)
-            .ok_or_else(|| EngineError::NoRepository(id.to_string()))?;
+        let mut repository =
+            self.registry.by_id(id).ok_or_else(|| EngineError::NoRepository(id.to_string()))?;
         if let Some(waiting) = self.unpublished.get(&id) {
             let repository = Arc::make_mut(&mut repository);
             for unpublished in waiting {

@@ -62,11 +62,7 @@ impl KernelInvalidator {
         let connections = Arc::new(Connections::default());
         let names = lane("invalidate-names", &connections)?;
         let content = lane("invalidate", &connections)?;
-        Ok(Self {
-            connections,
-            names,
-            content,
-        })
+        Ok(Self { connections, names, content })
     }
 
     /// Makes a connection known; call it before the first request on it is answered.
@@ -75,19 +71,13 @@ impl KernelInvalidator {
             Connection::Outer => &self.connections.outer,
             Connection::Versions => &self.connections.versions,
         };
-        assert!(
-            slot.set(notifier).is_ok(),
-            "connection {connection:?} was known already"
-        );
+        assert!(slot.set(notifier).is_ok(), "connection {connection:?} was known already");
     }
 }
 
 impl Invalidator for KernelInvalidator {
     fn submit(&self, job: Invalidation) {
-        let waits = job
-            .staging
-            .iter()
-            .any(|forget| matches!(forget, Forget::Name { .. }));
+        let waits = job.staging.iter().any(|forget| matches!(forget, Forget::Name { .. }));
         let queue = if waits { &self.names } else { &self.content };
         if queue.len() > QUEUE_WARN {
             warn!("{} invalidations wait for the kernel", queue.len());
@@ -102,23 +92,13 @@ impl Invalidator for KernelInvalidator {
 fn lane(name: &str, connections: &Arc<Connections>) -> io::Result<Sender<Invalidation>> {
     let (sender, jobs) = unbounded();
     let connections = Arc::clone(connections);
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || run(&connections, &jobs))?;
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&connections, &jobs))?;
     Ok(sender)
 }
 
 fn run(connections: &Connections, jobs: &Receiver<Invalidation>) {
-    for Invalidation {
-        versions,
-        staging,
-        then,
-    } in jobs
-    {
-        for (notifier, list) in [
-            (&connections.versions, versions),
-            (&connections.outer, staging),
-        ] {
+    for Invalidation { versions, staging, then } in jobs {
+        for (notifier, list) in [(&connections.versions, versions), (&connections.outer, staging)] {
             if let Some(notifier) = notifier.get() {
                 list.iter().for_each(|forget| tell(notifier, forget));
             }
@@ -144,15 +124,8 @@ fn tell(notifier: &Notifier, forget: &Forget) {
 }
 
 fn is_unmounted(error: &io::Error) -> bool {
-    let codes = [
-        Errno::NODEV,
-        Errno::NOTCONN,
-        Errno::CONNABORTED,
-        Errno::PERM,
-    ];
-    error
-        .raw_os_error()
-        .is_some_and(|code| codes.iter().any(|known| known.raw_os_error() == code))
+    let codes = [Errno::NODEV, Errno::NOTCONN, Errno::CONNABORTED, Errno::PERM];
+    error.raw_os_error().is_some_and(|code| codes.iter().any(|known| known.raw_os_error() == code))
 }
 
 #[cfg(test)]
@@ -167,19 +140,13 @@ mod tests {
         for number in 0..100 {
             let sender = sender.clone();
             invalidator.submit(Invalidation {
-                versions: vec![Forget::Name {
-                    parent: 1,
-                    name: b"x".to_vec(),
-                }],
+                versions: vec![Forget::Name { parent: 1, name: b"x".to_vec() }],
                 staging: vec![Forget::Content { ino: number }],
                 then: Box::new(move || sender.send(number).unwrap()),
             });
         }
         drop((sender, invalidator));
-        assert_eq!(
-            order.iter().collect::<Vec<_>>(),
-            (0..100).collect::<Vec<_>>()
-        );
+        assert_eq!(order.iter().collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
     }
 
     #[test]
@@ -189,10 +156,7 @@ mod tests {
         let (sender, done) = mpsc::channel();
         invalidator.submit(Invalidation {
             versions: Vec::new(),
-            staging: vec![Forget::Name {
-                parent: 1,
-                name: b"x".to_vec(),
-            }],
+            staging: vec![Forget::Name { parent: 1, name: b"x".to_vec() }],
             then: Box::new(move || wait.recv().unwrap()),
         });
         invalidator.submit(Invalidation {

@@ -72,18 +72,12 @@ pub fn start<F: Filesystem>(
     let notifier = session.notifier();
     before(notifier.clone());
     let (sender, ended) = bounded(0);
-    std::thread::Builder::new()
-        .name(format!("fuse-{}", connection.name()))
-        .spawn(move || {
-            // run() starts the workers and returns when the last of them has ended.
-            on_end(session.run());
-            drop(sender);
-        })?;
-    Ok(SessionHandle {
-        connection,
-        notifier,
-        ended,
-    })
+    std::thread::Builder::new().name(format!("fuse-{}", connection.name())).spawn(move || {
+        // run() starts the workers and returns when the last of them has ended.
+        on_end(session.run());
+        drop(sender);
+    })?;
+    Ok(SessionHandle { connection, notifier, ended })
 }
 
 impl SessionHandle {
@@ -100,10 +94,7 @@ impl SessionHandle {
     /// Waits until the session has ended and `on_end` has run. Says whether it has.
     pub fn join_until(&self, deadline: Instant) -> bool {
         // Nothing is ever sent: the sender is dropped at the end.
-        matches!(
-            self.ended.recv_deadline(deadline),
-            Err(RecvTimeoutError::Disconnected)
-        )
+        matches!(self.ended.recv_deadline(deadline), Err(RecvTimeoutError::Disconnected))
     }
 
     /// [`SessionHandle::join_until`] a time from now.

@@ -81,11 +81,7 @@ impl StagingConnection {
 }
 
 fn caller(request: &Request) -> Caller {
-    Caller {
-        uid: request.uid(),
-        gid: request.gid(),
-        pid: request.pid(),
-    }
+    Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
 }
 
 fn ttl(keep: Keep) -> Duration {
@@ -97,12 +93,7 @@ fn ttl(keep: Keep) -> Duration {
 
 fn send_entry(reply: ReplyEntry, entry: &Entry) {
     let attr = file_attr(&entry.attr);
-    reply.entry_with_ttls(
-        &ttl(entry.keep_attr),
-        &ttl(entry.keep_name),
-        &attr,
-        GENERATION,
-    );
+    reply.entry_with_ttls(&ttl(entry.keep_attr), &ttl(entry.keep_name), &attr, GENERATION);
 }
 
 fn entry_done(reply: ReplyEntry) -> Done<Entry> {
@@ -253,13 +244,7 @@ impl Filesystem for StagingConnection {
         };
         let handle = handle.map(|handle| Handle(handle.0));
         run("setattr", || {
-            self.fs.setattr(
-                caller(request),
-                ino(number),
-                handle,
-                change,
-                attr_done(reply),
-            );
+            self.fs.setattr(caller(request), ino(number), handle, change, attr_done(reply));
         });
     }
 
@@ -282,14 +267,7 @@ impl Filesystem for StagingConnection {
     ) {
         run("mknod", || {
             let name = name.as_bytes();
-            self.fs.mknod(
-                caller(request),
-                ino(parent),
-                name,
-                mode,
-                rdev,
-                entry_done(reply),
-            );
+            self.fs.mknod(caller(request), ino(parent), name, mode, rdev, entry_done(reply));
         });
     }
 
@@ -303,28 +281,16 @@ impl Filesystem for StagingConnection {
         reply: ReplyEntry,
     ) {
         run("mkdir", || {
-            self.fs.mkdir(
-                caller(request),
-                ino(parent),
-                name.as_bytes(),
-                mode,
-                entry_done(reply),
-            );
+            self.fs.mkdir(caller(request), ino(parent), name.as_bytes(), mode, entry_done(reply));
         });
     }
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        run("unlink", || {
-            self.fs
-                .unlink(ino(parent), name.as_bytes(), empty_done(reply))
-        });
+        run("unlink", || self.fs.unlink(ino(parent), name.as_bytes(), empty_done(reply)));
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        run("rmdir", || {
-            self.fs
-                .rmdir(ino(parent), name.as_bytes(), empty_done(reply))
-        });
+        run("rmdir", || self.fs.rmdir(ino(parent), name.as_bytes(), empty_done(reply)));
     }
 
     fn symlink(
@@ -338,13 +304,7 @@ impl Filesystem for StagingConnection {
         let target = target.as_os_str().as_bytes();
         run("symlink", || {
             let name = name.as_bytes();
-            self.fs.symlink(
-                caller(request),
-                ino(parent),
-                name,
-                target,
-                entry_done(reply),
-            );
+            self.fs.symlink(caller(request), ino(parent), name, target, entry_done(reply));
         });
     }
 
@@ -370,8 +330,7 @@ impl Filesystem for StagingConnection {
         run("rename", || {
             let from = (ino(parent), name.as_bytes());
             let to = (ino(newparent), newname.as_bytes());
-            self.fs
-                .rename(caller(request), from, to, mode, empty_done(reply));
+            self.fs.rename(caller(request), from, to, mode, empty_done(reply));
         });
     }
 
@@ -385,8 +344,7 @@ impl Filesystem for StagingConnection {
     ) {
         run("link", || {
             let name = newname.as_bytes();
-            self.fs
-                .link(ino(number), ino(newparent), name, entry_done(reply));
+            self.fs.link(ino(number), ino(newparent), name, entry_done(reply));
         });
     }
 
@@ -396,10 +354,7 @@ impl Filesystem for StagingConnection {
             Ok(handle) => reply.opened(FileHandle(handle.0), open_flags()),
             Err(error) => reply.error(errno(error)),
         });
-        run("open", || {
-            self.fs
-                .open(ino(number), is_writable(flags), truncate, done)
-        });
+        run("open", || self.fs.open(ino(number), is_writable(flags), truncate, done));
     }
 
     fn create(
@@ -424,8 +379,7 @@ impl Filesystem for StagingConnection {
         });
         run("create", || {
             let name = name.as_bytes();
-            self.fs
-                .create(caller(request), ino(parent), name, mode, exclusive, done);
+            self.fs.create(caller(request), ino(parent), name, mode, exclusive, done);
         });
     }
 
@@ -467,9 +421,7 @@ impl Filesystem for StagingConnection {
     ) {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        match guard("write", || {
-            self.fs.write(Handle(handle.0), offset, data, kill)
-        }) {
+        match guard("write", || self.fs.write(Handle(handle.0), offset, data, kill)) {
             Ok(()) => reply.written(length),
             Err(errno) => reply.error(errno),
         }
@@ -508,9 +460,7 @@ impl Filesystem for StagingConnection {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        run("fsync", || {
-            self.fs.fsync(Handle(handle.0), empty_done(reply))
-        });
+        run("fsync", || self.fs.fsync(Handle(handle.0), empty_done(reply)));
     }
 
     fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -531,12 +481,7 @@ impl Filesystem for StagingConnection {
         let listed = guard("readdir", || {
             self.fs.readdir(Handle(handle.0), offset, |listed, next| {
                 let number = INodeNo(listed.ino.0);
-                reply.add(
-                    number,
-                    next,
-                    file_type(listed.kind),
-                    OsStr::from_bytes(&listed.name),
-                )
+                reply.add(number, next, file_type(listed.kind), OsStr::from_bytes(&listed.name))
             })
         });
         match listed {
@@ -554,24 +499,23 @@ impl Filesystem for StagingConnection {
         mut reply: ReplyDirectoryPlus,
     ) {
         let listed = guard("readdirplus", || {
-            self.fs
-                .readdirplus(Handle(handle.0), offset, |listed, entry, next| {
-                    let name = OsStr::from_bytes(&listed.name);
-                    match entry {
-                        Some(entry) => {
-                            let attr = file_attr(&entry.attr);
-                            let keep = ttl(entry.keep_name).min(ttl(entry.keep_attr));
-                            reply.add(attr.ino, next, name, &keep, &attr, GENERATION)
-                        }
-                        // `.` and `..`: the kernel takes the number and looks nothing up.
-                        None => {
-                            let mut attr = absent();
-                            attr.kind = file_type(listed.kind);
-                            attr.ino = INodeNo(listed.ino.0);
-                            reply.add(attr.ino, next, name, &Duration::ZERO, &attr, GENERATION)
-                        }
+            self.fs.readdirplus(Handle(handle.0), offset, |listed, entry, next| {
+                let name = OsStr::from_bytes(&listed.name);
+                match entry {
+                    Some(entry) => {
+                        let attr = file_attr(&entry.attr);
+                        let keep = ttl(entry.keep_name).min(ttl(entry.keep_attr));
+                        reply.add(attr.ino, next, name, &keep, &attr, GENERATION)
                     }
-                })
+                    // `.` and `..`: the kernel takes the number and looks nothing up.
+                    None => {
+                        let mut attr = absent();
+                        attr.kind = file_type(listed.kind);
+                        attr.ino = INodeNo(listed.ino.0);
+                        reply.add(attr.ino, next, name, &Duration::ZERO, &attr, GENERATION)
+                    }
+                }
+            })
         });
         match listed {
             Ok(()) => reply.ok(),
@@ -627,8 +571,7 @@ impl Filesystem for StagingConnection {
         };
         run("setxattr", || {
             let name = name.as_bytes();
-            self.fs
-                .setxattr(ino(number), name, value, mode, empty_done(reply));
+            self.fs.setxattr(ino(number), name, value, mode, empty_done(reply));
         });
     }
 
@@ -640,25 +583,18 @@ impl Filesystem for StagingConnection {
         size: u32,
         reply: ReplyXattr,
     ) {
-        let value = guard("getxattr", || {
-            self.fs.getxattr(ino(number), name.as_bytes())
-        });
+        let value = guard("getxattr", || self.fs.getxattr(ino(number), name.as_bytes()));
         xattr(reply, size, value);
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
         let superuser = request.uid() == 0;
-        xattr(
-            reply,
-            size,
-            guard("listxattr", || self.fs.listxattr(ino(number), superuser)),
-        );
+        xattr(reply, size, guard("listxattr", || self.fs.listxattr(ino(number), superuser)));
     }
 
     fn removexattr(&self, _request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         run("removexattr", || {
-            self.fs
-                .removexattr(ino(number), name.as_bytes(), empty_done(reply));
+            self.fs.removexattr(ino(number), name.as_bytes(), empty_done(reply));
         });
     }
 
@@ -672,9 +608,7 @@ impl Filesystem for StagingConnection {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        match guard("fallocate", || {
-            self.fs.fallocate(Handle(handle.0), mode, offset, length)
-        }) {
+        match guard("fallocate", || self.fs.fallocate(Handle(handle.0), mode, offset, length)) {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         }
@@ -736,20 +670,8 @@ mod tests {
     fn times_before_1970_are_what_the_kernel_sent() {
         // The kernel's (-2 s, 750 ms), as fuser hands it over.
         let handed = SystemTime::UNIX_EPOCH - Duration::new(2, 750_000_000);
-        assert_eq!(
-            decode_time(handed),
-            Timestamp {
-                seconds: -2,
-                nanoseconds: 750_000_000
-            }
-        );
+        assert_eq!(decode_time(handed), Timestamp { seconds: -2, nanoseconds: 750_000_000 });
         let later = SystemTime::UNIX_EPOCH + Duration::new(2, 750_000_000);
-        assert_eq!(
-            decode_time(later),
-            Timestamp {
-                seconds: 2,
-                nanoseconds: 750_000_000
-            }
-        );
+        assert_eq!(decode_time(later), Timestamp { seconds: 2, nanoseconds: 750_000_000 });
     }
 }

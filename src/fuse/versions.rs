@@ -246,9 +246,7 @@ where
         size: u32,
         reply: ReplyXattr,
     ) {
-        let value = guard("getxattr", || {
-            self.fs.getxattr(ino(number), name.as_bytes())
-        });
+        let value = guard("getxattr", || self.fs.getxattr(ino(number), name.as_bytes()));
         xattr(reply, size, value);
     }
 

@@ -153,11 +153,7 @@ macro_rules! text_name {
 }
 
 fn refuse_at(text: &str) -> Result<(), NameError> {
-    if text.contains('@') {
-        Err(NameError::At)
-    } else {
-        Ok(())
-    }
+    if text.contains('@') { Err(NameError::At) } else { Ok(()) }
 }
 
 fn refuse_reserved(text: &str) -> Result<(), NameError> {
@@ -203,9 +199,7 @@ impl FromStr for BaseName {
         if let Some(number) = parse_number(text) {
             return Ok(Self::Number(number));
         }
-        TagName::new(text.as_bytes())
-            .map(Self::Tag)
-            .map_err(|_| NameError::Base)
+        TagName::new(text.as_bytes()).map(Self::Tag).map_err(|_| NameError::Base)
     }
 }
 
@@ -235,9 +229,7 @@ impl From<BaseName> for String {
 /// Parses a version number: decimal digits, no sign, no leading zero.
 pub fn parse_number(text: &str) -> Option<VersionNumber> {
     let canonical = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
-    canonical
-        .then(|| text.parse().ok().map(VersionNumber))
-        .flatten()
+    canonical.then(|| text.parse().ok().map(VersionNumber)).flatten()
 }
 
 /// The directory name of a staging area: `NAME` or `NAME@BASE`.
@@ -265,10 +257,7 @@ impl AreaName {
                 label.len()
             }
         };
-        Ok(Self {
-            full: text.to_owned(),
-            label_bytes,
-        })
+        Ok(Self { full: text.to_owned(), label_bytes })
     }
 
     /// The whole directory name.
@@ -283,9 +272,7 @@ impl AreaName {
 
     /// The base after `@`, if there is one.
     pub fn base(&self) -> Option<BaseName> {
-        self.full
-            .get(self.label_bytes + 1..)
-            .and_then(|base| base.parse().ok())
+        self.full.get(self.label_bytes + 1..).and_then(|base| base.parse().ok())
     }
 }
 
@@ -346,10 +333,7 @@ mod tests {
             (based.label(), based.base()),
             ("b42", Some(BaseName::Number(VersionNumber(7))))
         );
-        assert_eq!(
-            "x@latest".parse::<AreaName>().unwrap().base(),
-            Some(BaseName::Latest)
-        );
+        assert_eq!("x@latest".parse::<AreaName>().unwrap().base(), Some(BaseName::Latest));
         assert_eq!("@7".parse::<AreaName>(), Err(NameError::Empty));
         assert_eq!("x@".parse::<AreaName>(), Err(NameError::Base));
         assert_eq!("x@007".parse::<AreaName>(), Err(NameError::Base));

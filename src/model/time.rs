@@ -27,18 +27,12 @@ pub struct Timestamp {
 impl Timestamp {
     /// Builds a time; nanoseconds at or above a second are refused.
     pub fn new(seconds: i64, nanoseconds: u32) -> Option<Self> {
-        (nanoseconds < 1_000_000_000).then_some(Self {
-            seconds,
-            nanoseconds,
-        })
+        (nanoseconds < 1_000_000_000).then_some(Self { seconds, nanoseconds })
     }
 
     /// The current time of the system clock. Logic takes `now` as an argument; only entry points
     /// (a FUSE request, a control request, a timer) call this.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the clock"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     pub fn now() -> Self {
         Self::from_system_time(SystemTime::now())
     }
@@ -54,10 +48,7 @@ impl Timestamp {
                 let before = before.duration();
                 let seconds = i64::try_from(before.as_secs()).map_or(i64::MIN, |s| -s);
                 match before.subsec_nanos() {
-                    0 => Self {
-                        seconds,
-                        nanoseconds: 0,
-                    },
+                    0 => Self { seconds, nanoseconds: 0 },
                     nanos => Self {
                         seconds: seconds.saturating_sub(1),
                         nanoseconds: 1_000_000_000 - nanos,

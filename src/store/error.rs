@@ -120,29 +120,21 @@ pub enum StoreError {
 }
 
 fn owner(pid: Option<u32>) -> String {
-    pid.map_or_else(
-        || "another process".to_owned(),
-        |pid| format!("process {pid}"),
-    )
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
 impl StoreError {
     /// Makes a function for `map_err` that adds what was done to what.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        move |source| Self::Io { action, path: path.to_owned(), source }
     }
 
     /// Whether the cause is lack of space or quota.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Io { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            ),
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
             Self::Catalog { kind, .. } => *kind == CatalogErrorKind::Full,
             Self::Locked { .. }
             | Self::NotAStore { .. }
@@ -181,26 +173,14 @@ mod tests {
         assert!(full(rustix::io::Errno::NOSPC).is_full());
         assert!(full(rustix::io::Errno::DQUOT).is_full());
         assert!(!full(rustix::io::Errno::IO).is_full());
-        let catalog = |kind| StoreError::Catalog {
-            action: "commit",
-            kind,
-            message: String::new(),
-        };
+        let catalog = |kind| StoreError::Catalog { action: "commit", kind, message: String::new() };
         assert!(catalog(CatalogErrorKind::Full).is_full());
         assert!(!catalog(CatalogErrorKind::Io).is_full());
     }
 
     #[test]
     fn the_owner_is_named() {
-        assert!(
-            StoreError::Locked { pid: Some(17) }
-                .to_string()
-                .contains("process 17")
-        );
-        assert!(
-            StoreError::Locked { pid: None }
-                .to_string()
-                .contains("another process")
-        );
+        assert!(StoreError::Locked { pid: Some(17) }.to_string().contains("process 17"));
+        assert!(StoreError::Locked { pid: None }.to_string().contains("another process"));
     }
 }

@@ -32,30 +32,20 @@ pub(super) fn text(uuid: &str) -> String {
 /// Checks that there is a store of a format that this release reads.
 pub(super) fn check(layout: &Layout) -> Result<()> {
     let path = layout.format();
-    let not_a_store = || StoreError::NotAStore {
-        path: layout.root().to_owned(),
-    };
+    let not_a_store = || StoreError::NotAStore { path: layout.root().to_owned() };
     let file = match File::open(&path) {
         Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
         {
             return Err(not_a_store());
         }
         file => file.map_err(StoreError::io("open", &path))?,
     };
     let mut bytes = Vec::new();
-    file.take(FORMAT_BYTES_MAX)
-        .read_to_end(&mut bytes)
-        .map_err(StoreError::io("read", &path))?;
+    file.take(FORMAT_BYTES_MAX).read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
     let found = parse(&bytes).ok_or_else(not_a_store)?;
     if found > FORMAT {
-        return Err(StoreError::NewerFormat {
-            found,
-            supported: FORMAT,
-        });
+        return Err(StoreError::NewerFormat { found, supported: FORMAT });
     }
     Ok(())
 }
@@ -65,12 +55,7 @@ fn parse(bytes: &[u8]) -> Option<u32> {
     if lines.next()? != MAGIC {
         return None;
     }
-    lines
-        .next()?
-        .strip_prefix("format ")?
-        .parse()
-        .ok()
-        .filter(|format| *format > 0)
+    lines.next()?.strip_prefix("format ")?.parse().ok().filter(|format| *format > 0)
 }
 
 /// Checks that only its owner can get into the store (R7).
@@ -79,10 +64,7 @@ pub(super) fn check_private(layout: &Layout) -> Result<()> {
     let found = fs::metadata(path).map_err(StoreError::io("look at", path))?;
     let mode = found.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(StoreError::OpenPermissions {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(StoreError::OpenPermissions { path: path.to_owned(), mode });
     }
     Ok(())
 }

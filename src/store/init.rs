@@ -15,14 +15,8 @@ use super::root_lock::RootLock;
 use super::{durable, format, sys};
 
 /// What an interrupted `init` may leave: files, and directories that must be empty.
-const OWN_FILES: [&str; 6] = [
-    "lock",
-    "catalog.db",
-    "catalog.db-wal",
-    "catalog.db-shm",
-    "catalog.db-journal",
-    "format.new",
-];
+const OWN_FILES: [&str; 6] =
+    ["lock", "catalog.db", "catalog.db-wal", "catalog.db-shm", "catalog.db-journal", "format.new"];
 const OWN_DIRECTORIES: [&str; 3] = ["pool", "staging", "incoming"];
 
 /// Makes a store in `path`, which must be missing (then it is made), empty, or what an interrupted
@@ -77,23 +71,17 @@ fn check_unused(layout: &Layout) -> Result<()> {
     let root = layout.root();
     if layout.format().exists() {
         return Err(match format::check(layout) {
-            Ok(()) | Err(StoreError::NewerFormat { .. }) => StoreError::AlreadyAStore {
-                path: root.to_owned(),
-            },
-            Err(_) => StoreError::NotEmpty {
-                path: root.to_owned(),
-            },
+            Ok(()) | Err(StoreError::NewerFormat { .. }) => {
+                StoreError::AlreadyAStore { path: root.to_owned() }
+            }
+            Err(_) => StoreError::NotEmpty { path: root.to_owned() },
         });
     }
-    let not_empty = || StoreError::NotEmpty {
-        path: root.to_owned(),
-    };
+    let not_empty = || StoreError::NotEmpty { path: root.to_owned() };
     for entry in fs::read_dir(root).map_err(StoreError::io("list", root))? {
         let entry = entry.map_err(StoreError::io("list", root))?;
         let path = entry.path();
-        let kind = entry
-            .file_type()
-            .map_err(StoreError::io("look at", &path))?;
+        let kind = entry.file_type().map_err(StoreError::io("look at", &path))?;
         let name = entry.file_name();
         let own = |names: &[&str]| name.to_str().is_some_and(|name| names.contains(&name));
         if kind.is_dir() && own(&OWN_DIRECTORIES) {
@@ -120,10 +108,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
         init(&path).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-            0o700
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
         Store::open(&path).unwrap();
         assert!(matches!(init(&path), Err(StoreError::AlreadyAStore { .. })));
     }
@@ -142,35 +127,23 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
             fs::write(directory.path().join(name), "mine").unwrap();
-            assert!(
-                matches!(init(directory.path()), Err(StoreError::NotEmpty { .. })),
-                "{name}"
-            );
+            assert!(matches!(init(directory.path()), Err(StoreError::NotEmpty { .. })), "{name}");
             let found = fs::metadata(directory.path()).unwrap();
             assert_eq!(found.permissions().mode() & 0o7777, 0o755);
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         }
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("pool/ab")).unwrap();
-        assert!(matches!(
-            init(directory.path()),
-            Err(StoreError::NotEmpty { .. })
-        ));
+        assert!(matches!(init(directory.path()), Err(StoreError::NotEmpty { .. })));
     }
 
     #[test]
     fn somebody_elses_database_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(
-            directory.path().join("catalog.db"),
-            "not a database, but mine".repeat(9),
-        )
-        .unwrap();
+        fs::write(directory.path().join("catalog.db"), "not a database, but mine".repeat(9))
+            .unwrap();
         let error = init(directory.path()).unwrap_err();
-        assert!(
-            matches!(error, StoreError::ForeignCatalog { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::ForeignCatalog { .. }), "{error}");
     }
 
     #[test]

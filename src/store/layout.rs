@@ -34,9 +34,7 @@ pub struct Layout {
 impl Layout {
     /// The layout of the store in `root`.
     pub fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-        }
+        Self { root: root.to_owned() }
     }
 
     /// The store's directory.
@@ -129,9 +127,6 @@ mod tests {
         let expected = format!("/s/pool/ab/{}", "11".repeat(31));
         assert_eq!(layout.blob(&hash), Path::new(&expected));
         assert_eq!(layout.fan_out(&hash), Path::new("/s/pool/ab"));
-        assert_eq!(
-            layout.private(AreaId(3), PrivateId(9)),
-            Path::new("/s/staging/3/9")
-        );
+        assert_eq!(layout.private(AreaId(3), PrivateId(9)), Path::new("/s/staging/3/9"));
     }
 }

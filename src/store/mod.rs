@@ -62,13 +62,7 @@ impl Store {
         let catalog = Catalog::open(&layout)?;
         let pool = Arc::new(Pool::new(layout.clone())?);
         let private_files = Arc::new(StagingDir::new(layout.clone()));
-        Ok(Self {
-            layout,
-            catalog,
-            lock,
-            pool,
-            private_files,
-        })
+        Ok(Self { layout, catalog, lock, pool, private_files })
     }
 }
 
@@ -113,16 +107,7 @@ mod tests {
         let (directory, layout) = new_store();
         fs::write(layout.format(), "cairn store\nformat 99\nuuid x\nmore\n").unwrap();
         let error = Store::open(directory.path()).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                StoreError::NewerFormat {
-                    found: 99,
-                    supported: 1
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::NewerFormat { found: 99, supported: 1 }), "{error}");
     }
 
     #[test]
@@ -130,9 +115,6 @@ mod tests {
         let (directory, _) = new_store();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o750)).unwrap();
         let error = Store::open(directory.path()).unwrap_err();
-        assert!(
-            matches!(error, StoreError::OpenPermissions { mode: 0o750, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::OpenPermissions { mode: 0o750, .. }), "{error}");
     }
 }

@@ -39,9 +39,7 @@ impl RootLock {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
-                return Err(StoreError::Locked {
-                    pid: read_pid(&file),
-                });
+                return Err(StoreError::Locked { pid: read_pid(&file) });
             }
             Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
         }
@@ -60,11 +58,7 @@ fn write_pid(file: &File) -> io::Result<()> {
 fn read_pid(file: &File) -> Option<u32> {
     let mut bytes = [0; 16];
     let length = file.read_at(&mut bytes, 0).ok()?;
-    std::str::from_utf8(&bytes[..length])
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    std::str::from_utf8(&bytes[..length]).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -78,10 +72,7 @@ mod tests {
         let first = RootLock::acquire(&layout).unwrap();
         let error = RootLock::acquire(&layout).unwrap_err();
         let me = std::process::id();
-        assert!(
-            matches!(error, StoreError::Locked { pid: Some(pid) } if pid == me),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::Locked { pid: Some(pid) } if pid == me), "{error}");
         assert!(error.to_string().contains(&me.to_string()));
         drop(first);
         RootLock::acquire(&layout).unwrap();

@@ -73,11 +73,7 @@ impl StagingDir {
             fs::set_permissions(&path, fs::Permissions::from_mode(PRIVATE_MODE))
                 .map_err(StoreError::io("change the mode of", &path))?;
         }
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))
+        OpenOptions::new().read(true).write(true).open(&path).map_err(StoreError::io("open", &path))
     }
 
     /// Removes a file; one that is missing is fine.
@@ -118,10 +114,7 @@ impl StagingDir {
     /// # Errors
     /// The disk's.
     pub fn list(&self, area: AreaId) -> Result<Vec<PrivateId>> {
-        Ok(numbers_in(&self.layout.area(area))?
-            .into_iter()
-            .map(PrivateId)
-            .collect())
+        Ok(numbers_in(&self.layout.area(area))?.into_iter().map(PrivateId).collect())
     }
 
     /// The areas that have a directory, ascending, whether or not the catalog knows them.
@@ -129,20 +122,12 @@ impl StagingDir {
     /// # Errors
     /// The disk's.
     pub fn areas(&self) -> Result<Vec<AreaId>> {
-        Ok(numbers_in(&self.layout.staging())?
-            .into_iter()
-            .map(AreaId)
-            .collect())
+        Ok(numbers_in(&self.layout.staging())?.into_iter().map(AreaId).collect())
     }
 }
 
 fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(PRIVATE_MODE)
-        .open(path)
+    OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE_MODE).open(path)
 }
 
 /// Replaces the name by a copy of the file, which others keep.
@@ -158,10 +143,7 @@ fn break_link(path: &Path) -> Result<File> {
         .mode(PRIVATE_MODE)
         .open(&draft)
         .map_err(StoreError::io("create", &draft))?;
-    let length = shared
-        .metadata()
-        .map_err(StoreError::io("open", path))?
-        .len();
+    let length = shared.metadata().map_err(StoreError::io("open", path))?.len();
     sys::copy_range(&shared, &copy, length).map_err(StoreError::io("copy", path))?;
     // What was synced under this name stays synced.
     durable::fdatasync(&copy, &draft)?;
@@ -243,12 +225,7 @@ mod tests {
         drop(store.private_files.create(AREA, PrivateId(1)).unwrap());
         let path = store.private_files.path(AREA, PrivateId(1));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
-        store
-            .private_files
-            .open(AREA, PrivateId(1))
-            .unwrap()
-            .write_all_at(b"x", 0)
-            .unwrap();
+        store.private_files.open(AREA, PrivateId(1)).unwrap().write_all_at(b"x", 0).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, PRIVATE_MODE);
     }
 }

@@ -70,11 +70,7 @@ pub fn statvfs(path: &Path) -> io::Result<FsSpace> {
 /// # Errors
 /// The system call's.
 pub fn seek_hole_data(file: &File, offset: u64, hole: bool) -> io::Result<Option<u64>> {
-    let from = if hole {
-        SeekFrom::Hole(offset)
-    } else {
-        SeekFrom::Data(offset)
-    };
+    let from = if hole { SeekFrom::Hole(offset) } else { SeekFrom::Data(offset) };
     match rustix::fs::seek(file, from) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::NXIO) => Ok(None),
@@ -105,11 +101,7 @@ pub fn copy_range(source: &File, target: &File, length: u64) -> io::Result<()> {
         return Ok(());
     }
     if rustix::fs::ioctl_ficlone(target, source).is_ok() {
-        return if source_bytes == length {
-            Ok(())
-        } else {
-            target.set_len(length)
-        };
+        return if source_bytes == length { Ok(()) } else { target.set_len(length) };
     }
     target.set_len(length)?;
     let mut offset = 0;
@@ -118,9 +110,7 @@ pub fn copy_range(source: &File, target: &File, length: u64) -> io::Result<()> {
         else {
             break;
         };
-        let end = seek_hole_data(source, data, true)?
-            .unwrap_or(length)
-            .min(length);
+        let end = seek_hole_data(source, data, true)?.unwrap_or(length).min(length);
         copy_between(source, data, target, data, end - data)?;
         offset = end;
     }
@@ -229,13 +219,7 @@ pub fn set_nofile_limit(wanted: u64) -> io::Result<u64> {
     if next <= now {
         return Ok(now);
     }
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(next),
-            maximum: limit.maximum,
-        },
-    )?;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(next), maximum: limit.maximum })?;
     Ok(next)
 }
 
@@ -256,11 +240,7 @@ pub struct PeerCredentials {
 /// The system call's.
 pub fn peer_credentials(socket: &UnixStream) -> io::Result<PeerCredentials> {
     // Not rustix: its process id cannot be 0, which is what the kernel says across namespaces.
-    let mut found = libc::ucred {
-        pid: 0,
-        uid: 0,
-        gid: 0,
-    };
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>())
         .map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the descriptor is open for the call; `found` and `length` are valid for writes, and
@@ -278,11 +258,7 @@ pub fn peer_credentials(socket: &UnixStream) -> io::Result<PeerCredentials> {
         return Err(io::Error::last_os_error());
     }
     let pid = u32::try_from(found.pid).unwrap_or(0);
-    Ok(PeerCredentials {
-        pid,
-        uid: found.uid,
-        gid: found.gid,
-    })
+    Ok(PeerCredentials { pid, uid: found.uid, gid: found.gid })
 }
 
 /// Sends bytes and, with the first of them, files. Returns how many bytes went out; the files go
@@ -300,12 +276,8 @@ pub fn send_fds(socket: &UnixStream, data: &[u8], files: &[BorrowedFd<'_>]) -> i
         if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        match rustix::net::sendmsg(
-            socket,
-            &[IoSlice::new(data)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        ) {
+        match rustix::net::sendmsg(socket, &[IoSlice::new(data)], &mut control, SendFlags::NOSIGNAL)
+        {
             Err(Errno::INTR) => {}
             result => return Ok(result?),
         }
@@ -359,10 +331,7 @@ mod tests {
         };
         assert_eq!(target.metadata().unwrap().len(), 2 << 20);
         assert!(read(&source) == read(&target));
-        assert_eq!(
-            seek_hole_data(&target, 1 << 19, false).unwrap(),
-            Some(1 << 20)
-        );
+        assert_eq!(seek_hole_data(&target, 1 << 19, false).unwrap(), Some(1 << 20));
         assert_eq!(seek_hole_data(&target, 3 << 19, false).unwrap(), None);
 
         let part = tempfile::tempfile().unwrap();
@@ -388,17 +357,12 @@ mod tests {
         let (here, there) = UnixStream::pair().unwrap();
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(b"sent", 0).unwrap();
-        assert_eq!(
-            send_fds(&here, b"hello", &[file.as_fd(), file.as_fd()]).unwrap(),
-            5
-        );
+        assert_eq!(send_fds(&here, b"hello", &[file.as_fd(), file.as_fd()]).unwrap(), 5);
         let mut buffer = [0; 16];
         let (bytes, files) = recv_fds(&there, &mut buffer).unwrap();
         assert_eq!((&buffer[..bytes], files.len()), (&b"hello"[..], 2));
         let mut content = [0; 4];
-        File::from(files.into_iter().next().unwrap())
-            .read_exact_at(&mut content, 0)
-            .unwrap();
+        File::from(files.into_iter().next().unwrap()).read_exact_at(&mut content, 0).unwrap();
         assert_eq!(&content, b"sent");
         drop(here);
         assert_eq!(recv_fds(&there, &mut buffer).unwrap().0, 0);

@@ -18,10 +18,7 @@ impl TestStore {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         super::init(directory.path()).unwrap();
-        Self {
-            store: Store::open(directory.path()).unwrap(),
-            _directory: directory,
-        }
+        Self { store: Store::open(directory.path()).unwrap(), _directory: directory }
     }
 
     /// Puts a blob into the pool, without a row.

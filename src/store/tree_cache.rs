@@ -32,10 +32,7 @@ struct Shard {
 
 impl Shard {
     fn new() -> Self {
-        Self {
-            pages: LruCache::new_unbounded(),
-            bytes: 0,
-        }
+        Self { pages: LruCache::new_unbounded(), bytes: 0 }
     }
 
     fn get(&mut self, hash: &TreeHash) -> Option<Arc<TreePage>> {
@@ -61,9 +58,7 @@ pub struct TreeCache {
 
 impl fmt::Debug for TreeCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TreeCache")
-            .field("bytes", &self.bytes())
-            .finish_non_exhaustive()
+        f.debug_struct("TreeCache").field("bytes", &self.bytes()).finish_non_exhaustive()
     }
 }
 
@@ -112,10 +107,7 @@ impl TreeCache {
         }
         let mut evicted = Vec::new();
         let mut shard = self.shard(hash).lock();
-        let cached = Cached {
-            page: Arc::clone(page),
-            bytes,
-        };
+        let cached = Cached { page: Arc::clone(page), bytes };
         shard.bytes += bytes;
         if let Some(replaced) = shard.pages.insert(*hash, cached) {
             shard.bytes -= replaced.bytes;
@@ -146,10 +138,8 @@ impl TreeSource for TreeCache {
             return Err(StoreError::DamagedTree(*hash));
         }
         let cost = bytes.len() + PAGE_OVERHEAD_BYTES;
-        let page = TreePage::parse(bytes).map_err(|source| StoreError::Tree {
-            hash: *hash,
-            source,
-        })?;
+        let page =
+            TreePage::parse(bytes).map_err(|source| StoreError::Tree { hash: *hash, source })?;
         let page = Arc::new(page);
         self.keep(hash, &page, cost);
         Ok(page)
@@ -179,10 +169,7 @@ mod tests {
             name: EntryName::new(name.as_bytes()).unwrap(),
             attributes,
             link_group: None,
-            content: Content::File {
-                size: 0,
-                blob: None,
-            },
+            content: Content::File { size: 0, blob: None },
         };
         tree_format::build([entry]).unwrap().pages.pop().unwrap()
     }
@@ -218,9 +205,7 @@ mod tests {
         let mut store = TestStore::new();
         let bytes_max = 64 << 10;
         let cache = cache(&store.layout, bytes_max);
-        let pages: Vec<_> = (0..400)
-            .map(|number| page_named(&number.to_string()))
-            .collect();
+        let pages: Vec<_> = (0..400).map(|number| page_named(&number.to_string())).collect();
         let tx = store.catalog.begin().unwrap();
         for (hash, bytes) in &pages {
             tx.insert_tree(hash, bytes, Timestamp::default()).unwrap();
@@ -229,10 +214,7 @@ mod tests {
         for (hash, _) in &pages {
             cache.page(hash).unwrap();
         }
-        assert!(
-            cache.bytes() <= bytes_max && cache.bytes() > bytes_max / 2,
-            "{cache:?}"
-        );
+        assert!(cache.bytes() <= bytes_max && cache.bytes() > bytes_max / 2, "{cache:?}");
         assert_eq!(cache.idle_readers.lock().len(), 1);
     }
 

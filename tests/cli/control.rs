@@ -32,11 +32,7 @@ fn ask(client: &mut Client, request: &Request) -> Result<Reply, ControlError> {
 }
 
 fn stage(name: &str) -> Request {
-    Request::Stage {
-        repository: "web".parse().unwrap(),
-        name: name.parse().unwrap(),
-        from: None,
-    }
+    Request::Stage { repository: "web".parse().unwrap(), name: name.parse().unwrap(), from: None }
 }
 
 #[test]
@@ -47,13 +43,9 @@ fn files_and_payloads_travel_both_ways() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"inside").unwrap();
     file.rewind().unwrap();
-    let attachment = Attachment {
-        payload: b"before, ".to_vec(),
-        files: vec![file.try_clone().unwrap()],
-    };
-    let request = Request::Import(ImportRequest::Abort {
-        import: ImportId(1),
-    });
+    let attachment =
+        Attachment { payload: b"before, ".to_vec(), files: vec![file.try_clone().unwrap()] };
+    let request = Request::Import(ImportRequest::Abort { import: ImportId(1) });
     let (reply, mut answer) = client.call(&request, &attachment, &mut |_| {}).unwrap();
     assert_eq!(reply, Reply::Done);
     assert_eq!(answer.payload, b"before, inside");
@@ -79,9 +71,7 @@ fn progress_comes_before_the_reply() {
             changes += some.len();
         }
     };
-    let (reply, _) = client
-        .call(&request, &Attachment::none(), &mut progress)
-        .unwrap();
+    let (reply, _) = client.call(&request, &Attachment::none(), &mut progress).unwrap();
     assert!(matches!(reply, Reply::Diff(_)));
     assert_eq!(changes, 3);
 }
@@ -90,22 +80,11 @@ fn progress_comes_before_the_reply() {
 fn an_error_leaves_the_connection_usable() {
     let running = serve();
     let mut client = client(&running);
-    let missing = Request::Show {
-        repository: "web".parse().unwrap(),
-        version: "9".parse().unwrap(),
-    };
-    assert_eq!(
-        ask(&mut client, &missing).unwrap_err().kind,
-        ErrorKind::NotFound
-    );
-    assert_eq!(
-        ask(&mut client, &stage("panic")).unwrap_err().kind,
-        ErrorKind::Failed
-    );
-    assert!(matches!(
-        ask(&mut client, &Request::Status),
-        Ok(Reply::Status(_))
-    ));
+    let missing =
+        Request::Show { repository: "web".parse().unwrap(), version: "9".parse().unwrap() };
+    assert_eq!(ask(&mut client, &missing).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(ask(&mut client, &stage("panic")).unwrap_err().kind, ErrorKind::Failed);
+    assert!(matches!(ask(&mut client, &Request::Status), Ok(Reply::Status(_))));
 }
 
 #[test]
@@ -151,10 +130,7 @@ fn a_broken_frame_ends_only_its_own_connection() {
     let mut stream = raw(&running);
     stream.write_all(&[0xff; 64]).unwrap();
     running.ended.recv_timeout(PATIENCE).unwrap();
-    assert!(matches!(
-        ask(&mut client(&running), &Request::Status),
-        Ok(Reply::Status(_))
-    ));
+    assert!(matches!(ask(&mut client(&running), &Request::Status), Ok(Reply::Status(_))));
 }
 
 #[test]
@@ -163,10 +139,7 @@ fn more_connections_than_the_limit_are_told_busy() {
     let mut clients: Vec<Client> = (0..CONNECTIONS_MAX).map(|_| client(&running)).collect();
     let error = Client::connect(running.store.path()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Busy);
-    assert!(matches!(
-        ask(&mut clients[0], &Request::Status),
-        Ok(Reply::Status(_))
-    ));
+    assert!(matches!(ask(&mut clients[0], &Request::Status), Ok(Reply::Status(_))));
     clients.pop();
     running.ended.recv_timeout(PATIENCE).unwrap();
 }
@@ -190,10 +163,7 @@ fn other_users_are_refused() {
         rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
         Client::connect(&store).map(|_| ())
     };
-    let by_mode = std::thread::spawn(connect.clone())
-        .join()
-        .unwrap()
-        .unwrap_err();
+    let by_mode = std::thread::spawn(connect.clone()).join().unwrap().unwrap_err();
     assert!(by_mode.message.contains("permission denied"), "{by_mode:?}");
     open(running.store.path(), 0o755);
     open(&socket, 0o666);
@@ -228,10 +198,7 @@ fn a_dead_daemons_socket_is_replaced() {
     drop(UnixListener::bind(&socket).unwrap());
     assert!(Client::connect(store.path()).unwrap().is_none());
     let running = serve_at(store, &socket);
-    assert!(matches!(
-        ask(&mut client(&running), &Request::Status),
-        Ok(Reply::Status(_))
-    ));
+    assert!(matches!(ask(&mut client(&running), &Request::Status), Ok(Reply::Status(_))));
 }
 
 #[test]
@@ -241,10 +208,7 @@ fn a_long_path_is_no_obstacle() {
     std::fs::create_dir(&store).unwrap();
     let running = serve_at(directory, &store.join(SOCKET_NAME));
     let mut client = Client::connect(&store).unwrap().unwrap();
-    assert!(matches!(
-        ask(&mut client, &Request::Status),
-        Ok(Reply::Status(_))
-    ));
+    assert!(matches!(ask(&mut client, &Request::Status), Ok(Reply::Status(_))));
     running.server.stop();
     assert!(Client::connect(&store).unwrap().is_none());
 }
@@ -300,9 +264,7 @@ fn unused_files_are_closed() {
     let mut client = client(&running);
     let (mut reader, writer) = std::io::pipe().unwrap();
     let attachment = Attachment::of_files(vec![File::from(std::os::fd::OwnedFd::from(writer))]);
-    client
-        .call(&Request::Status, &attachment, &mut |_| {})
-        .unwrap();
+    client.call(&Request::Status, &attachment, &mut |_| {}).unwrap();
     drop(attachment);
     let mut rest = Vec::new();
     reader.read_to_end(&mut rest).unwrap();

@@ -18,32 +18,17 @@ fn failures_have_code_message_and_hint() {
     for (args, code, texts) in [
         (&["frobnicate"][..], 2, &["unrecognized subcommand"][..]),
         (&["show", "web"], 2, &["expected REPO/VERSION"]),
-        (
-            &["tag", "web/v1"],
-            2,
-            &["what shall web/v1 point at?", "hint: "],
-        ),
+        (&["tag", "web/v1"], 2, &["what shall web/v1 point at?", "hint: "]),
         (&["stage", "web/b@7", "--from", "8"], 2, &["given twice"]),
-        (
-            &["show", "web/9"],
-            3,
-            &["cairn: web has no version 9\nhint: `cairn versions web`"],
-        ),
+        (&["show", "web/9"], 3, &["cairn: web has no version 9\nhint: `cairn versions web`"]),
         (&["delete", "web/5-6"], 3, &["no version from 5 to 6"]),
         (&["commit", "web/open"], 4, &["\n  log/a\\n\n", "--wait"]),
         (
             &["commit", "web/stale"],
             5,
-            &[
-                "\n  web/4  2001-09-09T01:46:40Z  ann  first line\n  web/7  ",
-                "--onto-latest",
-            ],
+            &["\n  web/4  2001-09-09T01:46:40Z  ann  first line\n  web/7  ", "--onto-latest"],
         ),
-        (
-            &["stage", "web/panic"],
-            1,
-            &["the daemon failed on this request"],
-        ),
+        (&["stage", "web/panic"], 1, &["the daemon failed on this request"]),
     ] {
         let output = run(running.store.path(), args);
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -78,11 +63,7 @@ fn failures_are_json_when_asked() {
 #[test]
 fn without_a_store_the_command_says_how_to_name_one() {
     let mut command = cairn(std::path::Path::new(""));
-    let output = command
-        .env_remove("CAIRN_STORE")
-        .arg("list")
-        .output()
-        .unwrap();
+    let output = command.env_remove("CAIRN_STORE").arg("list").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("CAIRN_STORE"));
 }
@@ -101,12 +82,7 @@ fn a_closed_pipe_ends_the_command_quietly() {
 
 #[test]
 fn help_and_version_succeed() {
-    for args in [
-        &["--help"][..],
-        &["help", "commit"],
-        &["diff", "--help"],
-        &["--version"],
-    ] {
+    for args in [&["--help"][..], &["help", "commit"], &["diff", "--help"], &["--version"]] {
         let output = run(std::path::Path::new("/nowhere"), args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(!output.stdout.is_empty(), "{args:?}");

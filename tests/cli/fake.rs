@@ -58,13 +58,7 @@ pub(crate) fn serve_at(store: tempfile::TempDir, socket: &Path) -> Running {
     let (go_sender, go) = crossbeam_channel::unbounded();
     let fake = Arc::new(Fake { ended, begun, go });
     let server = Server::start(socket, fake).unwrap();
-    Running {
-        store,
-        server,
-        ended: ended_receiver,
-        begun: begun_receiver,
-        go: go_sender,
-    }
+    Running { store, server, ended: ended_receiver, begun: begun_receiver, go: go_sender }
 }
 
 /// The `cairn` command for the store at `store`.
@@ -186,21 +180,14 @@ impl Service for Fake {
                 Reply::Versions((first..=end).map(version).collect())
             }
             Request::Versions { .. } => Reply::Versions([3, 4, 7].map(version).to_vec()),
-            Request::Show {
-                repository,
-                version,
-            } => {
+            Request::Show { repository, version } => {
                 let message = format!("{repository} has no version {version}");
                 return Err(ControlError::new(ErrorKind::NotFound, message)
                     .with_hint("`cairn versions web` lists them"));
             }
             Request::Diff { .. } => {
                 progress(changes());
-                Reply::Diff(DiffReply {
-                    added: 1,
-                    removed: 1,
-                    modified: 1,
-                })
+                Reply::Diff(DiffReply { added: 1, removed: 1, modified: 1 })
             }
             Request::Areas { .. } => Reply::Areas(vec![area("b42@3"), area("b43")]),
             Request::Stage { name, .. } if name.as_str() == "panic" => panic!("as asked"),
@@ -287,9 +274,5 @@ fn tag(name: &str) -> TagInfo {
 }
 
 fn collected(gc: &GcRequest) -> GcReply {
-    GcReply {
-        finished: gc.wait,
-        blobs: gc.protect_seconds.unwrap_or(0),
-        ..GcReply::default()
-    }
+    GcReply { finished: gc.wait, blobs: gc.protect_seconds.unwrap_or(0), ..GcReply::default() }
 }

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/cli/golden")
-        .join(format!("{name}.txt"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cli/golden").join(format!("{name}.txt"))
 }
 
 /// Compares one help text with its golden file; returns what is wrong.
@@ -42,20 +40,14 @@ fn every_verb_has_help_with_an_example() {
             wrong.push(format!("{name}: no line that says what it does"));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{wrong:#?}\nUPDATE_GOLDEN=1 accepts the new help"
-    );
+    assert!(wrong.is_empty(), "{wrong:#?}\nUPDATE_GOLDEN=1 accepts the new help");
 }
 
 #[test]
 fn the_main_help_lists_the_exit_codes() {
     let help = cairn::cli::command().render_long_help().to_string();
     for kind in cairn::control::protocol::ErrorKind::ALL {
-        assert!(
-            help.contains(&format!("\n  {}  ", kind.exit_code())),
-            "{kind:?}"
-        );
+        assert!(help.contains(&format!("\n  {}  ", kind.exit_code())), "{kind:?}");
     }
 }
 
@@ -73,9 +65,7 @@ fn examples_parse() {
         let examples = help.split("EXAMPLES\n").nth(1).unwrap_or_default();
         for line in examples.lines().filter(|line| line.starts_with("  ")) {
             let start = line.find("cairn ").unwrap_or_default();
-            let end = line[start..]
-                .find(['|', '>', ')'])
-                .map_or(line.len(), |end| start + end);
+            let end = line[start..].find(['|', '>', ')']).map_or(line.len(), |end| start + end);
             let words = line[start..end].replace('\'', "");
             let words = words.split(' ').filter(|word| !word.is_empty());
             // A message of several words is one argument only to a shell.

@@ -1,9 +1,6 @@
 //! The command line and the control protocol, against a service that keeps no store.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a failure anywhere in a test is the test's failure"
-)]
+#![allow(clippy::unwrap_used, reason = "a failure anywhere in a test is the test's failure")]
 
 mod control;
 mod exit_codes;

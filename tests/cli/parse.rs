@@ -63,21 +63,13 @@ fn tags() {
 #[test]
 fn delete_targets() {
     let range = |first, last| {
-        DeleteTarget::Range(
-            "web".parse().unwrap(),
-            VersionNumber(first),
-            VersionNumber(last),
-        )
+        DeleteTarget::Range("web".parse().unwrap(), VersionNumber(first), VersionNumber(last))
     };
     assert_eq!("web/3-5".parse(), Ok(range(3, 5)));
     assert_eq!("web/3-3".parse(), Ok(range(3, 3)));
     let error = "web/5-3".parse::<DeleteTarget>().unwrap_err();
     assert_eq!(error.to_string(), "the range 5-3 runs backwards");
-    for (text, what) in [
-        ("web", "Repository"),
-        ("web/v-1", "Version"),
-        ("web/03-5", "Version"),
-    ] {
+    for (text, what) in [("web", "Repository"), ("web/v-1", "Version"), ("web/03-5", "Version")] {
         let target = format!("{:?}", text.parse::<DeleteTarget>().unwrap());
         assert!(target.starts_with(what), "{text}: {target}");
     }
@@ -85,29 +77,10 @@ fn delete_targets() {
 
 #[test]
 fn durations_and_modes() {
-    for (text, seconds) in [
-        ("0", 0),
-        ("90", 90),
-        ("90s", 90),
-        ("10m", 600),
-        ("2d", 172_800),
-    ] {
-        assert_eq!(
-            parse_duration(text),
-            Ok(Duration::from_secs(seconds)),
-            "{text}"
-        );
+    for (text, seconds) in [("0", 0), ("90", 90), ("90s", 90), ("10m", 600), ("2d", 172_800)] {
+        assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
     }
-    for text in [
-        "",
-        "m",
-        "-1",
-        "1.5h",
-        "+3",
-        "99999999999999999d",
-        "10 m",
-        "3\u{e9}",
-    ] {
+    for text in ["", "m", "-1", "1.5h", "+3", "99999999999999999d", "10 m", "3\u{e9}"] {
         assert!(parse_duration(text).is_err(), "{text}");
     }
     assert_eq!(parse_mode("0750"), Ok(0o750));

@@ -33,39 +33,19 @@ fn people_read() {
         (&["create", "docs"][..], "made the repository docs\n"),
         (&["stage", "web/b43", "--from", "latest"], "web/b43\n"),
         (&["discard", "web/b42"], "discarded web/b42\n"),
-        (
-            &["commit", "web/b42"],
-            "web/8: 12 files, 1.5 KiB, tagged b42\n",
-        ),
-        (
-            &["commit", "web/same"],
-            "nothing changed since web/8, tagged b42\n",
-        ),
+        (&["commit", "web/b42"], "web/8: 12 files, 1.5 KiB, tagged b42\n"),
+        (&["commit", "web/same"], "nothing changed since web/8, tagged b42\n"),
         (&["tag", "web/v2", "7"], "web/v2 -> web/7\n"),
         (&["tag", "--delete", "web/v2"], "deleted the tag web/v2\n"),
-        (
-            &["delete", "web/1-4", "web"],
-            "deleted web/3,4\ndeleted the repository web\n",
-        ),
-        (
-            &["diff", "web/3", "web/7"],
-            "A bin/\nD etc/a b\nM etc/\\377\\n\n",
-        ),
-        (
-            &["diff", "web/3", "web/7", "--stat"],
-            "1 added, 1 removed, 1 modified\n",
-        ),
+        (&["delete", "web/1-4", "web"], "deleted web/3,4\ndeleted the repository web\n"),
+        (&["diff", "web/3", "web/7"], "A bin/\nD etc/a b\nM etc/\\377\\n\n"),
+        (&["diff", "web/3", "web/7", "--stat"], "1 added, 1 removed, 1 modified\n"),
         (&["gc"], "a run is scheduled\n"),
     ] {
         assert_eq!(stdout(running.store.path(), args), expected, "{args:?}");
     }
     let status = stdout(running.store.path(), &["status"]);
-    for line in [
-        "mounted at /mnt",
-        "3 versions, 1 open area",
-        "one blob is damaged",
-        "web/b42@3",
-    ] {
+    for line in ["mounted at /mnt", "3 versions, 1 open area", "one blob is damaged", "web/b42@3"] {
         assert!(status.contains(line), "{status}");
     }
 }
@@ -76,47 +56,23 @@ fn json_is_one_document() {
     for (args, pointer, expected) in [
         (&["status"][..], "/daemon_pid", Value::from(77)),
         (&["list"], "/0/latest", Value::from(7)),
-        (
-            &["create", "docs"],
-            "/created",
-            Value::from("2001-09-09T01:46:40Z"),
-        ),
-        (
-            &["versions", "web"],
-            "/2/created_seconds",
-            Value::from(1_000_000_000),
-        ),
+        (&["create", "docs"], "/created", Value::from("2001-09-09T01:46:40Z")),
+        (&["versions", "web"], "/2/created_seconds", Value::from(1_000_000_000)),
         (&["areas"], "/1/name", Value::from("b43")),
         (&["stage", "web/b43"], "/path", Value::Null),
-        (
-            &["commit", "web/b42"],
-            "/version/size_bytes",
-            Value::from(1536),
-        ),
+        (&["commit", "web/b42"], "/version/size_bytes", Value::from(1536)),
         (&["discard", "web/b42"], "/area", Value::from("b42")),
         (&["tag", "web"], "/0/protects", Value::from(true)),
         (&["tag", "web/v2", "latest"], "/number", Value::from(7)),
         (&["tag", "-d", "web/v2"], "/deleted", Value::from("v2")),
         (&["delete", "web/3-7"], "/0/versions/2", Value::from(7)),
-        (
-            &["diff", "web/3", "web/7", "--stat"],
-            "/added",
-            Value::from(1),
-        ),
-        (
-            &["gc", "--wait", "--protect", "10m"],
-            "/blobs",
-            Value::from(600),
-        ),
+        (&["diff", "web/3", "web/7", "--stat"], "/added", Value::from(1)),
+        (&["gc", "--wait", "--protect", "10m"], "/blobs", Value::from(600)),
     ] {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
         let text = stdout(running.store.path(), &args);
         let document: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            document.pointer(pointer),
-            Some(&expected),
-            "{args:?}: {text}"
-        );
+        assert_eq!(document.pointer(pointer), Some(&expected), "{args:?}: {text}");
     }
 }
 
@@ -124,15 +80,9 @@ fn json_is_one_document() {
 fn differences_are_json_lines() {
     let running = serve();
     let text = stdout(running.store.path(), &["diff", "web/3", "web/7", "--json"]);
-    let lines: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 3);
-    assert_eq!(
-        (&lines[0]["change"], &lines[0]["path"]),
-        (&"A".into(), &"bin".into())
-    );
+    assert_eq!((&lines[0]["change"], &lines[0]["path"]), (&"A".into(), &"bin".into()));
     assert_eq!(lines[2]["path"]["bytes"][4], 255);
 }
 
@@ -141,17 +91,10 @@ fn completions_and_pages_need_no_store() {
     let directory = tempfile::tempdir().unwrap();
     let nowhere = std::path::Path::new("/nowhere");
     for shell in ["bash", "zsh", "fish"] {
-        assert!(
-            stdout(nowhere, &["completions", shell]).contains("versions"),
-            "{shell}"
-        );
+        assert!(stdout(nowhere, &["completions", shell]).contains("versions"), "{shell}");
     }
     assert!(stdout(nowhere, &["man"]).starts_with(".ie"));
-    let output = cairn(nowhere)
-        .arg("man")
-        .arg(directory.path())
-        .output()
-        .unwrap();
+    let output = cairn(nowhere).arg("man").arg(directory.path()).output().unwrap();
     assert!(output.status.success());
     assert!(directory.path().join("cairn-commit.1").exists());
 }
@@ -161,9 +104,6 @@ fn long_lists_come_in_parts() {
     let running = serve();
     let text = stdout(running.store.path(), &["versions", "long", "--json"]);
     let versions: Vec<Value> = serde_json::from_str(&text).unwrap();
-    let numbers: Vec<u64> = versions
-        .iter()
-        .filter_map(|v| v["number"].as_u64())
-        .collect();
+    let numbers: Vec<u64> = versions.iter().filter_map(|v| v["number"].as_u64()).collect();
     assert_eq!(numbers, (1..=LONG_VERSIONS).collect::<Vec<u64>>());
 }

@@ -46,17 +46,11 @@ impl Area {
             fs::set_permissions(home.path(), Permissions::from_mode(0o755)).expect("chmod");
             let root = home.path().join("area");
             fs::create_dir(&root).expect("mkdir");
-            return Self {
-                root,
-                kind: Kind::Native(home),
-            };
+            return Self { root, kind: Kind::Native(home) };
         }
         let cairn = Cairn::start_with(options);
         let root = cairn.area("repo", "area");
-        Self {
-            root,
-            kind: Kind::Staging(cairn),
-        }
+        Self { root, kind: Kind::Staging(cairn) }
     }
 
     /// The area's directory.
@@ -116,17 +110,9 @@ pub(crate) fn hash_of(path: &Path) -> Option<String> {
 /// Runs a shell line as a user without privileges, with `$1`, `$2`… set to `arguments`.
 pub(crate) fn as_nobody(line: &str, arguments: &[&Path]) -> Output {
     use std::os::unix::process::CommandExt;
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "tests of other users' rights need root"
-    );
+    assert!(rustix::process::geteuid().is_root(), "tests of other users' rights need root");
     let mut command = Command::new("sh");
-    command
-        .args(["-c", line, "sh"])
-        .args(arguments)
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .current_dir("/");
+    command.args(["-c", line, "sh"]).args(arguments).uid(NOBODY).gid(NOBODY).current_dir("/");
     command.output().expect("sh")
 }
 

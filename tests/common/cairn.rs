@@ -45,10 +45,7 @@ impl Cairn {
         let cairn = Self {
             // The build directory is on a disk like the user's; /tmp may be memory.
             home: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the store"),
-            mount_home: tempfile::Builder::new()
-                .prefix("cairn-")
-                .tempdir()
-                .expect("a directory"),
+            mount_home: tempfile::Builder::new().prefix("cairn-").tempdir().expect("a directory"),
             options: Vec::new(),
             environment: Vec::new(),
             settings: Vec::new(),
@@ -57,23 +54,14 @@ impl Cairn {
         // Other users must be able to reach the mount point; the store protects itself.
         fs::set_permissions(cairn.mount_home.path(), Permissions::from_mode(0o755)).expect("chmod");
         fs::create_dir(cairn.mnt()).expect("mkdir");
-        let output = Command::new(BINARY)
-            .arg("init")
-            .arg(cairn.store())
-            .output()
-            .expect("init");
-        assert!(
-            output.status.success(),
-            "cairn init failed: {}",
-            text(&output.stderr)
-        );
+        let output = Command::new(BINARY).arg("init").arg(cairn.store()).output().expect("init");
+        assert!(output.status.success(), "cairn init failed: {}", text(&output.stderr));
         cairn
     }
 
     /// Sets a variable of daemons started from now on; `None` removes it.
     pub(crate) fn set_env(&mut self, name: &str, value: Option<&str>) {
-        self.settings
-            .push(format!("{name}={}", value.unwrap_or_default()));
+        self.settings.push(format!("{name}={}", value.unwrap_or_default()));
         self.environment.retain(|(known, _)| known != name);
         if let Some(value) = value {
             self.environment.push((name.to_owned(), value.to_owned()));
@@ -123,11 +111,7 @@ impl Cairn {
     /// With the daemon's log when it does not come up.
     pub(crate) fn mount(&mut self) {
         let exited = self.try_mount();
-        assert!(
-            exited.is_none(),
-            "the daemon ended: {exited:?}\n{}",
-            self.log()
-        );
+        assert!(exited.is_none(), "the daemon ended: {exited:?}\n{}", self.log());
     }
 
     /// Starts the daemon and waits until the mount is usable or the daemon has ended.
@@ -148,32 +132,15 @@ impl Cairn {
             Path::new("/dev/fuse").exists(),
             "/dev/fuse is missing: load the fuse module, or pass the device into the container"
         );
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .expect("log");
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("log");
         // A test that is killed takes its daemon along.
         let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "TERM"])
-            .arg(BINARY)
-            .arg("mount")
-            .arg("--foreground");
-        command
-            .args(&self.options)
-            .arg(self.store())
-            .arg(self.mnt());
+        command.args(["--pdeathsig", "TERM"]).arg(BINARY).arg("mount").arg("--foreground");
+        command.args(&self.options).arg(self.store()).arg(self.mnt());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("log"))
-            .stderr(log);
-        self.daemon = Some(
-            command
-                .spawn()
-                .expect("setpriv (package util-linux) starts the daemon"),
-        );
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
+        self.daemon =
+            Some(command.spawn().expect("setpriv (package util-linux) starts the daemon"));
     }
 
     /// Whether both filesystems answer.
@@ -216,16 +183,9 @@ impl Cairn {
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::TERM);
         let status = self.wait_for_exit();
-        assert!(
-            status.success(),
-            "the daemon stopped with {status}\n{}",
-            self.log()
-        );
+        assert!(status.success(), "the daemon stopped with {status}\n{}", self.log());
         let left = mounts::below(&self.mnt());
-        assert!(
-            left.is_empty(),
-            "still mounted after a clean stop: {left:?}"
-        );
+        assert!(left.is_empty(), "still mounted after a clean stop: {left:?}");
     }
 
     /// Stops the daemon cleanly and starts it again.
@@ -248,10 +208,7 @@ impl Cairn {
     /// Runs a CLI verb against this store.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(BINARY);
-        command
-            .args(arguments)
-            .env("CAIRN_STORE", self.store())
-            .stdin(Stdio::null());
+        command.args(arguments).env("CAIRN_STORE", self.store()).stdin(Stdio::null());
         command.output().expect("the binary runs")
     }
 
@@ -301,10 +258,7 @@ impl Cairn {
     /// Publishes an area under its own name, as `mv` does.
     pub(crate) fn publish(&self, repository: &str, area: &str) -> std::io::Result<()> {
         let (name, _base) = area.split_once('@').unwrap_or((area, ""));
-        fs::rename(
-            self.staging(repository).join(area),
-            self.tags(repository).join(name),
-        )
+        fs::rename(self.staging(repository).join(area), self.tags(repository).join(name))
     }
 
     /// Regular files of the pool with their lengths, by path.
@@ -345,20 +299,11 @@ impl Drop for Cairn {
         if !left.is_empty() {
             // A daemon in the background, started by a test that has failed meanwhile.
             let mut unmount = Command::new(BINARY);
-            unmount
-                .args(["unmount", "--lazy"])
-                .arg(self.mnt())
-                .stdin(Stdio::null())
-                .status()
-                .ok();
+            unmount.args(["unmount", "--lazy"]).arg(self.mnt()).stdin(Stdio::null()).status().ok();
             mounts::detach(&self.mnt());
         }
         if std::thread::panicking() {
-            eprintln!(
-                "settings: {:?}\nlog of the daemon:\n{}",
-                self.settings,
-                self.log()
-            );
+            eprintln!("settings: {:?}\nlog of the daemon:\n{}", self.settings, self.log());
         } else {
             assert!(left.is_empty(), "left mounted: {left:?}\n{}", self.log());
         }
@@ -366,10 +311,7 @@ impl Drop for Cairn {
 }
 
 fn process_id(pid: u32) -> Pid {
-    i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .expect("a process id")
+    i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id")
 }
 
 fn collect(directory: &Path, found: &mut Vec<(PathBuf, u64)>) {

@@ -14,22 +14,11 @@ pub(crate) struct Mapping {
 impl Mapping {
     /// Maps the first `length` bytes of `file`, shared, for reading and, if asked, writing.
     pub(crate) fn shared(file: &File, length: usize, writable: bool) -> rustix::io::Result<Self> {
-        let protection = if writable {
-            ProtFlags::READ | ProtFlags::WRITE
-        } else {
-            ProtFlags::READ
-        };
+        let protection =
+            if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         // SAFETY: a new mapping at an address of the kernel's choice disturbs no other memory.
-        let start = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                length,
-                protection,
-                MapFlags::SHARED,
-                file,
-                0,
-            )
-        }?;
+        let start =
+            unsafe { mmap(std::ptr::null_mut(), length, protection, MapFlags::SHARED, file, 0) }?;
         let start = NonNull::new(start.cast()).expect("a mapping is never at address 0");
         Ok(Self { start, length })
     }

@@ -15,10 +15,7 @@ pub(crate) struct Mount {
 /// Every mount at or below `path`, outermost first.
 pub(crate) fn below(path: &Path) -> Vec<Mount> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-    text.lines()
-        .filter_map(parse)
-        .filter(|mount| mount.path.starts_with(path))
-        .collect()
+    text.lines().filter_map(parse).filter(|mount| mount.path.starts_with(path)).collect()
 }
 
 fn parse(line: &str) -> Option<Mount> {
@@ -38,10 +35,7 @@ fn parse(line: &str) -> Option<Mount> {
 /// Detaches whatever is mounted at or below `path`, innermost first.
 pub(crate) fn detach(path: &Path) {
     for mount in below(path).iter().rev() {
-        let status = Command::new("umount")
-            .arg("--lazy")
-            .arg(&mount.path)
-            .status();
+        let status = Command::new("umount").arg("--lazy").arg(&mount.path).status();
         if !status.is_ok_and(|status| status.success()) {
             eprintln!("could not detach {}", mount.path.display());
         }

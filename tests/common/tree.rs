@@ -40,17 +40,10 @@ pub(crate) enum NodeKind {
 impl std::fmt::Debug for NodeKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::File {
-                content,
-                nlink,
-                same_as,
-            } => {
+            Self::File { content, nlink, same_as } => {
                 let hash = blake3::hash(content).to_hex();
                 let (length, hash) = (content.len(), &hash[..8]);
-                write!(
-                    f,
-                    "file of {length} bytes ({hash}), nlink {nlink}, same as {same_as:?}"
-                )
+                write!(f, "file of {length} bytes ({hash}), nlink {nlink}, same as {same_as:?}")
             }
             Self::Directory => f.write_str("directory"),
             Self::Symlink(target) => write!(f, "symlink to {target:?}"),
@@ -89,9 +82,7 @@ pub(crate) fn read(root: &Path) -> Tree {
     }
     for (relative, node) in &mut tree {
         if let NodeKind::File { same_as, .. } = &mut node.kind {
-            let ino = fs::symlink_metadata(root.join(relative))
-                .expect("stat")
-                .ino();
+            let ino = fs::symlink_metadata(root.join(relative)).expect("stat").ino();
             same_as.clone_from(&inodes[&ino]);
         }
     }
@@ -111,22 +102,10 @@ fn node(path: &Path, meta: &fs::Metadata, same_as: PathBuf) -> Node {
     } else if kind.is_file() {
         let content =
             fs::read(path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
-        assert_eq!(
-            content.len() as u64,
-            meta.len(),
-            "size of {}",
-            path.display()
-        );
-        NodeKind::File {
-            content,
-            nlink: meta.nlink(),
-            same_as,
-        }
+        assert_eq!(content.len() as u64, meta.len(), "size of {}", path.display());
+        NodeKind::File { content, nlink: meta.nlink(), same_as }
     } else {
-        NodeKind::Device {
-            block: kind.is_block_device(),
-            rdev: meta.rdev(),
-        }
+        NodeKind::Device { block: kind.is_block_device(), rdev: meta.rdev() }
     };
     Node {
         kind,
@@ -164,9 +143,7 @@ pub(crate) fn differences(expected: &Tree, found: &Tree) -> Vec<String> {
         match found.get(path) {
             None => lines.push(format!("{path:?} is missing, expected {node:?}")),
             Some(other) if other != node => {
-                lines.push(format!(
-                    "{path:?}:\n  expected {node:?}\n  found    {other:?}"
-                ));
+                lines.push(format!("{path:?}:\n  expected {node:?}\n  found    {other:?}"));
             }
             Some(_) => {}
         }

@@ -16,10 +16,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// After [`PATIENCE`], naming `what` did not happen.
 #[track_caller]
 pub(crate) fn until(what: &str, condition: impl FnMut() -> bool) {
-    assert!(
-        within(PATIENCE, condition),
-        "did not happen within {PATIENCE:?}: {what}"
-    );
+    assert!(within(PATIENCE, condition), "did not happen within {PATIENCE:?}: {what}");
 }
 
 /// Polls `condition` until it holds or `limit` has passed; says whether it held.

@@ -33,11 +33,7 @@ fn script(cairn: &Cairn, promises: &mut Promises) -> io::Result<()> {
     fs::create_dir(cairn.staging("lib"))?;
     for number in 1..=VERSIONS {
         let name = format!("v{number}");
-        let area_name = if number == 1 {
-            name.clone()
-        } else {
-            format!("{name}@latest")
-        };
+        let area_name = if number == 1 { name.clone() } else { format!("{name}@latest") };
         let area = cairn.staging("lib").join(area_name);
         fs::create_dir(&area)?;
         fill(&area, number, promises)?;
@@ -77,18 +73,11 @@ fn fill(area: &Path, seed: u64, promises: &mut Promises) -> io::Result<()> {
     fs::rename(area.join("new.tmp"), area.join("replaced"))?;
     fs::hard_link(directory.join("f1"), area.join(format!("linked{seed}")))?;
     fs::remove_file(area.join(format!("linked{}", seed.wrapping_sub(1)))).or_else(not_found)?;
-    File::options()
-        .append(true)
-        .open(area.join("replaced"))?
-        .write_all(b"more")
+    File::options().append(true).open(area.join("replaced"))?.write_all(b"more")
 }
 
 fn not_found(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound {
-        Ok(())
-    } else {
-        Err(error)
-    }
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 impl Promises {
@@ -131,11 +120,7 @@ impl Promises {
         for (path, bytes) in &self.synced {
             // A commit that was not answered may have happened: then the file is in the version.
             if path.exists() || self.asked.is_none() {
-                assert!(
-                    fs::read(path).unwrap() == *bytes,
-                    "{} was fsynced",
-                    path.display()
-                );
+                assert!(fs::read(path).unwrap() == *bytes, "{} was fsynced", path.display());
             }
         }
     }
@@ -153,21 +138,14 @@ fn work_goes_on(cairn: &Cairn) {
     let area = cairn.area("after", "a");
     for seed in [1, 10, 11, 12, 13, 20, 21, 990] {
         for size in [10, 5_000, 20_000, 300_000] {
-            fs::write(
-                area.join(format!("{seed}-{size}")),
-                content::bytes(seed, size),
-            )
-            .unwrap();
+            fs::write(area.join(format!("{seed}-{size}")), content::bytes(seed, size)).unwrap();
         }
     }
     cairn.publish("after", "a").unwrap();
     for seed in [1, 10, 11, 12, 13, 20, 21, 990] {
         for size in [10, 5_000, 20_000, 300_000] {
             let found = fs::read(cairn.versions("after/1").join(format!("{seed}-{size}"))).unwrap();
-            assert!(
-                found == content::bytes(seed, size),
-                "{seed}-{size} after the crash"
-            );
+            assert!(found == content::bytes(seed, size), "{seed}-{size} after the crash");
         }
     }
 }
@@ -176,20 +154,11 @@ fn work_goes_on(cairn: &Cairn) {
 fn check_pool(cairn: &Cairn) {
     let pool = cairn.store().join("pool");
     for (path, _) in cairn.pool() {
-        let name = path
-            .strip_prefix(&pool)
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .replace('/', "");
+        let name = path.strip_prefix(&pool).unwrap().to_str().unwrap().replace('/', "");
         let Ok(content) = fs::read(&path) else {
             continue;
         }; // removed by the clean-up meanwhile
-        assert_eq!(
-            blake3::hash(&content).to_hex().as_str(),
-            name,
-            "content of a blob"
-        );
+        assert_eq!(blake3::hash(&content).to_hex().as_str(), name, "content of a blob");
     }
 }
 
@@ -215,7 +184,5 @@ fn count_files(directory: &Path) -> usize {
         return 0;
     };
     let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    paths
-        .map(|path| if path.is_dir() { count_files(&path) } else { 1 })
-        .sum()
+    paths.map(|path| if path.is_dir() { count_files(&path) } else { 1 }).sum()
 }

@@ -2,14 +2,8 @@
 //! repair, and what was acknowledged is there (R1, R3, R4).
 //!
 //! `CAIRN_TEST_CRASHES` says at how many of the steps (evenly spread); `0` means at each.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a failure ends the test, in its helpers too"
-)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tests call the operations under test directly"
-)]
+#![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
+#![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -14,25 +14,15 @@ fn source() -> tempfile::TempDir {
         let parent = directory.path().join(format!("d{}", index % 10));
         fs::create_dir_all(&parent).unwrap();
         let size = if index % 100 == 0 { 2_000_000 } else { 3_000 };
-        fs::write(
-            parent.join(format!("f{index}")),
-            content::bytes(index, size),
-        )
-        .unwrap();
+        fs::write(parent.join(format!("f{index}")), content::bytes(index, size)).unwrap();
     }
     directory
 }
 
 fn rsync(from: &Path, to: &Path) -> Command {
     let mut command = Command::new("rsync");
-    command
-        .arg("-aHAX")
-        .arg(format!("{}/", from.display()))
-        .arg(format!("{}/", to.display()));
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.arg("-aHAX").arg(format!("{}/", from.display())).arg(format!("{}/", to.display()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 

@@ -14,21 +14,12 @@ fn steps(default: u32) -> Vec<usize> {
     cairn.set_env(FAULT, Some(&format!("count:{}", record.display())));
     cairn.mount();
     let promises = play(&cairn);
-    assert_eq!(
-        promises.commits(),
-        3,
-        "the history ends without a fault\n{}",
-        cairn.log()
-    );
+    assert_eq!(promises.commits(), 3, "the history ends without a fault\n{}", cairn.log());
     cairn.stop();
     let total = fs::read_to_string(&record).unwrap().lines().count();
     assert!(total > 10, "{total} durable steps are too few to be true");
     let wanted = scale("CAIRN_TEST_CRASHES", default) as usize;
-    let stride = if wanted == 0 {
-        1
-    } else {
-        total.div_ceil(wanted)
-    };
+    let stride = if wanted == 0 { 1 } else { total.div_ceil(wanted) };
     (1..=total).step_by(stride).collect()
 }
 

@@ -3,14 +3,8 @@
 //! committed, reopened from `@latest` and restarted now and then, which must change nothing.
 //!
 //! `CAIRN_TEST_CASES` and `CAIRN_TEST_OPERATIONS` make it run longer.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a failure ends the test, in its helpers too"
-)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tests call the operations under test directly"
-)]
+#![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
+#![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -29,18 +23,14 @@ use pair::Pair;
 
 #[test]
 fn cairn_behaves_like_a_plain_directory() {
-    run(&RefCell::new(Cairn::start()), |cairn| {
-        Pair::with_cairn(cairn)
-    });
+    run(&RefCell::new(Cairn::start()), |cairn| Pair::with_cairn(cairn));
 }
 
 /// The model test against itself: two plain directories never differ.
 #[test]
 fn a_plain_directory_behaves_like_another() {
     let home = tempfile::tempdir().unwrap();
-    run(&RefCell::new(home), |home| {
-        Pair::of_directories(home.path())
-    });
+    run(&RefCell::new(home), |home| Pair::of_directories(home.path()));
 }
 
 fn run<T>(world: &RefCell<T>, pair: impl Fn(&mut T) -> Pair<'_>) {

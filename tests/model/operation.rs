@@ -220,17 +220,10 @@ impl Operation {
                 let file = open(&mut options, &root.join(path))?;
                 file.write_all_at(&content::bytes(*seed, *length), 0)
             }
-            Self::CreateNew { path } => open(
-                File::options().write(true).create_new(true),
-                &root.join(path),
-            )
-            .map(drop),
-            Self::WriteAt {
-                path,
-                offset,
-                seed,
-                length,
-            } => {
+            Self::CreateNew { path } => {
+                open(File::options().write(true).create_new(true), &root.join(path)).map(drop)
+            }
+            Self::WriteAt { path, offset, seed, length } => {
                 let file = open(File::options().write(true), &root.join(path))?;
                 file.write_all_at(&content::bytes(*seed, *length), *offset)
             }
@@ -241,11 +234,7 @@ impl Operation {
             Self::Truncate { path, length } => {
                 open(File::options().write(true), &root.join(path))?.set_len(*length)
             }
-            Self::Punch {
-                path,
-                offset,
-                length,
-            } => {
+            Self::Punch { path, offset, length } => {
                 let file = open(File::options().write(true), &root.join(path))?;
                 let flags =
                     rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
@@ -265,11 +254,7 @@ impl Operation {
                 *held = Some(open(options.read(true).write(true), &root.join(path))?);
                 Ok(())
             }
-            Self::WriteHeld {
-                offset,
-                seed,
-                length,
-            } => match held {
+            Self::WriteHeld { offset, seed, length } => match held {
                 Some(file) => file.write_all_at(&content::bytes(*seed, *length), *offset),
                 None => Ok(()),
             },
@@ -293,20 +278,10 @@ impl Operation {
             Self::Owner { path, uid, gid } => {
                 std::os::unix::fs::lchown(root.join(path), Some(*uid), Some(*gid))
             }
-            Self::Times {
-                path,
-                seconds,
-                nanoseconds,
-            } => {
+            Self::Times { path, seconds, nanoseconds } => {
                 let times = Timestamps {
-                    last_access: Timespec {
-                        tv_sec: 0,
-                        tv_nsec: UTIME_OMIT,
-                    },
-                    last_modification: Timespec {
-                        tv_sec: *seconds,
-                        tv_nsec: *nanoseconds,
-                    },
+                    last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+                    last_modification: Timespec { tv_sec: *seconds, tv_nsec: *nanoseconds },
                 };
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
                 Ok(rustix::fs::utimensat(CWD, root.join(path), &times, flags)?)
@@ -320,13 +295,7 @@ impl Operation {
             }
             Self::Fifo { path } => {
                 let mode = Mode::from(0o640);
-                Ok(rustix::fs::mknodat(
-                    CWD,
-                    root.join(path),
-                    FileType::Fifo,
-                    mode,
-                    0,
-                )?)
+                Ok(rustix::fs::mknodat(CWD, root.join(path), FileType::Fifo, mode, 0)?)
             }
             other => unreachable!("{other:?} is applied elsewhere"),
         }
@@ -342,9 +311,7 @@ fn open(options: &mut fs::OpenOptions, path: &Path) -> io::Result<File> {
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let source = open(File::options().read(true), from)?;
     if !source.metadata()?.is_file() {
-        return Err(io::Error::from_raw_os_error(
-            rustix::io::Errno::INVAL.raw_os_error(),
-        ));
+        return Err(io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()));
     }
     let target = open(File::options().write(true).create_new(true), to)?;
     while rustix::fs::copy_file_range(&source, None, &target, None, 1 << 20)? > 0 {}

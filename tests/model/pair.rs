@@ -51,12 +51,7 @@ impl<'w> Pair<'w> {
         }
         let repository = format!("r{}", HISTORIES.fetch_add(1, Ordering::Relaxed));
         let root = cairn.area(&repository, "area");
-        let staged = Staged {
-            cairn,
-            repository,
-            commits: 0,
-            published: Vec::new(),
-        };
+        let staged = Staged { cairn, repository, commits: 0, published: Vec::new() };
         Self::new(root, Some(staged))
     }
 
@@ -70,17 +65,9 @@ impl<'w> Pair<'w> {
 
     fn new(root: PathBuf, cairn: Option<Staged<'w>>) -> Self {
         let home = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let plain = Side {
-            root: home.path().join("area"),
-            held: None,
-        };
+        let plain = Side { root: home.path().join("area"), held: None };
         fs::create_dir(&plain.root).unwrap();
-        Self {
-            plain,
-            _plain_home: home,
-            other: Side { root, held: None },
-            cairn,
-        }
+        Self { plain, _plain_home: home, other: Side { root, held: None }, cairn }
     }
 
     /// Fixes the paths of `operation` among what exists now.
@@ -140,8 +127,7 @@ impl<'w> Pair<'w> {
         let next = staged.cairn.staging(&staged.repository).join("area@latest");
         fs::create_dir(&next).map_err(|error| format!("mkdir area@latest: {error}"))?;
         self.other.root = next;
-        self.compare(&version)
-            .map_err(|text| format!("in the version: {text}"))
+        self.compare(&version).map_err(|text| format!("in the version: {text}"))
     }
 
     fn restart(&mut self) {
@@ -159,11 +145,7 @@ impl<'w> Pair<'w> {
     fn compare(&self, found: &Path) -> Result<(), String> {
         let (expected, found) = (comparable(&self.plain.root), comparable(found));
         let lines = tree::differences(&expected, &found);
-        if lines.is_empty() {
-            Ok(())
-        } else {
-            Err(lines.join("\n"))
-        }
+        if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
     }
 
     /// The open files agree, named or not.
@@ -197,15 +179,9 @@ fn whole(file: &File) -> Vec<u8> {
 fn comparable(root: &Path) -> Tree {
     let now = |node: Node| {
         let explicit = node.mtime.0 < EXPLICIT_BEFORE_SECONDS;
-        Node {
-            mtime: if explicit { node.mtime } else { (i64::MAX, 0) },
-            ..node
-        }
+        Node { mtime: if explicit { node.mtime } else { (i64::MAX, 0) }, ..node }
     };
-    tree::read(root)
-        .into_iter()
-        .map(|(path, node)| (path, now(node)))
-        .collect()
+    tree::read(root).into_iter().map(|(path, node)| (path, now(node))).collect()
 }
 
 fn outcome(result: &io::Result<()>) -> Result<&(), Option<Errno>> {

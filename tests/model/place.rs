@@ -65,11 +65,8 @@ impl Place {
     /// Fixes the path, given all paths and those of directories, the root as an empty path included.
     pub(crate) fn resolve(&mut self, all: &[PathBuf], directories: &[PathBuf]) {
         let pick = |paths: &[PathBuf]| paths[usize::from(self.pick) % paths.len()].clone();
-        let below_root: Vec<_> = all
-            .iter()
-            .filter(|path| !path.as_os_str().is_empty())
-            .cloned()
-            .collect();
+        let below_root: Vec<_> =
+            all.iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect();
         self.path = match self.how {
             How::Existing if below_root.is_empty() => PathBuf::from(self.name),
             How::Existing => pick(&below_root),

@@ -91,15 +91,9 @@ fn rank(layer: &str) -> Option<usize> {
 fn uses(code: &str) -> impl Iterator<Item = &str> {
     code.split("crate::").skip(1).flat_map(|rest| {
         let names = rest.strip_prefix('{').map_or(rest, |list| list);
-        let end = if names.len() < rest.len() {
-            names.find('}')
-        } else {
-            names.find(is_no_word)
-        };
+        let end = if names.len() < rest.len() { names.find('}') } else { names.find(is_no_word) };
         let names = &names[..end.unwrap_or(names.len())];
-        names
-            .split(',')
-            .filter_map(|name| name.trim().split(is_no_word).next())
+        names.split(',').filter_map(|name| name.trim().split(is_no_word).next())
     })
 }
 
@@ -112,11 +106,7 @@ pub(crate) fn confinement_offences(sources: &[Source]) -> Vec<String> {
     let mut offences = Vec::new();
     for source in sources {
         for rule in CONFINED {
-            if rule
-                .places
-                .iter()
-                .any(|place| source.path.starts_with(place))
-            {
+            if rule.places.iter().any(|place| source.path.starts_with(place)) {
                 continue;
             }
             for (line, code) in source.code() {
@@ -132,15 +122,12 @@ pub(crate) fn confinement_offences(sources: &[Source]) -> Vec<String> {
 
 /// Whether `word` occurs in `code` where a word may start: `rustix_libc::` is not `libc::`.
 fn starts_word(code: &str, word: &str) -> bool {
-    code.match_indices(word)
-        .any(|(at, _)| !code[..at].ends_with(|c: char| !is_no_word(c)))
+    code.match_indices(word).any(|(at, _)| !code[..at].ends_with(|c: char| !is_no_word(c)))
 }
 
 /// Files that are too long.
 pub(crate) fn length_offences(sources: &[Source]) -> Vec<String> {
-    let lengths = sources
-        .iter()
-        .map(|source| (source, source.text.lines().count()));
+    let lengths = sources.iter().map(|source| (source, source.text.lines().count()));
     lengths
         .filter(|(_, lines)| *lines > LINES_MAX)
         .map(|(source, lines)| format!("{}: {lines} lines", source.path.display()))
@@ -153,9 +140,7 @@ pub(crate) fn documentation_offences(sources: &[Source]) -> Vec<String> {
         source.text.starts_with("//!") || source.text.starts_with("#![doc = include_str!")
     };
     let missing = sources.iter().filter(|source| !documented(source));
-    missing
-        .map(|source| source.path.display().to_string())
-        .collect()
+    missing.map(|source| source.path.display().to_string()).collect()
 }
 
 /// Files that no module of their directory or the one above declares.
@@ -176,11 +161,7 @@ pub(crate) fn unreferenced(sources: &[Source]) -> Vec<String> {
             continue;
         }
         let (directory, module) = if stem == "mod" {
-            let name = parent
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = parent.file_name().unwrap_or_default().to_string_lossy().into_owned();
             (parent.parent().unwrap_or(parent), name)
         } else {
             (parent, stem.into_owned())
@@ -192,10 +173,7 @@ pub(crate) fn unreferenced(sources: &[Source]) -> Vec<String> {
             let above = other.path.with_extension("") == directory;
             let shared = parent.ends_with("common") && other.path.starts_with("tests");
             (beside || above || shared)
-                && other
-                    .text
-                    .lines()
-                    .any(|line| line.trim().ends_with(&declaration))
+                && other.text.lines().any(|line| line.trim().ends_with(&declaration))
         };
         if !sources.iter().any(declares) {
             offences.push(source.path.display().to_string());
@@ -207,11 +185,7 @@ pub(crate) fn unreferenced(sources: &[Source]) -> Vec<String> {
 /// Words that hide unfinished work.
 pub(crate) fn word_offences(sources: &[Source]) -> Vec<String> {
     // Put together here, so that this file does not find itself.
-    let banned = [
-        ["FIX", "ME"].concat(),
-        ["XX", "X"].concat(),
-        ["HA", "CK"].concat(),
-    ];
+    let banned = [["FIX", "ME"].concat(), ["XX", "X"].concat(), ["HA", "CK"].concat()];
     let postponed = ["TO", "DO"].concat();
     let skipped = ["#[ig", "nore"].concat();
     let pause = ["thread::", "sleep"].concat();
@@ -240,18 +214,12 @@ pub(crate) fn word_offences(sources: &[Source]) -> Vec<String> {
 
 /// File names that say nothing.
 pub(crate) fn name_offences(sources: &[Source]) -> Vec<String> {
-    const VAGUE: &[&str] = &[
-        "utils", "util", "helpers", "manager", "misc", "common", "types",
-    ];
+    const VAGUE: &[&str] = &["utils", "util", "helpers", "manager", "misc", "common", "types"];
     let vague = |source: &&Source| {
         let mut words = source.path.iter().filter_map(|part| part.to_str());
         words.any(|word| VAGUE.contains(&word.strip_suffix(".rs").unwrap_or(word)))
     };
-    sources
-        .iter()
-        .filter(vague)
-        .map(|source| source.path.display().to_string())
-        .collect()
+    sources.iter().filter(vague).map(|source| source.path.display().to_string()).collect()
 }
 
 /// Scripts that go on after an error, or cannot be run.
@@ -265,18 +233,12 @@ pub(crate) fn script_offences() -> Vec<String> {
     paths.sort();
     let mut offences = Vec::new();
     for path in paths {
-        let name = path
-            .strip_prefix(root())
-            .expect("below the package")
-            .display()
-            .to_string();
+        let name = path.strip_prefix(root()).expect("below the package").display().to_string();
         let text = fs::read_to_string(&path).expect("a script");
         if text.starts_with("#!/usr/bin/env python3") {
             continue;
         }
-        let first = text
-            .lines()
-            .find(|line| !line.starts_with('#') && !line.is_empty());
+        let first = text.lines().find(|line| !line.starts_with('#') && !line.is_empty());
         if !text.starts_with("#!") || first != Some("set -euo pipefail") {
             offences.push(format!("{name}: no `set -euo pipefail`"));
         }
@@ -293,9 +255,6 @@ fn uses_finds_paths_and_lists() {
     let found = |code| uses(code).collect::<Vec<_>>();
     assert_eq!(found("use crate::model::id::Ino;"), ["model"]);
     assert_eq!(found("use crate::{model::id, store};"), ["model", "store"]);
-    assert_eq!(
-        found("let x: crate::vfs::Attr = crate::fuse::decode();"),
-        ["vfs", "fuse"]
-    );
+    assert_eq!(found("let x: crate::vfs::Attr = crate::fuse::decode();"), ["vfs", "fuse"]);
     assert_eq!(found("pub(crate) fn f() {}"), [""; 0]);
 }

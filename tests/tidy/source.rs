@@ -28,10 +28,7 @@ impl Source {
 
     /// Lines with their numbers, without line comments.
     pub(crate) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, without_comment(line)))
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, without_comment(line)))
     }
 
     /// `path:line`, for a message.
@@ -47,9 +44,7 @@ pub(crate) fn root() -> &'static Path {
 
 fn without_comment(line: &str) -> &str {
     // `://` is an address in a string, not a comment.
-    let comment = line
-        .match_indices("//")
-        .find(|(at, _)| !line[..*at].ends_with(':'));
+    let comment = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':'));
     comment.map_or(line, |(at, _)| &line[..at])
 }
 
@@ -60,10 +55,7 @@ fn collect(directory: &Path, found: &mut Vec<Source>) {
             collect(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).expect("a source file");
-            let path = path
-                .strip_prefix(root())
-                .expect("below the package")
-                .to_owned();
+            let path = path.strip_prefix(root()).expect("below the package").to_owned();
             found.push(Source { path, text });
         }
     }

@@ -58,10 +58,8 @@ fn visit(
     );
     entries.insert(name, text);
     if metadata.is_dir() {
-        let mut children: Vec<PathBuf> = fs::read_dir(path)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
+        let mut children: Vec<PathBuf> =
+            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
         children.sort();
         for child in children {
             visit(top, &child, entries, first_names);
@@ -91,11 +89,7 @@ pub(super) fn fill(top: &Path) {
     fs::write(path("large"), pattern(300_000)).unwrap();
     fs::write(path("large again"), pattern(300_000)).unwrap();
     fs::write(path("at the limit"), pattern(128 * 1024)).unwrap();
-    fs::write(
-        top.join(std::ffi::OsStr::from_bytes(b"\xff\nname=")),
-        b"any bytes",
-    )
-    .unwrap();
+    fs::write(top.join(std::ffi::OsStr::from_bytes(b"\xff\nname=")), b"any bytes").unwrap();
     let long = "n".repeat(255);
     fs::create_dir(path(&long)).unwrap();
     fs::write(path(&long).join(&long), b"long names").unwrap();
@@ -108,48 +102,19 @@ pub(super) fn fill(top: &Path) {
     set_mode(&path("a/one"), 0o4751);
     set_mode(&path("a/b/same"), if is_root() { 0 } else { 0o400 });
     set_mode(&path("a/b"), 0o1500);
-    setxattr(
-        path("large"),
-        "user.text",
-        b"with\nnewline = and %",
-        XattrFlags::empty(),
-    )
-    .unwrap();
-    setxattr(
-        path("a"),
-        "user.on=directory%3D",
-        b"\0\xff",
-        XattrFlags::empty(),
-    )
-    .unwrap();
+    setxattr(path("large"), "user.text", b"with\nnewline = and %", XattrFlags::empty()).unwrap();
+    setxattr(path("a"), "user.on=directory%3D", b"\0\xff", XattrFlags::empty()).unwrap();
     let sparse = fs::File::create(path("sparse")).unwrap();
     sparse.set_len(8 << 20).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&sparse, b"middle", 4 << 20).unwrap();
-    fs::File::create(path("only a hole"))
-        .unwrap()
-        .set_len(1 << 20)
-        .unwrap();
+    fs::File::create(path("only a hole")).unwrap().set_len(1 << 20).unwrap();
     if is_root() {
         let (uid, gid) = (1234, 3_000_000_000);
         std::os::unix::fs::lchown(path("link"), Some(uid), Some(gid)).unwrap();
         std::os::unix::fs::chown(path("a/b/c"), Some(uid), Some(gid)).unwrap();
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-        mknodat(
-            CWD,
-            path("char"),
-            FileType::CharacterDevice,
-            mode,
-            makedev(1, 300),
-        )
-        .unwrap();
-        mknodat(
-            CWD,
-            path("block"),
-            FileType::BlockDevice,
-            mode,
-            makedev(7, 70_000),
-        )
-        .unwrap();
+        mknodat(CWD, path("char"), FileType::CharacterDevice, mode, makedev(1, 300)).unwrap();
+        mknodat(CWD, path("block"), FileType::BlockDevice, mode, makedev(7, 70_000)).unwrap();
         setxattr(path("a/b"), "trusted.t", b"v", XattrFlags::empty()).unwrap();
     }
     for (name, seconds, nanoseconds) in [
@@ -167,9 +132,7 @@ pub(super) fn fill(top: &Path) {
 
 /// Bytes that do not repeat soon.
 pub(super) fn pattern(len: u32) -> Vec<u8> {
-    (0..len)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect()
+    (0..len).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -179,10 +142,7 @@ fn set_mode(path: &Path, mode: u32) {
 /// Sets the time of last modification.
 pub(super) fn set_mtime(path: &Path, tv_sec: i64, tv_nsec: i64) {
     let time = rustix::fs::Timespec { tv_sec, tv_nsec };
-    let times = rustix::fs::Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 

@@ -74,11 +74,7 @@ fn many_files_go_in_few_batches() {
     let mut store = MemoryStore::default();
     let totals = import(dir.path(), &mut store).unwrap().totals;
     assert_eq!((totals.files, totals.directories), (4000, 41));
-    assert!(
-        store.batches <= 3 && store.questions <= 3,
-        "{} batches",
-        store.batches
-    );
+    assert!(store.batches <= 3 && store.questions <= 3, "{} batches", store.batches);
     let to = tempfile::tempdir().unwrap();
     export(&mut store, to.path()).unwrap();
     assert_eq!(describe(dir.path()), describe(to.path()));
@@ -95,10 +91,7 @@ fn a_chain_of_directories_may_be_deep() {
     import(dir.path(), &mut store).unwrap();
     let to = tempfile::tempdir().unwrap();
     export(&mut store, to.path()).unwrap();
-    assert_eq!(
-        fs::read(to.path().join("d/".repeat(1500)).join("bottom")).unwrap(),
-        b"x"
-    );
+    assert_eq!(fs::read(to.path().join("d/".repeat(1500)).join("bottom")).unwrap(), b"x");
 }
 
 #[test]
@@ -169,12 +162,7 @@ fn a_file_that_keeps_changing_publishes_nothing() {
     let options = DirectoryImport::default();
     let error = import_directory_with(dir.path(), options, &mut store, &mut Unobserved, &change)
         .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("log: it changed while it was read, twice"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("log: it changed while it was read, twice"), "{error}");
     assert!(store.aborted && store.published == 0);
 }
 
@@ -199,19 +187,11 @@ fn all_unreadable_files_are_listed() {
     let options = DirectoryImport::default();
     let error = import_directory_with(dir.path(), options, &mut store, &mut Unobserved, &replace)
         .unwrap_err();
-    let ArchiveError::Unreadable(problems) = &error else {
-        panic!("{error}")
-    };
+    let ArchiveError::Unreadable(problems) = &error else { panic!("{error}") };
     let listed: Vec<_> = problems.listed().iter().map(ToString::to_string).collect();
     assert_eq!(listed.len(), 2);
-    assert!(
-        listed[0].starts_with("b: it was replaced by another kind"),
-        "{error}"
-    );
-    assert!(
-        listed[1].starts_with("c: cannot read: No such file"),
-        "{error}"
-    );
+    assert!(listed[0].starts_with("b: it was replaced by another kind"), "{error}");
+    assert!(listed[1].starts_with("c: cannot read: No such file"), "{error}");
     assert!(store.aborted && store.published == 0);
 }
 
@@ -275,10 +255,7 @@ fn exported_hardlinks_are_the_blobs() {
             &mut self,
             hashes: &[crate::model::hash::BlobHash],
         ) -> Result<Vec<fs::File>, ArchiveError> {
-            Ok(hashes
-                .iter()
-                .map(|_| fs::File::open(&self.1).unwrap())
-                .collect())
+            Ok(hashes.iter().map(|_| fs::File::open(&self.1).unwrap()).collect())
         }
     }
     let mut store = MemoryStore::default();

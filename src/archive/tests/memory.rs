@@ -39,13 +39,7 @@ pub(super) struct MemoryStore {
 }
 
 fn default_directory() -> Attributes {
-    Attributes {
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: Timestamp::default(),
-        xattrs: Xattrs::new(),
-    }
+    Attributes { mode: 0o755, uid: 0, gid: 0, mtime: Timestamp::default(), xattrs: Xattrs::new() }
 }
 
 impl MemoryStore {
@@ -53,19 +47,12 @@ impl MemoryStore {
     pub(super) fn next_import(&mut self) {
         let blobs = std::mem::take(&mut self.blobs);
         let published = self.published;
-        *self = Self {
-            blobs,
-            published,
-            ..Self::default()
-        };
+        *self = Self { blobs, published, ..Self::default() };
     }
 
     /// Paths put so far.
     pub(super) fn paths(&self) -> Vec<String> {
-        self.names
-            .keys()
-            .map(|path| String::from_utf8_lossy(path).into_owned())
-            .collect()
+        self.names.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
     }
 
     fn apply(&mut self, entry: &ImportEntry, payload: &[u8], files: &[File]) {
@@ -81,9 +68,9 @@ impl MemoryStore {
                 assert_eq!(size, *size_bytes);
                 Node::Other(Content::File { size, blob })
             }
-            ImportContent::Symlink { target } => Node::Other(Content::Symlink {
-                target: target.0.clone(),
-            }),
+            ImportContent::Symlink { target } => {
+                Node::Other(Content::Symlink { target: target.0.clone() })
+            }
             ImportContent::Hardlink { to } => {
                 let inode = self.names[to.as_bytes()];
                 assert_eq!(self.names.insert(path, inode), None);
@@ -108,20 +95,15 @@ impl MemoryStore {
     }
 
     fn make_parents(&mut self, path: &[u8]) {
-        let mut ends: Vec<usize> = path
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'/')
-            .map(|(i, _)| i)
-            .collect();
+        let mut ends: Vec<usize> =
+            path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(i, _)| i).collect();
         if !path.is_empty() {
             ends.insert(0, 0);
         }
         for end in ends {
             if !self.names.contains_key(&path[..end]) {
                 self.inodes.push((default_directory(), Node::Directory));
-                self.names
-                    .insert(path[..end].to_vec(), self.inodes.len() - 1);
+                self.names.insert(path[..end].to_vec(), self.inodes.len() - 1);
             }
         }
     }
@@ -130,10 +112,7 @@ impl MemoryStore {
         let bytes = match source {
             FileSource::Empty => return None,
             FileSource::Known(hash) => {
-                assert!(
-                    self.blobs.contains_key(&hash),
-                    "unknown content called known"
-                );
+                assert!(self.blobs.contains_key(&hash), "unknown content called known");
                 return Some(hash);
             }
             FileSource::Inline { offset, len } => {
@@ -146,10 +125,7 @@ impl MemoryStore {
                 let size = file.metadata().unwrap().len();
                 let mut bytes = vec![0; size as usize];
                 file.read_exact_at(&mut bytes, 0).unwrap();
-                assert_eq!(
-                    file.by_ref().take(0).read_to_end(&mut Vec::new()).unwrap(),
-                    0
-                );
+                assert_eq!(file.by_ref().take(0).read_to_end(&mut Vec::new()).unwrap(), 0);
                 bytes
             }
         };
@@ -160,11 +136,7 @@ impl MemoryStore {
     }
 
     fn build(&mut self, path: &[u8]) -> (TreeHash, Summary) {
-        let prefix = if path.is_empty() {
-            Vec::new()
-        } else {
-            [path, b"/"].concat()
-        };
+        let prefix = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
         let mut children: Vec<(Vec<u8>, usize)> = self
             .names
             .iter()
@@ -187,10 +159,7 @@ impl MemoryStore {
             entries.push(Entry {
                 name: EntryName::new(&name[prefix.len()..]).unwrap(),
                 attributes,
-                link_group: (nlink > 1).then_some(LinkGroup {
-                    id: inode as u64,
-                    nlink,
-                }),
+                link_group: (nlink > 1).then_some(LinkGroup { id: inode as u64, nlink }),
                 content,
             });
         }
@@ -203,10 +172,7 @@ impl MemoryStore {
 impl ImportSink for MemoryStore {
     fn known(&mut self, hashes: &[BlobHash]) -> Result<Vec<bool>, ArchiveError> {
         self.questions += 1;
-        Ok(hashes
-            .iter()
-            .map(|hash| self.blobs.contains_key(hash))
-            .collect())
+        Ok(hashes.iter().map(|hash| self.blobs.contains_key(hash)).collect())
     }
 
     fn put(&mut self, batch: Batch) -> Result<(), ArchiveError> {
@@ -223,16 +189,9 @@ impl ImportSink for MemoryStore {
             Some(inode) => self.inodes[*inode].0.clone(),
             None => default_directory(),
         };
-        self.root = Some(Root {
-            attributes,
-            tree,
-            summary,
-        });
+        self.root = Some(Root { attributes, tree, summary });
         self.published += 1;
-        Ok(Published {
-            version: VersionNumber(self.published),
-            unchanged: false,
-        })
+        Ok(Published { version: VersionNumber(self.published), unchanged: false })
     }
 
     fn abort(&mut self) -> Result<(), ArchiveError> {

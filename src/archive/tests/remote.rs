@@ -60,13 +60,7 @@ impl MemoryService {
             }
             ImportRequest::Put { entries, .. } => {
                 let Attachment { payload, files } = attachment;
-                store
-                    .put(Batch {
-                        entries,
-                        payload,
-                        files,
-                    })
-                    .unwrap();
+                store.put(Batch { entries, payload, files }).unwrap();
                 Reply::Done
             }
             ImportRequest::Finish { .. } => {
@@ -97,15 +91,11 @@ impl MemoryService {
             ExportRequest::Pages { hashes } => {
                 let pages = store.pages(hashes).unwrap();
                 let lengths = pages.iter().map(|page| page.len() as u32).collect();
-                (
-                    Reply::Pages(lengths),
-                    Attachment::of_payload(pages.concat()),
-                )
+                (Reply::Pages(lengths), Attachment::of_payload(pages.concat()))
             }
-            ExportRequest::Open { hashes } => (
-                Reply::Opened,
-                Attachment::of_files(store.open(hashes).unwrap()),
-            ),
+            ExportRequest::Open { hashes } => {
+                (Reply::Opened, Attachment::of_files(store.open(hashes).unwrap()))
+            }
         }
     }
 }
@@ -153,13 +143,7 @@ fn a_tree_survives_the_protocol() {
     fill(&from);
     let (_, mut connection) = connect();
     let mut sink = RemoteImport::begin(&mut connection, options()).unwrap();
-    import_directory(
-        &from,
-        DirectoryImport::default(),
-        &mut sink,
-        &mut Unobserved,
-    )
-    .unwrap();
+    import_directory(&from, DirectoryImport::default(), &mut sink, &mut Unobserved).unwrap();
     assert!(sink.into_commit().unwrap().changed);
     let (repository, version) = ("web".parse().unwrap(), "latest".parse().unwrap());
     let mut source = RemoteExport::begin(&mut connection, repository, version).unwrap();

@@ -17,20 +17,13 @@ fn describe_archive(archive: &[u8]) -> std::collections::BTreeMap<String, String
     let mut store = MemoryStore::default();
     import_archive(archive, &mut store, &mut Unobserved).unwrap();
     export_directory(&mut store, to.path(), LinkMode::Copy, &mut |_| {}).unwrap();
-    assert!(
-        allocated(&to.path().join("sparse")) < 1 << 20,
-        "holes were filled"
-    );
+    assert!(allocated(&to.path().join("sparse")) < 1 << 20, "holes were filled");
     describe(to.path())
 }
 
 fn gnu_tar(top: &Path, options: &[&str]) -> Vec<u8> {
     let mut command = Command::new("tar");
-    command
-        .args(options)
-        .args(["--create", "--file=-", "--directory"])
-        .arg(top)
-        .arg(".");
+    command.args(options).args(["--create", "--file=-", "--directory"]).arg(top).arg(".");
     run(&mut command)
 }
 
@@ -45,17 +38,10 @@ fn without_nanoseconds(text: &str) -> String {
 fn pax_archives_of_gnu_tar_come_out_whole() {
     let from = tempfile::tempdir().unwrap();
     fill(from.path());
-    let all = [
-        "--xattrs",
-        "--xattrs-include=*",
-        "--format=pax",
-        "--numeric-owner",
-    ];
-    for options in [
-        &all[..],
-        &[&all[..], &["--sparse"]].concat(),
-        &[&all[..], &["--gzip"]].concat(),
-    ] {
+    let all = ["--xattrs", "--xattrs-include=*", "--format=pax", "--numeric-owner"];
+    for options in
+        [&all[..], &[&all[..], &["--sparse"]].concat(), &[&all[..], &["--gzip"]].concat()]
+    {
         let archive = gnu_tar(from.path(), options);
         let (found, expected) = (describe_archive(&archive), describe(from.path()));
         for (name, text) in &expected {
@@ -75,11 +61,7 @@ fn gnu_archives_come_out_without_what_the_format_lacks() {
             // This format keeps no extended attributes.
             if text.contains("xattrs {}") {
                 let found = found.get(&name).map(|text| without_nanoseconds(text));
-                assert_eq!(
-                    found,
-                    Some(without_nanoseconds(&text)),
-                    "{options:?} {name}"
-                );
+                assert_eq!(found, Some(without_nanoseconds(&text)), "{options:?} {name}");
             }
         }
     }
@@ -110,22 +92,10 @@ fn gnu_tar_reads_what_is_exported() {
         return;
     }
     let file = dir.path().join("archive.tar");
-    fs::File::create(&file)
-        .unwrap()
-        .write_all(&archive)
-        .unwrap();
+    fs::File::create(&file).unwrap().write_all(&archive).unwrap();
     let mut command = Command::new("tar");
-    command.args([
-        "--extract",
-        "--xattrs",
-        "--xattrs-include=*",
-        "--same-permissions",
-    ]);
-    command
-        .args(["--numeric-owner", "--file"])
-        .arg(&file)
-        .arg("--directory")
-        .arg(&to);
+    command.args(["--extract", "--xattrs", "--xattrs-include=*", "--same-permissions"]);
+    command.args(["--numeric-owner", "--file"]).arg(&file).arg("--directory").arg(&to);
     run(&mut command);
     let (found, expected) = (describe(&to), describe(&from));
     for (name, text) in &expected {

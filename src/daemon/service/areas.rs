@@ -44,11 +44,7 @@ impl StoreService {
             })?,
         };
         let repo = self.repository(repository)?.id;
-        let owner = Owner {
-            mode: AREA_MODE,
-            uid: caller.uid,
-            gid: caller.gid,
-        };
+        let owner = Owner { mode: AREA_MODE, uid: caller.uid, gid: caller.gid };
         let (wanted, now) = (full.clone(), Timestamp::now());
         let id = self
             .engine
@@ -63,15 +59,12 @@ impl StoreService {
             .map_err(control_error)?;
         let repository = self.repository(repository)?;
         let area = self.area_info(&repository, &wanted, id);
-        area.map(Reply::Area)
-            .ok_or_else(|| no_area(&repository, &wanted))
+        area.map(Reply::Area).ok_or_else(|| no_area(&repository, &wanted))
     }
 
     pub(super) fn discard(&self, repository: &RepoName, name: &AreaName) -> Answer {
         let (_, area, _) = self.area(repository, name)?;
-        self.engine
-            .call(|reply| Request::DiscardArea { area, reply })
-            .map_err(control_error)?;
+        self.engine.call(|reply| Request::DiscardArea { area, reply }).map_err(control_error)?;
         Ok(Reply::Done)
     }
 
@@ -86,10 +79,7 @@ impl StoreService {
             let id = *id;
             return Ok((repository, id, name.clone()));
         }
-        let mut same = repository
-            .areas
-            .iter()
-            .filter(|(area, _)| area.label() == name.as_str());
+        let mut same = repository.areas.iter().filter(|(area, _)| area.label() == name.as_str());
         match (same.next(), same.next()) {
             (Some((full, id)), None) => {
                 let (full, id) = (full.clone(), *id);
@@ -107,8 +97,6 @@ impl StoreService {
 
 fn no_area(repository: &Repository, name: &AreaName) -> ControlError {
     let message = format!("no staging area `{}/{name}`", repository.name);
-    ControlError::new(ErrorKind::NotFound, message).with_hint(format!(
-        "`cairn areas {}` shows the open ones",
-        repository.name
-    ))
+    ControlError::new(ErrorKind::NotFound, message)
+        .with_hint(format!("`cairn areas {}` shows the open ones", repository.name))
 }

@@ -51,11 +51,7 @@ impl StoreService {
         options: CommitOptions,
     ) -> Result<CommitOutcome, ControlError> {
         self.engine
-            .call(|reply| Request::Commit {
-                area,
-                options,
-                reply,
-            })
+            .call(|reply| Request::Commit { area, options, reply })
             .map_err(|error| self.commit_error(repository, error))
     }
 
@@ -83,10 +79,7 @@ impl StoreService {
                     found.map(|version| describe::version(repository, version))
                 });
                 let base = (base.0 > 0).then_some(*base);
-                Some(ErrorDetail::StaleBase {
-                    base,
-                    between: versions.collect(),
-                })
+                Some(ErrorDetail::StaleBase { base, between: versions.collect() })
             }
             _ => None,
         };

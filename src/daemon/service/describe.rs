@@ -23,10 +23,7 @@ pub(super) fn repository(repository: &Repository) -> RepositoryInfo {
 }
 
 pub(super) fn version(repository: &Repository, version: &Version) -> VersionInfo {
-    let tags = repository
-        .tags
-        .iter()
-        .filter(|(_, tag)| tag.number == version.number);
+    let tags = repository.tags.iter().filter(|(_, tag)| tag.number == version.number);
     VersionInfo {
         repository: repository.name.clone(),
         number: version.number,
@@ -69,10 +66,7 @@ impl StoreService {
         let number = base.and_then(|base| base.number);
         let newest = repository.latest().map(|version| version.number);
         let path = self.facts.mount.as_ref().map(|mount| {
-            let path = mount
-                .join("staging")
-                .join(repository.name.as_str())
-                .join(name.as_str());
+            let path = mount.join("staging").join(repository.name.as_str()).join(name.as_str());
             path.display().to_string()
         });
         Some(AreaInfo {

@@ -36,28 +36,16 @@ pub fn control_error(error: EngineError) -> ControlError {
         ),
         EngineError::Conflicts { conflicts } => {
             let paths = conflicts.iter().take(DETAIL_PATHS_MAX);
-            let paths = paths
-                .map(|(path, _)| RawPath::from(path.clone().into_bytes()))
-                .collect();
-            let shown: Vec<_> = conflicts
-                .iter()
-                .take(3)
-                .map(|(path, why)| format!("{path}: {why}"))
-                .collect();
-            ControlError::new(
-                ErrorKind::Conflict,
-                format!("{message} ({})", shown.join("; ")),
-            )
-            .with_hint("change the area so that they agree, or commit with --force")
-            .with_detail(ErrorDetail::Conflicts(paths))
+            let paths = paths.map(|(path, _)| RawPath::from(path.clone().into_bytes())).collect();
+            let shown: Vec<_> =
+                conflicts.iter().take(3).map(|(path, why)| format!("{path}: {why}")).collect();
+            ControlError::new(ErrorKind::Conflict, format!("{message} ({})", shown.join("; ")))
+                .with_hint("change the area so that they agree, or commit with --force")
+                .with_detail(ErrorDetail::Conflicts(paths))
         }
         EngineError::Protected { force_helps, .. } => {
             let error = make(ErrorKind::Failed);
-            if force_helps {
-                error.with_hint("--force deletes it nevertheless")
-            } else {
-                error
-            }
+            if force_helps { error.with_hint("--force deletes it nevertheless") } else { error }
         }
         EngineError::Unsealed { full: true, .. } => {
             make(ErrorKind::Failed).with_hint("free some space and commit again; nothing is lost")

@@ -22,10 +22,7 @@ impl StoreService {
         request: ExportRequest,
     ) -> Result<(Reply, Attachment), ControlError> {
         match request {
-            ExportRequest::Root {
-                repository,
-                version,
-            } => {
+            ExportRequest::Root { repository, version } => {
                 let (repository, version) = self.version(&repository, &version)?;
                 let payload = encode_root(&version.root);
                 let reply = Reply::Root(describe::version(&repository, &version));
@@ -62,20 +59,12 @@ impl StoreService {
             // Opened anew, for reading only: a shared description would share its offset.
             let path = self.engine.layout.blob(hash);
             let file = File::open(&path).map_err(|source| {
-                let error = StoreError::Io {
-                    action: "open the blob",
-                    path,
-                    source,
-                };
+                let error = StoreError::Io { action: "open the blob", path, source };
                 control_error(EngineError::Store(error))
             })?;
             files.push(file);
         }
-        self.exports
-            .lock()
-            .entry(caller.connection)
-            .or_default()
-            .append(&mut pins);
+        self.exports.lock().entry(caller.connection).or_default().append(&mut pins);
         Ok((Reply::Opened, Attachment::of_files(files)))
     }
 }

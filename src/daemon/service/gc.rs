@@ -23,19 +23,13 @@ impl StoreService {
                 Err(error) => log::error!("collection failed: {error}"),
             });
             self.engine
-                .submit(Request::Collect {
-                    protect_seconds,
-                    reply,
-                })
+                .submit(Request::Collect { protect_seconds, reply })
                 .map_err(control_error)?;
             return Ok(Reply::Gc(GcReply::default()));
         }
         let report = self
             .engine
-            .call(|reply| Request::Collect {
-                protect_seconds,
-                reply,
-            })
+            .call(|reply| Request::Collect { protect_seconds, reply })
             .map_err(control_error)?;
         Ok(Reply::Gc(GcReply {
             finished: true,

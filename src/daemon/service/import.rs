@@ -60,32 +60,16 @@ impl StoreService {
         attachment: &Attachment,
     ) -> Answer {
         match request {
-            ImportRequest::Begin {
-                repository,
-                create,
-                mirror,
-                message,
-                author,
-                tag,
-            } => self.begin(
-                caller,
-                Begin {
-                    repository,
-                    create,
-                    mirror,
-                    message,
-                    author,
-                    tag,
-                },
-            ),
+            ImportRequest::Begin { repository, create, mirror, message, author, tag } => {
+                self.begin(caller, Begin { repository, create, mirror, message, author, tag })
+            }
             ImportRequest::Known { import, hashes } => self.known(caller, import, hashes),
             ImportRequest::Put { import, entries } => {
                 self.put(caller, import, &entries, attachment)
             }
-            ImportRequest::Finish {
-                import,
-                allow_empty,
-            } => self.finish(caller, import, allow_empty),
+            ImportRequest::Finish { import, allow_empty } => {
+                self.finish(caller, import, allow_empty)
+            }
             ImportRequest::Abort { import } => {
                 self.running(caller, import)?;
                 self.abort(import);
@@ -102,11 +86,7 @@ impl StoreService {
             self.create(caller, begin.repository.clone(), Some(REPOSITORY_MODE))?;
         }
         let repository = self.repository(&begin.repository)?;
-        if let Some(tag) = begin
-            .tag
-            .as_ref()
-            .filter(|tag| repository.tags.contains_key(*tag))
-        {
+        if let Some(tag) = begin.tag.as_ref().filter(|tag| repository.tags.contains_key(*tag)) {
             return Err(control_error(EngineError::TagExists(tag.to_string())));
         }
         let id = self.new_import();
@@ -114,11 +94,7 @@ impl StoreService {
         let area_name: AreaName = format!("import-{id}{base}", id = id.0)
             .parse()
             .map_err(|error| ControlError::new(ErrorKind::Failed, format!("{error}")))?;
-        let owner = Owner {
-            mode: REPOSITORY_MODE,
-            uid: caller.uid,
-            gid: caller.gid,
-        };
+        let owner = Owner { mode: REPOSITORY_MODE, uid: caller.uid, gid: caller.gid };
         let (repo, now) = (repository.id, Timestamp::now());
         let area = self
             .engine
@@ -199,11 +175,7 @@ impl StoreService {
             wait: false,
             // A mirror says what the version shall be, an addition what shall be in it: both can
             // be said of any newest version.
-            on_stale: Some(if import.mirror {
-                OnStale::Force
-            } else {
-                OnStale::Merge
-            }),
+            on_stale: Some(if import.mirror { OnStale::Force } else { OnStale::Merge }),
             allow_empty,
             now: Timestamp::now(),
         };
@@ -225,23 +197,15 @@ impl StoreService {
                 log::warn!("cannot discard the area of an import: {error}");
             }
         });
-        if self
-            .engine
-            .submit(Request::DiscardArea { area, reply })
-            .is_err()
-        {
+        if self.engine.submit(Request::DiscardArea { area, reply }).is_err() {
             log::debug!("an import ended after the engine");
         }
     }
 
     /// Ends the imports of a connection that is gone.
     pub(super) fn abort_imports(&self, connection: ConnectionId) {
-        let all: Vec<_> = self
-            .imports
-            .lock()
-            .iter()
-            .map(|(id, import)| (*id, Arc::clone(import)))
-            .collect();
+        let all: Vec<_> =
+            self.imports.lock().iter().map(|(id, import)| (*id, Arc::clone(import))).collect();
         for (id, import) in all {
             if import.lock().connection == connection {
                 self.abort(id);

@@ -62,9 +62,7 @@ pub struct StoreService {
 
 impl std::fmt::Debug for StoreService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreService")
-            .field("facts", &self.facts)
-            .finish_non_exhaustive()
+        f.debug_struct("StoreService").field("facts", &self.facts).finish_non_exhaustive()
     }
 }
 
@@ -112,11 +110,8 @@ impl StoreService {
     ) -> Result<(Arc<Repository>, Arc<Version>), ControlError> {
         let repository = self.repository(name)?;
         let found = repository.resolve(version).cloned().ok_or_else(|| {
-            ControlError::new(
-                ErrorKind::NotFound,
-                format!("no version `{name}/{version}`"),
-            )
-            .with_hint(format!("`cairn versions {name}` shows all versions"))
+            ControlError::new(ErrorKind::NotFound, format!("no version `{name}/{version}`"))
+                .with_hint(format!("`cairn versions {name}` shows all versions"))
         })?;
         Ok((repository, found))
     }
@@ -133,40 +128,24 @@ impl StoreService {
             Request::DeleteRepository { name } => self.delete_repository(&name),
             Request::Repositories => Ok(self.repositories()),
             Request::Versions { repository, after } => self.versions(&repository, after),
-            Request::Show {
-                repository,
-                version,
-            } => self.show(&repository, &version),
-            Request::Diff {
-                repository,
-                first,
-                other_repository,
-                second,
-            } => self.diff(
-                (&repository, &first),
-                (&other_repository, &second),
-                progress,
-            ),
+            Request::Show { repository, version } => self.show(&repository, &version),
+            Request::Diff { repository, first, other_repository, second } => {
+                self.diff((&repository, &first), (&other_repository, &second), progress)
+            }
             Request::Areas { repository } => self.areas(repository.as_ref()),
-            Request::Stage {
-                repository,
-                name,
-                from,
-            } => self.stage(caller, &repository, &name, from.as_ref()),
+            Request::Stage { repository, name, from } => {
+                self.stage(caller, &repository, &name, from.as_ref())
+            }
             Request::Commit(request) => self.commit(caller, &request),
             Request::Discard { repository, area } => self.discard(&repository, &area),
             Request::Tags { repository } => self.tags(&repository),
-            Request::SetTag {
-                repository,
-                tag,
-                version,
-            } => self.set_tag(&repository, tag, &version),
+            Request::SetTag { repository, tag, version } => {
+                self.set_tag(&repository, tag, &version)
+            }
             Request::DeleteTag { repository, tag } => self.delete_tag(&repository, tag),
-            Request::Delete {
-                repository,
-                versions,
-                force,
-            } => self.delete_versions(&repository, &versions, force),
+            Request::Delete { repository, versions, force } => {
+                self.delete_versions(&repository, &versions, force)
+            }
             Request::Gc(request) => self.gc(&request),
             Request::Shutdown => {
                 (self.shutdown)();

@@ -14,24 +14,13 @@ pub(super) const REPOSITORY_MODE: u16 = 0o755;
 impl StoreService {
     pub(super) fn create(&self, caller: Caller, name: RepoName, mode: Option<u16>) -> Answer {
         let mode = mode.unwrap_or(REPOSITORY_MODE) & 0o7777;
-        let owner = Owner {
-            mode,
-            uid: caller.uid,
-            gid: caller.gid,
-        };
+        let owner = Owner { mode, uid: caller.uid, gid: caller.gid };
         let now = Timestamp::now();
         let wanted = name.clone();
         self.engine
-            .call(|reply| Request::CreateRepository {
-                name,
-                owner,
-                now,
-                reply,
-            })
+            .call(|reply| Request::CreateRepository { name, owner, now, reply })
             .map_err(control_error)?;
-        Ok(Reply::Repository(describe::repository(
-            &*self.repository(&wanted)?,
-        )))
+        Ok(Reply::Repository(describe::repository(&*self.repository(&wanted)?)))
     }
 
     pub(super) fn delete_repository(&self, name: &RepoName) -> Answer {
@@ -44,10 +33,6 @@ impl StoreService {
 
     pub(super) fn repositories(&self) -> Reply {
         let all = self.engine.registry.all();
-        Reply::Repositories(
-            all.iter()
-                .map(|repository| describe::repository(repository))
-                .collect(),
-        )
+        Reply::Repositories(all.iter().map(|repository| describe::repository(repository)).collect())
     }
 }

@@ -36,21 +36,14 @@ impl StoreService {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             daemon_pid: self.facts.pid,
-            mount: self
-                .facts
-                .mount
-                .as_ref()
-                .map(|path| path.display().to_string()),
+            mount: self.facts.mount.as_ref().map(|path| path.display().to_string()),
             read_only: self.facts.read_only,
             repositories: repositories.len() as u64,
             versions: repositories.iter().map(|r| r.versions.len() as u64).sum(),
             blobs: totals.blobs,
             blobs_bytes: totals.bytes,
             trees: totals.trees,
-            free_bytes: self
-                .engine
-                .space()
-                .map_or(0, |space| space.available_bytes()),
+            free_bytes: self.engine.space().map_or(0, |space| space.available_bytes()),
             areas,
             doomed,
             poisoned,

@@ -18,9 +18,7 @@ impl StoreService {
         let first = VersionNumber(after.map_or(0, |after| after.0.saturating_add(1)));
         let versions = repository.versions.range(first..).take(VERSIONS_MAX);
         Ok(Reply::Versions(
-            versions
-                .map(|(_, version)| describe::version(&repository, version))
-                .collect(),
+            versions.map(|(_, version)| describe::version(&repository, version)).collect(),
         ))
     }
 
@@ -68,13 +66,7 @@ impl StoreService {
         numbers.dedup();
         let (repo, deleted, now) = (repository.id, numbers.clone(), Timestamp::now());
         self.engine
-            .call(|reply| Request::DeleteVersions {
-                repo,
-                numbers,
-                force,
-                now,
-                reply,
-            })
+            .call(|reply| Request::DeleteVersions { repo, numbers, force, now, reply })
             .map_err(control_error)?;
         Ok(Reply::Deleted(DeleteReply { deleted }))
     }

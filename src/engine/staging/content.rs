@@ -206,29 +206,15 @@ impl FileContent {
         mtime: Timestamp,
         ctime: Timestamp,
     ) -> Self {
-        let data = Data::Private {
-            id,
-            file: Arc::new(file),
-        };
-        let content = Self::with(
-            store,
-            area,
-            node,
-            data,
-            NodeData::Private(id),
-            size,
-            mtime,
-            ctime,
-        );
+        let data = Data::Private { id, file: Arc::new(file) };
+        let content =
+            Self::with(store, area, node, data, NodeData::Private(id), size, mtime, ctime);
         content.state.lock().unsealed = true;
         area.add_unsealed();
         content
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "private constructor; the public ones name them"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "private constructor; the public ones name them")]
     fn with(
         store: &Arc<ContentStore>,
         area: &Arc<AreaShared>,
@@ -239,13 +225,7 @@ impl FileContent {
         mtime: Timestamp,
         ctime: Timestamp,
     ) -> Self {
-        let saved = Saved {
-            data: saved,
-            size,
-            mtime,
-            generation: 0,
-            pin: None,
-        };
+        let saved = Saved { data: saved, size, mtime, generation: 0, pin: None };
         Self {
             node,
             area: Arc::clone(area),
@@ -290,21 +270,14 @@ impl FileContent {
     /// Size and times.
     pub fn attr(&self) -> ContentAttr {
         let state = self.state.lock();
-        ContentAttr {
-            size: state.size,
-            mtime: state.mtime,
-            ctime: state.ctime,
-        }
+        ContentAttr { size: state.size, mtime: state.mtime, ctime: state.ctime }
     }
 
     /// The blob, when the newest content is sealed. `Ok(None)` when the file is empty.
     ///
     /// # Errors
     /// `Err(())` while it is not sealed.
-    #[allow(
-        clippy::result_unit_err,
-        reason = "there is one reason, and callers only branch on it"
-    )]
+    #[allow(clippy::result_unit_err, reason = "there is one reason, and callers only branch on it")]
     pub fn blob(&self) -> Result<Option<BlobHash>, ()> {
         match &self.state.lock().data {
             Data::Empty => Ok(None),
@@ -375,11 +348,7 @@ impl FileContent {
         SavedContent {
             data: state.saved.data.clone(),
             size: state.saved.size,
-            mtime: if current {
-                state.mtime
-            } else {
-                state.saved.mtime
-            },
+            mtime: if current { state.mtime } else { state.saved.mtime },
             ctime: state.ctime,
         }
     }
@@ -408,9 +377,7 @@ impl FileContent {
         match data {
             Data::Empty => buffer.fill(0),
             Data::Buffer(bytes) => {
-                let start = usize::try_from(offset)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 let have = length.min(bytes.len() - start);
                 buffer[..have].copy_from_slice(&bytes[start..start + have]);
                 buffer[have..].fill(0);
@@ -470,17 +437,14 @@ impl FileContent {
                     buffer[start..start + bytes.len()].copy_from_slice(bytes);
                 }
                 let grown = (buffer.len() - before) as u64;
-                self.store
-                    .buffered_bytes
-                    .fetch_add(grown, Ordering::Relaxed);
+                self.store.buffered_bytes.fetch_add(grown, Ordering::Relaxed);
             }
             Data::Private { id, file } => {
-                file.write_all_at(bytes, offset)
-                    .map_err(|source| StoreError::Io {
-                        action: "write",
-                        path: self.store.private_files.path(self.area.id, *id),
-                        source,
-                    })?;
+                file.write_all_at(bytes, offset).map_err(|source| StoreError::Io {
+                    action: "write",
+                    path: self.store.private_files.path(self.area.id, *id),
+                    source,
+                })?;
             }
             Data::Empty | Data::Blob(_) => {
                 assert!(bytes.is_empty(), "made writable above");
@@ -547,11 +511,7 @@ impl FileContent {
             let path = self.store.private_files.path(self.area.id, *id);
             let metadata = file.metadata();
             state.size = metadata
-                .map_err(|source| StoreError::Io {
-                    action: "look at",
-                    path,
-                    source,
-                })?
+                .map_err(|source| StoreError::Io { action: "look at", path, source })?
                 .len();
         }
         self.modified(&mut state, now);
@@ -657,21 +617,15 @@ impl FileContent {
 
     fn forget_buffer(&self, data: &Data) {
         if let Data::Buffer(buffer) = data {
-            self.store
-                .buffered_bytes
-                .fetch_sub(buffer.len() as u64, Ordering::Relaxed);
+            self.store.buffered_bytes.fetch_sub(buffer.len() as u64, Ordering::Relaxed);
         }
     }
 
     fn rebalance(&self, before: u64, after: u64) {
         if after >= before {
-            self.store
-                .buffered_bytes
-                .fetch_add(after - before, Ordering::Relaxed);
+            self.store.buffered_bytes.fetch_add(after - before, Ordering::Relaxed);
         } else {
-            self.store
-                .buffered_bytes
-                .fetch_sub(before - after, Ordering::Relaxed);
+            self.store.buffered_bytes.fetch_sub(before - after, Ordering::Relaxed);
         }
     }
 
@@ -694,11 +648,7 @@ impl FileContent {
                 Ok(())
             }
             Data::Blob(hash) if small => {
-                let keep = if cut {
-                    size.min(state.size)
-                } else {
-                    state.size
-                };
+                let keep = if cut { size.min(state.size) } else { state.size };
                 let file = self.store.pool.open(hash)?;
                 let mut bytes = vec![0; usize::try_from(keep).unwrap_or(usize::MAX)];
                 let read = read_at(&file, &mut bytes, 0).map_err(|source| StoreError::Io {
@@ -738,19 +688,9 @@ impl FileContent {
             if let Err(error) = file.set_len(0) {
                 log::warn!("cannot empty {}: {error}", path.display());
             }
-            return Err(StoreError::Io {
-                action: "write",
-                path,
-                source,
-            });
+            return Err(StoreError::Io { action: "write", path, source });
         }
-        self.replace_data(
-            state,
-            Data::Private {
-                id,
-                file: Arc::new(file),
-            },
-        );
+        self.replace_data(state, Data::Private { id, file: Arc::new(file) });
         Ok(())
     }
 
@@ -804,13 +744,8 @@ impl FileContent {
         {
             self.store.obsolete.lock().push((Arc::clone(self), *old));
         }
-        state.saved = Saved {
-            data,
-            size: state.size,
-            mtime: state.mtime,
-            generation: state.generation,
-            pin,
-        };
+        state.saved =
+            Saved { data, size: state.size, mtime: state.mtime, generation: state.generation, pin };
         state.dirty_since = None;
     }
 
@@ -855,11 +790,7 @@ impl FileContent {
         if state.writers > 0 || state.abandoned || !state.unsealed {
             return None;
         }
-        Some(SealInput {
-            data: state.data.clone(),
-            size: state.size,
-            generation: state.generation,
-        })
+        Some(SealInput { data: state.data.clone(), size: state.size, generation: state.generation })
     }
 
     /// Whether the content is still in the state that a sealer took.

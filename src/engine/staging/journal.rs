@@ -66,9 +66,7 @@ impl SealOrder {
 
     /// Whether all seals before the barrier are done.
     pub fn reached(&self, barrier: u64) -> bool {
-        self.outstanding
-            .first()
-            .is_none_or(|first| *first >= barrier)
+        self.outstanding.first().is_none_or(|first| *first >= barrier)
     }
 }
 

@@ -132,10 +132,7 @@ impl Staging {
             self.change(|state, dirty| state.mark_changed(dirty, content.node));
         }
         if content.is_dirty() {
-            self.watched
-                .lock()
-                .entry(content.node)
-                .or_insert_with(|| Arc::clone(content));
+            self.watched.lock().entry(content.node).or_insert_with(|| Arc::clone(content));
         } else {
             self.mark_dirty(content.node);
         }
@@ -153,10 +150,7 @@ impl Staging {
     /// Queues a file for the sealers; waits while the queue is full.
     pub fn queue_seal(&self, content: &Arc<FileContent>) {
         let ticket = content.is_buffered().then(|| self.order.lock().issue());
-        let job = SealJob {
-            content: Arc::clone(content),
-            ticket,
-        };
+        let job = SealJob { content: Arc::clone(content), ticket };
         if self.seals.send(job).is_err() {
             log::warn!("a file was closed after the sealers stopped; it is sealed at next start");
             self.seal_done(ticket);
@@ -211,12 +205,8 @@ impl Staging {
     /// if it is not any more, the operation comes back to be run at once.
     pub fn park(&self, area: AreaId, operation: Parked) -> Option<Parked> {
         let mut parked = self.parked.lock();
-        let frozen = self
-            .state
-            .read()
-            .areas
-            .get(&area)
-            .is_some_and(|a| a.phase == area::Phase::Frozen);
+        let frozen =
+            self.state.read().areas.get(&area).is_some_and(|a| a.phase == area::Phase::Frozen);
         if !frozen {
             return Some(operation);
         }

@@ -37,10 +37,7 @@ pub struct Directory {
 impl Directory {
     /// An empty directory over `base`.
     pub fn new(base: Option<TreeHash>) -> Self {
-        Self {
-            base,
-            slots: BTreeMap::new(),
-        }
+        Self { base, slots: BTreeMap::new() }
     }
 }
 

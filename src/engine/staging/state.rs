@@ -153,11 +153,7 @@ impl State {
             Content::BlockDevice { rdev } => Body::BlockDevice(*rdev),
         };
         let ctime = entry.attributes.mtime;
-        let new = NewNode {
-            body,
-            attributes: entry.attributes.clone(),
-            ctime,
-        };
+        let new = NewNode { body, attributes: entry.attributes.clone(), ctime };
         self.insert(id, shared, new, false);
         self.add_name(id, parent, &entry.name);
         if let Some(group) = entry.link_group {
@@ -182,10 +178,7 @@ impl State {
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
         };
-        if node
-            .base_group
-            .is_some_and(|group| node.names.len() >= group.nlink as usize)
-        {
+        if node.base_group.is_some_and(|group| node.names.len() >= group.nlink as usize) {
             node.base_group = None;
         }
     }
@@ -223,9 +216,7 @@ impl State {
                 continue;
             }
             for (parent, name) in &node.names {
-                dirty
-                    .names
-                    .insert((*parent, name.clone()), Arc::clone(&node.area));
+                dirty.names.insert((*parent, name.clone()), Arc::clone(&node.area));
                 queue.push(*parent);
             }
         }
@@ -242,9 +233,7 @@ impl State {
     ) {
         self.add_name(id, parent, name);
         if let Some(node) = self.nodes.get_mut(&id) {
-            dirty
-                .names
-                .insert((parent, name.clone()), Arc::clone(&node.area));
+            dirty.names.insert((parent, name.clone()), Arc::clone(&node.area));
             node.touch(now);
         }
         self.mark_changed(dirty, id);
@@ -346,10 +335,7 @@ impl State {
             let held = node.lookups.load(Ordering::SeqCst) > 0
                 || node.opens.load(Ordering::SeqCst) > 0
                 || node.directory().is_some_and(|directory| {
-                    directory
-                        .slots
-                        .values()
-                        .any(|slot| matches!(slot, Slot::Node(_)))
+                    directory.slots.values().any(|slot| matches!(slot, Slot::Node(_)))
                 });
             let area_open = self.areas.contains_key(&node.area.id);
             let is_root = node.area.id.0 == id.0;
@@ -376,9 +362,7 @@ impl State {
         }
         dirty.nodes.remove(&id);
         if let Some(data) = &node.journalled {
-            dirty
-                .removed
-                .push((Arc::clone(&node.area), id, data.clone()));
+            dirty.removed.push((Arc::clone(&node.area), id, data.clone()));
         }
         if let Body::File(content) = &node.body {
             content.abandon();
@@ -464,9 +448,7 @@ pub fn derived_id(area: AreaId, parent: NodeId, entry: &Entry) -> NodeId {
             hasher.update(b"group").update(&group.id.to_le_bytes());
         }
         None => {
-            hasher
-                .update(&parent.0.to_le_bytes())
-                .update(entry.name.as_bytes());
+            hasher.update(&parent.0.to_le_bytes()).update(entry.name.as_bytes());
         }
     }
     let mut first = [0; 8];

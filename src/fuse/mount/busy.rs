@@ -32,21 +32,13 @@ pub fn processes_using(target: &Path) -> Vec<BusyProcess> {
     };
     let mut found = Vec::new();
     for process in processes.flatten() {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         // A process may end while it is being read: whatever cannot be read is no use.
         if let Some(path) = use_of(&process.path(), target) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            found.push(BusyProcess {
-                pid,
-                name: name.trim_end().to_owned(),
-                path,
-            });
+            found.push(BusyProcess { pid, name: name.trim_end().to_owned(), path });
             if found.len() == LISTED_MAX {
                 break;
             }
@@ -56,13 +48,8 @@ pub fn processes_using(target: &Path) -> Vec<BusyProcess> {
 }
 
 fn use_of(process: &Path, target: &Path) -> Option<PathBuf> {
-    let fixed = ["cwd", "root", "exe"]
-        .into_iter()
-        .map(|name| process.join(name));
-    let files = fs::read_dir(process.join("fd"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let fixed = ["cwd", "root", "exe"].into_iter().map(|name| process.join(name));
+    let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
     let mut links = fixed.chain(files.map(|file| file.path()));
     let under = |path: &PathBuf| path.starts_with(target);
     let linked = links.find_map(|link| fs::read_link(link).ok().filter(under));
@@ -83,11 +70,8 @@ pub fn list(users: &[BusyProcess]) -> String {
     let mut text = String::new();
     for (index, user) in users.iter().enumerate() {
         let before = if index == 0 { " by " } else { ", " };
-        let name = if user.name.is_empty() {
-            OsStr::from_bytes(b"process")
-        } else {
-            user.name.as_ref()
-        };
+        let name =
+            if user.name.is_empty() { OsStr::from_bytes(b"process") } else { user.name.as_ref() };
         let (pid, path) = (user.pid, user.path.display());
         text.push_str(&format!("{before}{} (pid {pid}: {path})", name.display()));
     }
@@ -121,11 +105,7 @@ mod tests {
 
     #[test]
     fn the_list_reads_as_a_sentence() {
-        let user = |pid, name: &str| BusyProcess {
-            pid,
-            name: name.into(),
-            path: "/m/f".into(),
-        };
+        let user = |pid, name: &str| BusyProcess { pid, name: name.into(), path: "/m/f".into() };
         assert_eq!(list(&[]), "");
         assert_eq!(
             list(&[user(1, "sh"), user(2, "")]),

@@ -65,10 +65,7 @@ pub(super) fn mount(
 /// Unmounts `target`; `lazy` detaches it although it is in use.
 pub(super) fn unmount(target: &Path, lazy: bool) -> Result<(), MountError> {
     let output = start(|command| {
-        command
-            .arg(if lazy { "-uz" } else { "-u" })
-            .arg("--")
-            .arg(target);
+        command.arg(if lazy { "-uz" } else { "-u" }).arg("--").arg(target);
         command.stdin(Stdio::null()).output()
     })?;
     if output.status.success() {
@@ -76,10 +73,7 @@ pub(super) fn unmount(target: &Path, lazy: bool) -> Result<(), MountError> {
     }
     let text = String::from_utf8_lossy(&output.stderr);
     if text.contains("resource busy") {
-        return Err(MountError::Unmount {
-            target: target.to_owned(),
-            source: Errno::BUSY.into(),
-        });
+        return Err(MountError::Unmount { target: target.to_owned(), source: Errno::BUSY.into() });
     }
     Err(refused("unmount", target, &text))
 }
@@ -100,31 +94,16 @@ fn start<T>(mut use_command: impl FnMut(&mut Command) -> io::Result<T>) -> Resul
 }
 
 fn examine(path: &Path, source: io::Error) -> MountError {
-    MountError::Examine {
-        action: "run fusermount3 for",
-        path: path.to_owned(),
-        source,
-    }
+    MountError::Examine { action: "run fusermount3 for", path: path.to_owned(), source }
 }
 
 fn refused(action: &'static str, target: &Path, text: &str) -> MountError {
     if text.contains("user_allow_other") {
         return MountError::AllowOther;
     }
-    let message = text
-        .trim()
-        .trim_start_matches("fusermount3: ")
-        .replace('\n', "; ");
-    let message = if message.is_empty() {
-        "it gave no reason".to_owned()
-    } else {
-        message
-    };
-    MountError::Helper {
-        action,
-        target: target.to_owned(),
-        message,
-    }
+    let message = text.trim().trim_start_matches("fusermount3: ").replace('\n', "; ");
+    let message = if message.is_empty() { "it gave no reason".to_owned() } else { message };
+    MountError::Helper { action, target: target.to_owned(), message }
 }
 
 /// The `-o` list. Commas and backslashes of the source are escaped by a backslash, as
@@ -190,10 +169,7 @@ mod tests {
     fn its_messages_are_read() {
         let target = Path::new("/m");
         let text = "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf\n";
-        assert!(matches!(
-            refused("mount on", target, text),
-            MountError::AllowOther
-        ));
+        assert!(matches!(refused("mount on", target, text), MountError::AllowOther));
         let text = "fusermount3: mount failed: Operation not permitted\n";
         let message = refused("mount on", target, text).to_string();
         assert_eq!(

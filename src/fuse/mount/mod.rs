@@ -95,10 +95,7 @@ pub fn mount(
     options: &MountOptions,
     method: Method,
 ) -> Result<NewMount, MountError> {
-    let source = options
-        .fsname
-        .as_ref()
-        .map_or(store.as_os_str(), OsStr::new);
+    let source = options.fsname.as_ref().map_or(store.as_os_str(), OsStr::new);
     let device = if method == Method::Auto && geteuid().is_root() {
         match mount_directly(target, source, options) {
             // Root without the capability, as in some containers: fusermount3 may have it.
@@ -112,10 +109,7 @@ pub fn mount(
     } else {
         helper::mount(target, source, options)?
     };
-    let found = MountTable::read()?
-        .at(target)
-        .filter(|entry| entry.is_cairn())
-        .cloned();
+    let found = MountTable::read()?.at(target).filter(|entry| entry.is_cairn()).cloned();
     let entry = found.ok_or_else(|| MountError::NotMounted(target.to_owned()))?;
     debug!("mounted {} as {:?}", target.display(), entry.id);
     let mount = Mounted {
@@ -132,13 +126,12 @@ fn mount_directly(
     source: &OsStr,
     options: &MountOptions,
 ) -> Result<OwnedFd, MountError> {
-    let device = File::options()
-        .read(true)
-        .write(true)
-        .open(DEVICE)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => MountError::NoDevice,
-            _ => MountError::Device(error),
+    let device =
+        File::options().read(true).write(true).open(DEVICE).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::NotFound => MountError::NoDevice,
+                _ => MountError::Device(error),
+            }
         })?;
     let metadata = fs::metadata(target).map_err(|source| MountError::Examine {
         action: "examine",
@@ -153,19 +146,10 @@ fn mount_directly(
         getegid().as_raw(),
         options.fuse_data(),
     );
-    let failed = |source: io::Error| MountError::Mount {
-        target: target.to_owned(),
-        source,
-    };
+    let failed = |source: io::Error| MountError::Mount { target: target.to_owned(), source };
     let data = CString::new(data).map_err(|error| failed(error.into()))?;
-    rustix::mount::mount(
-        source,
-        target,
-        FILESYSTEM_TYPE,
-        options.flags(),
-        data.as_c_str(),
-    )
-    .map_err(|error| failed(error.into()))?;
+    rustix::mount::mount(source, target, FILESYSTEM_TYPE, options.flags(), data.as_c_str())
+        .map_err(|error| failed(error.into()))?;
     Ok(device.into())
 }
 
@@ -229,9 +213,7 @@ impl Mounted {
     /// the filesystem `fusectl`, which containers often lack; without it only the end of this
     /// process does the same.
     pub fn abort(&self) {
-        let file = Path::new(CONNECTIONS)
-            .join(self.device.1.to_string())
-            .join("abort");
+        let file = Path::new(CONNECTIONS).join(self.device.1.to_string()).join("abort");
         if let Err(error) = fs::write(&file, "1") {
             debug!("cannot abort by {}: {error}", file.display());
         }

@@ -79,9 +79,7 @@ impl MountOptions {
     ///
     /// Returns an [`OptionError`] for the first option that is not taken.
     pub fn add(&mut self, list: &str) -> Result<(), OptionError> {
-        list.split(',')
-            .filter(|option| !option.is_empty())
-            .try_for_each(|option| self.one(option))
+        list.split(',').filter(|option| !option.is_empty()).try_for_each(|option| self.one(option))
     }
 
     fn one(&mut self, option: &str) -> Result<(), OptionError> {
@@ -89,12 +87,7 @@ impl MountOptions {
             Some((name, value)) => (name, Some(value)),
             None => (option, None),
         };
-        let wrong = |reason| {
-            Err(OptionError::Value {
-                option: option.to_owned(),
-                reason,
-            })
-        };
+        let wrong = |reason| Err(OptionError::Value { option: option.to_owned(), reason });
         if let Some(flag) = self.flag(name) {
             let (field, set) = flag;
             if value.is_some() {
@@ -204,15 +197,10 @@ fn refusal(option: &str, name: &str) -> OptionError {
         "sync" | "dirsync" => "use fsync, or commit: both are durable when they return",
         "remount" => "unmount and mount again",
         _ => {
-            return OptionError::Unknown {
-                option: option.to_owned(),
-            };
+            return OptionError::Unknown { option: option.to_owned() };
         }
     };
-    OptionError::Refused {
-        option: option.to_owned(),
-        reason,
-    }
+    OptionError::Refused { option: option.to_owned(), reason }
 }
 
 #[cfg(test)]

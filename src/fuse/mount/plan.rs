@@ -68,9 +68,7 @@ impl MountPlan {
     ) -> Result<Self, MountError> {
         let root = geteuid().is_root();
         check_privileges(&options, root)?;
-        let store = store
-            .canonicalize()
-            .map_err(|source| examine("find", store, source))?;
+        let store = store.canonicalize().map_err(|source| examine("find", store, source))?;
         clean_dead_mounts(|entry| entry.source == store)?;
         let target = check_target(target, &store, &options)?;
         let helper = method == Method::Helper || !root;
@@ -79,13 +77,7 @@ impl MountPlan {
         } else {
             VersionsPlacement::Beside(beside(&target))
         };
-        Ok(Self {
-            target,
-            store,
-            options,
-            versions,
-            method,
-        })
+        Ok(Self { target, store, options, versions, method })
     }
 
     /// Where versions are mounted, as a path.
@@ -99,11 +91,7 @@ impl MountPlan {
     /// The options of the filesystem of versions: as the outer one, but always read-only, which
     /// also keeps the kernel from asking for access times after each page it reads.
     pub fn versions_options(&self) -> MountOptions {
-        MountOptions {
-            read_only: true,
-            noatime: false,
-            ..self.options.clone()
-        }
+        MountOptions { read_only: true, noatime: false, ..self.options.clone() }
     }
 }
 
@@ -116,9 +104,7 @@ impl MountPlan {
 pub fn preflight(target: &Path, store: &Path, options: &MountOptions) -> Result<(), MountError> {
     check_privileges(options, geteuid().is_root())?;
     let target = resolve(target)?;
-    let store = store
-        .canonicalize()
-        .map_err(|source| examine("find", store, source))?;
+    let store = store.canonicalize().map_err(|source| examine("find", store, source))?;
     let table = MountTable::read()?;
     let top = table.at(&target);
     if top.is_some_and(|top| top.is_cairn() && probe(&top.target) == Probe::Dead) {
@@ -174,9 +160,7 @@ pub fn resolve(target: &Path) -> Result<PathBuf, MountError> {
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Ok(absolute);
     };
-    let parent = parent
-        .canonicalize()
-        .map_err(|error| examine("find", parent, error))?;
+    let parent = parent.canonicalize().map_err(|error| examine("find", parent, error))?;
     Ok(parent.join(name))
 }
 
@@ -222,9 +206,7 @@ fn check_apart(target: &Path, store: &Path) -> Result<(), MountError> {
 /// The directory for versions that cannot be nested: in the mount point's own directory where we
 /// may make one, else in the directory that the system gives each logged-in user.
 fn beside(target: &Path) -> PathBuf {
-    let mut name = target
-        .file_name()
-        .map_or_else(|| OsString::from("cairn"), OsString::from);
+    let mut name = target.file_name().map_or_else(|| OsString::from("cairn"), OsString::from);
     name.push(".versions");
     let near = target.with_file_name(&name);
     let parent = near.parent().unwrap_or(Path::new("/"));
@@ -250,14 +232,12 @@ fn probe(target: &Path) -> Probe {
     let (sender, answer) = mpsc::sync_channel(1);
     let target = target.to_owned();
     // A thread of its own, since a hanging daemon would hang whoever asks.
-    let asker = std::thread::Builder::new()
-        .name("mount-probe".into())
-        .spawn(move || {
-            let result = rustix::fs::statfs(&target);
-            if sender.send(result).is_err() {
-                warn!("a mount answered, but too late");
-            }
-        });
+    let asker = std::thread::Builder::new().name("mount-probe".into()).spawn(move || {
+        let result = rustix::fs::statfs(&target);
+        if sender.send(result).is_err() {
+            warn!("a mount answered, but too late");
+        }
+    });
     if asker.is_err() {
         return Probe::Silent;
     }
@@ -271,9 +251,7 @@ fn probe(target: &Path) -> Probe {
 
 fn is_dead(error: &io::Error) -> bool {
     let dead = [Errno::NOTCONN, Errno::CONNABORTED];
-    error
-        .raw_os_error()
-        .is_some_and(|code| dead.iter().any(|dead| dead.raw_os_error() == code))
+    error.raw_os_error().is_some_and(|code| dead.iter().any(|dead| dead.raw_os_error() == code))
 }
 
 /// Detaches the mounts of cairn that `select` chooses and whose daemon is gone, outermost first:
@@ -311,11 +289,7 @@ pub fn clean_dead_mounts(select: impl Fn(&MountEntry) -> bool) -> Result<(), Mou
 }
 
 fn examine(action: &'static str, path: &Path, source: io::Error) -> MountError {
-    MountError::Examine {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    MountError::Examine { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -347,15 +321,9 @@ mod tests {
         for (target, options, says) in cases {
             let error = refusal(&target, &store, options);
             assert!(error.to_string().contains(says), "{error}");
-            assert!(
-                error.hint().is_some() || says == "not a directory",
-                "{error}"
-            );
+            assert!(error.hint().is_some() || says == "not a directory", "{error}");
         }
-        assert_eq!(
-            check_target(&full, &store, &"nonempty".parse().unwrap()).unwrap(),
-            full
-        );
+        assert_eq!(check_target(&full, &store, &"nonempty".parse().unwrap()).unwrap(), full);
     }
 
     #[test]
@@ -367,10 +335,7 @@ mod tests {
         fs::create_dir(&target).unwrap();
         std::os::unix::fs::symlink("target", root.join("link")).unwrap();
         let link = root.join("link");
-        assert_eq!(
-            check_target(&link, &store, &MountOptions::default()).unwrap(),
-            target
-        );
+        assert_eq!(check_target(&link, &store, &MountOptions::default()).unwrap(), target);
         std::os::unix::fs::symlink("store", root.join("store-link")).unwrap();
         let error = refusal(&root.join("store-link"), &store, "");
         assert!(matches!(error, MountError::InsideStore { .. }));
@@ -404,10 +369,7 @@ mod tests {
             versions: VersionsPlacement::Nested,
             method: Method::Auto,
         };
-        assert_eq!(
-            plan.versions_options(),
-            "allow_other,noexec,ro".parse().unwrap()
-        );
+        assert_eq!(plan.versions_options(), "allow_other,noexec,ro".parse().unwrap());
         assert_eq!(plan.versions_target(), Path::new("/m/versions"));
         assert_eq!(beside(Path::new("/tmp/m")), Path::new("/tmp/m.versions"));
     }

@@ -80,10 +80,7 @@ impl MountTable {
     /// Returns [`MountError::Table`] for a line of an unknown form.
     pub fn parse(text: &[u8]) -> Result<Self, MountError> {
         let mut entries = Vec::new();
-        for line in text
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
+        for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let entry = parse_line(line).ok_or_else(|| {
                 let line = String::from_utf8_lossy(line).into_owned();
                 MountError::Table(io::Error::new(io::ErrorKind::InvalidData, line))
@@ -100,18 +97,12 @@ impl MountTable {
 
     /// The topmost mount exactly at `target`.
     pub fn at(&self, target: &Path) -> Option<&MountEntry> {
-        self.entries
-            .iter()
-            .rev()
-            .find(|entry| entry.target == target)
+        self.entries.iter().rev().find(|entry| entry.target == target)
     }
 
     /// The mount that a path lies on: the topmost one of the longest target above it.
     pub fn containing(&self, path: &Path) -> Option<&MountEntry> {
-        let above = self
-            .entries
-            .iter()
-            .filter(|entry| path.starts_with(&entry.target));
+        let above = self.entries.iter().filter(|entry| path.starts_with(&entry.target));
         // max_by_key returns the last of equals, which is the topmost.
         above.max_by_key(|entry| entry.target.components().count())
     }
@@ -120,8 +111,7 @@ impl MountTable {
     /// which they can be unmounted.
     pub fn of_store(&self, store: &Path) -> Vec<&MountEntry> {
         let ours = self.entries.iter().rev();
-        ours.filter(|entry| entry.is_cairn() && entry.source == store)
-            .collect()
+        ours.filter(|entry| entry.is_cairn() && entry.source == store).collect()
     }
 
     /// All mounts of cairn, the latest first.
@@ -144,16 +134,7 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let kind = text(fields.next()?);
     // An empty source is shown as nothing at all between two spaces.
     let source = path(fields.next()?);
-    Some(MountEntry {
-        id,
-        parent,
-        device,
-        root,
-        target,
-        options,
-        kind,
-        source,
-    })
+    Some(MountEntry { id, parent, device, root, target, options, kind, source })
 }
 
 fn number(field: &[u8]) -> Option<u64> {
@@ -191,11 +172,7 @@ fn octal(digits: &[u8]) -> Option<u8> {
     let digits = std::str::from_utf8(digits.get(..3)?).ok()?;
     // from_str_radix would take a sign.
     let octal = digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
-    if octal {
-        u8::from_str_radix(digits, 8).ok()
-    } else {
-        None
-    }
+    if octal { u8::from_str_radix(digits, 8).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -247,37 +224,23 @@ mod tests {
     fn the_topmost_mount_wins() {
         let table = table();
         assert_eq!(table.at(Path::new("/srv/twice")).unwrap().id, MountId(43));
-        assert_eq!(
-            table.containing(Path::new("/srv/twice/x")).unwrap().id,
-            MountId(43)
-        );
-        assert_eq!(
-            table.containing(Path::new("/srv/twicex")).unwrap().id,
-            MountId(22)
-        );
+        assert_eq!(table.containing(Path::new("/srv/twice/x")).unwrap().id, MountId(43));
+        assert_eq!(table.containing(Path::new("/srv/twicex")).unwrap().id, MountId(22));
         assert_eq!(table.at(Path::new("/srv")), None);
     }
 
     #[test]
     fn mounts_of_a_store_come_inner_first() {
         let table = table();
-        let ids: Vec<_> = table
-            .of_store(Path::new("/var/s t"))
-            .iter()
-            .map(|e| e.id)
-            .collect();
+        let ids: Vec<_> = table.of_store(Path::new("/var/s t")).iter().map(|e| e.id).collect();
         assert_eq!(ids, [MountId(41), MountId(40)]);
         assert!(table.of_store(Path::new("/var/other")).is_empty());
     }
 
     #[test]
     fn an_unknown_form_is_an_error_that_quotes_it() {
-        for line in [
-            "x",
-            "1 2 3 / /",
-            "1 2 0:1 / / rw - ",
-            "1 2 0:1 / / rw shared:1 ext4 /dev rw",
-        ] {
+        for line in ["x", "1 2 3 / /", "1 2 0:1 / / rw - ", "1 2 0:1 / / rw shared:1 ext4 /dev rw"]
+        {
             let error = MountTable::parse(line.as_bytes());
             // A type without source is the one form that could pass: it must not.
             assert!(error.is_err(), "{line}");

@@ -29,11 +29,7 @@ impl Mounted {
     fn new(drafts: &[Draft]) -> Self {
         let fixture = Fixture::new(drafts);
         let directory = tempfile::tempdir().unwrap();
-        let device = fs::File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/fuse")
-            .unwrap();
+        let device = fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
         let data = format!(
             "fd={},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions",
             device.as_raw_fd()
@@ -55,12 +51,7 @@ impl Mounted {
         let session = Session::from_fd(connection, device, SessionACL::All, config).unwrap();
         let notifier = session.notifier();
         let workers = Some(std::thread::spawn(move || session.run()));
-        Self {
-            fixture,
-            directory,
-            notifier,
-            workers,
-        }
+        Self { fixture, directory, notifier, workers }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -69,9 +60,7 @@ impl Mounted {
 
     fn names(&self, path: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(path)).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     fn xattr(&self, path: &str, name: &str) -> Result<String, Errno> {
@@ -94,12 +83,7 @@ fn draft() -> Draft {
         .file("dir/a", "content of a")
         .file("dir/empty", "")
         .file("b", "content of b")
-        .with(
-            "link",
-            Content::Symlink {
-                target: b"dir/a".as_slice().into(),
-            },
-        )
+        .with("link", Content::Symlink { target: b"dir/a".as_slice().into() })
 }
 
 fn mounted() -> Mounted {
@@ -149,10 +133,7 @@ fn every_mutation_is_refused_as_read_only() {
     assert_eq!(kind(fs::write(&new, "x")), read_only);
     assert_eq!(kind(fs::create_dir(&new)), read_only);
     assert_eq!(kind(symlink("x", &new)), read_only);
-    assert_eq!(
-        kind(rustix::fs::link(&file, &new).map_err(io::Error::from)),
-        read_only
-    );
+    assert_eq!(kind(rustix::fs::link(&file, &new).map_err(io::Error::from)), read_only);
     assert_eq!(kind(fs::remove_dir(&dir)), read_only);
     assert_eq!(kind(fs::remove_dir_all(mounted.path("repo/1"))), read_only);
     let mode = fs::metadata(&file).unwrap().permissions();
@@ -168,10 +149,7 @@ fn a_deleted_version_goes_and_its_open_file_stays_readable() {
     assert!(!mounted.path("repo/3").exists());
     mounted.fixture.remove(1);
     let parent = INodeNo(repository_directory().0);
-    mounted
-        .notifier
-        .inval_entry(parent, OsStr::new("1"))
-        .unwrap();
+    mounted.notifier.inval_entry(parent, OsStr::new("1")).unwrap();
     mounted.notifier.inval_inode(parent, 0, 0).unwrap();
     assert_eq!(mounted.names("repo"), ["2"]);
     assert!(!mounted.path("repo/1").exists());

@@ -91,10 +91,7 @@ impl Groups {
             let linked = files.iter_mut().filter(|file| file.names > 1);
             for (position, file) in linked.enumerate() {
                 let own = if position == 0 { *id } else { unused() };
-                file.settled = Some(LinkGroup {
-                    id: own,
-                    nlink: file.names,
-                });
+                file.settled = Some(LinkGroup { id: own, nlink: file.names });
             }
         }
         self
@@ -122,12 +119,7 @@ impl Directory {
         tree: TreeHash,
         groups: &Groups,
     ) -> Result<Self, S::Error> {
-        let mut directory = Self {
-            name,
-            tree,
-            below: Vec::new(),
-            changes: BTreeMap::new(),
-        };
+        let mut directory = Self { name, tree, below: Vec::new(), changes: BTreeMap::new() };
         for entry in entries(trees, &tree, 0) {
             let mut entry = entry?;
             let settled = groups.settled(&entry);

@@ -137,22 +137,14 @@ pub fn merge<S: TreeSource>(
     if attributes.is_none() {
         walk.conflict(None, Reason::DirectoryAttributes);
     }
-    let trees = Trees {
-        base: Some(base.tree),
-        ours: Some(ours.tree),
-        theirs: Some(theirs.tree),
-    };
+    let trees = Trees { base: Some(base.tree), ours: Some(ours.tree), theirs: Some(theirs.tree) };
     let attributes = attributes.unwrap_or_else(|| theirs.attributes.clone());
     let built = walk.run(trees, &attributes)?;
     let Some(built) = built else {
         walk.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
         return Ok(Merge::Conflicts(walk.conflicts));
     };
-    let mut root = Root {
-        attributes,
-        tree: built.root,
-        summary: built.summary,
-    };
+    let mut root = Root { attributes, tree: built.root, summary: built.summary };
     let both_changed = ours.tree != base.tree && theirs.tree != base.tree;
     if both_changed && root.summary.has_links {
         links::recount(&mut walk.trees, &mut root)?;
@@ -261,12 +253,7 @@ impl<S: TreeSource> Walk<'_, S> {
         let mut changes = BTreeMap::new();
         for (name, (base, ours)) in ours {
             if let Some((_, theirs)) = theirs.remove(&name) {
-                both.push(Both {
-                    name,
-                    base,
-                    ours,
-                    theirs,
-                });
+                both.push(Both { name, base, ours, theirs });
             } else if trees.theirs.is_none() {
                 // Theirs removed all that the base had, so this is new.
                 self.conflict(Some(&name), Reason::DirectoryRemoved(Side::Theirs));
@@ -307,20 +294,14 @@ impl<S: TreeSource> Walk<'_, S> {
             return Ok(None);
         };
         let built = apply(&self.trees, done.theirs.as_ref(), &done.changes)?;
-        let top = BuiltTree {
-            pages: Vec::new(),
-            ..built
-        };
+        let top = BuiltTree { pages: Vec::new(), ..built };
         self.trees.add(built)?;
         if let (Some(above), Some(name)) = (self.open.last_mut(), done.name) {
             let entry = Entry {
                 name: name.clone(),
                 attributes,
                 link_group: None,
-                content: Content::Directory {
-                    tree: top.root,
-                    summary: top.summary,
-                },
+                content: Content::Directory { tree: top.root, summary: top.summary },
             };
             above.changes.insert(name, Some(entry));
         }
@@ -329,16 +310,11 @@ impl<S: TreeSource> Walk<'_, S> {
 
     fn changes(&self, base: Option<TreeHash>, side: Option<TreeHash>) -> Result<Changed, S::Error> {
         let mut changes = BTreeMap::new();
-        diff_entries(
-            &self.trees,
-            base.as_ref(),
-            side.as_ref(),
-            &mut |before, after| {
-                if let Some(entry) = before.as_ref().or(after.as_ref()) {
-                    changes.insert(entry.name.clone(), (before, after));
-                }
-            },
-        )?;
+        diff_entries(&self.trees, base.as_ref(), side.as_ref(), &mut |before, after| {
+            if let Some(entry) = before.as_ref().or(after.as_ref()) {
+                changes.insert(entry.name.clone(), (before, after));
+            }
+        })?;
         Ok(changes)
     }
 
@@ -376,10 +352,8 @@ fn decide(both: Both) -> Decision {
         (_, ours, theirs) if ours == theirs => Decision::KeepTheirs,
         (base, Some(ours), Some(theirs)) => match (trees.ours, trees.theirs) {
             (Some(_), Some(_)) => {
-                let before = base
-                    .as_ref()
-                    .filter(|_| trees.base.is_some())
-                    .map(|entry| &entry.attributes);
+                let before =
+                    base.as_ref().filter(|_| trees.base.is_some()).map(|entry| &entry.attributes);
                 match merge_attributes(before, &ours.attributes, &theirs.attributes) {
                     Some(attributes) => Decision::Descend(trees, Some(attributes), None),
                     None => Decision::Descend(
@@ -407,10 +381,9 @@ fn decide_files(in_base: bool, ours: Entry, theirs: Entry) -> Decision {
         && ours.content == theirs.content
         && ours.link_group.is_some() == theirs.link_group.is_some();
     match (same, in_base) {
-        (true, _) if ours.attributes.mtime > theirs.attributes.mtime => Decision::Take(Entry {
-            attributes: ours.attributes,
-            ..theirs
-        }),
+        (true, _) if ours.attributes.mtime > theirs.attributes.mtime => {
+            Decision::Take(Entry { attributes: ours.attributes, ..theirs })
+        }
         (true, _) => Decision::KeepTheirs,
         (false, true) => Decision::Conflict(Reason::BothChanged),
         (false, false) => Decision::Conflict(Reason::BothAdded),
@@ -450,8 +423,5 @@ fn merge_attributes(
         Some(before) if theirs.mtime == before => ours.mtime,
         _ => ours.mtime.max(theirs.mtime),
     };
-    Some(Attributes {
-        mtime,
-        ..winner.clone()
-    })
+    Some(Attributes { mtime, ..winner.clone() })
 }

@@ -28,21 +28,16 @@ pub fn steps<S: TreeSource>(
 ) -> Result<Vec<Step>, S::Error> {
     let mut removed = Vec::new();
     let mut set = Vec::new();
-    diff(
-        source,
-        first,
-        second,
-        &mut |directory, change| match change {
-            Change::Added(entry) => set.push(step(directory, entry)),
-            Change::Removed(entry) => removed.push(removal(directory, &entry.name)),
-            Change::Modified { before, after } => {
-                if is_directory(&before) != is_directory(&after) {
-                    removed.push(removal(directory, &after.name));
-                }
-                set.push(step(directory, after));
+    diff(source, first, second, &mut |directory, change| match change {
+        Change::Added(entry) => set.push(step(directory, entry)),
+        Change::Removed(entry) => removed.push(removal(directory, &entry.name)),
+        Change::Modified { before, after } => {
+            if is_directory(&before) != is_directory(&after) {
+                removed.push(removal(directory, &after.name));
             }
-        },
-    )?;
+            set.push(step(directory, after));
+        }
+    })?;
     // Path order lists a directory before what is in it.
     removed.reverse();
     removed.append(&mut set);
@@ -60,15 +55,9 @@ fn join(directory: &[u8], name: &EntryName) -> Vec<u8> {
 }
 
 fn step(directory: &[u8], entry: Entry) -> Step {
-    Step {
-        path: join(directory, &entry.name),
-        entry: Some(entry),
-    }
+    Step { path: join(directory, &entry.name), entry: Some(entry) }
 }
 
 fn removal(directory: &[u8], name: &EntryName) -> Step {
-    Step {
-        path: join(directory, name),
-        entry: None,
-    }
+    Step { path: join(directory, name), entry: None }
 }

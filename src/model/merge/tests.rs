@@ -15,57 +15,38 @@ use crate::model::tree_format::{MemoryTrees, build, is_canonical};
 type Flat = BTreeMap<String, String>;
 
 fn flat(items: &[(&str, &str)]) -> Flat {
-    items
-        .iter()
-        .map(|(path, what)| ((*path).to_owned(), (*what).to_owned()))
-        .collect()
+    items.iter().map(|(path, what)| ((*path).to_owned(), (*what).to_owned())).collect()
 }
 
 fn attributes(mode: u16) -> Attributes {
-    Attributes {
-        mode,
-        uid: 1,
-        gid: 2,
-        mtime: Timestamp::new(5, 0).unwrap(),
-        xattrs: Xattrs::new(),
-    }
+    Attributes { mode, uid: 1, gid: 2, mtime: Timestamp::new(5, 0).unwrap(), xattrs: Xattrs::new() }
 }
 
 fn file(name: &str, text: &str) -> Entry {
     // `text#7` is linked in group 7, `text@9` has the time 9.
     let (text, time) = text.split_once('@').unwrap_or((text, "5"));
-    let (text, group) = text
-        .split_once('#')
-        .map_or((text, None), |(text, id)| (text, id.parse().ok()));
+    let (text, group) =
+        text.split_once('#').map_or((text, None), |(text, id)| (text, id.parse().ok()));
     let mut attributes = attributes(0o644);
     attributes.mtime.seconds = time.parse().unwrap();
     Entry {
         name: EntryName::new(name.as_bytes()).unwrap(),
         attributes,
         link_group: group.map(|id| LinkGroup { id, nlink: 2 }),
-        content: Content::File {
-            size: 9,
-            blob: Some(BlobHash::of(text.as_bytes())),
-        },
+        content: Content::File { size: 9, blob: Some(BlobHash::of(text.as_bytes())) },
     }
 }
 
 fn store(source: &mut MemoryTrees, items: &Flat) -> Root {
     let (mode, tree) = directory(source, items, "");
-    Root {
-        attributes: attributes(mode),
-        tree: tree.root,
-        summary: tree.summary,
-    }
+    Root { attributes: attributes(mode), tree: tree.root, summary: tree.summary }
 }
 
 fn directory(source: &mut MemoryTrees, items: &Flat, path: &str) -> (u16, BuiltTree) {
     let mut all = BTreeMap::new();
     let mut mode = 0o755;
-    let below: Vec<_> = items
-        .iter()
-        .filter_map(|(key, what)| Some((key.strip_prefix(path)?, what)))
-        .collect();
+    let below: Vec<_> =
+        items.iter().filter_map(|(key, what)| Some((key.strip_prefix(path)?, what))).collect();
     for (rest, what) in below {
         let (name, deeper) = match rest.split_once('/') {
             Some((name, _)) => (name, true),
@@ -79,10 +60,7 @@ fn directory(source: &mut MemoryTrees, items: &Flat, path: &str) -> (u16, BuiltT
         if deeper {
             let (mode, built) = directory(source, items, &format!("{path}{name}/"));
             entry.attributes = attributes(mode);
-            entry.content = Content::Directory {
-                tree: built.root,
-                summary: built.summary,
-            };
+            entry.content = Content::Directory { tree: built.root, summary: built.summary };
         }
         all.insert(entry.name.clone(), entry);
     }
@@ -107,11 +85,7 @@ fn merged(base: &Flat, ours: &Flat, theirs: &Flat) -> Outcome {
         }
         assert!(is_canonical(&source, &merged.root.tree).unwrap());
     }
-    Outcome {
-        source,
-        roots,
-        merge,
-    }
+    Outcome { source, roots, merge }
 }
 
 fn conflicts(outcome: &Outcome) -> Vec<(String, Reason)> {
@@ -135,9 +109,7 @@ fn assert_merges(
         let mut outcome = merged(&flat(base), &flat(ours), &flat(theirs));
         assert_eq!(conflicts(&outcome), []);
         let expected = store(&mut outcome.source, &flat(to));
-        let Merge::Merged(merged) = outcome.merge else {
-            unreachable!("no conflicts")
-        };
+        let Merge::Merged(merged) = outcome.merge else { unreachable!("no conflicts") };
         assert_eq!(merged.root, expected);
     }
 }
@@ -150,10 +122,8 @@ fn assert_conflicts(
     expected: &[(&str, Reason)],
 ) {
     let outcome = merged(&flat(base), &flat(ours), &flat(theirs));
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|(path, reason)| ((*path).to_owned(), *reason))
-        .collect();
+    let expected: Vec<_> =
+        expected.iter().map(|(path, reason)| ((*path).to_owned(), *reason)).collect();
     assert_eq!(conflicts(&outcome), expected);
     // Whatever is a conflict is one from the other side as well.
     let exchanged = merged(&flat(base), &flat(theirs), &flat(ours));
@@ -220,48 +190,31 @@ fn directories_merge_their_attributes() {
         &base,
         &[("d/", "700"), ("d/x", "1"), ("/", "700")],
         &[("d/", "711"), ("d/x", "2"), ("/", "711")],
-        &[
-            ("", Reason::DirectoryAttributes),
-            ("d", Reason::DirectoryAttributes),
-        ],
+        &[("", Reason::DirectoryAttributes), ("d", Reason::DirectoryAttributes)],
     );
     assert_conflicts(
         &[],
         &[("n/", "700"), ("n/x", "1")],
         &[("n/", "755"), ("n/x", "2")],
-        &[
-            ("n", Reason::DirectoryAttributes),
-            ("n/x", Reason::BothAdded),
-        ],
+        &[("n", Reason::DirectoryAttributes), ("n/x", Reason::BothAdded)],
     );
 }
 
 #[test]
 fn a_removed_directory_stays_removed_unless_the_other_side_used_it() {
     let base = [("d/x", "1"), ("d/s/y", "1"), ("k", "1")];
-    assert_merges(
-        &base,
-        &[("k", "1")],
-        &[("d/x", "1"), ("k", "1")],
-        &[("k", "1")],
-    );
+    assert_merges(&base, &[("k", "1")], &[("d/x", "1"), ("k", "1")], &[("k", "1")]);
     assert_conflicts(
         &base,
         &[("k", "1")],
         &[("d/x", "1"), ("d/s/y", "2"), ("d/s/n/m", "1"), ("k", "2")],
-        &[
-            ("d/s/n", Reason::DirectoryRemoved(Side::Ours)),
-            ("d/s/y", Reason::Removed(Side::Ours)),
-        ],
+        &[("d/s/n", Reason::DirectoryRemoved(Side::Ours)), ("d/s/y", Reason::Removed(Side::Ours))],
     );
     assert_conflicts(
         &base,
         &[("d/x", "2"), ("d/n", "1"), ("d/s/y", "1"), ("k", "1")],
         &[("k", "1")],
-        &[
-            ("d/n", Reason::DirectoryRemoved(Side::Theirs)),
-            ("d/x", Reason::Removed(Side::Theirs)),
-        ],
+        &[("d/n", Reason::DirectoryRemoved(Side::Theirs)), ("d/x", Reason::Removed(Side::Theirs))],
     );
     assert_conflicts(
         &base,
@@ -278,20 +231,13 @@ fn different_changes_of_a_name_are_conflicts() {
         &base,
         &[("a", "2"), ("d/x", "1"), ("n", "2")],
         &[("a", "3"), ("b", "2"), ("d/x", "1"), ("n", "3")],
-        &[
-            ("a", Reason::BothChanged),
-            ("b", Reason::Removed(Side::Ours)),
-            ("n", Reason::BothAdded),
-        ],
+        &[("a", Reason::BothChanged), ("b", Reason::Removed(Side::Ours)), ("n", Reason::BothAdded)],
     );
     assert_conflicts(
         &base,
         &[("a/new", "1"), ("b", "1"), ("d", "file")],
         &[("a", "2"), ("b", "1"), ("d/x", "2")],
-        &[
-            ("a", Reason::DirectoryOnly(Side::Ours)),
-            ("d", Reason::DirectoryOnly(Side::Theirs)),
-        ],
+        &[("a", Reason::DirectoryOnly(Side::Ours)), ("d", Reason::DirectoryOnly(Side::Theirs))],
     );
 }
 
@@ -304,30 +250,13 @@ fn link(source: &MemoryTrees, root: &Root, name: &str) -> Option<(u64, u32)> {
 #[test]
 fn hardlinks_are_counted_anew() {
     let base = flat(&[("a", "1#7"), ("b", "1#7"), ("c", "1#7"), ("d", "1#7")]);
-    let ours = flat(&[
-        ("a", "1#7"),
-        ("b", "1#7"),
-        ("c", "1#7"),
-        ("o", "2#9"),
-        ("p", "2#9"),
-    ]);
-    let theirs = flat(&[
-        ("a", "1#7"),
-        ("b", "1#7"),
-        ("d", "1#7"),
-        ("t", "3#9"),
-        ("u", "3#9"),
-    ]);
+    let ours = flat(&[("a", "1#7"), ("b", "1#7"), ("c", "1#7"), ("o", "2#9"), ("p", "2#9")]);
+    let theirs = flat(&[("a", "1#7"), ("b", "1#7"), ("d", "1#7"), ("t", "3#9"), ("u", "3#9")]);
     let outcome = merged(&base, &ours, &theirs);
-    let Merge::Merged(merged) = &outcome.merge else {
-        panic!("{:?}", outcome.merge)
-    };
+    let Merge::Merged(merged) = &outcome.merge else { panic!("{:?}", outcome.merge) };
     let links =
         ["a", "b", "o", "p", "t", "u"].map(|name| link(&outcome.source, &merged.root, name));
-    assert_eq!(
-        links.map(|link| link.unwrap()),
-        [(7, 2), (7, 2), (9, 2), (9, 2), (10, 2), (10, 2)]
-    );
+    assert_eq!(links.map(|link| link.unwrap()), [(7, 2), (7, 2), (9, 2), (9, 2), (10, 2), (10, 2)]);
 }
 
 #[test]
@@ -336,9 +265,7 @@ fn a_group_of_one_name_is_none() {
     let ours = flat(&[("s/a", "1#7"), ("b", "1#7")]);
     let theirs = flat(&[("s/a", "1#7"), ("c", "1#7")]);
     let outcome = merged(&base, &ours, &theirs);
-    let Merge::Merged(merged) = outcome.merge else {
-        panic!("{:?}", outcome.merge)
-    };
+    let Merge::Merged(merged) = outcome.merge else { panic!("{:?}", outcome.merge) };
     assert!(!merged.root.summary.has_links);
     assert_eq!(merged.root.summary.files, 1);
 }
@@ -351,10 +278,7 @@ fn arbitrary_flat() -> impl Strategy<Value = Flat> {
 fn without_overlaps(items: Flat) -> Flat {
     let keys: BTreeSet<String> = items.keys().cloned().collect();
     let is_directory = |path: &str| keys.iter().any(|key| key.starts_with(&format!("{path}/")));
-    items
-        .into_iter()
-        .filter(|(path, _)| !is_directory(path))
-        .collect()
+    items.into_iter().filter(|(path, _)| !is_directory(path)).collect()
 }
 
 fn edited(base: &Flat, edits: &Flat, removed: &BTreeSet<String>) -> Flat {

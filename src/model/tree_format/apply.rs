@@ -30,12 +30,7 @@ pub fn apply<S: TreeSource>(
     base: Option<&TreeHash>,
     changes: &Changes,
 ) -> Result<BuiltTree, S::Error> {
-    let mut walk = Walk {
-        source,
-        changes,
-        builder: Builder::default(),
-        read: HashSet::new(),
-    };
+    let mut walk = Walk { source, changes, builder: Builder::default(), read: HashSet::new() };
     match base {
         Some(tree) => {
             let page = root_page(source, tree)?;
@@ -56,10 +51,7 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    const ALL: Self = Self {
-        from: None,
-        until: None,
-    };
+    const ALL: Self = Self { from: None, until: None };
 
     fn bounds(&self) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
         (
@@ -79,11 +71,7 @@ impl<'a> Range<'a> {
             (Some(first), Some(from)) => first >= from,
             _ => true,
         };
-        if below && above {
-            Ok(())
-        } else {
-            Err(invalid("pages overlap"))
-        }
+        if below && above { Ok(()) } else { Err(invalid("pages overlap")) }
     }
 }
 
@@ -111,11 +99,7 @@ impl<S: TreeSource> Walk<'_, S> {
         for index in 0..page.len() {
             let child = page.child(index).ok_or_else(missing_record)?;
             let child_range = Range {
-                from: if index == 0 {
-                    range.from
-                } else {
-                    Some(child.first_name)
-                },
+                from: if index == 0 { range.from } else { Some(child.first_name) },
                 until: page.name(index + 1).or(range.until),
             };
             self.child(page, index, &child, &child_range)?;
@@ -131,11 +115,7 @@ impl<S: TreeSource> Walk<'_, S> {
         range: &Range<'_>,
     ) -> Result<(), S::Error> {
         let level = parent.level() - 1;
-        let untouched = self
-            .changes
-            .range::<[u8], _>(range.bounds())
-            .next()
-            .is_none();
+        let untouched = self.changes.range::<[u8], _>(range.bounds()).next().is_none();
         if untouched && self.builder.is_aligned(level) {
             // A page of the base ends itself, or it is the last: then, as no change falls into its
             // range, nothing follows it now either.

@@ -34,9 +34,7 @@ impl<'a> XattrsRef<'a> {
 
     /// Copies them out.
     pub fn to_xattrs(self) -> Xattrs {
-        self.iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect()
+        self.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 }
 

@@ -61,18 +61,13 @@ impl Builder {
         }
         self.last_name.clear();
         self.last_name.extend_from_slice(entry.name);
-        let ends = self
-            .writer(0)?
-            .push(entry.name, record, 1, entry.contribution()?)?;
+        let ends = self.writer(0)?.push(entry.name, record, 1, entry.contribution()?)?;
         if ends { self.end_page(0) } else { Ok(()) }
     }
 
     /// Whether a whole page of `level` can be appended: no page of that level or below is begun.
     pub(super) fn is_aligned(&self, level: u8) -> bool {
-        self.writers
-            .iter()
-            .take(usize::from(level) + 1)
-            .all(PageWriter::is_empty)
+        self.writers.iter().take(usize::from(level) + 1).all(PageWriter::is_empty)
     }
 
     /// Appends a page of `level` that exists already, with all below it. The caller has checked
@@ -100,8 +95,7 @@ impl Builder {
     fn push_child(&mut self, level: usize, child: &ChildRef<'_>) -> Result<bool, TreeError> {
         let mut record = Vec::with_capacity(2 + 255 + 64);
         encode_child(&mut record, child)?;
-        self.writer(level)?
-            .push(child.first_name, &record, child.entries, child.summary)
+        self.writer(level)?.push(child.first_name, &record, child.entries, child.summary)
     }
 
     fn end_page(&mut self, level: usize) -> Result<(), TreeError> {
@@ -120,11 +114,7 @@ impl Builder {
     pub(super) fn finish(mut self) -> Result<BuiltTree, TreeError> {
         let mut level = 0;
         loop {
-            let above_empty = self
-                .writers
-                .iter()
-                .skip(level + 1)
-                .all(PageWriter::is_empty);
+            let above_empty = self.writers.iter().skip(level + 1).all(PageWriter::is_empty);
             let writer = self.writer(level)?;
             if above_empty && level == 0 && writer.is_empty() {
                 let (finished, bytes) = writer.finish();
@@ -136,11 +126,7 @@ impl Builder {
                 });
             }
             if above_empty && let Some(root) = writer.only_child() {
-                return Ok(BuiltTree {
-                    root: root.page,
-                    summary: root.summary,
-                    pages: self.pages,
-                });
+                return Ok(BuiltTree { root: root.page, summary: root.summary, pages: self.pages });
             }
             if !writer.is_empty() {
                 self.end_page(level)?;

@@ -27,10 +27,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], TreeError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or_else(|| invalid("a field reaches past the end"))?;
+        let (head, rest) =
+            self.rest.split_first_chunk().ok_or_else(|| invalid("a field reaches past the end"))?;
         self.rest = rest;
         Ok(*head)
     }
@@ -61,11 +59,7 @@ impl<'a> Reader<'a> {
 
     /// Refuses bytes that no field claimed.
     pub(super) fn end(&self) -> Result<(), TreeError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(invalid("bytes after the last field"))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(invalid("bytes after the last field")) }
     }
 }
 

@@ -138,11 +138,7 @@ impl Pair {
             Some(tree) => Cursor::at_start(source, &tree),
             None => Ok(Cursor::default()),
         };
-        Ok(Some(Self {
-            first: open(first)?,
-            second: open(second)?,
-            path_bytes,
-        }))
+        Ok(Some(Self { first: open(first)?, second: open(second)?, path_bytes }))
     }
 
     /// The next name whose entries differ.

@@ -51,10 +51,7 @@ impl TreeSource for MemoryTrees {
     type Error = TreeError;
 
     fn page(&self, hash: &TreeHash) -> Result<Arc<TreePage>, TreeError> {
-        self.pages
-            .get(hash)
-            .cloned()
-            .ok_or_else(|| TreeError(format!("no page {hash}")))
+        self.pages.get(hash).cloned().ok_or_else(|| TreeError(format!("no page {hash}")))
     }
 }
 
@@ -70,11 +67,7 @@ pub struct Overlay<'s, S> {
 impl<'s, S: TreeSource> Overlay<'s, S> {
     /// Adds nothing to `source` yet.
     pub fn new(source: &'s S) -> Self {
-        Self {
-            source,
-            fresh: MemoryTrees::default(),
-            order: Vec::new(),
-        }
+        Self { source, fresh: MemoryTrees::default(), order: Vec::new() }
     }
 
     /// Adds the pages of a directory; those of the directories below it come first.

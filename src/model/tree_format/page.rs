@@ -73,13 +73,7 @@ impl TreePage {
             return Err(invalid("an index page is empty"));
         }
         reader.take(4 * count)?;
-        Ok(Self {
-            level,
-            count,
-            entries,
-            summary,
-            bytes,
-        })
+        Ok(Self { level, count, entries, summary, bytes })
     }
 
     /// Checks every record, their order, where they lie, and the totals.
@@ -96,9 +90,8 @@ impl TreePage {
             if self.offset(index) != Some(position) {
                 return Err(invalid("a record is not where it belongs"));
             }
-            let record = self
-                .record(index)
-                .ok_or_else(|| invalid("a record reaches past the end"))?;
+            let record =
+                self.record(index).ok_or_else(|| invalid("a record reaches past the end"))?;
             let name = if self.level == 0 {
                 let entry = decode_entry(record)?;
                 entries = add_count(entries, 1)?;
@@ -137,11 +130,7 @@ impl TreePage {
         if index >= self.count {
             return None;
         }
-        let end = if index + 1 == self.count {
-            self.bytes.len()
-        } else {
-            self.offset(index + 1)?
-        };
+        let end = if index + 1 == self.count { self.bytes.len() } else { self.offset(index + 1)? };
         self.bytes.get(self.offset(index)?..end)
     }
 
@@ -246,9 +235,9 @@ impl TreePage {
                 references.push(Reference::Tree(child.page));
             }
             match self.entry_ref(index).map(|entry| entry.content) {
-                Some(ContentRef::File {
-                    blob: Some(blob), ..
-                }) => references.push(Reference::Blob(blob)),
+                Some(ContentRef::File { blob: Some(blob), .. }) => {
+                    references.push(Reference::Blob(blob))
+                }
                 Some(ContentRef::Directory { tree, .. }) => {
                     references.push(Reference::Tree(tree));
                 }

@@ -27,9 +27,7 @@ pub(super) fn child_page<S: TreeSource>(
     parent: &TreePage,
     index: usize,
 ) -> Result<Arc<TreePage>, S::Error> {
-    let child = parent
-        .child(index)
-        .ok_or_else(|| invalid("no such child page"))?;
+    let child = parent.child(index).ok_or_else(|| invalid("no such child page"))?;
     let page = source.page(&child.page)?;
     let fits = page.level() + 1 == parent.level()
         && page.entry_count() == child.entries
@@ -196,9 +194,7 @@ impl Cursor {
     }
 
     fn before(page: Arc<TreePage>, index: usize) -> Self {
-        let mut cursor = Self {
-            path: vec![(page, index)],
-        };
+        let mut cursor = Self { path: vec![(page, index)] };
         cursor.leave_finished();
         cursor
     }
@@ -239,9 +235,7 @@ impl Cursor {
             cursor.path.push((page, index));
             page = child;
         }
-        let index = page
-            .find(name)
-            .map_or_else(|index| index, |index| index + 1);
+        let index = page.find(name).map_or_else(|index| index, |index| index + 1);
         cursor.path.push((page, index));
         cursor.leave_finished();
         Ok(cursor)

@@ -38,10 +38,7 @@ const INDEX_NAME_AT: usize = 2;
 
 /// Kind and content of an entry, borrowed from its page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(
-    missing_docs,
-    reason = "the variants and fields are those of `Content`"
-)]
+#[allow(missing_docs, reason = "the variants and fields are those of `Content`")]
 pub enum ContentRef<'a> {
     File { size: u64, blob: Option<BlobHash> },
     Directory { tree: TreeHash, summary: Summary },
@@ -92,9 +89,7 @@ impl EntryRef<'_> {
             content: match self.content {
                 ContentRef::File { size, blob } => Content::File { size, blob },
                 ContentRef::Directory { tree, summary } => Content::Directory { tree, summary },
-                ContentRef::Symlink { target } => Content::Symlink {
-                    target: target.into(),
-                },
+                ContentRef::Symlink { target } => Content::Symlink { target: target.into() },
                 ContentRef::Fifo => Content::Fifo,
                 ContentRef::Socket => Content::Socket,
                 ContentRef::CharDevice { rdev } => Content::CharDevice { rdev },
@@ -107,22 +102,13 @@ impl EntryRef<'_> {
     pub(super) fn contribution(&self) -> Result<Summary, TreeError> {
         let linked = self.link_group.is_some();
         Ok(match self.content {
-            ContentRef::Directory { summary, .. } => Summary {
-                directories: checked(summary.directories, 1)?,
-                ..summary
-            },
-            ContentRef::File { size, .. } => Summary {
-                files: 1,
-                bytes: size,
-                directories: 0,
-                has_links: linked,
-            },
-            _ => Summary {
-                files: 1,
-                bytes: 0,
-                directories: 0,
-                has_links: linked,
-            },
+            ContentRef::Directory { summary, .. } => {
+                Summary { directories: checked(summary.directories, 1)?, ..summary }
+            }
+            ContentRef::File { size, .. } => {
+                Summary { files: 1, bytes: size, directories: 0, has_links: linked }
+            }
+            _ => Summary { files: 1, bytes: 0, directories: 0, has_links: linked },
         })
     }
 }
@@ -141,8 +127,7 @@ pub struct ChildRef<'a> {
 }
 
 fn checked(a: u64, b: u64) -> Result<u64, TreeError> {
-    a.checked_add(b)
-        .ok_or_else(|| invalid("the totals overflow"))
+    a.checked_add(b).ok_or_else(|| invalid("the totals overflow"))
 }
 
 /// Adds totals; a sum that does not fit is refused.
@@ -162,11 +147,7 @@ pub(super) fn add_count(a: u64, b: u64) -> Result<u64, TreeError> {
 
 /// The name of a record without decoding the rest.
 pub(super) fn record_name(record: &[u8], level: u8) -> Option<&[u8]> {
-    let start = if level == 0 {
-        LEAF_NAME_AT
-    } else {
-        INDEX_NAME_AT
-    };
+    let start = if level == 0 { LEAF_NAME_AT } else { INDEX_NAME_AT };
     let length = usize::from(*record.first()?);
     record.get(start..start + length)
 }
@@ -272,12 +253,7 @@ fn kind_of(content: &Content) -> u8 {
 /// Appends the leaf record of `entry`.
 pub(super) fn encode_entry(out: &mut Vec<u8>, entry: &Entry) -> Result<(), TreeError> {
     check_entry(entry)?;
-    let Entry {
-        name,
-        attributes,
-        link_group,
-        content,
-    } = entry;
+    let Entry { name, attributes, link_group, content } = entry;
     let mut tag = kind_of(content);
     if link_group.is_some() {
         tag |= FLAG_LINK_GROUP;
@@ -344,25 +320,13 @@ pub(super) fn decode_entry(record: &[u8]) -> Result<EntryRef<'_>, TreeError> {
     let link_group = if tag & FLAG_LINK_GROUP == 0 {
         None
     } else {
-        let group = LinkGroup {
-            id: reader.u64()?,
-            nlink: reader.u32()?,
-        };
+        let group = LinkGroup { id: reader.u64()?, nlink: reader.u32()? };
         check_link_group(group, matches!(content, ContentRef::Directory { .. }))?;
         Some(group)
     };
     let xattrs = read_xattrs(&mut reader, tag & FLAG_XATTRS != 0)?;
     reader.end()?;
-    Ok(EntryRef {
-        name,
-        mode,
-        uid,
-        gid,
-        mtime,
-        link_group,
-        xattrs,
-        content,
-    })
+    Ok(EntryRef { name, mode, uid, gid, mtime, link_group, xattrs, content })
 }
 
 fn decode_content<'a>(reader: &mut Reader<'a>, kind: u8) -> Result<ContentRef<'a>, TreeError> {
@@ -391,12 +355,8 @@ fn decode_content<'a>(reader: &mut Reader<'a>, kind: u8) -> Result<ContentRef<'a
         }
         KIND_FIFO => ContentRef::Fifo,
         KIND_SOCKET => ContentRef::Socket,
-        KIND_CHAR_DEVICE => ContentRef::CharDevice {
-            rdev: reader.u32()?,
-        },
-        KIND_BLOCK_DEVICE => ContentRef::BlockDevice {
-            rdev: reader.u32()?,
-        },
+        KIND_CHAR_DEVICE => ContentRef::CharDevice { rdev: reader.u32()? },
+        KIND_BLOCK_DEVICE => ContentRef::BlockDevice { rdev: reader.u32()? },
         _ => return Err(invalid("unknown kind of entry")),
     })
 }
@@ -427,10 +387,5 @@ pub(super) fn decode_child(record: &[u8]) -> Result<ChildRef<'_>, TreeError> {
     }
     let summary = read_totals(&mut reader, has_links)?;
     reader.end()?;
-    Ok(ChildRef {
-        first_name,
-        page,
-        entries,
-        summary,
-    })
+    Ok(ChildRef { first_name, page, entries, summary })
 }

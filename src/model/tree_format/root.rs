@@ -30,11 +30,7 @@ pub fn root_hash(root: &Root) -> TreeHash {
 /// Encodes a root for the catalog (attributes, tree, summary). The attributes must pass
 /// [`super::check_attributes`]; [`decode_root`] refuses what was made of others.
 pub fn encode_root(root: &Root) -> Vec<u8> {
-    let Root {
-        attributes,
-        tree,
-        summary,
-    } = root;
+    let Root { attributes, tree, summary } = root;
     let mut flags = links_flag(summary.has_links);
     if !attributes.xattrs.is_empty() {
         flags |= FLAG_XATTRS;
@@ -79,15 +75,5 @@ pub fn decode_root(bytes: &[u8]) -> Result<Root, TreeError> {
     let summary = read_totals(&mut reader, has_links)?;
     let xattrs = read_xattrs(&mut reader, flags & FLAG_XATTRS != 0)?.to_xattrs();
     reader.end()?;
-    Ok(Root {
-        attributes: Attributes {
-            mode,
-            uid,
-            gid,
-            mtime,
-            xattrs,
-        },
-        tree,
-        summary,
-    })
+    Ok(Root { attributes: Attributes { mode, uid, gid, mtime, xattrs }, tree, summary })
 }

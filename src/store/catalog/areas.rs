@@ -25,10 +25,7 @@ fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<AreaState> {
     match row.get_ref(column)? {
         ValueRef::Integer(OPEN) => Ok(AreaState::Open),
         ValueRef::Integer(DOOMED) => Ok(AreaState::Doomed),
-        other => Err(corrupt(
-            column,
-            format!("unknown state of an area: {other:?}"),
-        )),
+        other => Err(corrupt(column, format!("unknown state of an area: {other:?}"))),
     }
 }
 
@@ -102,11 +99,7 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn delete_area(&self, area: AreaId) -> Result<()> {
-        self.execute(
-            "remove an area",
-            "DELETE FROM areas WHERE id = ?1",
-            [area.0],
-        )?;
+        self.execute("remove an area", "DELETE FROM areas WHERE id = ?1", [area.0])?;
         Ok(())
     }
 }
@@ -171,10 +164,7 @@ mod tests {
         let reader = store.catalog.reader().unwrap();
         assert_eq!(reader.areas().unwrap(), [row(2, "b42"), based.clone()]);
 
-        let doomed = AreaRow {
-            state: AreaState::Doomed,
-            ..row(2, "b42")
-        };
+        let doomed = AreaRow { state: AreaState::Doomed, ..row(2, "b42") };
         let tx = store.catalog.begin().unwrap();
         tx.update_area(&doomed).unwrap();
         tx.insert_area(&row(4, "b42")).unwrap();

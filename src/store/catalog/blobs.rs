@@ -191,11 +191,7 @@ impl Tx<'_> {
 }
 
 fn found(changed: usize, hash: &BlobHash) -> Result<()> {
-    if changed == 0 {
-        Err(StoreError::MissingBlob(*hash))
-    } else {
-        Ok(())
-    }
+    if changed == 0 { Err(StoreError::MissingBlob(*hash)) } else { Ok(()) }
 }
 
 impl Reader {
@@ -219,11 +215,7 @@ impl Reader {
                      FROM blobs",
                 )?
                 .query_row([], |row| {
-                    Ok(Totals {
-                        blobs: row.get(0)?,
-                        bytes: row.get(1)?,
-                        trees: row.get(2)?,
-                    })
+                    Ok(Totals { blobs: row.get(0)?, bytes: row.get(1)?, trees: row.get(2)? })
                 })
         };
         read().during("add up the store")
@@ -251,44 +243,19 @@ mod tests {
         let tx = store.catalog.begin().unwrap();
         let size = i64::MAX.unsigned_abs();
         tx.insert_blob(&hash(1), size, 5, at(-7)).unwrap();
-        let row = BlobRow {
-            size,
-            refs: 0,
-            interest: -7,
-            epoch: 5,
-            damaged: false,
-        };
+        let row = BlobRow { size, refs: 0, interest: -7, epoch: 5, damaged: false };
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(row));
         tx.touch_blob(&hash(1), at(8)).unwrap();
         tx.set_blob_epoch(&hash(1), 6).unwrap();
         tx.set_blob_damaged(&hash(1), true).unwrap();
         assert_eq!(tx.add_blob_refs(&hash(1), 2).unwrap(), 2);
         tx.commit().unwrap();
-        let row = BlobRow {
-            size,
-            refs: 2,
-            interest: 8,
-            epoch: 6,
-            damaged: true,
-        };
+        let row = BlobRow { size, refs: 2, interest: 8, epoch: 6, damaged: true };
         assert_eq!(reader.blob(&hash(1)).unwrap(), Some(row));
-        assert_eq!(
-            reader.totals().unwrap(),
-            Totals {
-                blobs: 1,
-                bytes: size,
-                trees: 0
-            }
-        );
+        assert_eq!(reader.totals().unwrap(), Totals { blobs: 1, bytes: size, trees: 0 });
         let tx = store.catalog.begin().unwrap();
         tx.insert_blob(&hash(1), 4, 7, at(9)).unwrap();
-        let healed = BlobRow {
-            size: 4,
-            refs: 2,
-            interest: 9,
-            epoch: 7,
-            damaged: false,
-        };
+        let healed = BlobRow { size: 4, refs: 2, interest: 9, epoch: 7, damaged: false };
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(healed));
     }
 
@@ -302,10 +269,7 @@ mod tests {
         assert!(missing(tx.set_blob_damaged(&hash(1), true)));
         assert!(missing(tx.add_blob_refs(&hash(1), 1).map(drop)));
         tx.delete_blob(&hash(1)).unwrap();
-        assert!(
-            tx.insert_blob(&hash(1), u64::MAX, 0, at(0)).is_err(),
-            "no file is that large"
-        );
+        assert!(tx.insert_blob(&hash(1), u64::MAX, 0, at(0)).is_err(), "no file is that large");
     }
 
     #[test]
@@ -314,19 +278,10 @@ mod tests {
         let tx = store.catalog.begin().unwrap();
         tx.insert_blob(&hash(1), 1, 1, at(0)).unwrap();
         tx.add_blob_refs(&hash(1), 1).unwrap();
-        for refused in [
-            tx.add_blob_refs(&hash(1), -2).map(drop),
-            tx.delete_blob(&hash(1)),
-        ] {
+        for refused in [tx.add_blob_refs(&hash(1), -2).map(drop), tx.delete_blob(&hash(1))] {
             let error = refused.unwrap_err();
             assert!(
-                matches!(
-                    error,
-                    StoreError::Catalog {
-                        kind: CatalogErrorKind::Corrupt,
-                        ..
-                    }
-                ),
+                matches!(error, StoreError::Catalog { kind: CatalogErrorKind::Corrupt, .. }),
                 "{error}"
             );
         }
@@ -341,22 +296,15 @@ mod tests {
         let mut store = TestStore::new();
         let tx = store.catalog.begin().unwrap();
         for (number, seconds) in [(0, 30), (1, 10), (2, 20), (3, 15)] {
-            tx.insert_blob(&hash(number), u64::from(number), 1, at(seconds))
-                .unwrap();
+            tx.insert_blob(&hash(number), u64::from(number), 1, at(seconds)).unwrap();
         }
         tx.add_blob_refs(&hash(3), 1).unwrap();
-        assert_eq!(
-            tx.orphan_blobs(at(20), 9).unwrap(),
-            [(hash(1), 1), (hash(2), 2)]
-        );
+        assert_eq!(tx.orphan_blobs(at(20), 9).unwrap(), [(hash(1), 1), (hash(2), 2)]);
         assert_eq!(tx.orphan_blobs(at(20), 1).unwrap(), [(hash(1), 1)]);
         tx.touch_blob(&hash(1), at(21)).unwrap();
         assert_eq!(tx.orphan_blobs(at(20), 9).unwrap(), [(hash(2), 2)]);
         tx.add_blob_refs(&hash(3), -1).unwrap();
-        assert_eq!(
-            tx.orphan_blobs(at(20), 9).unwrap(),
-            [(hash(3), 3), (hash(2), 2)]
-        );
+        assert_eq!(tx.orphan_blobs(at(20), 9).unwrap(), [(hash(3), 3), (hash(2), 2)]);
     }
 
     #[test]
@@ -364,23 +312,15 @@ mod tests {
         let mut store = TestStore::new();
         let tx = store.catalog.begin().unwrap();
         for epoch in 1..=5_u8 {
-            tx.insert_blob(&hash(epoch), u64::from(epoch), u64::from(epoch), at(0))
-                .unwrap();
+            tx.insert_blob(&hash(epoch), u64::from(epoch), u64::from(epoch), at(0)).unwrap();
         }
-        assert_eq!(
-            tx.blobs_since_epoch(3, 9).unwrap(),
-            [(hash(4), 4), (hash(5), 5)]
-        );
+        assert_eq!(tx.blobs_since_epoch(3, 9).unwrap(), [(hash(4), 4), (hash(5), 5)]);
         assert_eq!(tx.blobs_since_epoch(0, 1).unwrap(), [(hash(1), 1)]);
         assert_eq!(tx.settle_blob_epochs(3, 2).unwrap(), 2);
         assert_eq!(tx.settle_blob_epochs(3, 2).unwrap(), 1);
         assert_eq!(tx.settle_blob_epochs(3, 2).unwrap(), 0);
-        let left: Vec<u64> = tx
-            .blobs_since_epoch(0, 9)
-            .unwrap()
-            .into_iter()
-            .map(|(_, size)| size)
-            .collect();
+        let left: Vec<u64> =
+            tx.blobs_since_epoch(0, 9).unwrap().into_iter().map(|(_, size)| size).collect();
         assert_eq!(left, [4, 5]);
     }
 }

@@ -30,9 +30,7 @@ impl Checkpointer {
     /// # Errors
     /// The database's.
     pub fn open(layout: &Layout) -> Result<Self> {
-        Ok(Self {
-            connection: connection::open_checkpointer(&layout.catalog())?,
-        })
+        Ok(Self { connection: connection::open_checkpointer(&layout.catalog())? })
     }
 
     /// Syncs the WAL and copies into the database what no reader needs from it, waiting for nobody
@@ -76,10 +74,7 @@ impl Checkpointer {
                 statement.query_row([], |row| {
                     // -1 for both while there is no WAL.
                     let count = |column| row.get::<_, i64>(column).map(|n| n.max(0).unsigned_abs());
-                    Ok(Frames {
-                        in_wal: count(1)?,
-                        copied: count(2)?,
-                    })
+                    Ok(Frames { in_wal: count(1)?, copied: count(2)? })
                 })
             })
             .during("checkpoint")
@@ -110,16 +105,7 @@ mod tests {
         assert!(checkpointer.wal_bytes().unwrap() > 0);
         assert!(checkpointer.truncate().unwrap());
         assert_eq!(std::fs::metadata(store.layout.wal()).unwrap().len(), 0);
-        assert_eq!(
-            store
-                .catalog
-                .reader()
-                .unwrap()
-                .meta("k")
-                .unwrap()
-                .as_deref(),
-            Some("3")
-        );
+        assert_eq!(store.catalog.reader().unwrap().meta("k").unwrap().as_deref(), Some("3"));
     }
 
     #[test]

@@ -46,10 +46,7 @@ pub(super) fn text<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
 where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
-    row.get_ref(column)?
-        .as_str()?
-        .parse()
-        .map_err(|error| corrupt(column, error))
+    row.get_ref(column)?.as_str()?.parse().map_err(|error| corrupt(column, error))
 }
 
 /// A root in its encoded form.

@@ -111,9 +111,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     // Each connection is used by one thread at a time: no mutex of SQLite's own.
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let connection = Connection::open_with_flags(path, flags).during("open the database")?;
-    connection
-        .busy_timeout(BUSY_TIMEOUT)
-        .during("open the database")?;
+    connection.busy_timeout(BUSY_TIMEOUT).during("open the database")?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
@@ -147,9 +145,7 @@ fn configure_journal(connection: &Connection) -> Result<()> {
 fn check_application(connection: &Connection, path: &Path) -> Result<()> {
     match read_number(connection, "PRAGMA application_id", path)? {
         id if id == i64::from(APPLICATION_ID) => Ok(()),
-        _ => Err(StoreError::ForeignCatalog {
-            path: path.to_owned(),
-        }),
+        _ => Err(StoreError::ForeignCatalog { path: path.to_owned() }),
     }
 }
 
@@ -157,18 +153,14 @@ fn check_application(connection: &Connection, path: &Path) -> Result<()> {
 fn read_number(connection: &Connection, sql: &str, path: &Path) -> Result<i64> {
     match connection.query_row(sql, [], |row| row.get(0)) {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-            Err(StoreError::ForeignCatalog {
-                path: path.to_owned(),
-            })
+            Err(StoreError::ForeignCatalog { path: path.to_owned() })
         }
         read => read.during("read the database"),
     }
 }
 
 fn set(connection: &Connection, name: &str, value: i64) -> Result<()> {
-    connection
-        .pragma_update(None, name, value)
-        .during("configure the connection")
+    connection.pragma_update(None, name, value).during("configure the connection")
 }
 
 /// Runs a query and collects its rows.
@@ -193,14 +185,9 @@ pub(super) fn changed_count(
     refs: i64,
     delta: i64,
 ) -> Result<i64> {
-    refs.checked_add(delta)
-        .filter(|refs| *refs >= 0)
-        .ok_or_else(|| {
-            contradiction(
-                action,
-                format!("{hash} has {refs} references, {delta} cannot be added"),
-            )
-        })
+    refs.checked_add(delta).filter(|refs| *refs >= 0).ok_or_else(|| {
+        contradiction(action, format!("{hash} has {refs} references, {delta} cannot be added"))
+    })
 }
 
 /// The error of removing what is referenced.
@@ -213,9 +200,5 @@ pub(super) fn still_referenced(
 }
 
 fn contradiction(action: &'static str, message: String) -> StoreError {
-    StoreError::Catalog {
-        action,
-        kind: CatalogErrorKind::Corrupt,
-        message,
-    }
+    StoreError::Catalog { action, kind: CatalogErrorKind::Corrupt, message }
 }

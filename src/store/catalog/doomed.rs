@@ -50,11 +50,7 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn delete_doomed(&self, seq: u64) -> Result<()> {
-        self.execute(
-            "finish a deletion",
-            "DELETE FROM doomed WHERE seq = ?1",
-            [seq],
-        )?;
+        self.execute("finish a deletion", "DELETE FROM doomed WHERE seq = ?1", [seq])?;
         Ok(())
     }
 }
@@ -81,20 +77,14 @@ mod tests {
     #[test]
     fn the_queue_keeps_its_order() {
         let mut store = TestStore::new();
-        let entries = [
-            Doomed::Tree(TreeHash::of(b"t")),
-            Doomed::Area(AreaId(4)),
-            Doomed::Area(AreaId(2)),
-        ];
+        let entries =
+            [Doomed::Tree(TreeHash::of(b"t")), Doomed::Area(AreaId(4)), Doomed::Area(AreaId(2))];
         let tx = store.catalog.begin().unwrap();
         for entry in &entries {
             tx.push_doomed(entry).unwrap();
         }
         let queue = tx.doomed(2).unwrap();
-        assert_eq!(
-            queue.iter().map(|(_, entry)| *entry).collect::<Vec<_>>(),
-            entries[..2]
-        );
+        assert_eq!(queue.iter().map(|(_, entry)| *entry).collect::<Vec<_>>(), entries[..2]);
         tx.delete_doomed(queue[0].0).unwrap();
         tx.delete_doomed(queue[0].0).unwrap();
         tx.commit().unwrap();

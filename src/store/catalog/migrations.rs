@@ -17,17 +17,12 @@ pub(super) fn run(connection: &mut Connection) -> Result<()> {
         .during("read the schema's version")?;
     let supported = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
     if taken > supported {
-        return Err(StoreError::NewerFormat {
-            found: taken,
-            supported,
-        });
+        return Err(StoreError::NewerFormat { found: taken, supported });
     }
     if taken == supported {
         return Ok(());
     }
-    let missing = MIGRATIONS
-        .iter()
-        .skip(usize::try_from(taken).unwrap_or(usize::MAX));
+    let missing = MIGRATIONS.iter().skip(usize::try_from(taken).unwrap_or(usize::MAX));
     durable::around("catalog migration", "catalog.db".as_ref(), || {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -35,9 +30,7 @@ pub(super) fn run(connection: &mut Connection) -> Result<()> {
         for step in missing {
             transaction.execute_batch(step).during("migrate")?;
         }
-        transaction
-            .pragma_update(None, "user_version", supported)
-            .during("migrate")?;
+        transaction.pragma_update(None, "user_version", supported).during("migrate")?;
         transaction.commit().during("migrate")
     })
 }
@@ -56,9 +49,7 @@ mod tests {
         let mut statement = connection
             .prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type DESC, name")
             .unwrap();
-        let rows = statement
-            .query_map([], |row| row.get::<_, String>(0))
-            .unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
         rows.map(|sql| sql.unwrap() + ";\n").collect()
     }
 
@@ -74,23 +65,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         crate::store::init(directory.path()).unwrap();
         let store = Store::open(directory.path()).unwrap();
-        store
-            .catalog
-            .connection
-            .pragma_update(None, "user_version", 99)
-            .unwrap();
+        store.catalog.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(store);
         let error = Store::open(directory.path()).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                StoreError::NewerFormat {
-                    found: 99,
-                    supported: 1
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::NewerFormat { found: 99, supported: 1 }), "{error}");
     }
 
     #[test]
@@ -104,17 +82,11 @@ mod tests {
             connection.execute_batch(foreign).unwrap();
             drop(connection);
             let error = Catalog::open(&layout).unwrap_err();
-            assert!(
-                matches!(error, StoreError::ForeignCatalog { .. }),
-                "{foreign}: {error}"
-            );
+            assert!(matches!(error, StoreError::ForeignCatalog { .. }), "{foreign}: {error}");
         }
         std::fs::write(layout.catalog(), "no database at all, just text".repeat(9)).unwrap();
         let error = Catalog::open(&layout).unwrap_err();
-        assert!(
-            matches!(error, StoreError::ForeignCatalog { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::ForeignCatalog { .. }), "{error}");
     }
 
     #[test]

@@ -59,10 +59,7 @@ impl Catalog {
     pub fn create(layout: &Layout) -> Result<Self> {
         let mut connection = connection::create(&layout.catalog())?;
         migrations::run(&mut connection)?;
-        Ok(Self {
-            connection,
-            layout: layout.clone(),
-        })
+        Ok(Self { connection, layout: layout.clone() })
     }
 
     /// Opens the catalog; one of an older release is migrated.
@@ -72,10 +69,7 @@ impl Catalog {
     pub fn open(layout: &Layout) -> Result<Self> {
         let mut connection = connection::open_writer(&layout.catalog())?;
         migrations::run(&mut connection)?;
-        Ok(Self {
-            connection,
-            layout: layout.clone(),
-        })
+        Ok(Self { connection, layout: layout.clone() })
     }
 
     /// Starts a transaction.
@@ -168,8 +162,6 @@ impl Reader {
     /// # Errors
     /// The database's.
     pub fn open(layout: &Layout) -> Result<Self> {
-        Ok(Self {
-            connection: connection::open_reader(&layout.catalog())?,
-        })
+        Ok(Self { connection: connection::open_reader(&layout.catalog())? })
     }
 }

@@ -270,20 +270,9 @@ mod tests {
         let target: Box<[u8]> = b"../\xfe\n".as_slice().into();
         vec![
             row(1, NodeKind::Directory, NodeData::Empty),
-            row(
-                2,
-                NodeKind::Directory,
-                NodeData::BaseTree(TreeHash::of(b"t")),
-            ),
-            NodeRow {
-                xattrs,
-                ..row(3, NodeKind::File, NodeData::Blob(BlobHash::of(b"b")))
-            },
-            row(
-                4,
-                NodeKind::File,
-                NodeData::Private(PrivateId(i64::MAX.unsigned_abs())),
-            ),
+            row(2, NodeKind::Directory, NodeData::BaseTree(TreeHash::of(b"t"))),
+            NodeRow { xattrs, ..row(3, NodeKind::File, NodeData::Blob(BlobHash::of(b"b"))) },
+            row(4, NodeKind::File, NodeData::Private(PrivateId(i64::MAX.unsigned_abs()))),
             row(5, NodeKind::Symlink, NodeData::Target(target)),
             row(6, NodeKind::Fifo, NodeData::Empty),
             row(7, NodeKind::Socket, NodeData::Empty),
@@ -297,14 +286,7 @@ mod tests {
         let mut store = TestStore::new();
         let tx = store.catalog.begin().unwrap();
         for row in rows() {
-            tx.put_node(
-                AREA,
-                &NodeRow {
-                    mode: 0,
-                    ..row.clone()
-                },
-            )
-            .unwrap();
+            tx.put_node(AREA, &NodeRow { mode: 0, ..row.clone() }).unwrap();
             tx.put_node(AREA, &row).unwrap();
         }
         tx.put_node(AreaId(4), &rows()[0]).unwrap();
@@ -338,8 +320,7 @@ mod tests {
             tx.put_name(AREA, *parent, name, Some(NodeId(99))).unwrap();
             tx.put_name(AREA, *parent, name, *node).unwrap();
         }
-        tx.put_name(AreaId(4), NodeId(1), &names[0].1, None)
-            .unwrap();
+        tx.put_name(AreaId(4), NodeId(1), &names[0].1, None).unwrap();
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
         assert_eq!(reader.names(AREA).unwrap(), names);
@@ -373,17 +354,11 @@ mod tests {
                      SELECT parent, name FROM names WHERE area = 1 ORDER BY parent, name LIMIT 2)"
             };
             let mut statement = store.catalog.connection.prepare(sql).unwrap();
-            let plan: Vec<String> = statement
-                .query_map([], |row| row.get(3))
-                .unwrap()
-                .map(|l| l.unwrap())
-                .collect();
+            let plan: Vec<String> =
+                statement.query_map([], |row| row.get(3)).unwrap().map(|l| l.unwrap()).collect();
             let key = if table == "nodes" { "id=?" } else { "parent=?" };
             assert!(plan[0].contains(&format!("area=? AND {key}")), "{plan:?}");
-            assert!(
-                !plan.iter().any(|line| line.contains("TEMP B-TREE")),
-                "{plan:?}"
-            );
+            assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:?}");
         }
     }
 }

@@ -82,11 +82,7 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn delete_repository(&self, repo: RepoId) -> Result<()> {
-        self.execute_one(
-            "remove a repository",
-            "DELETE FROM repositories WHERE id = ?1",
-            [repo.0],
-        )
+        self.execute_one("remove a repository", "DELETE FROM repositories WHERE id = ?1", [repo.0])
     }
 }
 
@@ -138,30 +134,11 @@ mod tests {
         assert!(tx.delete_repository(second).is_err());
         let third = tx.insert_repository(&row("two")).unwrap();
         assert!(first < second && second < third);
-        let changed = RepositoryRow {
-            id: third,
-            next_number: VersionNumber(9),
-            ..row("three")
-        };
+        let changed = RepositoryRow { id: third, next_number: VersionNumber(9), ..row("three") };
         tx.update_repository(&changed).unwrap();
-        assert!(
-            tx.update_repository(&RepositoryRow {
-                id: second,
-                ..row("x")
-            })
-            .is_err()
-        );
+        assert!(tx.update_repository(&RepositoryRow { id: second, ..row("x") }).is_err());
         tx.commit().unwrap();
         let found = store.catalog.reader().unwrap().repositories().unwrap();
-        assert_eq!(
-            found,
-            [
-                RepositoryRow {
-                    id: first,
-                    ..row("einsé")
-                },
-                changed
-            ]
-        );
+        assert_eq!(found, [RepositoryRow { id: first, ..row("einsé") }, changed]);
     }
 }

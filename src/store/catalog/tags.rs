@@ -78,15 +78,8 @@ mod tests {
     fn rows_round_trip() {
         let mut store = TestStore::new();
         let created = Timestamp::new(-1, 0).unwrap();
-        let row = |number, protects| TagRow {
-            number: VersionNumber(number),
-            protects,
-            created,
-        };
-        let (a, b) = (
-            "a".parse::<TagName>().unwrap(),
-            "béta".parse::<TagName>().unwrap(),
-        );
+        let row = |number, protects| TagRow { number: VersionNumber(number), protects, created };
+        let (a, b) = ("a".parse::<TagName>().unwrap(), "béta".parse::<TagName>().unwrap());
         let tx = store.catalog.begin().unwrap();
         tx.put_tag(RepoId(1), &b, &row(1, false)).unwrap();
         tx.put_tag(RepoId(1), &a, &row(1, false)).unwrap();

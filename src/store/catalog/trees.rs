@@ -100,9 +100,7 @@ impl Tx<'_> {
                     "SELECT refs, page, data FROM trees JOIN tree_pages USING(page)
                      WHERE hash = ?1",
                 )?
-                .query_row([hash.as_bytes()], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })
+                .query_row([hash.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                 .optional()
         };
         let Some((refs, page, bytes)): Option<(i64, i64, Vec<u8>)> =
@@ -113,16 +111,8 @@ impl Tx<'_> {
         if refs != 0 {
             return Err(still_referenced("remove a tree", hash, refs));
         }
-        self.execute_one(
-            "remove a tree",
-            "DELETE FROM trees WHERE hash = ?1",
-            [hash.as_bytes()],
-        )?;
-        self.execute_one(
-            "remove a tree's page",
-            "DELETE FROM tree_pages WHERE page = ?1",
-            [page],
-        )?;
+        self.execute_one("remove a tree", "DELETE FROM trees WHERE hash = ?1", [hash.as_bytes()])?;
+        self.execute_one("remove a tree's page", "DELETE FROM tree_pages WHERE page = ?1", [page])?;
         Ok(Some(bytes))
     }
 
@@ -190,20 +180,11 @@ mod tests {
         let mut store = TestStore::new();
         let hash = TreeHash::of(b"t");
         let tx = store.catalog.begin().unwrap();
-        assert!(matches!(
-            tx.add_tree_refs(&hash, 1),
-            Err(StoreError::MissingTree(_))
-        ));
+        assert!(matches!(tx.add_tree_refs(&hash, 1), Err(StoreError::MissingTree(_))));
         tx.insert_tree(&hash, b"t", at(1)).unwrap();
         tx.add_tree_refs(&hash, 1).unwrap();
         let error = tx.add_tree_refs(&hash, -2).unwrap_err();
-        assert!(matches!(
-            error,
-            StoreError::Catalog {
-                kind: CatalogErrorKind::Corrupt,
-                ..
-            }
-        ));
+        assert!(matches!(error, StoreError::Catalog { kind: CatalogErrorKind::Corrupt, .. }));
         assert_eq!(tx.tree_refs(&hash).unwrap(), Some(1));
     }
 

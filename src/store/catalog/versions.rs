@@ -146,12 +146,7 @@ pub(super) mod tests {
                 xattrs: Xattrs::new(),
             },
             tree: TreeHash::of(b"tree"),
-            summary: Summary {
-                files: 3,
-                bytes: 4,
-                directories: 5,
-                has_links: true,
-            },
+            summary: Summary { files: 3, bytes: 4, directories: 5, has_links: true },
         }
     }
 
@@ -179,28 +174,14 @@ pub(super) mod tests {
         tx.insert_version(repo, &version(1)).unwrap();
         tx.insert_version(RepoId(5), &version(1)).unwrap();
         assert!(tx.insert_version(repo, &version(1)).is_err());
-        tx.update_version_flags(repo, VersionNumber(2), true, false)
-            .unwrap();
-        assert!(
-            tx.update_version_flags(repo, VersionNumber(3), true, false)
-                .is_err()
-        );
+        tx.update_version_flags(repo, VersionNumber(2), true, false).unwrap();
+        assert!(tx.update_version_flags(repo, VersionNumber(3), true, false).is_err());
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
-        let changed = Version {
-            released: true,
-            locked: false,
-            ..version(2)
-        };
-        assert_eq!(
-            reader.versions(repo).unwrap(),
-            [version(1), changed.clone()]
-        );
+        let changed = Version { released: true, locked: false, ..version(2) };
+        assert_eq!(reader.versions(repo).unwrap(), [version(1), changed.clone()]);
         let tx = store.catalog.begin().unwrap();
-        assert_eq!(
-            tx.delete_version(repo, VersionNumber(2)).unwrap(),
-            Some(changed)
-        );
+        assert_eq!(tx.delete_version(repo, VersionNumber(2)).unwrap(), Some(changed));
         assert_eq!(tx.delete_version(repo, VersionNumber(2)).unwrap(), None);
         tx.commit().unwrap();
         assert_eq!(reader.versions(repo).unwrap(), [version(1)]);
@@ -212,26 +193,11 @@ pub(super) mod tests {
         let tx = store.catalog.begin().unwrap();
         tx.insert_version(RepoId(1), &version(1)).unwrap();
         tx.commit().unwrap();
-        store
-            .catalog
-            .connection
-            .execute("UPDATE versions SET created_ns = -1", [])
-            .unwrap();
-        let error = store
-            .catalog
-            .reader()
-            .unwrap()
-            .versions(RepoId(1))
-            .unwrap_err();
+        store.catalog.connection.execute("UPDATE versions SET created_ns = -1", []).unwrap();
+        let error = store.catalog.reader().unwrap().versions(RepoId(1)).unwrap_err();
         use crate::store::error::{CatalogErrorKind, StoreError};
         assert!(
-            matches!(
-                error,
-                StoreError::Catalog {
-                    kind: CatalogErrorKind::Corrupt,
-                    ..
-                }
-            ),
+            matches!(error, StoreError::Catalog { kind: CatalogErrorKind::Corrupt, .. }),
             "{error}"
         );
     }

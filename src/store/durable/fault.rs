@@ -67,10 +67,7 @@ pub(super) fn before(name: &'static str) -> io::Result<Point> {
 
 impl Plan {
     fn new(action: Action) -> Arc<Self> {
-        Arc::new(Self {
-            action,
-            steps: AtomicU64::new(0),
-        })
+        Arc::new(Self { action, steps: AtomicU64::new(0) })
     }
 
     fn enter(&self, name: &'static str) -> io::Result<Point> {
@@ -128,14 +125,8 @@ fn parse(text: &str) -> Option<Action> {
     match kind {
         "kill" => Some(Action::KillBefore(at)),
         "kill-after" => Some(Action::KillAfter(at)),
-        "eio" => Some(Action::Fail {
-            at,
-            error: Errno::IO,
-        }),
-        "enospc" => Some(Action::Fail {
-            at,
-            error: Errno::NOSPC,
-        }),
+        "eio" => Some(Action::Fail { at, error: Errno::IO }),
+        "enospc" => Some(Action::Fail { at, error: Errno::NOSPC }),
         _ => None,
     }
 }
@@ -151,26 +142,17 @@ pub mod testing {
     impl Fault {
         /// Step `at` fails with EIO, once.
         pub fn io_error(at: u64) -> Self {
-            Self(Action::Fail {
-                at,
-                error: Errno::IO,
-            })
+            Self(Action::Fail { at, error: Errno::IO })
         }
 
         /// Step `at` fails with ENOSPC, once.
         pub fn full(at: u64) -> Self {
-            Self(Action::Fail {
-                at,
-                error: Errno::NOSPC,
-            })
+            Self(Action::Fail { at, error: Errno::NOSPC })
         }
 
         /// Step `from` and all later ones fail with EIO: what a crash leaves, without one.
         pub fn dead_from(from: u64) -> Self {
-            Self(Action::FailFrom {
-                from,
-                error: Errno::IO,
-            })
+            Self(Action::FailFrom { from, error: Errno::IO })
         }
 
         /// Nothing happens; steps are counted.
@@ -210,10 +192,7 @@ pub mod testing {
         let plan = Plan::new(fault.0);
         HERE.set(Some(Arc::clone(&plan)));
         GUARDS.fetch_add(1, Ordering::Release);
-        FaultGuard {
-            plan,
-            everywhere: false,
-        }
+        FaultGuard { plan, everywhere: false }
     }
 
     /// Applies to the steps of all threads of the process that have no fault of their own.
@@ -221,10 +200,7 @@ pub mod testing {
         let plan = Plan::new(fault.0);
         *EVERYWHERE.lock() = Some(Arc::clone(&plan));
         GUARDS.fetch_add(1, Ordering::Release);
-        FaultGuard {
-            plan,
-            everywhere: true,
-        }
+        FaultGuard { plan, everywhere: true }
     }
 }
 
@@ -238,24 +214,10 @@ mod tests {
     fn the_variable_is_parsed() {
         assert_eq!(parse("kill:3"), Some(Action::KillBefore(3)));
         assert_eq!(parse("kill-after:3"), Some(Action::KillAfter(3)));
-        assert_eq!(
-            parse("eio:1"),
-            Some(Action::Fail {
-                at: 1,
-                error: Errno::IO
-            })
-        );
-        assert_eq!(
-            parse("enospc:9"),
-            Some(Action::Fail {
-                at: 9,
-                error: Errno::NOSPC
-            })
-        );
+        assert_eq!(parse("eio:1"), Some(Action::Fail { at: 1, error: Errno::IO }));
+        assert_eq!(parse("enospc:9"), Some(Action::Fail { at: 9, error: Errno::NOSPC }));
         assert_eq!(parse("count:/f:g"), Some(Action::Record("/f:g".into())));
-        for wrong in [
-            "", "kill", "kill:", "kill:0", "kill:-1", "other:1", "count:",
-        ] {
+        for wrong in ["", "kill", "kill:", "kill:0", "kill:-1", "other:1", "count:"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
@@ -294,18 +256,10 @@ mod tests {
 
     #[test]
     fn the_variable_kills_or_fails_the_process_at_the_step() {
-        for (fault, made) in [
-            ("kill:3", 2),
-            ("kill-after:3", 3),
-            ("eio:4", 3),
-            ("enospc:1", 0),
-        ] {
+        for (fault, made) in [("kill:3", 2), ("kill-after:3", 3), ("eio:4", 3), ("enospc:1", 0)] {
             let directory = tempfile::tempdir().unwrap();
             let status = std::process::Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "store::durable::fault::tests::child_makes_five_directories",
-                ])
+                .args(["--exact", "store::durable::fault::tests::child_makes_five_directories"])
                 .env(VARIABLE, fault)
                 .env(CHILD_DIRECTORY, directory.path())
                 .stdout(std::process::Stdio::null())
@@ -313,11 +267,7 @@ mod tests {
                 .status()
                 .unwrap();
             assert!(!status.success(), "{fault}");
-            assert_eq!(
-                std::fs::read_dir(directory.path()).unwrap().count(),
-                made,
-                "{fault}"
-            );
+            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), made, "{fault}");
         }
     }
 

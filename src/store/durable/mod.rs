@@ -7,10 +7,7 @@
 //! Nothing here decides what a failure means: a failed sync is reported once and faithfully, and
 //! the engine stops accepting changes (a retried sync can lie).
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "this module is what the lint sends others to"
-)]
+#![allow(clippy::disallowed_methods, reason = "this module is what the lint sends others to")]
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -35,9 +32,7 @@ pub(super) fn around<T>(
 }
 
 fn run<T>(action: &'static str, path: &Path, step: impl FnOnce() -> io::Result<T>) -> Result<T> {
-    around(action, path, || {
-        step().map_err(StoreError::io(action, path))
-    })
+    around(action, path, || step().map_err(StoreError::io(action, path)))
 }
 
 /// Is a step that does nothing: a fault point for what happens elsewhere.
@@ -86,9 +81,7 @@ pub fn sync_dir(path: &Path) -> Result<()> {
 /// # Errors
 /// The disk's.
 pub fn syncfs(path: &Path) -> Result<()> {
-    run("sync the file system of", path, || {
-        Ok(rustix::fs::syncfs(File::open(path)?)?)
-    })
+    run("sync the file system of", path, || Ok(rustix::fs::syncfs(File::open(path)?)?))
 }
 
 /// Gives the file `from` a second name.
@@ -120,9 +113,7 @@ pub fn unlink(path: &Path) -> Result<()> {
 /// # Errors
 /// The disk's, also when it exists.
 pub fn mkdir(path: &Path, mode: u32) -> Result<()> {
-    run("make directory", path, || {
-        DirBuilder::new().mode(mode).create(path)
-    })
+    run("make directory", path, || DirBuilder::new().mode(mode).create(path))
 }
 
 /// Removes an empty directory.

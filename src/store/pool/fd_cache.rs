@@ -32,12 +32,7 @@ pub(super) struct FdCache {
 impl FdCache {
     /// Keeps at most `files_max` files open (rounded up to one per shard).
     pub(super) fn new(files_max: usize) -> Self {
-        let shard = || {
-            Mutex::new(Shard {
-                files: LruCache::new_unbounded(),
-                forgettings: 0,
-            })
-        };
+        let shard = || Mutex::new(Shard { files: LruCache::new_unbounded(), forgettings: 0 });
         Self {
             shards: std::array::from_fn(|_| shard()),
             files_per_shard: (files_max / SHARDS).max(1),
@@ -90,10 +85,7 @@ impl FdCache {
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| shard.lock().files.len())
-            .sum()
+        self.shards.iter().map(|shard| shard.lock().files.len()).sum()
     }
 }
 
@@ -109,9 +101,7 @@ mod tests {
     fn the_number_of_open_files_is_bounded() {
         let cache = FdCache::new(32);
         for number in 0..500_u32 {
-            cache
-                .get_or_open(&BlobHash::of(&number.to_le_bytes()), open)
-                .unwrap();
+            cache.get_or_open(&BlobHash::of(&number.to_le_bytes()), open).unwrap();
         }
         assert!(cache.len() <= 32, "{}", cache.len());
     }

@@ -57,9 +57,7 @@ impl Pool {
     /// A path in `incoming/` that was never used.
     pub(super) fn next_incoming_path(&self) -> PathBuf {
         let number = self.next_incoming.fetch_add(1, Ordering::Relaxed);
-        self.layout
-            .incoming()
-            .join(format!("{}{number}", self.incoming_prefix))
+        self.layout.incoming().join(format!("{}{number}", self.incoming_prefix))
     }
 
     /// Removes a file of `incoming/` that is not needed after all; a missing one is fine.
@@ -82,10 +80,8 @@ impl Pool {
         let mut found = Vec::new();
         for name in fs::read_dir(&directory).map_err(StoreError::io("list", &directory))? {
             let name = name.map_err(StoreError::io("list", &directory))?;
-            let own = name
-                .file_name()
-                .to_str()
-                .is_some_and(|n| n.starts_with(&self.incoming_prefix));
+            let own =
+                name.file_name().to_str().is_some_and(|n| n.starts_with(&self.incoming_prefix));
             if !own {
                 found.push(name.path());
             }
@@ -112,8 +108,7 @@ fn write_sparse(file: &File, path: &Path, data: &[u8]) -> Result<()> {
         }
     }
     if written_to < data.len() {
-        file.set_len(data.len() as u64)
-            .map_err(extend_error(path))?;
+        file.set_len(data.len() as u64).map_err(extend_error(path))?;
     }
     Ok(())
 }
@@ -153,11 +148,7 @@ mod tests {
             let path = store.pool.write_incoming(&data).unwrap();
             assert_eq!(fs::read(&path).unwrap(), data);
             let found = fs::metadata(&path).unwrap();
-            assert!(
-                found.blocks() * 512 <= blocks * 4096,
-                "{} blocks",
-                found.blocks()
-            );
+            assert!(found.blocks() * 512 <= blocks * 4096, "{} blocks", found.blocks());
             assert_eq!(found.mode() & 0o7777, BLOB_MODE);
         }
     }
@@ -178,16 +169,10 @@ mod tests {
         file.write_all_at(b"mine", 0).unwrap();
         let other = store.layout.incoming().join("other");
         fs::write(&other, b"").unwrap();
-        assert_eq!(
-            store.pool.incoming_leftovers(10).unwrap(),
-            std::slice::from_ref(&other)
-        );
+        assert_eq!(store.pool.incoming_leftovers(10).unwrap(), std::slice::from_ref(&other));
         store.pool.discard_incoming(&store.lock, &other).unwrap();
         store.pool.discard_incoming(&store.lock, &other).unwrap();
-        assert_eq!(
-            store.pool.incoming_leftovers(10).unwrap(),
-            Vec::<PathBuf>::new()
-        );
+        assert_eq!(store.pool.incoming_leftovers(10).unwrap(), Vec::<PathBuf>::new());
         assert!(path.exists());
     }
 }

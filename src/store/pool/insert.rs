@@ -122,18 +122,12 @@ mod tests {
 
     fn content(store: &TestStore, hash: &BlobHash) -> Vec<u8> {
         let mut bytes = Vec::new();
-        File::open(store.layout.blob(hash))
-            .unwrap()
-            .read_to_end(&mut bytes)
-            .unwrap();
+        File::open(store.layout.blob(hash)).unwrap().read_to_end(&mut bytes).unwrap();
         bytes
     }
 
     fn private(store: &TestStore, id: u64, data: &[u8]) -> std::path::PathBuf {
-        let file = store
-            .private_files
-            .create(AreaId(1), PrivateId(id))
-            .unwrap();
+        let file = store.private_files.create(AreaId(1), PrivateId(id)).unwrap();
         let path = store.private_files.path(AreaId(1), PrivateId(id));
         durable::write_all(&file, &path, data, 0).unwrap();
         path
@@ -152,17 +146,8 @@ mod tests {
             store.pool.adopt(&store.lock, &path, &hash).unwrap();
             assert_eq!(content(&store, &hash), data);
             let mut cached = Vec::new();
-            store
-                .pool
-                .open(&hash)
-                .unwrap()
-                .as_ref()
-                .read_to_end(&mut cached)
-                .unwrap();
-            assert_eq!(
-                cached, data,
-                "the replaced file is not served from the cache"
-            );
+            store.pool.open(&hash).unwrap().as_ref().read_to_end(&mut cached).unwrap();
+            assert_eq!(cached, data, "the replaced file is not served from the cache");
         }
         assert_eq!(store.pool.size_on_disk(&hash).unwrap(), Some(5));
         assert_eq!(incoming_count(&store), 0);
@@ -188,10 +173,7 @@ mod tests {
         let hash = BlobHash::of(b"new");
         let leftover = store.pool.write_incoming(b"left over").unwrap();
         store.pool.adopt(&store.lock, &leftover, &hash).unwrap();
-        store
-            .pool
-            .link(&store.lock, &private(&store, 1, b"new"), &hash)
-            .unwrap();
+        store.pool.link(&store.lock, &private(&store, 1, b"new"), &hash).unwrap();
         assert_eq!(content(&store, &hash), b"new");
         assert_eq!(incoming_count(&store), 0);
     }

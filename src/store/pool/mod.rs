@@ -78,11 +78,7 @@ impl Pool {
             let path = self.layout.blob(hash);
             File::open(&path).map_err(|source| match source.kind() {
                 io::ErrorKind::NotFound => StoreError::MissingBlob(*hash),
-                _ => StoreError::Io {
-                    action: "open",
-                    path,
-                    source,
-                },
+                _ => StoreError::Io { action: "open", path, source },
             })
         })
     }
@@ -184,11 +180,7 @@ mod tests {
         let reader = store.pool.open(&hash).unwrap();
         store.pool.remove(&store.lock, &hash).unwrap();
         assert!(store.pool.open(&hash).is_err());
-        assert_eq!(
-            reader.metadata().unwrap().len(),
-            4,
-            "an open file stays readable"
-        );
+        assert_eq!(reader.metadata().unwrap().len(), 4, "an open file stays readable");
     }
 
     #[test]
@@ -198,11 +190,7 @@ mod tests {
         let hash = store.add_blob(b"data");
         let counter = on_this_thread(Fault::none());
         store.pool.sync_fan_out(&hash).unwrap();
-        assert_eq!(
-            counter.steps(),
-            2,
-            "the directory and, the first time, the pool"
-        );
+        assert_eq!(counter.steps(), 2, "the directory and, the first time, the pool");
         store.pool.sync_fan_out(&hash).unwrap();
         assert_eq!(counter.steps(), 3);
     }

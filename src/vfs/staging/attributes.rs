@@ -122,13 +122,9 @@ impl StagingFs {
         if size > content.attr().size {
             self.check_growable()?;
         }
-        content
-            .truncate(size, Timestamp::now())
-            .map_err(log_store)?;
+        content.truncate(size, Timestamp::now()).map_err(log_store)?;
         if caller.uid != 0 {
-            self.engine
-                .staging
-                .change(|state, _| drop_privileges(state, id));
+            self.engine.staging.change(|state, _| drop_privileges(state, id));
         }
         self.engine.staging.content_modified(&content);
         let after = content.after_detached_change();

@@ -199,32 +199,14 @@ impl StagingFs {
                 Make::CharDevice(rdev) => (Body::CharDevice(*rdev), mode),
                 Make::BlockDevice(rdev) => (Body::BlockDevice(*rdev), mode),
             };
-            let attributes = Attributes {
-                mode,
-                uid: caller.uid,
-                gid,
-                mtime: now,
-                xattrs: Xattrs::new(),
-            };
-            state.insert(
-                id,
-                area,
-                NewNode {
-                    body,
-                    attributes,
-                    ctime: now,
-                },
-                false,
-            );
+            let attributes =
+                Attributes { mode, uid: caller.uid, gid, mtime: now, xattrs: Xattrs::new() };
+            state.insert(id, area, NewNode { body, attributes, ctime: now }, false);
             state.link(dirty, id, parent, &name, now);
             let node = state.node(id).ok_or(FsError::Io)?;
             node.lookups.fetch_add(1, Ordering::SeqCst);
             let attr = node_attr(id, node);
-            Ok(Entry {
-                attr,
-                keep_name: Keep::Forever,
-                keep_attr: Keep::Forever,
-            })
+            Ok(Entry { attr, keep_name: Keep::Forever, keep_attr: Keep::Forever })
         })
     }
 
@@ -292,9 +274,7 @@ impl StagingFs {
         self.check_writable()?;
         let parent = self.area_directory(parent)?;
         let name = entry_name(name)?;
-        let id = self
-            .resolve(parent, name.as_bytes())?
-            .ok_or(FsError::NotFound)?;
+        let id = self.resolve(parent, name.as_bytes())?.ok_or(FsError::NotFound)?;
         self.complete_links(id)?;
         let now = Timestamp::now();
         self.engine.staging.change(|state, dirty| {
@@ -320,11 +300,7 @@ impl StagingFs {
         let Some(directory) = state.node(id).and_then(|node| node.directory()) else {
             return Err(FsError::NotDirectory);
         };
-        if directory
-            .slots
-            .values()
-            .any(|slot| matches!(slot, Slot::Node(_)))
-        {
+        if directory.slots.values().any(|slot| matches!(slot, Slot::Node(_))) {
             return Err(FsError::NotEmpty);
         }
         if let Some(tree) = &directory.base {
@@ -348,11 +324,7 @@ pub(super) fn check_absent(state: &State, parent: NodeId, name: &EntryName) -> R
             let gone = state
                 .node(parent)
                 .is_some_and(|node| node.names.is_empty() && node.area.id.0 != parent.0);
-            if gone {
-                Err(FsError::NotFound.into())
-            } else {
-                Ok(())
-            }
+            if gone { Err(FsError::NotFound.into()) } else { Ok(()) }
         }
         None => Err(FsError::NotDirectory.into()),
     }

@@ -57,9 +57,7 @@ impl StagingFs {
         mut add: impl FnMut(&Listed, u64) -> bool,
     ) -> Result<(), FsError> {
         let (_, listing) = self.listing(handle, position)?;
-        let start = usize::try_from(position)
-            .unwrap_or(usize::MAX)
-            .min(listing.len());
+        let start = usize::try_from(position).unwrap_or(usize::MAX).min(listing.len());
         for (index, listed) in listing.iter().enumerate().skip(start) {
             if add(listed, index as u64 + 1) {
                 break;
@@ -80,9 +78,7 @@ impl StagingFs {
         mut add: impl FnMut(&Listed, Option<&Entry>, u64) -> bool,
     ) -> Result<(), FsError> {
         let (ino, listing) = self.listing(handle, position)?;
-        let start = usize::try_from(position)
-            .unwrap_or(usize::MAX)
-            .min(listing.len());
+        let start = usize::try_from(position).unwrap_or(usize::MAX).min(listing.len());
         for (index, listed) in listing.iter().enumerate().skip(start) {
             let next = index as u64 + 1;
             if index < 2 {
@@ -118,10 +114,7 @@ impl StagingFs {
 
     fn list(&self, ino: Ino) -> Result<Listing, FsError> {
         let place = Place::of(ino).ok_or(FsError::Stale)?;
-        let mut listing = vec![
-            directory(b".", ino),
-            directory(b"..", self.parent(place, ino)),
-        ];
+        let mut listing = vec![directory(b".", ino), directory(b"..", self.parent(place, ino))];
         match place {
             Place::Root => {
                 listing.push(Listed {
@@ -170,20 +163,14 @@ impl StagingFs {
 
     fn list_repositories(&self, listing: &mut Listing, ino: fn(RepoId) -> Ino) {
         for repository in self.engine.registry.all() {
-            listing.push(directory(
-                repository.name.as_str().as_bytes(),
-                ino(repository.id),
-            ));
+            listing.push(directory(repository.name.as_str().as_bytes(), ino(repository.id)));
         }
     }
 
     fn list_tags(&self, repo: RepoId, listing: &mut Listing) -> Result<(), FsError> {
         let repository = self.repository(repo)?;
         let latest = tag_target(&repository, LATEST).map(|_| LATEST);
-        let names = repository
-            .tags
-            .keys()
-            .map(crate::model::name::TagName::as_str);
+        let names = repository.tags.keys().map(crate::model::name::TagName::as_str);
         for name in latest.into_iter().chain(names) {
             listing.push(Listed {
                 name: name.as_bytes().to_vec(),
@@ -212,11 +199,7 @@ impl StagingFs {
         }
         let state = self.engine.staging.read();
         let node = state.node(id).ok_or(FsError::Stale)?;
-        let slots = node
-            .directory()
-            .map(|directory| &directory.slots)
-            .into_iter()
-            .flatten();
+        let slots = node.directory().map(|directory| &directory.slots).into_iter().flatten();
         for (name, slot) in slots {
             match slot {
                 Slot::Whiteout => {
@@ -231,11 +214,7 @@ impl StagingFs {
             }
         }
         drop(state);
-        listing.extend(
-            names
-                .into_iter()
-                .map(|(name, (ino, kind))| Listed { name, ino, kind }),
-        );
+        listing.extend(names.into_iter().map(|(name, (ino, kind))| Listed { name, ino, kind }));
         Ok(())
     }
 }
@@ -245,9 +224,5 @@ fn kind_of(id: NodeId, node: &Node) -> FileKind {
 }
 
 fn directory(name: &[u8], ino: Ino) -> Listed {
-    Listed {
-        name: name.to_vec(),
-        ino,
-        kind: FileKind::Directory,
-    }
+    Listed { name: name.to_vec(), ino, kind: FileKind::Directory }
 }

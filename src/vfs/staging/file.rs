@@ -69,12 +69,7 @@ impl StagingFs {
             }
             self.engine.staging.content_modified(&content);
         }
-        Ok(self.handles.add_file(OpenFile {
-            node: id,
-            content,
-            writable,
-            _pin: pin,
-        }))
+        Ok(self.handles.add_file(OpenFile { node: id, content, writable, _pin: pin }))
     }
 
     fn close(
@@ -96,9 +91,7 @@ impl StagingFs {
                 && node.lookups.load(Ordering::SeqCst) == 0
         };
         if unused {
-            self.engine
-                .staging
-                .change(|state, dirty| state.drop_if_unused(dirty, id));
+            self.engine.staging.change(|state, dirty| state.drop_if_unused(dirty, id));
         }
     }
 
@@ -137,9 +130,7 @@ impl StagingFs {
         if offset.saturating_add(bytes.len() as u64) > FILE_BYTES_MAX {
             return Err(FsError::TooLarge);
         }
-        file.content
-            .write(offset, bytes, Timestamp::now())
-            .map_err(log_store)?;
+        file.content.write(offset, bytes, Timestamp::now()).map_err(log_store)?;
         if kill_privileges {
             self.engine.staging.change(|state, dirty| {
                 drop_privileges(state, file.node);
@@ -165,8 +156,7 @@ impl StagingFs {
 
     /// Makes all names durable.
     pub fn fsyncdir(&self, done: Done<()>) {
-        self.engine
-            .sync_journal(Box::new(move |result| done(result.map_err(engine_error))));
+        self.engine.sync_journal(Box::new(move |result| done(result.map_err(engine_error))));
     }
 
     /// Allocates, punches or zeroes a range.
@@ -188,9 +178,7 @@ impl StagingFs {
         if offset.saturating_add(length) > FILE_BYTES_MAX {
             return Err(FsError::TooLarge);
         }
-        file.content
-            .fallocate(mode, offset, length, Timestamp::now())
-            .map_err(log_store)?;
+        file.content.fallocate(mode, offset, length, Timestamp::now()).map_err(log_store)?;
         self.engine.staging.content_modified(&file.content);
         Ok(())
     }
@@ -201,10 +189,7 @@ impl StagingFs {
     /// `NoSuchOffset` beyond the end.
     pub fn lseek(&self, handle: Handle, offset: u64, hole: bool) -> Result<u64, FsError> {
         let file = self.handles.file(handle)?;
-        file.content
-            .seek(offset, hole)
-            .map_err(log_store)?
-            .ok_or(FsError::NoSuchOffset)
+        file.content.seek(offset, hole).map_err(log_store)?.ok_or(FsError::NoSuchOffset)
     }
 
     /// Copies between files; a whole sealed file into an empty one shares its blob (N14).
@@ -237,13 +222,8 @@ impl StagingFs {
         let mut chunk = vec![0; COPY_CHUNK_BYTES];
         let mut done = 0;
         while done < end {
-            let want = usize::try_from(end - done)
-                .unwrap_or(usize::MAX)
-                .min(chunk.len());
-            let read = source
-                .content
-                .read(from.1 + done, &mut chunk[..want])
-                .map_err(log_store)?;
+            let want = usize::try_from(end - done).unwrap_or(usize::MAX).min(chunk.len());
+            let read = source.content.read(from.1 + done, &mut chunk[..want]).map_err(log_store)?;
             if read == 0 {
                 break;
             }

@@ -54,11 +54,7 @@ impl HandleTable {
     }
 
     pub(super) fn file(&self, handle: Handle) -> Result<Arc<OpenFile>, FsError> {
-        self.files
-            .read()
-            .get(&handle)
-            .cloned()
-            .ok_or(FsError::BadHandle)
+        self.files.read().get(&handle).cloned().ok_or(FsError::BadHandle)
     }
 
     pub(super) fn remove_file(&self, handle: Handle) -> Result<Arc<OpenFile>, FsError> {
@@ -67,20 +63,13 @@ impl HandleTable {
 
     pub(super) fn add_directory(&self, ino: Ino) -> Handle {
         let handle = self.number();
-        let directory = OpenDirectory {
-            ino,
-            listing: Mutex::new(None),
-        };
+        let directory = OpenDirectory { ino, listing: Mutex::new(None) };
         self.directories.write().insert(handle, Arc::new(directory));
         handle
     }
 
     pub(super) fn directory(&self, handle: Handle) -> Result<Arc<OpenDirectory>, FsError> {
-        self.directories
-            .read()
-            .get(&handle)
-            .cloned()
-            .ok_or(FsError::BadHandle)
+        self.directories.read().get(&handle).cloned().ok_or(FsError::BadHandle)
     }
 
     pub(super) fn remove_directory(&self, handle: Handle) {

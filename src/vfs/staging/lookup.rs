@@ -38,11 +38,7 @@ impl StagingFs {
 
     fn fixed(&self, ino: Ino) -> Entry {
         let attr = self.fixed_attr(ino);
-        Entry {
-            attr,
-            keep_name: Keep::Forever,
-            keep_attr: Keep::Forever,
-        }
+        Entry { attr, keep_name: Keep::Forever, keep_attr: Keep::Forever }
     }
 
     pub(super) fn fixed_attr(&self, ino: Ino) -> Attr {
@@ -67,23 +63,14 @@ impl StagingFs {
             return Err(FsError::NameTooLong);
         }
         let name = std::str::from_utf8(name).map_err(|_| FsError::NotFound)?;
-        let repository = self
-            .engine
-            .registry
-            .by_name(name)
-            .ok_or(FsError::NotFound)?;
-        Ok(Found::Entry(repository_entry(
-            &repository,
-            ino(repository.id),
-        )))
+        let repository = self.engine.registry.by_name(name).ok_or(FsError::NotFound)?;
+        Ok(Found::Entry(repository_entry(&repository, ino(repository.id))))
     }
 
     /// An area. The name is asked for again each time: a commit or discard takes it away.
     pub(super) fn lookup_area(&self, repo: RepoId, name: &[u8]) -> Result<Entry, FsError> {
         let repository = self.repository(repo)?;
-        let area = AreaName::new(name)
-            .ok()
-            .and_then(|name| repository.areas.get(&name).copied());
+        let area = AreaName::new(name).ok().and_then(|name| repository.areas.get(&name).copied());
         let Some(area) = area else {
             if name.len() > crate::model::name::NAME_BYTES_MAX {
                 return Err(FsError::NameTooLong);
@@ -110,16 +97,8 @@ impl StagingFs {
         let tag = std::str::from_utf8(name).map_err(|_| FsError::NotFound)?;
         let target = tag_target(&repository, tag).ok_or(FsError::NotFound)?;
         let attr = tag_attr(&repository, self.tags.ino(repo, tag), target.len());
-        let keep = if tag == LATEST {
-            Keep::Forever
-        } else {
-            Keep::Never
-        };
-        Ok(Entry {
-            attr,
-            keep_name: keep,
-            keep_attr: Keep::Forever,
-        })
+        let keep = if tag == LATEST { Keep::Forever } else { Keep::Never };
+        Ok(Entry { attr, keep_name: keep, keep_attr: Keep::Forever })
     }
 
     fn lookup_node(&self, parent: NodeId, name: &[u8]) -> Result<Found, FsError> {
@@ -145,11 +124,7 @@ impl StagingFs {
         let node = state.node(id).ok_or(FsError::Stale)?;
         node.lookups.fetch_add(1, Ordering::SeqCst);
         let attr = node_attr(id, node);
-        Ok(Entry {
-            attr,
-            keep_name: Keep::Forever,
-            keep_attr: Keep::Forever,
-        })
+        Ok(Entry { attr, keep_name: Keep::Forever, keep_attr: Keep::Forever })
     }
 
     /// Attributes of an inode.
@@ -189,17 +164,11 @@ impl StagingFs {
             Place::Tag(ino) => {
                 let (repo, tag) = self.tags.tag(ino).ok_or(FsError::NotFound)?;
                 let repository = self.repository(repo)?;
-                Ok(tag_target(&repository, &tag)
-                    .ok_or(FsError::NotFound)?
-                    .into_bytes())
+                Ok(tag_target(&repository, &tag).ok_or(FsError::NotFound)?.into_bytes())
             }
             Place::Versions => {
                 let beside = self.options.versions_beside.clone();
-                Ok(beside
-                    .map(PathBuf::into_os_string)
-                    .ok_or(FsError::Invalid)?
-                    .as_bytes()
-                    .to_vec())
+                Ok(beside.map(PathBuf::into_os_string).ok_or(FsError::Invalid)?.as_bytes().to_vec())
             }
             Place::Node(id) => {
                 let state = self.engine.staging.read();
@@ -234,16 +203,11 @@ impl StagingFs {
             let state = self.engine.staging.read();
             let Some(node) = state.node(id) else { return };
             let before = node.lookups.fetch_sub(count, Ordering::SeqCst);
-            assert!(
-                before >= count,
-                "the kernel forgot more lookups of {id} than it made"
-            );
+            assert!(before >= count, "the kernel forgot more lookups of {id} than it made");
             before == count
         };
         if unused {
-            self.engine
-                .staging
-                .change(|state, dirty| state.drop_if_unused(dirty, id));
+            self.engine.staging.change(|state, dirty| state.drop_if_unused(dirty, id));
         }
     }
 }
@@ -278,11 +242,7 @@ pub(super) fn repository_entry(repository: &Repository, ino: Ino) -> Entry {
         gid: repository.gid,
         ..directory_attr(ino, repository.mode, repository.changed)
     };
-    Entry {
-        attr,
-        keep_name: Keep::Never,
-        keep_attr: Keep::Never,
-    }
+    Entry { attr, keep_name: Keep::Never, keep_attr: Keep::Never }
 }
 
 fn directory_attr(ino: Ino, mode: u16, time: Timestamp) -> Attr {

@@ -132,12 +132,7 @@ impl StagingFs {
     /// Shows the staging areas and tags of an engine.
     pub fn new(engine: Arc<Engine>, options: StagingOptions) -> Arc<Self> {
         let tags = Arc::new(TagTable::default());
-        Arc::new(Self {
-            engine,
-            options,
-            handles: HandleTable::default(),
-            tags,
-        })
+        Arc::new(Self { engine, options, handles: HandleTable::default(), tags })
     }
 
     /// Runs an operation; if it meets an area that is being committed, runs it again afterwards.
@@ -191,11 +186,7 @@ impl StagingFs {
 /// Whether a node can be changed now.
 fn check_open(state: &State, id: NodeId) -> Result<(), Denied> {
     let Some(area) = state.area_of(id) else {
-        let error = if state.node(id).is_some() {
-            FsError::ReadOnly
-        } else {
-            FsError::Stale
-        };
+        let error = if state.node(id).is_some() { FsError::ReadOnly } else { FsError::Stale };
         return Err(error.into());
     };
     match area.phase {

@@ -39,21 +39,14 @@ impl std::fmt::Debug for MountObserver {
 impl MountObserver {
     /// Tells the kernel through `kernel`.
     pub fn new(kernel: Arc<dyn Invalidator>) -> Self {
-        Self {
-            kernel,
-            mounts: RwLock::new(None),
-        }
+        Self { kernel, mounts: RwLock::new(None) }
     }
 
     /// From now on events concern these mounts. Before, no kernel has cached anything.
     pub fn connect(&self, staging: &StagingFs, root_changed: RootChanged) {
         let registry = Arc::clone(&staging.engine.registry);
         let tags = Arc::clone(&staging.tags);
-        *self.mounts.write() = Some(Mounts {
-            tags,
-            registry,
-            root_changed,
-        });
+        *self.mounts.write() = Some(Mounts { tags, registry, root_changed });
     }
 
     /// Lets go of the mounts.
@@ -95,19 +88,13 @@ impl Mounts {
 
     fn tag(&self, repo: RepoId, tag: &str) -> Vec<Forget> {
         let ino = self.tags.known(repo, tag);
-        ino.map(|ino| Forget::Content { ino: ino.0 })
-            .into_iter()
-            .collect()
+        ino.map(|ino| Forget::Content { ino: ino.0 }).into_iter().collect()
     }
 }
 
 impl Observer for MountObserver {
     fn notify(&self, events: Vec<Event>, then: Box<dyn FnOnce() + Send>) {
-        let mut job = Invalidation {
-            versions: Vec::new(),
-            staging: Vec::new(),
-            then,
-        };
+        let mut job = Invalidation { versions: Vec::new(), staging: Vec::new(), then };
         if let Some(mounts) = &*self.mounts.read() {
             for event in &events {
                 let (versions, staging) = mounts.translate(event);

@@ -61,11 +61,7 @@ impl Place {
             Ino(number) => {
                 let number = number.checked_sub(FIRST_REPOSITORY)?;
                 let repo = RepoId(number / 2);
-                if number % 2 == 0 {
-                    Self::Areas(repo)
-                } else {
-                    Self::TagsOf(repo)
-                }
+                if number % 2 == 0 { Self::Areas(repo) } else { Self::TagsOf(repo) }
             }
         })
     }
@@ -96,14 +92,8 @@ mod tests {
         assert_eq!(Place::of(areas_ino(repo)), Some(Place::Areas(repo)));
         assert_eq!(Place::of(tags_ino(repo)), Some(Place::TagsOf(repo)));
         assert_eq!(Place::of(ROOT), Some(Place::Root));
-        assert_eq!(
-            Place::of(Ino(FIRST_NODE)),
-            Some(Place::Node(NodeId(FIRST_NODE)))
-        );
-        assert_eq!(
-            Place::of(Ino(TAG_BIT | 5)),
-            Some(Place::Tag(Ino(TAG_BIT | 5)))
-        );
+        assert_eq!(Place::of(Ino(FIRST_NODE)), Some(Place::Node(NodeId(FIRST_NODE))));
+        assert_eq!(Place::of(Ino(TAG_BIT | 5)), Some(Place::Tag(Ino(TAG_BIT | 5))));
         let derived = Ino(TAG_BIT >> 1 | 5);
         assert_eq!(Place::of(derived), Some(Place::Node(NodeId(derived.0))));
         assert_eq!(Place::of(Ino(9)), None);

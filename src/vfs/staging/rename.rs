@@ -42,9 +42,7 @@ impl StagingFs {
             }
             (Place::Node(source), Place::Node(target)) => {
                 let (from, to) = (from.1.to_vec(), to.1.to_vec());
-                self.run(done, move |fs| {
-                    fs.rename_node((source, &from), (target, &to), mode)
-                });
+                self.run(done, move |fs| fs.rename_node((source, &from), (target, &to), mode));
             }
             // Never EXDEV: `mv` would copy the tree instead (H12).
             (_, _) => done(Err(FsError::NotPermitted)),

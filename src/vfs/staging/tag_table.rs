@@ -39,11 +39,7 @@ impl TagTable {
 
     /// The number of a tag, if the kernel may know it.
     pub(super) fn known(&self, repo: RepoId, tag: &str) -> Option<Ino> {
-        self.inner
-            .lock()
-            .by_name
-            .get(&(repo, tag.to_owned()))
-            .copied()
+        self.inner.lock().by_name.get(&(repo, tag.to_owned())).copied()
     }
 
     /// The tag of a number.

@@ -21,18 +21,11 @@ impl StagingFs {
         mode: u16,
         done: Done<Entry>,
     ) {
-        let name = match self
-            .check_growable()
-            .and_then(|()| Ok(RepoName::new(name)?))
-        {
+        let name = match self.check_growable().and_then(|()| Ok(RepoName::new(name)?)) {
             Ok(name) => name,
             Err(error) => return done(Err(error)),
         };
-        let owner = Owner {
-            mode,
-            uid: caller.uid,
-            gid: caller.gid,
-        };
+        let owner = Owner { mode, uid: caller.uid, gid: caller.gid };
         let fs = Arc::clone(self);
         let done: Done<RepoId> = Box::new(move |made| {
             done(made.and_then(|repo| {
@@ -41,21 +34,14 @@ impl StagingFs {
             }));
         });
         let now = Timestamp::now();
-        self.submit(done, |reply| Request::CreateRepository {
-            name,
-            owner,
-            now,
-            reply,
-        });
+        self.submit(done, |reply| Request::CreateRepository { name, owner, now, reply });
     }
 
     pub(super) fn remove_repository(self: &Arc<Self>, name: &[u8], done: Done<()>) {
         if let Err(error) = self.check_writable() {
             return done(Err(error));
         }
-        let found = std::str::from_utf8(name)
-            .ok()
-            .and_then(|n| self.engine.registry.by_name(n));
+        let found = std::str::from_utf8(name).ok().and_then(|n| self.engine.registry.by_name(n));
         let Some(repository) = found else {
             return done(Err(FsError::NotFound));
         };
@@ -76,20 +62,12 @@ impl StagingFs {
         if change.size.is_some() {
             return done(Err(FsError::IsDirectory));
         }
-        let owner = OwnerChange {
-            mode: change.mode,
-            uid: change.uid,
-            gid: change.gid,
-        };
+        let owner = OwnerChange { mode: change.mode, uid: change.uid, gid: change.gid };
         let fs = Arc::clone(self);
         let done: Done<()> = Box::new(move |changed| {
             done(changed.and_then(|()| fs.getattr(ino)));
         });
-        self.submit(done, |reply| Request::ChangeRepository {
-            repo,
-            change: owner,
-            reply,
-        });
+        self.submit(done, |reply| Request::ChangeRepository { repo, change: owner, reply });
     }
 
     pub(super) fn make_area(
@@ -100,18 +78,11 @@ impl StagingFs {
         mode: u16,
         done: Done<Entry>,
     ) {
-        let name = match self
-            .check_growable()
-            .and_then(|()| Ok(AreaName::new(name)?))
-        {
+        let name = match self.check_growable().and_then(|()| Ok(AreaName::new(name)?)) {
             Ok(name) => name,
             Err(error) => return done(Err(error)),
         };
-        let owner = Owner {
-            mode,
-            uid: caller.uid,
-            gid: caller.gid,
-        };
+        let owner = Owner { mode, uid: caller.uid, gid: caller.gid };
         let fs = Arc::clone(self);
         let done = Box::new(move |made: Result<crate::model::id::AreaId, FsError>| {
             done(made.and_then(|area| fs.area_entry(area)));
@@ -132,24 +103,16 @@ impl StagingFs {
         let found = self.check_writable().and_then(|()| {
             let repository = self.repository(repo)?;
             let name = AreaName::new(name).map_err(|_| FsError::NotFound)?;
-            repository
-                .areas
-                .get(&name)
-                .copied()
-                .ok_or(FsError::NotFound)
+            repository.areas.get(&name).copied().ok_or(FsError::NotFound)
         });
         let area = match found {
             Ok(area) => area,
             Err(error) => return done(Err(error)),
         };
-        let empty = self
-            .engine
-            .load_area(area)
-            .map_err(engine_error)
-            .and_then(|()| {
-                let state = self.engine.staging.read();
-                self.check_empty(&state, NodeId(area.0))
-            });
+        let empty = self.engine.load_area(area).map_err(engine_error).and_then(|()| {
+            let state = self.engine.staging.read();
+            self.check_empty(&state, NodeId(area.0))
+        });
         if let Err(error) = empty {
             return done(Err(error));
         }
@@ -172,11 +135,7 @@ impl StagingFs {
             }
             let repository = self.repository(repo)?;
             let name = AreaName::new(from).map_err(|_| FsError::NotFound)?;
-            let area = repository
-                .areas
-                .get(&name)
-                .copied()
-                .ok_or(FsError::NotFound)?;
+            let area = repository.areas.get(&name).copied().ok_or(FsError::NotFound)?;
             self.engine.load_area(area).map_err(engine_error)?;
             let (tag, number) = wanted_name(&name, to)?;
             Ok((area, tag, number))
@@ -197,11 +156,7 @@ impl StagingFs {
             now: Timestamp::now(),
         };
         let done: Done<_> = Box::new(move |outcome: Result<_, FsError>| done(outcome.map(|_| ())));
-        self.submit(done, |reply| Request::Commit {
-            area,
-            options,
-            reply,
-        });
+        self.submit(done, |reply| Request::Commit { area, options, reply });
     }
 
     /// `ln -s 7 tags/REPO/NAME` (N10).
@@ -233,22 +188,11 @@ impl StagingFs {
                 let target = tag_target(&repository, name.as_str()).ok_or(FsError::NotFound)?;
                 let ino = fs.tags.ino(repo, name.as_str());
                 let attr = tag_attr(&repository, ino, target.len());
-                Ok(Entry {
-                    attr,
-                    keep_name: Keep::Never,
-                    keep_attr: Keep::Forever,
-                })
+                Ok(Entry { attr, keep_name: Keep::Never, keep_attr: Keep::Forever })
             }));
         });
         let now = Timestamp::now();
-        self.submit(done, |reply| Request::SetTag {
-            repo,
-            tag,
-            number,
-            fresh: true,
-            now,
-            reply,
-        });
+        self.submit(done, |reply| Request::SetTag { repo, tag, number, fresh: true, now, reply });
     }
 
     pub(super) fn remove_tag(self: &Arc<Self>, repo: RepoId, name: &[u8], done: Done<()>) {
@@ -265,12 +209,7 @@ impl StagingFs {
             done(result);
         });
         let now = Timestamp::now();
-        self.submit(done, |reply| Request::DeleteTag {
-            repo,
-            tag,
-            now,
-            reply,
-        });
+        self.submit(done, |reply| Request::DeleteTag { repo, tag, now, reply });
     }
 
     pub(super) fn move_tag(
@@ -304,13 +243,7 @@ impl StagingFs {
             done(result);
         });
         let now = Timestamp::now();
-        self.submit(done, |reply| Request::RenameTag {
-            repo,
-            from,
-            to,
-            now,
-            reply,
-        });
+        self.submit(done, |reply| Request::RenameTag { repo, from, to, now, reply });
     }
 
     fn tag_of(&self, repo: RepoId, name: &[u8]) -> Result<TagName, FsError> {
@@ -319,11 +252,7 @@ impl StagingFs {
         }
         let tag = TagName::new(name).map_err(|_| FsError::NotFound)?;
         let repository = self.repository(repo)?;
-        if repository.tags.contains_key(&tag) {
-            Ok(tag)
-        } else {
-            Err(FsError::NotFound)
-        }
+        if repository.tags.contains_key(&tag) { Ok(tag) } else { Err(FsError::NotFound) }
     }
 }
 
@@ -337,14 +266,8 @@ fn wanted_name(
         return Ok((None, Some(number)));
     }
     // The `@base` of the area's own name is not part of the version's.
-    let name = if text == area.as_str() {
-        area.label()
-    } else {
-        text
-    };
-    TagName::new(name.as_bytes())
-        .map(|tag| (Some(tag), None))
-        .map_err(|_| FsError::NotPermitted)
+    let name = if text == area.as_str() { area.label() } else { text };
+    TagName::new(name.as_bytes()).map(|tag| (Some(tag), None)).map_err(|_| FsError::NotPermitted)
 }
 
 /// The version that a link's target means: `7`, or a path that ends in `versions/REPO/7`.
@@ -379,10 +302,7 @@ mod tests {
         let area: AreaName = "b42@7".parse().unwrap();
         let tag: TagName = "b42".parse().unwrap();
         assert_eq!(wanted_name(&area, b"b42@7").unwrap(), (Some(tag), None));
-        assert_eq!(
-            wanted_name(&area, b"13").unwrap(),
-            (None, Some(VersionNumber(13)))
-        );
+        assert_eq!(wanted_name(&area, b"13").unwrap(), (None, Some(VersionNumber(13))));
         assert_eq!(wanted_name(&area, b"latest"), Err(FsError::NotPermitted));
         assert_eq!(wanted_name(&area, b"x@9"), Err(FsError::NotPermitted));
     }

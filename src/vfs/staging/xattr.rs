@@ -45,10 +45,7 @@ impl StagingFs {
         check_namespace(name)?;
         let state = self.engine.staging.read();
         let node = state.node(id).ok_or(FsError::Stale)?;
-        node.xattrs
-            .get(name)
-            .map(|value| value.to_vec())
-            .ok_or(FsError::NoData)
+        node.xattrs.get(name).map(|value| value.to_vec()).ok_or(FsError::NoData)
     }
 
     fn own_xattr(&self, id: NodeId, name: &[u8]) -> Result<Vec<u8>, FsError> {
@@ -75,11 +72,7 @@ impl StagingFs {
             },
             _ => return Err(FsError::NoData),
         };
-        if text.is_empty() {
-            Err(FsError::NoData)
-        } else {
-            Ok(text.into_bytes())
-        }
+        if text.is_empty() { Err(FsError::NoData) } else { Ok(text.into_bytes()) }
     }
 
     /// Names of all attributes, each ended by NUL.
@@ -140,8 +133,7 @@ impl StagingFs {
                 if others + name.len() + value.len() > XATTRS_BYTES_MAX / 2 {
                     return Err(FsError::NoSpace);
                 }
-                node.xattrs
-                    .insert(name.clone().into(), value.clone().into());
+                node.xattrs.insert(name.clone().into(), value.clone().into());
                 Ok(())
             })
         });
@@ -159,9 +151,7 @@ impl StagingFs {
         self.run(done, move |fs| {
             fs.check_writable()?;
             check_namespace(&name)?;
-            fs.change_xattrs(id, |node| {
-                node.xattrs.remove(&*name).map(drop).ok_or(FsError::NoData)
-            })
+            fs.change_xattrs(id, |node| node.xattrs.remove(&*name).map(drop).ok_or(FsError::NoData))
         });
     }
 
@@ -220,10 +210,7 @@ impl StagingFs {
 }
 
 fn check_namespace(name: &[u8]) -> Result<(), FsError> {
-    if STORED_PREFIXES
-        .iter()
-        .any(|prefix| name.starts_with(prefix) && name.len() > prefix.len())
-    {
+    if STORED_PREFIXES.iter().any(|prefix| name.starts_with(prefix) && name.len() > prefix.len()) {
         return Ok(());
     }
     Err(FsError::NotSupported)

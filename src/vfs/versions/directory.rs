@@ -88,12 +88,7 @@ where
                     NewInode::File(inode) => (Ino(self.files.number(&inode)), inode.kind()),
                 },
             };
-            emit(Listed {
-                ino,
-                kind,
-                next,
-                name,
-            })
+            emit(Listed { ino, kind, next, name })
         })?;
         Ok(())
     }

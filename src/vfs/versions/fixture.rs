@@ -21,10 +21,7 @@ use crate::vfs::attr::Attr;
 use super::{Blobs, Owner, ROOT, Sources, VersionFs, repository_ino};
 
 pub(crate) const REPOSITORY: RepoId = RepoId(3);
-pub(crate) const TIME: Timestamp = Timestamp {
-    seconds: 1_700_000_000,
-    nanoseconds: 123_456_789,
-};
+pub(crate) const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 123_456_789 };
 
 /// Blobs as files of a temporary directory.
 pub(crate) struct TemporaryBlobs {
@@ -65,13 +62,7 @@ pub(crate) struct Draft {
 }
 
 pub(crate) fn attributes(mode: u16) -> Attributes {
-    Attributes {
-        mode,
-        uid: 1000,
-        gid: 100,
-        mtime: TIME,
-        xattrs: Xattrs::new(),
-    }
+    Attributes { mode, uid: 1000, gid: 100, mtime: TIME, xattrs: Xattrs::new() }
 }
 
 pub(crate) fn text(content: &str) -> Content {
@@ -106,9 +97,7 @@ impl Draft {
     pub(crate) fn link(self, id: u64, paths: &[&str], content: &str) -> Self {
         let nlink = u32::try_from(paths.len()).unwrap();
         paths.iter().fold(self, |draft, path| {
-            draft
-                .file(path, content)
-                .change(path, |e| e.link_group = Some(LinkGroup { id, nlink }))
+            draft.file(path, content).change(path, |e| e.link_group = Some(LinkGroup { id, nlink }))
         })
     }
 
@@ -131,20 +120,13 @@ impl Draft {
                 name: name.clone(),
                 attributes: sub.attributes,
                 link_group: None,
-                content: Content::Directory {
-                    tree: sub.tree,
-                    summary: sub.summary,
-                },
+                content: Content::Directory { tree: sub.tree, summary: sub.summary },
             };
             children.insert(name, entry);
         }
         let built = build(children.into_values()).unwrap();
         let summary = built.summary;
-        Root {
-            attributes: attributes(0o755),
-            tree: trees.add(built).unwrap(),
-            summary,
-        }
+        Root { attributes: attributes(0o755), tree: trees.add(built).unwrap(), summary }
     }
 }
 
@@ -191,12 +173,7 @@ impl Fixture {
             pins: Arc::clone(&pins),
         };
         let fs = Arc::new(VersionFs::new(sources, Owner { uid: 0, gid: 0 }, TIME));
-        Self {
-            registry,
-            pins,
-            blobs,
-            fs,
-        }
+        Self { registry, pins, blobs, fs }
     }
 
     /// Stores the content of a blob.

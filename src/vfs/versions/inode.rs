@@ -73,13 +73,8 @@ impl FileInode {
             lookups: 0,
             size: attr.size,
             mtime: attr.mtime,
-            extra: has_extra.then(|| {
-                Box::new(Extra {
-                    xattrs: xattrs.clone(),
-                    target,
-                    rdev: attr.rdev,
-                })
-            }),
+            extra: has_extra
+                .then(|| Box::new(Extra { xattrs: xattrs.clone(), target, rdev: attr.rdev })),
             blob: blob.unwrap_or(BlobHash::from_bytes([0; HASH_BYTES])),
             uid: attr.uid,
             gid: attr.gid,

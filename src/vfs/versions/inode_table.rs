@@ -69,16 +69,8 @@ pub(super) struct Table<T> {
 impl<T: Inode> Table<T> {
     /// Makes an empty table; `number_of` is the number that an inode's hash asks for.
     pub(super) fn new(number_of: fn(&T) -> u64) -> Self {
-        let shard = || {
-            Mutex::new(Shard {
-                inodes: Inodes::default(),
-                displacement_max: 0,
-            })
-        };
-        Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
-            number_of,
-        }
+        let shard = || Mutex::new(Shard { inodes: Inodes::default(), displacement_max: 0 });
+        Self { shards: (0..SHARDS).map(|_| shard()).collect(), number_of }
     }
 
     fn shard(&self, number: u64) -> &Mutex<Shard<T>> {
@@ -91,10 +83,7 @@ impl<T: Inode> Table<T> {
     pub(super) fn enter(&self, mut inode: T, on_add: impl FnOnce(&T)) -> u64 {
         let wanted = (self.number_of)(&inode);
         let mut shard = self.shard(wanted).lock();
-        let Shard {
-            inodes,
-            displacement_max,
-        } = &mut *shard;
+        let Shard { inodes, displacement_max } = &mut *shard;
         match search(inodes, *displacement_max, wanted, &inode) {
             Spot::Known(number) => {
                 if let Some(known) = inodes.get_mut(&number) {
@@ -102,10 +91,7 @@ impl<T: Inode> Table<T> {
                 }
                 number
             }
-            Spot::Free {
-                number,
-                displacement,
-            } => {
+            Spot::Free { number, displacement } => {
                 *displacement_max = displacement.max(*displacement_max);
                 *inode.lookups() = 1;
                 on_add(&inode);
@@ -183,10 +169,7 @@ fn search<T: Inode>(inodes: &Inodes<T>, displacement_max: u64, wanted: u64, inod
             Some(known) if known.is_same(inode) => return Spot::Known(number),
             Some(_) => {}
             None => {
-                free.get_or_insert(Spot::Free {
-                    number,
-                    displacement,
-                });
+                free.get_or_insert(Spot::Free { number, displacement });
             }
         }
         if displacement >= displacement_max
@@ -218,10 +201,7 @@ mod tests {
     }
 
     fn inode(identity: u64) -> Number {
-        Number {
-            identity,
-            lookups: 0,
-        }
+        Number { identity, lookups: 0 }
     }
 
     /// A hash of three values: nearly everything collides.

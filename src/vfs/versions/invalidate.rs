@@ -23,10 +23,7 @@ pub fn repository_created() -> Vec<Forget> {
 
 /// After a repository was deleted.
 pub fn repository_deleted(repository: &Repository) -> Vec<Forget> {
-    let name = Forget::Name {
-        parent: ROOT.0,
-        name: repository.name.as_str().into(),
-    };
+    let name = Forget::Name { parent: ROOT.0, name: repository.name.as_str().into() };
     vec![name, Forget::Content { ino: ROOT.0 }]
 }
 
@@ -39,9 +36,6 @@ pub fn repository_changed(repository: &Repository) -> Vec<Forget> {
 /// After a version was deleted. Files of it that are open stay readable.
 pub fn version_deleted(repository: &Repository, number: VersionNumber) -> Vec<Forget> {
     let parent = repository_ino(repository.id).0;
-    let name = Forget::Name {
-        parent,
-        name: number.to_string().into_bytes(),
-    };
+    let name = Forget::Name { parent, name: number.to_string().into_bytes() };
     vec![name, Forget::Content { ino: parent }]
 }

@@ -221,10 +221,9 @@ where
         match class(ino)? {
             Class::Root => Ok(self.root_attr()),
             Class::Repository(id) => Ok(repository_attr(&*self.repository(id)?)),
-            Class::Directory => self
-                .directories
-                .with(ino.0, |inode| inode.attr(ino))
-                .ok_or(FsError::Stale),
+            Class::Directory => {
+                self.directories.with(ino.0, |inode| inode.attr(ino)).ok_or(FsError::Stale)
+            }
             Class::File => self.file(ino, |inode| inode.attr(ino)),
         }
     }
@@ -235,9 +234,9 @@ where
     /// [`FsError::Invalid`] when it is none.
     pub fn readlink(&self, ino: Ino) -> Result<Box<[u8]>, FsError> {
         match class(ino)? {
-            Class::File => self
-                .file(ino, |inode| inode.target().map(Box::from))?
-                .ok_or(FsError::Invalid),
+            Class::File => {
+                self.file(ino, |inode| inode.target().map(Box::from))?.ok_or(FsError::Invalid)
+            }
             Class::Root | Class::Repository(_) | Class::Directory => Err(FsError::Invalid),
         }
     }
@@ -274,9 +273,7 @@ where
     }
 
     fn place(&self, directory: Ino) -> Result<Place, FsError> {
-        self.directories
-            .with(directory.0, |inode| inode.place)
-            .ok_or(FsError::Stale)
+        self.directories.with(directory.0, |inode| inode.place).ok_or(FsError::Stale)
     }
 
     fn file<R>(&self, ino: Ino, look: impl FnOnce(&FileInode) -> R) -> Result<R, FsError> {
@@ -330,11 +327,7 @@ where
     /// damaged, which is logged.
     fn tree_error(&self, place: &Place, error: &T::Error) -> FsError {
         if self.is_published(place) {
-            log::error!(
-                "repository {}, version {}: {error}",
-                place.repository,
-                place.version
-            );
+            log::error!("repository {}, version {}: {error}", place.repository, place.version);
             FsError::Io
         } else {
             FsError::NotFound
@@ -367,13 +360,7 @@ fn class(ino: Ino) -> Result<Class, FsError> {
 
 fn repository_attr(repository: &Repository) -> Attr {
     let ino = repository_ino(repository.id);
-    let Repository {
-        mode,
-        uid,
-        gid,
-        changed,
-        ..
-    } = *repository;
+    let Repository { mode, uid, gid, changed, .. } = *repository;
     directory_attr(ino, mode, uid, gid, changed)
 }
 
@@ -398,12 +385,7 @@ fn inode_of(place: &Place, parent: Ino, entry: &Entry) -> NewInode {
     let path = place.path.child(entry.name.as_bytes());
     match &entry.content {
         Content::Directory { tree, .. } => {
-            let place = Place {
-                path,
-                tree: *tree,
-                parent,
-                ..*place
-            };
+            let place = Place { path, tree: *tree, parent, ..*place };
             NewInode::Directory(DirectoryInode::new(place, &entry.attributes))
         }
         Content::File { .. }

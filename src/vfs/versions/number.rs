@@ -27,10 +27,7 @@ const HASH_MASK: u64 = DIRECTORY - 1;
 
 /// The inode number of a repository's directory.
 pub fn repository_ino(repository: RepoId) -> Ino {
-    assert!(
-        repository.0 < HASHED - REPOSITORY_BASE,
-        "repository ids count up from 1"
-    );
+    assert!(repository.0 < HASHED - REPOSITORY_BASE, "repository ids count up from 1");
     Ino(REPOSITORY_BASE + repository.0)
 }
 
@@ -49,9 +46,9 @@ impl Class {
         match ino {
             ROOT => Some(Self::Root),
             Ino(number) if number >= HASHED << 1 => None,
-            Ino(number) if number & HASHED == 0 => number
-                .checked_sub(REPOSITORY_BASE)
-                .map(|id| Self::Repository(RepoId(id))),
+            Ino(number) if number & HASHED == 0 => {
+                number.checked_sub(REPOSITORY_BASE).map(|id| Self::Repository(RepoId(id)))
+            }
             Ino(number) if number & DIRECTORY == 0 => Some(Self::File),
             Ino(_) => Some(Self::Directory),
         }
@@ -187,10 +184,7 @@ mod tests {
     #[test]
     fn numbers_tell_their_class() {
         assert_eq!(Class::of(ROOT), Some(Class::Root));
-        assert_eq!(
-            Class::of(repository_ino(RepoId(7))),
-            Some(Class::Repository(RepoId(7)))
-        );
+        assert_eq!(Class::of(repository_ino(RepoId(7))), Some(Class::Repository(RepoId(7))));
         assert_eq!(Class::of(Ino(file_number(u64::MAX))), Some(Class::File));
         assert_eq!(Class::of(Ino(directory_number(0))), Some(Class::Directory));
         for never in [0, 2, REPOSITORY_BASE - 1, u64::MAX] {

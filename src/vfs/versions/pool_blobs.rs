@@ -25,11 +25,7 @@ impl PoolBlobs {
     /// Reads from `pool`. `on_damage` is called on the thread that answers a read and must not
     /// block.
     pub fn new(pool: Arc<Pool>, layout: Layout, on_damage: OnDamage) -> Self {
-        Self {
-            pool,
-            layout,
-            on_damage,
-        }
+        Self { pool, layout, on_damage }
     }
 }
 

@@ -85,10 +85,7 @@ impl Prefetch {
 
     /// Begins to collect the files of a listing.
     pub(super) fn batch(&self) -> Batch {
-        Batch {
-            blobs: Vec::new(),
-            credit: self.credit.load(Ordering::Relaxed),
-        }
+        Batch { blobs: Vec::new(), credit: self.credit.load(Ordering::Relaxed) }
     }
 
     /// Queues the files of a listing, or drops them when the threads cannot keep up.

@@ -81,10 +81,9 @@ where
         match class(ino)? {
             Class::Root | Class::Repository(_) => Ok(Vec::new()),
             Class::File => self.file(ino, |inode| names(inode.xattrs())),
-            Class::Directory => self
-                .directories
-                .with(ino.0, |inode| names(inode.xattrs()))
-                .ok_or(FsError::Stale),
+            Class::Directory => {
+                self.directories.with(ino.0, |inode| names(inode.xattrs())).ok_or(FsError::Stale)
+            }
         }
     }
 

@@ -20,21 +20,9 @@ fn shared() -> Cairn {
 #[test]
 fn versions_are_read_by_their_modes() {
     let cairn = shared();
-    assert!(
-        as_nobody("cat \"$1\"", &[&cairn.versions("lib/1/open")])
-            .status
-            .success()
-    );
-    assert!(
-        !as_nobody("cat \"$1\"", &[&cairn.versions("lib/1/secret")])
-            .status
-            .success()
-    );
-    assert!(
-        as_nobody("cat \"$1\"", &[&cairn.tags("lib/latest/open")])
-            .status
-            .success()
-    );
+    assert!(as_nobody("cat \"$1\"", &[&cairn.versions("lib/1/open")]).status.success());
+    assert!(!as_nobody("cat \"$1\"", &[&cairn.versions("lib/1/secret")]).status.success());
+    assert!(as_nobody("cat \"$1\"", &[&cairn.tags("lib/latest/open")]).status.success());
 }
 
 #[test]
@@ -42,20 +30,12 @@ fn a_closed_repository_is_closed_in_all_three_places() {
     let cairn = shared();
     cairn.area("lib", "a");
     set_mode(&cairn.staging("lib"), 0o700);
-    for path in [
-        cairn.versions("lib/1/open"),
-        cairn.tags("lib/v1/open"),
-        cairn.staging("lib/a"),
-    ] {
+    for path in [cairn.versions("lib/1/open"), cairn.tags("lib/v1/open"), cairn.staging("lib/a")] {
         let output = as_nobody("ls \"$1\"", &[&path]);
         assert!(!output.status.success(), "{} is reachable", path.display());
     }
     set_mode(&cairn.staging("lib"), 0o755);
-    assert!(
-        as_nobody("cat \"$1\"", &[&cairn.versions("lib/1/open")])
-            .status
-            .success()
-    );
+    assert!(as_nobody("cat \"$1\"", &[&cairn.versions("lib/1/open")]).status.success());
 }
 
 #[test]
@@ -96,10 +76,7 @@ fn the_store_and_its_socket_are_the_owners_alone() {
     let cairn = shared();
     assert_eq!(fs::metadata(cairn.store()).unwrap().mode() & 0o7777, 0o700);
     let binary = std::path::Path::new(crate::common::cairn::BINARY);
-    let output = as_nobody(
-        "CAIRN_STORE=\"$2\" \"$1\" create theirs",
-        &[binary, &cairn.store()],
-    );
+    let output = as_nobody("CAIRN_STORE=\"$2\" \"$1\" create theirs", &[binary, &cairn.store()]);
     assert!(!output.status.success(), "{output:?}");
     assert!(!cairn.staging("theirs").exists());
 }

@@ -38,10 +38,7 @@ fn build(root: &Path) {
 /// Sets every time in the tree, so that two trees can be compared.
 fn settle_times(root: &Path) {
     let script = "find \"$1\" -depth -exec touch -h -d '2020-02-02 02:02:02.123456789' {} +";
-    let status = std::process::Command::new("sh")
-        .args(["-c", script, "sh"])
-        .arg(root)
-        .status();
+    let status = std::process::Command::new("sh").args(["-c", script, "sh"]).arg(root).status();
     assert!(status.unwrap().success());
 }
 
@@ -52,10 +49,7 @@ fn shows_the_version_and_commits_unchanged_as_no_change() {
     tree::assert_same_below(plain.path(), &area);
     cairn.publish("lib", "second@latest").unwrap();
     assert_eq!(fs::read_dir(cairn.versions("lib")).unwrap().count(), 1);
-    assert_eq!(
-        fs::read_link(cairn.tags("lib/second")).unwrap(),
-        Path::new("../../versions/lib/1")
-    );
+    assert_eq!(fs::read_link(cairn.tags("lib/second")).unwrap(), Path::new("../../versions/lib/1"));
 }
 
 #[test]
@@ -78,10 +72,7 @@ fn every_kind_of_change_is_in_the_next_version_and_not_in_the_base() {
     tree::assert_same_below(plain.path(), &area);
     cairn.publish("lib", "second@1").unwrap();
     tree::assert_same_below(plain.path(), &cairn.versions("lib/2"));
-    assert_eq!(
-        tree::differences(&before, &tree::read(&cairn.versions("lib/1"))),
-        [""; 0]
-    );
+    assert_eq!(tree::differences(&before, &tree::read(&cairn.versions("lib/1"))), [""; 0]);
 }
 
 fn change(root: &Path) {
@@ -89,12 +80,7 @@ fn change(root: &Path) {
     fs::write(root.join("a/f2"), "replaced").unwrap();
     let file = File::options().write(true).open(root.join("a/f3")).unwrap();
     file.write_all_at(b"in place", 100).unwrap();
-    File::options()
-        .write(true)
-        .open(root.join("a/f4"))
-        .unwrap()
-        .set_len(10)
-        .unwrap();
+    File::options().write(true).open(root.join("a/f4")).unwrap().set_len(10).unwrap();
     // Names: removed, moved, moved over, moved with their directory, made again.
     fs::remove_file(root.join("a/f5")).unwrap();
     fs::rename(root.join("a/f6"), root.join("b/f6")).unwrap();
@@ -111,10 +97,7 @@ fn change(root: &Path) {
     set_mode(&root.join("a"), 0o750);
     // Links: a new one, and a write through one of an old pair.
     fs::hard_link(root.join("a/f11"), root.join("a/f11-link")).unwrap();
-    let file = File::options()
-        .write(true)
-        .open(root.join("b/linked"))
-        .unwrap();
+    let file = File::options().write(true).open(root.join("b/linked")).unwrap();
     file.write_all_at(b"through the link", 0).unwrap();
 }
 
@@ -123,10 +106,7 @@ fn links_of_the_base_are_one_inode() {
     let (cairn, _plain) = published();
     let area = cairn.area("lib", "second@1");
     let (one, two) = (area.join("a/f0"), area.join("b/linked"));
-    assert_eq!(
-        fs::metadata(&one).unwrap().ino(),
-        fs::metadata(&two).unwrap().ino()
-    );
+    assert_eq!(fs::metadata(&one).unwrap().ino(), fs::metadata(&two).unwrap().ino());
     assert_eq!(fs::metadata(&one).unwrap().nlink(), 2);
     fs::write(&one, "both").unwrap();
     assert_eq!(fs::read(&two).unwrap(), b"both");
@@ -142,12 +122,7 @@ fn a_whole_directory_of_the_base_can_go() {
     assert_eq!(errno(fs::metadata(area.join("a"))), Errno::NOENT);
     cairn.publish("lib", "second@1").unwrap();
     assert!(!cairn.versions("lib/2/a").exists());
-    assert_eq!(
-        fs::metadata(cairn.versions("lib/2/b/linked"))
-            .unwrap()
-            .nlink(),
-        1
-    );
+    assert_eq!(fs::metadata(cairn.versions("lib/2/b/linked")).unwrap().nlink(), 1);
     assert!(cairn.versions("lib/1/a/f0").exists());
 }
 
@@ -157,10 +132,7 @@ fn a_directory_with_entries_of_the_base_is_not_empty() {
     let area = cairn.area("lib", "second@1");
     assert_eq!(errno(fs::remove_dir(area.join("b"))), Errno::NOTEMPTY);
     fs::create_dir(area.join("x")).unwrap();
-    assert_eq!(
-        errno(fs::rename(area.join("x"), area.join("b"))),
-        Errno::NOTEMPTY
-    );
+    assert_eq!(errno(fs::rename(area.join("x"), area.join("b"))), Errno::NOTEMPTY);
 }
 
 #[test]
@@ -215,10 +187,6 @@ fn opening_costs_nothing_of_the_version_size() {
         fs::create_dir(cairn.staging(format!("lib/a{index}@1"))).unwrap();
     }
     // 50 copies of 2,000 files would take many seconds; this bound is for a loaded machine.
-    assert!(
-        began.elapsed() < std::time::Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(fs::read(cairn.staging("lib/a49@1/d7/f7")).unwrap(), b"x");
 }

@@ -23,10 +23,7 @@ fn an_open_writer_is_ebusy_and_its_close_ends_that() {
     file.write_all(b" and half").unwrap();
     drop(file);
     cairn.publish("lib", "a").unwrap();
-    assert_eq!(
-        fs::read(cairn.versions("lib/1/f")).unwrap(),
-        b"half and half"
-    );
+    assert_eq!(fs::read(cairn.versions("lib/1/f")).unwrap(), b"half and half");
 }
 
 #[test]
@@ -58,21 +55,14 @@ fn a_writable_mapping_is_a_writer() {
     let cairn = Cairn::start();
     let area = cairn.area("lib", "a");
     fs::write(area.join("f"), [0; 4096]).unwrap();
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(area.join("f"))
-        .unwrap();
+    let file = File::options().read(true).write(true).open(area.join("f")).unwrap();
     let mapping = Mapping::shared(&file, 4096, true).unwrap();
     drop(file);
     mapping.write(0, b"mapped");
     assert_eq!(errno(cairn.publish("lib", "a")), Errno::BUSY);
     drop(mapping);
     cairn.publish("lib", "a").unwrap();
-    assert_eq!(
-        fs::read(cairn.versions("lib/1/f")).unwrap()[..6],
-        *b"mapped"
-    );
+    assert_eq!(fs::read(cairn.versions("lib/1/f")).unwrap()[..6], *b"mapped");
 }
 
 #[test]
@@ -107,10 +97,7 @@ fn files_already_closed_are_never_busy() {
         let moved = fs::rename(&area, cairn.tags(format!("lib/{}", round + 1)));
         assert!(moved.is_ok(), "round {round}: {moved:?}");
     }
-    assert_eq!(
-        fs::read_dir(cairn.versions("lib")).unwrap().count(),
-        rounds as usize
-    );
+    assert_eq!(fs::read_dir(cairn.versions("lib")).unwrap().count(), rounds as usize);
 }
 
 #[test]
@@ -126,8 +113,5 @@ fn cp_then_mv_in_a_shell_is_never_busy() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(
-        fs::read_to_string(cairn.versions("lib/20/n")).unwrap(),
-        "20\n"
-    );
+    assert_eq!(fs::read_to_string(cairn.versions("lib/20/n")).unwrap(), "20\n");
 }

@@ -17,9 +17,7 @@ fn mv(from: &Path, to: &Path) -> std::process::Output {
 
 fn versions(cairn: &Cairn, repository: &str) -> Vec<String> {
     let entries = fs::read_dir(cairn.versions(repository)).unwrap();
-    entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]
@@ -34,10 +32,7 @@ fn mv_publishes_the_next_version_under_its_name() {
         assert!(output.stderr.is_empty(), "{output:?}");
         let tag = fs::read_link(cairn.tags("lib").join(&name)).unwrap();
         assert_eq!(tag, Path::new(&format!("../../versions/lib/{number}")));
-        assert_eq!(
-            fs::read_to_string(cairn.tags("lib").join(&name).join("f")).unwrap(),
-            name
-        );
+        assert_eq!(fs::read_to_string(cairn.tags("lib").join(&name).join("f")).unwrap(), name);
         let version = cairn.versions(format!("lib/{number}/f"));
         assert_eq!(fs::read_to_string(version).unwrap(), name);
         assert_eq!(errno(fs::metadata(&area)), Errno::NOENT, "the area is gone");
@@ -79,9 +74,8 @@ fn a_number_publishes_without_a_tag_and_only_the_next_one() {
 
 fn tags(cairn: &Cairn) -> Vec<String> {
     let entries = fs::read_dir(cairn.tags("lib")).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -114,10 +108,7 @@ fn an_existing_tag_is_refused_and_the_area_stays() {
     let area = cairn.area("lib", "v1");
     fs::write(area.join("f"), "second").unwrap();
     assert!(!mv(&area, &cairn.tags("lib")).status.success());
-    check::one_of(
-        fs::rename(&area, cairn.tags("lib/v1")),
-        &[Errno::EXIST, Errno::NOTDIR],
-    );
+    check::one_of(fs::rename(&area, cairn.tags("lib/v1")), &[Errno::EXIST, Errno::NOTDIR]);
     assert_eq!(fs::read(area.join("f")).unwrap(), b"second");
     assert_eq!(versions(&cairn, "lib"), ["1"]);
     assert_eq!(fs::read(cairn.tags("lib/v1/f")).unwrap(), b"first");
@@ -133,10 +124,7 @@ fn reserved_and_ill_formed_names_are_refused_and_the_area_stays() {
     for name in ["latest", "0", "with\nnewline", "a@b@c"] {
         let refused = fs::rename(cairn.staging("lib/a"), cairn.tags("lib").join(name));
         let found = errno(refused);
-        assert!(
-            !matches!(found, Errno::XDEV | Errno::STALE | Errno::IO),
-            "{name:?}: {found:?}"
-        );
+        assert!(!matches!(found, Errno::XDEV | Errno::STALE | Errno::IO), "{name:?}: {found:?}");
         assert!(cairn.staging("lib/a/f").exists());
     }
     assert!(versions(&cairn, "lib").is_empty());
@@ -176,10 +164,7 @@ fn an_equal_tree_makes_no_version_and_moves_the_name() {
         fs::write(area.join("d/f"), "same").unwrap();
         for path in ["d/f", "d", "."] {
             let stamp = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
-            File::open(area.join(path))
-                .unwrap()
-                .set_modified(stamp)
-                .unwrap();
+            File::open(area.join(path)).unwrap().set_modified(stamp).unwrap();
         }
         cairn.publish("lib", name).unwrap();
         assert_eq!(errno(fs::metadata(&area)), Errno::NOENT);
@@ -208,11 +193,8 @@ fn the_published_tree_is_at_once_complete() {
     for round in 0..5_u64 {
         let area = cairn.area("lib", "a");
         for index in 0..100 {
-            fs::write(
-                area.join(format!("f{index}")),
-                content::bytes(round * 1000 + index, 3000),
-            )
-            .unwrap();
+            fs::write(area.join(format!("f{index}")), content::bytes(round * 1000 + index, 3000))
+                .unwrap();
         }
         fs::rename(&area, cairn.tags(format!("lib/r{round}"))).unwrap();
         for index in 0..100 {
@@ -233,11 +215,7 @@ fn a_reader_sees_no_version_or_all_of_it() {
             while !stop.load(Ordering::Relaxed) {
                 for version in versions(&cairn, "lib") {
                     let path = cairn.versions("lib").join(&version);
-                    assert_eq!(
-                        fs::read_dir(&path).unwrap().count(),
-                        50,
-                        "version {version}"
-                    );
+                    assert_eq!(fs::read_dir(&path).unwrap().count(), 50, "version {version}");
                     assert_eq!(fs::read_to_string(path.join("f49")).unwrap(), version);
                     most = most.max(version.parse().unwrap());
                 }
@@ -262,10 +240,7 @@ fn handles_into_a_published_area_still_read_and_do_not_write() {
     let cairn = Cairn::start();
     let area = cairn.area("lib", "a");
     fs::write(area.join("f"), "content").unwrap();
-    let (file, directory) = (
-        File::open(area.join("f")).unwrap(),
-        File::open(&area).unwrap(),
-    );
+    let (file, directory) = (File::open(area.join("f")).unwrap(), File::open(&area).unwrap());
     cairn.publish("lib", "a").unwrap();
     let mut buffer = [0; 7];
     file.read_exact_at(&mut buffer, 0).unwrap();
@@ -292,17 +267,8 @@ fn two_areas_filled_at_once_commit_independently() {
     cairn.publish("lib", "b").unwrap();
     cairn.publish("lib", "a").unwrap();
     assert_eq!(fs::read_to_string(cairn.tags("lib/b/f7")).unwrap(), "1 7");
-    assert_eq!(
-        fs::read_to_string(cairn.tags("lib/a/f199")).unwrap(),
-        "0 199"
-    );
-    assert_eq!(
-        fs::read_link(cairn.tags("lib/latest"))
-            .unwrap()
-            .file_name()
-            .unwrap(),
-        "2"
-    );
+    assert_eq!(fs::read_to_string(cairn.tags("lib/a/f199")).unwrap(), "0 199");
+    assert_eq!(fs::read_link(cairn.tags("lib/latest")).unwrap().file_name().unwrap(), "2");
 }
 
 #[test]
@@ -325,24 +291,16 @@ fn a_repository_may_have_many_areas_and_names_beside_each_other() {
 fn large_and_small_files_arrive_whole() {
     let cairn = Cairn::start();
     let area = cairn.area("lib", "a");
-    for (name, size) in [
-        ("empty", 0),
-        ("tiny", 1),
-        ("page", 4096),
-        ("mib", 1 << 20),
-        ("big", 9 << 20),
-    ] {
+    for (name, size) in
+        [("empty", 0), ("tiny", 1), ("page", 4096), ("mib", 1 << 20), ("big", 9 << 20)]
+    {
         let mut file = File::create(area.join(name)).unwrap();
         file.write_all(&content::bytes(size as u64, size)).unwrap();
     }
     cairn.publish("lib", "a").unwrap();
-    for (name, size) in [
-        ("empty", 0),
-        ("tiny", 1),
-        ("page", 4096),
-        ("mib", 1 << 20),
-        ("big", 9 << 20),
-    ] {
+    for (name, size) in
+        [("empty", 0), ("tiny", 1), ("page", 4096), ("mib", 1 << 20), ("big", 9 << 20)]
+    {
         let found = fs::read(cairn.versions("lib/1").join(name)).unwrap();
         assert!(found == content::bytes(size as u64, size), "{name}");
     }

@@ -13,11 +13,7 @@ fn equal_files_share_one_blob() {
     let area = cairn.area("lib", "a");
     for size in [100, 50_000, 3_000_000] {
         for copy in 0..5 {
-            fs::write(
-                area.join(format!("f{size}-{copy}")),
-                content::bytes(1, size),
-            )
-            .unwrap();
+            fs::write(area.join(format!("f{size}-{copy}")), content::bytes(1, size)).unwrap();
         }
     }
     cairn.publish("lib", "a").unwrap();
@@ -61,11 +57,7 @@ fn the_pool_grows_by_new_content_only() {
     assert_eq!(cairn.pool().len(), 100);
     let area = cairn.area("lib", "v2@latest");
     for index in 0..3 {
-        fs::write(
-            area.join(format!("f{index}")),
-            content::bytes(1000 + index, 2_000),
-        )
-        .unwrap();
+        fs::write(area.join(format!("f{index}")), content::bytes(1000 + index, 2_000)).unwrap();
     }
     fs::copy(cairn.versions("lib/1/f50"), area.join("copied-out-and-in")).unwrap();
     cairn.publish("lib", "v2@latest").unwrap();
@@ -94,13 +86,7 @@ fn a_copy_inside_staging_shares_the_blob() {
     wait::until("the file is sealed", || hash_of(&path).is_some());
     let other = cairn.area("lib", "b");
     for copy in [area.join("copy"), other.join("copy")] {
-        assert!(
-            Command::new("cp")
-                .args([&path, &copy])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("cp").args([&path, &copy]).status().unwrap().success());
         // Sharing makes the copy sealed at once; a copy of bytes would have to be hashed first.
         assert_eq!(hash_of(&copy), hash_of(&path));
         assert_eq!(fs::metadata(&copy).unwrap().nlink(), 1);

@@ -11,11 +11,7 @@ fn filled(cairn: &Cairn, name: &str) {
     let area = cairn.area("lib", name);
     fs::create_dir(area.join("d")).unwrap();
     for index in 0..50 {
-        fs::write(
-            area.join(format!("d/f{index}")),
-            content::bytes(index, 1000),
-        )
-        .unwrap();
+        fs::write(area.join(format!("d/f{index}")), content::bytes(index, 1000)).unwrap();
     }
 }
 
@@ -23,11 +19,7 @@ fn filled(cairn: &Cairn, name: &str) {
 fn rm_rf_discards_an_area() {
     let cairn = Cairn::start();
     filled(&cairn, "a");
-    let status = Command::new("rm")
-        .arg("-rf")
-        .arg(cairn.staging("lib/a"))
-        .status()
-        .unwrap();
+    let status = Command::new("rm").arg("-rf").arg(cairn.staging("lib/a")).status().unwrap();
     assert!(status.success());
     assert_eq!(errno(fs::metadata(cairn.staging("lib/a"))), Errno::NOENT);
     assert_eq!(fs::read_dir(cairn.staging("lib")).unwrap().count(), 0);
@@ -48,10 +40,7 @@ fn the_command_discards_a_full_area_at_once() {
 fn rmdir_refuses_an_area_with_files() {
     let cairn = Cairn::start();
     filled(&cairn, "a");
-    assert_eq!(
-        errno(fs::remove_dir(cairn.staging("lib/a"))),
-        Errno::NOTEMPTY
-    );
+    assert_eq!(errno(fs::remove_dir(cairn.staging("lib/a"))), Errno::NOTEMPTY);
     cairn.area("lib", "empty");
     fs::remove_dir(cairn.staging("lib/empty")).unwrap();
 }
@@ -62,11 +51,7 @@ fn rm_rf_of_an_area_with_a_base_leaves_the_base() {
     filled(&cairn, "a");
     cairn.publish("lib", "a").unwrap();
     cairn.area("lib", "b@1");
-    let status = Command::new("rm")
-        .arg("-rf")
-        .arg(cairn.staging("lib/b@1"))
-        .status()
-        .unwrap();
+    let status = Command::new("rm").arg("-rf").arg(cairn.staging("lib/b@1")).status().unwrap();
     assert!(status.success());
     assert_eq!(fs::read_dir(cairn.versions("lib/1/d")).unwrap().count(), 50);
 }

@@ -10,11 +10,7 @@ fn two_versions() -> Cairn {
     let area = cairn.area("lib", "v1");
     fs::create_dir(area.join("d")).unwrap();
     for index in 0..20 {
-        fs::write(
-            area.join(format!("d/f{index}")),
-            content::bytes(index, 1000),
-        )
-        .unwrap();
+        fs::write(area.join(format!("d/f{index}")), content::bytes(index, 1000)).unwrap();
     }
     cairn.publish("lib", "v1").unwrap();
     fs::write(cairn.area("lib", "v2@1").join("d/f0"), "changed").unwrap();
@@ -35,11 +31,7 @@ fn unchanged_files_keep_theirs_from_one_version_to_the_next() {
         assert_eq!(one, ino(&cairn, &format!("lib/2/d/f{index}")));
     }
     assert_ne!(ino(&cairn, "lib/1/d/f0"), ino(&cairn, "lib/2/d/f0"));
-    assert_ne!(
-        ino(&cairn, "lib/1/d"),
-        ino(&cairn, "lib/2/d"),
-        "directories differ by version"
-    );
+    assert_ne!(ino(&cairn, "lib/1/d"), ino(&cairn, "lib/2/d"), "directories differ by version");
 }
 
 #[test]

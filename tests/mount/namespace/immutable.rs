@@ -37,13 +37,7 @@ fn names_cannot_change() {
     is_read_only(fs::write(root.join("new"), "x"));
     is_read_only(symlink("f", root.join("new")));
     is_read_only(fs::hard_link(root.join("f"), root.join("new")));
-    is_read_only(mknodat(
-        CWD,
-        root.join("new"),
-        FileType::Fifo,
-        Mode::RUSR,
-        0,
-    ));
+    is_read_only(mknodat(CWD, root.join("new"), FileType::Fifo, Mode::RUSR, 0));
     is_read_only(fs::remove_file(root.join("f")));
     is_read_only(fs::remove_file(root.join("s")));
     is_read_only(fs::remove_dir(root.join("d")));
@@ -71,17 +65,8 @@ fn content_and_attributes_cannot_change() {
     for path in [&file, &root, &root.join("d")] {
         is_read_only(fs::set_permissions(path, mode(0o600)));
         is_read_only(std::os::unix::fs::chown(path, Some(1), Some(1)));
-        is_read_only(
-            File::open(path)
-                .unwrap()
-                .set_modified(std::time::UNIX_EPOCH),
-        );
-        is_read_only(rustix::fs::setxattr(
-            path,
-            "user.a",
-            b"1",
-            XattrFlags::empty(),
-        ));
+        is_read_only(File::open(path).unwrap().set_modified(std::time::UNIX_EPOCH));
+        is_read_only(rustix::fs::setxattr(path, "user.a", b"1", XattrFlags::empty()));
         is_read_only(rustix::fs::removexattr(path, "user.a"));
     }
 }
@@ -95,20 +80,9 @@ fn rm_rf_changes_nothing() {
     let cairn = published();
     let before = tree::read(&cairn.versions("lib/1"));
     for path in [cairn.versions("lib/1"), cairn.versions("lib")] {
-        assert!(
-            !Command::new("rm")
-                .arg("-rf")
-                .arg(path)
-                .output()
-                .unwrap()
-                .status
-                .success()
-        );
+        assert!(!Command::new("rm").arg("-rf").arg(path).output().unwrap().status.success());
     }
-    assert_eq!(
-        tree::differences(&before, &tree::read(&cairn.versions("lib/1"))),
-        [""; 0]
-    );
+    assert_eq!(tree::differences(&before, &tree::read(&cairn.versions("lib/1"))), [""; 0]);
 }
 
 #[test]
@@ -123,12 +97,7 @@ fn the_same_through_a_tag() {
 fn programs_run_and_mappings_read() {
     let cairn = published();
     let root = cairn.versions("lib/1");
-    assert!(
-        Command::new(root.join("program"))
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new(root.join("program")).status().unwrap().success());
     let file = File::open(root.join("d/g")).unwrap();
     let mapping = Mapping::shared(&file, 100_000, false).unwrap();
     assert!(mapping.read(0, 100_000) == content::bytes(1, 100_000));
@@ -145,15 +114,9 @@ fn later_work_in_staging_does_not_reach_it() {
     drop(file);
     set_mode(&area.join("program"), 0o600);
     fs::remove_file(area.join("s")).unwrap();
-    assert_eq!(
-        tree::differences(&before, &tree::read(&cairn.versions("lib/1"))),
-        [""; 0]
-    );
+    assert_eq!(tree::differences(&before, &tree::read(&cairn.versions("lib/1"))), [""; 0]);
     cairn.publish("lib", "v2@1").unwrap();
-    assert_eq!(
-        tree::differences(&before, &tree::read(&cairn.versions("lib/1"))),
-        [""; 0]
-    );
+    assert_eq!(tree::differences(&before, &tree::read(&cairn.versions("lib/1"))), [""; 0]);
 }
 
 #[test]
@@ -163,12 +126,7 @@ fn files_in_the_pool_are_read_only() {
     let pool = cairn.pool();
     assert!(!pool.is_empty());
     for (path, _) in pool {
-        assert_eq!(
-            fs::metadata(&path).unwrap().mode() & 0o7777,
-            0o444,
-            "{}",
-            path.display()
-        );
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o444, "{}", path.display());
     }
 }
 

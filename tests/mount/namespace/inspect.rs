@@ -21,13 +21,7 @@ fn published() -> Cairn {
     fs::create_dir(area.join("d")).unwrap();
     fs::write(area.join("d/f"), content::bytes(1, 10_000)).unwrap();
     fs::write(area.join("g"), "12345").unwrap();
-    setxattr(
-        &area,
-        "user.cairn.message",
-        b"the first",
-        XattrFlags::empty(),
-    )
-    .unwrap();
+    setxattr(&area, "user.cairn.message", b"the first", XattrFlags::empty()).unwrap();
     setxattr(&area, "user.cairn.author", b"somebody", XattrFlags::empty()).unwrap();
     cairn.publish("lib", "v1").unwrap();
     cairn
@@ -36,18 +30,11 @@ fn published() -> Cairn {
 #[test]
 fn a_file_has_its_hash_in_staging_and_in_versions() {
     let cairn = published();
-    let expected = blake3::hash(&content::bytes(1, 10_000))
-        .to_hex()
-        .to_string();
-    assert_eq!(
-        hash_of(&cairn.versions("lib/1/d/f")),
-        Some(expected.clone())
-    );
+    let expected = blake3::hash(&content::bytes(1, 10_000)).to_hex().to_string();
+    assert_eq!(hash_of(&cairn.versions("lib/1/d/f")), Some(expected.clone()));
     let path = cairn.area("lib", "a").join("f");
     fs::write(&path, content::bytes(1, 10_000)).unwrap();
-    wait::until("the file is sealed", || {
-        hash_of(&path) == Some(expected.clone())
-    });
+    wait::until("the file is sealed", || hash_of(&path) == Some(expected.clone()));
 }
 
 #[test]
@@ -70,17 +57,11 @@ fn a_version_tells_about_itself() {
     assert_eq!(get("bytes").as_deref(), Some("10005"));
     assert_eq!(get("hash").map(|hash| hash.len()), Some(64));
     for name in ["created", "released", "locked"] {
-        assert!(
-            get(name).is_some_and(|value| !value.is_empty()),
-            "user.cairn.{name}"
-        );
+        assert!(get(name).is_some_and(|value| !value.is_empty()), "user.cairn.{name}");
     }
     fs::write(cairn.area("lib", "v2@1").join("h"), "x").unwrap();
     cairn.publish("lib", "v2@1").unwrap();
-    assert_eq!(
-        text(&cairn.versions("lib/2"), "user.cairn.base").as_deref(),
-        Some("1")
-    );
+    assert_eq!(text(&cairn.versions("lib/2"), "user.cairn.base").as_deref(), Some("1"));
 }
 
 #[test]
@@ -105,19 +86,10 @@ fn they_are_set_on_areas_only() {
     let cairn = published();
     let area = cairn.area("lib", "a@1");
     let set = |path: &Path, name: &str| setxattr(path, name, b"x", XattrFlags::empty());
-    assert_eq!(
-        errno(set(&area.join("d/f"), "user.cairn.hash")),
-        Errno::PERM
-    );
-    assert_eq!(
-        errno(set(&area.join("d/f"), "user.cairn.anything")),
-        Errno::PERM
-    );
+    assert_eq!(errno(set(&area.join("d/f"), "user.cairn.hash")), Errno::PERM);
+    assert_eq!(errno(set(&area.join("d/f"), "user.cairn.anything")), Errno::PERM);
     assert_eq!(errno(set(&area, "user.cairn.hash")), Errno::PERM);
-    assert_eq!(
-        errno(set(&cairn.versions("lib/1"), "user.cairn.message")),
-        Errno::ROFS
-    );
+    assert_eq!(errno(set(&cairn.versions("lib/1"), "user.cairn.message")), Errno::ROFS);
     set(&area, "user.cairn.message").unwrap();
     assert_eq!(text(&area, "user.cairn.message").as_deref(), Some("x"));
 }
@@ -126,11 +98,7 @@ fn they_are_set_on_areas_only() {
 fn unknown_ones_are_enodata() {
     let cairn = published();
     let mut value = [0; 10];
-    let found = getxattr(
-        cairn.versions("lib/1"),
-        "user.cairn.nothing",
-        &mut value[..],
-    );
+    let found = getxattr(cairn.versions("lib/1"), "user.cairn.nothing", &mut value[..]);
     assert_eq!(errno(found), Errno::NODATA);
 }
 

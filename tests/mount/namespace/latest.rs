@@ -28,14 +28,8 @@ fn another_process_sees_it_at_once() {
     let cairn = Cairn::start();
     for number in 1..=10 {
         publish(&cairn, number);
-        let output = Command::new("cat")
-            .arg(cairn.tags("lib/latest/f"))
-            .output()
-            .unwrap();
-        assert_eq!(
-            String::from_utf8(output.stdout).unwrap(),
-            number.to_string()
-        );
+        let output = Command::new("cat").arg(cairn.tags("lib/latest/f")).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), number.to_string());
     }
 }
 

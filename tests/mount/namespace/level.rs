@@ -55,10 +55,7 @@ fn only_directories_are_made_above_the_areas() {
     for parent in [cairn.staging(""), cairn.staging("lib")] {
         refused("create", File::create(parent.join("f")));
         refused("symlink", symlink("x", parent.join("s")));
-        refused(
-            "link",
-            fs::hard_link(cairn.staging("lib/a/f"), parent.join("l")),
-        );
+        refused("link", fs::hard_link(cairn.staging("lib/a/f"), parent.join("l")));
         let kind = rustix::fs::FileType::Fifo;
         let made = rustix::fs::mknodat(CWD, parent.join("p"), kind, rustix::fs::Mode::RUSR, 0);
         refused("mknod", made);
@@ -86,10 +83,7 @@ fn renames_between_levels_are_refused() {
         let what = format!("{} to {}", from.display(), to.display());
         refused(&what, fs::rename(&from, &to));
     }
-    assert_eq!(
-        tree::differences(&before, &tree::read(&cairn.staging(""))),
-        [""; 0]
-    );
+    assert_eq!(tree::differences(&before, &tree::read(&cairn.staging(""))), [""; 0]);
     assert!(cairn.tags("lib/v1").exists());
 }
 
@@ -114,14 +108,8 @@ fn areas_are_not_exchanged_with_tags() {
     let cairn = sample();
     let exchange =
         |from: PathBuf, to: PathBuf| renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE);
-    refused(
-        "area and tag",
-        exchange(cairn.staging("lib/a"), cairn.tags("lib/v1")),
-    );
-    refused(
-        "repositories",
-        exchange(cairn.staging("lib"), cairn.tags("lib")),
-    );
+    refused("area and tag", exchange(cairn.staging("lib/a"), cairn.tags("lib/v1")));
+    refused("repositories", exchange(cairn.staging("lib"), cairn.tags("lib")));
     assert!(cairn.staging("lib/a/d").is_dir());
     assert_eq!(fs::read(cairn.tags("lib/v1/f")).unwrap(), b"x");
 }
@@ -131,10 +119,7 @@ fn attributes_of_the_fixed_directories_stay() {
     let cairn = sample();
     for path in [cairn.mnt(), cairn.staging(""), cairn.tags("")] {
         let flags = rustix::fs::XattrFlags::empty();
-        refused(
-            "setxattr",
-            rustix::fs::setxattr(&path, "user.a", b"1", flags),
-        );
+        refused("setxattr", rustix::fs::setxattr(&path, "user.a", b"1", flags));
     }
     refused(
         "chmod",
@@ -158,14 +143,9 @@ fn attributes_of_an_area_become_the_version_root() {
     let stamp = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 7);
     File::open(&area).unwrap().set_modified(stamp).unwrap();
     cairn.publish("lib", "a").unwrap();
-    let root = tree::read(&cairn.versions("lib/2"))
-        .remove(std::path::Path::new(""))
-        .unwrap();
+    let root = tree::read(&cairn.versions("lib/2")).remove(std::path::Path::new("")).unwrap();
     assert_eq!((root.mode, root.uid, root.gid), (0o2750, 3, 4));
     assert_eq!(root.mtime, (1_000_000_000, 7));
     assert_eq!(root.xattrs[&b"user.note"[..]], b"on the root");
-    assert_eq!(
-        fs::metadata(cairn.versions("lib/2")).unwrap().mode() & 0o7777,
-        0o2750
-    );
+    assert_eq!(fs::metadata(cairn.versions("lib/2")).unwrap().mode() & 0o7777, 0o2750);
 }

@@ -76,11 +76,7 @@ fn a_dead_mount_gives_errors_and_the_next_mount_cleans_it_up() {
         cairn.mount();
         fs::create_dir_all(cairn.staging("lib")).unwrap();
     }
-    assert_eq!(
-        mounts::below(&cairn.mnt()).len(),
-        2,
-        "no mount is left below the new ones"
-    );
+    assert_eq!(mounts::below(&cairn.mnt()).len(), 2, "no mount is left below the new ones");
 }
 
 #[test]
@@ -110,12 +106,7 @@ fn impossible_mount_points_are_refused() {
     let store = cairn.store();
     let file = cairn.scratch().join("file");
     fs::write(&file, "").unwrap();
-    for mnt in [
-        cairn.scratch().join("none"),
-        file,
-        store.clone(),
-        store.join("pool"),
-    ] {
+    for mnt in [cairn.scratch().join("none"), file, store.clone(), store.join("pool")] {
         let output = run(&["mount".as_ref(), &store, &mnt]);
         assert!(!output.status.success(), "{}", mnt.display());
         assert!(!output.stderr.is_empty());
@@ -140,20 +131,11 @@ fn mounts_are_of_our_type_without_devices_and_set_id() {
     for mount in &found {
         assert_eq!(mount.kind, "fuse.cairn");
         for option in ["nosuid", "nodev"] {
-            assert!(
-                mount.options.split(',').any(|found| found == option),
-                "{mount:?}"
-            );
+            assert!(mount.options.split(',').any(|found| found == option), "{mount:?}");
         }
     }
-    let versions = found
-        .iter()
-        .find(|mount| mount.path == cairn.versions(""))
-        .unwrap();
-    assert!(
-        versions.options.split(',').any(|option| option == "ro"),
-        "{versions:?}"
-    );
+    let versions = found.iter().find(|mount| mount.path == cairn.versions("")).unwrap();
+    assert!(versions.options.split(',').any(|option| option == "ro"), "{versions:?}");
 }
 
 #[test]
@@ -163,12 +145,7 @@ fn read_only_mounts_show_versions_and_refuse_the_rest() {
     cairn.publish("lib", "v1").unwrap();
     cairn.stop();
     let (store, mnt) = (cairn.store(), cairn.mnt());
-    succeeds(&run(&[
-        "mount".as_ref(),
-        "--read-only".as_ref(),
-        &store,
-        &mnt,
-    ]));
+    succeeds(&run(&["mount".as_ref(), "--read-only".as_ref(), &store, &mnt]));
     assert_eq!(fs::read(cairn.tags("lib/latest/f")).unwrap(), b"x");
     assert_eq!(errno(fs::create_dir(cairn.staging("new"))), Errno::ROFS);
     assert_eq!(errno(fs::remove_file(cairn.tags("lib/v1"))), Errno::ROFS);

@@ -19,9 +19,8 @@ fn sample() -> tempfile::TempDir {
     for name in ["d", "d/e", "d/e/f", "empty"] {
         fs::create_dir(root.join(name)).unwrap();
     }
-    for (index, mode) in [0o000, 0o444, 0o644, 0o755, 0o4755, 0o2711, 0o1777]
-        .into_iter()
-        .enumerate()
+    for (index, mode) in
+        [0o000, 0o444, 0o644, 0o755, 0o4755, 0o2711, 0o1777].into_iter().enumerate()
     {
         let path = root.join(format!("d/mode{index}"));
         fs::write(&path, format!("{mode:o}")).unwrap();
@@ -30,11 +29,7 @@ fn sample() -> tempfile::TempDir {
     set_mode(&root.join("d/e"), 0o3750);
     fs::write(root.join("empty-file"), "").unwrap();
     fs::write(root.join("large"), content::bytes(1, 3_000_000)).unwrap();
-    for (name, target) in [
-        ("soft", "d/mode1"),
-        ("dangling", "/nowhere"),
-        ("up", "../.."),
-    ] {
+    for (name, target) in [("soft", "d/mode1"), ("dangling", "/nowhere"), ("up", "../..")] {
         symlink(target, root.join(name)).unwrap();
     }
     for name in ["hard1", "d/hard2", "d/e/hard3"] {
@@ -51,11 +46,7 @@ fn sample() -> tempfile::TempDir {
     names(root);
     chown(root.join("d/mode2"), Some(1234), Some(4_000_000_000)).unwrap();
     lchown(root.join("soft"), Some(5), Some(6)).unwrap();
-    for (path, name) in [
-        ("large", "user.note"),
-        ("d", "user.dir"),
-        ("d/mode3", "trusted.x"),
-    ] {
+    for (path, name) in [("large", "user.note"), ("d", "user.dir"), ("d/mode3", "trusted.x")] {
         setxattr(root.join(path), name, b"\0binary\xff", XattrFlags::empty()).unwrap();
     }
     let sparse = File::create(root.join("sparse")).unwrap();
@@ -68,15 +59,8 @@ fn sample() -> tempfile::TempDir {
 fn names(root: &Path) {
     fs::create_dir(root.join("names")).unwrap();
     let long = [b'n'; 255];
-    let names: [&[u8]; 7] = [
-        b"\xff\xfe",
-        b"new\nline",
-        b" ",
-        b"-rf",
-        b"back\\slash",
-        "\u{e9}".as_bytes(),
-        &long,
-    ];
+    let names: [&[u8]; 7] =
+        [b"\xff\xfe", b"new\nline", b" ", b"-rf", b"back\\slash", "\u{e9}".as_bytes(), &long];
     for name in names {
         fs::write(root.join("names").join(OsStr::from_bytes(name)), name).unwrap();
     }
@@ -88,12 +72,7 @@ fn times(root: &Path) {
         touch -h -d \"2015-01-01 00:00:$((n % 60)).$((100000000 + n * 7919))\" \"$path\"; \
         n=$((n + 1)); done; touch -h -d '1969-12-31 12:00:00.5 UTC' soft";
     assert!(
-        Command::new("bash")
-            .args(["-c", script, "bash"])
-            .arg(root)
-            .status()
-            .unwrap()
-            .success()
+        Command::new("bash").args(["-c", script, "bash"]).arg(root).status().unwrap().success()
     );
 }
 
@@ -167,19 +146,14 @@ fn a_directory_of_ten_thousand_names() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     listed.sort();
-    let expected: Vec<_> = (0..10_000)
-        .map(|index| format!("name-{index:05}"))
-        .collect();
+    let expected: Vec<_> = (0..10_000).map(|index| format!("name-{index:05}")).collect();
     assert!(listed == expected);
     // One name changed in a large directory, through an area based on it.
     let area = cairn.area("lib", "b@1");
     fs::remove_file(area.join("name-05000")).unwrap();
     fs::write(area.join("name-05000x"), "").unwrap();
     cairn.publish("lib", "b@1").unwrap();
-    assert_eq!(
-        fs::read_dir(cairn.versions("lib/2")).unwrap().count(),
-        10_000
-    );
+    assert_eq!(fs::read_dir(cairn.versions("lib/2")).unwrap().count(), 10_000);
     assert!(!cairn.versions("lib/2/name-05000").exists());
     assert!(cairn.versions("lib/2/name-05000x").exists());
     assert!(cairn.versions("lib/1/name-05000").exists());
@@ -202,9 +176,6 @@ fn a_listing_of_a_version_can_be_resumed_anywhere() {
     assert_eq!(seen.len(), 2002);
     for at in [0, 1, 2, 1000, 2000, 5] {
         listing.seek(seen[at].0).unwrap();
-        assert_eq!(
-            listing.read().unwrap().unwrap().file_name(),
-            seen[at + 1].1.as_c_str()
-        );
+        assert_eq!(listing.read().unwrap().unwrap().file_name(), seen[at + 1].1.as_c_str());
     }
 }

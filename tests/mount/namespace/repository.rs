@@ -28,11 +28,7 @@ fn removing_it_removes_it_everywhere() {
     fs::create_dir(cairn.staging("lib")).unwrap();
     assert!(cairn.versions("lib").is_dir() && cairn.tags("lib").is_dir());
     fs::remove_dir(cairn.staging("lib")).unwrap();
-    for path in [
-        cairn.staging("lib"),
-        cairn.tags("lib"),
-        cairn.versions("lib"),
-    ] {
+    for path in [cairn.staging("lib"), cairn.tags("lib"), cairn.versions("lib")] {
         assert_eq!(errno(fs::metadata(path)), Errno::NOENT);
     }
     fs::create_dir(cairn.staging("lib")).unwrap();
@@ -64,13 +60,7 @@ fn names_follow_the_rules() {
         let made = fs::create_dir(cairn.staging(OsStr::from_bytes(name)));
         assert_eq!(errno(made), expected, "{:?}", OsStr::from_bytes(name));
     }
-    for name in [
-        "with space",
-        "ünïcode",
-        ".hidden",
-        "UPPER-lower_0.1",
-        &"n".repeat(255),
-    ] {
+    for name in ["with space", "ünïcode", ".hidden", "UPPER-lower_0.1", &"n".repeat(255)] {
         fs::create_dir(cairn.staging(name)).unwrap();
         assert!(cairn.versions(name).is_dir());
     }
@@ -90,9 +80,7 @@ fn owner_and_mode_are_the_same_in_all_three_places() {
     };
     assert_eq!(shown(cairn.staging("lib")), (12, 34, 0o550));
     assert_eq!(shown(cairn.tags("lib")), (12, 34, 0o550));
-    wait::until("versions shows it too", || {
-        shown(cairn.versions("lib")) == (12, 34, 0o550)
-    });
+    wait::until("versions shows it too", || shown(cairn.versions("lib")) == (12, 34, 0o550));
 }
 
 #[test]
@@ -101,10 +89,7 @@ fn it_survives_a_restart_and_a_crash() {
     fs::create_dir(cairn.staging("lib")).unwrap();
     set_mode(&cairn.staging("lib"), 0o711);
     cairn.restart();
-    assert_eq!(
-        fs::metadata(cairn.staging("lib")).unwrap().mode() & 0o777,
-        0o711
-    );
+    assert_eq!(fs::metadata(cairn.staging("lib")).unwrap().mode() & 0o777, 0o711);
     cairn.area("lib", "a");
     cairn.publish("lib", "a").unwrap();
     cairn.crash();

@@ -7,12 +7,7 @@ use crate::common::{Cairn, content, tree};
 
 fn fill(area: &std::path::Path) {
     fs::create_dir_all(area.join("d/e")).unwrap();
-    for (name, size) in [
-        ("empty", 0),
-        ("small", 100),
-        ("d/page", 4096),
-        ("d/e/large", 3_000_000),
-    ] {
+    for (name, size) in [("empty", 0), ("small", 100), ("d/page", 4096), ("d/e/large", 3_000_000)] {
         fs::write(area.join(name), content::bytes(size as u64, size)).unwrap();
     }
     fs::hard_link(area.join("small"), area.join("d/linked")).unwrap();
@@ -96,10 +91,7 @@ fn what_was_fsynced_is_there_after_a_crash() {
     cairn.crash();
     drop(open);
     for (name, size) in [("small", 100), ("d/page", 4096), ("d/large", 3_000_000)] {
-        assert!(
-            fs::read(area.join(name)).unwrap() == content::bytes(size as u64, size),
-            "{name}"
-        );
+        assert!(fs::read(area.join(name)).unwrap() == content::bytes(size as u64, size), "{name}");
     }
     assert_eq!(fs::read(area.join("open")).unwrap(), b"synced while open");
 }
@@ -116,14 +108,7 @@ fn rename_over_leaves_old_or_new_after_a_crash() {
         fs::rename(area.join("f.tmp"), area.join("f")).unwrap();
         cairn.crash();
         let found = fs::read(area.join("f")).unwrap();
-        let (old, new) = (
-            content::bytes(round, 10_000),
-            content::bytes(100 + round, 10_000),
-        );
-        assert!(
-            found == old || found == new,
-            "round {round}: {} bytes",
-            found.len()
-        );
+        let (old, new) = (content::bytes(round, 10_000), content::bytes(100 + round, 10_000));
+        assert!(found == old || found == new, "round {round}: {} bytes", found.len());
     }
 }

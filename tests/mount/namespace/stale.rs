@@ -24,10 +24,7 @@ fn stale() -> Cairn {
 fn is_refused_and_stays() {
     let cairn = stale();
     assert_eq!(errno(cairn.publish("lib", "late@latest")), Errno::CANCELED);
-    assert_eq!(
-        fs::read(cairn.staging("lib/late@latest/f")).unwrap(),
-        b"late"
-    );
+    assert_eq!(fs::read(cairn.staging("lib/late@latest/f")).unwrap(), b"late");
     assert_eq!(fs::read_dir(cairn.versions("lib")).unwrap().count(), 2);
     fs::write(cairn.staging("lib/late@latest/h"), "still writable").unwrap();
     let mut reason = [0; 1000];
@@ -35,14 +32,8 @@ fn is_refused_and_stays() {
     let length = rustix::fs::getxattr(&area, "user.cairn.error", &mut reason[..]).unwrap();
     assert!(length > 0, "the reason in words");
     let message = cairn.cli_fails(&["commit", "lib/late"]);
-    assert!(
-        message.contains('2'),
-        "names the version that came between: {message}"
-    );
-    assert!(
-        message.contains("--onto-latest") && message.contains("--force"),
-        "{message}"
-    );
+    assert!(message.contains('2'), "names the version that came between: {message}");
+    assert!(message.contains("--onto-latest") && message.contains("--force"), "{message}");
 }
 
 #[test]
@@ -68,10 +59,7 @@ fn onto_latest_lists_conflicts_and_publishes_nothing() {
     let message = cairn.cli_fails(&["commit", "lib/late", "--onto-latest"]);
     assert!(message.contains('g'), "{message}");
     assert_eq!(fs::read_dir(cairn.versions("lib")).unwrap().count(), 2);
-    assert_eq!(
-        fs::read(cairn.staging("lib/late@latest/g")).unwrap(),
-        b"conflicting"
-    );
+    assert_eq!(fs::read(cairn.staging("lib/late@latest/g")).unwrap(), b"conflicting");
 }
 
 #[test]

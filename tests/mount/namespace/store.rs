@@ -46,16 +46,8 @@ fn what_is_no_store_is_refused() {
     let plain = cairn.scratch().join("plain");
     fs::create_dir(&plain).unwrap();
     refusal(&["mount".as_ref(), &plain, &cairn.mnt()]);
-    refusal(&[
-        "mount".as_ref(),
-        &cairn.scratch().join("none"),
-        &cairn.mnt(),
-    ]);
-    assert_eq!(
-        fs::read_dir(&plain).unwrap().count(),
-        0,
-        "nothing was made in it"
-    );
+    refusal(&["mount".as_ref(), &cairn.scratch().join("none"), &cairn.mnt()]);
+    assert_eq!(fs::read_dir(&plain).unwrap().count(), 0, "nothing was made in it");
 }
 
 #[test]
@@ -75,16 +67,11 @@ fn a_foreign_database_is_refused() {
     let path = cairn.store().join("catalog.db");
     fs::remove_file(&path).unwrap();
     let foreign = rusqlite::Connection::open(&path).unwrap();
-    foreign
-        .execute_batch("CREATE TABLE mine(x); PRAGMA application_id = 77;")
-        .unwrap();
+    foreign.execute_batch("CREATE TABLE mine(x); PRAGMA application_id = 77;").unwrap();
     drop(foreign);
     refusal(&["mount".as_ref(), &cairn.store(), &cairn.mnt()]);
     let kept = rusqlite::Connection::open(&path).unwrap();
-    assert!(
-        kept.prepare("SELECT x FROM mine").is_ok(),
-        "it was not touched"
-    );
+    assert!(kept.prepare("SELECT x FROM mine").is_ok(), "it was not touched");
 }
 
 #[test]
@@ -92,10 +79,7 @@ fn a_store_open_to_others_is_refused() {
     let cairn = Cairn::unmounted();
     set_mode(&cairn.store(), 0o755);
     let message = refusal(&["mount".as_ref(), &cairn.store(), &cairn.mnt()]);
-    assert!(
-        message.contains("700") || message.contains("755"),
-        "{message}"
-    );
+    assert!(message.contains("700") || message.contains("755"), "{message}");
 }
 
 #[test]
@@ -105,16 +89,9 @@ fn a_copied_store_works_elsewhere() {
     cairn.publish("lib", "a").unwrap();
     cairn.stop();
     let copy = cairn.scratch().join("copy");
-    let status = Command::new("cp")
-        .arg("-a")
-        .args([cairn.store(), copy.clone()])
-        .status()
-        .unwrap();
+    let status = Command::new("cp").arg("-a").args([cairn.store(), copy.clone()]).status().unwrap();
     assert!(status.success());
-    let output = Command::new(BINARY)
-        .args(["versions", "lib"])
-        .env("CAIRN_STORE", &copy)
-        .output();
+    let output = Command::new(BINARY).args(["versions", "lib"]).env("CAIRN_STORE", &copy).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains('1'));

@@ -24,12 +24,7 @@ fn appending_to_a_large_sealed_file_keeps_its_start() {
     let area = Area::new();
     let mut expected = content::bytes(3, 4_000_000);
     let path = area.sealed("f", &expected);
-    File::options()
-        .append(true)
-        .open(&path)
-        .unwrap()
-        .write_all(b"tail")
-        .unwrap();
+    File::options().append(true).open(&path).unwrap().write_all(b"tail").unwrap();
     expected.extend_from_slice(b"tail");
     area.settle(&path);
     assert!(fs::read(&path).unwrap() == expected);
@@ -45,9 +40,7 @@ fn writers_in_turn_never_overwrite_each_other() {
         write!(first, "a{round} ").unwrap();
         write!(second, "b{round} ").unwrap();
     }
-    let expected: String = (0..100)
-        .map(|round| format!("a{round} b{round} "))
-        .collect();
+    let expected: String = (0..100).map(|round| format!("a{round} b{round} ")).collect();
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
 }
 
@@ -61,8 +54,7 @@ fn threads_append_whole_lines() {
             scope.spawn(move || {
                 let mut file = File::options().append(true).open(path).unwrap();
                 for line in 0..100 {
-                    file.write_all(format!("{thread}:{line}\n").as_bytes())
-                        .unwrap();
+                    file.write_all(format!("{thread}:{line}\n").as_bytes()).unwrap();
                 }
             });
         }

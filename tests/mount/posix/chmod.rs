@@ -9,11 +9,8 @@ use crate::common::area::set_mode;
 #[test]
 fn sets_every_bit() {
     let area = Area::new();
-    let (file, sealed, directory) = (
-        area.file("f", "x"),
-        area.sealed("g", "y"),
-        area.directory("d"),
-    );
+    let (file, sealed, directory) =
+        (area.file("f", "x"), area.sealed("g", "y"), area.directory("d"));
     for path in [file, sealed, directory] {
         for mode in [0o000, 0o644, 0o755, 0o1777, 0o4755, 0o2711, 0o7777, 0o600] {
             set_mode(&path, mode);
@@ -29,10 +26,7 @@ fn keeps_content_and_mtime() {
     let before = fs::metadata(&path).unwrap();
     set_mode(&path, 0o640);
     let after = fs::metadata(&path).unwrap();
-    assert_eq!(
-        (before.mtime(), before.mtime_nsec()),
-        (after.mtime(), after.mtime_nsec())
-    );
+    assert_eq!((before.mtime(), before.mtime_nsec()), (after.mtime(), after.mtime_nsec()));
     assert!((after.ctime(), after.ctime_nsec()) >= (before.ctime(), before.ctime_nsec()));
     assert_eq!(fs::read(&path).unwrap(), b"content");
 }
@@ -41,10 +35,7 @@ fn keeps_content_and_mtime() {
 fn through_a_handle_and_through_a_link() {
     let area = Area::new();
     let path = area.file("f", "x");
-    File::open(&path)
-        .unwrap()
-        .set_permissions(fs::Permissions::from_mode(0o604))
-        .unwrap();
+    File::open(&path).unwrap().set_permissions(fs::Permissions::from_mode(0o604)).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o604);
     std::os::unix::fs::symlink("f", area.path("s")).unwrap();
     set_mode(&area.path("s"), 0o700);

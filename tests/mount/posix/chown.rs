@@ -9,11 +9,7 @@ use crate::common::area::{as_nobody, set_mode};
 #[test]
 fn sets_owner_and_group_independently() {
     let area = Area::new();
-    for path in [
-        area.file("f", "x"),
-        area.sealed("g", "y"),
-        area.directory("d"),
-    ] {
+    for path in [area.file("f", "x"), area.sealed("g", "y"), area.directory("d")] {
         chown(&path, Some(1000), None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().uid(), 1000);
         chown(&path, None, Some(4_000_000_000)).unwrap();
@@ -41,8 +37,5 @@ fn others_cannot_give_files_away() {
     chown(&path, Some(crate::common::area::NOBODY), None).unwrap();
     let output = as_nobody("chown 0 \"$1\"", &[&path]);
     assert!(!output.status.success());
-    assert_eq!(
-        fs::metadata(&path).unwrap().uid(),
-        crate::common::area::NOBODY
-    );
+    assert_eq!(fs::metadata(&path).unwrap().uid(), crate::common::area::NOBODY);
 }

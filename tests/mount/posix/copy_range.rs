@@ -9,14 +9,8 @@ use crate::common::{Area, content};
 fn copy(from: &File, from_at: u64, to: &File, to_at: u64, length: usize) -> usize {
     let (mut source, mut target, mut done) = (from_at, to_at, 0);
     while done < length {
-        let moved = copy_file_range(
-            from,
-            Some(&mut source),
-            to,
-            Some(&mut target),
-            length - done,
-        )
-        .unwrap();
+        let moved =
+            copy_file_range(from, Some(&mut source), to, Some(&mut target), length - done).unwrap();
         if moved == 0 {
             break;
         }
@@ -75,11 +69,7 @@ fn a_copy_changes_alone() {
     let original = content::bytes(1, 200_000);
     let source = area.sealed("from", &original);
     let to = area.path("to");
-    let target = File::options()
-        .write(true)
-        .create_new(true)
-        .open(&to)
-        .unwrap();
+    let target = File::options().write(true).create_new(true).open(&to).unwrap();
     copy(&File::open(&source).unwrap(), 0, &target, 0, original.len());
     target.write_all_at(b"mine", 0).unwrap();
     drop(target);
@@ -93,10 +83,8 @@ fn fs_copy_and_cp_work() {
     let area = Area::new();
     let source = area.sealed("from", content::bytes(1, 100_000));
     fs::copy(&source, area.path("by-std")).unwrap();
-    let status = std::process::Command::new("cp")
-        .arg("-a")
-        .args([&source, &area.path("by-cp")])
-        .status();
+    let status =
+        std::process::Command::new("cp").arg("-a").args([&source, &area.path("by-cp")]).status();
     assert!(status.unwrap().success());
     for name in ["by-std", "by-cp"] {
         assert!(fs::read(area.path(name)).unwrap() == content::bytes(1, 100_000));

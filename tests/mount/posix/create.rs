@@ -12,12 +12,7 @@ use crate::common::{Area, errno};
 fn makes_an_empty_file_with_its_mode() {
     let area = Area::new();
     for (name, mode) in [("a", 0o600), ("b", 0o755), ("c", 0o444)] {
-        File::options()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(area.path(name))
-            .unwrap();
+        File::options().write(true).create_new(true).mode(mode).open(area.path(name)).unwrap();
         let meta = fs::metadata(area.path(name)).unwrap();
         assert_eq!(meta.len(), 0);
         assert_eq!(meta.nlink(), 1);
@@ -31,10 +26,7 @@ fn excl_refuses_existing_names_and_dangling_links() {
     area.file("f", "old");
     std::os::unix::fs::symlink("nowhere", area.path("s")).unwrap();
     for name in ["f", "s"] {
-        let made = File::options()
-            .write(true)
-            .create_new(true)
-            .open(area.path(name));
+        let made = File::options().write(true).create_new(true).open(area.path(name));
         assert_eq!(errno(made), Errno::EXIST);
     }
     assert_eq!(fs::read(area.path("f")).unwrap(), b"old");
@@ -44,12 +36,7 @@ fn excl_refuses_existing_names_and_dangling_links() {
 fn create_opens_an_existing_file_unchanged() {
     let area = Area::new();
     for path in [area.file("f", "old"), area.sealed("g", "old")] {
-        File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .unwrap();
+        File::options().write(true).create(true).truncate(false).open(&path).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
     }
 }
@@ -65,10 +52,7 @@ fn create_follows_a_dangling_link() {
 #[test]
 fn truncating_open_empties_fresh_and_sealed_files() {
     let area = Area::new();
-    for path in [
-        area.file("f", "old content"),
-        area.sealed("g", "old content, sealed"),
-    ] {
+    for path in [area.file("f", "old content"), area.sealed("g", "old content, sealed")] {
         let file = File::create(&path).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 0);
         assert_eq!(fs::read(&path).unwrap(), b"");
@@ -80,12 +64,7 @@ fn a_file_made_read_only_is_writable_through_its_first_handle() {
     use std::io::Write;
     let area = Area::new();
     let path = area.path("f");
-    let mut file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o400)
-        .open(&path)
-        .unwrap();
+    let mut file = File::options().write(true).create_new(true).mode(0o400).open(&path).unwrap();
     file.write_all(b"once").unwrap();
     drop(file);
     assert_eq!(fs::read(&path).unwrap(), b"once");
@@ -99,14 +78,8 @@ fn directories_and_links_are_refused_as_asked() {
     std::os::unix::fs::symlink("f", area.path("s")).unwrap();
     let open_flags = |name: &str, flags| open(area.path(name), flags, Mode::empty());
     assert_eq!(errno(open_flags("d", OFlags::WRONLY)), Errno::ISDIR);
-    assert_eq!(
-        errno(open_flags("f", OFlags::RDONLY | OFlags::DIRECTORY)),
-        Errno::NOTDIR
-    );
-    assert_eq!(
-        errno(open_flags("s", OFlags::RDONLY | OFlags::NOFOLLOW)),
-        Errno::LOOP
-    );
+    assert_eq!(errno(open_flags("f", OFlags::RDONLY | OFlags::DIRECTORY)), Errno::NOTDIR);
+    assert_eq!(errno(open_flags("s", OFlags::RDONLY | OFlags::NOFOLLOW)), Errno::LOOP);
     assert_eq!(errno(open_flags("none", OFlags::RDONLY)), Errno::NOENT);
     assert_eq!(errno(open_flags("f/x", OFlags::RDONLY)), Errno::NOTDIR);
 }
@@ -116,26 +89,15 @@ fn names_may_be_any_bytes() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let area = Area::new();
-    let names: [&[u8]; 6] = [
-        b"\xff\xfe\x80",
-        b"new\nline",
-        b" ",
-        b"-rf",
-        b"\x01\x7f",
-        b"a\\b'\"$",
-    ];
+    let names: [&[u8]; 6] = [b"\xff\xfe\x80", b"new\nline", b" ", b"-rf", b"\x01\x7f", b"a\\b'\"$"];
     for name in names {
         fs::write(area.path(OsStr::from_bytes(name)), name).unwrap();
     }
-    let mut listed: Vec<_> = fs::read_dir(area.root())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let mut listed: Vec<_> =
+        fs::read_dir(area.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     listed.sort();
-    let mut expected: Vec<_> = names
-        .iter()
-        .map(|name| OsStr::from_bytes(name).to_owned())
-        .collect();
+    let mut expected: Vec<_> =
+        names.iter().map(|name| OsStr::from_bytes(name).to_owned()).collect();
     expected.sort();
     assert_eq!(listed, expected);
     for name in names {
@@ -147,10 +109,7 @@ fn names_may_be_any_bytes() {
 fn names_of_255_bytes_and_no_more() {
     let area = Area::new();
     fs::write(area.path("n".repeat(255)), "x").unwrap();
-    assert_eq!(
-        errno(fs::write(area.path("n".repeat(256)), "x")),
-        Errno::NAMETOOLONG
-    );
+    assert_eq!(errno(fs::write(area.path("n".repeat(256)), "x")), Errno::NAMETOOLONG);
 }
 
 #[test]
@@ -181,8 +140,7 @@ fn a_directory_becomes_a_file_of_the_same_name() {
 #[test]
 fn eight_hundred_files_may_be_open_at_once() {
     let area = Area::new();
-    let files: Vec<_> = (0..800)
-        .map(|index| File::create(area.path(format!("f{index}"))).unwrap())
-        .collect();
+    let files: Vec<_> =
+        (0..800).map(|index| File::create(area.path(format!("f{index}"))).unwrap()).collect();
     assert_eq!(fs::read_dir(area.root()).unwrap().count(), files.len());
 }

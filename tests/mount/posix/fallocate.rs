@@ -14,11 +14,7 @@ fn writable(path: &std::path::Path) -> File {
 #[test]
 fn reserves_and_grows() {
     let area = Area::new();
-    for path in [
-        area.file("f", "x"),
-        area.sealed("g", "x"),
-        area.file("empty", ""),
-    ] {
+    for path in [area.file("f", "x"), area.sealed("g", "x"), area.file("empty", "")] {
         let file = writable(&path);
         fallocate(&file, FallocateFlags::empty(), 0, 100_000).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 100_000);
@@ -74,13 +70,7 @@ fn refusals() {
     let area = Area::new();
     let path = area.file("f", "x");
     let read_only = File::open(&path).unwrap();
-    assert_eq!(
-        errno(fallocate(&read_only, FallocateFlags::empty(), 0, 10)),
-        Errno::BADF
-    );
+    assert_eq!(errno(fallocate(&read_only, FallocateFlags::empty(), 0, 10)), Errno::BADF);
     let file = writable(&path);
-    assert_eq!(
-        errno(fallocate(&file, FallocateFlags::empty(), 0, 0)),
-        Errno::INVAL
-    );
+    assert_eq!(errno(fallocate(&file, FallocateFlags::empty(), 0, 0)), Errno::INVAL);
 }

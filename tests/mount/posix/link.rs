@@ -17,12 +17,7 @@ fn gives_an_inode_a_second_name() {
         let (first, second) = (fs::metadata(&path).unwrap(), fs::metadata(&link).unwrap());
         assert_eq!(first.ino(), second.ino());
         assert_eq!((first.nlink(), second.nlink()), (2, 2));
-        File::options()
-            .write(true)
-            .open(&link)
-            .unwrap()
-            .write_all_at(b"CON", 0)
-            .unwrap();
+        File::options().write(true).open(&link).unwrap().write_all_at(b"CON", 0).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"CONtent");
         fs::remove_file(&path).unwrap();
         assert_eq!(fs::metadata(&link).unwrap().nlink(), 1);
@@ -44,10 +39,7 @@ fn equal_files_that_are_no_links_stay_apart() {
     let area = Area::new();
     let first = area.sealed("a", "the same bytes");
     let second = area.sealed("b", "the same bytes");
-    let (one, two) = (
-        fs::metadata(&first).unwrap(),
-        fs::metadata(&second).unwrap(),
-    );
+    let (one, two) = (fs::metadata(&first).unwrap(), fs::metadata(&second).unwrap());
     assert_ne!(one.ino(), two.ino());
     assert_eq!((one.nlink(), two.nlink()), (1, 1));
 }
@@ -58,23 +50,11 @@ fn refusals() {
     let file = area.file("f", "");
     area.file("taken", "");
     area.directory("d");
-    assert_eq!(
-        errno(fs::hard_link(&file, area.path("taken"))),
-        Errno::EXIST
-    );
+    assert_eq!(errno(fs::hard_link(&file, area.path("taken"))), Errno::EXIST);
     assert_eq!(errno(fs::hard_link(&file, area.path("d"))), Errno::EXIST);
-    assert_eq!(
-        errno(fs::hard_link(area.path("d"), area.path("x"))),
-        Errno::PERM
-    );
-    assert_eq!(
-        errno(fs::hard_link(area.path("none"), area.path("x"))),
-        Errno::NOENT
-    );
-    assert_eq!(
-        errno(fs::hard_link(&file, area.path("n".repeat(256)))),
-        Errno::NAMETOOLONG
-    );
+    assert_eq!(errno(fs::hard_link(area.path("d"), area.path("x"))), Errno::PERM);
+    assert_eq!(errno(fs::hard_link(area.path("none"), area.path("x"))), Errno::NOENT);
+    assert_eq!(errno(fs::hard_link(&file, area.path("n".repeat(256)))), Errno::NAMETOOLONG);
 }
 
 #[test]
@@ -82,32 +62,10 @@ fn a_symlink_is_linked_itself_unless_asked_otherwise() {
     let area = Area::new();
     area.file("f", "target");
     symlink("f", area.path("s")).unwrap();
-    linkat(
-        CWD,
-        area.path("s"),
-        CWD,
-        area.path("same"),
-        AtFlags::empty(),
-    )
-    .unwrap();
-    assert!(
-        fs::symlink_metadata(area.path("same"))
-            .unwrap()
-            .is_symlink()
-    );
-    linkat(
-        CWD,
-        area.path("s"),
-        CWD,
-        area.path("followed"),
-        AtFlags::SYMLINK_FOLLOW,
-    )
-    .unwrap();
-    assert!(
-        fs::symlink_metadata(area.path("followed"))
-            .unwrap()
-            .is_file()
-    );
+    linkat(CWD, area.path("s"), CWD, area.path("same"), AtFlags::empty()).unwrap();
+    assert!(fs::symlink_metadata(area.path("same")).unwrap().is_symlink());
+    linkat(CWD, area.path("s"), CWD, area.path("followed"), AtFlags::SYMLINK_FOLLOW).unwrap();
+    assert!(fs::symlink_metadata(area.path("followed")).unwrap().is_file());
     assert_eq!(fs::metadata(area.path("f")).unwrap().nlink(), 2);
 }
 

@@ -13,10 +13,7 @@ fn flock_excludes_other_handles() {
     let path = area.file("f", "x");
     let (first, second) = (File::open(&path).unwrap(), File::open(&path).unwrap());
     first.lock().unwrap();
-    assert!(matches!(
-        second.try_lock(),
-        Err(std::fs::TryLockError::WouldBlock)
-    ));
+    assert!(matches!(second.try_lock(), Err(std::fs::TryLockError::WouldBlock)));
     first.unlock().unwrap();
     second.try_lock().unwrap();
 }
@@ -40,9 +37,7 @@ fn closing_releases() {
     holder.lock().unwrap();
     drop(holder);
     let second = File::open(&path).unwrap();
-    wait::until("the lock of a closed file is free", || {
-        second.try_lock().is_ok()
-    });
+    wait::until("the lock of a closed file is free", || second.try_lock().is_ok());
 }
 
 #[test]
@@ -51,19 +46,10 @@ fn another_process_waits_for_the_lock() {
     let path = area.file("f", "x");
     let holder = File::open(&path).unwrap();
     holder.lock().unwrap();
-    let refused = Command::new("flock")
-        .arg("-n")
-        .arg(&path)
-        .arg("true")
-        .status()
-        .unwrap();
+    let refused = Command::new("flock").arg("-n").arg(&path).arg("true").status().unwrap();
     assert!(!refused.success());
-    let mut waiter = Command::new("flock")
-        .arg(&path)
-        .arg("true")
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut waiter =
+        Command::new("flock").arg(&path).arg("true").stdin(Stdio::null()).spawn().unwrap();
     assert!(waiter.try_wait().unwrap().is_none());
     holder.unlock().unwrap();
     assert!(waiter.wait().unwrap().success());
@@ -79,13 +65,7 @@ fn record_locks_exclude_other_processes() {
     let script = "use Fcntl; open(my $f, '+<', $ARGV[0]) or die; \
         my $lock = pack('s s l! l! i', F_WRLCK, 0, 0, 0, 0); \
         exit(fcntl($f, F_SETLK, $lock) ? 0 : 3);";
-    let run = || {
-        Command::new("perl")
-            .args(["-e", script])
-            .arg(&path)
-            .status()
-            .unwrap()
-    };
+    let run = || Command::new("perl").args(["-e", script]).arg(&path).status().unwrap();
     assert_eq!(run().code(), Some(3));
     fcntl_lock(&file, FlockOperation::NonBlockingUnlock).unwrap();
     assert_eq!(run().code(), Some(0));

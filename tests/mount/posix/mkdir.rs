@@ -26,10 +26,7 @@ fn applies_mode_and_umask() {
     fs::DirBuilder::new().mode(0o1750).create(&path).unwrap();
     let umask = rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::umask(umask);
-    assert_eq!(
-        fs::metadata(&path).unwrap().mode() & 0o7777,
-        0o1750 & !umask.as_raw_mode()
-    );
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o1750 & !umask.as_raw_mode());
 }
 
 #[test]
@@ -39,11 +36,7 @@ fn refuses_existing_names_of_any_kind() {
     area.directory("d");
     std::os::unix::fs::symlink("nowhere", area.path("s")).unwrap();
     for name in ["f", "d", "s"] {
-        assert_eq!(
-            errno(fs::create_dir(area.path(name))),
-            Errno::EXIST,
-            "{name}"
-        );
+        assert_eq!(errno(fs::create_dir(area.path(name))), Errno::EXIST, "{name}");
     }
 }
 
@@ -59,10 +52,7 @@ fn needs_its_parent() {
 fn takes_names_of_255_bytes_and_no_more() {
     let area = Area::new();
     fs::create_dir(area.path("n".repeat(255))).unwrap();
-    assert_eq!(
-        errno(fs::create_dir(area.path("n".repeat(256)))),
-        Errno::NAMETOOLONG
-    );
+    assert_eq!(errno(fs::create_dir(area.path("n".repeat(256)))), Errno::NAMETOOLONG);
 }
 
 #[test]
@@ -86,11 +76,7 @@ fn inherits_the_group_of_a_setgid_parent() {
     fs::create_dir(parent.join("d")).unwrap();
     let meta = fs::metadata(parent.join("d")).unwrap();
     assert_eq!(meta.gid(), 1234);
-    assert_eq!(
-        meta.mode() & 0o2000,
-        0o2000,
-        "a directory inherits the bit itself"
-    );
+    assert_eq!(meta.mode() & 0o2000, 0o2000, "a directory inherits the bit itself");
     fs::write(parent.join("f"), "").unwrap();
     assert_eq!(fs::metadata(parent.join("f")).unwrap().gid(), 1234);
 }

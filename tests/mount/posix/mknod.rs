@@ -18,25 +18,12 @@ fn make(area: &Area, name: &str, kind: FileType, device: u64) -> rustix::io::Res
 fn a_fifo_carries_bytes() {
     let area = Area::new();
     make(&area, "fifo", FileType::Fifo, 0).unwrap();
-    assert!(
-        fs::metadata(area.path("fifo"))
-            .unwrap()
-            .file_type()
-            .is_fifo()
-    );
+    assert!(fs::metadata(area.path("fifo")).unwrap().file_type().is_fifo());
     let path = area.path("fifo");
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            fs::File::create(&path)
-                .unwrap()
-                .write_all(b"through")
-                .unwrap()
-        });
+        scope.spawn(|| fs::File::create(&path).unwrap().write_all(b"through").unwrap());
         let mut text = String::new();
-        fs::File::open(&path)
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
+        fs::File::open(&path).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "through");
     });
 }
@@ -50,12 +37,7 @@ fn a_socket_listens() {
     let mut client = UnixStream::connect(&path).unwrap();
     client.write_all(b"hi").unwrap();
     let mut buffer = [0; 2];
-    listener
-        .accept()
-        .unwrap()
-        .0
-        .read_exact(&mut buffer)
-        .unwrap();
+    listener.accept().unwrap().0.read_exact(&mut buffer).unwrap();
     assert_eq!(&buffer, b"hi");
     assert_eq!(errno(UnixListener::bind(&path)), Errno::ADDRINUSE);
 }
@@ -63,27 +45,16 @@ fn a_socket_listens() {
 #[test]
 fn devices_keep_their_numbers() {
     let area = Area::new();
-    for (name, kind, major, minor) in [
-        ("null", FileType::CharacterDevice, 1, 3),
-        ("disk", FileType::BlockDevice, 259, 70_000),
-    ] {
+    for (name, kind, major, minor) in
+        [("null", FileType::CharacterDevice, 1, 3), ("disk", FileType::BlockDevice, 259, 70_000)]
+    {
         make(&area, name, kind, makedev(major, minor)).unwrap();
         let meta = fs::metadata(area.path(name)).unwrap();
         assert_eq!(meta.rdev(), makedev(major, minor), "{name}");
         assert_eq!(meta.mode() & 0o7777, 0o640);
     }
-    assert!(
-        fs::metadata(area.path("null"))
-            .unwrap()
-            .file_type()
-            .is_char_device()
-    );
-    assert!(
-        fs::metadata(area.path("disk"))
-            .unwrap()
-            .file_type()
-            .is_block_device()
-    );
+    assert!(fs::metadata(area.path("null")).unwrap().file_type().is_char_device());
+    assert!(fs::metadata(area.path("disk")).unwrap().file_type().is_block_device());
 }
 
 #[test]
@@ -93,11 +64,7 @@ fn a_device_does_not_open() {
         return;
     }
     make(&area, "null", FileType::CharacterDevice, makedev(1, 3)).unwrap();
-    assert_eq!(
-        errno(fs::File::open(area.path("null"))),
-        Errno::ACCESS,
-        "mounted nodev"
-    );
+    assert_eq!(errno(fs::File::open(area.path("null"))), Errno::ACCESS, "mounted nodev");
 }
 
 #[test]

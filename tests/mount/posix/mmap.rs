@@ -10,10 +10,7 @@ use crate::common::{Area, content};
 fn reads_fresh_and_sealed_files() {
     let area = Area::new();
     let expected = content::bytes(1, 100_000);
-    for path in [
-        area.file("f", &expected),
-        area.sealed("g", content::bytes(1, 100_000)),
-    ] {
+    for path in [area.file("f", &expected), area.sealed("g", content::bytes(1, 100_000))] {
         let mapping = Mapping::shared(&File::open(path).unwrap(), expected.len(), false).unwrap();
         assert!(mapping.read(0, expected.len()) == expected);
     }
@@ -22,10 +19,7 @@ fn reads_fresh_and_sealed_files() {
 #[test]
 fn what_is_stored_through_a_mapping_is_in_the_file() {
     let area = Area::new();
-    for path in [
-        area.file("f", vec![b'.'; 20_000]),
-        area.sealed("g", vec![b'.'; 20_000]),
-    ] {
+    for path in [area.file("f", vec![b'.'; 20_000]), area.sealed("g", vec![b'.'; 20_000])] {
         let file = File::options().read(true).write(true).open(&path).unwrap();
         let mapping = Mapping::shared(&file, 20_000, true).unwrap();
         mapping.write(5_000, b"stored");
@@ -70,10 +64,5 @@ fn a_program_runs_from_the_area() {
     let path = area.path("true");
     fs::copy("/bin/true", &path).unwrap();
     area.settle(&path);
-    assert!(
-        std::process::Command::new(&path)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(std::process::Command::new(&path).status().unwrap().success());
 }

@@ -10,21 +10,13 @@ use crate::common::area::{NOBODY, as_nobody, set_mode};
 #[track_caller]
 fn allowed(line: &str, path: &std::path::Path) {
     let output = as_nobody(line, &[path]);
-    assert!(
-        output.status.success(),
-        "{line} on {}: {output:?}",
-        path.display()
-    );
+    assert!(output.status.success(), "{line} on {}: {output:?}", path.display());
 }
 
 #[track_caller]
 fn denied(line: &str, path: &std::path::Path) {
     let output = as_nobody(line, &[path]);
-    assert!(
-        !output.status.success(),
-        "{line} on {} was allowed",
-        path.display()
-    );
+    assert!(!output.status.success(), "{line} on {} was allowed", path.display());
 }
 
 #[test]

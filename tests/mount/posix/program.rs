@@ -43,11 +43,7 @@ fn rsync_in_and_out_again() {
     let source = tempfile::tempdir().unwrap();
     sample(source.path());
     let copy = area.directory("copy");
-    let sync = format!(
-        "rsync -aHAX {}/ {}/",
-        source.path().display(),
-        copy.display()
-    );
+    let sync = format!("rsync -aHAX {}/ {}/", source.path().display(), copy.display());
     shell(area.root(), &sync);
     tree::assert_same_below(source.path(), &copy);
     let compare = sync.replace("-aHAX", "-aHAXn --checksum -i --delete");
@@ -60,10 +56,7 @@ fn tar_out_and_in() {
     let from = area.directory("from");
     sample(&from);
     area.directory("to");
-    shell(
-        area.root(),
-        "tar --xattrs -C from -cf all.tar . && tar --xattrs -C to -xpf all.tar",
-    );
+    shell(area.root(), "tar --xattrs -C from -cf all.tar . && tar --xattrs -C to -xpf all.tar");
     tree::assert_same_below(&from, &area.path("to"));
 }
 
@@ -82,23 +75,15 @@ fn sqlite_keeps_a_database() {
     let path = area.path("data.db");
     for mode in ["delete", "wal"] {
         let connection = rusqlite::Connection::open(&path).unwrap();
-        connection
-            .pragma_update(None, "journal_mode", mode)
-            .unwrap();
-        connection
-            .execute_batch("CREATE TABLE IF NOT EXISTS t(x)")
-            .unwrap();
+        connection.pragma_update(None, "journal_mode", mode).unwrap();
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS t(x)").unwrap();
         for value in 0..50 {
-            connection
-                .execute("INSERT INTO t VALUES (?1)", [value])
-                .unwrap();
+            connection.execute("INSERT INTO t VALUES (?1)", [value]).unwrap();
         }
     }
     area.settle(&path);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    let count: i64 = connection
-        .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
-        .unwrap();
+    let count: i64 = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
     assert_eq!(count, 100);
 }
 
@@ -128,16 +113,7 @@ fn a_compiler_builds_out_of_tree() {
 fn sed_in_place_and_shell_redirections() {
     let area = Area::new();
     area.file("f", "one\ntwo\n");
-    shell(
-        area.root(),
-        "sed -i s/two/three/ f; echo four >> f; cat < f > g; (cat f; cat g) > h",
-    );
-    assert_eq!(
-        fs::read_to_string(area.path("g")).unwrap(),
-        "one\nthree\nfour\n"
-    );
-    assert_eq!(
-        fs::read_to_string(area.path("h")).unwrap().lines().count(),
-        6
-    );
+    shell(area.root(), "sed -i s/two/three/ f; echo four >> f; cat < f > g; (cat f; cat g) > h");
+    assert_eq!(fs::read_to_string(area.path("g")).unwrap(), "one\nthree\nfour\n");
+    assert_eq!(fs::read_to_string(area.path("h")).unwrap().lines().count(), 6);
 }

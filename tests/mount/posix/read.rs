@@ -12,17 +12,7 @@ use crate::common::{Area, content, errno};
 fn returns_what_was_written_at_any_size() {
     let area = Area::new();
     // Around the sizes where a page, a request and an in-memory buffer end.
-    for size in [
-        0,
-        1,
-        4095,
-        4096,
-        4097,
-        131_072,
-        1 << 20,
-        (1 << 20) + 1,
-        5_000_000,
-    ] {
+    for size in [0, 1, 4095, 4096, 4097, 131_072, 1 << 20, (1 << 20) + 1, 5_000_000] {
         let expected = content::bytes(size as u64, size);
         let path = area.file(&format!("f{size}"), &expected);
         assert!(fs::read(&path).unwrap() == expected, "fresh, {size} bytes");
@@ -35,10 +25,7 @@ fn returns_what_was_written_at_any_size() {
 fn at_an_offset_and_past_the_end() {
     let area = Area::new();
     let expected = content::bytes(1, 10_000);
-    for path in [
-        area.file("f", &expected),
-        area.sealed("g", content::bytes(1, 10_000)),
-    ] {
+    for path in [area.file("f", &expected), area.sealed("g", content::bytes(1, 10_000))] {
         let file = File::open(path).unwrap();
         let mut buffer = [0; 100];
         assert_eq!(file.read_at(&mut buffer, 9_950).unwrap(), 50);
@@ -72,10 +59,7 @@ fn a_directory_is_no_file() {
 #[test]
 fn a_write_only_handle_does_not_read() {
     let area = Area::new();
-    let file = File::options()
-        .write(true)
-        .open(area.file("f", "x"))
-        .unwrap();
+    let file = File::options().write(true).open(area.file("f", "x")).unwrap();
     assert_eq!(errno(file.read_at(&mut [0; 10], 0)), Errno::BADF);
 }
 
@@ -119,10 +103,7 @@ fn another_process_reads_the_same() {
     let path = area.path("f");
     let writer = File::create(&path).unwrap();
     writer.write_all_at(&expected, 0).unwrap();
-    let output = std::process::Command::new("cat")
-        .arg(&path)
-        .output()
-        .unwrap();
+    let output = std::process::Command::new("cat").arg(&path).output().unwrap();
     assert!(output.stdout == expected, "while the writer has it open");
     drop(writer);
 }

@@ -54,11 +54,7 @@ fn a_position_can_be_returned_to() {
     for at in [0, 1, 2, 1500, 2999, 3000, 17] {
         listing.seek(seen[at].0).unwrap();
         let next = listing.read().unwrap().unwrap();
-        assert_eq!(
-            next.file_name(),
-            seen[at + 1].1.as_c_str(),
-            "after entry {at}"
-        );
+        assert_eq!(next.file_name(), seen[at + 1].1.as_c_str(), "after entry {at}");
     }
 }
 
@@ -72,10 +68,7 @@ fn dot_entries_and_kinds_are_right() {
     let mut found = BTreeSet::new();
     while let Some(entry) = listing.read() {
         let entry = entry.unwrap();
-        found.insert((
-            entry.file_name().to_bytes().to_vec(),
-            format!("{:?}", entry.file_type()),
-        ));
+        found.insert((entry.file_name().to_bytes().to_vec(), format!("{:?}", entry.file_type())));
     }
     let kind = |kind: FileType| format!("{kind:?}");
     let expected = [
@@ -111,12 +104,7 @@ fn removing_while_listing_skips_nothing_else() {
         assert!(seen.insert(entry.file_name().into_string().unwrap()));
         fs::remove_file(entry.path()).unwrap();
     }
-    assert!(
-        seen == expected,
-        "{} of {} were listed",
-        seen.len(),
-        expected.len()
-    );
+    assert!(seen == expected, "{} of {} were listed", seen.len(), expected.len());
     fs::remove_dir(&directory).unwrap();
 }
 
@@ -174,8 +162,5 @@ fn names_are_listed_as_they_were_given() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().as_bytes().to_vec())
         .collect();
-    assert_eq!(
-        found,
-        names.iter().map(|name| name.as_bytes().to_vec()).collect()
-    );
+    assert_eq!(found, names.iter().map(|name| name.as_bytes().to_vec()).collect());
 }

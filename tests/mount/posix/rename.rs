@@ -35,11 +35,7 @@ fn replaces_a_file() {
     fs::rename(&from, &to).unwrap();
     assert_eq!(fs::read(&to).unwrap(), b"new");
     let mut buffer = [0; 10];
-    assert_eq!(
-        old.read_at(&mut buffer, 0).unwrap(),
-        3,
-        "the replaced file stays readable"
-    );
+    assert_eq!(old.read_at(&mut buffer, 0).unwrap(), 3, "the replaced file stays readable");
     assert_eq!(&buffer[..3], b"old");
     assert_eq!(old.metadata().unwrap().nlink(), 0);
 }
@@ -77,10 +73,7 @@ fn moves_a_directory_with_everything_in_it() {
     fs::rename(area.path("a/b"), area.path("x/y")).unwrap();
     assert_eq!(fs::read(area.path("x/y/c/f")).unwrap(), b"deep");
     assert_eq!(errno(fs::metadata(area.path("a/b"))), Errno::NOENT);
-    assert_eq!(
-        fs::metadata(area.path("x/y/..")).unwrap().ino(),
-        area_ino(&area, "x")
-    );
+    assert_eq!(fs::metadata(area.path("x/y/..")).unwrap().ino(), area_ino(&area, "x"));
 }
 
 fn area_ino(area: &Area, name: &str) -> u64 {
@@ -106,40 +99,19 @@ fn kinds_must_fit() {
     let area = Area::new();
     area.file("f", "");
     area.directory("d");
-    assert_eq!(
-        errno(fs::rename(area.path("f"), area.path("d"))),
-        Errno::ISDIR
-    );
-    assert_eq!(
-        errno(fs::rename(area.path("d"), area.path("f"))),
-        Errno::NOTDIR
-    );
-    assert_eq!(
-        errno(fs::rename(area.path("none"), area.path("f"))),
-        Errno::NOENT
-    );
-    assert_eq!(
-        errno(fs::rename(area.path("f"), area.path("none/f"))),
-        Errno::NOENT
-    );
-    assert_eq!(
-        errno(fs::rename(area.path("f"), area.path("n".repeat(256)))),
-        Errno::NAMETOOLONG
-    );
+    assert_eq!(errno(fs::rename(area.path("f"), area.path("d"))), Errno::ISDIR);
+    assert_eq!(errno(fs::rename(area.path("d"), area.path("f"))), Errno::NOTDIR);
+    assert_eq!(errno(fs::rename(area.path("none"), area.path("f"))), Errno::NOENT);
+    assert_eq!(errno(fs::rename(area.path("f"), area.path("none/f"))), Errno::NOENT);
+    assert_eq!(errno(fs::rename(area.path("f"), area.path("n".repeat(256)))), Errno::NAMETOOLONG);
 }
 
 #[test]
 fn a_directory_does_not_move_below_itself() {
     let area = Area::new();
     fs::create_dir_all(area.path("a/b")).unwrap();
-    assert_eq!(
-        errno(fs::rename(area.path("a"), area.path("a/b/c"))),
-        Errno::INVAL
-    );
-    check::one_of(
-        fs::rename(area.path("a/b"), area.path("a")),
-        &[Errno::NOTEMPTY, Errno::EXIST],
-    );
+    assert_eq!(errno(fs::rename(area.path("a"), area.path("a/b/c"))), Errno::INVAL);
+    check::one_of(fs::rename(area.path("a/b"), area.path("a")), &[Errno::NOTEMPTY, Errno::EXIST]);
 }
 
 #[test]
@@ -196,10 +168,7 @@ fn a_symlink_moves_as_itself() {
     area.file("target", "t");
     std::os::unix::fs::symlink("target", area.path("s")).unwrap();
     fs::rename(area.path("s"), area.path("moved")).unwrap();
-    assert_eq!(
-        fs::read_link(area.path("moved")).unwrap(),
-        Path::new("target")
-    );
+    assert_eq!(fs::read_link(area.path("moved")).unwrap(), Path::new("target"));
     fs::rename(area.file("f", "f"), area.path("moved")).unwrap();
     assert_eq!(
         fs::read(area.path("target")).unwrap(),
@@ -213,12 +182,7 @@ fn keeps_the_times_of_the_file() {
     let area = Area::new();
     let path = area.file("f", "x");
     let stamp = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 5);
-    File::options()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_modified(stamp)
-        .unwrap();
+    File::options().write(true).open(&path).unwrap().set_modified(stamp).unwrap();
     fs::rename(&path, area.path("g")).unwrap();
     let meta = fs::metadata(area.path("g")).unwrap();
     assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_000_000_000, 5));

@@ -56,11 +56,8 @@ fn a_sparse_file_occupies_little() {
     let Some(cairn) = area.cairn() else {
         return;
     };
-    let held: u64 = cairn
-        .pool()
-        .iter()
-        .map(|(path, _)| std::fs::metadata(path).unwrap().blocks() * 512)
-        .sum();
+    let held: u64 =
+        cairn.pool().iter().map(|(path, _)| std::fs::metadata(path).unwrap().blocks() * 512).sum();
     assert!(held < 2 * MIB, "{held} bytes for 1 MiB of data");
 }
 
@@ -70,17 +67,8 @@ fn cp_keeps_the_holes() {
     let path = sparse(&area);
     let copy = area.path("copy");
     let mut cp = std::process::Command::new("cp");
-    assert!(
-        cp.arg("--sparse=always")
-            .args([&path, &copy])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(cp.arg("--sparse=always").args([&path, &copy]).status().unwrap().success());
     assert!(std::fs::read(&path).unwrap() == std::fs::read(&copy).unwrap());
     area.settle(&copy);
-    assert_eq!(
-        seek(File::open(&copy).unwrap(), SeekFrom::Data(0)).unwrap(),
-        2 * MIB
-    );
+    assert_eq!(seek(File::open(&copy).unwrap(), SeekFrom::Data(0)).unwrap(), 2 * MIB);
 }

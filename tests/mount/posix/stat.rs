@@ -42,14 +42,9 @@ fn blocks_cover_the_content() {
 #[test]
 fn the_inode_number_is_stable_between_lookups() {
     let area = Area::new();
-    let paths: Vec<_> = (0..100)
-        .map(|index| area.file(&format!("f{index}"), "x"))
-        .collect();
+    let paths: Vec<_> = (0..100).map(|index| area.file(&format!("f{index}"), "x")).collect();
     let numbers = || -> Vec<_> {
-        paths
-            .iter()
-            .map(|path| fs::symlink_metadata(path).unwrap().ino())
-            .collect()
+        paths.iter().map(|path| fs::symlink_metadata(path).unwrap().ino()).collect()
     };
     let before = numbers();
     assert_eq!(before, numbers());

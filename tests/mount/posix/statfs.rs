@@ -13,19 +13,13 @@ fn shows_the_space_of_the_disk_below() {
     assert_eq!(found.f_namemax, 255);
     if let Some(cairn) = area.cairn() {
         let disk = statvfs(cairn.store()).unwrap();
-        assert_eq!(
-            found.f_blocks * found.f_frsize,
-            disk.f_blocks * disk.f_frsize
-        );
+        assert_eq!(found.f_blocks * found.f_frsize, disk.f_blocks * disk.f_frsize);
     }
 }
 
 #[test]
 fn df_prints_it() {
     let area = Area::new();
-    let output = std::process::Command::new("df")
-        .arg(area.root())
-        .output()
-        .unwrap();
+    let output = std::process::Command::new("df").arg(area.root()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }

@@ -14,21 +14,12 @@ use crate::common::{Area, errno};
 fn keeps_any_target() {
     let area = Area::new();
     let long = "t".repeat(4095);
-    let targets: [&[u8]; 6] = [
-        b"relative",
-        b"/absolute/path",
-        b"../..",
-        b"no\xffutf8",
-        b" ",
-        long.as_bytes(),
-    ];
+    let targets: [&[u8]; 6] =
+        [b"relative", b"/absolute/path", b"../..", b"no\xffutf8", b" ", long.as_bytes()];
     for (index, target) in targets.iter().enumerate() {
         let path = area.path(format!("s{index}"));
         symlink(OsStr::from_bytes(target), &path).unwrap();
-        assert_eq!(
-            fs::read_link(&path).unwrap().as_os_str().as_bytes(),
-            *target
-        );
+        assert_eq!(fs::read_link(&path).unwrap().as_os_str().as_bytes(), *target);
         let meta = fs::symlink_metadata(&path).unwrap();
         assert!(meta.is_symlink());
         assert_eq!(meta.len(), target.len() as u64);
@@ -61,10 +52,7 @@ fn refusals() {
     assert_eq!(errno(symlink("x", area.path("none/s"))), Errno::NOENT);
     assert_eq!(errno(symlink("", area.path("s"))), Errno::NOENT);
     assert_eq!(errno(fs::read_link(area.path("f"))), Errno::INVAL);
-    assert_eq!(
-        errno(symlink("x", area.path("n".repeat(256)))),
-        Errno::NAMETOOLONG
-    );
+    assert_eq!(errno(symlink("x", area.path("n".repeat(256)))), Errno::NAMETOOLONG);
 }
 
 #[test]
@@ -75,10 +63,7 @@ fn has_its_own_owner_and_times() {
     std::os::unix::fs::lchown(area.path("s"), Some(7), Some(8)).unwrap();
     let meta = fs::symlink_metadata(area.path("s")).unwrap();
     assert_eq!((meta.uid(), meta.gid()), (7, 8));
-    assert_eq!(
-        fs::metadata(&target).unwrap().uid(),
-        rustix::process::geteuid().as_raw()
-    );
+    assert_eq!(fs::metadata(&target).unwrap().uid(), rustix::process::geteuid().as_raw());
 }
 
 #[test]
@@ -93,9 +78,6 @@ fn is_replaced_by_ln_sfn() {
             .status()
             .unwrap();
         assert!(status.success());
-        assert_eq!(
-            fs::read_link(area.path("current")).unwrap(),
-            Path::new(target)
-        );
+        assert_eq!(fs::read_link(area.path("current")).unwrap(), Path::new(target));
     }
 }

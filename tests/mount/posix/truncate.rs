@@ -8,12 +8,7 @@ use rustix::io::Errno;
 use crate::common::{Area, content, errno};
 
 fn set_length(path: &std::path::Path, length: u64) {
-    File::options()
-        .write(true)
-        .open(path)
-        .unwrap()
-        .set_len(length)
-        .unwrap();
+    File::options().write(true).open(path).unwrap().set_len(length).unwrap();
 }
 
 #[test]

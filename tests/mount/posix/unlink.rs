@@ -30,10 +30,7 @@ fn removes_a_link_not_its_target() {
 #[test]
 fn refuses_a_directory() {
     let area = Area::new();
-    check::one_of(
-        rustix::fs::unlink(area.directory("d")),
-        &[Errno::ISDIR, Errno::PERM],
-    );
+    check::one_of(rustix::fs::unlink(area.directory("d")), &[Errno::ISDIR, Errno::PERM]);
 }
 
 #[test]

@@ -12,10 +12,7 @@ fn stay_readable_and_writable_until_closed() {
     let area = Area::new();
     for (name, size) in [("small", 100), ("large", 3_000_000)] {
         let expected = content::bytes(2, size);
-        for path in [
-            area.file(name, &expected),
-            area.sealed(&format!("{name}2"), &expected),
-        ] {
+        for path in [area.file(name, &expected), area.sealed(&format!("{name}2"), &expected)] {
             let file = File::options().read(true).write(true).open(&path).unwrap();
             fs::remove_file(&path).unwrap();
             assert_eq!(file.metadata().unwrap().nlink(), 0);
@@ -36,12 +33,7 @@ fn stay_readable_and_writable_until_closed() {
 fn a_temporary_file_that_never_had_a_second_name() {
     let area = Area::new();
     let path = area.path("tmp");
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .unwrap();
+    let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
     fs::remove_file(&path).unwrap();
     file.write_all_at(&content::bytes(9, 500_000), 0).unwrap();
     file.set_len(10).unwrap();

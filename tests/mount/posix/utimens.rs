@@ -9,17 +9,11 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utim
 use crate::common::Area;
 
 fn stamp(seconds: i64, nanoseconds: i64) -> Timespec {
-    Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanoseconds,
-    }
+    Timespec { tv_sec: seconds, tv_nsec: nanoseconds }
 }
 
 fn set(path: &Path, access: Timespec, modification: Timespec) {
-    let times = Timestamps {
-        last_access: access,
-        last_modification: modification,
-    };
+    let times = Timestamps { last_access: access, last_modification: modification };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
@@ -32,12 +26,7 @@ fn mtime(path: &Path) -> (i64, i64) {
 fn keeps_nanoseconds_of_every_kind() {
     let area = Area::new();
     std::os::unix::fs::symlink("x", area.path("s")).unwrap();
-    let paths = [
-        area.file("f", "x"),
-        area.sealed("g", "y"),
-        area.directory("d"),
-        area.path("s"),
-    ];
+    let paths = [area.file("f", "x"), area.sealed("g", "y"), area.directory("d"), area.path("s")];
     for path in paths {
         for (seconds, nanoseconds) in [(1, 1), (1_700_000_000, 999_999_999), (0, 0)] {
             set(&path, stamp(5, 6), stamp(seconds, nanoseconds));
@@ -69,9 +58,7 @@ fn omit_leaves_and_now_sets() {
 }
 
 fn now() -> i64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_secs()).unwrap() + 1
 }
 
@@ -80,27 +67,11 @@ fn touch_and_cp_p_agree() {
     let area = Area::new();
     let path = area.file("f", "x");
     let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
-        assert!(
-            std::process::Command::new(program)
-                .args(arguments)
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(std::process::Command::new(program).args(arguments).status().unwrap().success());
     };
-    run(
-        "touch",
-        &[
-            "-d".as_ref(),
-            "2001-02-03 04:05:06.789012345 UTC".as_ref(),
-            path.as_ref(),
-        ],
-    );
+    run("touch", &["-d".as_ref(), "2001-02-03 04:05:06.789012345 UTC".as_ref(), path.as_ref()]);
     assert_eq!(mtime(&path), (981_173_106, 789_012_345));
-    run(
-        "cp",
-        &["-p".as_ref(), path.as_ref(), area.path("copy").as_ref()],
-    );
+    run("cp", &["-p".as_ref(), path.as_ref(), area.path("copy").as_ref()]);
     assert_eq!(mtime(&area.path("copy")), mtime(&path));
 }
 
@@ -123,11 +94,7 @@ fn a_change_inside_moves_the_directory_and_nothing_else_does() {
     area.file("d/f", "x");
     set(&directory, stamp(1, 0), stamp(1000, 0));
     fs::write(area.path("d/f"), "changed content").unwrap();
-    assert_eq!(
-        mtime(&directory),
-        (1000, 0),
-        "a write into a file is no change of the directory"
-    );
+    assert_eq!(mtime(&directory), (1000, 0), "a write into a file is no change of the directory");
     fs::remove_file(area.path("d/f")).unwrap();
     assert!(mtime(&directory).0 > 1000);
 }

@@ -48,10 +48,7 @@ fn past_the_end_leaves_a_gap_of_zeros() {
         area.settle(&path);
         let found = fs::read(&path).unwrap();
         assert_eq!(found.len(), 100_003);
-        assert_eq!(
-            (&found[..5], &found[100_000..]),
-            (&b"start"[..], &b"end"[..])
-        );
+        assert_eq!((&found[..5], &found[100_000..]), (&b"start"[..], &b"end"[..]));
         assert!(found[5..100_000].iter().all(|byte| *byte == 0));
     }
 }
@@ -104,11 +101,7 @@ fn two_handles_write_into_one_file() {
     let found = fs::read(&path).unwrap();
     for page in 0..48 {
         let expected = u8::try_from(page % 2).unwrap() + 1;
-        assert!(
-            found[page * 4096..(page + 1) * 4096]
-                .iter()
-                .all(|byte| *byte == expected)
-        );
+        assert!(found[page * 4096..(page + 1) * 4096].iter().all(|byte| *byte == expected));
     }
 }
 
@@ -117,12 +110,7 @@ fn updates_mtime_and_size() {
     let area = Area::new();
     let path = area.file("f", "x");
     let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
-    File::options()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_modified(long_ago)
-        .unwrap();
+    File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(b"yz", 1).unwrap();
     let meta = file.metadata().unwrap();
@@ -143,10 +131,7 @@ fn mtime_set_after_the_last_write_stays() {
     drop(file);
     area.settle(&path);
     let meta = fs::metadata(&path).unwrap();
-    assert_eq!(
-        (meta.mtime(), meta.mtime_nsec()),
-        (1_234_567_890, 123_456_789)
-    );
+    assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_234_567_890, 123_456_789));
 }
 
 #[test]

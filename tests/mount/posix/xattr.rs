@@ -21,11 +21,7 @@ fn get(path: &Path, name: &str) -> rustix::io::Result<Vec<u8>> {
 #[test]
 fn values_come_back() {
     let area = Area::new();
-    for path in [
-        area.file("f", "x"),
-        area.sealed("g", "y"),
-        area.directory("d"),
-    ] {
+    for path in [area.file("f", "x"), area.sealed("g", "y"), area.directory("d")] {
         set(&path, "user.text", b"value");
         set(&path, "user.empty", b"");
         set(&path, "user.binary", &[0, 255, 0, 1]);
@@ -49,10 +45,7 @@ fn create_and_replace_check_first() {
     let replaced = setxattr(&path, "user.a", b"1", XattrFlags::REPLACE);
     assert_eq!(errno(replaced), Errno::NODATA);
     setxattr(&path, "user.a", b"1", XattrFlags::CREATE).unwrap();
-    assert_eq!(
-        errno(setxattr(&path, "user.a", b"2", XattrFlags::CREATE)),
-        Errno::EXIST
-    );
+    assert_eq!(errno(setxattr(&path, "user.a", b"2", XattrFlags::CREATE)), Errno::EXIST);
     setxattr(&path, "user.a", b"3", XattrFlags::REPLACE).unwrap();
     assert_eq!(get(&path, "user.a").unwrap(), b"3");
 }
@@ -62,19 +55,10 @@ fn a_short_buffer_is_erange_and_none_asks_the_size() {
     let area = Area::new();
     let path = area.file("f", "x");
     set(&path, "user.a", b"0123456789");
-    assert_eq!(
-        errno(getxattr(&path, "user.a", &mut [0_u8; 5][..])),
-        Errno::RANGE
-    );
+    assert_eq!(errno(getxattr(&path, "user.a", &mut [0_u8; 5][..])), Errno::RANGE);
     assert_eq!(rustix::fs::getxattr_query(&path, "user.a").unwrap(), 10);
-    assert_eq!(
-        errno(rustix::fs::listxattr(&path, &mut [0_u8; 3][..])),
-        Errno::RANGE
-    );
-    assert_eq!(
-        rustix::fs::listxattr_query(&path).unwrap(),
-        "user.a\0".len()
-    );
+    assert_eq!(errno(rustix::fs::listxattr(&path, &mut [0_u8; 3][..])), Errno::RANGE);
+    assert_eq!(rustix::fs::listxattr_query(&path).unwrap(), "user.a\0".len());
 }
 
 #[test]

@@ -43,10 +43,7 @@ impl StoreService {
                 }
                 FileSource::Attached { index } => {
                     let index = usize::try_from(*index).unwrap_or(usize::MAX);
-                    let file = attachment
-                        .files
-                        .get(index)
-                        .ok_or_else(|| bad("no such file"))?;
+                    let file = attachment.files.get(index).ok_or_else(|| bad("no such file"))?;
                     self.take_file(file, *size_bytes, &mut blobs)?
                 }
             };
@@ -71,16 +68,8 @@ impl StoreService {
             return Ok(None);
         }
         let hash = BlobHash::of(bytes);
-        let path = self
-            .engine
-            .pool
-            .write_incoming(bytes)
-            .map_err(store_error)?;
-        blobs.push(IncomingBlob {
-            path,
-            hash,
-            size: bytes.len() as u64,
-        });
+        let path = self.engine.pool.write_incoming(bytes).map_err(store_error)?;
+        blobs.push(IncomingBlob { path, hash, size: bytes.len() as u64 });
         Ok(Some(hash))
     }
 
@@ -98,11 +87,7 @@ impl StoreService {
         let (path, mut target) = self.engine.pool.incoming_file().map_err(store_error)?;
         let copied = copy(source, &mut target, size);
         let hash = copied.map_err(|source| {
-            store_error(StoreError::Io {
-                action: "copy into",
-                path: path.clone(),
-                source,
-            })
+            store_error(StoreError::Io { action: "copy into", path: path.clone(), source })
         })?;
         let Some(hash) = hash else {
             return Err(ControlError::new(
@@ -123,9 +108,7 @@ fn copy(source: &File, target: &mut File, size: u64) -> std::io::Result<Option<B
     let mut chunk = vec![0; COPY_CHUNK_BYTES];
     let mut done = 0;
     while done < size {
-        let want = usize::try_from(size - done)
-            .unwrap_or(usize::MAX)
-            .min(chunk.len());
+        let want = usize::try_from(size - done).unwrap_or(usize::MAX).min(chunk.len());
         let read = source.read_at(&mut chunk[..want], done)?;
         if read == 0 {
             return Ok(None);
@@ -144,11 +127,8 @@ fn copy(source: &File, target: &mut File, size: u64) -> std::io::Result<Option<B
 fn slice(payload: &[u8], offset: u32, len: u32) -> Result<&[u8], ControlError> {
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
     let length = usize::try_from(len).unwrap_or(usize::MAX);
-    let end = start
-        .checked_add(length)
-        .filter(|end| *end <= payload.len());
-    end.map(|end| &payload[start..end])
-        .ok_or_else(|| bad("content outside the payload"))
+    let end = start.checked_add(length).filter(|end| *end <= payload.len());
+    end.map(|end| &payload[start..end]).ok_or_else(|| bad("content outside the payload"))
 }
 
 fn bad(what: &str) -> ControlError {

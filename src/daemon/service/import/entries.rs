@@ -28,14 +28,9 @@ impl StoreService {
         entry: &ImportEntry,
         blob: StoredContent,
     ) -> Result<(), ControlError> {
-        let names = entry
-            .path
-            .components()
-            .map_err(|error| usage(error.to_string()))?;
-        let attributes = entry
-            .attributes
-            .to_attributes()
-            .ok_or_else(|| usage("bad mode or time"))?;
+        let names = entry.path.components().map_err(|error| usage(error.to_string()))?;
+        let attributes =
+            entry.attributes.to_attributes().ok_or_else(|| usage("bad mode or time"))?;
         check_attributes(&attributes).map_err(|error| usage(error.to_string()))?;
         let root = NodeId(import.area.0);
         let Some((name, parents)) = names.split_last() else {
@@ -69,17 +64,11 @@ impl StoreService {
     }
 
     fn lookup(&self, parent: NodeId, name: &EntryName) -> Result<Option<NodeId>, ControlError> {
-        self.engine
-            .resolve(parent, name.as_bytes())
-            .map_err(resolve_error)
+        self.engine.resolve(parent, name.as_bytes()).map_err(resolve_error)
     }
 
     fn is_directory(&self, id: NodeId) -> bool {
-        self.engine
-            .staging
-            .read()
-            .node(id)
-            .is_some_and(Node::is_directory)
+        self.engine.staging.read().node(id).is_some_and(Node::is_directory)
     }
 
     /// A directory on the way to an entry; made where it is missing.
@@ -90,11 +79,7 @@ impl StoreService {
         name: &EntryName,
     ) -> Result<NodeId, ControlError> {
         if let Some(id) = self.lookup(parent, name)? {
-            return if self.is_directory(id) {
-                Ok(id)
-            } else {
-                Err(usage("below a file"))
-            };
+            return if self.is_directory(id) { Ok(id) } else { Err(usage("below a file")) };
         }
         let attributes = Attributes {
             mode: IMPLIED_MODE,
@@ -105,8 +90,7 @@ impl StoreService {
         };
         let body = Body::Directory(Directory::new(None));
         self.replace((parent, name), None, body, attributes)?;
-        self.lookup(parent, name)?
-            .ok_or_else(|| usage("the directory vanished"))
+        self.lookup(parent, name)?.ok_or_else(|| usage("the directory vanished"))
     }
 
     /// Whether a node has this kind and content already (V2).
@@ -138,11 +122,7 @@ impl StoreService {
         Ok(match content {
             ImportContent::File { size_bytes, .. } => {
                 let staging = &self.engine.staging;
-                let shared = staging
-                    .read()
-                    .areas
-                    .get(&import.area)
-                    .map(|a| Arc::clone(&a.shared));
+                let shared = staging.read().areas.get(&import.area).map(|a| Arc::clone(&a.shared));
                 let shared = shared.ok_or_else(|| usage("the import was aborted"))?;
                 let id = NodeId(staging.store.new_id());
                 let size = if blob.is_some() { *size_bytes } else { 0 };
@@ -187,16 +167,7 @@ impl StoreService {
             if existing.is_some() {
                 state.unlink(dirty, parent, name, now);
             }
-            state.insert(
-                id,
-                area,
-                NewNode {
-                    body,
-                    attributes,
-                    ctime: now,
-                },
-                false,
-            );
+            state.insert(id, area, NewNode { body, attributes, ctime: now }, false);
             state.link(dirty, id, parent, name, now);
             restore_time(state, parent, before);
             if let Some(content) = state.node(id).and_then(Node::content) {
@@ -248,9 +219,7 @@ impl StoreService {
             let Some(node) = state.node_mut(id) else {
                 return Err(usage("it vanished"));
             };
-            let mtime = node
-                .content()
-                .map_or(node.mtime, |content| content.attr().mtime);
+            let mtime = node.content().map_or(node.mtime, |content| content.attr().mtime);
             let same = node.mode == attributes.mode
                 && node.uid == attributes.uid
                 && node.gid == attributes.gid
@@ -287,9 +256,9 @@ fn usage(message: impl Into<String>) -> ControlError {
 fn resolve_error(error: ResolveError) -> ControlError {
     match error {
         ResolveError::NotDirectory => usage("below a file"),
-        ResolveError::Gone => control_error(crate::engine::error::EngineError::NoArea(
-            "of this import".to_owned(),
-        )),
+        ResolveError::Gone => {
+            control_error(crate::engine::error::EngineError::NoArea("of this import".to_owned()))
+        }
         ResolveError::Store(error) => store_error(error),
     }
 }

@@ -8,31 +8,18 @@ fn invalid_entries_are_refused() {
     let cases: [(&str, Spoil); 9] = [
         ("mode", |e| e.attributes.mode = 0o10000),
         ("time", |e| e.attributes.mtime.nanoseconds = 1_000_000_000),
-        ("nlink", |e| {
-            e.link_group = Some(LinkGroup { id: 1, nlink: 1 })
-        }),
+        ("nlink", |e| e.link_group = Some(LinkGroup { id: 1, nlink: 1 })),
         ("no blob", |e| {
-            e.content = Content::File {
-                size: 1,
-                blob: None,
-            };
+            e.content = Content::File { size: 1, blob: None };
         }),
         ("blob", |e| {
-            e.content = Content::File {
-                size: 0,
-                blob: Some(BlobHash::of(b"")),
-            };
+            e.content = Content::File { size: 0, blob: Some(BlobHash::of(b"")) };
         }),
         ("target", |e| {
-            e.content = Content::Symlink {
-                target: Box::default(),
-            };
+            e.content = Content::Symlink { target: Box::default() };
         }),
         ("linked directory", |e| {
-            e.content = Content::Directory {
-                tree: TreeHash::of(b""),
-                summary: Summary::default(),
-            };
+            e.content = Content::Directory { tree: TreeHash::of(b""), summary: Summary::default() };
             e.link_group = Some(LinkGroup { id: 1, nlink: 2 });
         }),
         ("xattr name", |e| {
@@ -40,9 +27,7 @@ fn invalid_entries_are_refused() {
         }),
         ("xattr size", |e| {
             let value = vec![0; XATTR_VALUE_BYTES_MAX + 1];
-            e.attributes
-                .xattrs
-                .insert(b"user.k"[..].into(), value.into());
+            e.attributes.xattrs.insert(b"user.k"[..].into(), value.into());
         }),
     ];
     for (case, spoil) in cases {
@@ -60,10 +45,7 @@ fn entries_of_the_greatest_size_fit_a_page() {
     for entry in all.values_mut() {
         for (name, bytes) in [("user.1", 1 << 16), ("user.2", (1 << 16) - 22)] {
             let value = vec![7; bytes].into_boxed_slice();
-            entry
-                .attributes
-                .xattrs
-                .insert(name.as_bytes().into(), value);
+            entry.attributes.xattrs.insert(name.as_bytes().into(), value);
         }
     }
     let built = build(all.values().cloned()).unwrap();
@@ -72,10 +54,7 @@ fn entries_of_the_greatest_size_fit_a_page() {
     }
     let mut source = MemoryTrees::default();
     let tree = source.add(built).unwrap();
-    assert_eq!(
-        collect(&source, &tree, 0),
-        all.into_values().collect::<Vec<_>>()
-    );
+    assert_eq!(collect(&source, &tree, 0), all.into_values().collect::<Vec<_>>());
     assert!(is_canonical(&source, &tree).unwrap());
 }
 
@@ -94,10 +73,7 @@ fn reading_agrees_with_a_map_at_all_sizes() {
         for from in (0..=count + 1).step_by(97).chain([count]) {
             let rest = &all[from.min(count)..];
             assert_eq!(collect(&source, &tree, from as u64), rest);
-            assert_eq!(
-                entry_at(&source, &tree, from as u64).unwrap().as_ref(),
-                rest.first()
-            );
+            assert_eq!(entry_at(&source, &tree, from as u64).unwrap().as_ref(), rest.first());
         }
         for (position, entry) in all.iter().enumerate().step_by(13) {
             let name = entry.name.as_bytes();
@@ -105,23 +81,11 @@ fn reading_agrees_with_a_map_at_all_sizes() {
             for absent in [[name, b"!"].concat(), name[..name.len() - 1].to_vec()] {
                 assert_eq!(lookup(&source, &tree, &absent).unwrap(), None);
             }
-            let after: Vec<_> = entries_after(&source, &tree, name)
-                .take(3)
-                .map(Result::unwrap)
-                .collect();
-            assert_eq!(
-                after,
-                all.iter()
-                    .skip(position + 1)
-                    .take(3)
-                    .cloned()
-                    .collect::<Vec<_>>()
-            );
+            let after: Vec<_> =
+                entries_after(&source, &tree, name).take(3).map(Result::unwrap).collect();
+            assert_eq!(after, all.iter().skip(position + 1).take(3).cloned().collect::<Vec<_>>());
         }
-        let before = entries_after(&source, &tree, b"!")
-            .next()
-            .transpose()
-            .unwrap();
+        let before = entries_after(&source, &tree, b"!").next().transpose().unwrap();
         assert_eq!(before.as_ref(), all.first());
     }
 }
@@ -177,10 +141,7 @@ fn pages_that_do_not_fit_each_other_are_errors() {
     let other = build([file("other", "")]).unwrap().pages.remove(0).1;
     let mut bytes = root.bytes().to_vec();
     let child = root.child(0).unwrap().page;
-    let at = bytes
-        .windows(32)
-        .position(|window| window == child.as_bytes())
-        .unwrap();
+    let at = bytes.windows(32).position(|window| window == child.as_bytes()).unwrap();
     let other = source.add_page(other).unwrap();
     bytes[at..at + 32].copy_from_slice(other.as_bytes());
     let bad = source.add_page(bytes).unwrap();

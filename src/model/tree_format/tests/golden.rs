@@ -6,14 +6,9 @@ use super::*;
 fn golden_page() {
     let mut linked = file("b", "x");
     linked.link_group = Some(LinkGroup { id: 7, nlink: 2 });
-    linked
-        .attributes
-        .xattrs
-        .insert(b"user.k"[..].into(), b"v"[..].into());
+    linked.attributes.xattrs.insert(b"user.k"[..].into(), b"v"[..].into());
     let link = Entry {
-        content: Content::Symlink {
-            target: b"a"[..].into(),
-        },
+        content: Content::Symlink { target: b"a"[..].into() },
         attributes: attributes(0o777),
         ..file("c", "")
     };
@@ -27,17 +22,10 @@ fn golden_page() {
 
     let mut writer = crate::model::tree_format::write::PageWriter::new(1);
     for (first_name, entries) in [(&b"a"[..], 3), (b"d", 4)] {
-        let child = ChildRef {
-            first_name,
-            page: *hash,
-            entries,
-            summary: built.summary,
-        };
+        let child = ChildRef { first_name, page: *hash, entries, summary: built.summary };
         let mut record = Vec::new();
         crate::model::tree_format::record::encode_child(&mut record, &child).unwrap();
-        writer
-            .push(first_name, &record, entries, built.summary)
-            .unwrap();
+        writer.push(first_name, &record, entries, built.summary).unwrap();
     }
     let (_, bytes) = writer.finish();
     TreePage::parse(bytes.clone()).unwrap();
@@ -49,20 +37,10 @@ fn golden_root() {
     let mut root = Root {
         attributes: attributes(0o755),
         tree: TreeHash::of(b"tree"),
-        summary: Summary {
-            files: 1,
-            bytes: 2,
-            directories: 3,
-            has_links: true,
-        },
+        summary: Summary { files: 1, bytes: 2, directories: 3, has_links: true },
     };
-    root.attributes
-        .xattrs
-        .insert(b"user.k"[..].into(), b"v"[..].into());
-    assert_eq!(
-        hex(&encode_root(&root)),
-        include_str!("../golden/root.hex").trim()
-    );
+    root.attributes.xattrs.insert(b"user.k"[..].into(), b"v"[..].into());
+    assert_eq!(hex(&encode_root(&root)), include_str!("../golden/root.hex").trim());
     assert_eq!(decode_root(&encode_root(&root)), Ok(root));
 }
 
@@ -70,13 +48,6 @@ fn golden_root() {
 #[test]
 fn golden_large_directory() {
     let built = build(many(3000).into_values()).unwrap();
-    assert_eq!(
-        built.root.to_string(),
-        include_str!("../golden/large.hash").trim()
-    );
-    assert!(
-        (6..20).contains(&built.pages.len()),
-        "{}",
-        built.pages.len()
-    );
+    assert_eq!(built.root.to_string(), include_str!("../golden/large.hash").trim());
+    assert!((6..20).contains(&built.pages.len()), "{}", built.pages.len());
 }

@@ -35,10 +35,7 @@ fn file(name: &str, content: &str) -> Entry {
 
 fn directory(name: &str, built: &BuiltTree) -> Entry {
     Entry {
-        content: Content::Directory {
-            tree: built.root,
-            summary: built.summary,
-        },
+        content: Content::Directory { tree: built.root, summary: built.summary },
         attributes: attributes(0o755),
         ..file(name, "")
     }

@@ -16,17 +16,9 @@ fn arbitrary_name() -> impl Strategy<Value = EntryName> {
 
 fn arbitrary_content() -> impl Strategy<Value = Content> {
     let hash = any::<[u8; 32]>();
-    let totals = (
-        0..1_u64 << 40,
-        0..1_u64 << 40,
-        0..1_u64 << 40,
-        any::<bool>(),
-    );
+    let totals = (0..1_u64 << 40, 0..1_u64 << 40, 0..1_u64 << 40, any::<bool>());
     prop_oneof![
-        Just(Content::File {
-            size: 0,
-            blob: None
-        }),
+        Just(Content::File { size: 0, blob: None }),
         (1..1_u64 << 50, hash).prop_map(|(size, hash)| Content::File {
             size,
             blob: Some(BlobHash::from_bytes(hash))
@@ -34,17 +26,11 @@ fn arbitrary_content() -> impl Strategy<Value = Content> {
         (any::<[u8; 32]>(), totals).prop_map(|(hash, (files, bytes, directories, has_links))| {
             Content::Directory {
                 tree: TreeHash::from_bytes(hash),
-                summary: Summary {
-                    files,
-                    bytes,
-                    directories,
-                    has_links,
-                },
+                summary: Summary { files, bytes, directories, has_links },
             }
         }),
-        prop::collection::vec(1..=255_u8, 1..60).prop_map(|target| Content::Symlink {
-            target: target.into()
-        }),
+        prop::collection::vec(1..=255_u8, 1..60)
+            .prop_map(|target| Content::Symlink { target: target.into() }),
         Just(Content::Fifo),
         Just(Content::Socket),
         any::<u32>().prop_map(|rdev| Content::CharDevice { rdev }),
@@ -108,10 +94,9 @@ fn naive_diff(
         .into_iter()
         .filter_map(|name| match (first.get(name), second.get(name)) {
             (before, after) if before == after => None,
-            (Some(before), Some(after)) => Some(Change::Modified {
-                before: before.clone(),
-                after: after.clone(),
-            }),
+            (Some(before), Some(after)) => {
+                Some(Change::Modified { before: before.clone(), after: after.clone() })
+            }
             (Some(before), None) => Some(Change::Removed(before.clone())),
             (_, after) => after.cloned().map(Change::Added),
         })

@@ -22,10 +22,7 @@ fn nothing_new_can_be_looked_up_in_it() {
     let fixture = Fixture::new(&[Draft::default().file("f", "content").file("d/g", "x")]);
     let version = fixture.ino("repo/1");
     fixture.remove(1);
-    assert_eq!(
-        fixture.fs.lookup(repository_directory(), b"1"),
-        Err(FsError::NotFound)
-    );
+    assert_eq!(fixture.fs.lookup(repository_directory(), b"1"), Err(FsError::NotFound));
     let before = fixture.fs.inode_count();
     for name in [&b"f"[..], b"d", b"absent"] {
         assert_eq!(fixture.fs.lookup(version, name), Err(FsError::NotFound));

@@ -14,13 +14,8 @@ fn reads_end_at_the_end_of_the_file() {
     let fixture = Fixture::new(&[Draft::default().file("f", "content").file("empty", "")]);
     fixture.store("content");
     let file = fixture.ino("repo/1/f");
-    let cases: [(u64, usize, &[u8]); 5] = [
-        (0, 100, b"content"),
-        (0, 3, b"con"),
-        (3, 4, b"tent"),
-        (7, 10, b""),
-        (u64::MAX, 10, b""),
-    ];
+    let cases: [(u64, usize, &[u8]); 5] =
+        [(0, 100, b"content"), (0, 3, b"con"), (3, 4, b"tent"), (7, 10, b""), (u64::MAX, 10, b"")];
     for (offset, room, expected) in cases {
         let mut buffer = vec![0; room];
         let length = fixture.fs.read(file, offset, &mut buffer).unwrap();
@@ -51,9 +46,7 @@ fn holes_are_found() {
     const SIZE: u64 = 1 << 20;
     let hash = BlobHash::of(b"stands for a file with a hole");
     let blob = Some(hash);
-    let draft = Draft::default()
-        .with("f", Content::File { size: SIZE, blob })
-        .file("empty", "");
+    let draft = Draft::default().with("f", Content::File { size: SIZE, blob }).file("empty", "");
     let fixture = Fixture::new(&[draft]);
     let sparse = File::create(fixture.blobs.path(&hash)).unwrap();
     sparse.set_len(SIZE).unwrap();
@@ -64,15 +57,9 @@ fn holes_are_found() {
     assert_eq!(seek(0, Seek::Data), Ok(0));
     assert_eq!(seek(0, Seek::Hole), Ok(4096));
     assert_eq!(seek(4096, Seek::Data), Ok(SIZE / 2));
-    assert_eq!(
-        seek(SIZE / 2 + 4096, Seek::Data),
-        Err(FsError::NoSuchOffset)
-    );
+    assert_eq!(seek(SIZE / 2 + 4096, Seek::Data), Err(FsError::NoSuchOffset));
     assert_eq!(seek(SIZE - 1, Seek::Hole), Ok(SIZE - 1));
     assert_eq!(seek(SIZE, Seek::Hole), Err(FsError::NoSuchOffset));
     let empty = fixture.ino("repo/1/empty");
-    assert_eq!(
-        fixture.fs.lseek(empty, 0, Seek::Hole),
-        Err(FsError::NoSuchOffset)
-    );
+    assert_eq!(fixture.fs.lseek(empty, 0, Seek::Hole), Err(FsError::NoSuchOffset));
 }

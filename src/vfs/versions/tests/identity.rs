@@ -6,9 +6,7 @@ use crate::model::tree::LinkGroup;
 
 #[test]
 fn an_unchanged_file_keeps_its_inode_and_a_directory_does_not() {
-    let first = Draft::default()
-        .file("dir/same", "text")
-        .file("dir/changed", "old");
+    let first = Draft::default().file("dir/same", "text").file("dir/changed", "old");
     let second = first.clone().file("dir/changed", "new");
     let fixture = Fixture::new(&[first, second]);
     let ino = |path| fixture.ino(path);
@@ -21,10 +19,7 @@ fn an_unchanged_file_keeps_its_inode_and_a_directory_does_not() {
 #[test]
 fn numbers_are_the_same_after_a_restart() {
     let draft = Draft::default().file("dir/file", "text");
-    let (first, second) = (
-        Fixture::new(std::slice::from_ref(&draft)),
-        Fixture::new(&[draft]),
-    );
+    let (first, second) = (Fixture::new(std::slice::from_ref(&draft)), Fixture::new(&[draft]));
     for path in ["repo", "repo/1", "repo/1/dir", "repo/1/dir/file"] {
         assert_eq!(first.ino(path), second.ino(path), "{path}");
     }
@@ -38,22 +33,15 @@ fn whatever_stat_or_getxattr_shows_is_part_of_the_identity() {
         |e| e.attributes.uid = 1,
         |e| e.attributes.gid = 1,
         |e| e.attributes.mtime.nanoseconds += 1,
-        |e| {
-            drop(
-                e.attributes
-                    .xattrs
-                    .insert((*b"user.a").into(), (*b"b").into()),
-            )
-        },
+        |e| drop(e.attributes.xattrs.insert((*b"user.a").into(), (*b"b").into())),
         |e| e.content = text("TEXT"),
         |e| e.link_group = Some(LinkGroup { id: 1, nlink: 2 }),
     ];
     let mut drafts = vec![base.clone()];
     drafts.extend(changes.map(|change| base.clone().change("f", change)));
     let fixture = Fixture::new(&drafts);
-    let mut numbers: Vec<Ino> = (1..=drafts.len())
-        .map(|number| fixture.ino(&format!("repo/{number}/f")))
-        .collect();
+    let mut numbers: Vec<Ino> =
+        (1..=drafts.len()).map(|number| fixture.ino(&format!("repo/{number}/f"))).collect();
     // Another path with the same content and attributes is another file.
     numbers.push(fixture.ino("repo/1/g"));
     let distinct: std::collections::BTreeSet<Ino> = numbers.iter().copied().collect();
@@ -62,9 +50,7 @@ fn whatever_stat_or_getxattr_shows_is_part_of_the_identity() {
 
 #[test]
 fn names_of_a_hardlink_group_are_one_inode() {
-    let draft = Draft::default()
-        .link(5, &["a", "dir/b"], "text")
-        .link(6, &["c", "d"], "text");
+    let draft = Draft::default().link(5, &["a", "dir/b"], "text").link(6, &["c", "d"], "text");
     let fixture = Fixture::new(&[draft]);
     let a = fixture.walk("repo/1/a");
     assert_eq!(a.nlink, 2);

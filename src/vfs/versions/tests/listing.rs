@@ -26,11 +26,7 @@ impl Reply {
 }
 
 fn once(fixture: &Fixture, ino: Ino, offset: u64, room: usize, plus: bool) -> Reply {
-    let mut reply = Reply {
-        room,
-        entries: Vec::new(),
-        next: offset,
-    };
+    let mut reply = Reply { room, entries: Vec::new(), next: offset };
     if plus {
         let add = &mut |e: ListedPlus<'_>| reply.add(e.name, e.attr.ino, e.next);
         fixture.fs.readdirplus(ino, offset, add).unwrap();
@@ -60,16 +56,13 @@ fn names(entries: &[(String, Ino)]) -> Vec<&str> {
 
 #[test]
 fn versions_are_listed_by_number_oldest_first() {
-    let drafts: Vec<Draft> = (0..12)
-        .map(|i| Draft::default().file("f", &i.to_string()))
-        .collect();
+    let drafts: Vec<Draft> = (0..12).map(|i| Draft::default().file("f", &i.to_string())).collect();
     let fixture = Fixture::new(&drafts);
     for room in [1, 3, 100] {
         for plus in [false, true] {
             let entries = all(&fixture, repository_directory(), room, plus);
-            let expected = [
-                ".", "..", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12",
-            ];
+            let expected =
+                [".", "..", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"];
             assert_eq!(names(&entries), expected);
             assert_eq!(entries[0].1, repository_directory());
             assert_eq!(entries[1].1, ROOT);
@@ -91,12 +84,8 @@ fn a_listing_goes_on_where_it_was_when_a_version_disappears() {
 #[test]
 fn the_root_lists_repositories_in_order_of_creation() {
     let fixture = Fixture::new(&[]);
-    fixture
-        .registry
-        .put(repository(RepoId(9), "a", BTreeMap::new()));
-    fixture
-        .registry
-        .put(repository(RepoId(1), "z", BTreeMap::new()));
+    fixture.registry.put(repository(RepoId(9), "a", BTreeMap::new()));
+    fixture.registry.put(repository(RepoId(1), "z", BTreeMap::new()));
     for plus in [false, true] {
         let entries = all(&fixture, ROOT, 2, plus);
         assert_eq!(names(&entries), [".", "..", "z", "repo", "a"]);
@@ -128,10 +117,7 @@ fn directories_list_the_numbers_that_lookups_find() {
 
 #[test]
 fn a_listing_with_attributes_counts_what_the_reply_took_and_nothing_else() {
-    let draft = Draft::default()
-        .file("a", "a")
-        .file("b", "b")
-        .file("d/c", "c");
+    let draft = Draft::default().file("a", "a").file("b", "b").file("d/c", "c");
     let fixture = Fixture::new(&[draft]);
     let version = fixture.ino("repo/1");
     assert_eq!(fixture.fs.inode_count(), 1);

@@ -16,10 +16,7 @@ fn a_path_leads_from_the_root_to_a_file() {
     assert_eq!((file.mtime, file.ctime, file.atime), (TIME, TIME, TIME));
     assert_eq!(fixture.walk("repo/1/dir").kind, FileKind::Directory);
     let repository = fixture.walk("repo");
-    assert_eq!(
-        (repository.mode, repository.uid, repository.gid),
-        (0o750, 7, 8)
-    );
+    assert_eq!((repository.mode, repository.uid, repository.gid), (0o750, 7, 8));
 }
 
 #[test]
@@ -42,12 +39,7 @@ fn absent_names_are_for_ever_only_inside_a_version() {
 fn other_kinds_of_files_keep_what_they_are() {
     let target: Box<[u8]> = b"../else\xff".as_slice().into();
     let fixture = Fixture::new(&[Draft::default()
-        .with(
-            "link",
-            Content::Symlink {
-                target: target.clone(),
-            },
-        )
+        .with("link", Content::Symlink { target: target.clone() })
         .with("pipe", Content::Fifo)
         .with("tty", Content::CharDevice { rdev: 0x501 })]);
     let link = fixture.walk("repo/1/link");
@@ -88,8 +80,5 @@ fn numbers_that_were_never_given_out_are_stale() {
         assert_eq!(fixture.fs.getattr(Ino(number)), Err(FsError::Stale));
         fixture.fs.forget(Ino(number), 1);
     }
-    assert_eq!(
-        fixture.fs.getattr(repository_ino(RepoId(99))),
-        Err(FsError::NotFound)
-    );
+    assert_eq!(fixture.fs.getattr(repository_ino(RepoId(99))), Err(FsError::NotFound));
 }

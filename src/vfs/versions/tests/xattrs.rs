@@ -6,22 +6,12 @@ use crate::model::id::VersionNumber;
 use crate::vfs::error::FsError;
 
 fn draft() -> Draft {
-    Draft::default()
-        .file("dir/f", "text")
-        .file("empty", "")
-        .change("dir/f", |entry| {
-            for (name, value) in [
-                ("user.a", "1"),
-                ("trusted.b", "2"),
-                ("security.capability", "3"),
-            ] {
-                let name = name.as_bytes().into();
-                entry
-                    .attributes
-                    .xattrs
-                    .insert(name, value.as_bytes().into());
-            }
-        })
+    Draft::default().file("dir/f", "text").file("empty", "").change("dir/f", |entry| {
+        for (name, value) in [("user.a", "1"), ("trusted.b", "2"), ("security.capability", "3")] {
+            let name = name.as_bytes().into();
+            entry.attributes.xattrs.insert(name, value.as_bytes().into());
+        }
+    })
 }
 
 fn get(fixture: &Fixture, path: &str, name: &str) -> Result<String, FsError> {
@@ -69,10 +59,7 @@ fn own_attributes_are_answered_and_listed_and_cairns_are_not_listed() {
     let fixture = Fixture::new(&[draft()]);
     let path = "repo/1/dir/f";
     assert_eq!(get(&fixture, path, "user.a"), Ok("1".to_owned()));
-    assert_eq!(
-        get(&fixture, path, "security.capability"),
-        Ok("3".to_owned())
-    );
+    assert_eq!(get(&fixture, path, "security.capability"), Ok("3".to_owned()));
     assert_eq!(get(&fixture, path, "user.b"), Err(FsError::NoData));
     for name in ["system.posix_acl_access", "security.selinux"] {
         assert_eq!(get(&fixture, path, name), Err(FsError::NotSupported));
@@ -83,9 +70,6 @@ fn own_attributes_are_answered_and_listed_and_cairns_are_not_listed() {
     let unprivileged = b"security.capability\0user.a\0".to_vec();
     assert_eq!(fixture.fs.listxattr(file, false), Ok(unprivileged));
     for path in ["repo", "repo/1", "repo/1/dir", "repo/1/empty"] {
-        assert_eq!(
-            fixture.fs.listxattr(fixture.ino(path), true),
-            Ok(Vec::new())
-        );
+        assert_eq!(fixture.fs.listxattr(fixture.ino(path), true), Ok(Vec::new()));
     }
 }
