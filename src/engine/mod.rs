@@ -5,6 +5,7 @@
 //! control protocol: it tells an [`event::Observer`] what became stale.
 
 mod areas;
+mod blobs;
 mod build;
 pub mod commit;
 pub mod error;

@@ -65,6 +65,11 @@ pub(super) struct Purge {
 }
 
 impl Purge {
+    /// With whatever an earlier run left to do.
+    pub(super) fn awake() -> Self {
+        Self { awake: true, ..Self::default() }
+    }
+
     /// Something was deleted.
     pub(super) fn wake(&mut self) {
         self.awake = true;

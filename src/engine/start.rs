@@ -3,7 +3,7 @@
 //! No step scans the store (H10): leftovers are what `incoming/` holds, half-made areas and the
 //! deletion queue; all of it is swept in the background.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -29,6 +29,7 @@ use crate::model::hash::BlobHash;
 use crate::store::Store;
 use crate::store::catalog::{Catalog, Doomed, Reader};
 use crate::store::error::StoreError;
+use crate::store::layout::Layout;
 use crate::store::pool::Pool;
 use crate::store::sys;
 use crate::store::tree_cache::TreeCache;
@@ -57,14 +58,7 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
     let recovered = recover(&mut store.catalog, &reader)?;
     sweep_incoming(&store)?;
     let pins = Arc::new(Pins::default());
-    let contents = Arc::new(ContentStore {
-        pool: Arc::clone(&store.pool),
-        private_files: Arc::clone(&store.private_files),
-        pins: Arc::clone(&pins),
-        buffered_bytes: AtomicU64::new(0),
-        next_id: AtomicU64::new(recovered.next_id),
-        obsolete: Mutex::new(Vec::new()),
-    });
+    let contents = content_store(&store, &pins, recovered.next_id);
     let (staging, seal_queue, wake) = Staging::new(contents);
     let staging = Arc::new(staging);
     let registry = Arc::new(Registry::default());
@@ -77,8 +71,7 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
     let (sealers, sealers_stop) = bounded(1);
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
-    let readers = layout.clone();
-    let trees = Arc::new(TreeCache::new(move || Reader::open(&readers), TREE_CACHE_BYTES));
+    let trees = tree_cache(layout.clone());
     let sync_thread = SyncThread {
         layout: layout.clone(),
         pool: Arc::clone(&pool),
@@ -90,9 +83,6 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
     let mut threads =
         seal::start(&store.catalog, &pool, &staging, seal_queue, sealers_stop, results_sender)?;
     let engine_reader = store.catalog.reader()?;
-    let suspects: BTreeSet<BlobHash> = recovered.suspects.iter().map(|(hash, _)| *hash).collect();
-    let mut purge = Purge::default();
-    purge.wake();
     let metadata = MetadataThread {
         store,
         reader,
@@ -107,13 +97,13 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
         wake,
         sync_jobs: Some(sync_sender.clone()),
         journal: Journal::new(recovered.id_limit),
-        purge,
+        purge: Purge::awake(),
         commits: BTreeMap::new(),
         next_task: 1,
         unpublished: BTreeMap::new(),
         epoch: recovered.epoch,
         durable_epoch: recovered.durable_epoch,
-        suspects,
+        suspects: recovered.suspects.iter().map(|(hash, _)| *hash).collect(),
         last_seal_error: (false, String::new()),
     };
     threads.push(spawn("metadata", move || metadata.run())?);
@@ -135,15 +125,36 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
         threads: Mutex::new(threads),
         sealers: Mutex::new(Some(sealers)),
     });
-    // What was orphaned before the stop goes now (G8: a run at start).
+    collect(&engine);
+    Ok(engine)
+}
+
+fn tree_cache(layout: Layout) -> Arc<TreeCache> {
+    Arc::new(TreeCache::new(move || Reader::open(&layout), TREE_CACHE_BYTES))
+}
+
+fn content_store(store: &Store, pins: &Arc<Pins>, next_id: u64) -> Arc<ContentStore> {
+    Arc::new(ContentStore {
+        pool: Arc::clone(&store.pool),
+        private_files: Arc::clone(&store.private_files),
+        pins: Arc::clone(pins),
+        buffered_bytes: AtomicU64::new(0),
+        next_id: AtomicU64::new(next_id),
+        obsolete: Mutex::new(Vec::new()),
+    })
+}
+
+/// What was orphaned before the stop goes now (G8: a run at start).
+fn collect(engine: &Engine) {
     let reply = Box::new(|result| {
         if let Err(error) = result {
             log::warn!("the collection at start failed: {error}");
         }
     });
     let protect_seconds = purge::PROTECT_SECONDS;
-    drop(engine.submit(Request::Collect { protect_seconds, reply }));
-    Ok(engine)
+    if engine.submit(Request::Collect { protect_seconds, reply }).is_err() {
+        log::warn!("the engine ended while it started");
+    }
 }
 
 fn spawn(

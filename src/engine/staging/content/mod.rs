@@ -18,8 +18,14 @@
 //! This module knows nothing of names or directories. Lock order: the namespace lock may be held
 //! when a content's lock is taken, never the other way round.
 
+mod durable;
+mod seal;
+mod transfer;
+
+pub use durable::FileToSync;
+pub(crate) use seal::SealOutcome;
+
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,11 +39,9 @@ use crate::model::hash::BlobHash;
 use crate::model::id::NodeId;
 use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
-use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
 use crate::store::pool::Pool;
 use crate::store::staging_dir::StagingDir;
-use crate::store::sys;
 
 /// Files up to this size are held in memory while they are written and reach the disk once, as a
 /// blob. Above it a write costs more than the extra file would.
@@ -362,246 +366,6 @@ impl FileContent {
         }
     }
 
-    /// Reads at most `buffer.len()` bytes at `offset`; less only at the end of the file.
-    ///
-    /// # Errors
-    /// When the store cannot read, or a blob is shorter than recorded.
-    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
-        let (data, size) = {
-            let state = self.state.lock();
-            (state.data.clone(), state.size)
-        };
-        let available = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let length = buffer.len().min(available);
-        let buffer = &mut buffer[..length];
-        match data {
-            Data::Empty => buffer.fill(0),
-            Data::Buffer(bytes) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-                let have = length.min(bytes.len() - start);
-                buffer[..have].copy_from_slice(&bytes[start..start + have]);
-                buffer[have..].fill(0);
-            }
-            Data::Private { id, file } => {
-                let path = self.store.private_files.path(self.area.id, id);
-                let read = read_at(&file, buffer, offset).map_err(|source| StoreError::Io {
-                    action: "read",
-                    path,
-                    source,
-                })?;
-                // A concurrent truncate may have shortened it; the rest reads as it then was.
-                return Ok(read);
-            }
-            Data::Blob(hash) => {
-                let file = self.store.pool.open(&hash)?;
-                let read = read_at(&file, buffer, offset).map_err(|source| StoreError::Io {
-                    action: "read the blob",
-                    path: hash.to_string().into(),
-                    source,
-                })?;
-                if read < length {
-                    return Err(StoreError::DamagedBlob(hash));
-                }
-            }
-        }
-        Ok(length)
-    }
-
-    /// Writes `bytes` at `offset`, extending the file as needed.
-    ///
-    /// # Errors
-    /// When the store cannot hold them; the old content is untouched then.
-    pub fn write(
-        self: &Arc<Self>,
-        offset: u64,
-        bytes: &[u8],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut state = self.state.lock();
-        let end = offset.saturating_add(bytes.len() as u64);
-        let size = end.max(state.size);
-        self.make_writable(&mut state, size, false)?;
-        let state = &mut *state;
-        match &mut state.data {
-            Data::Buffer(buffer) => {
-                let before = buffer.len();
-                let buffer = Arc::make_mut(buffer);
-                // A buffer is bounded by BUFFER_BYTES_MAX, so both fit.
-                let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                if start == buffer.len() {
-                    buffer.extend_from_slice(bytes);
-                } else {
-                    if buffer.len() < start + bytes.len() {
-                        buffer.resize(start + bytes.len(), 0);
-                    }
-                    buffer[start..start + bytes.len()].copy_from_slice(bytes);
-                }
-                let grown = (buffer.len() - before) as u64;
-                self.store.buffered_bytes.fetch_add(grown, Ordering::Relaxed);
-            }
-            Data::Private { id, file } => {
-                file.write_all_at(bytes, offset).map_err(|source| StoreError::Io {
-                    action: "write",
-                    path: self.store.private_files.path(self.area.id, *id),
-                    source,
-                })?;
-            }
-            Data::Empty | Data::Blob(_) => {
-                assert!(bytes.is_empty(), "made writable above");
-            }
-        }
-        state.size = state.size.max(end);
-        self.modified(state, now);
-        Ok(())
-    }
-
-    /// Sets the length.
-    ///
-    /// # Errors
-    /// When the store cannot hold it; the old content is untouched then.
-    pub fn truncate(self: &Arc<Self>, size: u64, now: Timestamp) -> Result<(), StoreError> {
-        let mut state = self.state.lock();
-        if size == 0 {
-            self.replace_data(&mut state, Data::Empty);
-        } else if size != state.size {
-            self.make_writable(&mut state, size, true)?;
-            match &mut state.data {
-                Data::Buffer(buffer) => {
-                    let before = buffer.len() as u64;
-                    let buffer = Arc::make_mut(buffer);
-                    buffer.resize(usize::try_from(size).unwrap_or(usize::MAX), 0);
-                    self.rebalance(before, size);
-                }
-                Data::Private { id, file } => {
-                    file.set_len(size).map_err(|source| StoreError::Io {
-                        action: "truncate",
-                        path: self.store.private_files.path(self.area.id, *id),
-                        source,
-                    })?;
-                }
-                Data::Empty | Data::Blob(_) => unreachable!("made writable above"),
-            }
-        }
-        state.size = size;
-        self.modified(&mut state, now);
-        Ok(())
-    }
-
-    /// Allocates, punches or zeroes a range, with the mode bits of `fallocate(2)`.
-    ///
-    /// # Errors
-    /// When the store cannot, including `EOPNOTSUPP` for a mode it does not know.
-    pub fn fallocate(
-        self: &Arc<Self>,
-        mode: i32,
-        offset: u64,
-        length: u64,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut state = self.state.lock();
-        // Ranges are the file system's business: the private file does exactly what it can do.
-        self.make_private(&mut state)?;
-        if let Data::Private { id, file } = &state.data {
-            sys::fallocate(file, mode, offset, length).map_err(|source| StoreError::Io {
-                action: "fallocate",
-                path: self.store.private_files.path(self.area.id, *id),
-                source,
-            })?;
-            // Some modes extend the file, some shorten it.
-            let path = self.store.private_files.path(self.area.id, *id);
-            let metadata = file.metadata();
-            state.size = metadata
-                .map_err(|source| StoreError::Io { action: "look at", path, source })?
-                .len();
-        }
-        self.modified(&mut state, now);
-        Ok(())
-    }
-
-    /// Finds data or a hole as `lseek(2)` with `SEEK_DATA` or `SEEK_HOLE` does.
-    /// `Ok(None)` is `ENXIO`.
-    ///
-    /// # Errors
-    /// When the store cannot look.
-    pub fn seek(&self, offset: u64, hole: bool) -> Result<Option<u64>, StoreError> {
-        let (data, size) = {
-            let state = self.state.lock();
-            (state.data.clone(), state.size)
-        };
-        if offset >= size {
-            return Ok(None);
-        }
-        let file = match data {
-            Data::Empty | Data::Buffer(_) => return Ok(Some(if hole { size } else { offset })),
-            Data::Private { file, .. } => file,
-            Data::Blob(hash) => self.store.pool.open(&hash)?,
-        };
-        sys::seek_hole_data(&file, offset, hole).map_err(|source| StoreError::Io {
-            action: "seek in",
-            path: self.node.to_string().into(),
-            source,
-        })
-    }
-
-    /// Replaces the whole content by that of `source`, sharing its blob. `false` when the source
-    /// is not sealed or this file is not empty: the bytes must be copied then.
-    pub fn share(self: &Arc<Self>, source: &FileContent, now: Timestamp) -> bool {
-        let (hash, size, pin) = {
-            let state = source.state.lock();
-            match &state.data {
-                Data::Blob(hash) => (*hash, state.size, BlobPin::new(&self.store.pins, *hash)),
-                Data::Empty | Data::Buffer(_) | Data::Private { .. } => return false,
-            }
-        };
-        let mut state = self.state.lock();
-        if !matches!(state.data, Data::Empty) {
-            return false;
-        }
-        self.modified(&mut state, now);
-        state.data = Data::Blob(hash);
-        state.size = size;
-        self.mark_saved(&mut state, NodeData::Blob(hash), Some(pin));
-        self.mark_sealed(&mut state);
-        true
-    }
-
-    /// Writes a dirty buffer to the private file, so that the content survives a crash of the
-    /// daemon. Returns whether the journal has something new to say.
-    ///
-    /// # Errors
-    /// When the store cannot hold it; the buffer stays.
-    pub fn spill(self: &Arc<Self>) -> Result<bool, StoreError> {
-        let mut state = self.state.lock();
-        if state.abandoned || state.saved.generation == state.generation {
-            return Ok(false);
-        }
-        match &state.data {
-            Data::Buffer(_) => self.make_private(&mut state)?,
-            Data::Empty | Data::Private { .. } | Data::Blob(_) => {}
-        }
-        self.save_current(&mut state);
-        Ok(true)
-    }
-
-    /// The file whose `fdatasync` makes the content durable; after [`FileContent::spill`].
-    ///
-    /// # Errors
-    /// When the blob cannot be opened.
-    pub fn file_to_sync(&self) -> Result<Option<(Arc<File>, Option<BlobHash>)>, StoreError> {
-        let data = self.state.lock().data.clone();
-        match data {
-            Data::Empty | Data::Buffer(_) => Ok(None),
-            Data::Private { file, .. } => Ok(Some((file, None))),
-            Data::Blob(hash) => Ok(Some((self.store.pool.open(&hash)?, Some(hash)))),
-        }
-    }
-
-    /// Whether a buffer has been dirty for longer than [`DIRTY_AGE_MAX`].
-    pub fn is_overdue(&self, now: Instant) -> bool {
-        let since = self.state.lock().dirty_since;
-        since.is_some_and(|since| now.duration_since(since) >= DIRTY_AGE_MAX)
-    }
-
     /// No name and no handle is left: lets go of everything the content holds.
     pub(crate) fn abandon(self: &Arc<Self>) {
         let mut state = self.state.lock();
@@ -627,71 +391,6 @@ impl FileContent {
         } else {
             self.store.buffered_bytes.fetch_sub(before - after, Ordering::Relaxed);
         }
-    }
-
-    /// Makes `data` a buffer or a private file that can grow to `size` bytes. `cut` says that
-    /// nothing at or beyond `size` is needed.
-    fn make_writable(
-        self: &Arc<Self>,
-        state: &mut FileState,
-        size: u64,
-        cut: bool,
-    ) -> Result<(), StoreError> {
-        let room = self.store.buffered_bytes.load(Ordering::Relaxed) < BUFFERED_BYTES_MAX;
-        let small = size <= BUFFER_BYTES_MAX && room;
-        match &state.data {
-            Data::Private { .. } => Ok(()),
-            Data::Buffer(_) if size <= BUFFER_BYTES_MAX => Ok(()),
-            Data::Empty if size == 0 => Ok(()),
-            Data::Empty if small => {
-                state.data = Data::Buffer(Arc::new(Vec::new()));
-                Ok(())
-            }
-            Data::Blob(hash) if small => {
-                let keep = if cut { size.min(state.size) } else { state.size };
-                let file = self.store.pool.open(hash)?;
-                let mut bytes = vec![0; usize::try_from(keep).unwrap_or(usize::MAX)];
-                let read = read_at(&file, &mut bytes, 0).map_err(|source| StoreError::Io {
-                    action: "read the blob",
-                    path: hash.to_string().into(),
-                    source,
-                })?;
-                if read < bytes.len() {
-                    return Err(StoreError::DamagedBlob(*hash));
-                }
-                self.store.buffered_bytes.fetch_add(keep, Ordering::Relaxed);
-                state.data = Data::Buffer(Arc::new(bytes));
-                Ok(())
-            }
-            Data::Empty | Data::Buffer(_) | Data::Blob(_) => self.make_private(state),
-        }
-    }
-
-    /// Moves the content to a private file of its own.
-    fn make_private(self: &Arc<Self>, state: &mut FileState) -> Result<(), StoreError> {
-        if matches!(state.data, Data::Private { .. }) {
-            return Ok(());
-        }
-        let id = PrivateId(self.store.new_id());
-        let file = self.store.private_files.create(self.area.id, id)?;
-        let filled = match &state.data {
-            Data::Empty | Data::Private { .. } => Ok(()),
-            Data::Buffer(buffer) => file.write_all_at(buffer, 0),
-            Data::Blob(hash) => {
-                let blob = self.store.pool.open(hash)?;
-                sys::copy_range(&blob, &file, state.size)
-            }
-        };
-        if let Err(source) = filled {
-            let path = self.store.private_files.path(self.area.id, id);
-            // Best effort: what stays is swept with the area.
-            if let Err(error) = file.set_len(0) {
-                log::warn!("cannot empty {}: {error}", path.display());
-            }
-            return Err(StoreError::Io { action: "write", path, source });
-        }
-        self.replace_data(state, Data::Private { id, file: Arc::new(file) });
-        Ok(())
     }
 
     fn replace_data(self: &Arc<Self>, state: &mut FileState, data: Data) {
@@ -761,75 +460,4 @@ impl Data {
     fn is_private(&self, wanted: PrivateId) -> bool {
         matches!(self, Self::Private { id, .. } if *id == wanted)
     }
-}
-
-/// What a sealer works on.
-#[derive(Debug)]
-pub struct SealInput {
-    /// The bytes.
-    pub data: Data,
-    /// Their length.
-    pub size: u64,
-    /// The state they belong to.
-    pub generation: u64,
-}
-
-/// How sealing one file ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum SealOutcome {
-    /// The content is now the blob.
-    Sealed,
-    /// It changed meanwhile, or is open for writing: the next close seals it.
-    Overtaken,
-}
-
-impl FileContent {
-    /// What to hash; `None` when there is nothing to seal (sealed, open for writing, deleted).
-    pub(crate) fn seal_input(&self) -> Option<SealInput> {
-        let state = self.state.lock();
-        if state.writers > 0 || state.abandoned || !state.unsealed {
-            return None;
-        }
-        Some(SealInput { data: state.data.clone(), size: state.size, generation: state.generation })
-    }
-
-    /// Whether the content is still in the state that a sealer took.
-    pub(crate) fn is_at(&self, generation: u64) -> bool {
-        let state = self.state.lock();
-        state.generation == generation && state.writers == 0
-    }
-
-    /// Makes the content the blob `hash`, unless it changed since `generation`. `link` puts the
-    /// blob into the pool and runs while nobody can change the file. Metadata thread only.
-    pub(crate) fn seal(
-        self: &Arc<Self>,
-        generation: u64,
-        hash: BlobHash,
-        link: impl FnOnce() -> Result<(), StoreError>,
-    ) -> Result<SealOutcome, StoreError> {
-        let mut state = self.state.lock();
-        if state.generation != generation || state.writers > 0 || state.abandoned {
-            return Ok(SealOutcome::Overtaken);
-        }
-        link()?;
-        let pin = BlobPin::new(&self.store.pins, hash);
-        self.replace_data(&mut state, Data::Blob(hash));
-        self.mark_saved(&mut state, NodeData::Blob(hash), Some(pin));
-        self.mark_sealed(&mut state);
-        Ok(SealOutcome::Sealed)
-    }
-}
-
-/// Reads until `buffer` is full or the file ends.
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match file.read_at(&mut buffer[done..], offset + done as u64) {
-            Ok(0) => break,
-            Ok(read) => done += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
 }

@@ -12,27 +12,27 @@
 //! transaction, durable before it is answered (H7). Nothing here blocks the metadata thread:
 //! [`super::thread`] calls [`MetadataThread::advance_commits`] after each round.
 
+mod publish;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::areas::{area_row, doom_area};
 use super::build;
 use super::error::{EngineError, Result};
-use super::event::Event;
-use super::registry::{Repository, Tag};
+use super::registry::Repository;
 use super::request::{Reply, Request};
 use super::staging::area::Phase;
 use super::sync::{SYNC_ONE_BY_ONE_MAX, Scope, SyncJob};
-use super::thread::{DURABLE_EPOCH, MetadataThread, repository_row};
+use super::thread::MetadataThread;
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
-use crate::model::tree_format::root_hash;
 use crate::model::version::Version;
-use crate::store::catalog::{RepositoryRow, TagRow};
+
+pub(super) use publish::Unpublished;
 
 /// How long a commit waits, without any writer closing, before files open for writing refuse it.
 /// A close has been queued before `mv` starts but may reach the daemon after it (H11).
@@ -180,10 +180,7 @@ impl MetadataThread {
     pub(super) fn advance_commits(&mut self, now: Instant) {
         let ids: Vec<u64> = self.commits.keys().copied().collect();
         for id in ids {
-            loop {
-                let Some(step) = self.next_step(id, now) else {
-                    break;
-                };
+            while let Some(step) = self.next_step(id, now) {
                 match step {
                     Step::Stay => break,
                     Step::Refuse(error) => {
@@ -356,183 +353,6 @@ impl MetadataThread {
         }
     }
 
-    fn publish(&mut self, id: u64, root: Root, epoch: u64) -> Result<()> {
-        let Some(task) = self.commits.get(&id) else {
-            return Ok(());
-        };
-        let repository = self.repository(task.repo)?;
-        check_place(&repository, &task.options)?;
-        let latest = repository.latest().cloned();
-        let moved = latest.as_ref().map(|version| version.number) != task.newest;
-        let (area_base, area_message, area_author, area_on_stale) = {
-            let state = self.staging.read();
-            let area = state
-                .areas
-                .get(&task.area)
-                .ok_or_else(|| EngineError::NoArea(task.area.to_string()))?;
-            let base = area.base.clone();
-            (base, area.message.clone(), area.author.clone(), area.on_stale.clone())
-        };
-        match resolve_on_stale(&task.options, &area_on_stale) {
-            OnStale::Force => {}
-            // A version came while this one was built: merge again, with that one.
-            OnStale::Merge if moved => {
-                if let Some(task) = self.commits.get_mut(&id) {
-                    task.stage = Stage::Sealing { retried: false };
-                }
-                return Ok(());
-            }
-            OnStale::Merge => {}
-            OnStale::Refuse => {
-                if let Some(base) = &area_base {
-                    check_fresh(&repository, base.number)?;
-                }
-            }
-        }
-        let Some(task) = self.commits.get(&id) else {
-            return Ok(());
-        };
-        let hash = root_hash(&root);
-        if let Some(latest) = latest.filter(|latest| latest.hash == hash)
-            && !task.options.allow_empty
-            && task.options.number.is_none()
-        {
-            return self.conclude_unchanged(id, latest, epoch);
-        }
-        let version = Version {
-            number: repository.next_number,
-            hash,
-            root,
-            created: task.options.now,
-            base: area_base.and_then(|base| base.number),
-            name: task.options.tag.clone(),
-            author: task.options.author.clone().unwrap_or_else(|| {
-                if area_author.is_empty() { task.options.caller.clone() } else { area_author }
-            }),
-            message: task.options.message.clone().unwrap_or(area_message),
-            released: false,
-            locked: false,
-        };
-        self.conclude(id, &repository, Some(version), epoch)
-    }
-
-    /// Nothing changed: no version, no number; the name goes to the version that is there.
-    fn conclude_unchanged(&mut self, id: u64, latest: Arc<Version>, epoch: u64) -> Result<()> {
-        let Some(task) = self.commits.get(&id) else {
-            return Ok(());
-        };
-        let repository = self.repository(task.repo)?;
-        log::info!("{}: nothing changed since version {}", repository.name, latest.number);
-        self.conclude(id, &repository, None, epoch)
-    }
-
-    /// The last transaction of a commit, and what follows once it is durable.
-    fn conclude(
-        &mut self,
-        id: u64,
-        repository: &Arc<Repository>,
-        version: Option<Version>,
-        epoch: u64,
-    ) -> Result<()> {
-        let Some(task) = self.commits.get(&id) else {
-            return Ok(());
-        };
-        let (area, repo, now) = (task.area, task.repo, task.options.now);
-        let number = match (&version, repository.latest()) {
-            (Some(version), _) => version.number,
-            (None, Some(latest)) => latest.number,
-            (None, None) => return Ok(()),
-        };
-        let tag = task.options.tag.clone();
-        let next = match &version {
-            Some(_) => VersionNumber(number.0 + 1),
-            None => repository.next_number,
-        };
-        let area_row = {
-            let state = self.staging.read();
-            state.areas.get(&area).map(area_row)
-        };
-        let area_row = area_row.ok_or_else(|| EngineError::NoArea(area.to_string()))?;
-        let row = RepositoryRow { next_number: next, changed: now, ..repository_row(repository) };
-        self.write(|tx| {
-            if let Some(version) = &version {
-                tx.insert_version(repo, version)?;
-                tx.add_tree_refs(&version.root.tree, 1)?;
-            }
-            if let Some(tag) = &tag {
-                tx.put_tag(repo, tag, &TagRow { number, protects: false, created: now })?;
-            }
-            tx.update_repository(&row)?;
-            tx.set_meta(DURABLE_EPOCH, &epoch.to_string())?;
-            doom_area(tx, &area_row)
-        })?;
-        self.durable_epoch = self.durable_epoch.max(epoch);
-        // From here on the area's rows are only purged; the journal writes no more of them.
-        self.staging.change(|state, _| {
-            if let Some(area) = state.areas.get_mut(&area) {
-                area.phase = Phase::Closed;
-            }
-        });
-        let Some(task) = self.commits.remove(&id) else {
-            return Ok(());
-        };
-        let created = version.is_some();
-        let shown = match (version, repository.latest()) {
-            (Some(version), _) => Arc::new(version),
-            (None, Some(latest)) => Arc::clone(latest),
-            (None, None) => return Ok(()),
-        };
-        let unpublished = Unpublished {
-            version: shown,
-            next,
-            tag: tag.map(|tag| (tag, Tag { number, protects: false, created: now })),
-            changed: now,
-        };
-        self.publish_when_durable(repo, task, unpublished, created);
-        Ok(())
-    }
-
-    /// Shows the version and answers, once the transaction is on disk. Until then only this thread
-    /// knows of it, through [`MetadataThread::repository`].
-    fn publish_when_durable(
-        &mut self,
-        repo: RepoId,
-        task: CommitTask,
-        unpublished: Unpublished,
-        created: bool,
-    ) {
-        let number = unpublished.version.number;
-        self.unpublished.entry(repo).or_default().push(unpublished.clone());
-        let registry = Arc::clone(&self.registry);
-        let staging = Arc::clone(&self.staging);
-        let observer = Arc::clone(&self.observer);
-        let (area, reply) = (task.area, task.reply);
-        let publish = Box::new(move |synced: Result<()>| {
-            if let Err(error) = synced {
-                return reply(Err(error));
-            }
-            let tag = unpublished.tag.clone().map(|(tag, _)| tag);
-            let outcome = CommitOutcome { version: Arc::clone(&unpublished.version), created };
-            registry.update(repo, |repository| {
-                unpublished.apply(repository);
-                repository.areas.retain(|_, id| *id != area);
-            });
-            let removed = staging.change(|state, dirty| state.remove_area(dirty, area));
-            for operation in staging.unpark(area) {
-                observer.notify(Vec::new(), operation);
-            }
-            let mut events = vec![Event::VersionAdded(repo, number)];
-            events.extend(tag.map(|tag| Event::TagChanged(repo, tag)));
-            events.extend(removed.map(|removed| Event::AreaChanged(repo, removed.name)));
-            observer.notify(events, Box::new(move || reply(Ok(outcome))));
-        });
-        let requests = self.requests_sender.clone();
-        let then = Box::new(move |result| {
-            drop(requests.send(Request::Publish { repo, number, result, publish }));
-        });
-        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
-    }
-
     /// Ends a commit without a version; the area thaws.
     pub(super) fn refuse_commit(&mut self, id: u64, error: EngineError) {
         let Some(task) = self.commits.remove(&id) else {
@@ -557,27 +377,6 @@ impl MetadataThread {
                 area.error = error.to_string();
             }
         });
-    }
-}
-
-/// A version (or a name for one) that is committed and not known to be on disk yet.
-#[derive(Debug, Clone)]
-pub(super) struct Unpublished {
-    pub(super) version: Arc<Version>,
-    next: VersionNumber,
-    tag: Option<(TagName, Tag)>,
-    changed: Timestamp,
-}
-
-impl Unpublished {
-    /// Makes it part of what a repository shows.
-    pub(super) fn apply(&self, repository: &mut Repository) {
-        repository.next_number = repository.next_number.max(self.next);
-        repository.changed = repository.changed.max(self.changed);
-        repository.versions.insert(self.version.number, Arc::clone(&self.version));
-        if let Some((tag, value)) = &self.tag {
-            repository.tags.insert(tag.clone(), value.clone());
-        }
     }
 }
 

@@ -1,0 +1,66 @@
+//! Turning content into a blob.
+
+use std::sync::Arc;
+
+use super::{Data, FileContent};
+use crate::engine::pins::BlobPin;
+use crate::model::hash::BlobHash;
+use crate::store::catalog::NodeData;
+use crate::store::error::StoreError;
+
+/// What a sealer works on.
+#[derive(Debug)]
+pub(crate) struct SealInput {
+    /// The bytes.
+    pub(crate) data: Data,
+    /// Their length.
+    pub(crate) size: u64,
+    /// The state they belong to.
+    pub(crate) generation: u64,
+}
+
+/// How sealing one file ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SealOutcome {
+    /// The content is now the blob.
+    Sealed,
+    /// It changed meanwhile, or is open for writing: the next close seals it.
+    Overtaken,
+}
+
+impl FileContent {
+    /// What to hash; `None` when there is nothing to seal (sealed, open for writing, deleted).
+    pub(crate) fn seal_input(&self) -> Option<SealInput> {
+        let state = self.state.lock();
+        if state.writers > 0 || state.abandoned || !state.unsealed {
+            return None;
+        }
+        Some(SealInput { data: state.data.clone(), size: state.size, generation: state.generation })
+    }
+
+    /// Whether the content is still in the state that a sealer took.
+    pub(crate) fn is_at(&self, generation: u64) -> bool {
+        let state = self.state.lock();
+        state.generation == generation && state.writers == 0
+    }
+
+    /// Makes the content the blob `hash`, unless it changed since `generation`. `link` puts the
+    /// blob into the pool and runs while nobody can change the file. Metadata thread only.
+    pub(crate) fn seal(
+        self: &Arc<Self>,
+        generation: u64,
+        hash: BlobHash,
+        link: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<SealOutcome, StoreError> {
+        let mut state = self.state.lock();
+        if state.generation != generation || state.writers > 0 || state.abandoned {
+            return Ok(SealOutcome::Overtaken);
+        }
+        link()?;
+        let pin = BlobPin::new(&self.store.pins, hash);
+        self.replace_data(&mut state, Data::Blob(hash));
+        self.mark_saved(&mut state, NodeData::Blob(hash), Some(pin));
+        self.mark_sealed(&mut state);
+        Ok(SealOutcome::Sealed)
+    }
+}
