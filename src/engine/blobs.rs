@@ -146,6 +146,7 @@ impl MetadataThread {
             }
             Ok(())
         })?;
+        self.note_written(pages.len() + pending.len());
         self.journal.pending_blobs.clear();
         pinned.extend(pages.iter().map(|(hash, _)| *hash));
         Ok(())

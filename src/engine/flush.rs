@@ -15,6 +15,7 @@ use super::staging::Blocked;
 use super::staging::area::{AreaShared, Phase};
 use super::staging::content::FileContent;
 use super::staging::node::{Body, Node, Slot};
+use super::sync::SyncJob;
 use super::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
@@ -26,6 +27,10 @@ use crate::store::layout::PrivateId;
 
 /// Ids are reserved in the catalog in steps of this many, so that a crash never reuses one.
 const ID_STEP: u64 = 1 << 20;
+
+/// Rows written between two looks at the length of the WAL: at one page of 4 KiB for each, some
+/// ten megabytes.
+const CHECKPOINT_ROWS: usize = 4000;
 
 /// Name of the catalog's note: ids below this may be in use.
 pub(super) const ID_LIMIT: &str = "id_limit";
@@ -60,6 +65,7 @@ pub(super) struct Journal {
     obsolete: Vec<(Arc<FileContent>, PrivateId)>,
     /// Ids below this are reserved in the catalog.
     id_limit: u64,
+    rows_since_checkpoint: usize,
     /// When to try again after the store was full.
     pub(super) retry_at: Option<Instant>,
 }
@@ -261,9 +267,19 @@ impl MetadataThread {
             tx.set_meta(ID_LIMIT, &limit.to_string())?;
         }
         tx.commit()?;
+        self.note_written(batch.nodes.len() + batch.names.len() + self.journal.pending_blobs.len());
         self.journal.pending_blobs.clear();
         self.journal.id_limit = limit;
         Ok(())
+    }
+
+    /// Has the WAL looked at after every so many rows, so that it stays short without any fsync.
+    pub(super) fn note_written(&mut self, rows: usize) {
+        self.journal.rows_since_checkpoint += rows;
+        if self.journal.rows_since_checkpoint >= CHECKPOINT_ROWS {
+            self.journal.rows_since_checkpoint = 0;
+            self.sync(SyncJob::Checkpoint);
+        }
     }
 
     /// Removes private files that neither a row nor a content needs.

@@ -108,10 +108,8 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
     };
     threads.push(spawn("metadata", move || metadata.run())?);
     threads.push(spawn("sync", move || sync_thread.run())?);
-    if !recovered.suspects.is_empty() {
-        let check = (Arc::clone(&pool), recovered.suspects, requests_sender.clone());
-        threads.push(spawn("check-blobs", move || check_suspects(&check.0, check.1, &check.2))?);
-    }
+    let check = (Arc::clone(&pool), recovered.suspects, requests_sender.clone());
+    threads.push(spawn("check-blobs", move || check_suspects(&check.0, check.1, &check.2))?);
     let engine = Arc::new(Engine {
         registry,
         staging,

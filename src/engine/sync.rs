@@ -51,6 +51,8 @@ pub(super) enum SyncJob {
     File { content: Arc<FileContent>, then: Then },
     /// The journal as it is now, and the WAL.
     Journal { then: Then },
+    /// Nothing but a look at the length of the WAL: much was written since the last one.
+    Checkpoint,
 }
 
 pub(super) struct SyncThread {
@@ -92,11 +94,15 @@ impl SyncThread {
                     journal = true;
                     (Ok(()), then)
                 }
+                SyncJob::Checkpoint => continue,
             };
             match result {
                 Ok(()) => kept.push(then),
                 Err(error) => then(Err(error)),
             }
+        }
+        if kept.is_empty() {
+            return;
         }
         let flushed = if journal { self.flush_journal() } else { Ok(()) };
         let synced = flushed.and_then(|()| {

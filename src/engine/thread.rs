@@ -28,8 +28,10 @@ use crate::store::catalog::{Reader, RepositoryRow, Tx};
 use crate::store::error::StoreError;
 use crate::store::tree_cache::TreeCache;
 
-/// How long a change waits for others before its rows are written: one transaction for all.
-const JOURNAL_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a change waits for others before its rows are written: one transaction for all. Rows
+/// are keyed by hashes and names, so each touches a page of its own; a file that is created,
+/// written, renamed and given its times within the interval costs them once.
+const JOURNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Rows that are written at once without waiting for more.
 const JOURNAL_ROWS_MAX: usize = 4000;

@@ -8,6 +8,8 @@
 //! opened with `FOPEN_NOFLUSH`: a close costs nothing synchronous, and RELEASE, which comes when
 //! the last mapping is gone too, is what seals (DESIGN 2).
 
+mod convert;
+
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
@@ -18,21 +20,24 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
     ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
     ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use rustix::fs::OFlags;
 
+use convert::{
+    attr_done, caller, empty_done, entry_done, has, is_writable, offset, open_flags, rename_mode,
+    run, send_entry, time, ttl, xattr_mode,
+};
+
 use super::errno::errno;
 use super::guard;
 use super::reply::{FOREVER, GENERATION, absent, file_attr, file_type, ino, statfs, xattr};
-use crate::model::time::Timestamp;
-use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
 use crate::vfs::staging::{
-    Caller, Done, Entry, Found, Handle, Keep, RenameMode, SetAttr, SetXattrMode, StagingFs,
+    Done, Entry, Found, Handle, SetAttr, StagingFs,
 };
 
 const CAPABILITIES: [InitFlags; 9] = [
@@ -58,10 +63,6 @@ const WRITE_BYTES_MAX: u32 = 1 << 20;
 const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
 
-/// Flags of `setxattr(2)`.
-const XATTR_CREATE: i32 = 1;
-const XATTR_REPLACE: i32 = 2;
-
 thread_local! {
     /// Each worker's read buffer; it grows to the largest request.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -78,96 +79,6 @@ impl StagingConnection {
     pub fn new(fs: Arc<StagingFs>) -> Self {
         Self { fs }
     }
-}
-
-fn caller(request: &Request) -> Caller {
-    Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
-}
-
-fn ttl(keep: Keep) -> Duration {
-    match keep {
-        Keep::Forever => FOREVER,
-        Keep::Never => Duration::ZERO,
-    }
-}
-
-fn send_entry(reply: ReplyEntry, entry: &Entry) {
-    let attr = file_attr(&entry.attr);
-    reply.entry_with_ttls(&ttl(entry.keep_attr), &ttl(entry.keep_name), &attr, GENERATION);
-}
-
-fn entry_done(reply: ReplyEntry) -> Done<Entry> {
-    Box::new(move |result| match result {
-        Ok(entry) => send_entry(reply, &entry),
-        Err(error) => reply.error(errno(error)),
-    })
-}
-
-fn empty_done(reply: ReplyEmpty) -> Done<()> {
-    Box::new(move |result| match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(error)),
-    })
-}
-
-fn attr_done(reply: ReplyAttr) -> Done<(Attr, Keep)> {
-    Box::new(move |result| match result {
-        Ok((attr, keep)) => reply.attr(&ttl(keep), &file_attr(&attr)),
-        Err(error) => reply.error(errno(error)),
-    })
-}
-
-/// Runs an operation that replies by itself. A panic drops the reply, which answers EIO.
-fn run(operation: &'static str, body: impl FnOnce()) {
-    let body = || {
-        body();
-        Ok(())
-    };
-    if guard(operation, body).is_err() {
-        log::debug!("{operation} was answered with EIO");
-    }
-}
-
-fn time(time: TimeOrNow) -> Timestamp {
-    match time {
-        TimeOrNow::SpecificTime(time) => decode_time(time),
-        TimeOrNow::Now => Timestamp::now(),
-    }
-}
-
-/// Undoes what fuser 0.18 makes of a `timespec` before 1970: it subtracts the nanoseconds, which
-/// count forward, instead of adding them. Replies are encoded correctly.
-fn decode_time(time: SystemTime) -> Timestamp {
-    let Err(before) = time.duration_since(SystemTime::UNIX_EPOCH) else {
-        return Timestamp::from_system_time(time);
-    };
-    let before = before.duration();
-    Timestamp {
-        seconds: i64::try_from(before.as_secs()).map_or(i64::MIN, |seconds| -seconds),
-        nanoseconds: before.subsec_nanos(),
-    }
-}
-
-/// Keeps pages from one open to the next: only this kernel changes a file.
-fn open_flags() -> FopenFlags {
-    FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH
-}
-
-/// Whether open flags of the protocol, which are those of `open(2)`, have one.
-fn has(flags: i32, wanted: OFlags) -> bool {
-    OFlags::from_bits_retain(flags.cast_unsigned()).contains(wanted)
-}
-
-fn is_writable(flags: OpenFlags) -> bool {
-    match flags.acc_mode() {
-        OpenAccMode::O_RDONLY => false,
-        OpenAccMode::O_WRONLY | OpenAccMode::O_RDWR => true,
-    }
-}
-
-/// An offset of the protocol. Negative ones never come from a kernel that is right.
-fn offset(value: i64) -> Result<u64, Errno> {
-    u64::try_from(value).map_err(|_| Errno::EINVAL)
 }
 
 impl Filesystem for StagingConnection {
@@ -318,14 +229,9 @@ impl Filesystem for StagingConnection {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let mode = if flags.is_empty() {
-            RenameMode::Replace
-        } else if flags == RenameFlags::RENAME_NOREPLACE {
-            RenameMode::NoReplace
-        } else if flags == RenameFlags::RENAME_EXCHANGE {
-            RenameMode::Exchange
-        } else {
-            return reply.error(Errno::EINVAL);
+        let mode = match rename_mode(flags) {
+            Ok(mode) => mode,
+            Err(errno) => return reply.error(errno),
         };
         run("rename", || {
             let from = (ino(parent), name.as_bytes());
@@ -563,11 +469,9 @@ impl Filesystem for StagingConnection {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let mode = match flags {
-            0 => SetXattrMode::Any,
-            XATTR_CREATE => SetXattrMode::Create,
-            XATTR_REPLACE => SetXattrMode::Replace,
-            _ => return reply.error(Errno::EINVAL),
+        let mode = match xattr_mode(flags) {
+            Ok(mode) => mode,
+            Err(errno) => return reply.error(errno),
         };
         run("setxattr", || {
             let name = name.as_bytes();
@@ -659,19 +563,5 @@ impl Filesystem for StagingConnection {
             Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_before_1970_are_what_the_kernel_sent() {
-        // The kernel's (-2 s, 750 ms), as fuser hands it over.
-        let handed = SystemTime::UNIX_EPOCH - Duration::new(2, 750_000_000);
-        assert_eq!(decode_time(handed), Timestamp { seconds: -2, nanoseconds: 750_000_000 });
-        let later = SystemTime::UNIX_EPOCH + Duration::new(2, 750_000_000);
-        assert_eq!(decode_time(later), Timestamp { seconds: 2, nanoseconds: 750_000_000 });
     }
 }

@@ -1,0 +1,148 @@
+//! Between the protocol's values and the file system's: callers, times, flags, and replies as
+//! callbacks.
+
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    Errno, FopenFlags, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyEmpty, ReplyEntry,
+    Request, TimeOrNow,
+};
+use rustix::fs::OFlags;
+
+use crate::fuse::errno::errno;
+use crate::fuse::guard;
+use crate::fuse::reply::{FOREVER, GENERATION, file_attr};
+use crate::model::time::Timestamp;
+use crate::vfs::attr::Attr;
+use crate::vfs::staging::{Caller, Done, Entry, Keep, RenameMode, SetXattrMode};
+
+/// Flags of `setxattr(2)`.
+const XATTR_CREATE: i32 = 1;
+const XATTR_REPLACE: i32 = 2;
+
+pub(super) fn caller(request: &Request) -> Caller {
+    Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
+}
+
+pub(super) fn ttl(keep: Keep) -> Duration {
+    match keep {
+        Keep::Forever => FOREVER,
+        Keep::Never => Duration::ZERO,
+    }
+}
+
+pub(super) fn send_entry(reply: ReplyEntry, entry: &Entry) {
+    let attr = file_attr(&entry.attr);
+    reply.entry_with_ttls(&ttl(entry.keep_attr), &ttl(entry.keep_name), &attr, GENERATION);
+}
+
+pub(super) fn entry_done(reply: ReplyEntry) -> Done<Entry> {
+    Box::new(move |result| match result {
+        Ok(entry) => send_entry(reply, &entry),
+        Err(error) => reply.error(errno(error)),
+    })
+}
+
+pub(super) fn empty_done(reply: ReplyEmpty) -> Done<()> {
+    Box::new(move |result| match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(error)),
+    })
+}
+
+pub(super) fn attr_done(reply: ReplyAttr) -> Done<(Attr, Keep)> {
+    Box::new(move |result| match result {
+        Ok((attr, keep)) => reply.attr(&ttl(keep), &file_attr(&attr)),
+        Err(error) => reply.error(errno(error)),
+    })
+}
+
+/// Runs an operation that replies by itself. A panic drops the reply, which answers EIO.
+pub(super) fn run(operation: &'static str, body: impl FnOnce()) {
+    let body = || {
+        body();
+        Ok(())
+    };
+    if guard(operation, body).is_err() {
+        log::debug!("{operation} was answered with EIO");
+    }
+}
+
+pub(super) fn time(time: TimeOrNow) -> Timestamp {
+    match time {
+        TimeOrNow::SpecificTime(time) => decode_time(time),
+        TimeOrNow::Now => Timestamp::now(),
+    }
+}
+
+/// Undoes what fuser 0.18 makes of a `timespec` before 1970: it subtracts the nanoseconds, which
+/// count forward, instead of adding them. Replies are encoded correctly.
+pub(super) fn decode_time(time: SystemTime) -> Timestamp {
+    let Err(before) = time.duration_since(SystemTime::UNIX_EPOCH) else {
+        return Timestamp::from_system_time(time);
+    };
+    let before = before.duration();
+    Timestamp {
+        seconds: i64::try_from(before.as_secs()).map_or(i64::MIN, |seconds| -seconds),
+        nanoseconds: before.subsec_nanos(),
+    }
+}
+
+/// Keeps pages from one open to the next: only this kernel changes a file.
+pub(super) fn open_flags() -> FopenFlags {
+    FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH
+}
+
+/// Whether open flags of the protocol, which are those of `open(2)`, have one.
+pub(super) fn has(flags: i32, wanted: OFlags) -> bool {
+    OFlags::from_bits_retain(flags.cast_unsigned()).contains(wanted)
+}
+
+pub(super) fn is_writable(flags: OpenFlags) -> bool {
+    match flags.acc_mode() {
+        OpenAccMode::O_RDONLY => false,
+        OpenAccMode::O_WRONLY | OpenAccMode::O_RDWR => true,
+    }
+}
+
+/// An offset of the protocol. Negative ones never come from a kernel that is right.
+pub(super) fn offset(value: i64) -> Result<u64, Errno> {
+    u64::try_from(value).map_err(|_| Errno::EINVAL)
+}
+
+/// What happens to the target of a rename.
+pub(super) fn rename_mode(flags: RenameFlags) -> Result<RenameMode, Errno> {
+    if flags.is_empty() {
+        Ok(RenameMode::Replace)
+    } else if flags == RenameFlags::RENAME_NOREPLACE {
+        Ok(RenameMode::NoReplace)
+    } else if flags == RenameFlags::RENAME_EXCHANGE {
+        Ok(RenameMode::Exchange)
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+/// Which states of an attribute `setxattr` accepts.
+pub(super) fn xattr_mode(flags: i32) -> Result<SetXattrMode, Errno> {
+    match flags {
+        0 => Ok(SetXattrMode::Any),
+        XATTR_CREATE => Ok(SetXattrMode::Create),
+        XATTR_REPLACE => Ok(SetXattrMode::Replace),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_are_what_the_kernel_sent() {
+        // The kernel's (-2 s, 750 ms), as fuser hands it over.
+        let handed = SystemTime::UNIX_EPOCH - Duration::new(2, 750_000_000);
+        assert_eq!(decode_time(handed), Timestamp { seconds: -2, nanoseconds: 750_000_000 });
+        let later = SystemTime::UNIX_EPOCH + Duration::new(2, 750_000_000);
+        assert_eq!(decode_time(later), Timestamp { seconds: 2, nanoseconds: 750_000_000 });
+    }
+}
