@@ -1,7 +1,9 @@
 //! A picture of a directory tree that can be compared: what `rsync -aHAX --checksum` would look at.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ pub(crate) struct Node {
     pub(crate) gid: u32,
     /// Seconds and nanoseconds.
     pub(crate) mtime: (i64, i64),
-    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) xattrs: Xattrs,
 }
 
 /// Kind of a file with its content.
@@ -54,22 +56,33 @@ impl std::fmt::Debug for NodeKind {
     }
 }
 
+/// Extended attributes by name.
+pub(crate) type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// A tree by relative path; its root is the empty path.
 pub(crate) type Tree = BTreeMap<PathBuf, Node>;
 
 /// Reads the whole tree at `root`.
+///
+/// # Panics
+/// When anything in it cannot be read.
+#[track_caller]
 pub(crate) fn read(root: &Path) -> Tree {
-    let mut tree = Tree::new();
+    try_read(root).unwrap_or_else(|error| panic!("reading {}: {error}", root.display()))
+}
+
+/// Reads the whole tree at `root`; an error names the path.
+pub(crate) fn try_read(root: &Path) -> io::Result<Tree> {
+    let mut tree = BTreeMap::new();
     let mut inodes = BTreeMap::new();
     let mut todo = vec![PathBuf::new()];
     while let Some(relative) = todo.pop() {
         let path = root.join(&relative);
-        let meta = fs::symlink_metadata(&path)
-            .unwrap_or_else(|error| panic!("stat {}: {error}", path.display()));
+        let meta = fs::symlink_metadata(&path).map_err(|error| at(&path, "stat", error))?;
         if meta.is_dir() {
-            let names = fs::read_dir(&path)
-                .unwrap_or_else(|error| panic!("list {}: {error}", path.display()));
-            todo.extend(names.map(|name| relative.join(name.expect("an entry").file_name())));
+            for name in fs::read_dir(&path).map_err(|error| at(&path, "list", error))? {
+                todo.push(relative.join(name?.file_name()));
+            }
         } else {
             // The smallest path names the group, whatever the order of the walk.
             let first = inodes.entry(meta.ino()).or_insert_with(|| relative.clone());
@@ -77,63 +90,70 @@ pub(crate) fn read(root: &Path) -> Tree {
                 first.clone_from(&relative);
             }
         }
-        let node = node(&path, &meta, relative.clone());
-        tree.insert(relative, node);
+        let node = node(&path, &meta).map_err(|error| at(&path, "read", error))?;
+        tree.insert(relative, (meta.ino(), node));
     }
-    for (relative, node) in &mut tree {
+    let with_group = |(path, (ino, mut node)): (PathBuf, (u64, Node))| {
         if let NodeKind::File { same_as, .. } = &mut node.kind {
-            let ino = fs::symlink_metadata(root.join(relative)).expect("stat").ino();
             same_as.clone_from(&inodes[&ino]);
         }
-    }
-    tree
+        (path, node)
+    };
+    Ok(tree.into_iter().map(with_group).collect())
 }
 
-fn node(path: &Path, meta: &fs::Metadata, same_as: PathBuf) -> Node {
+fn at(path: &Path, action: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{action} {}: {error}", path.display()))
+}
+
+/// One node; the caller knows which others are the same inode.
+fn node(path: &Path, meta: &fs::Metadata) -> io::Result<Node> {
     let kind = meta.file_type();
     let kind = if kind.is_dir() {
         NodeKind::Directory
     } else if kind.is_symlink() {
-        NodeKind::Symlink(fs::read_link(path).expect("readlink"))
+        NodeKind::Symlink(fs::read_link(path)?)
     } else if kind.is_fifo() {
         NodeKind::Fifo
     } else if kind.is_socket() {
         NodeKind::Socket
     } else if kind.is_file() {
-        let content =
-            fs::read(path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
+        let content = fs::read(path)?;
         assert_eq!(content.len() as u64, meta.len(), "size of {}", path.display());
-        NodeKind::File { content, nlink: meta.nlink(), same_as }
+        NodeKind::File { content, nlink: meta.nlink(), same_as: PathBuf::new() }
     } else {
         NodeKind::Device { block: kind.is_block_device(), rdev: meta.rdev() }
     };
-    Node {
+    Ok(Node {
         kind,
         mode: meta.mode() & 0o7777,
         uid: meta.uid(),
         gid: meta.gid(),
         mtime: (meta.mtime(), meta.mtime_nsec()),
-        xattrs: xattrs(path),
-    }
+        xattrs: try_xattrs(path)?,
+    })
 }
 
 /// All listed extended attributes of `path` itself.
-pub(crate) fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+///
+/// # Panics
+/// When they cannot be read.
+#[track_caller]
+pub(crate) fn xattrs(path: &Path) -> Xattrs {
+    try_xattrs(path).unwrap_or_else(|error| panic!("xattrs of {}: {error}", path.display()))
+}
+
+fn try_xattrs(path: &Path) -> io::Result<Xattrs> {
     let mut list = vec![0; 65536];
-    let length = rustix::fs::llistxattr(path, &mut list[..])
-        .unwrap_or_else(|error| panic!("listxattr {}: {error}", path.display()));
-    list[..length]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-        .map(|name| {
-            let mut value = vec![0; 65536];
-            let os_name = std::ffi::OsStr::from_bytes(name);
-            let length =
-                rustix::fs::lgetxattr(path, os_name, &mut value[..]).expect("a listed xattr");
-            value.truncate(length);
-            (name.to_vec(), value)
-        })
-        .collect()
+    let length = rustix::fs::llistxattr(path, &mut list[..])?;
+    let names = list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let with_value = |name: &[u8]| {
+        let mut value = vec![0; 65536];
+        let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..])?;
+        value.truncate(length);
+        Ok((name.to_vec(), value))
+    };
+    names.map(with_value).collect()
 }
 
 /// The differences of two trees, one line each; empty when they are equal.

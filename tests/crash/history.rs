@@ -37,7 +37,7 @@ fn script(cairn: &Cairn, promises: &mut Promises) -> io::Result<()> {
         let area = cairn.staging("lib").join(area_name);
         fs::create_dir(&area)?;
         fill(&area, number, promises)?;
-        let before = tree::read(&area);
+        let before = tree::try_read(&area)?;
         promises.asked = Some((name.clone(), before.clone()));
         fs::rename(&area, cairn.tags("lib").join(&name))?;
         promises.synced.clear();

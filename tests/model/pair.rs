@@ -45,10 +45,7 @@ struct Staged<'w> {
 impl<'w> Pair<'w> {
     /// A plain directory and a new area in a repository of its own.
     pub(crate) fn with_cairn(cairn: &'w mut Cairn) -> Self {
-        // An earlier history may have killed the daemon; its failure was reported then.
-        if cairn.exit_status().is_some() || mounts::below(&cairn.mnt()).is_empty() {
-            cairn.mount();
-        }
+        revive(cairn);
         let repository = format!("r{}", HISTORIES.fetch_add(1, Ordering::Relaxed));
         let root = cairn.area(&repository, "area");
         let staged = Staged { cairn, repository, commits: 0, published: Vec::new() };
@@ -167,6 +164,19 @@ impl<'w> Pair<'w> {
         }
         Ok(())
     }
+}
+
+/// An earlier history may have killed the daemon, or made it refuse changes; that was reported then.
+fn revive(cairn: &mut Cairn) {
+    static PROBES: AtomicU32 = AtomicU32::new(0);
+    if cairn.exit_status().is_none() && !mounts::below(&cairn.mnt()).is_empty() {
+        let probe = cairn.staging(format!("probe{}", PROBES.fetch_add(1, Ordering::Relaxed)));
+        if fs::create_dir(probe).is_ok() {
+            return;
+        }
+        cairn.kill9();
+    }
+    cairn.mount();
 }
 
 fn whole(file: &File) -> Vec<u8> {

@@ -134,7 +134,7 @@ fn nothing_but_links_is_made_in_tags() {
 #[test]
 fn commands_and_links_show_the_same() {
     let cairn = with_versions(2);
-    cairn.cli(&["tag", "lib/2", "released"]);
+    cairn.cli(&["tag", "lib/released", "2"]);
     assert_eq!(fs::read_to_string(cairn.tags("lib/released/f")).unwrap(), "2");
     symlink("1", cairn.tags("lib/by-link")).unwrap();
     let listed = cairn.json(&["versions", "lib"]).to_string();
