@@ -58,13 +58,11 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
     let recovered = recover(&mut store.catalog, &reader)?;
     sweep_incoming(&store)?;
     let pins = Arc::new(Pins::default());
-    let contents = content_store(&store, &pins, recovered.next_id);
-    let (staging, seal_queue, wake) = Staging::new(contents);
+    let (staging, seal_queue, wake) = Staging::new(content_store(&store, &pins, recovered.next_id));
     let staging = Arc::new(staging);
     let registry = Arc::new(Registry::default());
     let leftovers = load_registry(&reader, &registry, &staging)?;
     doom(&mut store.catalog, &leftovers)?;
-
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
     let (sync_sender, sync_jobs) = bounded(SYNC_QUEUE_MAX);

@@ -13,9 +13,39 @@ pub mod staging;
 pub mod versions;
 
 use std::any::Any;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use fuser::{InitFlags, KernelConfig};
+
 use crate::vfs::error::FsError;
+
+/// Asks the kernel for what a connection wants, as far as it is offered, and for the longest
+/// read-ahead.
+///
+/// # Errors
+/// When the kernel's own values are refused: a fault of the library.
+fn negotiate(
+    config: &mut KernelConfig,
+    capabilities: &[InitFlags],
+    background_max: u16,
+) -> io::Result<()> {
+    for capability in capabilities {
+        if config.add_capabilities(*capability).is_err() {
+            log::debug!("the kernel does not offer {capability:?}");
+        }
+    }
+    // Refused values name the nearest one that is accepted.
+    if let Err(largest) = config.set_max_readahead(u32::MAX) {
+        config
+            .set_max_readahead(largest)
+            .map_err(|_| io::Error::other("the kernel's own read-ahead was refused"))?;
+    }
+    config
+        .set_max_background(background_max)
+        .map_err(|_| io::Error::other("max_background was refused"))?;
+    Ok(())
+}
 
 /// Runs an operation and turns its error into an errno.
 ///

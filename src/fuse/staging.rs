@@ -16,29 +16,28 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use rustix::fs::OFlags;
 
 use convert::{
-    attr_done, caller, empty_done, entry_done, has, is_writable, offset, open_flags, rename_mode,
-    run, send_entry, time, ttl, xattr_mode,
+    attr_done, caller, empty_done, entry_done, has, is_writable, listed_attr, offset, open_flags,
+    rename_mode, run, seeks_hole, send_entry, time, ttl, xattr_mode,
 };
 
 use super::errno::errno;
 use super::guard;
+use super::negotiate;
 use super::reply::{FOREVER, GENERATION, absent, file_attr, file_type, ino, statfs, xattr};
 use crate::vfs::error::FsError;
-use crate::vfs::staging::{
-    Done, Entry, Found, Handle, SetAttr, StagingFs,
-};
+use crate::vfs::staging::{Done, Entry, Found, Handle, SetAttr, StagingFs};
 
 const CAPABILITIES: [InitFlags; 9] = [
     InitFlags::FUSE_ASYNC_READ,
@@ -58,10 +57,6 @@ const BACKGROUND_MAX: u16 = 512;
 
 /// The kernel's own limit of one write.
 const WRITE_BYTES_MAX: u32 = 1 << 20;
-
-/// `SEEK_DATA` and `SEEK_HOLE` of Linux; the kernel handles the others itself.
-const SEEK_DATA: i32 = 3;
-const SEEK_HOLE: i32 = 4;
 
 thread_local! {
     /// Each worker's read buffer; it grows to the largest request.
@@ -83,19 +78,7 @@ impl StagingConnection {
 
 impl Filesystem for StagingConnection {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        for capability in CAPABILITIES {
-            if config.add_capabilities(capability).is_err() {
-                log::debug!("the kernel does not offer {capability:?}");
-            }
-        }
-        if let Err(largest) = config.set_max_readahead(u32::MAX) {
-            config
-                .set_max_readahead(largest)
-                .map_err(|_| io::Error::other("the kernel's own read-ahead was refused"))?;
-        }
-        config
-            .set_max_background(BACKGROUND_MAX)
-            .map_err(|_| io::Error::other("max_background was refused"))?;
+        negotiate(config, &CAPABILITIES, BACKGROUND_MAX)?;
         config
             .set_max_write(WRITE_BYTES_MAX)
             .map_err(|_| io::Error::other("max_write was refused"))?;
@@ -406,21 +389,9 @@ impl Filesystem for StagingConnection {
     ) {
         let listed = guard("readdirplus", || {
             self.fs.readdirplus(Handle(handle.0), offset, |listed, entry, next| {
+                let (keep, attr) = listed_attr(listed, entry);
                 let name = OsStr::from_bytes(&listed.name);
-                match entry {
-                    Some(entry) => {
-                        let attr = file_attr(&entry.attr);
-                        let keep = ttl(entry.keep_name).min(ttl(entry.keep_attr));
-                        reply.add(attr.ino, next, name, &keep, &attr, GENERATION)
-                    }
-                    // `.` and `..`: the kernel takes the number and looks nothing up.
-                    None => {
-                        let mut attr = absent();
-                        attr.kind = file_type(listed.kind);
-                        attr.ino = INodeNo(listed.ino.0);
-                        reply.add(attr.ino, next, name, &Duration::ZERO, &attr, GENERATION)
-                    }
-                }
+                reply.add(attr.ino, next, name, &keep, &attr, GENERATION)
             })
         });
         match listed {
@@ -527,10 +498,9 @@ impl Filesystem for StagingConnection {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let hole = match whence {
-            SEEK_DATA => false,
-            SEEK_HOLE => true,
-            _ => return reply.error(Errno::EINVAL),
+        let hole = match seeks_hole(whence) {
+            Ok(hole) => hole,
+            Err(errno) => return reply.error(errno),
         };
         let found = offset(position)
             .and_then(|start| guard("lseek", || self.fs.lseek(Handle(handle.0), start, hole)));

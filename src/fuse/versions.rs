@@ -34,8 +34,8 @@ use crate::model::tree_format::TreeSource;
 use crate::vfs::error::FsError;
 use crate::vfs::versions::{Blobs, Seek, VersionFs};
 
-use super::guard;
 use super::reply::{FOREVER, GENERATION, absent, file_attr, file_type, ino, statfs, xattr};
+use super::{guard, negotiate};
 
 /// Wanted where the kernel offers it. Not `READDIRPLUS_AUTO`: with it, the rest of a large directory
 /// is listed without attributes and then looked up name by name. In one of 20,000 files, cold,
@@ -84,21 +84,7 @@ where
     B: Blobs,
 {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        for capability in CAPABILITIES {
-            if config.add_capabilities(capability).is_err() {
-                log::debug!("the kernel does not offer {capability:?}");
-            }
-        }
-        // Refused values name the nearest one that is accepted.
-        if let Err(largest) = config.set_max_readahead(u32::MAX) {
-            config
-                .set_max_readahead(largest)
-                .map_err(|_| io::Error::other("the kernel's own read-ahead was refused"))?;
-        }
-        config
-            .set_max_background(BACKGROUND_MAX)
-            .map_err(|_| io::Error::other("max_background was refused"))?;
-        Ok(())
+        negotiate(config, &CAPABILITIES, BACKGROUND_MAX)
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {

@@ -4,17 +4,21 @@
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FopenFlags, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyEmpty, ReplyEntry,
-    Request, TimeOrNow,
+    Errno, FileAttr, FopenFlags, INodeNo, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyEmpty, ReplyEntry, Request, TimeOrNow,
 };
 use rustix::fs::OFlags;
 
 use crate::fuse::errno::errno;
 use crate::fuse::guard;
-use crate::fuse::reply::{FOREVER, GENERATION, file_attr};
+use crate::fuse::reply::{FOREVER, GENERATION, absent, file_attr, file_type};
 use crate::model::time::Timestamp;
 use crate::vfs::attr::Attr;
-use crate::vfs::staging::{Caller, Done, Entry, Keep, RenameMode, SetXattrMode};
+use crate::vfs::staging::{Caller, Done, Entry, Keep, Listed, RenameMode, SetXattrMode};
+
+/// `SEEK_DATA` and `SEEK_HOLE` of Linux.
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
 
 /// Flags of `setxattr(2)`.
 const XATTR_CREATE: i32 = 1;
@@ -108,6 +112,32 @@ pub(super) fn is_writable(flags: OpenFlags) -> bool {
 /// An offset of the protocol. Negative ones never come from a kernel that is right.
 pub(super) fn offset(value: i64) -> Result<u64, Errno> {
     u64::try_from(value).map_err(|_| Errno::EINVAL)
+}
+
+/// Whether `lseek` looks for a hole, or for data; the kernel handles all else itself.
+pub(super) fn seeks_hole(whence: i32) -> Result<bool, Errno> {
+    match whence {
+        SEEK_DATA => Ok(false),
+        SEEK_HOLE => Ok(true),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// A listed name with what a lookup of it gave. Of `.` and `..` the kernel takes the number only
+/// and looks nothing up.
+pub(super) fn listed_attr(listed: &Listed, entry: Option<&Entry>) -> (Duration, FileAttr) {
+    match entry {
+        Some(entry) => {
+            let keep = ttl(entry.keep_name).min(ttl(entry.keep_attr));
+            (keep, file_attr(&entry.attr))
+        }
+        None => {
+            let mut attr = absent();
+            attr.kind = file_type(listed.kind);
+            attr.ino = INodeNo(listed.ino.0);
+            (Duration::ZERO, attr)
+        }
+    }
 }
 
 /// What happens to the target of a rename.
