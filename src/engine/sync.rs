@@ -28,7 +28,10 @@ pub(super) const SYNC_QUEUE_MAX: usize = 1024;
 pub(super) const SYNC_ONE_BY_ONE_MAX: usize = 64;
 
 /// A WAL longer than this is copied into the catalog after the next flush.
-const WAL_BYTES_MAX: u64 = 32 << 20;
+const WAL_BYTES_MAX: u64 = 16 << 20;
+
+/// A WAL file longer than this is cut.
+const WAL_FILE_BYTES_MAX: u64 = 48 << 20;
 
 /// What runs when a promise is kept or broken.
 pub(super) type Then = Box<dyn FnOnce(Result<()>) + Send>;
@@ -165,9 +168,16 @@ impl SyncThread {
         EngineError::Store(error)
     }
 
+    /// Copies the WAL into the catalog. While rows keep coming, a passive copy never catches up
+    /// and the file only grows; then the rest is copied with the writer held off, which is short
+    /// because the passive copy came just before.
     fn checkpoint(&mut self) -> std::result::Result<(), StoreError> {
         if self.checkpointer.wal_bytes()? > WAL_BYTES_MAX {
             self.checkpointer.passive()?;
+        }
+        let file_bytes = std::fs::metadata(self.layout.wal()).map_or(0, |wal| wal.len());
+        if file_bytes > WAL_FILE_BYTES_MAX {
+            self.checkpointer.truncate()?;
         }
         Ok(())
     }
