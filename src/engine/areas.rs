@@ -11,10 +11,10 @@ use super::staging::node::{Area, Base, Body, Directory};
 use super::staging::state::NewNode;
 use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
-use crate::model::name::{AreaName, RepoName};
+use crate::model::name::{AreaName, BaseName, RepoName};
 use crate::model::time::Timestamp;
-use crate::model::tree::{Attributes, Xattrs};
-use crate::store::catalog::{AreaRow, AreaState, Doomed, Tx};
+use crate::model::tree::{Attributes, Root, Xattrs};
+use crate::store::catalog::{AreaRow, AreaState, Doomed, NodeData, NodeKind, NodeRow, Tx};
 use crate::store::error::StoreError;
 
 impl MetadataThread {
@@ -99,56 +99,29 @@ impl MetadataThread {
         if repository.areas.contains_key(name) {
             return Err(EngineError::AreaExists(name.to_string()));
         }
-        let base = match name.base() {
-            None => None,
-            Some(wanted) => {
-                let version = repository.resolve(&wanted).cloned();
-                if version.is_none() && wanted != crate::model::name::BaseName::Latest {
-                    let wanted = name.as_str().split_once('@').map_or("", |(_, base)| base);
-                    return Err(EngineError::NoVersion(format!("{}/{wanted}", repository.name)));
-                }
-                Some(Base {
-                    number: version.as_ref().map(|version| version.number),
-                    root: version.map(|version| version.root.clone()),
-                })
-            }
-        };
+        let base = find_base(&repository, name)?;
         let root = base.as_ref().and_then(|base| base.root.clone());
         let id = AreaId(self.staging.store.new_id());
-        let row = AreaRow {
-            id,
-            repo,
-            name: name.clone(),
-            state: if journalled { AreaState::Open } else { AreaState::Doomed },
-            base: base.as_ref().and_then(|base| base.number),
-            base_root: root.clone(),
-            created: now,
-            message: String::new(),
-            author: String::new(),
-            on_stale: String::new(),
-        };
+        let shared = Arc::new(AreaShared::new(id, repo, journalled));
+        let area = new_area(shared, name.clone(), base, now, true);
+        let new = new_root(root.as_ref(), owner, now);
         self.write(|tx| {
-            tx.insert_area(&row)?;
+            tx.insert_area(&area_row(&area))?;
             if let Some(root) = &root {
                 tx.add_tree_refs(&root.tree, 1)?;
             }
+            if journalled {
+                // With the area's own row: an area without its root could not be entered.
+                tx.put_node(id, &root_row(area.root, &new))?;
+            }
             Ok(())
         })?;
-        let (attributes, directory) = match root {
-            Some(root) => (root.attributes, Directory::new(Some(root.tree))),
-            None => {
-                let Owner { mode, uid, gid } = owner;
-                let xattrs = Xattrs::new();
-                (Attributes { mode, uid, gid, mtime: now, xattrs }, Directory::new(None))
+        self.staging.change(|state, _| {
+            let data = root_row(area.root, &new).data;
+            state.insert(area.root, Arc::clone(&area.shared), new, true);
+            if let Some(node) = state.node_mut(area.root).filter(|_| journalled) {
+                node.journalled = Some(data);
             }
-        };
-        let shared = Arc::new(AreaShared::new(id, repo, journalled));
-        let root_id = NodeId(id.0);
-        let new = NewNode { body: Body::Directory(directory), attributes, ctime: now };
-        self.staging.change(|state, dirty| {
-            state.insert(root_id, Arc::clone(&shared), new, true);
-            dirty.nodes.insert(root_id);
-            let area = new_area(shared, name.clone(), base, now, true);
             state.areas.insert(id, area);
         });
         if journalled {
@@ -216,6 +189,50 @@ impl MetadataThread {
             }
             Err(error) => reply(Err(error)),
         }
+    }
+}
+
+/// The version that an area's name asks for.
+fn find_base(repository: &Repository, name: &AreaName) -> Result<Option<Base>> {
+    let Some(wanted) = name.base() else { return Ok(None) };
+    let version = repository.resolve(&wanted);
+    if version.is_none() && wanted != BaseName::Latest {
+        return Err(EngineError::NoVersion(format!("{}/{wanted}", repository.name)));
+    }
+    Ok(Some(Base {
+        number: version.map(|version| version.number),
+        root: version.map(|version| version.root.clone()),
+    }))
+}
+
+/// The root directory of a new area: the base's, or an empty one of the caller's.
+fn new_root(base: Option<&Root>, owner: Owner, now: Timestamp) -> NewNode {
+    let (attributes, tree) = match base {
+        Some(base) => (base.attributes.clone(), Some(base.tree)),
+        None => {
+            let Owner { mode, uid, gid } = owner;
+            (Attributes { mode, uid, gid, mtime: now, xattrs: Xattrs::new() }, None)
+        }
+    };
+    NewNode { body: Body::Directory(Directory::new(tree)), attributes, ctime: now }
+}
+
+fn root_row(id: NodeId, root: &NewNode) -> NodeRow {
+    let data = match &root.body {
+        Body::Directory(Directory { base: Some(tree), .. }) => NodeData::BaseTree(*tree),
+        _ => NodeData::Empty,
+    };
+    NodeRow {
+        id,
+        kind: NodeKind::Directory,
+        mode: root.attributes.mode,
+        uid: root.attributes.uid,
+        gid: root.attributes.gid,
+        mtime: root.attributes.mtime,
+        ctime: root.ctime,
+        xattrs: root.attributes.xattrs.clone(),
+        size: 0,
+        data,
     }
 }
 

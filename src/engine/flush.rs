@@ -26,7 +26,7 @@ use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
 
 /// Ids are reserved in the catalog in steps of this many, so that a crash never reuses one.
-const ID_STEP: u64 = 1 << 20;
+pub(super) const ID_STEP: u64 = 1 << 20;
 
 /// Rows written between two looks at the length of the WAL: at one page of 4 KiB for each, some
 /// ten megabytes.
@@ -137,7 +137,9 @@ impl MetadataThread {
                     }
                     continue;
                 }
-                batch.nodes.push(draft(id, node));
+                let area = Arc::clone(&node.area);
+                let content = node.content().cloned();
+                batch.nodes.push(NodeDraft { area, row: node_row(id, node), content });
             }
             for ((parent, name), area) in std::mem::take(&mut dirty.names) {
                 if !area.journalled {
@@ -312,7 +314,8 @@ impl MetadataThread {
     }
 }
 
-fn draft(id: NodeId, node: &Node) -> NodeDraft {
+/// The row of a node; of a regular file without its content.
+fn node_row(id: NodeId, node: &Node) -> NodeRow {
     let (kind, data) = match &node.body {
         Body::File(_) => (NodeKind::File, NodeData::Empty),
         Body::Directory(directory) => {
@@ -324,20 +327,16 @@ fn draft(id: NodeId, node: &Node) -> NodeDraft {
         Body::CharDevice(rdev) => (NodeKind::CharDevice, NodeData::Rdev(*rdev)),
         Body::BlockDevice(rdev) => (NodeKind::BlockDevice, NodeData::Rdev(*rdev)),
     };
-    NodeDraft {
-        area: Arc::clone(&node.area),
-        row: NodeRow {
-            id,
-            kind,
-            mode: node.mode,
-            uid: node.uid,
-            gid: node.gid,
-            mtime: node.mtime,
-            ctime: node.ctime,
-            xattrs: node.xattrs.clone(),
-            size: 0,
-            data,
-        },
-        content: node.content().cloned(),
+    NodeRow {
+        id,
+        kind,
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        mtime: node.mtime,
+        ctime: node.ctime,
+        xattrs: node.xattrs.clone(),
+        size: 0,
+        data,
     }
 }

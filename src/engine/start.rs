@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::Engine;
 use super::event::Observer;
-use super::flush::{ID_LIMIT, Journal};
+use super::flush::{ID_LIMIT, ID_STEP, Journal};
 use super::load::load_registry;
 use super::pins::Pins;
 use super::purge::Purge;
@@ -188,8 +188,11 @@ fn recover(catalog: &mut Catalog, reader: &Reader) -> Result<Recovered, StoreErr
     tx.set_meta("clean", "no")?;
     tx.set_meta("boot", &boot)?;
     tx.set_meta("epoch", &epoch.to_string())?;
+    // Reserved before the first id is used: an area's row is written before any batch.
+    let id_limit = next_id + ID_STEP;
+    tx.set_meta(ID_LIMIT, &id_limit.to_string())?;
     tx.commit()?;
-    Ok(Recovered { next_id, id_limit: next_id, epoch, durable_epoch, suspects })
+    Ok(Recovered { next_id, id_limit, epoch, durable_epoch, suspects })
 }
 
 /// Areas of imports that a crash ended are thrown away.

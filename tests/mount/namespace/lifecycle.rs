@@ -178,7 +178,7 @@ fn a_user_without_privileges_mounts_too() {
     set_mode(&binary, 0o755);
     let output = as_nobody_with_fuse(
         "set -e; cd \"$2\"; mkdir mnt; \"$1\" init store >&2; \"$1\" mount store mnt >&2; \
-         trap '\"$1\" unmount mnt >&2; grep \"$2\" /proc/self/mountinfo' EXIT; \
+         trap '\"$1\" unmount mnt >&2; ! grep \"$2\" /proc/self/mountinfo' EXIT; \
          mkdir -p mnt/staging/lib/v1; echo theirs > mnt/staging/lib/v1/f; \
          mv mnt/staging/lib/v1 mnt/tags/lib/; cat mnt/tags/lib/latest/f mnt/versions/lib/1/f; \
          ! touch mnt/versions/lib/1/g 2>/dev/null",
