@@ -310,6 +310,17 @@ pub fn recv_fds(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Ve
     Ok((received.bytes, files))
 }
 
+/// Name of a user in `/etc/passwd`; `None` when it is not there (directory services are not asked,
+/// since they may block).
+pub fn user_name(uid: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;

@@ -12,6 +12,7 @@ use crate::engine::request::Request;
 use crate::model::id::AreaId;
 use crate::model::name::TagName;
 use crate::model::time::Timestamp;
+use crate::store::sys;
 
 impl StoreService {
     pub(super) fn commit(&self, caller: Caller, request: &CommitRequest) -> Answer {
@@ -93,5 +94,5 @@ impl StoreService {
 
 /// Who committed, when nobody says a name.
 pub(super) fn user_name(caller: Caller) -> String {
-    format!("uid {}", caller.uid)
+    sys::user_name(caller.uid).unwrap_or_else(|| format!("uid {}", caller.uid))
 }

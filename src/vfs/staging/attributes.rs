@@ -108,27 +108,32 @@ impl StagingFs {
         if size > FILE_BYTES_MAX {
             return Err(FsError::TooLarge.into());
         }
-        let content = {
-            let state = self.engine.staging.read();
-            check_open(&state, id)?;
-            let node = state.node(id).ok_or(FsError::Stale)?;
-            Arc::clone(node.content().ok_or(FsError::Invalid)?)
-        };
         if let Some(handle) = handle
             && !self.handles.file(handle)?.writable
         {
             return Err(FsError::Invalid.into());
         }
-        if size > content.attr().size {
-            self.check_growable()?;
+        let content = {
+            // Counted as a writer meanwhile: a commit sees it, or is seen by it (H13).
+            let state = self.engine.staging.read();
+            check_open(&state, id)?;
+            let node = state.node(id).ok_or(FsError::Stale)?;
+            let content = Arc::clone(node.content().ok_or(FsError::Invalid)?);
+            content.open_writer();
+            content
+        };
+        let grown = if size > content.attr().size { self.check_growable() } else { Ok(()) };
+        let truncated =
+            grown.and_then(|()| content.truncate(size, Timestamp::now()).map_err(log_store));
+        if truncated.is_ok() {
+            self.engine.staging.content_modified(&content);
         }
-        content.truncate(size, Timestamp::now()).map_err(log_store)?;
+        let after = content.close_writer();
+        self.engine.staging.after_close(&content, after);
+        truncated?;
         if caller.uid != 0 {
             self.engine.staging.change(|state, _| drop_privileges(state, id));
         }
-        self.engine.staging.content_modified(&content);
-        let after = content.after_detached_change();
-        self.engine.staging.after_close(&content, after);
         Ok(())
     }
 }

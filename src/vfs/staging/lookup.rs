@@ -235,14 +235,15 @@ pub(super) fn tag_attr(repository: &Repository, ino: Ino, target_bytes: usize) -
     }
 }
 
-/// A repository's directory. Its name and attributes change only by requests that say so.
+/// A repository's directory. Its name may go by a command, so it is asked for each time; its
+/// attributes are invalidated when they change.
 pub(super) fn repository_entry(repository: &Repository, ino: Ino) -> Entry {
     let attr = Attr {
         uid: repository.uid,
         gid: repository.gid,
         ..directory_attr(ino, repository.mode, repository.changed)
     };
-    Entry { attr, keep_name: Keep::Never, keep_attr: Keep::Never }
+    Entry { attr, keep_name: Keep::Never, keep_attr: Keep::Forever }
 }
 
 fn directory_attr(ino: Ino, mode: u16, time: Timestamp) -> Attr {

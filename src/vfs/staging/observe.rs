@@ -69,9 +69,7 @@ impl Mounts {
             }
             Event::RepositoryChanged(repo) => {
                 let versions = repository(repo).map(|r| invalidate::repository_changed(&r));
-                let staging = [place::areas_ino(*repo), place::tags_ino(*repo)]
-                    .map(|ino| Forget::Attributes { ino: ino.0 });
-                (versions.unwrap_or_default(), staging.into())
+                (versions.unwrap_or_default(), attributes(*repo))
             }
             Event::VersionAdded(repo, _) => {
                 let versions = repository(repo).map(|r| invalidate::repository_changed(&r));
@@ -87,9 +85,17 @@ impl Mounts {
     }
 
     fn tag(&self, repo: RepoId, tag: &str) -> Vec<Forget> {
+        let mut stale = attributes(repo);
         let ino = self.tags.known(repo, tag);
-        ino.map(|ino| Forget::Content { ino: ino.0 }).into_iter().collect()
+        stale.extend(ino.map(|ino| Forget::Content { ino: ino.0 }));
+        stale
     }
+}
+
+/// Time, mode and owner of a repository's directories.
+fn attributes(repo: RepoId) -> Vec<Forget> {
+    let both = [place::areas_ino(repo), place::tags_ino(repo)];
+    both.map(|ino| Forget::Attributes { ino: ino.0 }).into()
 }
 
 impl Observer for MountObserver {

@@ -10,6 +10,7 @@ use crate::engine::request::{Owner, OwnerChange, Request};
 use crate::model::id::{Ino, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, LATEST, RepoName, TagName, parse_number};
 use crate::model::time::Timestamp;
+use crate::store::sys;
 use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
 
@@ -149,7 +150,7 @@ impl StagingFs {
             number,
             message: None,
             author: None,
-            caller: format!("uid {}", caller.uid),
+            caller: sys::user_name(caller.uid).unwrap_or_else(|| format!("uid {}", caller.uid)),
             wait: false,
             on_stale: None,
             allow_empty: false,

@@ -316,11 +316,6 @@ impl FileContent {
         after
     }
 
-    /// What a change without an open handle (`truncate(2)`) needs next.
-    pub fn after_detached_change(self: &Arc<Self>) -> AfterClose {
-        self.after_change(&mut self.state.lock())
-    }
-
     fn after_change(self: &Arc<Self>, state: &mut FileState) -> AfterClose {
         if state.writers > 0 || !state.unsealed || state.abandoned {
             return AfterClose::Nothing;
