@@ -251,7 +251,9 @@ impl Operation {
             Self::Hold { path } => {
                 let mut options = File::options();
                 *held = None;
-                *held = Some(open(options.read(true).write(true), &root.join(path))?);
+                let file = open(options.read(true).write(true), &root.join(path))?;
+                // Not a fifo: the kernel sets its time at a write, but not on FUSE.
+                *held = file.metadata()?.is_file().then_some(file);
                 Ok(())
             }
             Self::WriteHeld { offset, seed, length } => match held {

@@ -62,7 +62,8 @@ impl StagingFs {
             Ok(Some(hash)) => Some(BlobPin::new(&self.engine.pins, hash)),
             Ok(None) | Err(()) => None,
         };
-        if truncate && content.attr().size > 0 {
+        // An empty file too: truncating sets its time.
+        if truncate {
             if let Err(error) = content.truncate(0, Timestamp::now()) {
                 self.close(id, &content, writable);
                 return Err(log_store(error).into());

@@ -7,7 +7,9 @@ use std::os::unix::fs::{FileExt, chown, lchown, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use rustix::fs::{CWD, FileType, Mode, SeekFrom, XattrFlags, makedev, mknodat, seek, setxattr};
+use rustix::fs::{
+    CWD, FallocateFlags, FileType, Mode, SeekFrom, XattrFlags, makedev, mknodat, seek, setxattr,
+};
 
 use crate::common::area::set_mode;
 use crate::common::{Cairn, content, tree};
@@ -177,5 +179,22 @@ fn a_listing_of_a_version_can_be_resumed_anywhere() {
     for at in [0, 1, 2, 1000, 2000, 5] {
         listing.seek(seen[at].0).unwrap();
         assert_eq!(listing.read().unwrap().unwrap().file_name(), seen[at + 1].1.as_c_str());
+    }
+}
+
+#[test]
+fn an_empty_file_with_reserved_space_is_an_empty_file() {
+    let cairn = Cairn::start();
+    let area = cairn.area("lib", "a");
+    for (name, flags) in [
+        ("reserved", FallocateFlags::KEEP_SIZE),
+        ("punched", FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE),
+    ] {
+        let file = File::create(area.join(name)).unwrap();
+        rustix::fs::fallocate(&file, flags, 0, 100_000).unwrap();
+    }
+    cairn.publish("lib", "a").unwrap();
+    for name in ["reserved", "punched"] {
+        assert_eq!(fs::read(cairn.versions("lib/1").join(name)).unwrap(), b"");
     }
 }

@@ -60,6 +60,17 @@ fn truncating_open_empties_fresh_and_sealed_files() {
 }
 
 #[test]
+fn truncating_open_sets_the_time_of_an_empty_file_too() {
+    let area = Area::new();
+    let path = area.file("f", "");
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    drop(file);
+    drop(File::create(&path).unwrap());
+    assert!(fs::metadata(&path).unwrap().mtime() > 0);
+}
+
+#[test]
 fn a_file_made_read_only_is_writable_through_its_first_handle() {
     use std::io::Write;
     let area = Area::new();

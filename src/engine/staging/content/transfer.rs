@@ -166,6 +166,10 @@ impl FileContent {
                 .map_err(|source| StoreError::Io { action: "look at", path, source })?
                 .len();
         }
+        if state.size == 0 {
+            // Reserved space is not kept; an empty file has no data (and so no blob).
+            self.replace_data(&mut state, Data::Empty);
+        }
         self.modified(&mut state, now);
         Ok(())
     }
