@@ -114,7 +114,9 @@ impl MetadataThread {
 
     /// Waits for the next input, no longer than the journal or background work can wait.
     fn select(&mut self) -> Option<Request> {
-        let timeout = if self.purge.has_work() {
+        // A poisoned store does no background work, and must not spin over it.
+        let poisoned = self.staging.blocked() == Blocked::Poisoned;
+        let timeout = if self.purge.has_work() && !poisoned {
             Duration::ZERO
         } else if self.journal.is_waiting() || !self.commits.is_empty() {
             Duration::from_millis(1)

@@ -359,6 +359,8 @@ impl MetadataThread {
             return;
         };
         self.note_refusal(task.area, &error);
+        // The trees that it wrote are orphans now.
+        self.purge.wake();
         self.staging.change(|state, _| {
             if let Some(area) = state.areas.get_mut(&task.area) {
                 area.phase = Phase::Open;
