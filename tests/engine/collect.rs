@@ -1,0 +1,100 @@
+//! Collection of what nothing references.
+
+use cairn::control::protocol::{GcRequest, Request};
+use cairn::control::reply::Reply;
+use cairn::model::hash::BlobHash;
+
+use crate::world::{Import, World};
+
+#[test]
+fn what_is_not_shared_goes() {
+    let world = World::with_repository();
+    let (a, b, c): ([&[u8]; 2], _, _) = ([b"a", b"a"], b"b".as_slice(), b"c".as_slice());
+    world.publish("one", &[("a", a[0]), ("b", b)]);
+    world.publish("two", &[("a", a[0]), ("c", c)]);
+    world.publish("three", &[("x", a[1]), ("b", b)]);
+    world.publish("four", &[("a", a[0])]);
+
+    world.delete(&["2"], false).unwrap();
+    let reply = world.collect();
+    assert!(reply.finished);
+    assert_eq!((reply.blobs, reply.freed_bytes), (1, 1));
+    assert!(world.blob(&BlobHash::of(c)).is_none());
+    assert_eq!(world.bytes("1", "b"), b);
+    assert_eq!(world.bytes("3", "b"), b);
+
+    world.delete(&["1", "3"], false).unwrap();
+    assert_eq!(world.collect().blobs, 1);
+    assert!(world.blob(&BlobHash::of(b)).is_none());
+    assert_eq!(world.bytes("4", "a"), b"a");
+}
+
+#[test]
+fn collection_is_idempotent() {
+    let world = World::with_repository();
+    world.publish("one", &[("a", b"a")]);
+    world.collect();
+    let again = world.collect();
+    assert_eq!((again.blobs, again.trees, again.freed_bytes), (0, 0, 0));
+}
+
+#[test]
+fn the_young_are_protected() {
+    let world = World::with_repository();
+    world.publish("one", &[("a", b"a")]);
+    world.publish("two", &[("a", b"b")]);
+    world.delete(&["1"], false).unwrap();
+    let request = GcRequest { full: false, dry_run: false, wait: true, protect_seconds: None };
+    let Reply::Gc(reply) = world.ask(Request::Gc(request)).unwrap() else { panic!() };
+    assert_eq!(reply.blobs, 0);
+    assert_eq!(world.collect().blobs, 1);
+}
+
+#[test]
+fn an_open_area_keeps_what_was_written_to_it() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    world.write(area, "a", b"written");
+    crate::common::wait::until("the file is sealed", || {
+        world.blob(&BlobHash::of(b"written")).is_some()
+    });
+    assert_eq!(world.collect().blobs, 0);
+    world.commit("work");
+    assert_eq!(world.bytes("1", "a"), b"written");
+}
+
+#[test]
+fn a_discarded_area_gives_its_content_back() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    world.write(area, "a", b"written");
+    crate::common::wait::until("the file is sealed", || {
+        world.blob(&BlobHash::of(b"written")).is_some()
+    });
+    world
+        .ask(Request::Discard { repository: "web".parse().unwrap(), area: "work".parse().unwrap() })
+        .unwrap();
+    world.collect();
+    assert!(world.blob(&BlobHash::of(b"written")).is_none());
+}
+
+#[test]
+fn a_running_import_keeps_what_it_put() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    import.put_file("a", b"imported");
+    assert_eq!(world.collect().blobs, 0);
+    import.finish().unwrap();
+    assert_eq!(world.collect().blobs, 0);
+    assert_eq!(world.bytes("1", "a"), b"imported");
+}
+
+#[test]
+fn an_aborted_import_leaves_nothing() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    import.put_file("a", b"imported");
+    import.abort().unwrap();
+    assert_eq!(world.collect().blobs, 1);
+    assert!(world.blob(&BlobHash::of(b"imported")).is_none());
+}

@@ -1,0 +1,158 @@
+//! Commits: what they publish, and what keeps them from it.
+
+use cairn::control::protocol::{CommitRequest, ErrorDetail, ErrorKind, Request};
+use cairn::model::hash::BlobHash;
+use cairn::model::id::VersionNumber;
+use cairn::model::tree::Content;
+
+use crate::common::content;
+use crate::world::{World, commit, committed, long_text};
+
+#[test]
+fn a_version_holds_what_was_written() {
+    let world = World::with_repository();
+    let large = content::bytes(1, 3 << 20);
+    let files: [(&str, &[u8]); 3] =
+        [("empty", b""), ("small", b"hello"), ("below/a/directory/large", &large)];
+    let reply = world.publish("work", &files);
+    assert!(reply.changed);
+    assert_eq!(reply.version.number, VersionNumber(1));
+    assert_eq!(reply.tag.unwrap().to_string(), "work");
+    for (path, bytes) in files {
+        assert!(world.bytes("1", path) == bytes, "{path}");
+    }
+    let shown = world.show("latest").unwrap();
+    assert_eq!((shown.files, shown.directories), (3, 3));
+    assert_eq!(shown.size_bytes, 5 + large.len() as u64);
+    assert_eq!(shown.name.unwrap().to_string(), "work");
+}
+
+#[test]
+fn message_and_author_are_kept() {
+    let world = World::with_repository();
+    world.stage("work");
+    let request = CommitRequest {
+        message: Some("first".to_owned()),
+        author: Some("ann".to_owned()),
+        tag: Some("v1".parse().unwrap()),
+        ..commit("work")
+    };
+    let made = committed(world.ask(Request::Commit(request))).version;
+    assert_eq!((made.message.as_str(), made.author.as_str()), ("first", "ann"));
+    assert_eq!(world.show("v1").unwrap().number, made.number);
+}
+
+#[test]
+fn a_long_message_is_refused() {
+    let world = World::with_repository();
+    world.stage("work");
+    let request = CommitRequest { message: Some(long_text()), ..commit("work") };
+    assert_eq!(world.ask(Request::Commit(request)).unwrap_err().kind, ErrorKind::Usage);
+    world.commit("work");
+}
+
+#[test]
+fn no_change_makes_no_version() {
+    let world = World::with_repository();
+    world.publish("one", &[("a", b"a")]);
+    world.stage("two@latest");
+    let reply = world.commit("two");
+    assert!(!reply.changed);
+    assert_eq!(reply.version.number, VersionNumber(1));
+    assert_eq!(world.show("two").unwrap().number, VersionNumber(1), "the tag is set to it");
+
+    world.stage("three@latest");
+    let reply = committed(
+        world.ask(Request::Commit(CommitRequest { allow_empty: true, ..commit("three") })),
+    );
+    assert!(reply.changed);
+    assert_eq!(reply.version.number, VersionNumber(2));
+    assert_eq!(reply.version.hash, world.show("1").unwrap().hash);
+}
+
+#[test]
+fn a_taken_name_is_refused_and_the_area_stays() {
+    let world = World::with_repository();
+    world.publish("one", &[("a", b"a")]);
+    let area = world.stage("two");
+    world.write(area, "b", b"b");
+    let tag = Some("one".parse().unwrap());
+    let error = world.ask(Request::Commit(CommitRequest { tag, ..commit("two") })).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Failed);
+    assert!(error.hint.is_some());
+    world.write(area, "c", b"c");
+    assert_eq!(world.commit("two").version.files, 2);
+}
+
+#[test]
+fn files_open_for_writing_are_named() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    let open = world.open_writer(area, "logs/today");
+    let error = world.ask(Request::Commit(commit("work"))).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Busy);
+    let Some(ErrorDetail::OpenFiles(files)) = error.detail.as_deref() else { panic!("{error:?}") };
+    assert_eq!(files, &[b"logs/today"[..].into()]);
+    world.close_writer(&open);
+    world.commit("work");
+}
+
+#[test]
+fn a_commit_may_wait_for_writers() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    let open = world.open_writer(area, "log");
+    let request = Request::Commit(CommitRequest { wait: true, ..commit("work") });
+    std::thread::scope(|scope| {
+        let commit = scope.spawn(|| committed(world.ask(request)));
+        // Longer than a commit that does not wait has patience: it would be refused by now.
+        let early = crate::common::wait::within(
+            cairn::engine::commit::WRITER_GRACE + std::time::Duration::from_millis(500),
+            || commit.is_finished(),
+        );
+        assert!(!early, "it did not wait");
+        world.close_writer(&open);
+        assert!(commit.join().unwrap().changed);
+    });
+}
+
+#[test]
+fn equal_files_share_a_blob() {
+    let world = World::with_repository();
+    world.publish("work", &[("a", b"same"), ("b", b"same"), ("c", b"other")]);
+    let blobs = world.engine.query(|reader| Ok(reader.totals()?.blobs)).unwrap();
+    assert_eq!(blobs, 2);
+}
+
+#[test]
+fn names_of_one_file_are_a_group() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    world.write(area, "a", b"one");
+    world.link(area, "a", "d/b");
+    world.commit("work");
+    let (first, second) = (world.entry("1", "a").unwrap(), world.entry("1", "d/b").unwrap());
+    assert_eq!(first.link_group, second.link_group);
+    assert_eq!(first.link_group.unwrap().nlink, 2);
+    let Content::File { blob, .. } = second.content else { panic!() };
+    assert_eq!(blob, Some(BlobHash::of(b"one")));
+}
+
+#[test]
+fn an_area_is_found_by_a_label_that_is_the_only_one() {
+    let world = World::with_repository();
+    world.publish("base", &[("a", b"a")]);
+    world.stage("work@1");
+    world.stage("work");
+    let error = world.ask(Request::Commit(commit("other"))).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    // The whole name goes before the label.
+    world
+        .ask(Request::Discard { repository: "web".parse().unwrap(), area: "work".parse().unwrap() })
+        .unwrap();
+    world.stage("work@latest");
+    let error = world.ask(Request::Commit(commit("work"))).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Usage);
+    assert!(error.hint.unwrap().contains("cairn areas"));
+    world.commit("work@1");
+}

@@ -1,0 +1,191 @@
+//! Imports: the set of entries that a client declares becomes a version.
+
+use cairn::control::protocol::{ErrorKind, Request};
+use cairn::control::service::{Attachment, ConnectionId, Service};
+use cairn::control::transfer::{FileSource, ImportContent, ImportRequest};
+use cairn::model::hash::BlobHash;
+use cairn::model::id::VersionNumber;
+use cairn::model::tree::Content;
+
+use crate::common::content;
+use crate::world::{Import, World, attributes, committed, entry, file, inline};
+
+fn directory(path: &str) -> cairn::control::transfer::ImportEntry {
+    entry(path, ImportContent::Directory)
+}
+
+#[test]
+fn every_kind_of_entry_is_kept() {
+    let world = World::with_repository();
+    let import = Import::mirror(&world);
+    let target = b"../a"[..].to_vec().into();
+    let entries = vec![
+        directory(""),
+        directory("d"),
+        inline("d/file", 1, 3),
+        file("d/empty", 0, FileSource::Empty),
+        entry("d/symlink", ImportContent::Symlink { target }),
+        entry("d/link", ImportContent::Hardlink { to: b"d/file"[..].into() }),
+        entry("d/fifo", ImportContent::Fifo),
+        entry("d/socket", ImportContent::Socket),
+        entry("d/null", ImportContent::CharDevice { rdev: 0x103 }),
+        entry("d/disk", ImportContent::BlockDevice { rdev: 0x800 }),
+    ];
+    import.put_with(entries, Attachment::of_payload(b"xabcx".to_vec())).unwrap();
+    let version = committed(import.finish()).version;
+    assert_eq!((version.files, version.directories), (8, 1));
+    assert_eq!(world.bytes("1", "d/file"), b"abc");
+    assert_eq!(world.bytes("1", "d/empty"), b"");
+    let made = world.entry("1", "d/file").unwrap();
+    assert_eq!(made.link_group.unwrap().nlink, 2);
+    let wanted = attributes(0o644);
+    let found = made.attributes;
+    assert_eq!((found.mode, found.uid, found.gid, found.mtime), (0o644, 1, 2, wanted.mtime));
+    let content = |path: &str| world.entry("1", path).unwrap().content;
+    assert_eq!(content("d/symlink"), Content::Symlink { target: b"../a"[..].into() });
+    assert_eq!(content("d/fifo"), Content::Fifo);
+    assert_eq!(content("d/socket"), Content::Socket);
+    assert_eq!(content("d/null"), Content::CharDevice { rdev: 0x103 });
+    assert_eq!(content("d/disk"), Content::BlockDevice { rdev: 0x800 });
+}
+
+#[test]
+fn an_open_file_is_copied() {
+    use std::io::Write;
+    let world = World::with_repository();
+    let mut source = tempfile::NamedTempFile::new().unwrap();
+    let bytes = content::bytes(5, (3 << 20) + 7);
+    source.write_all(&bytes).unwrap();
+    let import = Import::mirror(&world);
+    let entries = vec![file("large", bytes.len() as u64, FileSource::Attached { index: 0 })];
+    let handed = source.reopen().unwrap();
+    import.put_with(entries, Attachment::of_files(vec![handed])).unwrap();
+    source.as_file().set_len(0).unwrap();
+    import.finish().unwrap();
+    assert!(world.bytes("1", "large") == bytes);
+}
+
+#[test]
+fn an_addition_keeps_what_is_there_and_a_mirror_does_not() {
+    let world = World::with_repository();
+    world.publish("one", &[("d/old", b"old"), ("changed", b"1")]);
+    let import = Import::additive(&world);
+    import.put_file("changed", b"2");
+    import.put_file("d/new", b"new");
+    committed(import.finish());
+    assert_eq!(world.bytes("2", "d/old"), b"old");
+    assert_eq!(world.bytes("2", "changed"), b"2");
+    assert_eq!(world.show("2").unwrap().base, Some(VersionNumber(1)));
+
+    let import = Import::mirror(&world);
+    import.put_file("d/new", b"new");
+    let version = committed(import.finish()).version;
+    assert_eq!((version.number, version.files), (VersionNumber(3), 1));
+}
+
+#[test]
+fn the_same_again_changes_nothing() {
+    let world = World::with_repository();
+    let entries = || {
+        let to = b"d/a"[..].into();
+        let link = entry("d/b", ImportContent::Hardlink { to });
+        vec![directory(""), directory("d"), inline("d/a", 0, 1), link, inline("c", 0, 1)]
+    };
+    let put = |import: &Import<'_>| {
+        import.put_with(entries(), Attachment::of_payload(b"x".to_vec())).unwrap();
+        committed(import.finish())
+    };
+    assert!(put(&Import::mirror(&world)).changed);
+    assert!(!put(&Import::mirror(&world)).changed);
+    assert!(!put(&Import::additive(&world)).changed);
+    assert!(world.show("2").is_err());
+}
+
+#[test]
+fn known_content_is_not_sent() {
+    let world = World::with_repository();
+    world.publish("one", &[("a", b"known")]);
+    let (known, unknown) = (BlobHash::of(b"known"), BlobHash::of(b"unknown"));
+    let import = Import::mirror(&world);
+    assert_eq!(import.known(&[unknown, known]), [false, true]);
+    // Nothing keeps it but the import.
+    world.delete(&["1"], true).unwrap();
+    assert_eq!(world.collect().blobs, 0);
+    import.put(vec![file("b", 5, FileSource::Known(known))]).unwrap();
+    import.finish().unwrap();
+    assert_eq!(world.bytes("2", "b"), b"known");
+}
+
+#[test]
+fn another_kind_replaces_what_is_there() {
+    let world = World::with_repository();
+    world.publish("one", &[("a/b/c", b"1"), ("a/d", b"1"), ("e", b"1")]);
+    let import = Import::additive(&world);
+    import.put_file("a", b"file");
+    import.put(vec![directory("e")]).unwrap();
+    import.put_file("e/f", b"2");
+    let version = committed(import.finish()).version;
+    assert_eq!((version.files, version.directories), (2, 1));
+    assert_eq!(world.bytes("2", "a"), b"file");
+    assert_eq!(world.bytes("2", "e/f"), b"2");
+}
+
+#[test]
+fn an_import_may_make_its_repository_and_name_its_version() {
+    let world = World::new();
+    let begin = ImportRequest::Begin {
+        repository: "web".parse().unwrap(),
+        create: true,
+        mirror: false,
+        message: "from a tape".to_owned(),
+        author: Some("ann".to_owned()),
+        tag: Some("v1".parse().unwrap()),
+    };
+    let import = Import::begin(&world, 1, begin.clone()).unwrap();
+    import.put_file("a", b"1");
+    let made = committed(import.finish()).version;
+    assert_eq!((made.message.as_str(), made.author.as_str()), ("from a tape", "ann"));
+    assert_eq!(made.name.unwrap().to_string(), "v1");
+    let error = Import::begin(&world, 1, begin).map(|import| import.id).unwrap_err();
+    assert!(error.message.contains("`v1`"), "refused before anything is sent: {error}");
+}
+
+#[test]
+fn both_of_two_additions_are_published() {
+    let world = World::with_repository();
+    world.publish("one", &[("a", b"1")]);
+    let (first, second) = (Import::additive(&world), Import::additive(&world));
+    first.put_file("b", b"first");
+    second.put_file("c", b"second");
+    committed(first.finish());
+    committed(second.finish());
+    assert_eq!(world.show("3").unwrap().files, 3);
+}
+
+#[test]
+fn an_import_ends_with_its_connection() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    import.put_file("a", b"1");
+    world.service.disconnected(ConnectionId(2));
+    import.put_file("b", b"2");
+    world.service.disconnected(ConnectionId(1));
+    assert_eq!(import.finish().unwrap_err().kind, ErrorKind::NotFound);
+    crate::common::wait::until("the area is gone", || world.engine.staging.read().areas.is_empty());
+}
+
+#[test]
+fn nobody_else_may_continue_an_import() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    for request in [
+        ImportRequest::Abort { import: import.id },
+        ImportRequest::Finish { import: import.id, allow_empty: true },
+    ] {
+        let answer = world.ask_as(2, Request::Import(request), Attachment::none());
+        assert_eq!(answer.unwrap_err().kind, ErrorKind::NotFound);
+    }
+    import.put_file("a", b"1");
+    import.finish().unwrap();
+    assert_eq!(import.finish().unwrap_err().kind, ErrorKind::NotFound, "it is over");
+}

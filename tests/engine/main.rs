@@ -1,0 +1,18 @@
+//! The engine and the service of control requests, without a mount: what holds for every door to a
+//! store holds here first.
+#![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
+#![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
+
+mod collect;
+mod commit;
+#[path = "../common/mod.rs"]
+mod common;
+mod delete;
+mod diff;
+mod doors;
+mod import;
+mod repository;
+mod restart;
+mod stale;
+mod tag;
+mod world;

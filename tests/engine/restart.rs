@@ -1,0 +1,57 @@
+//! What a store knows after it was closed and opened again.
+
+use cairn::control::protocol::Request;
+use cairn::control::reply::Reply;
+
+use crate::common::content;
+use crate::world::{Import, World};
+
+#[test]
+fn everything_is_there_again() {
+    let world = World::with_repository();
+    world.publish("one", &[("a", b"1"), ("d/b", b"2")]);
+    let large = content::bytes(3, 2 << 20);
+    let area = world.stage("work@1");
+    world.write(area, "a", b"changed");
+    world.write(area, "new/large", &large);
+    world.remove(area, "d/b");
+    world.link(area, "a", "linked");
+
+    let world = world.reopen();
+    assert_eq!(world.bytes("one", "d/b"), b"2");
+    let area = world.area("work@1");
+    world.write(area, "after", b"restart");
+    let reply = world.commit("work");
+    assert_eq!(reply.version.base.unwrap().0, 1);
+    assert_eq!(world.bytes("2", "a"), b"changed");
+    assert_eq!(world.bytes("2", "after"), b"restart");
+    assert!(world.bytes("2", "new/large") == large);
+    assert!(world.entry("2", "d/b").is_none());
+    assert_eq!(world.entry("2", "linked").unwrap().link_group.unwrap().nlink, 2);
+}
+
+#[test]
+fn a_second_restart_changes_nothing() {
+    let world = World::with_repository();
+    world.publish("one", &[("a", b"1")]);
+    let area = world.stage("work@1");
+    world.write(area, "b", b"2");
+    let world = world.reopen().reopen();
+    world.commit("work");
+    assert_eq!((world.bytes("2", "a"), world.bytes("2", "b")), (b"1".to_vec(), b"2".to_vec()));
+}
+
+#[test]
+fn an_unfinished_import_is_gone() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    import.put_file("a", b"imported");
+    let world = world.reopen();
+    let Reply::Areas(areas) = world.ask(Request::Areas { repository: None }).unwrap() else {
+        panic!()
+    };
+    assert!(areas.is_empty());
+    assert_eq!(world.collect().blobs, 1);
+    let Reply::Status(status) = world.ask(Request::Status).unwrap() else { panic!() };
+    assert_eq!((status.blobs, status.doomed), (0, 0));
+}

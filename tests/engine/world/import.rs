@@ -1,0 +1,124 @@
+//! Imports as a client sends them, one request at a time.
+
+use cairn::control::protocol::{ControlError, Request};
+use cairn::control::reply::Reply;
+use cairn::control::service::Attachment;
+use cairn::control::transfer::{
+    FileSource, ImportContent, ImportEntry, ImportId, ImportRequest, WireAttributes,
+};
+use cairn::model::hash::BlobHash;
+use cairn::model::time::Timestamp;
+
+use super::World;
+
+/// An import that has begun.
+pub(crate) struct Import<'a> {
+    world: &'a World,
+    connection: u64,
+    pub(crate) id: ImportId,
+}
+
+impl<'a> Import<'a> {
+    /// Begins to add to the newest version of `web`.
+    pub(crate) fn additive(world: &'a World) -> Self {
+        Self::begin(world, 1, begin(false)).unwrap()
+    }
+
+    /// Begins to say what the next version of `web` shall be.
+    pub(crate) fn mirror(world: &'a World) -> Self {
+        Self::begin(world, 1, begin(true)).unwrap()
+    }
+
+    /// Begins on a connection of the caller's choice.
+    pub(crate) fn begin(
+        world: &'a World,
+        connection: u64,
+        begin: ImportRequest,
+    ) -> Result<Self, ControlError> {
+        let request = Request::Import(begin);
+        match world.ask_as(connection, request, Attachment::none())?.0 {
+            Reply::ImportBegun(id) => Ok(Self { world, connection, id }),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ask(&self, request: ImportRequest, attachment: Attachment) -> Result<Reply, ControlError> {
+        let request = Request::Import(request);
+        Ok(self.world.ask_as(self.connection, request, attachment)?.0)
+    }
+
+    /// Which contents are there.
+    pub(crate) fn known(&self, hashes: &[BlobHash]) -> Vec<bool> {
+        let request = ImportRequest::Known { import: self.id, hashes: hashes.to_vec() };
+        match self.ask(request, Attachment::none()).unwrap() {
+            Reply::Known(known) => known,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Puts entries that need nothing attached.
+    pub(crate) fn put(&self, entries: Vec<ImportEntry>) -> Result<Reply, ControlError> {
+        self.put_with(entries, Attachment::none())
+    }
+
+    /// Puts entries.
+    pub(crate) fn put_with(
+        &self,
+        entries: Vec<ImportEntry>,
+        attachment: Attachment,
+    ) -> Result<Reply, ControlError> {
+        self.ask(ImportRequest::Put { import: self.id, entries }, attachment)
+    }
+
+    /// Puts one file with its bytes.
+    pub(crate) fn put_file(&self, path: &str, bytes: &[u8]) {
+        let entries = vec![inline(path, 0, bytes.len())];
+        self.put_with(entries, Attachment::of_payload(bytes.to_vec())).unwrap();
+    }
+
+    /// Publishes.
+    pub(crate) fn finish(&self) -> Result<Reply, ControlError> {
+        let request = ImportRequest::Finish { import: self.id, allow_empty: false };
+        self.ask(request, Attachment::none())
+    }
+
+    /// Throws everything away.
+    pub(crate) fn abort(&self) -> Result<Reply, ControlError> {
+        self.ask(ImportRequest::Abort { import: self.id }, Attachment::none())
+    }
+}
+
+/// The begin of an import into `web`.
+fn begin(mirror: bool) -> ImportRequest {
+    ImportRequest::Begin {
+        repository: "web".parse().unwrap(),
+        create: false,
+        mirror,
+        message: String::new(),
+        author: None,
+        tag: None,
+    }
+}
+
+/// Attributes that do not change from one import to the next.
+pub(crate) fn attributes(mode: u16) -> WireAttributes {
+    let mtime = Timestamp::new(1_000_000_000, 7).unwrap();
+    WireAttributes { mode, uid: 1, gid: 2, mtime, xattrs: Vec::new() }
+}
+
+/// One entry.
+pub(crate) fn entry(path: &str, content: ImportContent) -> ImportEntry {
+    let mode = if content == ImportContent::Directory { 0o755 } else { 0o644 };
+    ImportEntry { path: path.as_bytes().into(), attributes: attributes(mode), content }
+}
+
+/// A file.
+pub(crate) fn file(path: &str, size_bytes: u64, source: FileSource) -> ImportEntry {
+    entry(path, ImportContent::File { size_bytes, source })
+}
+
+/// A file whose bytes are in the payload.
+pub(crate) fn inline(path: &str, offset: u32, len: usize) -> ImportEntry {
+    let len = u32::try_from(len).unwrap();
+    file(path, u64::from(len), FileSource::Inline { offset, len })
+}

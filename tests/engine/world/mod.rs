@@ -1,0 +1,317 @@
+//! A store of its own for each test, its engine, and the service that answers for it.
+//!
+//! Must not know what a test is about.
+
+mod import;
+
+use std::sync::Arc;
+
+use cairn::control::protocol::{
+    CommitRequest, ControlError, GcRequest, Progress, Request, TEXT_BYTES_MAX,
+};
+use cairn::control::reply::{CommitReply, DiffEntry, DiffReply, GcReply, Reply, VersionInfo};
+use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
+use cairn::daemon::service::{DaemonFacts, StoreService};
+use cairn::engine::Engine;
+use cairn::engine::event::NoObserver;
+use cairn::engine::request::Request as EngineRequest;
+use cairn::engine::staging::content::FileContent;
+use cairn::engine::staging::node::{Body, Directory, Node};
+use cairn::engine::staging::state::NewNode;
+use cairn::model::hash::BlobHash;
+use cairn::model::id::{AreaId, NodeId};
+use cairn::model::name::EntryName;
+use cairn::model::time::Timestamp;
+use cairn::model::tree::{Attributes, Content, Entry, Xattrs};
+use cairn::model::tree_format;
+
+pub(crate) use import::{Import, attributes, entry, file, inline};
+
+/// Who asks in the tests; nobody special.
+pub(crate) const OWNER: (u32, u32) = (1234, 5678);
+
+/// A store with its engine. The fields are dropped in this order.
+pub(crate) struct World {
+    pub(crate) service: StoreService,
+    pub(crate) engine: Arc<Engine>,
+    home: tempfile::TempDir,
+}
+
+impl World {
+    /// A new, empty store.
+    pub(crate) fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        cairn::store::init(&home.path().join("store")).unwrap();
+        Self::open(home)
+    }
+
+    /// A store with the empty repository `web`.
+    pub(crate) fn with_repository() -> Self {
+        let world = Self::new();
+        world.ask(create("web")).unwrap();
+        world
+    }
+
+    fn open(home: tempfile::TempDir) -> Self {
+        let engine = Engine::start(&home.path().join("store"), Arc::new(NoObserver)).unwrap();
+        let service = StoreService::new(Arc::clone(&engine), || {}, DaemonFacts::default());
+        Self { service, engine, home }
+    }
+
+    /// Stops the engine and opens the store again.
+    pub(crate) fn reopen(self) -> Self {
+        self.engine.stop().unwrap();
+        let Self { service, engine, home } = self;
+        drop((service, engine));
+        Self::open(home)
+    }
+
+    /// Asks on the first connection.
+    pub(crate) fn ask(&self, request: Request) -> Result<Reply, ControlError> {
+        self.ask_as(1, request, Attachment::none()).map(|(reply, _)| reply)
+    }
+
+    /// Asks on a connection of the caller's choice.
+    pub(crate) fn ask_as(
+        &self,
+        connection: u64,
+        request: Request,
+        attachment: Attachment,
+    ) -> Result<(Reply, Attachment), ControlError> {
+        self.service.call(caller(connection), request, attachment, &mut |_| {})
+    }
+
+    /// Opens an area: `work`, or `work@1` to start from a version.
+    pub(crate) fn stage(&self, name: &str) -> AreaId {
+        let (label, from) = name.split_once('@').map_or((name, None), |(l, b)| (l, Some(b)));
+        let request = Request::Stage {
+            repository: "web".parse().unwrap(),
+            name: label.parse().unwrap(),
+            from: from.map(|base| base.parse().unwrap()),
+        };
+        assert!(matches!(self.ask(request).unwrap(), Reply::Area(_)));
+        self.area(name)
+    }
+
+    /// The id of an open area.
+    pub(crate) fn area(&self, name: &str) -> AreaId {
+        let repository = self.engine.registry.by_name("web").unwrap();
+        repository.areas[&name.parse().unwrap()]
+    }
+
+    /// Writes a whole file as a worker of the mount does: open, write, close.
+    pub(crate) fn write(&self, area: AreaId, path: &str, bytes: &[u8]) {
+        let content = self.open_writer(area, path);
+        let now = Timestamp::now();
+        content.truncate(0, now).unwrap();
+        content.write(0, bytes, now).unwrap();
+        self.engine.staging.content_modified(&content);
+        self.close_writer(&content);
+    }
+
+    /// Opens a file for writing; it is made when it is not there.
+    pub(crate) fn open_writer(&self, area: AreaId, path: &str) -> Arc<FileContent> {
+        let (parent, name) = self.place(area, path);
+        let found = self.engine.resolve(parent, name.as_bytes()).unwrap();
+        let node = found.unwrap_or_else(|| {
+            self.make(area, (parent, &name), |id, shared, now| {
+                let store = &self.engine.staging.store;
+                Body::File(Arc::new(FileContent::new(store, shared, id, now)))
+            })
+        });
+        let state = self.engine.staging.read();
+        let content = state.node(node).and_then(Node::content).unwrap();
+        content.open_writer();
+        Arc::clone(content)
+    }
+
+    /// Closes what [`World::open_writer`] opened.
+    pub(crate) fn close_writer(&self, content: &Arc<FileContent>) {
+        let after = content.close_writer();
+        self.engine.staging.after_close(content, after);
+    }
+
+    /// Takes a name away.
+    pub(crate) fn remove(&self, area: AreaId, path: &str) {
+        let (parent, name) = self.place(area, path);
+        assert!(self.engine.resolve(parent, name.as_bytes()).unwrap().is_some(), "no {path}");
+        let now = Timestamp::now();
+        self.engine.staging.change(|state, dirty| state.unlink(dirty, parent, &name, now));
+    }
+
+    /// Gives a file one more name.
+    pub(crate) fn link(&self, area: AreaId, from: &str, to: &str) {
+        let (parent, name) = self.place(area, from);
+        let node = self.engine.resolve(parent, name.as_bytes()).unwrap().unwrap();
+        let (parent, name) = self.place(area, to);
+        let now = Timestamp::now();
+        self.engine.staging.change(|state, dirty| state.link(dirty, node, parent, &name, now));
+    }
+
+    /// The directory and name of a path; directories on the way are made.
+    fn place(&self, area: AreaId, path: &str) -> (NodeId, EntryName) {
+        self.engine.load_area(area).unwrap();
+        let mut names = path.split('/').map(|name| EntryName::new(name.as_bytes()).unwrap());
+        let mut name = names.next().unwrap();
+        let mut parent = NodeId(area.0);
+        for next in names {
+            let found = self.engine.resolve(parent, name.as_bytes()).unwrap();
+            parent = found.unwrap_or_else(|| {
+                self.make(area, (parent, &name), |_, _, _| Body::Directory(Directory::new(None)))
+            });
+            name = next;
+        }
+        (parent, name)
+    }
+
+    fn make(
+        &self,
+        area: AreaId,
+        (parent, name): (NodeId, &EntryName),
+        body: impl FnOnce(NodeId, &Arc<cairn::engine::staging::area::AreaShared>, Timestamp) -> Body,
+    ) -> NodeId {
+        let (staging, now) = (&self.engine.staging, Timestamp::now());
+        let shared = Arc::clone(&staging.read().areas[&area].shared);
+        let id = NodeId(staging.store.new_id());
+        let body = body(id, &shared, now);
+        let attributes =
+            Attributes { mode: 0o644, uid: 0, gid: 0, mtime: now, xattrs: Xattrs::new() };
+        staging.change(|state, dirty| {
+            state.insert(id, shared, NewNode { body, attributes, ctime: now }, false);
+            state.link(dirty, id, parent, name, now);
+        });
+        id
+    }
+
+    /// Publishes an area, which must succeed.
+    pub(crate) fn commit(&self, area: &str) -> CommitReply {
+        committed(self.ask(Request::Commit(commit(area))))
+    }
+
+    /// Makes a version that holds exactly these files, by an area called `label`.
+    pub(crate) fn publish(&self, label: &str, files: &[(&str, &[u8])]) -> CommitReply {
+        let area = self.stage(label);
+        for (path, bytes) in files {
+            self.write(area, path, bytes);
+        }
+        self.commit(label)
+    }
+
+    /// What is at a path of a version; `None` when nothing is.
+    pub(crate) fn entry(&self, version: &str, path: &str) -> Option<Entry> {
+        let repository = self.engine.registry.by_name("web").unwrap();
+        let version = repository.resolve(&version.parse().unwrap()).unwrap();
+        let mut tree = version.root.tree;
+        let mut found = None;
+        for name in path.split('/') {
+            let entry =
+                tree_format::lookup(&*self.engine.trees, &tree, name.as_bytes()).unwrap()?;
+            if let Content::Directory { tree: below, .. } = &entry.content {
+                tree = *below;
+            }
+            found = Some(entry);
+        }
+        found
+    }
+
+    /// The bytes of a file of a version, as they are in the pool.
+    pub(crate) fn bytes(&self, version: &str, path: &str) -> Vec<u8> {
+        let entry = self.entry(version, path).unwrap_or_else(|| panic!("no {version}:{path}"));
+        let Content::File { size, blob } = entry.content else { panic!("{path} is no file") };
+        let bytes = blob.map_or_else(Vec::new, |blob| self.blob(&blob).unwrap());
+        assert_eq!(bytes.len() as u64, size, "{version}:{path}");
+        bytes
+    }
+
+    /// The bytes of a blob; `None` when the pool has none.
+    pub(crate) fn blob(&self, hash: &BlobHash) -> Option<Vec<u8>> {
+        std::fs::read(self.engine.layout.blob(hash)).ok()
+    }
+
+    /// Describes a version.
+    pub(crate) fn show(&self, version: &str) -> Result<VersionInfo, ControlError> {
+        let (repository, version) = ("web".parse().unwrap(), version.parse().unwrap());
+        match self.ask(Request::Show { repository, version })? {
+            Reply::Version(version) => Ok(version),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Deletes versions.
+    pub(crate) fn delete(&self, versions: &[&str], force: bool) -> Result<Reply, ControlError> {
+        let versions = versions.iter().map(|version| version.parse().unwrap()).collect();
+        self.ask(Request::Delete { repository: "web".parse().unwrap(), versions, force })
+    }
+
+    /// Collects everything unreferenced, however young. What the journal has not written yet is
+    /// left to a later run, so it is written first.
+    pub(crate) fn collect(&self) -> GcReply {
+        self.engine.call(|reply| EngineRequest::Flush { reply }).unwrap();
+        let request =
+            GcRequest { full: false, dry_run: false, wait: true, protect_seconds: Some(0) };
+        match self.ask(Request::Gc(request)).unwrap() {
+            Reply::Gc(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The differences of two versions, in the batches that they came in.
+    pub(crate) fn diff(&self, first: &str, second: &str) -> (Vec<Vec<DiffEntry>>, DiffReply) {
+        let mut batches = Vec::new();
+        let request = Request::Diff {
+            repository: "web".parse().unwrap(),
+            first: first.parse().unwrap(),
+            other_repository: "web".parse().unwrap(),
+            second: second.parse().unwrap(),
+        };
+        let mut progress = |progress| match progress {
+            Progress::Changes(changes) => batches.push(changes),
+            other => panic!("{other:?}"),
+        };
+        let answer = self.service.call(caller(1), request, Attachment::none(), &mut progress);
+        match answer.unwrap().0 {
+            Reply::Diff(totals) => (batches, totals),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A request to make a repository.
+pub(crate) fn create(name: &str) -> Request {
+    Request::CreateRepository { name: name.parse().unwrap(), mode: None }
+}
+
+/// A request to publish an area of `web` as plainly as can be.
+pub(crate) fn commit(area: &str) -> CommitRequest {
+    CommitRequest {
+        repository: "web".parse().unwrap(),
+        area: area.parse().unwrap(),
+        tag: None,
+        message: None,
+        author: None,
+        wait: false,
+        force: false,
+        onto_latest: false,
+        allow_empty: false,
+    }
+}
+
+/// The answer to a commit or to the end of an import.
+#[track_caller]
+pub(crate) fn committed(answer: Result<Reply, ControlError>) -> CommitReply {
+    match answer.unwrap() {
+        Reply::Commit(reply) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Who asks through a connection.
+pub(crate) fn caller(connection: u64) -> Caller {
+    let (uid, gid) = OWNER;
+    Caller { uid, gid, pid: 1, connection: ConnectionId(connection) }
+}
+
+/// A text that is longer than a version keeps.
+pub(crate) fn long_text() -> String {
+    "x".repeat(TEXT_BYTES_MAX + 1)
+}
