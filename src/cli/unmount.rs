@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::daemon::DaemonError;
 use crate::fuse::mount::{
-    self, Force, MountEntry, MountError, MountTable, processes_using, unmount_path,
+    self, Force, MountEntry, MountError, MountTable, processes_using, unmount_entry,
 };
 
 const EXAMPLES: &str = "\
@@ -120,18 +120,16 @@ fn users(entry: &MountEntry) -> Result<Vec<mount::BusyProcess>, MountError> {
 
 /// Takes all mounts of the store out of sight. The outer one takes along what is nested in it.
 fn detach(entry: &MountEntry) -> Result<(), MountError> {
-    unmount_path(&entry.target, Force::Detach)?;
-    family(entry)?.iter().try_for_each(|mount| unmount_path(&mount.target, Force::Detach))
+    unmount_entry(entry, Force::Detach)?;
+    family(entry)?.iter().try_for_each(|mount| unmount_entry(mount, Force::Detach))
 }
 
 /// Unmounts without the daemon's help; it notices.
 fn unmount_all(entry: &MountEntry) -> Result<(), MountError> {
     for (index, mount) in family(entry)?.iter().enumerate() {
-        match unmount_path(&mount.target, Force::None) {
+        match unmount_entry(mount, Force::None) {
             // The daemon is stopping since the first one went: there is no way back.
-            Err(MountError::Busy { .. }) if index > 0 => {
-                unmount_path(&mount.target, Force::Detach)?
-            }
+            Err(MountError::Busy { .. }) if index > 0 => unmount_entry(mount, Force::Detach)?,
             result => result?,
         }
     }

@@ -10,7 +10,6 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use log::{error, info};
@@ -18,11 +17,10 @@ use log::{error, info};
 use super::error::DaemonError;
 use super::stop::{Running, Timing, within};
 use crate::fuse::invalidate::KernelInvalidator;
-use crate::fuse::mount::{self, MountError, MountOptions, MountPlan, NewMount, VersionsPlacement};
+use crate::fuse::mount::{
+    self, Force, MountError, MountOptions, MountPlan, NewMount, VersionsPlacement,
+};
 use crate::fuse::session::{self, Connection, Filesystem, SessionHandle};
-
-/// Time that one mount may take. Mounting the inner filesystem asks the outer one.
-const MOUNT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the thread that serves waits for.
 #[derive(Debug)]
@@ -132,7 +130,7 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
 ) -> Result<(), DaemonError> {
     let Hooks { ready, collect, shutdown } = hooks;
     let mut running = Running::default();
-    let starter = Starter { plan, workers, invalidator, controller };
+    let starter = Starter { plan, workers, invalidator, controller, timing };
     let started = starter.start(&mut running, filesystems).and_then(|()| ready());
     let result = match started {
         Ok(()) => {
@@ -142,7 +140,9 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
             Ok(())
         }
         Err(failure) => {
-            running.detach(timing);
+            // A mount that did not come back holds a thread of ours: see `super::stop`.
+            let slow = matches!(failure, DaemonError::Slow(_));
+            running.take_away(if slow { Force::Abort } else { Force::Detach }, timing);
             Err(failure)
         }
     };
@@ -174,6 +174,7 @@ struct Starter<'a> {
     workers: usize,
     invalidator: &'a KernelInvalidator,
     controller: &'a Controller,
+    timing: &'a Timing,
 }
 
 impl Starter<'_> {
@@ -196,8 +197,9 @@ impl Starter<'_> {
     fn mount(&self, target: PathBuf, options: MountOptions) -> Result<NewMount, DaemonError> {
         let (store, method) = (self.plan.store.clone(), self.plan.method);
         let place = target.clone();
-        let mounted =
-            within(MOUNT_TIMEOUT, "mount", move || mount::mount(&place, &store, &options, method));
+        let mounted = within(self.timing.mount, "mount", move || {
+            mount::mount(&place, &store, &options, method)
+        });
         Ok(mounted.ok_or(DaemonError::Slow(target))??)
     }
 

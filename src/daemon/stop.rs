@@ -2,14 +2,17 @@
 //!
 //! 1. Unmount versions, then the outer filesystem, so that what was written reaches us.
 //! 2. While files are in use: say by whom, try again until the grace is over or a second stop is
-//!    asked for, then detach the outermost mount. Its users keep what they have open.
+//!    asked for, then flush and detach the outermost mount. Its users keep what they have open.
 //! 3. Give those a moment to end, then fail what they still ask for.
 //! 4. What even then does not end, ends with this process, which must not wait for it.
 //!
-//! Unmounting looks a path up in the outer filesystem; should that hang, the attempt is given up
-//! and the outermost mount is detached, whose path leads through no filesystem of ours.
+//! Unmounting looks a path up in the outer filesystem; should that hang, the attempt is given up,
+//! the outermost mount, whose path leads through no filesystem of ours, is detached, and its
+//! connection ended. The last matters: a thread of ours that waits for an answer cannot be killed
+//! and keeps the connection open, so that the process would never end, nor anybody's request.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,9 +22,11 @@ use super::run::{Event, Events};
 use crate::fuse::mount::{Force, MountError, Mounted};
 use crate::fuse::session::{Connection, SessionHandle};
 
-/// How long each step of a stop may take.
+/// How long each step of a start or a stop may take.
 #[derive(Debug, Clone)]
 pub struct Timing {
+    /// How long one mount may take. Mounting the inner filesystem asks the outer one.
+    pub mount: Duration,
     /// How long users of the mount have to close their files.
     pub grace: Duration,
     /// How long one attempt to unmount may take.
@@ -35,6 +40,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
+            mount: Duration::from_secs(60),
             grace: Duration::from_secs(5),
             attempt: Duration::from_secs(10),
             retry: Duration::from_millis(100),
@@ -60,7 +66,10 @@ struct Part {
 
 enum Outcome {
     Unmounted,
-    GiveUp,
+    /// Its users do not end.
+    InUse,
+    /// The kernel refused, or nothing came back.
+    Stuck,
 }
 
 impl Running {
@@ -84,18 +93,48 @@ impl Running {
         for part in self.parts.iter().rev() {
             match unmount(part, events, timing, deadline) {
                 Outcome::Unmounted => {}
-                Outcome::GiveUp => return self.detach(timing),
+                Outcome::InUse => {
+                    let force = if self.flush(timing) { Force::Detach } else { Force::Abort };
+                    return self.take_away(force, timing);
+                }
+                Outcome::Stuck => return self.take_away(Force::Abort, timing),
             }
         }
         self.finish(timing);
     }
 
+    /// Has the kernel send us what was written through mappings. An unmount does so by itself; a
+    /// detached mount only with its last user, for whom we may not wait. Says whether the outer
+    /// filesystem answers at all.
+    ///
+    /// Another program does it: were it a thread of ours, and no answer came, this process could
+    /// not end.
+    fn flush(&self, timing: &Timing) -> bool {
+        let Some(outermost) = self.parts.first() else {
+            return true;
+        };
+        let mut command = Command::new("sync");
+        command.arg("--file-system").arg(outermost.mount.target()).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        match within(timing.drain, "flush", move || command.status()) {
+            Some(Ok(status)) if status.success() => true,
+            Some(result) => {
+                warn!("cannot flush written mappings: {result:?}");
+                true
+            }
+            None => {
+                warn!("flushing written mappings takes too long");
+                false
+            }
+        }
+    }
+
     /// Takes everything out of sight at once.
-    pub(super) fn detach(self, timing: &Timing) {
+    pub(super) fn take_away(self, force: Force, timing: &Timing) {
         // Outermost first: this takes along what is mounted inside.
         for part in &self.parts {
             let mount = Arc::clone(&part.mount);
-            match within(timing.attempt, "detach", move || mount.unmount(Force::Detach)) {
+            match within(timing.attempt, "detach", move || mount.unmount(force)) {
                 Some(Ok(())) => {}
                 Some(Err(failure)) => error!("cannot detach: {failure}"),
                 None => error!("detaching {} hangs", part.mount.target().display()),
@@ -146,21 +185,21 @@ fn unmount(part: &Part, events: &Events, timing: &Timing, deadline: Instant) -> 
             }
             Some(Err(failure)) => {
                 warn!("cannot unmount {name}: {failure}; detaching it");
-                return Outcome::GiveUp;
+                return Outcome::Stuck;
             }
             None => {
                 warn!("unmounting {name} hangs; detaching it");
-                return Outcome::GiveUp;
+                return Outcome::Stuck;
             }
         }
         let retry = deadline.min(Instant::now() + timing.retry);
         if let Ok(Event::Stop) = events.0.recv_deadline(retry) {
             info!("asked a second time: detaching {name}");
-            return Outcome::GiveUp;
+            return Outcome::InUse;
         }
         if Instant::now() >= deadline {
             warn!("{name} is still in use: detaching it");
-            return Outcome::GiveUp;
+            return Outcome::InUse;
         }
     }
 }

@@ -101,6 +101,12 @@ fn refused(action: &'static str, target: &Path, text: &str) -> MountError {
     if text.contains("user_allow_other") {
         return MountError::AllowOther;
     }
+    if text.contains("device not found") {
+        return MountError::NoDevice;
+    }
+    if text.contains("open /dev/fuse: Permission denied") {
+        return MountError::Device(Errno::ACCESS.into());
+    }
     let message = text.trim().trim_start_matches("fusermount3: ").replace('\n', "; ");
     let message = if message.is_empty() { "it gave no reason".to_owned() } else { message };
     MountError::Helper { action, target: target.to_owned(), message }
@@ -170,6 +176,10 @@ mod tests {
         let target = Path::new("/m");
         let text = "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf\n";
         assert!(matches!(refused("mount on", target, text), MountError::AllowOther));
+        let text = "fusermount3: failed to open /dev/fuse: Permission denied\n";
+        assert!(matches!(refused("mount on", target, text), MountError::Device(_)));
+        let text = "fusermount3: fuse device not found, try 'modprobe fuse' first\n";
+        assert!(matches!(refused("mount on", target, text), MountError::NoDevice));
         let text = "fusermount3: mount failed: Operation not permitted\n";
         let message = refused("mount on", target, text).to_string();
         assert_eq!(

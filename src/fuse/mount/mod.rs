@@ -19,7 +19,6 @@ use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -95,6 +94,15 @@ pub fn mount(
     options: &MountOptions,
     method: Method,
 ) -> Result<NewMount, MountError> {
+    let metadata = fs::metadata(target).map_err(|source| MountError::Examine {
+        action: "examine",
+        path: target.to_owned(),
+        source,
+    })?;
+    // fusermount3 would mount on a file, with a file as its root.
+    if !metadata.is_dir() {
+        return Err(MountError::NotDirectory(target.to_owned()));
+    }
     let source = options.fsname.as_ref().map_or(store.as_os_str(), OsStr::new);
     let device = if method == Method::Auto && geteuid().is_root() {
         match mount_directly(target, source, options) {
@@ -133,15 +141,9 @@ fn mount_directly(
                 _ => MountError::Device(error),
             }
         })?;
-    let metadata = fs::metadata(target).map_err(|source| MountError::Examine {
-        action: "examine",
-        path: target.to_owned(),
-        source,
-    })?;
     let data = format!(
-        "fd={},rootmode={:o},user_id={},group_id={}{}",
+        "fd={},rootmode=40000,user_id={},group_id={}{}",
         device.as_raw_fd(),
-        metadata.mode() & 0o170_000,
         geteuid().as_raw(),
         getegid().as_raw(),
         options.fuse_data(),
@@ -198,12 +200,11 @@ impl Mounted {
         }
         let table = MountTable::read()?;
         if let Some(entry) = self.find(&table) {
-            let target = entry.target.clone();
-            if table.at(&target).map(|top| top.id) != Some(self.id) {
-                return Err(MountError::Covered(target));
+            if table.at(&entry.target).map(|top| top.id) != Some(self.id) {
+                return Err(MountError::Covered(entry.target.clone()));
             }
-            unmount_path(&target, force)?;
-            debug!("unmounted {}", target.display());
+            unmount_entry(entry, force)?;
+            debug!("unmounted {}", entry.target.display());
         }
         self.gone.store(true, Ordering::Release);
         Ok(())
@@ -226,6 +227,20 @@ impl Drop for Mounted {
             warn!("left mounted: {error}");
         }
     }
+}
+
+/// Unmounts a mount that the table lists; success too when it went meanwhile. A daemon and the
+/// command that unmounts it both take mounts down, so either may come second.
+///
+/// # Errors
+///
+/// As [`unmount_path`].
+pub fn unmount_entry(entry: &MountEntry, force: Force) -> Result<(), MountError> {
+    let result = unmount_path(&entry.target, force);
+    if result.is_err() && MountTable::read()?.by_id(entry.id) != Some(entry) {
+        return Ok(());
+    }
+    result
 }
 
 /// Unmounts whatever is topmost at `target`. Prefer [`Mounted::unmount`] for a mount of our own.

@@ -20,7 +20,7 @@ use rustix::process::geteuid;
 use super::error::MountError;
 use super::options::MountOptions;
 use super::table::{MountEntry, MountId, MountTable};
-use super::{Force, Method, unmount_path};
+use super::{Force, Method, unmount_entry};
 
 /// How long a mount may take to answer before it counts as hanging.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -282,7 +282,7 @@ pub fn clean_dead_mounts(select: impl Fn(&MountEntry) -> bool) -> Result<(), Mou
             }
             Probe::Dead => {
                 info!("cleaning up the dead mount at {}", entry.target.display());
-                unmount_path(&entry.target, Force::Detach)?;
+                unmount_entry(entry, Force::Detach)?;
             }
         }
     }

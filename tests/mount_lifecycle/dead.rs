@@ -1,0 +1,114 @@
+//! A daemon that was killed leaves two dead mounts; the next one cleans them up.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use cairn::cli::unmount::{Asked, UnmountArgs};
+use cairn::fuse::mount::{Method, MountOptions, MountPlan};
+
+use crate::toy::{Place, Serving, Toy, can_mount, endless, short};
+
+/// Tells the child what to mount where.
+const CHILD: &str = "CAIRN_TEST_CHILD";
+
+/// Serves for ever: the child of [`kill_a_daemon`].
+#[test]
+fn child_serves_until_it_is_killed() {
+    let Some(root) = std::env::var_os(CHILD).map(PathBuf::from) else {
+        return;
+    };
+    let (target, store) = (root.join("m nt"), root.join("st ore"));
+    let options = MountOptions::default();
+    let plan = MountPlan::prepare(&target, &store, options, Method::Auto).unwrap();
+    let serving = Serving::start(plan, Toy::outer(), Toy::default(), endless()).ready();
+    // Standard error tells the parent: standard output is the test harness's.
+    eprint!("!");
+    serving.join().unwrap();
+}
+
+/// Leaves the mounts of a daemon that was killed at `place`.
+fn kill_a_daemon(place: &Place) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "dead::child_serves_until_it_is_killed", "--nocapture"])
+        .env(CHILD, place.root().canonicalize().unwrap())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let mut text = Vec::new();
+    while !text.contains(&b'!') {
+        let mut byte = [0];
+        stderr
+            .read_exact(&mut byte)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&text)));
+        text.extend(byte);
+    }
+    // What a user does with it stays in the kernel's caches, which makes the mount look alive.
+    std::fs::metadata(place.target.join("versions/file")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(place.mounted().len(), 2);
+}
+
+#[test]
+fn the_next_mount_cleans_up() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    kill_a_daemon(&place);
+    let busy = std::fs::File::open(place.target.join("versions"));
+    let serving = place.serve(short()).ready();
+    assert_eq!(std::fs::read_to_string(place.target.join("versions/file")).unwrap(), "0");
+    assert_eq!(place.mounted().len(), 2);
+    serving.controller.stop();
+    serving.join().unwrap();
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+    drop(busy);
+}
+
+#[test]
+fn a_mount_elsewhere_cleans_up_too() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    kill_a_daemon(&place);
+    let other = place.root().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let options = MountOptions::default();
+    MountPlan::prepare(&other, &place.store, options, Method::Auto).unwrap();
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn another_stores_dead_mount_is_cleaned_from_the_mount_point() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    kill_a_daemon(&place);
+    let store = place.root().join("another");
+    std::fs::create_dir(&store).unwrap();
+    let options = MountOptions::default();
+    cairn::fuse::mount::preflight(&place.target, &store, &options).unwrap();
+    assert_eq!(place.mounted().len(), 2, "the preflight changes nothing");
+    MountPlan::prepare(&place.target, &store, options, Method::Auto).unwrap();
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_unmount_command_cleans_up() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    kill_a_daemon(&place);
+    let args = UnmountArgs { target: place.target.clone(), lazy: false };
+    args.run(|_| -> Asked { panic!("nobody is there to ask") }).unwrap();
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+}

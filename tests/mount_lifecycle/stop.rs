@@ -1,0 +1,168 @@
+//! Stopping: asked to, by signal, by an unmount from outside, and while files are in use.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use cairn::cli::unmount::{Asked, UnmountArgs};
+use cairn::daemon::{DaemonError, signals};
+use cairn::fuse::mount::{Force, MountError, unmount_path};
+use rustix::process::{Signal, getpid, kill_process};
+
+use crate::toy::{Place, Serving, Toy, can_mount, endless, short};
+
+fn unmount(place: &Place, lazy: bool) -> Result<(), DaemonError> {
+    let args = UnmountArgs { target: place.target.clone(), lazy };
+    args.run(|store| {
+        assert_eq!(store, place.store);
+        Asked::Unreachable
+    })
+    .map(drop)
+}
+
+#[test]
+fn signals_stop_and_clean_up() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let serving = place.serve(short()).ready();
+    let thread = signals::start(serving.controller.clone(), false).unwrap();
+    // In the background the end of a terminal is none of our business.
+    kill_process(getpid(), Signal::HUP).unwrap();
+    kill_process(getpid(), Signal::USR1).unwrap();
+    while serving.collected.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(place.mounted().len(), 2);
+    kill_process(getpid(), Signal::TERM).unwrap();
+    serving.join().unwrap();
+    drop(thread);
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn an_unmount_from_outside_ends_the_daemon() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let serving = place.serve(short()).ready();
+    unmount_path(&place.target.join("versions"), Force::None).unwrap();
+    serving.join().unwrap();
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+
+    let serving = place.serve(short()).ready();
+    unmount_path(&place.target, Force::Detach).unwrap();
+    serving.join().unwrap();
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_busy_mount_is_detached_after_the_grace() {
+    if !can_mount() {
+        return;
+    }
+    for inner in [true, false] {
+        let place = Place::new();
+        let serving = place.serve(short()).ready();
+        let name = if inner { "versions/file" } else { "file" };
+        let file = File::open(place.target.join(name)).unwrap();
+        serving.controller.stop();
+        serving.join().unwrap();
+        assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+        drop(file);
+    }
+}
+
+#[test]
+fn a_second_stop_ends_the_grace() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let serving = place.serve(endless()).ready();
+    let file = File::open(place.target.join("file")).unwrap();
+    serving.controller.stop();
+    serving.controller.stop();
+    serving.join().unwrap();
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+    drop(file);
+}
+
+#[test]
+fn a_stop_goes_on_once_the_files_are_closed() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let serving = place.serve(endless()).ready();
+    let file = File::open(place.target.join("versions/file")).unwrap();
+    serving.controller.stop();
+    assert_eq!(place.mounted().len(), 2);
+    drop(file);
+    serving.join().unwrap();
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_command_refuses_a_busy_mount_and_leaves_it_whole() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let serving = place.serve(endless()).ready();
+    let file = File::open(place.target.join("versions/file")).unwrap();
+    let Err(DaemonError::Mount(MountError::Busy { users, .. })) = unmount(&place, false) else {
+        panic!("a busy mount was unmounted");
+    };
+    assert!(users.iter().any(|user| user.pid == std::process::id()), "{users:?}");
+    assert_eq!(fs::read_to_string(place.target.join("versions/file")).unwrap(), "0");
+    drop(file);
+    unmount(&place, false).unwrap();
+    serving.join().unwrap();
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+    let again = unmount(&place, false).unwrap_err();
+    assert!(matches!(again, DaemonError::Mount(MountError::NotMounted(_))), "{again}");
+}
+
+#[test]
+fn a_lazy_unmount_lets_users_finish() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let serving = place.serve(endless()).ready();
+    let file = File::open(place.target.join("file")).unwrap();
+    let before = Instant::now();
+    unmount(&place, true).unwrap();
+    assert!(before.elapsed() < endless().grace);
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+    assert_eq!(std::io::read_to_string(&file).unwrap(), "0");
+    drop(file);
+    serving.join().unwrap();
+}
+
+#[test]
+fn a_request_that_is_never_answered_does_not_hold_up_the_stop() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let (sender, parked) = crossbeam_channel::unbounded();
+    let outer = Toy { parked: Some(sender), ..Toy::outer() };
+    let serving = Serving::start(place.plan(), outer, Toy::default(), short()).ready();
+    // A process of its own, since a thread that waits for an answer from its own process cannot
+    // even be killed.
+    let mut reader = Command::new("cat").arg(place.target.join("file")).spawn().unwrap();
+    let reply = parked.recv().unwrap();
+    serving.controller.stop();
+    serving.join().unwrap();
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+    // Still nobody has answered. The end of a daemon's process would end the reader's wait too.
+    assert_eq!(reader.try_wait().unwrap(), None);
+    reply.data(b"0");
+    assert!(reader.wait().unwrap().success());
+}
