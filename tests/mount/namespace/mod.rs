@@ -13,6 +13,7 @@ mod latest;
 mod level;
 mod lifecycle;
 mod preserve;
+mod program;
 mod repository;
 mod restart;
 mod stale;
