@@ -131,6 +131,39 @@ fn another_kind_replaces_what_is_there() {
 }
 
 #[test]
+fn a_replaced_directory_takes_its_names_of_a_file_along() {
+    for reload in [false, true] {
+        let world = World::with_repository();
+        let area = world.stage("one");
+        world.write(area, "d/below/inside", b"1");
+        world.link(area, "d/below/inside", "outside");
+        world.commit("one");
+        let world = if reload { world.reopen() } else { world };
+
+        let import = Import::additive(&world);
+        import.put_file("d", b"file");
+        let version = committed(import.finish()).version;
+        assert_eq!((version.files, version.directories), (2, 0));
+        let outside = world.entry("2", "outside").unwrap();
+        assert_eq!(outside.link_group, None, "the other name is gone");
+    }
+}
+
+#[test]
+fn a_directory_put_in_the_same_import_is_replaced_whole() {
+    let world = World::with_repository();
+    let import = Import::mirror(&world);
+    import.put_file("d/below/a", b"1");
+    import.put(vec![entry("b", ImportContent::Hardlink { to: b"d/below/a"[..].into() })]).unwrap();
+    let before = world.engine.staging.read().node_count();
+    import.put_file("d", b"2");
+    // The directory below went, too; the file stays under its other name.
+    assert_eq!(world.engine.staging.read().node_count(), before - 1);
+    import.finish().unwrap();
+    assert_eq!(world.entry("1", "b").unwrap().link_group, None);
+}
+
+#[test]
 fn an_import_may_make_its_repository_and_name_its_version() {
     let world = World::new();
     let begin = ImportRequest::Begin {
@@ -163,6 +196,15 @@ fn both_of_two_additions_are_published() {
 }
 
 #[test]
+fn an_area_called_like_an_import_is_no_obstacle() {
+    let world = World::with_repository();
+    world.stage("import-1");
+    world.stage("import-2@latest");
+    Import::mirror(&world).finish().unwrap();
+    Import::additive(&world).put_file("a", b"1");
+}
+
+#[test]
 fn an_import_ends_with_its_connection() {
     let world = World::with_repository();
     let import = Import::additive(&world);
@@ -188,4 +230,16 @@ fn nobody_else_may_continue_an_import() {
     import.put_file("a", b"1");
     import.finish().unwrap();
     assert_eq!(import.finish().unwrap_err().kind, ErrorKind::NotFound, "it is over");
+}
+
+#[test]
+fn directories_that_only_paths_tell_of_are_the_same_each_time() {
+    let world = World::with_repository();
+    let put = || {
+        let import = Import::mirror(&world);
+        import.put_file("d/below/a", b"1");
+        committed(import.finish())
+    };
+    assert!(put().changed);
+    assert!(!put().changed);
 }

@@ -10,6 +10,8 @@ mod common;
 mod delete;
 mod diff;
 mod doors;
+mod export;
+mod hostile;
 mod import;
 mod repository;
 mod restart;

@@ -1,6 +1,8 @@
 //! Areas whose base is not the newest version any more.
 
-use cairn::control::protocol::{CommitRequest, ErrorDetail, ErrorKind, Request};
+use cairn::control::protocol::{
+    CommitRequest, DETAIL_VERSIONS_MAX, ErrorDetail, ErrorKind, Request,
+};
 use cairn::model::id::VersionNumber;
 
 use crate::world::{World, commit, committed};
@@ -27,6 +29,22 @@ fn a_stale_base_is_refused_with_what_came_between() {
     let Some(ErrorDetail::StaleBase { base, between }) = error.detail.as_deref() else { panic!() };
     assert_eq!(*base, Some(VersionNumber(1)));
     assert_eq!(between.iter().map(|version| version.number.0).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn only_the_last_of_many_versions_are_told() {
+    let world = World::with_repository();
+    world.publish("first", &[("a", b"0")]);
+    let area = world.stage("work@1");
+    world.write(area, "a", b"ours");
+    let count = DETAIL_VERSIONS_MAX + 3;
+    for number in 0..count {
+        world.publish(&format!("v-{number}"), &[("a", number.to_string().as_bytes())]);
+    }
+    let error = world.ask(Request::Commit(commit("work"))).unwrap_err();
+    let Some(ErrorDetail::StaleBase { between, .. }) = error.detail.as_deref() else { panic!() };
+    assert_eq!(between.len(), DETAIL_VERSIONS_MAX);
+    assert_eq!(between.last().unwrap().number.0, 1 + count as u64);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Staging areas: listing, opening, discarding.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::errors::control_error;
 use super::{Answer, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::reply::Reply;
 use crate::control::service::Caller;
+use crate::engine::error::EngineError;
 use crate::engine::registry::Repository;
 use crate::engine::request::{Owner, Request};
 use crate::model::id::AreaId;
@@ -66,6 +68,53 @@ impl StoreService {
         let (_, area, _) = self.area(repository, name)?;
         self.engine.call(|reply| Request::DiscardArea { area, reply }).map_err(control_error)?;
         Ok(Reply::Done)
+    }
+
+    /// Opens an area that nobody sees and that a restart removes: what an import builds in, or
+    /// what keeps the version that an export reads.
+    pub(super) fn hidden_area(
+        &self,
+        repository: &Repository,
+        base: Option<&BaseName>,
+        owner: Owner,
+    ) -> Result<AreaId, EngineError> {
+        let repo = repository.id;
+        // Users may have called areas of theirs like this: each of those costs one try at most.
+        let mut tries = repository.areas.len();
+        loop {
+            let number = self.next_hidden.fetch_add(1, Ordering::Relaxed);
+            let text = match base {
+                None => format!("hidden-{number}"),
+                Some(base) => format!("hidden-{number}@{base}"),
+            };
+            let name: AreaName =
+                text.parse().map_err(|reason| EngineError::Name { name: text, reason })?;
+            let now = Timestamp::now();
+            let opened = self.engine.call(|reply| Request::OpenArea {
+                repo,
+                name,
+                owner,
+                journalled: false,
+                now,
+                reply,
+            });
+            match opened {
+                Err(EngineError::AreaExists(_)) if tries > 0 => tries -= 1,
+                other => return other,
+            }
+        }
+    }
+
+    /// Throws a hidden area away, without waiting for it.
+    pub(super) fn drop_hidden(&self, area: AreaId) {
+        let reply = Box::new(move |result| {
+            if let Err(error) = result {
+                log::warn!("cannot discard area {area} of an import or export: {error}");
+            }
+        });
+        if self.engine.submit(Request::DiscardArea { area, reply }).is_err() {
+            log::debug!("an import or export ended after the engine");
+        }
     }
 
     /// An area by its whole name, or by its label where only one area has it.

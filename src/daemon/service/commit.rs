@@ -2,7 +2,9 @@
 
 use super::errors::control_error;
 use super::{Answer, StoreService, describe};
-use crate::control::protocol::{CommitRequest, ControlError, ErrorDetail, check_text};
+use crate::control::protocol::{
+    CommitRequest, ControlError, DETAIL_VERSIONS_MAX, ErrorDetail, check_text,
+};
 use crate::control::reply::{CommitReply, Reply};
 use crate::control::service::Caller;
 use crate::engine::commit::{CommitOptions, CommitOutcome, OnStale};
@@ -75,8 +77,9 @@ impl StoreService {
         let stale = match &error {
             EngineError::StaleBase { base, between } => {
                 let current = self.engine.registry.by_id(repository.id);
+                let last = &between[between.len().saturating_sub(DETAIL_VERSIONS_MAX)..];
                 let versions = current.iter().flat_map(|repository| {
-                    let found = between.iter().filter_map(|n| repository.versions.get(n));
+                    let found = last.iter().filter_map(|n| repository.versions.get(n));
                     found.map(|version| describe::version(repository, version))
                 });
                 let base = (base.0 > 0).then_some(*base);

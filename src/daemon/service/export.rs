@@ -1,19 +1,33 @@
 //! Export: pages and open files of a version, for a command that writes them with its own
 //! credentials.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 
 use super::errors::{control_error, store_error};
 use super::{StoreService, describe};
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::reply::Reply;
-use crate::control::service::{Attachment, Caller};
+use crate::control::service::{Attachment, Caller, ConnectionId};
 use crate::control::transfer::{ExportRequest, HASHES_MAX, OPEN_MAX};
 use crate::engine::error::EngineError;
 use crate::engine::pins::BlobPin;
+use crate::engine::registry::Repository;
+use crate::engine::request::Owner;
 use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::name::BaseName;
 use crate::model::tree_format::{TreeSource, encode_root};
 use crate::store::error::StoreError;
+
+/// What the exports of one connection hold until it ends.
+#[derive(Default)]
+pub(super) struct Export {
+    /// An area that started from each version: its reference keeps the trees and what they name.
+    versions: BTreeMap<(RepoId, VersionNumber), AreaId>,
+    /// Blobs handed out; they stay where no area could be opened, too.
+    pins: Vec<BlobPin>,
+}
 
 impl StoreService {
     pub(super) fn export(
@@ -24,12 +38,52 @@ impl StoreService {
         match request {
             ExportRequest::Root { repository, version } => {
                 let (repository, version) = self.version(&repository, &version)?;
+                self.keep(caller, &repository, version.number)?;
                 let payload = encode_root(&version.root);
                 let reply = Reply::Root(describe::version(&repository, &version));
                 Ok((reply, Attachment::of_payload(payload)))
             }
             ExportRequest::Pages { hashes } => self.pages(&hashes),
             ExportRequest::Open { hashes } => self.open(caller, &hashes),
+        }
+    }
+
+    /// Keeps a version readable until the connection ends, even when it is deleted meanwhile.
+    fn keep(
+        &self,
+        caller: Caller,
+        repository: &Repository,
+        number: VersionNumber,
+    ) -> Result<(), ControlError> {
+        let key = (repository.id, number);
+        let kept = |exports: &BTreeMap<_, _>| exports.contains_key(&key);
+        if self.exports.lock().get(&caller.connection).is_some_and(|held| kept(&held.versions)) {
+            return Ok(());
+        }
+        let owner = Owner { mode: 0, uid: caller.uid, gid: caller.gid };
+        let opened = self.hidden_area(repository, Some(&BaseName::Number(number)), owner);
+        let area = match opened {
+            Ok(area) => area,
+            Err(error @ (EngineError::NoVersion(_) | EngineError::NoRepository(_))) => {
+                return Err(control_error(error));
+            }
+            // A store that takes no changes is still to be read (R3, R4); and where nothing
+            // changes, nothing is deleted.
+            Err(error) => {
+                log::warn!("version {number} of {} is exported unkept: {error}", repository.name);
+                return Ok(());
+            }
+        };
+        let mut exports = self.exports.lock();
+        exports.entry(caller.connection).or_default().versions.insert(key, area);
+        Ok(())
+    }
+
+    /// Lets go of what a connection that is gone was reading.
+    pub(super) fn end_exports(&self, connection: ConnectionId) {
+        let ended = self.exports.lock().remove(&connection);
+        for area in ended.into_iter().flat_map(|export| export.versions.into_values()) {
+            self.drop_hidden(area);
         }
     }
 
@@ -56,16 +110,32 @@ impl StoreService {
         for hash in hashes {
             // Pinned until the connection ends, as the protocol promises.
             pins.push(BlobPin::new(&self.engine.pins, *hash));
-            // Opened anew, for reading only: a shared description would share its offset.
-            let path = self.engine.layout.blob(hash);
-            let file = File::open(&path).map_err(|source| {
-                let error = StoreError::Io { action: "open the blob", path, source };
-                control_error(EngineError::Store(error))
-            })?;
-            files.push(file);
+            files.push(self.open_sound(hash)?);
         }
-        self.exports.lock().entry(caller.connection).or_default().append(&mut pins);
+        let mut exports = self.exports.lock();
+        exports.entry(caller.connection).or_default().pins.append(&mut pins);
         Ok((Reply::Opened, Attachment::of_files(files)))
+    }
+
+    /// Opens a blob, for reading only, that is as long as it was when it was stored.
+    fn open_sound(&self, hash: &BlobHash) -> Result<File, ControlError> {
+        let row = self.engine.query(|reader| reader.blob(hash)).map_err(control_error)?;
+        let row = row.ok_or_else(|| store_error(StoreError::MissingBlob(*hash)))?;
+        // Opened anew: a shared description would share its offset.
+        let path = self.engine.layout.blob(hash);
+        let opened = File::open(&path)
+            .and_then(|file| file.metadata().map(|found| (file, found.len())))
+            .map_err(|source| {
+                store_error(StoreError::Io { action: "open the blob", path, source })
+            });
+        let (file, size) = opened?;
+        if size != row.size {
+            self.engine.report_damage(*hash);
+        }
+        if row.damaged || size != row.size {
+            return Err(store_error(StoreError::DamagedBlob(*hash)));
+        }
+        Ok(file)
     }
 }
 

@@ -5,13 +5,15 @@
 
 mod content;
 mod entries;
+mod removal;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::commit::user_name;
-use super::errors::control_error;
+use super::errors::{control_error, store_error};
 use super::repositories::REPOSITORY_MODE;
 use super::{Answer, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind, check_text};
@@ -25,12 +27,17 @@ use crate::engine::registry::Repository;
 use crate::engine::request::{Owner, Request};
 use crate::model::hash::BlobHash;
 use crate::model::id::AreaId;
-use crate::model::name::{AreaName, RepoName, TagName};
+use crate::model::name::{BaseName, RepoName, TagName};
 use crate::model::time::Timestamp;
 
-/// A running import.
-pub(super) struct Import {
+/// An import with the connection that it ends with. Whose it is can be seen while it is busy.
+pub(super) struct RunningImport {
     connection: ConnectionId,
+    import: Mutex<Import>,
+}
+
+/// State of an import.
+struct Import {
     caller: Caller,
     repository: Arc<Repository>,
     area: AreaId,
@@ -38,8 +45,11 @@ pub(super) struct Import {
     message: String,
     author: Option<String>,
     tag: Option<TagName>,
-    /// Content that was found or stored; held until the commit is over.
-    pins: Vec<BlobPin>,
+    /// Content that was found or stored, with its size: what entries may name. Held until the
+    /// commit is over.
+    held: BTreeMap<BlobHash, (u64, BlobPin)>,
+    /// Nothing said yet what the root directory is like, neither an entry nor a base.
+    root_unknown: bool,
 }
 
 /// What to begin an import with.
@@ -90,25 +100,15 @@ impl StoreService {
             return Err(control_error(EngineError::TagExists(tag.to_string())));
         }
         let id = self.new_import();
-        let base = if begin.mirror { "" } else { "@latest" };
-        let area_name: AreaName = format!("import-{id}{base}", id = id.0)
-            .parse()
-            .map_err(|error| ControlError::new(ErrorKind::Failed, format!("{error}")))?;
+        let base = (!begin.mirror).then_some(&BaseName::Latest);
         let owner = Owner { mode: REPOSITORY_MODE, uid: caller.uid, gid: caller.gid };
-        let (repo, now) = (repository.id, Timestamp::now());
-        let area = self
-            .engine
-            .call(|reply| Request::OpenArea {
-                repo,
-                name: area_name,
-                owner,
-                journalled: false,
-                now,
-                reply,
-            })
-            .map_err(control_error)?;
+        let area = self.hidden_area(&repository, base, owner).map_err(control_error)?;
+        let root_unknown = {
+            let state = self.engine.staging.read();
+            let base = state.areas.get(&area).and_then(|area| area.base.as_ref());
+            base.is_none_or(|base| base.root.is_none())
+        };
         let import = Import {
-            connection: caller.connection,
             caller,
             repository,
             area,
@@ -116,16 +116,18 @@ impl StoreService {
             message: begin.message,
             author: begin.author,
             tag: begin.tag,
-            pins: Vec::new(),
+            held: BTreeMap::new(),
+            root_unknown,
         };
-        self.imports.lock().insert(id, Arc::new(Mutex::new(import)));
+        let running = RunningImport { connection: caller.connection, import: Mutex::new(import) };
+        self.imports.lock().insert(id, Arc::new(running));
         Ok(Reply::ImportBegun(id))
     }
 
-    fn running(&self, caller: Caller, id: ImportId) -> Result<Arc<Mutex<Import>>, ControlError> {
-        let import = self.imports.lock().get(&id).cloned();
-        import
-            .filter(|import| import.lock().connection == caller.connection)
+    fn running(&self, caller: Caller, id: ImportId) -> Result<Arc<RunningImport>, ControlError> {
+        let running = self.imports.lock().get(&id).cloned();
+        running
+            .filter(|running| running.connection == caller.connection)
             .ok_or_else(|| control_error(EngineError::NoImport(id.0)))
     }
 
@@ -134,13 +136,19 @@ impl StoreService {
             let message = format!("{} hashes, at most {HASHES_MAX} are answered", hashes.len());
             return Err(ControlError::new(ErrorKind::Usage, message));
         }
-        let import = self.running(caller, id)?;
+        let running = self.running(caller, id)?;
+        let asked = hashes.clone();
         let pins = self
             .engine
-            .call(|reply| Request::ReuseBlobs { hashes, reply })
+            .call(|reply| Request::ReuseBlobs { hashes: asked, reply })
             .map_err(control_error)?;
-        let known = pins.iter().map(Option::is_some).collect();
-        import.lock().pins.extend(pins.into_iter().flatten());
+        let mut known = Vec::with_capacity(hashes.len());
+        let mut import = running.import.lock();
+        for (hash, pin) in hashes.into_iter().zip(pins) {
+            let size = self.engine.pool.size_on_disk(&hash).map_err(store_error)?;
+            let held = pin.zip(size).map(|(pin, size)| import.held.insert(hash, (size, pin)));
+            known.push(held.is_some());
+        }
         Ok(Reply::Known(known))
     }
 
@@ -151,21 +159,18 @@ impl StoreService {
         entries: &[ImportEntry],
         attachment: &Attachment,
     ) -> Answer {
-        let import = self.running(caller, id)?;
-        let mut import = import.lock();
+        let running = self.running(caller, id)?;
+        let mut import = running.import.lock();
         let contents = self.store_contents(&mut import, entries, attachment)?;
         for (entry, content) in entries.iter().zip(contents) {
-            self.put_entry(&import, entry, content).map_err(|error| {
-                let path = String::from_utf8_lossy(entry.path.as_bytes()).into_owned();
-                ControlError::new(error.kind, format!("{path}: {}", error.message))
-            })?;
+            self.put_entry(&mut import, entry, content).map_err(|error| at(entry, error))?;
         }
         Ok(Reply::Done)
     }
 
     fn finish(&self, caller: Caller, id: ImportId, allow_empty: bool) -> Answer {
-        let import = self.running(caller, id)?;
-        let import = import.lock();
+        let running = self.running(caller, id)?;
+        let import = running.import.lock();
         let options = CommitOptions {
             tag: import.tag.clone(),
             number: None,
@@ -188,28 +193,34 @@ impl StoreService {
     }
 
     fn abort(&self, id: ImportId) {
-        let Some(import) = self.imports.lock().remove(&id) else {
+        let Some(running) = self.imports.lock().remove(&id) else {
             return;
         };
-        let area = import.lock().area;
-        let reply = Box::new(move |result| {
-            if let Err(error) = result {
-                log::warn!("cannot discard the area of an import: {error}");
-            }
-        });
-        if self.engine.submit(Request::DiscardArea { area, reply }).is_err() {
-            log::debug!("an import ended after the engine");
-        }
+        let area = running.import.lock().area;
+        self.drop_hidden(area);
     }
 
     /// Ends the imports of a connection that is gone.
     pub(super) fn abort_imports(&self, connection: ConnectionId) {
-        let all: Vec<_> =
-            self.imports.lock().iter().map(|(id, import)| (*id, Arc::clone(import))).collect();
-        for (id, import) in all {
-            if import.lock().connection == connection {
-                self.abort(id);
-            }
+        let mut ended: Vec<ImportId> = {
+            let imports = self.imports.lock();
+            let theirs = imports.iter().filter(|(_, running)| running.connection == connection);
+            theirs.map(|(id, _)| *id).collect()
+        };
+        ended.sort_unstable();
+        for id in ended {
+            self.abort(id);
         }
     }
+}
+
+/// An error that says which entry it is about.
+fn at(entry: &ImportEntry, error: ControlError) -> ControlError {
+    let path = String::from_utf8_lossy(entry.path.as_bytes());
+    let message = if path.is_empty() {
+        format!("the root: {}", error.message)
+    } else {
+        format!("{path}: {}", error.message)
+    };
+    ControlError { message, ..error }
 }

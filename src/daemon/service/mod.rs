@@ -26,13 +26,13 @@ use crate::control::service::{Attachment, Caller, ConnectionId, Service};
 use crate::control::transfer::ImportId;
 use crate::engine::Engine;
 use crate::engine::event::NoObserver;
-use crate::engine::pins::BlobPin;
 use crate::engine::registry::Repository;
 use crate::model::name::{BaseName, RepoName};
 use crate::model::version::Version;
 
 pub use errors::{control_error, init_error};
-use import::Import;
+use export::Export;
+use import::RunningImport;
 
 /// A reply without anything attached, or why there is none.
 type Answer = Result<Reply, ControlError>;
@@ -53,9 +53,11 @@ pub struct StoreService {
     engine: Arc<Engine>,
     facts: DaemonFacts,
     shutdown: Box<dyn Fn() + Send + Sync>,
-    imports: Mutex<HashMap<ImportId, Arc<Mutex<Import>>>>,
-    exports: Mutex<HashMap<ConnectionId, Vec<BlobPin>>>,
+    imports: Mutex<HashMap<ImportId, Arc<RunningImport>>>,
+    exports: Mutex<HashMap<ConnectionId, Export>>,
     next_import: AtomicU64,
+    /// Number in the name of the next area that nobody sees.
+    next_hidden: AtomicU64,
     /// Opened by a command for itself: the engine ends with the service.
     owned: bool,
 }
@@ -92,6 +94,7 @@ impl StoreService {
             imports: Mutex::default(),
             exports: Mutex::default(),
             next_import: AtomicU64::new(1),
+            next_hidden: AtomicU64::new(1),
             owned: false,
         }
     }
@@ -184,7 +187,7 @@ impl Service for StoreService {
 
     fn disconnected(&self, connection: ConnectionId) {
         self.abort_imports(connection);
-        self.exports.lock().remove(&connection);
+        self.end_exports(connection);
     }
 }
 

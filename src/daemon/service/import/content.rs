@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use super::super::errors::{control_error, store_error};
-use super::{Import, StoreService};
+use super::{Import, StoreService, at};
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::service::Attachment;
 use crate::control::transfer::{FileSource, ImportContent, ImportEntry};
@@ -27,36 +27,70 @@ impl StoreService {
         entries: &[ImportEntry],
         attachment: &Attachment,
     ) -> Result<Vec<StoredContent>, ControlError> {
-        let mut contents = Vec::with_capacity(entries.len());
-        let mut blobs = Vec::new();
+        // All before the first byte is written: a batch that lies leaves nothing.
         for entry in entries {
-            let ImportContent::File { size_bytes, source } = &entry.content else {
-                contents.push(None);
-                continue;
-            };
-            let hash = match source {
-                FileSource::Empty => None,
-                FileSource::Known(hash) => Some(*hash),
-                FileSource::Inline { offset, len } => {
-                    let bytes = slice(&attachment.payload, *offset, *len)?;
-                    self.take_bytes(bytes, &mut blobs)?
-                }
-                FileSource::Attached { index } => {
-                    let index = usize::try_from(*index).unwrap_or(usize::MAX);
-                    let file = attachment.files.get(index).ok_or_else(|| bad("no such file"))?;
-                    self.take_file(file, *size_bytes, &mut blobs)?
-                }
-            };
-            contents.push(hash);
+            check_source(import, entry, attachment).map_err(|error| at(entry, error))?;
         }
-        if !blobs.is_empty() {
-            let pins = self
-                .engine
-                .call(|reply| Request::AdoptBlobs { blobs, reply })
-                .map_err(control_error)?;
-            import.pins.extend(pins);
+        let mut blobs = Vec::new();
+        let mut contents = Vec::with_capacity(entries.len());
+        let mut failed = None;
+        for entry in entries {
+            match self.take(entry, attachment, &mut blobs) {
+                Ok(content) => contents.push(content),
+                Err(error) => {
+                    failed = Some(at(entry, error));
+                    break;
+                }
+            }
         }
-        Ok(contents)
+        // After a failure, too: content that nothing names is collected, a file on its way is not.
+        let adopted = self.adopt(import, blobs);
+        match failed {
+            None => adopted.map(|()| contents),
+            Some(failed) => {
+                if let Err(error) = adopted {
+                    log::warn!("content of a failed import stays until the next start: {error}");
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    fn adopt(&self, import: &mut Import, blobs: Vec<IncomingBlob>) -> Result<(), ControlError> {
+        if blobs.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = blobs.iter().map(|blob| (blob.hash, blob.size)).collect();
+        let pins = self
+            .engine
+            .call(|reply| Request::AdoptBlobs { blobs, reply })
+            .map_err(control_error)?;
+        for ((hash, size), pin) in names.into_iter().zip(pins) {
+            import.held.insert(hash, (size, pin));
+        }
+        Ok(())
+    }
+
+    /// The content of one entry, copied if it came along.
+    fn take(
+        &self,
+        entry: &ImportEntry,
+        attachment: &Attachment,
+        blobs: &mut Vec<IncomingBlob>,
+    ) -> Result<StoredContent, ControlError> {
+        let ImportContent::File { size_bytes, source } = &entry.content else {
+            return Ok(None);
+        };
+        match source {
+            FileSource::Empty => Ok(None),
+            FileSource::Known(hash) => Ok(Some(*hash)),
+            FileSource::Inline { offset, len } => {
+                self.take_bytes(slice(&attachment.payload, *offset, *len)?, blobs)
+            }
+            FileSource::Attached { index } => {
+                self.take_file(attached(attachment, *index)?, *size_bytes, blobs)
+            }
+        }
     }
 
     fn take_bytes(
@@ -86,19 +120,59 @@ impl StoreService {
         }
         let (path, mut target) = self.engine.pool.incoming_file().map_err(store_error)?;
         let copied = copy(source, &mut target, size);
+        if !matches!(copied, Ok(Some(_)))
+            && let Err(error) = target.set_len(0)
+        {
+            // The file itself goes at the next start; its space should not wait for that.
+            log::warn!("{} keeps its space until the next start: {error}", path.display());
+        }
         let hash = copied.map_err(|source| {
             store_error(StoreError::Io { action: "copy into", path: path.clone(), source })
         })?;
         let Some(hash) = hash else {
-            return Err(ControlError::new(
-                ErrorKind::Failed,
-                "a file became shorter while it was imported",
-            )
-            .with_hint("import again when nobody writes to it"));
+            let message = "it became shorter while it was imported";
+            return Err(ControlError::new(ErrorKind::Failed, message)
+                .with_hint("import again when nobody writes to it"));
         };
         blobs.push(IncomingBlob { path, hash, size });
         Ok(Some(hash))
     }
+}
+
+/// Whether an entry's content is where it says and as long as it says. A version made of what a
+/// client claims would be damaged from the start (R6).
+fn check_source(
+    import: &Import,
+    entry: &ImportEntry,
+    attachment: &Attachment,
+) -> Result<(), ControlError> {
+    let ImportContent::File { size_bytes, source } = &entry.content else {
+        return Ok(());
+    };
+    let found = match source {
+        FileSource::Empty => 0,
+        // Only what this import was told of: that is pinned, and of known size.
+        FileSource::Known(hash) => match import.held.get(hash) {
+            Some((size, _)) => *size,
+            None => return Err(bad(format!("content {hash} was not found for this import"))),
+        },
+        FileSource::Inline { offset, len } => {
+            slice(&attachment.payload, *offset, *len)?.len() as u64
+        }
+        // How long it is shows when it is copied.
+        FileSource::Attached { index } => {
+            return attached(attachment, *index).map(drop);
+        }
+    };
+    if found == *size_bytes {
+        return Ok(());
+    }
+    Err(bad(format!("{size_bytes} bytes were declared, but the content has {found}")))
+}
+
+fn attached(attachment: &Attachment, index: u32) -> Result<&File, ControlError> {
+    let index = usize::try_from(index).unwrap_or(usize::MAX);
+    attachment.files.get(index).ok_or_else(|| bad("its open file did not come along"))
 }
 
 /// Copies `size` bytes and hashes them; whole zero chunks become holes. `None` when there are
@@ -131,7 +205,7 @@ fn slice(payload: &[u8], offset: u32, len: u32) -> Result<&[u8], ControlError> {
     end.map(|end| &payload[start..end]).ok_or_else(|| bad("content outside the payload"))
 }
 
-fn bad(what: &str) -> ControlError {
+fn bad(what: impl Into<String>) -> ControlError {
     ControlError::new(ErrorKind::Usage, what)
 }
 

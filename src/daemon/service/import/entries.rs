@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::content::StoredContent;
 use super::{Import, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind};
-use crate::control::transfer::{ImportContent, ImportEntry, RawPath};
+use crate::control::transfer::{ImportContent, ImportEntry};
 use crate::engine::resolve::ResolveError;
 use crate::engine::staging::content::FileContent;
 use crate::engine::staging::node::{Body, Directory, Node};
@@ -24,7 +24,7 @@ const IMPLIED_MODE: u16 = 0o755;
 impl StoreService {
     pub(super) fn put_entry(
         &self,
-        import: &Import,
+        import: &mut Import,
         entry: &ImportEntry,
         blob: StoredContent,
     ) -> Result<(), ControlError> {
@@ -33,6 +33,9 @@ impl StoreService {
             entry.attributes.to_attributes().ok_or_else(|| usage("bad mode or time"))?;
         check_attributes(&attributes).map_err(|error| usage(error.to_string()))?;
         let root = NodeId(import.area.0);
+        if std::mem::take(&mut import.root_unknown) {
+            self.engine.staging.change(|state, _| restore_time(state, root, attributes.mtime));
+        }
         let Some((name, parents)) = names.split_last() else {
             return match entry.content {
                 ImportContent::Directory => self.set_attributes(root, attributes),
@@ -41,11 +44,17 @@ impl StoreService {
         };
         let mut parent = root;
         for name in parents {
-            parent = self.descend(import, parent, name)?;
+            parent = self.descend(import, parent, name, attributes.mtime)?;
         }
         let existing = self.lookup(parent, name)?;
         match &entry.content {
-            ImportContent::Hardlink { to } => self.put_link(import, (parent, name), existing, to),
+            ImportContent::Hardlink { to } => {
+                let to = to.components().map_err(|error| usage(error.to_string()))?;
+                if to.len() > names.len() && to.starts_with(&names) {
+                    return Err(usage("a link to a file below itself"));
+                }
+                self.put_link(import, (parent, name), existing, &to)
+            }
             ImportContent::Directory => match existing.filter(|id| self.is_directory(*id)) {
                 Some(id) => self.set_attributes(id, attributes),
                 None => {
@@ -71,12 +80,14 @@ impl StoreService {
         self.engine.staging.read().node(id).is_some_and(Node::is_directory)
     }
 
-    /// A directory on the way to an entry; made where it is missing.
+    /// A directory on the way to an entry. Where it is missing it is made with the time of that
+    /// entry, so that the same import makes the same tree.
     fn descend(
         &self,
         import: &Import,
         parent: NodeId,
         name: &EntryName,
+        mtime: Timestamp,
     ) -> Result<NodeId, ControlError> {
         if let Some(id) = self.lookup(parent, name)? {
             return if self.is_directory(id) { Ok(id) } else { Err(usage("below a file")) };
@@ -85,7 +96,7 @@ impl StoreService {
             mode: IMPLIED_MODE,
             uid: import.caller.uid,
             gid: import.caller.gid,
-            mtime: Timestamp::now(),
+            mtime,
             xattrs: Default::default(),
         };
         let body = Body::Directory(Directory::new(None));
@@ -150,7 +161,7 @@ impl StoreService {
         attributes: Attributes,
     ) -> Result<(), ControlError> {
         if let Some(id) = existing {
-            self.engine.complete_links(id).map_err(resolve_error)?;
+            self.prepare_removal(id)?;
         }
         let staging = &self.engine.staging;
         let id = match &body {
@@ -182,11 +193,11 @@ impl StoreService {
         import: &Import,
         (parent, name): (NodeId, &EntryName),
         existing: Option<NodeId>,
-        to: &RawPath,
+        to: &[EntryName],
     ) -> Result<(), ControlError> {
         let mut target = NodeId(import.area.0);
-        for name in to.components().map_err(|error| usage(error.to_string()))? {
-            let found = self.lookup(target, &name)?;
+        for name in to {
+            let found = self.lookup(target, name)?;
             target = found.ok_or_else(|| usage("a link to a file that is not there"))?;
         }
         if self.is_directory(target) {
@@ -197,7 +208,7 @@ impl StoreService {
         }
         self.engine.complete_links(target).map_err(resolve_error)?;
         if let Some(id) = existing {
-            self.engine.complete_links(id).map_err(resolve_error)?;
+            self.prepare_removal(id)?;
         }
         let now = Timestamp::now();
         self.engine.staging.change(|state, dirty| {
@@ -253,7 +264,7 @@ fn usage(message: impl Into<String>) -> ControlError {
     ControlError::new(ErrorKind::Usage, message)
 }
 
-fn resolve_error(error: ResolveError) -> ControlError {
+pub(super) fn resolve_error(error: ResolveError) -> ControlError {
     match error {
         ResolveError::NotDirectory => usage("below a file"),
         ResolveError::Gone => {

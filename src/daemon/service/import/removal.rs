@@ -1,0 +1,85 @@
+//! Making room for an entry of another kind: what is below a replaced directory goes first.
+//!
+//! A file below it may have names elsewhere. Each name is taken away by itself, so that the names
+//! that stay are counted right; a directory that is merely cut off would go on naming its files.
+
+use super::super::errors::store_error;
+use super::StoreService;
+use super::entries::resolve_error;
+use crate::control::protocol::ControlError;
+use crate::engine::staging::node::{Node, Slot};
+use crate::model::id::NodeId;
+use crate::model::name::EntryName;
+use crate::model::time::Timestamp;
+use crate::model::tree::Content;
+use crate::model::tree_format::{self, TreeSource};
+
+impl StoreService {
+    /// Makes a node ready to lose its name: all names of a file are in memory, and a directory is
+    /// empty but for entries of its base that are named nowhere else.
+    pub(super) fn prepare_removal(&self, id: NodeId) -> Result<(), ControlError> {
+        self.engine.complete_links(id).map_err(resolve_error)?;
+        let mut queue = vec![id];
+        let mut emptied: Vec<(NodeId, EntryName)> = Vec::new();
+        while let Some(directory) = queue.pop() {
+            self.bring_links(directory)?;
+            for (name, child, is_directory) in self.children(directory) {
+                if is_directory {
+                    queue.push(child);
+                    emptied.push((directory, name));
+                } else {
+                    self.engine.complete_links(child).map_err(resolve_error)?;
+                    self.take_name(directory, &name);
+                }
+            }
+        }
+        // A directory was found before those below it.
+        for (parent, name) in emptied.iter().rev() {
+            self.take_name(*parent, name);
+        }
+        Ok(())
+    }
+
+    /// Brings entries of a directory's base into memory where they, or files below them, are
+    /// hardlinks.
+    fn bring_links(&self, directory: NodeId) -> Result<(), ControlError> {
+        let base = {
+            let state = self.engine.staging.read();
+            state.node(directory).and_then(Node::directory).and_then(|found| found.base)
+        };
+        let Some(tree) = base else { return Ok(()) };
+        let trees = &*self.engine.trees;
+        if !trees.page(&tree).map_err(store_error)?.summary().has_links {
+            return Ok(());
+        }
+        for entry in tree_format::entries(trees, &tree, 0) {
+            let entry = entry.map_err(store_error)?;
+            let has_links = match &entry.content {
+                Content::Directory { summary, .. } => summary.has_links,
+                _ => entry.link_group.is_some(),
+            };
+            if has_links {
+                self.engine.resolve(directory, entry.name.as_bytes()).map_err(resolve_error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a directory has in memory: name, node, and whether that is a directory.
+    fn children(&self, directory: NodeId) -> Vec<(EntryName, NodeId, bool)> {
+        let state = self.engine.staging.read();
+        let Some(found) = state.node(directory).and_then(Node::directory) else {
+            return Vec::new();
+        };
+        let nodes = found.slots.iter().filter_map(|(name, slot)| match slot {
+            Slot::Node(id) => Some((name.clone(), *id, state.node(*id)?.is_directory())),
+            Slot::Whiteout => None,
+        });
+        nodes.collect()
+    }
+
+    fn take_name(&self, parent: NodeId, name: &EntryName) {
+        let now = Timestamp::now();
+        self.engine.staging.change(|state, dirty| state.unlink(dirty, parent, name, now));
+    }
+}

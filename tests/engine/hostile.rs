@@ -1,0 +1,154 @@
+//! Imports by a client that lies: refused with a clear error, and without a trace (R6).
+
+use cairn::control::protocol::{ControlError, ErrorKind};
+use cairn::control::reply::Reply;
+use cairn::control::service::Attachment;
+use cairn::control::transfer::{FileSource, ImportContent, ImportEntry, ImportRequest};
+use cairn::model::hash::BlobHash;
+
+use crate::world::{Import, World, entry, file, inline, long_text};
+
+#[track_caller]
+fn refused(answer: Result<Reply, ControlError>, named: &str) {
+    let error = answer.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Usage, "{error}");
+    assert!(error.message.contains(named), "{error}");
+}
+
+fn payload(bytes: &[u8]) -> Attachment {
+    Attachment::of_payload(bytes.to_vec())
+}
+
+#[test]
+fn content_that_was_not_asked_for_is_not_known() {
+    let world = World::with_repository();
+    world.publish("one", &[("secret", b"secret")]);
+    let import = Import::additive(&world);
+    for hash in [BlobHash::of(b"nowhere"), BlobHash::of(b"secret")] {
+        refused(import.put(vec![file("claimed", 6, FileSource::Known(hash))]), "claimed");
+    }
+    import.known(&[BlobHash::of(b"nowhere")]);
+    let source = FileSource::Known(BlobHash::of(b"nowhere"));
+    refused(import.put(vec![file("claimed", 7, source)]), "claimed");
+}
+
+#[test]
+fn a_length_must_be_the_content_s() {
+    let world = World::with_repository();
+    world.publish("one", &[("a", b"five!")]);
+    let hash = BlobHash::of(b"five!");
+    let import = Import::additive(&world);
+    assert_eq!(import.known(&[hash]), [true]);
+    for size in [0, 4, 6, u64::MAX] {
+        refused(import.put(vec![file("known", size, FileSource::Known(hash))]), "known");
+        let source = FileSource::Inline { offset: 0, len: 5 };
+        refused(import.put_with(vec![file("inline", size, source)], payload(b"five!")), "inline");
+    }
+    refused(import.put(vec![file("empty", 1, FileSource::Empty)]), "empty");
+    import.put(vec![file("known", 5, FileSource::Known(hash))]).unwrap();
+}
+
+#[test]
+fn content_must_be_attached() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    refused(import.put_with(vec![inline("inline", 3, 3)], payload(b"short")), "inline");
+    refused(import.put(vec![file("attached", 3, FileSource::Attached { index: 0 })]), "attached");
+}
+
+#[test]
+fn a_path_stays_inside() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    for path in ["..", "a/../../b", "/etc/passwd", "a//b", "a/.", ".", "a\0b"] {
+        let answer = import.put(vec![entry(path, ImportContent::Directory)]);
+        assert_eq!(answer.unwrap_err().kind, ErrorKind::Usage, "{path:?}");
+        let to = path.as_bytes().into();
+        let answer = import.put(vec![entry("link", ImportContent::Hardlink { to })]);
+        assert_eq!(answer.unwrap_err().kind, ErrorKind::Usage, "{path:?}");
+    }
+    // A symlink on the way is a file like any other.
+    let target = b"/etc"[..].to_vec().into();
+    import.put(vec![entry("symlink", ImportContent::Symlink { target })]).unwrap();
+    refused(import.put(vec![file("symlink/passwd", 0, FileSource::Empty)]), "symlink/passwd");
+}
+
+#[test]
+fn links_name_a_file_put_before() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    let link = |to: &[u8]| entry("link", ImportContent::Hardlink { to: to.into() });
+    refused(import.put(vec![link(b"missing")]), "link");
+    import.put(vec![entry("d", ImportContent::Directory)]).unwrap();
+    refused(import.put(vec![link(b"d")]), "link");
+    refused(import.put(vec![link(b"")]), "link");
+    import.put_file("d/file", b"1");
+    let inside = entry("d", ImportContent::Hardlink { to: b"d/file"[..].into() });
+    refused(import.put(vec![inside]), "d: ");
+    import.finish().unwrap();
+    assert_eq!(world.bytes("1", "d/file"), b"1");
+}
+
+#[test]
+fn bad_attributes_are_refused() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    let with = |change: &dyn Fn(&mut ImportEntry)| {
+        let mut entry = entry("entry", ImportContent::Directory);
+        change(&mut entry);
+        import.put(vec![entry])
+    };
+    refused(with(&|entry| entry.attributes.mode = 0o100_644), "entry");
+    refused(with(&|entry| entry.attributes.mtime.nanoseconds = 1_000_000_000), "entry");
+    refused(
+        with(&|entry| entry.path = b""[..].into())
+            .and_then(|_| import.put(vec![file("", 0, FileSource::Empty)])),
+        "root",
+    );
+}
+
+#[test]
+fn long_texts_are_refused_at_the_start() {
+    let world = World::with_repository();
+    let begin = ImportRequest::Begin {
+        repository: "web".parse().unwrap(),
+        create: false,
+        mirror: false,
+        message: long_text(),
+        author: None,
+        tag: None,
+    };
+    let error = Import::begin(&world, 1, begin).map(|import| import.id).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Usage);
+}
+
+#[test]
+fn a_refused_batch_leaves_no_file_on_the_way() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    let entries = vec![inline("first", 0, 5), inline("second", 3, 9)];
+    refused(import.put_with(entries, payload(b"first")), "second");
+    let incoming = std::fs::read_dir(world.engine.layout.incoming()).unwrap();
+    assert_eq!(incoming.count(), 0);
+    import.put_file("third", b"3");
+    import.finish().unwrap();
+    world.collect();
+    assert!(world.blob(&BlobHash::of(b"first")).is_none());
+}
+
+#[test]
+fn a_file_that_became_shorter_leaves_nothing_on_the_way() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    let source = tempfile::tempfile().unwrap();
+    source.set_len(5).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&source, b"12345", 0).unwrap();
+    let entries = vec![file("short", 10, FileSource::Attached { index: 0 })];
+    let error = import.put_with(entries, Attachment::of_files(vec![source])).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Failed);
+    assert!(error.message.contains("short"), "{error}");
+    // What is left of it until the next start holds no content.
+    for leftover in std::fs::read_dir(world.engine.layout.incoming()).unwrap() {
+        assert_eq!(leftover.unwrap().metadata().unwrap().len(), 0);
+    }
+}
