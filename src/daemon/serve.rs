@@ -12,8 +12,9 @@ use super::run::{self, Filesystems, Hooks};
 use super::service::{DaemonFacts, StoreService};
 use super::signals;
 use crate::control::server::Server;
+use crate::engine::Engine;
+use crate::engine::gc::RunKind;
 use crate::engine::request::Request;
-use crate::engine::{Engine, PROTECT_SECONDS};
 use crate::fuse::invalidate::KernelInvalidator;
 use crate::fuse::mount::{Method, MountPlan, VersionsPlacement};
 use crate::fuse::session::default_workers;
@@ -118,14 +119,14 @@ fn versions(
     Arc::new(VersionFs::new(sources, owner, Timestamp::now()))
 }
 
-/// SIGUSR1: a collection, whose result goes to the log.
+/// SIGUSR1: a full run, whose result goes to the log (G7).
 fn collect(engine: &Engine) {
-    let reply = Box::new(|result| match result {
-        Ok(report) => log::info!("collection: {report:?}"),
-        Err(error) => log::error!("collection failed: {error}"),
+    let reply = Box::new(|result| {
+        if let Err(error) = result {
+            log::error!("collection failed: {error}");
+        }
     });
-    let protect_seconds = PROTECT_SECONDS;
-    if engine.submit(Request::Collect { protect_seconds, reply }).is_err() {
+    if engine.submit(Request::Collect { kind: RunKind::FULL, reply }).is_err() {
         log::debug!("a signal came after the engine had stopped");
     }
 }

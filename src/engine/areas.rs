@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::error::{EngineError, Result};
 use super::event::Event;
+use super::gc::RunKind;
 use super::registry::Repository;
 use super::request::{AreaNotes, Owner, OwnerChange, Reply};
 use super::staging::area::{AreaShared, Phase};
@@ -12,6 +13,7 @@ use super::staging::state::NewNode;
 use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, BaseName, RepoName};
+use crate::model::policy::PolicyState;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Root, Xattrs};
 use crate::store::catalog::{AreaRow, AreaState, Doomed, NodeData, NodeKind, NodeRow, Tx};
@@ -39,6 +41,10 @@ impl MetadataThread {
             versions: std::collections::BTreeMap::new(),
             tags: std::collections::BTreeMap::new(),
             areas: std::collections::BTreeMap::new(),
+            policy: PolicyState::None,
+            account: Arc::default(),
+            charges: std::collections::BTreeMap::new(),
+            deleted: std::collections::BTreeMap::new(),
         };
         let id = self.write(|tx| tx.insert_repository(&repository_row(&repository)))?;
         repository.id = id;
@@ -80,8 +86,14 @@ impl MetadataThread {
             for tag in repository.tags.keys() {
                 tx.delete_tag(id, tag)?;
             }
+            for number in repository.deleted.keys() {
+                if let Some(version) = tx.remove_version(id, *number)? {
+                    tx.push_doomed(&Doomed::Tree(version.root.tree))?;
+                }
+            }
             tx.delete_repository(id)
         })?;
+        self.gc.wake();
         self.registry.remove(id);
         Ok(((), Event::RepositoryRemoved(repository)))
     }
@@ -102,7 +114,8 @@ impl MetadataThread {
         let base = find_base(&repository, name)?;
         let root = base.as_ref().and_then(|base| base.root.clone());
         let id = AreaId(self.staging.store.new_id());
-        let shared = Arc::new(AreaShared::new(id, repo, journalled));
+        let account = Arc::clone(&repository.account);
+        let shared = Arc::new(AreaShared::new(id, repo, journalled, account, now.seconds));
         let area = new_area(shared, name.clone(), base, now, true);
         let new = new_root(root.as_ref(), owner, now);
         self.write(|tx| {
@@ -158,7 +171,7 @@ impl MetadataThread {
         }
     }
 
-    fn discard(&mut self, id: AreaId) -> Result<Vec<Event>> {
+    pub(super) fn discard(&mut self, id: AreaId) -> Result<Vec<Event>> {
         let found = {
             let state = self.staging.read();
             state.areas.get(&id).map(|area| (area.shared.repo, area.phase, area_row(area)))
@@ -172,7 +185,10 @@ impl MetadataThread {
         self.write(|tx| doom_area(tx, &row))?;
         self.registry.update(repo, |repository| repository.areas.retain(|_, area| *area != id));
         let area = self.staging.change(|state, dirty| state.remove_area(dirty, id));
-        self.purge.wake();
+        if let Some(area) = &area {
+            area.shared.charge.close();
+        }
+        self.trigger(RunKind::ORPHANS);
         Ok(area.map(|area| Event::AreaChanged(repo, area.name)).into_iter().collect())
     }
 
@@ -233,6 +249,7 @@ fn root_row(id: NodeId, root: &NewNode) -> NodeRow {
         xattrs: root.attributes.xattrs.clone(),
         size: 0,
         data,
+        charged: false,
     }
 }
 
@@ -278,5 +295,6 @@ pub(super) fn area_row(area: &Area) -> AreaRow {
         message: area.message.clone(),
         author: area.author.clone(),
         on_stale: area.on_stale.clone(),
+        changed: area.shared.changed(),
     }
 }

@@ -101,7 +101,7 @@ impl MetadataThread {
             self.suspects.remove(&hash);
             self.store.pool.forget_fd(&hash);
         }
-        self.purge.touched(&hash);
+        self.gc.touched(&hash);
         let has_row = known
             || self.reader.blob(&hash).ok().flatten().is_some()
             || self.journal.pending_blobs.get(&hash).is_some_and(|blob| blob.known);

@@ -20,6 +20,7 @@ use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::merge::{self, Merge};
 use crate::model::name::EntryName;
+use crate::model::quota;
 use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Summary};
 use crate::model::tree_format::{self, BuiltTree, TreePage, TreeSource};
 use crate::model::version::Version;
@@ -34,8 +35,10 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 pub(super) struct BuildJob {
     pub(super) task: u64,
     pub(super) area: AreaId,
-    /// Merge with this version instead of replacing it.
-    pub(super) merge_onto: Option<Arc<Version>>,
+    /// The newest version: what is added to it counts.
+    pub(super) newest: Option<Arc<Version>>,
+    /// Merge with the newest version instead of replacing it.
+    pub(super) merge: bool,
     pub(super) staging: Arc<Staging>,
     pub(super) trees: Arc<TreeCache>,
     pub(super) requests: Sender<Request>,
@@ -55,9 +58,13 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
             pages: Vec::new(),
             bytes: 0,
         };
-        let root = builder.run();
+        let built = builder.run().and_then(|root| {
+            let newest = builder.job.newest.as_ref().map(|newest| &newest.root.tree);
+            let usage = quota::added(&builder.source, newest, &root.tree)?;
+            Ok((root, usage))
+        });
         // A closed channel means that the engine stopped: the commit is not acknowledged.
-        drop(requests.send(Request::CommitBuilt { task, root }));
+        drop(requests.send(Request::CommitBuilt { task, built }));
     };
     std::thread::Builder::new()
         .name(name.clone())
@@ -121,7 +128,8 @@ impl Builder {
             attributes(node)
         };
         let mut root = Root { attributes, tree: built.root, summary: built.summary };
-        if let Some(theirs) = self.job.merge_onto.clone()
+        if self.job.merge
+            && let Some(theirs) = self.job.newest.clone()
             && base.as_ref().is_some_and(|base| base.number != Some(theirs.number))
         {
             root = self.merge(base, root, &theirs)?;

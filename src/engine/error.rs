@@ -87,6 +87,12 @@ pub enum EngineError {
         /// Whether `--force` deletes it nevertheless.
         force_helps: bool,
     },
+    /// The version is not among the deleted ones that can be brought back.
+    #[error("version `{0}` is not deleted, or its content is gone already")]
+    NotDeleted(String),
+    /// The quota of the repository does not allow it.
+    #[error("the quota of repository `{0}` does not allow it")]
+    OverQuota(String),
     /// Files could not be written into the pool.
     #[error("{count} files could not be sealed: {reason}")]
     Unsealed {
@@ -115,6 +121,17 @@ pub enum EngineError {
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Stopping,
+}
+
+impl EngineError {
+    /// Whether there was no room on the disk.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_full(),
+            Self::Unsealed { full, .. } => *full,
+            _ => false,
+        }
+    }
 }
 
 fn join(numbers: &[VersionNumber]) -> String {

@@ -55,6 +55,18 @@ struct Batch {
     waiters: Vec<Reply<()>>,
 }
 
+impl Batch {
+    /// The areas that it changes.
+    fn areas(&self) -> impl Iterator<Item = &Arc<AreaShared>> {
+        let nodes = self.nodes.iter().map(|draft| &draft.area);
+        let names = self.names.iter().map(|(area, ..)| area);
+        let deleted = self.deleted.iter().map(|(area, ..)| area);
+        let areas: BTreeMap<AreaId, &Arc<AreaShared>> =
+            nodes.chain(names).chain(deleted).map(|area| (area.id, area)).collect();
+        areas.into_values()
+    }
+}
+
 /// State of the journal.
 #[derive(Default)]
 pub(super) struct Journal {
@@ -265,6 +277,10 @@ impl MetadataThread {
         for (hash, delta) in references {
             tx.add_blob_refs(hash, *delta)?;
         }
+        for area in batch.areas() {
+            area.note_changed(now.seconds);
+            tx.touch_area(area.id, now.seconds)?;
+        }
         if raise {
             tx.set_meta(ID_LIMIT, &limit.to_string())?;
         }
@@ -338,5 +354,6 @@ fn node_row(id: NodeId, node: &Node) -> NodeRow {
         xattrs: node.xattrs.clone(),
         size: 0,
         data,
+        charged: node.changed && !node.is_directory(),
     }
 }

@@ -6,15 +6,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::areas::new_area;
-use super::registry::{Registry, Repository, Tag};
+use super::quota::Account;
+use super::registry::{DeletedVersion, Registry, Repository, Tag};
 use super::staging::Staging;
 use super::staging::area::AreaShared;
 use super::staging::content::{ContentStore, FileContent};
 use super::staging::node::{Base, Body, Directory, Slot};
 use super::staging::state::{NewNode, State};
-use crate::model::id::{AreaId, NodeId};
+use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::EntryName;
+use crate::model::policy::PolicyState;
+use crate::model::quota::Charge;
 use crate::model::tree::Attributes;
+use crate::model::version::Version;
 use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeKind, NodeRow, Reader};
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
@@ -37,9 +41,11 @@ pub(super) fn load_registry(
     }
     for row in reader.repositories()? {
         let open = areas.remove(&row.id).unwrap_or_default();
-        let versions = reader.versions(row.id)?;
+        let versions = Versions::read(reader, row.id)?;
+        let account = Arc::new(Account::default());
+        account.set_quota(row.quota);
         let tags = reader.tags(row.id)?;
-        registry.put(Repository {
+        let repository = Repository {
             id: row.id,
             name: row.name,
             mode: row.mode,
@@ -48,7 +54,7 @@ pub(super) fn load_registry(
             created: row.created,
             changed: row.changed,
             next_number: row.next_number,
-            versions: versions.into_iter().map(|v| (v.number, Arc::new(v))).collect(),
+            versions: versions.live,
             tags: tags
                 .into_iter()
                 .map(|(name, tag)| {
@@ -57,10 +63,22 @@ pub(super) fn load_registry(
                 })
                 .collect(),
             areas: open.iter().map(|area| (area.name.clone(), area.id)).collect(),
-        });
+            policy: PolicyState::from_text(row.policy.as_deref()),
+            account: Arc::clone(&account),
+            charges: versions.charges,
+            deleted: versions.deleted,
+        };
+        if let PolicyState::Unreadable { reason, .. } = &repository.policy {
+            let name = &repository.name;
+            log::error!("the policy of {name} is unreadable, nothing expires: {reason}");
+        }
+        repository.settle();
+        registry.put(repository);
         staging.change(|state, _| {
             for area in open {
-                let shared = Arc::new(AreaShared::new(area.id, area.repo, true));
+                let account = Arc::clone(&account);
+                let shared = AreaShared::new(area.id, area.repo, true, account, area.changed);
+                let shared = Arc::new(shared);
                 // `@latest` of a repository without versions has a base without a version.
                 let base = area
                     .name
@@ -75,6 +93,32 @@ pub(super) fn load_registry(
         });
     }
     Ok(leftovers)
+}
+
+/// The versions of a repository.
+#[derive(Default)]
+struct Versions {
+    live: BTreeMap<VersionNumber, Arc<Version>>,
+    charges: BTreeMap<VersionNumber, Charge>,
+    deleted: BTreeMap<VersionNumber, DeletedVersion>,
+}
+
+impl Versions {
+    fn read(reader: &Reader, repo: RepoId) -> Result<Self, StoreError> {
+        let mut versions = Self::default();
+        for row in reader.versions(repo)? {
+            let number = row.version.number;
+            let version = Arc::new(row.version);
+            versions.charges.extend(row.charge.map(|charge| (number, charge)));
+            match row.deleted {
+                None => drop(versions.live.insert(number, version)),
+                Some(deleted) => {
+                    versions.deleted.insert(number, DeletedVersion { version, deleted });
+                }
+            }
+        }
+        Ok(versions)
+    }
 }
 
 /// Reads the nodes and names of an area into memory, once.

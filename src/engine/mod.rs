@@ -11,19 +11,22 @@ pub mod commit;
 pub mod error;
 pub mod event;
 mod flush;
+pub mod gc;
 pub mod invalidation;
 mod load;
 pub mod pins;
-mod purge;
+pub mod quota;
 pub mod registry;
 pub mod request;
 pub mod resolve;
 mod seal;
 pub mod staging;
 mod start;
+pub mod stop_point;
 mod sync;
 mod tags;
 mod thread;
+mod versions;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,12 +45,13 @@ use crate::store::sys::{self, FsSpace};
 use crate::store::tree_cache::TreeCache;
 use error::{EngineError, Result};
 use event::Observer;
+use gc::{GcOptions, LastRun, RunReport};
 use pins::Pins;
-pub use purge::PROTECT_SECONDS;
 use registry::Registry;
 use request::{Reply, Request};
 use staging::Staging;
 use staging::content::FileContent;
+use stop_point::StopPoints;
 use sync::{SyncJob, Then};
 
 /// Requests that may wait for the metadata thread.
@@ -71,6 +75,11 @@ pub struct Engine {
     requests: Sender<Request>,
     sync_jobs: Mutex<Option<Sender<SyncJob>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Settings of the collector.
+    pub gc_options: GcOptions,
+    /// Where tests hold threads.
+    pub stop_points: Arc<StopPoints>,
+    last_run: LastRun,
     /// Dropped to end the sealers.
     sealers: Mutex<Option<Sender<()>>>,
 }
@@ -90,7 +99,32 @@ impl Engine {
         path: &Path,
         observer: Arc<dyn Observer>,
     ) -> std::result::Result<Arc<Self>, StoreError> {
-        start::start(path, observer)
+        start::start(path, observer, GcOptions::default())
+    }
+
+    /// As [`Engine::start`], with settings of the collector.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn start_with(
+        path: &Path,
+        observer: Arc<dyn Observer>,
+        options: GcOptions,
+    ) -> std::result::Result<Arc<Self>, StoreError> {
+        start::start(path, observer, options)
+    }
+
+    /// What the last collection run did; `None` before its end.
+    pub fn last_run(&self) -> Option<RunReport> {
+        *self.last_run.lock()
+    }
+
+    /// A connection of the caller's own that reads the catalog: for what takes long.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_reader(&self) -> Result<Reader> {
+        Ok(Reader::open(&self.layout)?)
     }
 
     /// Hands a request to the metadata thread; it is answered through its callback.

@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::quota::Account;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, BaseName, RepoName, TagName};
+use crate::model::policy::PolicyState;
+use crate::model::quota::Charge;
 use crate::model::time::Timestamp;
 use crate::model::version::Version;
 
@@ -50,12 +53,60 @@ pub struct Repository {
     pub tags: BTreeMap<TagName, Tag>,
     /// Open staging areas.
     pub areas: BTreeMap<AreaName, AreaId>,
+    /// What is kept when nobody decides.
+    pub policy: PolicyState,
+    /// Quota and usage.
+    pub account: Arc<Account>,
+    /// What versions add to the ones before them, as far as it was computed.
+    pub charges: BTreeMap<VersionNumber, Charge>,
+    /// Deleted versions whose deletion can still be undone.
+    pub deleted: BTreeMap<VersionNumber, DeletedVersion>,
+}
+
+/// A version that was deleted and is kept for a while (H25).
+#[derive(Debug, Clone)]
+pub struct DeletedVersion {
+    /// The version.
+    pub version: Arc<Version>,
+    /// When it was deleted, in seconds since 1970.
+    pub deleted: i64,
 }
 
 impl Repository {
     /// The newest version.
     pub fn latest(&self) -> Option<&Arc<Version>> {
         self.versions.values().next_back()
+    }
+
+    /// The newest version before `number`.
+    pub fn before(&self, number: VersionNumber) -> Option<&Arc<Version>> {
+        self.versions.range(..number).next_back().map(|(_, version)| version)
+    }
+
+    /// A version whose charge was computed against another version than the one before it, or
+    /// never.
+    pub fn uncharged(&self) -> Option<VersionNumber> {
+        let mut before = VersionNumber(0);
+        for number in self.versions.keys() {
+            let charge = self.charges.get(number);
+            if charge.is_none_or(|charge| charge.base != before) {
+                return Some(*number);
+            }
+            before = *number;
+        }
+        None
+    }
+
+    /// Tells the account what the versions use.
+    pub(super) fn settle(&self) {
+        let live = self.charges.iter().filter(|(number, _)| self.versions.contains_key(number));
+        self.account.set_versions(live.map(|(_, charge)| charge.usage).sum());
+    }
+
+    /// The tag that keeps a version from being deleted, if there is one.
+    pub fn protecting_tag(&self, number: VersionNumber) -> Option<&TagName> {
+        let tag = self.tags.iter().find(|(_, tag)| tag.number == number && tag.protects);
+        tag.map(|(name, _)| name)
     }
 
     /// Resolves what a user may call a version. `None` when it does not exist.
@@ -110,7 +161,9 @@ impl Registry {
     pub(crate) fn update(&self, id: RepoId, change: impl FnOnce(&mut Repository)) {
         let mut index = self.index.write();
         if let Some(repository) = index.by_id.get_mut(&id) {
-            change(Arc::make_mut(repository));
+            let repository = Arc::make_mut(repository);
+            change(repository);
+            repository.settle();
         }
     }
 

@@ -6,13 +6,16 @@
 
 use std::path::PathBuf;
 
-use super::commit::{CommitOptions, CommitOutcome, Page};
+use super::commit::{CommitOptions, CommitOutcome, Page, Unpublished};
 use super::error::EngineError;
 use super::error::Result;
+use super::gc::{Leftover, RunKind, RunReport};
 use super::pins::BlobPin;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName, TagName};
+use crate::model::policy::Policy;
+use crate::model::quota::{Charge, Quota, Usage};
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
 
@@ -63,17 +66,13 @@ pub struct IncomingBlob {
     pub size: u64,
 }
 
-/// What a collection run did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GcReport {
-    /// Blobs removed.
-    pub blobs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Trees removed.
-    pub trees: u64,
-    /// Unreferenced blobs that stay for now: too young, or held open.
-    pub kept: u64,
+/// Changes of a version's class; `None` stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FlagChange {
+    /// Whether it is released.
+    pub released: Option<bool>,
+    /// Whether it is locked.
+    pub locked: Option<bool>,
 }
 
 /// One request.
@@ -121,26 +120,46 @@ pub enum Request {
         now: Timestamp,
         reply: Reply<()>,
     },
+    /// Brings deleted versions back, with their own names where those are free: all or none.
+    UndeleteVersions { repo: RepoId, numbers: Vec<VersionNumber>, now: Timestamp, reply: Reply<()> },
+    /// Releases or locks versions, or takes that back: all or none.
+    FlagVersions { repo: RepoId, numbers: Vec<VersionNumber>, change: FlagChange, reply: Reply<()> },
+    /// Sets or clears the retention policy.
+    SetPolicy { repo: RepoId, policy: Option<Policy>, reply: Reply<()> },
+    /// Sets the quota; what is used already stays.
+    SetQuota { repo: RepoId, quota: Quota, reply: Reply<()> },
     /// Answers when all changes made so far are in the catalog (not yet synced).
     Flush { reply: Reply<()> },
     /// Takes hashed files into the pool; the pins keep them until something names them.
     AdoptBlobs { blobs: Vec<IncomingBlob>, reply: Reply<Vec<BlobPin>> },
     /// Pins and touches the blobs that exist.
     ReuseBlobs { hashes: Vec<BlobHash>, reply: Reply<Vec<Option<BlobPin>>> },
-    /// Removes unreferenced content older than `protect_seconds`.
-    Collect { protect_seconds: u64, reply: Reply<GcReport> },
+    /// Asks for a collection run. It is answered when a run that began after the request ended.
+    Collect { kind: RunKind, reply: Reply<RunReport> },
+    /// From the accountant: what a version adds to `base`, or why that is unknown.
+    Charged {
+        repo: RepoId,
+        number: VersionNumber,
+        charge: std::result::Result<Charge, EngineError>,
+    },
+    /// From the accountant: all that was asked is computed.
+    Accounted,
+    /// From the sweeper: files that may be leftovers.
+    Swept { leftovers: Vec<Leftover> },
+    /// From the sweeper: the end.
+    SweepEnded { result: std::result::Result<(), EngineError> },
     /// From a tree builder: the next pages of a commit, children first.
     CommitPages { task: u64, pages: Vec<Page> },
-    /// From a tree builder: the end.
-    CommitBuilt { task: u64, root: std::result::Result<Root, EngineError> },
+    /// From a tree builder: the end, with what the version adds to the newest one.
+    CommitBuilt { task: u64, built: std::result::Result<(Root, Usage), EngineError> },
     /// From the sync thread: content of a commit is on disk.
     CommitSynced { task: u64, result: std::result::Result<(), EngineError> },
     /// From the sync thread: the last transaction of a commit is on disk, or is not.
     Publish {
         repo: RepoId,
-        number: VersionNumber,
+        task: u64,
         result: std::result::Result<(), EngineError>,
-        publish: Box<dyn FnOnce(Result<()>) + Send>,
+        publish: Box<dyn FnOnce(Result<Unpublished>) + Send>,
     },
     /// From the sync thread: a list of orphans became durable (H2).
     OrphansDurable { result: std::result::Result<(), EngineError> },

@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::staging::content::{Data, FileContent};
 use super::staging::{SealJob, Staging};
+use super::stop_point::{StopPoint, StopPoints};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::{Catalog, Reader};
 use crate::store::error::StoreError;
@@ -65,6 +66,15 @@ struct Sealer {
     staging: Arc<Staging>,
     reader: Reader,
     results: Sender<SealResult>,
+    stop_points: Arc<StopPoints>,
+}
+
+/// How sealers are told what to do and tell what they did.
+pub(super) struct Lines {
+    pub(super) jobs: Receiver<SealJob>,
+    /// They end when its other end is dropped.
+    pub(super) stop: Receiver<()>,
+    pub(super) results: Sender<SealResult>,
 }
 
 /// Starts the sealers. They end when the staging areas are dropped.
@@ -75,10 +85,10 @@ pub(super) fn start(
     catalog: &Catalog,
     pool: &Arc<Pool>,
     staging: &Arc<Staging>,
-    jobs: Receiver<SealJob>,
-    stop: Receiver<()>,
-    results: Sender<SealResult>,
+    lines: Lines,
+    stop_points: &Arc<StopPoints>,
 ) -> Result<Vec<JoinHandle<()>>, StoreError> {
+    let Lines { jobs, stop, results } = lines;
     let (large, large_jobs) = bounded(LARGE_QUEUE_MAX);
     let sealer = |name: &str| -> Result<Sealer, StoreError> {
         log::debug!("starting {name}");
@@ -87,6 +97,7 @@ pub(super) fn start(
             staging: Arc::clone(staging),
             reader: catalog.reader()?,
             results: results.clone(),
+            stop_points: Arc::clone(stop_points),
         })
     };
     let small_sealer = sealer("seal")?;
@@ -121,6 +132,7 @@ impl Sealer {
                 Some(_) | None => job,
             };
             let result = self.seal(&job.content);
+            self.stop_points.pass(StopPoint::SealHashed);
             let result = SealResult { content: job.content, ticket: job.ticket, result };
             if let Err(unsent) = self.results.send(result) {
                 self.staging.seal_done(unsent.into_inner().ticket);

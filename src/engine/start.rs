@@ -3,7 +3,7 @@
 //! No step scans the store (H10): leftovers are what `incoming/` holds, half-made areas and the
 //! deletion queue; all of it is swept in the background.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,20 +12,22 @@ use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 
 use super::Engine;
+use super::REQUEST_QUEUE_MAX;
 use super::event::Observer;
 use super::flush::{ID_LIMIT, ID_STEP, Journal};
+use super::gc::{Collector, GcOptions, LastRun, RunKind};
 use super::load::load_registry;
 use super::pins::Pins;
-use super::purge::Purge;
 use super::registry::Registry;
 use super::request::Request;
 use super::seal;
 use super::staging::Staging;
 use super::staging::content::ContentStore;
+use super::stop_point::StopPoints;
 use super::sync::{SYNC_QUEUE_MAX, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
-use super::{REQUEST_QUEUE_MAX, purge};
 use crate::model::hash::BlobHash;
+use crate::model::id::RepoId;
 use crate::store::Store;
 use crate::store::catalog::{Catalog, Doomed, Reader};
 use crate::store::error::StoreError;
@@ -52,11 +54,16 @@ struct Recovered {
     suspects: Vec<(BlobHash, u64)>,
 }
 
-pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engine>, StoreError> {
+pub(super) fn start(
+    path: &Path,
+    observer: Arc<dyn Observer>,
+    gc_options: GcOptions,
+) -> Result<Arc<Engine>, StoreError> {
     let mut store = Store::open(path)?;
     let reader = store.catalog.reader()?;
     let recovered = recover(&mut store.catalog, &reader)?;
     sweep_incoming(&store)?;
+    fill_reserve(&store);
     let pins = Arc::new(Pins::default());
     let (staging, seal_queue, wake) = Staging::new(content_store(&store, &pins, recovered.next_id));
     let staging = Arc::new(staging);
@@ -78,8 +85,10 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
         requests: requests_sender.clone(),
         jobs: sync_jobs,
     };
-    let mut threads =
-        seal::start(&store.catalog, &pool, &staging, seal_queue, sealers_stop, results_sender)?;
+    let stop_points = Arc::new(StopPoints::default());
+    let last_run = LastRun::default();
+    let lines = seal::Lines { jobs: seal_queue, stop: sealers_stop, results: results_sender };
+    let mut threads = seal::start(&store.catalog, &pool, &staging, lines, &stop_points)?;
     let engine_reader = store.catalog.reader()?;
     let metadata = MetadataThread {
         store,
@@ -95,7 +104,10 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
         wake,
         sync_jobs: Some(sync_sender.clone()),
         journal: Journal::new(recovered.id_limit),
-        purge: Purge::awake(),
+        gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry)),
+        first_id: recovered.next_id,
+        rounds_without_slice: 0,
+        stop_points: Arc::clone(&stop_points),
         commits: BTreeMap::new(),
         next_task: 1,
         unpublished: BTreeMap::new(),
@@ -115,6 +127,9 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
         pool,
         pins,
         layout,
+        gc_options,
+        stop_points,
+        last_run,
         reader: Mutex::new(engine_reader),
         requests: requests_sender,
         sync_jobs: Mutex::new(Some(sync_sender)),
@@ -140,6 +155,13 @@ fn content_store(store: &Store, pins: &Arc<Pins>, next_id: u64) -> Arc<ContentSt
     })
 }
 
+/// Repositories with versions whose charge is out of date.
+fn uncharged(registry: &Registry) -> BTreeSet<RepoId> {
+    let all = registry.all();
+    let stale = all.iter().filter(|repository| repository.uncharged().is_some());
+    stale.map(|repository| repository.id).collect()
+}
+
 /// What was orphaned before the stop goes now (G8: a run at start).
 fn collect(engine: &Engine) {
     let reply = Box::new(|result| {
@@ -147,8 +169,7 @@ fn collect(engine: &Engine) {
             log::warn!("the collection at start failed: {error}");
         }
     });
-    let protect_seconds = purge::PROTECT_SECONDS;
-    if engine.submit(Request::Collect { protect_seconds, reply }).is_err() {
+    if engine.submit(Request::Collect { kind: RunKind::ORPHANS, reply }).is_err() {
         log::warn!("the engine ended while it started");
     }
 }
@@ -215,6 +236,13 @@ fn sweep_incoming(store: &Store) -> Result<(), StoreError> {
         store.pool.discard_incoming(&store.lock, &entry.map_err(failed)?.path())?;
     }
     Ok(())
+}
+
+/// Sets space aside for a full disk, if it can be had.
+fn fill_reserve(store: &Store) {
+    if let Err(error) = store.reserve.fill(&store.lock) {
+        log::warn!("no space is set aside for a full disk: {error}");
+    }
 }
 
 /// Hashes blobs that may not have reached the disk before a power loss.

@@ -14,15 +14,17 @@ use super::commit::{CommitTask, Unpublished};
 use super::error::{EngineError, Result};
 use super::event::Observer;
 use super::flush::Journal;
+use super::gc::Collector;
 use super::pins::Pins;
-use super::purge::Purge;
 use super::registry::{Registry, Repository};
 use super::request::{Reply, Request};
 use super::seal::SealResult;
 use super::staging::{Blocked, Staging};
+use super::stop_point::StopPoints;
 use super::sync::SyncJob;
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
+use crate::model::policy::PolicyState;
 use crate::store::Store;
 use crate::store::catalog::{Reader, RepositoryRow, Tx};
 use crate::store::error::StoreError;
@@ -38,6 +40,9 @@ const JOURNAL_ROWS_MAX: usize = 4000;
 
 /// Inputs applied before the journal and the commits get their turn.
 const INPUTS_PER_ROUND: usize = 256;
+
+/// Rounds that a slice of background work waits while there are requests.
+const BUSY_ROUNDS_PER_SLICE: u32 = 8;
 
 /// How often dirty buffers are looked at when nothing else happens.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(250);
@@ -63,7 +68,7 @@ pub(super) struct MetadataThread {
     pub(super) wake: Receiver<()>,
     pub(super) sync_jobs: Option<Sender<SyncJob>>,
     pub(super) journal: Journal,
-    pub(super) purge: Purge,
+    pub(super) gc: Collector,
     pub(super) commits: BTreeMap<u64, CommitTask>,
     pub(super) next_task: u64,
     /// Committed, not yet known to be on disk.
@@ -74,6 +79,12 @@ pub(super) struct MetadataThread {
     pub(super) durable_epoch: u64,
     /// Blobs that a power loss may have damaged and that were not checked yet (H3).
     pub(super) suspects: BTreeSet<BlobHash>,
+    /// Ids from here on were given out by this process.
+    pub(super) first_id: u64,
+    /// Rounds since the last slice of background work that had to be put off.
+    pub(super) rounds_without_slice: u32,
+    /// Where tests hold threads.
+    pub(super) stop_points: Arc<StopPoints>,
     /// Why the last seal failed, and whether the disk was full.
     pub(super) last_seal_error: (bool, String),
 }
@@ -106,9 +117,22 @@ impl MetadataThread {
                 last_housekeeping = now;
                 self.spill_overdue(now);
             }
-            if self.requests.is_empty() && self.seal_results.is_empty() {
-                self.purge_slice();
-            }
+            self.background(now);
+        }
+    }
+
+    /// A slice of background work, unless somebody waits; but never so long that a busy store
+    /// would fill up.
+    fn background(&mut self, now: Instant) {
+        self.tick_collector(now);
+        if !self.gc.has_work() {
+            return;
+        }
+        let idle = self.requests.is_empty() && self.seal_results.is_empty();
+        self.rounds_without_slice += 1;
+        if idle || self.rounds_without_slice >= BUSY_ROUNDS_PER_SLICE {
+            self.rounds_without_slice = 0;
+            self.collector_slice();
         }
     }
 
@@ -116,7 +140,7 @@ impl MetadataThread {
     fn select(&mut self) -> Option<Request> {
         // A poisoned store does no background work, and must not spin over it.
         let poisoned = self.staging.blocked() == Blocked::Poisoned;
-        let timeout = if self.purge.has_work() && !poisoned {
+        let timeout = if self.gc.has_work() && !poisoned {
             Duration::ZERO
         } else if self.journal.is_waiting() || !self.commits.is_empty() {
             Duration::from_millis(1)
@@ -173,23 +197,31 @@ impl MetadataThread {
             Request::DeleteVersions { repo, numbers, force, now, reply } => {
                 self.delete_versions(repo, &numbers, force, now, reply);
             }
+            Request::UndeleteVersions { repo, numbers, now, reply } => {
+                self.undelete_versions(repo, &numbers, now, reply);
+            }
+            Request::FlagVersions { repo, numbers, change, reply } => {
+                self.flag_versions(repo, &numbers, change, reply);
+            }
+            Request::SetPolicy { repo, policy, reply } => self.set_policy(repo, policy, reply),
+            Request::SetQuota { repo, quota, reply } => self.set_quota(repo, quota, reply),
             Request::Flush { reply } => self.journal.add_waiter(reply),
             Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs)),
             Request::ReuseBlobs { hashes, reply } => reply(self.reuse_blobs(&hashes)),
-            Request::Collect { protect_seconds, reply } => self.collect(protect_seconds, reply),
+            Request::Collect { kind, reply } => self.collect(kind, reply),
             Request::CommitPages { task, pages } => self.commit_pages(task, &pages),
-            Request::CommitBuilt { task, root } => self.commit_built(task, root),
+            Request::CommitBuilt { task, built } => self.commit_built(task, built),
             Request::CommitSynced { task, result } => self.commit_synced(task, result),
-            Request::Publish { repo, number, result, publish } => {
-                if let Some(waiting) = self.unpublished.get_mut(&repo) {
-                    waiting.retain(|unpublished| unpublished.version.number != number);
-                    if waiting.is_empty() {
-                        self.unpublished.remove(&repo);
-                    }
-                }
-                publish(result);
-                self.purge.wake();
+            Request::Publish { repo, task, result, publish } => {
+                let published = self.take_unpublished(repo, task);
+                publish(result.and_then(|()| published.ok_or(EngineError::Stopping)));
+                self.gc.wake();
+                self.gc.expect_accounting(repo);
             }
+            Request::Charged { repo, number, charge } => self.charged(repo, number, charge),
+            Request::Accounted => self.accounted(),
+            Request::Swept { leftovers } => self.remove_leftovers(leftovers),
+            Request::SweepEnded { result } => self.sweep_ended(result),
             Request::OrphansDurable { result } => self.orphans_durable(result),
             Request::SuspectChecked { hash, intact } => self.suspect_checked(hash, intact),
             Request::Damaged { hash } => self.note_damage(&hash),
@@ -220,6 +252,7 @@ impl MetadataThread {
         if error.is_full() {
             if self.journal.retry_at.is_none() {
                 log::error!("the store is full, changes wait: {error}");
+                self.make_room();
             }
             self.journal.retry_at = Some(now + FULL_RETRY_INTERVAL);
             self.staging.set_blocked(Blocked::Full);
@@ -275,6 +308,21 @@ impl MetadataThread {
             }
         }
         Ok(repository)
+    }
+
+    /// A repository as readers see it: what is not durable yet is nobody's to delete or change.
+    pub(super) fn published(&self, id: RepoId) -> Result<Arc<Repository>> {
+        self.registry.by_id(id).ok_or_else(|| EngineError::NoRepository(id.to_string()))
+    }
+
+    fn take_unpublished(&mut self, repo: RepoId, task: u64) -> Option<Unpublished> {
+        let waiting = self.unpublished.get_mut(&repo)?;
+        let position = waiting.iter().position(|unpublished| unpublished.task == task)?;
+        let taken = waiting.remove(position);
+        if waiting.is_empty() {
+            self.unpublished.remove(&repo);
+        }
+        Some(taken)
     }
 
     /// Hands a job to the sync thread.
@@ -353,5 +401,11 @@ pub(super) fn repository_row(repository: &Repository) -> RepositoryRow {
         created: repository.created,
         changed: repository.changed,
         next_number: repository.next_number,
+        policy: match &repository.policy {
+            PolicyState::None => None,
+            PolicyState::Set(policy) => Some(policy.to_text()),
+            PolicyState::Unreadable { text, .. } => Some(text.clone()),
+        },
+        quota: repository.account.quota(),
     }
 }

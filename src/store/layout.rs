@@ -108,6 +108,11 @@ impl Layout {
         self.root.join("incoming")
     }
 
+    /// Space set aside for a full disk.
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     /// The daemon's socket.
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control.sock")

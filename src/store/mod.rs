@@ -16,6 +16,7 @@ mod format;
 mod init;
 pub mod layout;
 pub mod pool;
+pub mod reserve;
 pub mod root_lock;
 pub mod staging_dir;
 pub mod sys;
@@ -30,6 +31,7 @@ use catalog::Catalog;
 use error::Result;
 use layout::Layout;
 use pool::Pool;
+use reserve::Reserve;
 use root_lock::RootLock;
 use staging_dir::StagingDir;
 
@@ -47,6 +49,8 @@ pub struct Store {
     pub pool: Arc<Pool>,
     /// Files being written.
     pub private_files: Arc<StagingDir>,
+    /// Space for a full disk.
+    pub reserve: Reserve,
 }
 
 impl Store {
@@ -62,7 +66,8 @@ impl Store {
         let catalog = Catalog::open(&layout)?;
         let pool = Arc::new(Pool::new(layout.clone())?);
         let private_files = Arc::new(StagingDir::new(layout.clone()));
-        Ok(Self { layout, catalog, lock, pool, private_files })
+        let reserve = Reserve::new(&layout);
+        Ok(Self { layout, catalog, lock, pool, private_files, reserve })
     }
 }
 

@@ -47,6 +47,10 @@ pub fn control_error(error: EngineError) -> ControlError {
             let error = make(ErrorKind::Failed);
             if force_helps { error.with_hint("--force deletes it nevertheless") } else { error }
         }
+        EngineError::NotDeleted(_) => make(ErrorKind::NotFound)
+            .with_hint("`cairn undelete REPO` lists what can be brought back"),
+        EngineError::OverQuota(_) => make(ErrorKind::Failed)
+            .with_hint("delete versions or areas, or raise the quota with `cairn quota`"),
         EngineError::Unsealed { full: true, .. } => {
             make(ErrorKind::Failed).with_hint("free some space and commit again; nothing is lost")
         }

@@ -4,7 +4,7 @@ use super::errors::control_error;
 use super::{Answer, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind, GcRequest};
 use crate::control::reply::{GcReply, Reply};
-use crate::engine::PROTECT_SECONDS;
+use crate::engine::gc::RunKind;
 use crate::engine::request::Request;
 
 impl StoreService {
@@ -16,23 +16,21 @@ impl StoreService {
                 "there is no retention policy to try: a run only removes unreferenced content",
             ));
         }
-        let protect_seconds = request.protect_seconds.unwrap_or(PROTECT_SECONDS);
+        let kind = RunKind { full: request.full, protect_seconds: request.protect_seconds };
         if !request.wait {
-            let reply = Box::new(|result| match result {
-                Ok(report) => log::info!("collection: {report:?}"),
-                Err(error) => log::error!("collection failed: {error}"),
+            let reply = Box::new(|result| {
+                if let Err(error) = result {
+                    log::error!("collection failed: {error}");
+                }
             });
-            self.engine
-                .submit(Request::Collect { protect_seconds, reply })
-                .map_err(control_error)?;
+            self.engine.submit(Request::Collect { kind, reply }).map_err(control_error)?;
             return Ok(Reply::Gc(GcReply::default()));
         }
-        let report = self
-            .engine
-            .call(|reply| Request::Collect { protect_seconds, reply })
-            .map_err(control_error)?;
+        let report =
+            self.engine.call(|reply| Request::Collect { kind, reply }).map_err(control_error)?;
         Ok(Reply::Gc(GcReply {
             finished: true,
+            versions: report.versions,
             blobs: report.blobs,
             freed_bytes: report.bytes,
             trees: report.trees,

@@ -28,11 +28,12 @@ use super::thread::MetadataThread;
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
+use crate::model::quota::Usage;
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
 use crate::model::version::Version;
 
-pub(super) use publish::Unpublished;
+pub use publish::Unpublished;
 
 /// How long a commit waits, without any writer closing, before files open for writing refuse it.
 /// A close has been queued before `mv` starts but may reach the daemon after it (H11).
@@ -96,7 +97,7 @@ enum Stage {
     Writers { deadline: Instant, writers: u32 },
     Sealing { retried: bool },
     Building,
-    Syncing(Box<Root>),
+    Syncing(Box<(Root, Usage)>),
     Publishing,
 }
 
@@ -290,7 +291,8 @@ impl MetadataThread {
         let job = build::BuildJob {
             task: id,
             area: task.area,
-            merge_onto: newest.filter(|_| merge),
+            newest,
+            merge,
             staging: Arc::clone(&self.staging),
             trees: Arc::clone(&self.trees),
             requests: self.requests_sender.clone(),
@@ -314,9 +316,13 @@ impl MetadataThread {
     }
 
     /// The trees are complete: bring their content to disk, unless nothing changed.
-    pub(super) fn commit_built(&mut self, id: u64, built: std::result::Result<Root, EngineError>) {
-        let root = match built {
-            Ok(root) => root,
+    pub(super) fn commit_built(
+        &mut self,
+        id: u64,
+        built: std::result::Result<(Root, Usage), EngineError>,
+    ) {
+        let built = match built {
+            Ok(built) => built,
             Err(error) => return self.refuse_commit(id, error),
         };
         let epoch = self.close_epoch();
@@ -325,7 +331,7 @@ impl MetadataThread {
             return;
         };
         task.epoch = epoch;
-        task.stage = Stage::Syncing(Box::new(root));
+        task.stage = Stage::Syncing(Box::new(built));
         let scope = match unsynced {
             Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => Scope::Blobs(blobs),
             Ok(_) | Err(_) => Scope::Everything,
@@ -346,9 +352,9 @@ impl MetadataThread {
             return;
         };
         let stage = std::mem::replace(&mut task.stage, Stage::Publishing);
-        let Stage::Syncing(root) = stage else { return };
+        let Stage::Syncing(built) = stage else { return };
         let epoch = task.epoch;
-        if let Err(error) = self.publish(id, *root, epoch) {
+        if let Err(error) = self.publish(id, *built, epoch) {
             self.refuse_commit(id, error);
         }
     }
@@ -360,7 +366,7 @@ impl MetadataThread {
         };
         self.note_refusal(task.area, &error);
         // The trees that it wrote are orphans now.
-        self.purge.wake();
+        self.gc.wake();
         self.staging.change(|state, _| {
             if let Some(area) = state.areas.get_mut(&task.area) {
                 area.phase = Phase::Open;

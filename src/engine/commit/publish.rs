@@ -13,8 +13,9 @@ use crate::engine::request::Request;
 use crate::engine::staging::area::Phase;
 use crate::engine::sync::{Scope, SyncJob};
 use crate::engine::thread::{DURABLE_EPOCH, MetadataThread, repository_row};
-use crate::model::id::{RepoId, VersionNumber};
+use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
+use crate::model::quota::{Charge, Usage};
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
 use crate::model::tree_format::root_hash;
@@ -22,7 +23,12 @@ use crate::model::version::Version;
 use crate::store::catalog::{RepositoryRow, TagRow};
 
 impl MetadataThread {
-    pub(super) fn publish(&mut self, id: u64, root: Root, epoch: u64) -> Result<()> {
+    pub(super) fn publish(
+        &mut self,
+        id: u64,
+        (root, usage): (Root, Usage),
+        epoch: u64,
+    ) -> Result<()> {
         let Some(task) = self.commits.get(&id) else {
             return Ok(());
         };
@@ -79,7 +85,29 @@ impl MetadataThread {
             released: false,
             locked: false,
         };
-        self.conclude(id, &repository, Some(version), epoch)
+        self.check_quota(&repository, task.area, usage)?;
+        let base = task.newest.unwrap_or(VersionNumber(0));
+        self.conclude(id, &repository, Some((version, Charge { base, usage })), epoch)
+    }
+
+    /// What the version takes has been reserved while it was written, but for what no write
+    /// took: a directory of the base that was renamed is new where it is now.
+    fn check_quota(&self, repository: &Repository, area: AreaId, version: Usage) -> Result<()> {
+        let account = &repository.account;
+        let taken = {
+            let state = self.staging.read();
+            state.areas.get(&area).map(|area| area.shared.charge.taken()).unwrap_or_default()
+        };
+        let before = account.usage();
+        let after = Usage {
+            bytes: (before.bytes - taken.bytes).saturating_add(version.bytes),
+            files: (before.files - taken.files).saturating_add(version.files),
+        };
+        let grows = version.bytes > taken.bytes || version.files > taken.files;
+        if grows && !account.quota().allows(after) {
+            return Err(EngineError::OverQuota(repository.name.to_string()));
+        }
+        Ok(())
     }
 
     /// Nothing changed: no version, no number; the name goes to the version that is there.
@@ -97,9 +125,10 @@ impl MetadataThread {
         &mut self,
         id: u64,
         repository: &Arc<Repository>,
-        version: Option<Version>,
+        version: Option<(Version, Charge)>,
         epoch: u64,
     ) -> Result<()> {
+        let (version, charge) = version.unzip();
         let Some(task) = self.commits.get(&id) else {
             return Ok(());
         };
@@ -124,6 +153,9 @@ impl MetadataThread {
             if let Some(version) = &version {
                 tx.insert_version(repo, version)?;
                 tx.add_tree_refs(&version.root.tree, 1)?;
+                if let Some(charge) = &charge {
+                    tx.set_charge(repo, version.number, charge)?;
+                }
             }
             if let Some(tag) = &tag {
                 tx.put_tag(repo, tag, &TagRow { number, protects: false, created: now })?;
@@ -142,19 +174,19 @@ impl MetadataThread {
         let Some(task) = self.commits.remove(&id) else {
             return Ok(());
         };
-        let created = version.is_some();
-        let shown = match (version, repository.latest()) {
-            (Some(version), _) => Arc::new(version),
-            (None, Some(latest)) => Arc::clone(latest),
-            (None, None) => return Ok(()),
+        let created = version.map(Arc::new);
+        let Some(shown) = created.clone().or_else(|| repository.latest().cloned()) else {
+            return Ok(());
         };
         let unpublished = Unpublished {
-            version: shown,
+            task: id,
+            created,
+            charge,
             next,
             tag: tag.map(|tag| (tag, Tag { number, protects: false, created: now })),
             changed: now,
         };
-        self.publish_when_durable(repo, task, unpublished, created);
+        self.publish_when_durable(repo, task, unpublished, shown);
         Ok(())
     }
 
@@ -165,20 +197,30 @@ impl MetadataThread {
         repo: RepoId,
         task: CommitTask,
         unpublished: Unpublished,
-        created: bool,
+        version: Arc<Version>,
     ) {
-        let number = unpublished.version.number;
-        self.unpublished.entry(repo).or_default().push(unpublished.clone());
+        let id = unpublished.task;
+        let created = unpublished.created.is_some();
+        self.unpublished.entry(repo).or_default().push(unpublished);
         let registry = Arc::clone(&self.registry);
         let staging = Arc::clone(&self.staging);
         let observer = Arc::clone(&self.observer);
         let (area, reply) = (task.area, task.reply);
-        let publish = Box::new(move |synced: Result<()>| {
-            if let Err(error) = synced {
-                return reply(Err(error));
-            }
+        let shared = {
+            let state = staging.read();
+            state.areas.get(&area).map(|area| Arc::clone(&area.shared))
+        };
+        let publish = Box::new(move |synced: Result<Unpublished>| {
+            let unpublished = match synced {
+                Ok(unpublished) => unpublished,
+                Err(error) => return reply(Err(error)),
+            };
             let tag = unpublished.tag.clone().map(|(tag, _)| tag);
-            let outcome = CommitOutcome { version: Arc::clone(&unpublished.version), created };
+            let number = version.number;
+            let outcome = CommitOutcome { version, created };
+            if let Some(shared) = shared {
+                shared.charge.close();
+            }
             registry.update(repo, |repository| {
                 unpublished.apply(repository);
                 repository.areas.retain(|_, id| *id != area);
@@ -194,7 +236,7 @@ impl MetadataThread {
         });
         let requests = self.requests_sender.clone();
         let then = Box::new(move |result| {
-            drop(requests.send(Request::Publish { repo, number, result, publish }));
+            drop(requests.send(Request::Publish { repo, task: id, result, publish }));
         });
         self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
     }
@@ -202,10 +244,14 @@ impl MetadataThread {
 
 /// A version (or a name for one) that is committed and not known to be on disk yet.
 #[derive(Debug, Clone)]
-pub(in crate::engine) struct Unpublished {
-    pub(in crate::engine) version: Arc<Version>,
+pub struct Unpublished {
+    /// The commit.
+    pub(in crate::engine) task: u64,
+    /// The new version, if there is one.
+    created: Option<Arc<Version>>,
+    charge: Option<Charge>,
     next: VersionNumber,
-    tag: Option<(TagName, Tag)>,
+    pub(in crate::engine) tag: Option<(TagName, Tag)>,
     changed: Timestamp,
 }
 
@@ -214,7 +260,10 @@ impl Unpublished {
     pub(in crate::engine) fn apply(&self, repository: &mut Repository) {
         repository.next_number = repository.next_number.max(self.next);
         repository.changed = repository.changed.max(self.changed);
-        repository.versions.insert(self.version.number, Arc::clone(&self.version));
+        if let Some(version) = &self.created {
+            repository.versions.insert(version.number, Arc::clone(version));
+            repository.charges.extend(self.charge.map(|charge| (version.number, charge)));
+        }
         if let Some((tag, value)) = &self.tag {
             repository.tags.insert(tag.clone(), value.clone());
         }

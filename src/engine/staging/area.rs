@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
 use super::content::FileContent;
+use crate::engine::quota::{Account, AreaCharge};
 use crate::model::id::{AreaId, NodeId, RepoId};
 
 /// Whether an area may be changed.
@@ -32,6 +33,10 @@ pub struct AreaShared {
     pub repo: RepoId,
     /// Whether changes are journalled. An import's area is not: after a crash it starts anew.
     pub journalled: bool,
+    /// What it takes of its repository's quota.
+    pub charge: AreaCharge,
+    /// When something in it changed last, in seconds since 1970.
+    changed: AtomicI64,
     writers: AtomicU32,
     unsealed: AtomicU32,
     failed: Mutex<BTreeMap<NodeId, Arc<FileContent>>>,
@@ -39,15 +44,33 @@ pub struct AreaShared {
 
 impl AreaShared {
     /// Counters of an area without open or unsealed files.
-    pub fn new(id: AreaId, repo: RepoId, journalled: bool) -> Self {
+    pub fn new(
+        id: AreaId,
+        repo: RepoId,
+        journalled: bool,
+        account: Arc<Account>,
+        changed: i64,
+    ) -> Self {
         Self {
             id,
             repo,
             journalled,
+            charge: AreaCharge::new(account),
+            changed: AtomicI64::new(changed),
             writers: AtomicU32::new(0),
             unsealed: AtomicU32::new(0),
             failed: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// When something in it changed last, in seconds since 1970.
+    pub fn changed(&self) -> i64 {
+        self.changed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that something in it changed.
+    pub(in crate::engine) fn note_changed(&self, now: i64) {
+        self.changed.store(now, Ordering::Relaxed);
     }
 
     /// Number of handles open for writing.

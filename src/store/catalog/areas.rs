@@ -41,6 +41,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<AreaRow> {
         message: row.get(8)?,
         author: row.get(9)?,
         on_stale: row.get(10)?,
+        changed: row.get(11)?,
     })
 }
 
@@ -53,8 +54,8 @@ impl Tx<'_> {
         self.write_area(
             "add an area",
             "INSERT INTO areas(id, repository, name, state, base, base_root, created_s,
-                 created_ns, message, author, on_stale)
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 created_ns, message, author, on_stale, changed_s)
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             row,
         )
     }
@@ -67,7 +68,8 @@ impl Tx<'_> {
         self.write_area(
             "change an area",
             "UPDATE areas SET repository = ?2, name = ?3, state = ?4, base = ?5, base_root = ?6,
-                 created_s = ?7, created_ns = ?8, message = ?9, author = ?10, on_stale = ?11
+                 created_s = ?7, created_ns = ?8, message = ?9, author = ?10, on_stale = ?11,
+                 changed_s = ?12
              WHERE id = ?1",
             row,
         )
@@ -89,8 +91,22 @@ impl Tx<'_> {
                 row.message,
                 row.author,
                 row.on_stale,
+                row.changed,
             ],
         )
+    }
+
+    /// Notes when something in an area changed last; a missing area is fine.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn touch_area(&self, area: AreaId, seconds: i64) -> Result<()> {
+        self.execute(
+            "touch an area",
+            "UPDATE areas SET changed_s = ?2 WHERE id = ?1",
+            params![area.0, seconds],
+        )?;
+        Ok(())
     }
 
     /// Removes an area's row; a missing one is fine. Its nodes, names and files are the caller's to
@@ -114,7 +130,7 @@ impl Reader {
             &self.connection,
             "list areas",
             "SELECT id, repository, name, state, base, base_root, created_s, created_ns, message,
-                 author, on_stale
+                 author, on_stale, changed_s
              FROM areas ORDER BY id",
             [],
             from_row,
@@ -141,6 +157,7 @@ mod tests {
             message: String::new(),
             author: String::new(),
             on_stale: String::new(),
+            changed: 9,
         }
     }
 

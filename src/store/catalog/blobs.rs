@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::blob_hash;
 use super::connection::{During, changed_count, collect, still_referenced};
-use super::{BlobRow, Reader, Totals, Tx};
+use super::{BlobRow, OrphanBlob, Reader, Totals, Tx};
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::error::{Result, StoreError};
@@ -136,24 +136,30 @@ impl Tx<'_> {
         found(changed, hash)
     }
 
-    /// Blobs without references whose interest is in or before that second, with their sizes,
-    /// oldest first. The cost depends on `limit` alone (G12). A blob that must stay although
-    /// nothing references it (the kernel holds it) moves to the end when it is touched.
+    /// Blobs without references whose interest is in or before that second, oldest first, from
+    /// the one after `after` on. The cost depends on `limit` alone (G12).
     ///
     /// # Errors
     /// The database's.
     pub fn orphan_blobs(
         &self,
-        interest_before: Timestamp,
+        interest_max: i64,
+        after: Option<(i64, BlobHash)>,
         limit: u32,
-    ) -> Result<Vec<(BlobHash, u64)>> {
+    ) -> Result<Vec<OrphanBlob>> {
+        let (interest, hash) = after.unzip();
+        let hash = hash.as_ref().map_or([].as_slice(), |hash| hash.as_bytes());
         collect(
             &self.transaction,
             "list orphaned blobs",
-            "SELECT hash, size FROM blobs
-             WHERE refs = 0 AND interest <= ?1 ORDER BY interest LIMIT ?2",
-            params![interest_before.seconds, limit],
-            |row| Ok((blob_hash(row, 0)?, row.get(1)?)),
+            "SELECT hash, size, interest FROM blobs
+             WHERE refs = 0 AND interest <= ?1 AND (interest, hash) > (?2, ?3)
+             ORDER BY interest, hash LIMIT ?4",
+            params![interest_max, interest.unwrap_or(i64::MIN), hash, limit],
+            |row| {
+                let hash = blob_hash(row, 0)?;
+                Ok(OrphanBlob { hash, size: row.get(1)?, interest: row.get(2)? })
+            },
         )
     }
 
@@ -195,6 +201,34 @@ fn found(changed: usize, hash: &BlobHash) -> Result<()> {
 }
 
 impl Reader {
+    /// The interest of the oldest blob without references that is younger than that second.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn oldest_orphan_after(&self, seconds: i64) -> Result<Option<i64>> {
+        self.connection
+            .prepare_cached("SELECT min(interest) FROM blobs WHERE refs = 0 AND interest > ?1")
+            .and_then(|mut statement| statement.query_row([seconds], |row| row.get(0)))
+            .during("look for orphaned blobs")
+    }
+
+    /// Number and bytes of the blobs without references whose interest is in or before that
+    /// second. The cost follows their number.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn orphan_totals(&self, interest_max: i64) -> Result<(u64, u64)> {
+        self.connection
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(size), 0) FROM blobs
+                 WHERE refs = 0 AND interest <= ?1",
+            )
+            .and_then(|mut statement| {
+                statement.query_row([interest_max], |row| Ok((row.get(0)?, row.get(1)?)))
+            })
+            .during("sum orphaned blobs up")
+    }
+
     /// A blob's row; `None` when there is none.
     ///
     /// # Errors
@@ -299,12 +333,27 @@ mod tests {
             tx.insert_blob(&hash(number), u64::from(number), 1, at(seconds)).unwrap();
         }
         tx.add_blob_refs(&hash(3), 1).unwrap();
-        assert_eq!(tx.orphan_blobs(at(20), 9).unwrap(), [(hash(1), 1), (hash(2), 2)]);
-        assert_eq!(tx.orphan_blobs(at(20), 1).unwrap(), [(hash(1), 1)]);
+        let orphans = |limit, after: Option<u8>| -> Vec<u64> {
+            let after = after.map(|number| (i64::from(number) * 10, hash(number)));
+            let found = tx.orphan_blobs(limit, after, 9).unwrap();
+            found.into_iter().map(|orphan| orphan.size).collect()
+        };
+        assert_eq!(orphans(20, None), [1, 2]);
+        assert_eq!(orphans(20, Some(1)), [2]);
+        assert!(orphans(20, Some(2)).is_empty());
+        assert_eq!(orphans(99, Some(2)), [0]);
+        assert_eq!(tx.orphan_blobs(20, None, 1).unwrap().len(), 1);
         tx.touch_blob(&hash(1), at(21)).unwrap();
-        assert_eq!(tx.orphan_blobs(at(20), 9).unwrap(), [(hash(2), 2)]);
+        assert_eq!(orphans(20, None), [2]);
         tx.add_blob_refs(&hash(3), -1).unwrap();
-        assert_eq!(tx.orphan_blobs(at(20), 9).unwrap(), [(hash(3), 3), (hash(2), 2)]);
+        assert_eq!(orphans(20, None), [3, 2]);
+        tx.commit().unwrap();
+        let reader = store.catalog.reader().unwrap();
+        assert_eq!(reader.oldest_orphan_after(14).unwrap(), Some(15));
+        assert_eq!(reader.oldest_orphan_after(15).unwrap(), Some(20));
+        assert_eq!(reader.oldest_orphan_after(30).unwrap(), None);
+        assert_eq!(reader.orphan_totals(20).unwrap(), (2, 5));
+        assert_eq!(reader.orphan_totals(i64::MAX).unwrap(), (4, 6));
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub use checkpoint::Checkpointer;
 use connection::During;
 pub use nodes::NameRow;
 pub use row::{
-    AreaRow, AreaState, BlobRow, Doomed, NodeData, NodeKind, NodeRow, RepositoryRow, TagRow, Totals,
+    AreaRow, AreaState, BlobRow, Doomed, NodeData, NodeKind, NodeRow, OrphanBlob, RepositoryRow,
+    TagRow, Totals, VersionRow,
 };
 
 /// The one writing connection.

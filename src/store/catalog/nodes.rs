@@ -5,14 +5,17 @@
 //! data        NULL     32 bytes  number           32 bytes bytes      number
 //! ```
 
+use std::collections::BTreeSet;
+
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Row, params};
 
 use super::codec::{blob_hash, corrupt, encode_xattrs, time, tree_hash, xattrs};
-use super::connection::collect;
+use super::connection::{During, collect};
 use super::{NodeData, NodeKind, NodeRow, Reader, Tx};
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
+use crate::model::quota::Usage;
 use crate::store::error::Result;
 use crate::store::layout::PrivateId;
 
@@ -21,7 +24,7 @@ use crate::store::layout::PrivateId;
 pub type NameRow = (NodeId, EntryName, Option<NodeId>);
 
 const COLUMNS: &str = "id, kind, mode, uid, gid, mtime_s, mtime_ns, ctime_s, ctime_ns, size, \
-                       data_kind, data, xattrs";
+                       data_kind, data, xattrs, charged";
 
 const KINDS: [NodeKind; 7] = [
     NodeKind::File,
@@ -88,6 +91,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<NodeRow> {
         size: row.get(9)?,
         data: data(row, 10, 11)?,
         xattrs: xattrs(row, 12)?,
+        charged: row.get(13)?,
     })
 }
 
@@ -106,13 +110,12 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn put_node(&self, area: AreaId, row: &NodeRow) -> Result<()> {
-        use super::connection::During;
         let (data_kind, data) = encode_data(&row.data).during("write a node")?;
         self.execute_one(
             "write a node",
             "INSERT OR REPLACE INTO nodes(area, id, kind, mode, uid, gid, mtime_s, mtime_ns,
-                 ctime_s, ctime_ns, size, data_kind, data, xattrs)
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                 ctime_s, ctime_ns, size, data_kind, data, xattrs, charged)
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             params![
                 area.0,
                 row.id.0,
@@ -128,6 +131,7 @@ impl Tx<'_> {
                 data_kind,
                 data,
                 encode_xattrs(&row.xattrs),
+                row.charged,
             ],
         )
     }
@@ -224,6 +228,38 @@ impl Reader {
         )
     }
 
+    /// The private files that nodes of an area name.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn private_files(&self, area: AreaId) -> Result<BTreeSet<PrivateId>> {
+        let found = collect(
+            &self.connection,
+            "list private files",
+            "SELECT data FROM nodes WHERE area = ?1 AND data_kind = 2",
+            [area.0],
+            |row| row.get(0).map(PrivateId),
+        )?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// What the nodes of an area count for, those that it did not change left out.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn charged(&self, area: AreaId) -> Result<Usage> {
+        self.connection
+            .prepare_cached(
+                "SELECT coalesce(sum(size), 0), count(*) FROM nodes
+                 WHERE area = ?1 AND charged <> 0",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_row([area.0], |row| Ok(Usage { bytes: row.get(0)?, files: row.get(1)? }))
+            })
+            .during("sum an area up")
+    }
+
     /// The names in an area, by directory and name.
     ///
     /// # Errors
@@ -259,6 +295,7 @@ mod tests {
             mtime: Timestamp::new(-1_000_000_000_000, 999_999_999).unwrap(),
             ctime: Timestamp::new(0, 0).unwrap(),
             xattrs: Xattrs::new(),
+            charged: kind == NodeKind::File,
             size: id,
             data,
         }

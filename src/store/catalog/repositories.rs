@@ -6,6 +6,7 @@ use super::codec::{text, time};
 use super::connection::{During, collect};
 use super::{Reader, RepositoryRow, Tx};
 use crate::model::id::{RepoId, VersionNumber};
+use crate::model::quota::Quota;
 use crate::store::error::Result;
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<RepositoryRow> {
@@ -18,6 +19,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<RepositoryRow> {
         created: time(row, 5)?,
         changed: time(row, 7)?,
         next_number: VersionNumber(row.get(9)?),
+        policy: row.get(10)?,
+        quota: Quota { bytes: row.get(11)?, files: row.get(12)? },
     })
 }
 
@@ -31,8 +34,8 @@ impl Tx<'_> {
             self.transaction
                 .prepare_cached(
                     "INSERT INTO repositories(name, mode, uid, gid, created_s, created_ns,
-                         changed_s, changed_ns, next_number)
-                     VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING id",
+                         changed_s, changed_ns, next_number, policy, quota_bytes, quota_files)
+                     VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) RETURNING id",
                 )?
                 .query_row(
                     params![
@@ -45,6 +48,9 @@ impl Tx<'_> {
                         row.changed.seconds,
                         row.changed.nanoseconds,
                         row.next_number.0,
+                        row.policy,
+                        row.quota.bytes,
+                        row.quota.files,
                     ],
                     |row| row.get(0).map(RepoId),
                 )
@@ -60,7 +66,8 @@ impl Tx<'_> {
         self.execute_one(
             "change a repository",
             "UPDATE repositories SET name = ?2, mode = ?3, uid = ?4, gid = ?5, created_s = ?6,
-                 created_ns = ?7, changed_s = ?8, changed_ns = ?9, next_number = ?10
+                 created_ns = ?7, changed_s = ?8, changed_ns = ?9, next_number = ?10,
+                 policy = ?11, quota_bytes = ?12, quota_files = ?13
              WHERE id = ?1",
             params![
                 row.id.0,
@@ -73,6 +80,9 @@ impl Tx<'_> {
                 row.changed.seconds,
                 row.changed.nanoseconds,
                 row.next_number.0,
+                row.policy,
+                row.quota.bytes,
+                row.quota.files,
             ],
         )
     }
@@ -96,7 +106,7 @@ impl Reader {
             &self.connection,
             "list repositories",
             "SELECT id, name, mode, uid, gid, created_s, created_ns, changed_s, changed_ns,
-                 next_number
+                 next_number, policy, quota_bytes, quota_files
              FROM repositories ORDER BY id",
             [],
             from_row,
@@ -120,6 +130,8 @@ mod tests {
             created: Timestamp::new(-5, 999_999_999).unwrap(),
             changed: Timestamp::new(1_700_000_000, 1).unwrap(),
             next_number: VersionNumber(1),
+            policy: Some("{}".to_owned()),
+            quota: Quota { bytes: Some(7), files: None },
         }
     }
 

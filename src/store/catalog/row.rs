@@ -3,8 +3,10 @@
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName};
+use crate::model::quota::{Charge, Quota};
 use crate::model::time::Timestamp;
 use crate::model::tree::{Root, Xattrs};
+use crate::model::version::Version;
 use crate::store::layout::PrivateId;
 
 /// A repository.
@@ -26,6 +28,28 @@ pub struct RepositoryRow {
     pub changed: Timestamp,
     /// Number of the next version; only grows.
     pub next_number: VersionNumber,
+    /// Its retention policy as [`Policy::to_text`](crate::model::policy::Policy::to_text) wrote it.
+    pub policy: Option<String>,
+    /// What it may use.
+    pub quota: Quota,
+}
+
+/// A version with what the catalog keeps beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionRow {
+    /// The version.
+    pub version: Version,
+    /// What it adds to the one before it; `None` when that was not computed yet.
+    pub charge: Option<Charge>,
+    /// When it was deleted, in seconds since 1970. Until it is removed for good it keeps the
+    /// reference on its tree, and the deletion can be undone (H25).
+    pub deleted: Option<i64>,
+}
+
+impl From<Version> for VersionRow {
+    fn from(version: Version) -> Self {
+        Self { version, charge: None, deleted: None }
+    }
 }
 
 /// A tag.
@@ -54,6 +78,17 @@ pub struct BlobRow {
     pub damaged: bool,
 }
 
+/// A blob that nothing references.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrphanBlob {
+    /// Which.
+    pub hash: BlobHash,
+    /// Length in bytes.
+    pub size: u64,
+    /// When it was made or last reused, in seconds since 1970.
+    pub interest: i64,
+}
+
 /// Life of a staging area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AreaState {
@@ -80,6 +115,8 @@ pub struct AreaRow {
     pub base_root: Option<Root>,
     /// When it was opened.
     pub created: Timestamp,
+    /// When something in it changed last, in seconds since 1970; may lag by minutes.
+    pub changed: i64,
     /// Message for the coming commit.
     pub message: String,
     /// Author for the coming commit.
@@ -147,6 +184,9 @@ pub struct NodeRow {
     pub size: u64,
     /// Its content.
     pub data: NodeData,
+    /// Whether it counts as what its area changed: it was made there, or its content is not its
+    /// base's any more.
+    pub charged: bool,
 }
 
 /// Something to be taken apart in the background.

@@ -10,7 +10,7 @@ CREATE TABLE areas(
     message TEXT NOT NULL,
     author TEXT NOT NULL,
     on_stale TEXT NOT NULL
-) STRICT;
+, changed_s INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE blobs(
     hash BLOB NOT NULL PRIMARY KEY,
     size INTEGER NOT NULL,
@@ -50,7 +50,7 @@ CREATE TABLE nodes(
     size INTEGER NOT NULL,
     data_kind INTEGER NOT NULL,
     data ANY,
-    xattrs BLOB,
+    xattrs BLOB, charged INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY(area, id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE repositories(
@@ -64,7 +64,7 @@ CREATE TABLE repositories(
     changed_s INTEGER NOT NULL,
     changed_ns INTEGER NOT NULL,
     next_number INTEGER NOT NULL
-) STRICT;
+, policy TEXT, quota_bytes INTEGER, quota_files INTEGER) STRICT;
 CREATE TABLE sqlite_sequence(name,seq);
 CREATE TABLE tags(
     repository INTEGER NOT NULL,
@@ -97,10 +97,11 @@ CREATE TABLE versions(
     author TEXT NOT NULL,
     message TEXT NOT NULL,
     released INTEGER NOT NULL,
-    locked INTEGER NOT NULL,
+    locked INTEGER NOT NULL, charge_base INTEGER, charge_bytes INTEGER NOT NULL DEFAULT 0, charge_files INTEGER NOT NULL DEFAULT 0, deleted_s INTEGER,
     PRIMARY KEY(repository, number)
 ) STRICT;
 CREATE UNIQUE INDEX areas_open ON areas(repository, name) WHERE state = 0;
 CREATE INDEX blobs_orphaned ON blobs(interest) WHERE refs = 0;
 CREATE INDEX blobs_unsettled ON blobs(epoch) WHERE epoch > 0;
 CREATE INDEX trees_orphaned ON trees(interest) WHERE refs = 0;
+CREATE INDEX versions_deleted ON versions(deleted_s) WHERE deleted_s IS NOT NULL;

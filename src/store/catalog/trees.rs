@@ -116,18 +116,25 @@ impl Tx<'_> {
         Ok(Some(bytes))
     }
 
-    /// Pages without references whose interest is in or before that second, oldest first. The cost
-    /// depends on `limit` alone (G12).
+    /// Pages without references with their interest, oldest first, from the one after `after` on.
+    /// The cost depends on `limit` alone (G12).
     ///
     /// # Errors
     /// The database's.
-    pub fn orphan_trees(&self, interest_before: Timestamp, limit: u32) -> Result<Vec<TreeHash>> {
+    pub fn orphan_trees(
+        &self,
+        after: Option<(i64, TreeHash)>,
+        limit: u32,
+    ) -> Result<Vec<(i64, TreeHash)>> {
+        let (interest, hash) = after.unzip();
+        let hash = hash.as_ref().map_or([].as_slice(), |hash| hash.as_bytes());
         collect(
             &self.transaction,
             "list orphaned trees",
-            "SELECT hash FROM trees WHERE refs = 0 AND interest <= ?1 ORDER BY interest LIMIT ?2",
-            params![interest_before.seconds, limit],
-            |row| tree_hash(row, 0),
+            "SELECT interest, hash FROM trees
+             WHERE refs = 0 AND (interest, hash) > (?1, ?2) ORDER BY interest, hash LIMIT ?3",
+            params![interest.unwrap_or(i64::MIN), hash, limit],
+            |row| Ok((row.get(0)?, tree_hash(row, 1)?)),
         )
     }
 }
@@ -197,10 +204,14 @@ mod tests {
             tx.insert_tree(hash, b"page", at(seconds)).unwrap();
         }
         tx.add_tree_refs(&hashes[3], 1).unwrap();
-        assert_eq!(tx.orphan_trees(at(25), 10).unwrap(), [hashes[1], hashes[2]]);
-        assert_eq!(tx.orphan_trees(at(25), 1).unwrap(), [hashes[1]]);
+        let by_age = [(10, hashes[1]), (20, hashes[2]), (30, hashes[0])];
+        assert_eq!(tx.orphan_trees(None, 10).unwrap(), by_age);
+        assert_eq!(tx.orphan_trees(None, 1).unwrap(), by_age[..1]);
+        assert_eq!(tx.orphan_trees(Some(by_age[0]), 1).unwrap(), by_age[1..2]);
+        assert_eq!(tx.orphan_trees(Some(by_age[2]), 9).unwrap(), []);
         tx.insert_tree(&hashes[1], b"page", at(40)).unwrap();
         tx.add_tree_refs(&hashes[3], -1).unwrap();
-        assert_eq!(tx.orphan_trees(at(25), 10).unwrap(), [hashes[3], hashes[2]]);
+        let by_age = [(15, hashes[3]), (20, hashes[2]), (30, hashes[0]), (40, hashes[1])];
+        assert_eq!(tx.orphan_trees(None, 10).unwrap(), by_age);
     }
 }

@@ -1,22 +1,26 @@
 //! Versions.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::codec::{root, text, time, tree_hash};
 use super::connection::{During, collect};
-use super::{Reader, Tx};
+use super::{Reader, Tx, VersionRow};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::TagName;
+use crate::model::quota::{Charge, Usage};
 use crate::model::tree_format;
 use crate::model::version::Version;
 use crate::store::error::Result;
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Version> {
+const COLUMNS: &str = "number, root, hash, created_s, created_ns, base, name, author, message, \
+                       released, locked, charge_base, charge_bytes, charge_files, deleted_s";
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<VersionRow> {
     let name = match row.get_ref(6)? {
         rusqlite::types::ValueRef::Null => None,
         _ => Some(text::<TagName>(row, 6)?),
     };
-    Ok(Version {
+    let version = Version {
         number: VersionNumber(row.get(0)?),
         root: root(row, 1)?,
         hash: tree_hash(row, 2)?,
@@ -27,22 +31,11 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Version> {
         message: row.get(8)?,
         released: row.get(9)?,
         locked: row.get(10)?,
-    })
-}
-
-fn get(
-    connection: &Connection,
-    repo: RepoId,
-    number: VersionNumber,
-) -> rusqlite::Result<Option<Version>> {
-    connection
-        .prepare_cached(
-            "SELECT number, root, hash, created_s, created_ns, base, name, author, message,
-                 released, locked
-             FROM versions WHERE repository = ?1 AND number = ?2",
-        )?
-        .query_row([repo.0, number.0], from_row)
-        .optional()
+    };
+    let base = row.get::<_, Option<u64>>(11)?.map(VersionNumber);
+    let usage = Usage { bytes: row.get(12)?, files: row.get(13)? };
+    let charge = base.map(|base| Charge { base, usage });
+    Ok(VersionRow { version, charge, deleted: row.get(14)? })
 }
 
 impl Tx<'_> {
@@ -73,21 +66,84 @@ impl Tx<'_> {
         )
     }
 
-    /// Removes a version and returns it; `None` when there is none. The reference on its tree is
-    /// the caller's to drop.
+    /// Marks a version as deleted: nobody sees it any more, and its number stays taken. The
+    /// reference on its tree stays until [`Tx::remove_version`].
+    ///
+    /// # Errors
+    /// The database's, also when there is no such version.
+    pub fn delete_version(&self, repo: RepoId, number: VersionNumber, now: i64) -> Result<()> {
+        self.execute_one(
+            "delete a version",
+            "UPDATE versions SET deleted_s = ?3
+             WHERE repository = ?1 AND number = ?2 AND deleted_s IS NULL",
+            params![repo.0, number.0, now],
+        )
+    }
+
+    /// Takes a deletion back.
+    ///
+    /// # Errors
+    /// The database's, also when there is no such deleted version.
+    pub fn undelete_version(&self, repo: RepoId, number: VersionNumber) -> Result<()> {
+        self.execute_one(
+            "bring a version back",
+            "UPDATE versions SET deleted_s = NULL
+             WHERE repository = ?1 AND number = ?2 AND deleted_s IS NOT NULL",
+            [repo.0, number.0],
+        )
+    }
+
+    /// Removes a deleted version for good and returns it; `None` when there is none. The reference
+    /// on its tree is the caller's to drop.
     ///
     /// # Errors
     /// The database's.
-    pub fn delete_version(&self, repo: RepoId, number: VersionNumber) -> Result<Option<Version>> {
-        let Some(version) = get(&self.transaction, repo, number).during("read a version")? else {
-            return Ok(None);
+    pub fn remove_version(&self, repo: RepoId, number: VersionNumber) -> Result<Option<Version>> {
+        let read = || {
+            self.transaction
+                .prepare_cached(&format!(
+                    "DELETE FROM versions
+                     WHERE repository = ?1 AND number = ?2 AND deleted_s IS NOT NULL
+                     RETURNING {COLUMNS}"
+                ))?
+                .query_row([repo.0, number.0], from_row)
+                .optional()
         };
+        Ok(read().during("remove a version")?.map(|row| row.version))
+    }
+
+    /// Versions that were deleted in or before that second, the longest ago first: at most
+    /// `limit`. The cost depends on `limit` alone (G12).
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn versions_deleted_by(
+        &self,
+        seconds: i64,
+        limit: u32,
+    ) -> Result<Vec<(RepoId, VersionNumber)>> {
+        collect(
+            &self.transaction,
+            "list deleted versions",
+            "SELECT repository, number FROM versions
+             WHERE deleted_s IS NOT NULL AND deleted_s <= ?1
+             ORDER BY deleted_s, repository, number LIMIT ?2",
+            params![seconds, limit],
+            |row| Ok((RepoId(row.get(0)?), VersionNumber(row.get(1)?))),
+        )
+    }
+
+    /// Sets what a version adds to the one before it.
+    ///
+    /// # Errors
+    /// The database's, also when there is no such version.
+    pub fn set_charge(&self, repo: RepoId, number: VersionNumber, charge: &Charge) -> Result<()> {
         self.execute_one(
-            "remove a version",
-            "DELETE FROM versions WHERE repository = ?1 AND number = ?2",
-            [repo.0, number.0],
-        )?;
-        Ok(Some(version))
+            "charge a version",
+            "UPDATE versions SET charge_base = ?3, charge_bytes = ?4, charge_files = ?5
+             WHERE repository = ?1 AND number = ?2",
+            params![repo.0, number.0, charge.base.0, charge.usage.bytes, charge.usage.files],
+        )
     }
 
     /// Sets whether a version is released and locked.
@@ -111,17 +167,16 @@ impl Tx<'_> {
 }
 
 impl Reader {
-    /// The versions of a repository, oldest first.
+    /// The versions of a repository, oldest first; deleted ones are among them until they are
+    /// removed.
     ///
     /// # Errors
     /// The database's.
-    pub fn versions(&self, repo: RepoId) -> Result<Vec<Version>> {
+    pub fn versions(&self, repo: RepoId) -> Result<Vec<VersionRow>> {
         collect(
             &self.connection,
             "list versions",
-            "SELECT number, root, hash, created_s, created_ns, base, name, author, message,
-                 released, locked
-             FROM versions WHERE repository = ?1 ORDER BY number",
+            &format!("SELECT {COLUMNS} FROM versions WHERE repository = ?1 ORDER BY number"),
             [repo.0],
             from_row,
         )
@@ -165,6 +220,10 @@ pub(super) mod tests {
         }
     }
 
+    fn row(number: u64) -> VersionRow {
+        VersionRow::from(version(number))
+    }
+
     #[test]
     fn rows_round_trip() {
         let mut store = TestStore::new();
@@ -179,12 +238,50 @@ pub(super) mod tests {
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
         let changed = Version { released: true, locked: false, ..version(2) };
-        assert_eq!(reader.versions(repo).unwrap(), [version(1), changed.clone()]);
+        assert_eq!(reader.versions(repo).unwrap(), [row(1), VersionRow::from(changed)]);
+    }
+
+    #[test]
+    fn a_deletion_can_be_undone_until_it_is_final() {
+        let mut store = TestStore::new();
+        let repo = RepoId(4);
+        let (one, two) = (VersionNumber(1), VersionNumber(2));
         let tx = store.catalog.begin().unwrap();
-        assert_eq!(tx.delete_version(repo, VersionNumber(2)).unwrap(), Some(changed));
-        assert_eq!(tx.delete_version(repo, VersionNumber(2)).unwrap(), None);
+        tx.insert_version(repo, &version(1)).unwrap();
+        tx.insert_version(repo, &version(2)).unwrap();
+        assert!(tx.undelete_version(repo, one).is_err(), "it is not deleted");
+        assert_eq!(tx.remove_version(repo, one).unwrap(), None, "it is not deleted");
+        tx.delete_version(repo, one, 50).unwrap();
+        assert!(tx.delete_version(repo, one, 60).is_err(), "it is deleted already");
+        tx.delete_version(repo, two, 40).unwrap();
+        assert_eq!(tx.versions_deleted_by(39, 9).unwrap(), []);
+        assert_eq!(tx.versions_deleted_by(50, 9).unwrap(), [(repo, two), (repo, one)]);
+        assert_eq!(tx.versions_deleted_by(50, 1).unwrap(), [(repo, two)]);
+        tx.undelete_version(repo, two).unwrap();
         tx.commit().unwrap();
-        assert_eq!(reader.versions(repo).unwrap(), [version(1)]);
+        let reader = store.catalog.reader().unwrap();
+        let deleted = VersionRow { deleted: Some(50), ..row(1) };
+        assert_eq!(reader.versions(repo).unwrap(), [deleted, row(2)]);
+        let tx = store.catalog.begin().unwrap();
+        assert_eq!(tx.remove_version(repo, one).unwrap(), Some(version(1)));
+        assert_eq!(tx.remove_version(repo, one).unwrap(), None);
+        tx.commit().unwrap();
+        assert_eq!(reader.versions(repo).unwrap(), [row(2)]);
+    }
+
+    #[test]
+    fn charges_are_kept_with_their_base() {
+        let mut store = TestStore::new();
+        let repo = RepoId(4);
+        let tx = store.catalog.begin().unwrap();
+        tx.insert_version(repo, &version(1)).unwrap();
+        let usage = Usage { bytes: u64::try_from(i64::MAX).unwrap(), files: 3 };
+        let charge = Charge { base: VersionNumber(0), usage };
+        tx.set_charge(repo, VersionNumber(1), &charge).unwrap();
+        assert!(tx.set_charge(repo, VersionNumber(2), &charge).is_err());
+        tx.commit().unwrap();
+        let charged = VersionRow { charge: Some(charge), ..row(1) };
+        assert_eq!(store.catalog.reader().unwrap().versions(repo).unwrap(), [charged]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::model::hash::BlobHash;
 mod fd_cache;
 mod incoming;
 mod insert;
+mod scan;
 
 use fd_cache::FdCache;
 

@@ -287,6 +287,7 @@ fn engine_error(error: EngineError) -> FsError {
         | EngineError::NoArea(_)
         | EngineError::NoVersion(_)
         | EngineError::NoTag(_)
+        | EngineError::NotDeleted(_)
         | EngineError::NoImport(_) => FsError::NotFound,
         EngineError::RepositoryNotEmpty { .. } => FsError::NotEmpty,
         EngineError::Name { reason, .. } => reason.into(),
@@ -294,6 +295,7 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::Busy { .. } | EngineError::CommitRunning => FsError::Busy,
         EngineError::StaleBase { .. } | EngineError::Conflicts { .. } => FsError::StaleBase,
         EngineError::Protected { .. } => FsError::NotPermitted,
+        EngineError::OverQuota(_) => FsError::QuotaExceeded,
         EngineError::Unsealed { full: true, .. } => FsError::NoSpace,
         EngineError::Store(error) => log_store(error),
         EngineError::Unsealed { .. }

@@ -11,6 +11,7 @@ use crate::engine::registry::{Registry, Repository};
 use crate::model::hash::BlobHash;
 use crate::model::id::{Ino, RepoId, VersionNumber};
 use crate::model::name::EntryName;
+use crate::model::policy::PolicyState;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Xattrs};
 use crate::model::tree_format::{MemoryTrees, build, root_hash};
@@ -242,6 +243,10 @@ pub(crate) fn repository(
         versions,
         tags: BTreeMap::new(),
         areas: BTreeMap::new(),
+        policy: PolicyState::None,
+        account: Arc::default(),
+        charges: BTreeMap::new(),
+        deleted: BTreeMap::new(),
     }
 }
 

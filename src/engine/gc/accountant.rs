@@ -1,0 +1,138 @@
+//! What versions add to each other, computed on a thread of its own (G15).
+//!
+//! A commit brings its charge along. Where a version's predecessor changes later (it was deleted,
+//! brought back, or another commit came first) the charge is computed again here; the row says
+//! against which version it was computed, so nothing is lost by a crash. A full run computes all.
+
+use std::sync::Arc;
+
+use super::Phase;
+use crate::engine::error::EngineError;
+use crate::engine::registry::Repository;
+use crate::engine::request::Request;
+use crate::engine::thread::MetadataThread;
+use crate::model::id::{RepoId, VersionNumber};
+use crate::model::quota::{self, Charge};
+use crate::model::version::Version;
+
+/// One version, and the one before it.
+struct Step {
+    repo: RepoId,
+    version: Arc<Version>,
+    before: Option<Arc<Version>>,
+}
+
+impl MetadataThread {
+    /// Computes the charges that are out of date in one repository.
+    pub(super) fn account_next(&mut self) {
+        let Some(repo) = self.gc.uncharged.pop_first() else { return };
+        let Some(repository) = self.registry.by_id(repo) else { return };
+        let steps = steps(&repository, |version, before| {
+            let charge = repository.charges.get(&version.number);
+            charge.is_none_or(|charge| charge.base != number(before))
+        });
+        self.account(steps);
+    }
+
+    /// Computes all charges of all repositories, for the run under way.
+    pub(super) fn account_all(&mut self) {
+        self.enter(Phase::Account);
+        self.gc.uncharged.clear();
+        let repositories = self.registry.all();
+        let steps = repositories.iter().flat_map(|repository| steps(repository, |_, _| true));
+        self.account(steps.collect());
+    }
+
+    fn account(&mut self, steps: Vec<Step>) {
+        if steps.is_empty() {
+            return self.accounted();
+        }
+        self.gc.accounting = true;
+        let (trees, requests) = (Arc::clone(&self.trees), self.requests_sender.clone());
+        let body = move || {
+            for step in steps {
+                let before = step.before.as_ref().map(|version| &version.root.tree);
+                let charge = quota::added(&*trees, before, &step.version.root.tree)
+                    .map(|usage| Charge { base: number(step.before.as_ref()), usage })
+                    .map_err(EngineError::Store);
+                let (repo, number) = (step.repo, step.version.number);
+                if requests.send(Request::Charged { repo, number, charge }).is_err() {
+                    return;
+                }
+            }
+            // A closed channel means that the engine stopped.
+            drop(requests.send(Request::Accounted));
+        };
+        if let Err(error) = std::thread::Builder::new().name("account".to_owned()).spawn(body) {
+            log::error!("usage cannot be computed: {error}");
+            self.accounted();
+        }
+    }
+
+    /// Notes what a version adds, if it still follows the version that it was compared with.
+    pub(in crate::engine) fn charged(
+        &mut self,
+        repo: RepoId,
+        version: VersionNumber,
+        charge: Result<Charge, EngineError>,
+    ) {
+        let Some(repository) = self.registry.by_id(repo) else { return };
+        let name = || format!("{}/{version}", repository.name);
+        if !repository.versions.contains_key(&version) {
+            return;
+        }
+        let charge = match charge {
+            Ok(charge) => charge,
+            Err(error) => {
+                log::error!("what {} adds cannot be computed: {error}", name());
+                return self.gc.report(|report| report.errors += 1);
+            }
+        };
+        if charge.base != number(repository.before(version)) {
+            self.gc.expect_accounting(repo);
+            return;
+        }
+        let known = repository.charges.get(&version);
+        if known == Some(&charge) {
+            return;
+        }
+        if let Some(known) = known.filter(|known| known.base == charge.base) {
+            log::warn!("{} was charged {:?}, adds {:?}", name(), known.usage, charge.usage);
+        }
+        match self.write(|tx| tx.set_charge(repo, version, &charge)) {
+            Ok(()) => self.registry.update(repo, |repository| {
+                repository.charges.insert(version, charge);
+            }),
+            Err(error) => log::error!("what {} adds cannot be noted: {error}", name()),
+        }
+    }
+
+    /// The accountant is done; a run that waited for it goes on.
+    pub(in crate::engine) fn accounted(&mut self) {
+        self.gc.accounting = false;
+        if self.gc.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Account)) {
+            self.enter(Phase::Release);
+        }
+    }
+}
+
+fn number(version: Option<&Arc<Version>>) -> VersionNumber {
+    version.map_or(VersionNumber(0), |version| version.number)
+}
+
+/// The versions of a repository that `wanted` chooses, each with the one before it.
+fn steps(
+    repository: &Repository,
+    wanted: impl Fn(&Arc<Version>, Option<&Arc<Version>>) -> bool,
+) -> Vec<Step> {
+    let mut before = None;
+    let mut steps = Vec::new();
+    for version in repository.versions.values() {
+        if wanted(version, before.as_ref()) {
+            let version = Arc::clone(version);
+            steps.push(Step { repo: repository.id, version, before: before.clone() });
+        }
+        before = Some(Arc::clone(version));
+    }
+    steps
+}

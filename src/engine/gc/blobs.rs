@@ -1,0 +1,177 @@
+//! Unreferenced blobs: listed, their cause made durable, removed.
+
+use std::time::Instant;
+
+use super::{Phase, SLICE_TIME_MAX};
+use crate::engine::error::{EngineError, Result};
+use crate::engine::request::Request;
+use crate::engine::stop_point::StopPoint;
+use crate::engine::sync::{Scope, SyncJob};
+use crate::engine::thread::MetadataThread;
+use crate::model::hash::BlobHash;
+use crate::model::time::Timestamp;
+use crate::store::catalog::OrphanBlob;
+
+/// Blobs per slice: a row costs a few microseconds, an unlink 5 to 11 on ext4.
+const BLOBS_PER_SLICE: usize = 64;
+
+/// Blobs per list, that is per flush of the WAL.
+const BLOBS_PER_LIST: u32 = 4096;
+
+/// How far the removal has come.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    /// Where the next list goes on: those before it were looked at.
+    after: Option<(i64, BlobHash)>,
+    list: List,
+}
+
+#[derive(Debug, Default)]
+enum List {
+    /// To be taken.
+    #[default]
+    None,
+    /// Taken, waiting for the WAL.
+    Waiting(Vec<OrphanBlob>),
+    /// May go; taken from the end.
+    Durable(Vec<OrphanBlob>),
+}
+
+impl Orphans {
+    /// Whether nothing can be done before the WAL is durable.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.list, List::Waiting(_))
+    }
+
+    /// Whether there is a list that a use of a blob would make outdated.
+    pub(super) fn has_list(&self) -> bool {
+        !matches!(self.list, List::None)
+    }
+}
+
+impl MetadataThread {
+    pub(super) fn blobs_slice(&mut self) -> Result<()> {
+        if self.stop_points.is_held(StopPoint::OrphansListed) && self.gc.blobs.has_list() {
+            self.stop_points.reached(StopPoint::OrphansListed);
+            return Ok(());
+        }
+        match std::mem::take(&mut self.gc.blobs.list) {
+            List::None => self.list_orphans(),
+            List::Waiting(list) => {
+                self.gc.blobs.list = List::Waiting(list);
+                Ok(())
+            }
+            List::Durable(mut list) => {
+                let rest = list.len().saturating_sub(BLOBS_PER_SLICE);
+                let slice = list.split_off(rest);
+                let left = self.remove_blobs(slice)?;
+                list.extend(left);
+                if !list.is_empty() {
+                    self.gc.blobs.list = List::Durable(list);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn list_orphans(&mut self) -> Result<()> {
+        let protect = i64::try_from(self.protect_seconds()).unwrap_or(i64::MAX);
+        let limit = Timestamp::now().seconds.saturating_sub(protect);
+        let listed = {
+            let tx = self.store.catalog.begin()?;
+            tx.orphan_blobs(limit, self.gc.blobs.after, BLOBS_PER_LIST)?
+        };
+        let Some(last) = listed.last() else {
+            self.sweep();
+            return Ok(());
+        };
+        self.gc.blobs.after = Some((last.interest, last.hash));
+        let (held, list): (Vec<_>, Vec<_>) =
+            listed.into_iter().partition(|orphan| self.is_blob_held(&orphan.hash));
+        self.gc.report(|report| {
+            report.pinned_blobs += held.len() as u64;
+            report.pinned_bytes += held.iter().map(|orphan| orphan.size).sum::<u64>();
+        });
+        if list.is_empty() {
+            return Ok(());
+        }
+        self.gc.touched.clear();
+        self.gc.blobs.list = List::Waiting(list);
+        let requests = self.requests_sender.clone();
+        let then = Box::new(move |result| {
+            drop(requests.send(Request::OrphansDurable { result }));
+        });
+        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
+        Ok(())
+    }
+
+    /// Somebody holds it, or is about to name it.
+    fn is_blob_held(&self, hash: &BlobHash) -> bool {
+        self.pins.is_pinned(hash) || self.journal.is_pending(hash)
+    }
+
+    /// The cause of the listed orphans is on disk.
+    pub(in crate::engine) fn orphans_durable(
+        &mut self,
+        result: std::result::Result<(), EngineError>,
+    ) {
+        match (result, std::mem::take(&mut self.gc.blobs.list)) {
+            (Ok(()), List::Waiting(mut list)) => {
+                list.reverse();
+                self.gc.blobs.list = List::Durable(list);
+            }
+            (Ok(()), other) => self.gc.blobs.list = other,
+            (Err(error), _) => {
+                log::error!("clean-up stops: {error}");
+                self.gc.report(|report| report.errors += 1);
+                self.end_run();
+            }
+        }
+    }
+
+    /// Check, row, commit, unlink: one slice, nothing in between (G3). Returns what the slice's
+    /// time did not suffice for.
+    fn remove_blobs(&mut self, mut slice: Vec<OrphanBlob>) -> Result<Vec<OrphanBlob>> {
+        let began = Instant::now();
+        slice.retain(|orphan| {
+            !self.is_blob_held(&orphan.hash) && !self.gc.touched.contains(&orphan.hash)
+        });
+        let removed = self.write(|tx| {
+            let mut removed = Vec::with_capacity(slice.len());
+            while began.elapsed() < SLICE_TIME_MAX || removed.is_empty() {
+                let Some(orphan) = slice.pop() else { break };
+                if tx.blob(&orphan.hash)?.is_some_and(|row| row.refs == 0) {
+                    tx.delete_blob(&orphan.hash)?;
+                    removed.push(orphan);
+                }
+            }
+            Ok(removed)
+        })?;
+        for orphan in removed {
+            // The row is gone: a file that cannot be removed is a leftover, replaced when the
+            // content is stored again, or swept by the next full run.
+            match self.store.pool.remove(&self.store.lock, &orphan.hash) {
+                Ok(()) => self.gc.report(|report| {
+                    report.blobs += 1;
+                    report.bytes += orphan.size;
+                }),
+                Err(error) => {
+                    log::warn!("cannot remove blob {}: {error}", orphan.hash);
+                    self.gc.report(|report| report.errors += 1);
+                }
+            }
+        }
+        Ok(slice)
+    }
+
+    /// The last phase of a full run; others end here.
+    fn sweep(&mut self) {
+        let full = self.gc.run.as_ref().is_some_and(|run| run.kind.full);
+        if full {
+            self.enter(Phase::Sweep);
+            self.start_sweep();
+        } else {
+            self.end_run();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Retention: versions and areas that a policy lets go.
+//!
+//! One version or area that cannot be deleted does not keep the others (G11).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::engine::error::Result;
+use crate::engine::registry::Repository;
+use crate::engine::staging::area::Phase;
+use crate::engine::thread::MetadataThread;
+use crate::model::id::{AreaId, RepoId};
+use crate::model::policy::{Policy, PolicyState};
+use crate::model::retention::{self, Decision};
+use crate::model::time::Timestamp;
+use crate::store::catalog::Doomed;
+
+/// Deleted versions given up per slice: a row and a queue entry each.
+const VERSIONS_PER_SLICE: u32 = 64;
+
+impl MetadataThread {
+    /// Applies the policy of one repository.
+    pub(super) fn expire(&mut self, repo: RepoId) {
+        let Some(repository) = self.registry.by_id(repo) else { return };
+        let policy = match &repository.policy {
+            PolicyState::None => return,
+            PolicyState::Set(policy) => *policy,
+            PolicyState::Unreadable { reason, .. } => {
+                let name = &repository.name;
+                log::error!("the policy of {name} is unreadable, nothing expires: {reason}");
+                self.gc.report(|report| report.errors += 1);
+                return;
+            }
+        };
+        let now = Timestamp::now();
+        for Decision { number, keep, reason } in repository.decide(&policy, now) {
+            if keep {
+                continue;
+            }
+            let name = format!("{}/{number}", repository.name);
+            match self.hide(&repository, &BTreeSet::from([number]), now) {
+                Ok(events) => {
+                    log::info!("{name} expired: {reason}");
+                    self.observer.notify(events, Box::new(|| ()));
+                    self.gc.report(|report| report.versions += 1);
+                }
+                Err(error) => {
+                    log::error!("{name} expired and cannot be deleted: {error}");
+                    self.gc.report(|report| report.errors += 1);
+                }
+            }
+        }
+        self.expire_areas(&repository, &policy, now);
+    }
+
+    fn expire_areas(&mut self, repository: &Arc<Repository>, policy: &Policy, now: Timestamp) {
+        for area in self.idle_areas(repository, policy, now) {
+            match self.discard(area) {
+                Ok(events) => {
+                    log::info!("a staging area of {} expired: {area}", repository.name);
+                    self.observer.notify(events, Box::new(|| ()));
+                    self.gc.report(|report| report.areas += 1);
+                }
+                Err(error) => {
+                    log::error!("staging area {area} expired and cannot be discarded: {error}");
+                    self.gc.report(|report| report.errors += 1);
+                }
+            }
+        }
+    }
+
+    /// Areas that nobody changed for as long as the policy says, and nobody is about to.
+    fn idle_areas(&self, repository: &Repository, policy: &Policy, now: Timestamp) -> Vec<AreaId> {
+        let Some(limit) = policy.expire_areas_seconds else { return Vec::new() };
+        let limit = now.seconds.saturating_sub(i64::try_from(limit).unwrap_or(i64::MAX));
+        let state = self.staging.read();
+        let open = repository.areas.values().filter_map(|id| state.areas.get(id));
+        open.filter(|area| area.phase == Phase::Open && area.shared.writers() == 0)
+            .filter(|area| area.shared.changed() < limit)
+            .map(|area| area.shared.id)
+            .collect()
+    }
+
+    /// Gives some deleted versions up; `false` when none is left to give up now.
+    pub(super) fn release_versions(&mut self) -> Result<bool> {
+        let protect = i64::try_from(self.protect_seconds()).unwrap_or(i64::MAX);
+        let limit = Timestamp::now().seconds.saturating_sub(protect);
+        let released = self.write(|tx| {
+            let versions = tx.versions_deleted_by(limit, VERSIONS_PER_SLICE)?;
+            for (repo, number) in &versions {
+                if let Some(version) = tx.remove_version(*repo, *number)? {
+                    tx.push_doomed(&Doomed::Tree(version.root.tree))?;
+                }
+            }
+            Ok(versions)
+        })?;
+        for (repo, number) in &released {
+            self.registry.update(*repo, |repository| {
+                repository.deleted.remove(number);
+                repository.charges.remove(number);
+            });
+        }
+        Ok(!released.is_empty())
+    }
+}
+
+impl Repository {
+    /// What a policy does with the versions, newest first.
+    pub fn decide(&self, policy: &Policy, now: Timestamp) -> Vec<Decision> {
+        let versions = self.versions.values();
+        let tagged = versions.map(|version| (&**version, self.protecting_tag(version.number)));
+        retention::decide(tagged, policy, now)
+    }
+}

@@ -1,0 +1,196 @@
+//! The deletion queue and the unreferenced trees.
+//!
+//! Order of a slice: the deletion queue (areas, roots of deleted versions), then trees without
+//! references, whose children lose one each. "Page and its children's counts" is one transaction,
+//! the mirror image of how a commit wrote it (H7).
+//!
+//! What fails is left out until the next start, and the rest goes on (G11): a slice that failed is
+//! tried again item by item, so that one bad row does not hide the good ones beside it.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::{Phase, SLICE_TIME_MAX};
+use crate::engine::error::Result;
+use crate::engine::thread::MetadataThread;
+use crate::model::hash::TreeHash;
+use crate::model::id::AreaId;
+use crate::model::tree_format::{Reference, TreePage};
+use crate::store::catalog::{Doomed, NodeData, Tx};
+use crate::store::error::StoreError;
+
+/// Rows of an area per slice: about a millisecond of SQL.
+const AREA_ROWS_PER_SLICE: u32 = 256;
+
+/// Trees looked up per slice; the time limit usually ends it before.
+const TREES_PER_SLICE: u32 = 64;
+
+/// How far the search for unreferenced trees has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Where the next slice goes on: trees before it were looked at.
+    after: Option<(i64, TreeHash)>,
+    /// Something was removed since the search began: its children may be before `after`.
+    found: bool,
+    /// One item at a time, after a failure.
+    careful: bool,
+    /// Trees and queue entries that cannot be taken apart.
+    broken_trees: BTreeSet<TreeHash>,
+    broken_entries: BTreeSet<u64>,
+}
+
+impl MetadataThread {
+    /// A slice; between runs and in the run's own phase.
+    pub(super) fn metadata_slice(&mut self) -> Result<()> {
+        if self.queue_slice()? || self.trees_slice()? {
+            return Ok(());
+        }
+        self.gc.awake = false;
+        if self.gc.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Metadata)) {
+            self.enter(Phase::Blobs);
+        }
+        Ok(())
+    }
+
+    /// A slice of the deletion queue; `false` when it is empty.
+    fn queue_slice(&mut self) -> Result<bool> {
+        let broken = &self.gc.metadata.broken_entries;
+        let limit = u32::try_from(broken.len() + 1).unwrap_or(u32::MAX);
+        let next = {
+            let tx = self.store.catalog.begin()?;
+            tx.doomed(limit)?.into_iter().find(|(seq, _)| !broken.contains(seq))
+        };
+        let Some((seq, doomed)) = next else {
+            return Ok(false);
+        };
+        let done = match doomed {
+            Doomed::Tree(tree) => self.write(|tx| {
+                tx.add_tree_refs(&tree, -1)?;
+                tx.delete_doomed(seq)
+            }),
+            Doomed::Area(area) => self.purge_area(seq, area),
+        };
+        if let Err(error) = done {
+            self.check_not_poisoned()?;
+            if error.is_full() {
+                return Err(error);
+            }
+            log::error!("cannot clean {doomed:?} up, it is left: {error}");
+            self.gc.metadata.broken_entries.insert(seq);
+            self.gc.report(|report| report.errors += 1);
+        }
+        Ok(true)
+    }
+
+    fn purge_area(&mut self, seq: u64, area: AreaId) -> Result<()> {
+        let (nodes, names) = self.write(|tx| {
+            let nodes = tx.take_nodes(area, AREA_ROWS_PER_SLICE)?;
+            for node in &nodes {
+                if let NodeData::Blob(hash) = &node.data {
+                    tx.add_blob_refs(hash, -1)?;
+                }
+            }
+            let names = tx.take_names(area, AREA_ROWS_PER_SLICE)?;
+            Ok((nodes.len(), names))
+        })?;
+        if nodes > 0 || names > 0 {
+            return Ok(());
+        }
+        if !self.store.private_files.remove_area(&self.store.lock, area)? {
+            return Ok(());
+        }
+        let row = self.reader.areas()?.into_iter().find(|row| row.id == area);
+        self.write(|tx| {
+            if let Some(root) = row.and_then(|row| row.base_root) {
+                tx.add_tree_refs(&root.tree, -1)?;
+            }
+            tx.delete_area(area)?;
+            tx.delete_doomed(seq)
+        })
+    }
+
+    /// Removes unreferenced trees; `false` when there are none.
+    fn trees_slice(&mut self) -> Result<bool> {
+        let (after, careful) = (self.gc.metadata.after, self.gc.metadata.careful);
+        let limit = if careful { 1 } else { TREES_PER_SLICE };
+        let listed = {
+            let tx = self.store.catalog.begin()?;
+            tx.orphan_trees(after, limit)?
+        };
+        let Some(last) = listed.last().copied() else {
+            // The children of what was removed may have been passed already.
+            self.gc.metadata.after = None;
+            return Ok(std::mem::take(&mut self.gc.metadata.found));
+        };
+        let removable: Vec<_> =
+            listed.into_iter().filter(|(_, hash)| !self.is_tree_held(hash)).collect();
+        if removable.is_empty() {
+            self.gc.metadata.after = Some(last);
+            return Ok(true);
+        }
+        match self.remove_trees(&removable) {
+            Ok(done) => {
+                self.gc.metadata.after =
+                    if done == removable.len() { Some(last) } else { Some(removable[done - 1]) };
+                self.gc.metadata.found = true;
+                self.gc.metadata.careful = false;
+                self.gc.report(|report| report.trees += done as u64);
+            }
+            Err(error) => self.trees_failed(error, &removable)?,
+        }
+        Ok(true)
+    }
+
+    fn trees_failed(
+        &mut self,
+        error: crate::engine::error::EngineError,
+        slice: &[(i64, TreeHash)],
+    ) -> Result<()> {
+        self.check_not_poisoned()?;
+        if error.is_full() {
+            return Err(error);
+        }
+        if let [(_, hash)] = slice {
+            log::error!("cannot take tree {hash} apart, it is left: {error}");
+            self.gc.metadata.broken_trees.insert(*hash);
+            self.gc.report(|report| report.errors += 1);
+        }
+        // Once more: item by item, from here to the first that succeeds.
+        self.gc.metadata.careful = true;
+        Ok(())
+    }
+
+    /// A commit under way has unreferenced trees of its own; what cannot be removed stays.
+    fn is_tree_held(&self, hash: &TreeHash) -> bool {
+        self.gc.metadata.broken_trees.contains(hash)
+            || self.commits.values().any(|commit| commit.pinned.contains(hash))
+    }
+
+    /// Removes trees until the slice's time is over; returns how many, at least one.
+    fn remove_trees(&mut self, trees: &[(i64, TreeHash)]) -> Result<usize> {
+        let began = Instant::now();
+        self.write(|tx| {
+            let mut done = 0;
+            for (_, hash) in trees {
+                if let Some(bytes) = tx.delete_tree(hash)? {
+                    for reference in TreePage::parse(bytes)?.references() {
+                        lower(tx, reference)?;
+                    }
+                }
+                done += 1;
+                if began.elapsed() >= SLICE_TIME_MAX {
+                    break;
+                }
+            }
+            Ok(done)
+        })
+    }
+}
+
+fn lower(tx: &Tx<'_>, reference: Reference) -> std::result::Result<(), StoreError> {
+    match reference {
+        Reference::Blob(blob) => tx.add_blob_refs(&blob, -1)?,
+        Reference::Tree(tree) => tx.add_tree_refs(&tree, -1)?,
+    };
+    Ok(())
+}

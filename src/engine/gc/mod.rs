@@ -1,0 +1,199 @@
+//! Garbage collection and retention, in bounded slices on the metadata thread.
+//!
+//! ```text
+//!            ┌── full runs only ───┐                                      ┌─ full ─┐
+//!   trigger ─▶ Expire ──▶ Account ──▶ Release ──▶ Metadata ──▶ Blobs ──────▶ Sweep ──▶ ended
+//!              policies   usage       deletions   queue,       listed,       leftovers
+//!                                     past undo   trees        durable, gone
+//! ```
+//!
+//! A slice is one bounded transaction, taken only when no request waits, so that others hardly
+//! notice (G1). The cost follows what became garbage: only a full run's look for leftovers reads
+//! names of the whole pool, on a thread of its own (G10, G12).
+//!
+//! Blobs are removed in lists: a list is taken, the WAL is made durable, and only then its blobs
+//! are checked again, their rows deleted and their files unlinked, in one slice each. So the cause
+//! of an unlink is on disk before the unlink can be (H2), and nothing can come between check and
+//! unlink, because this thread also makes every link (G3).
+//!
+//! Between runs the deletion queue is worked off as well: a published area leaves rows behind.
+
+mod accountant;
+mod blobs;
+mod expire;
+mod metadata;
+mod run;
+mod sweep;
+pub mod trigger;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::request::Reply;
+use crate::model::hash::BlobHash;
+use crate::model::id::RepoId;
+use crate::model::time::Timestamp;
+pub use sweep::Leftover;
+pub use trigger::RunKind;
+use trigger::Triggers;
+
+/// How long unreferenced content is kept when nobody says otherwise (G4).
+pub const PROTECT_SECONDS: u64 = 600;
+
+/// Between full runs when nobody says otherwise (G8).
+pub const PERIOD_SECONDS: u64 = 24 * 3600;
+
+/// A slice ends after this long, whatever it has left to do: what waits for the metadata thread
+/// (a commit, an fsync) waits no longer for background work than for a busy disk.
+const SLICE_TIME_MAX: Duration = Duration::from_millis(2);
+
+/// Settings of the collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GcOptions {
+    /// Between full runs; `None`: only when asked.
+    pub period_seconds: Option<u64>,
+    /// How long unreferenced content and deleted versions are kept.
+    pub protect_seconds: u64,
+}
+
+impl Default for GcOptions {
+    fn default() -> Self {
+        Self { period_seconds: Some(PERIOD_SECONDS), protect_seconds: PROTECT_SECONDS }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunReport {
+    /// Whether it was a full run.
+    pub full: bool,
+    /// When it began.
+    pub began: Timestamp,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// Versions that policies deleted.
+    pub versions: u64,
+    /// Staging areas that policies discarded.
+    pub areas: u64,
+    /// Blobs removed.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Directory pages removed.
+    pub trees: u64,
+    /// Files that no row knew: what a crash had left.
+    pub leftovers: u64,
+    /// Unreferenced blobs that stay because somebody holds them open.
+    pub pinned_blobs: u64,
+    /// Their bytes.
+    pub pinned_bytes: u64,
+    /// Things that failed and were left out; the log names them.
+    pub errors: u64,
+}
+
+/// The last run, shared with those who show it.
+pub(super) type LastRun = Arc<Mutex<Option<RunReport>>>;
+
+/// State of the background work.
+pub(super) struct Collector {
+    options: GcOptions,
+    /// Origin of the triggers' clock.
+    clock: Instant,
+    triggers: Triggers,
+    run: Option<Run>,
+    /// Those who asked during a run: the next one answers them.
+    next_waiters: Vec<Reply<RunReport>>,
+    last: LastRun,
+    /// There may be work in the deletion queue or among the trees.
+    awake: bool,
+    metadata: metadata::Progress,
+    blobs: blobs::Orphans,
+    /// Blobs used again since the list was taken.
+    touched: BTreeSet<BlobHash>,
+    /// Repositories in which a version's charge may be out of date.
+    uncharged: BTreeSet<RepoId>,
+    /// The accountant is at work.
+    accounting: bool,
+}
+
+/// A run under way.
+struct Run {
+    kind: RunKind,
+    began: Instant,
+    report: RunReport,
+    waiters: Vec<Reply<RunReport>>,
+    phase: Phase,
+}
+
+/// What a run does now.
+enum Phase {
+    /// Applies the policies of these repositories.
+    Expire(VecDeque<RepoId>),
+    /// Waits for usage to be computed.
+    Account,
+    /// Gives deleted versions up that cannot be brought back any more.
+    Release,
+    /// Works off the deletion queue and the unreferenced trees.
+    Metadata,
+    /// Removes unreferenced blobs.
+    Blobs,
+    /// Waits for the search for leftovers.
+    Sweep,
+}
+
+impl Collector {
+    /// With whatever an earlier process left to do.
+    pub(super) fn new(options: GcOptions, last: LastRun, uncharged: BTreeSet<RepoId>) -> Self {
+        Self {
+            options,
+            clock: Instant::now(),
+            triggers: Triggers::new(options.period_seconds),
+            run: None,
+            next_waiters: Vec::new(),
+            last,
+            awake: true,
+            metadata: metadata::Progress::default(),
+            blobs: blobs::Orphans::default(),
+            touched: BTreeSet::new(),
+            uncharged,
+            accounting: false,
+        }
+    }
+
+    /// Something was deleted.
+    pub(super) fn wake(&mut self) {
+        self.awake = true;
+    }
+
+    /// Versions came or went: what they add to each other may be another thing now.
+    pub(super) fn expect_accounting(&mut self, repo: RepoId) {
+        self.uncharged.insert(repo);
+    }
+
+    /// Whether a slice would do something.
+    pub(super) fn has_work(&self) -> bool {
+        let run = self.run.as_ref().is_some_and(|run| match run.phase {
+            Phase::Expire(_) | Phase::Release | Phase::Metadata => true,
+            Phase::Blobs => !self.blobs.is_waiting(),
+            Phase::Account | Phase::Sweep => false,
+        });
+        run || self.awake || (!self.accounting && !self.uncharged.is_empty())
+    }
+
+    /// A blob was used: it is no orphan any more, whatever a list says.
+    pub(super) fn touched(&mut self, hash: &BlobHash) {
+        if self.blobs.has_list() {
+            self.touched.insert(*hash);
+        }
+    }
+
+    /// The report of the run under way, to add to; of nothing between runs.
+    fn report(&mut self, change: impl FnOnce(&mut RunReport)) {
+        if let Some(run) = &mut self.run {
+            change(&mut run.report);
+        }
+    }
+}

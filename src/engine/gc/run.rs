@@ -1,0 +1,200 @@
+//! A run from its trigger to its report.
+
+use std::time::Instant;
+
+use super::{Phase, Run, RunKind, RunReport};
+use crate::engine::error::{EngineError, Result};
+use crate::engine::gc::trigger::Triggered;
+use crate::engine::request::Reply;
+use crate::engine::thread::MetadataThread;
+use crate::model::time::Timestamp;
+
+impl MetadataThread {
+    /// Asks for a run and for its report.
+    pub(in crate::engine) fn collect(&mut self, kind: RunKind, reply: Reply<RunReport>) {
+        if self.check_not_poisoned().is_err() {
+            return reply(Err(EngineError::Poisoned));
+        }
+        self.gc.next_waiters.push(reply);
+        self.trigger(kind);
+    }
+
+    /// Asks for a run.
+    pub(in crate::engine) fn trigger(&mut self, kind: RunKind) {
+        self.gc.awake = true;
+        if let Triggered::Start(kind) = self.gc.triggers.trigger(kind) {
+            self.begin_run(kind);
+        }
+    }
+
+    /// Starts what a timer says.
+    pub(in crate::engine) fn tick_collector(&mut self, now: Instant) {
+        let seconds = now.duration_since(self.gc.clock).as_secs();
+        if let Some(kind) = self.gc.triggers.tick(seconds) {
+            self.begin_run(kind);
+        }
+    }
+
+    fn begin_run(&mut self, kind: RunKind) {
+        if let Err(error) = self.store.reserve.give_up_if_full(&self.store.lock) {
+            log::warn!("the space set aside cannot be given up: {error}");
+        }
+        let phase = if kind.full {
+            Phase::Expire(self.registry.all().iter().map(|repository| repository.id).collect())
+        } else {
+            Phase::Release
+        };
+        let report = RunReport { full: kind.full, began: Timestamp::now(), ..RunReport::default() };
+        let waiters = std::mem::take(&mut self.gc.next_waiters);
+        self.gc.run = Some(Run { kind, began: Instant::now(), report, waiters, phase });
+    }
+
+    /// Room for the rows of a deletion, where the disk is full: the reserve is for this (R3).
+    pub(in crate::engine) fn make_room(&mut self) {
+        match self.store.reserve.give_up_if_full(&self.store.lock) {
+            Ok(true) => {
+                log::warn!("the disk is full: the space set aside is used, and content collected");
+                self.trigger(RunKind::ORPHANS);
+            }
+            Ok(false) => {}
+            Err(error) => log::warn!("the space set aside cannot be given up: {error}"),
+        }
+    }
+
+    /// One slice of background work.
+    pub(in crate::engine) fn collector_slice(&mut self) {
+        if self.check_not_poisoned().is_err() {
+            return self.abort_run();
+        }
+        if !self.gc.accounting && !self.gc.uncharged.is_empty() {
+            self.account_next();
+        }
+        let worked = match self.gc.run.as_mut().map(|run| &mut run.phase) {
+            Some(Phase::Expire(repositories)) => match repositories.pop_front() {
+                Some(repo) => {
+                    self.expire(repo);
+                    Ok(())
+                }
+                None => {
+                    self.account_all();
+                    Ok(())
+                }
+            },
+            Some(Phase::Release) => self.release_slice(),
+            Some(Phase::Blobs) if !self.gc.awake => self.blobs_slice(),
+            Some(Phase::Metadata | Phase::Blobs | Phase::Account | Phase::Sweep) | None => {
+                self.metadata_slice()
+            }
+        };
+        if let Err(error) = worked {
+            log::error!("background clean-up stops until it is asked for again: {error}");
+            self.gc.awake = false;
+            self.gc.report(|report| report.errors += 1);
+            self.end_run();
+        }
+    }
+
+    /// Goes on with the next phase.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        if let Some(run) = &mut self.gc.run {
+            run.phase = phase;
+        }
+    }
+
+    /// Protection time of the run under way.
+    pub(super) fn protect_seconds(&self) -> u64 {
+        let asked = self.gc.run.as_ref().and_then(|run| run.kind.protect_seconds);
+        asked.unwrap_or(self.gc.options.protect_seconds)
+    }
+
+    /// Gives deleted versions up whose time is over: their trees go on the deletion queue.
+    fn release_slice(&mut self) -> Result<()> {
+        if self.release_versions()? {
+            return Ok(());
+        }
+        self.gc.awake = true;
+        self.enter(Phase::Metadata);
+        Ok(())
+    }
+
+    /// Reports, and starts what was asked for meanwhile.
+    pub(super) fn end_run(&mut self) {
+        let Some(mut run) = self.gc.run.take() else {
+            return;
+        };
+        self.gc.blobs = super::blobs::Orphans::default();
+        self.gc.touched.clear();
+        let duration = run.began.elapsed().as_millis();
+        run.report.duration_ms = u64::try_from(duration).unwrap_or(u64::MAX);
+        log_report(&run.report);
+        *self.gc.last.lock() = Some(run.report);
+        for waiter in run.waiters {
+            waiter(Ok(run.report));
+        }
+        if let Err(error) = self.store.reserve.fill(&self.store.lock) {
+            log::debug!("no space is set aside for a full disk: {error}");
+        }
+        let now = self.gc.clock.elapsed().as_secs();
+        let protected = self.protected_until(now);
+        if let Some(next) = self.gc.triggers.ended(now, run.kind.full, protected) {
+            self.begin_run(next);
+        }
+    }
+
+    /// The store refuses changes: nobody waits for a run that cannot go on.
+    pub(in crate::engine) fn abort_run(&mut self) {
+        self.gc.awake = false;
+        self.gc.uncharged.clear();
+        let run = self.gc.run.take();
+        let waiters = run.into_iter().flat_map(|run| run.waiters);
+        for waiter in waiters.chain(std::mem::take(&mut self.gc.next_waiters)) {
+            waiter(Err(EngineError::Poisoned));
+        }
+    }
+
+    /// When the next garbage loses its protection, on the triggers' clock.
+    fn protected_until(&mut self, now: u64) -> Option<u64> {
+        let oldest = match self.oldest_protected() {
+            Ok(oldest) => oldest?,
+            Err(error) => {
+                log::warn!("cannot look for protected content: {error}");
+                return None;
+            }
+        };
+        let protect = i64::try_from(self.gc.options.protect_seconds).unwrap_or(i64::MAX);
+        let left = oldest.saturating_add(protect).saturating_sub(Timestamp::now().seconds);
+        // A second more: the protection covers the whole second that it ends in.
+        Some(now.saturating_add(u64::try_from(left).unwrap_or(0)).saturating_add(1))
+    }
+
+    /// The time of interest of the unreferenced content, or of the deletion, that is the longest
+    /// ago and still protected.
+    fn oldest_protected(&self) -> Result<Option<i64>> {
+        let protect = i64::try_from(self.gc.options.protect_seconds).unwrap_or(i64::MAX);
+        let limit = Timestamp::now().seconds.saturating_sub(protect);
+        let orphan = self.reader.oldest_orphan_after(limit)?;
+        let deleted = self
+            .registry
+            .all()
+            .iter()
+            .flat_map(|repository| repository.deleted.values().map(|v| v.deleted).min())
+            .filter(|deleted| *deleted > limit)
+            .min();
+        Ok(orphan.into_iter().chain(deleted).min())
+    }
+}
+
+fn log_report(report: &RunReport) {
+    let RunReport { versions, areas, blobs, bytes, trees, leftovers, duration_ms, .. } = report;
+    let kind = if report.full { "full collection" } else { "collection" };
+    let idle = versions + areas + blobs + trees + leftovers + report.errors == 0;
+    let level = if idle && !report.full { log::Level::Debug } else { log::Level::Info };
+    log::log!(
+        level,
+        "{kind}: {versions} versions and {areas} areas expired; {blobs} blobs ({bytes} bytes), \
+         {trees} directory pages and {leftovers} leftovers removed in {duration_ms} ms; \
+         {} blobs are held open, {} errors",
+        report.pinned_blobs,
+        report.errors,
+    );
+}

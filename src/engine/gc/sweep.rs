@@ -1,0 +1,162 @@
+//! The search for what a crash left behind, on a thread of its own, in full runs only (G10).
+//!
+//! The sweeper reads the names in the pool and in `staging/` and compares them with the catalog.
+//! What it finds is only a suspicion: the metadata thread looks again before it removes anything,
+//! since a name may be younger than the sweeper's look at its row.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::Phase;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::request::Request;
+use crate::engine::thread::MetadataThread;
+use crate::model::hash::BlobHash;
+use crate::model::id::AreaId;
+use crate::store::catalog::Reader;
+use crate::store::layout::{Layout, PrivateId};
+use crate::store::pool::Pool;
+use crate::store::staging_dir::StagingDir;
+
+/// Files handed to the metadata thread at a time: an unlink each.
+const LEFTOVERS_PER_BATCH: usize = 64;
+
+/// A file or directory of the store that no row names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leftover {
+    /// In the pool.
+    Blob(BlobHash),
+    /// A private file of an area.
+    Private(AreaId, PrivateId),
+    /// The directory of an area that does not exist.
+    Area(AreaId),
+}
+
+struct Sweeper {
+    layout: Layout,
+    pool: Arc<Pool>,
+    private_files: Arc<StagingDir>,
+    /// Areas and private files with this number and above belong to this process: it removes
+    /// what it needs no more.
+    first_id: u64,
+    requests: Sender<Request>,
+    found: Vec<Leftover>,
+}
+
+impl MetadataThread {
+    pub(super) fn start_sweep(&mut self) {
+        let sweeper = Sweeper {
+            layout: self.store.layout.clone(),
+            pool: Arc::clone(&self.store.pool),
+            private_files: Arc::clone(&self.store.private_files),
+            first_id: self.first_id,
+            requests: self.requests_sender.clone(),
+            found: Vec::new(),
+        };
+        let requests = self.requests_sender.clone();
+        let body = move || {
+            let result = sweeper.run();
+            // A closed channel means that the engine stopped.
+            drop(requests.send(Request::SweepEnded { result }));
+        };
+        if let Err(error) = std::thread::Builder::new().name("sweep".to_owned()).spawn(body) {
+            log::error!("leftovers cannot be looked for: {error}");
+            self.end_run();
+        }
+    }
+
+    /// Looks again, and removes what really is left over.
+    pub(in crate::engine) fn remove_leftovers(&mut self, leftovers: Vec<Leftover>) {
+        for leftover in leftovers {
+            match self.remove_leftover(leftover) {
+                Ok(true) => self.gc.report(|report| report.leftovers += 1),
+                Ok(false) => {}
+                Err(error) => {
+                    log::warn!("cannot remove {leftover:?}: {error}");
+                    self.gc.report(|report| report.errors += 1);
+                }
+            }
+        }
+    }
+
+    fn remove_leftover(&mut self, leftover: Leftover) -> Result<bool> {
+        self.check_not_poisoned()?;
+        let lock = &self.store.lock;
+        match leftover {
+            Leftover::Blob(hash) => {
+                let held = self.pins.is_pinned(&hash) || self.journal.is_pending(&hash);
+                if held || self.reader.blob(&hash)?.is_some() {
+                    return Ok(false);
+                }
+                self.store.pool.remove(lock, &hash)?;
+            }
+            Leftover::Private(area, file) => {
+                self.store.private_files.remove(lock, area, file)?;
+            }
+            Leftover::Area(area) => {
+                return Ok(self.store.private_files.remove_area(lock, area)?);
+            }
+        }
+        Ok(true)
+    }
+
+    /// All names were looked at.
+    pub(in crate::engine) fn sweep_ended(&mut self, result: std::result::Result<(), EngineError>) {
+        if let Err(error) = result {
+            log::error!("the search for leftovers ended early: {error}");
+            self.gc.report(|report| report.errors += 1);
+        }
+        if self.gc.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Sweep)) {
+            self.end_run();
+        }
+    }
+}
+
+impl Sweeper {
+    fn run(mut self) -> Result<()> {
+        let reader = Reader::open(&self.layout)?;
+        for first_byte in 0..=u8::MAX {
+            for hash in self.pool.list(first_byte)? {
+                if reader.blob(&hash)?.is_none() {
+                    self.report(Leftover::Blob(hash))?;
+                }
+            }
+        }
+        self.sweep_staging(&reader)?;
+        self.send()
+    }
+
+    fn sweep_staging(&mut self, reader: &Reader) -> Result<()> {
+        let areas: Vec<AreaId> = reader.areas()?.into_iter().map(|row| row.id).collect();
+        for area in self.private_files.areas()? {
+            if area.0 >= self.first_id {
+                continue;
+            }
+            if !areas.contains(&area) {
+                self.report(Leftover::Area(area))?;
+                continue;
+            }
+            let named = reader.private_files(area)?;
+            for file in self.private_files.list(area)? {
+                if file.0 < self.first_id && !named.contains(&file) {
+                    self.report(Leftover::Private(area, file))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, leftover: Leftover) -> Result<()> {
+        self.found.push(leftover);
+        if self.found.len() < LEFTOVERS_PER_BATCH {
+            return Ok(());
+        }
+        self.send()
+    }
+
+    fn send(&mut self) -> Result<()> {
+        let leftovers = std::mem::take(&mut self.found);
+        self.requests.send(Request::Swept { leftovers }).map_err(|_| EngineError::Stopping)
+    }
+}

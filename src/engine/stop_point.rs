@@ -1,0 +1,92 @@
+//! Places where a test can hold a thread, to bring about an interleaving instead of hoping for it.
+//!
+//! Nothing is ever held unless a test asked for it; then a look costs one load of an atomic.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+/// A place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopPoint {
+    /// The collector has chosen unreferenced blobs and not removed them.
+    OrphansListed,
+    /// A sealer knows the hash of a file and has not handed it in.
+    SealHashed,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: BTreeSet<StopPoint>,
+    reached: BTreeMap<StopPoint, u64>,
+}
+
+/// The places of one engine.
+#[derive(Debug, Default)]
+pub struct StopPoints {
+    armed: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl StopPoints {
+    /// Holds whoever comes to `point`, until the value is dropped.
+    pub fn hold(self: &Arc<Self>, point: StopPoint) -> Hold {
+        let mut state = self.state.lock();
+        assert!(state.held.insert(point), "{point:?} is held already");
+        state.reached.remove(&point);
+        self.armed.store(true, Ordering::SeqCst);
+        Hold { points: Arc::clone(self), point }
+    }
+
+    /// Whether `point` is held. For threads that must not be stopped: they come again.
+    pub(super) fn is_held(&self, point: StopPoint) -> bool {
+        self.armed.load(Ordering::SeqCst) && self.state.lock().held.contains(&point)
+    }
+
+    /// Notes that somebody came to `point`.
+    pub(super) fn reached(&self, point: StopPoint) {
+        *self.state.lock().reached.entry(point).or_insert(0) += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits here while `point` is held.
+    pub(super) fn pass(&self, point: StopPoint) {
+        if !self.is_held(point) {
+            return;
+        }
+        self.reached(point);
+        let mut state = self.state.lock();
+        while state.held.contains(&point) {
+            self.changed.wait(&mut state);
+        }
+    }
+}
+
+/// A place that is held.
+#[derive(Debug)]
+pub struct Hold {
+    points: Arc<StopPoints>,
+    point: StopPoint,
+}
+
+impl Hold {
+    /// Waits until somebody has come to the place.
+    pub fn wait_reached(&self) {
+        let mut state = self.points.state.lock();
+        while !state.reached.contains_key(&self.point) {
+            self.points.changed.wait(&mut state);
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.points.state.lock();
+        state.held.remove(&self.point);
+        self.points.armed.store(!state.held.is_empty(), Ordering::SeqCst);
+        self.points.changed.notify_all();
+    }
+}

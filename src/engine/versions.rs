@@ -1,0 +1,265 @@
+//! Versions after their publication: deleted, brought back, released, locked. And what decides
+//! about them when nobody does: a repository's policy and quota.
+//!
+//! A deletion is one row change (N11): the version is out of sight at once, its tree stays for the
+//! protection time, so that the deletion can be undone (H25), and is then taken apart in slices.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::error::{EngineError, Result};
+use super::event::Event;
+use super::gc::RunKind;
+use super::registry::{DeletedVersion, Repository, Tag};
+use super::request::{FlagChange, Reply};
+use super::sync::{Scope, SyncJob};
+use super::thread::{MetadataThread, repository_row};
+use crate::model::id::{RepoId, VersionNumber};
+use crate::model::name::TagName;
+use crate::model::policy::{Policy, PolicyState};
+use crate::model::quota::Quota;
+use crate::model::time::Timestamp;
+use crate::model::version::Version;
+use crate::store::catalog::{RepositoryRow, TagRow};
+
+impl MetadataThread {
+    /// Deletes versions: all, or none when one is protected.
+    pub(super) fn delete_versions(
+        &mut self,
+        repo: RepoId,
+        numbers: &[VersionNumber],
+        force: bool,
+        now: Timestamp,
+        reply: Reply<()>,
+    ) {
+        self.make_room();
+        let numbers: BTreeSet<VersionNumber> = numbers.iter().copied().collect();
+        let checked = self.published(repo).and_then(|repository| {
+            for number in &numbers {
+                check_deletable(&repository, *number, force)?;
+            }
+            Ok(repository)
+        });
+        let deleted = checked.and_then(|repository| self.hide(&repository, &numbers, now));
+        match deleted {
+            Ok(events) => {
+                self.trigger(RunKind::ORPHANS);
+                self.answer_when_durable(events, reply);
+            }
+            Err(error) => reply(Err(error)),
+        }
+    }
+
+    /// Takes versions out of sight, with the tags that point at them.
+    pub(super) fn hide(
+        &mut self,
+        repository: &Arc<Repository>,
+        numbers: &BTreeSet<VersionNumber>,
+        now: Timestamp,
+    ) -> Result<Vec<Event>> {
+        let repo = repository.id;
+        let tags: Vec<TagName> = self
+            .repository(repo)?
+            .tags
+            .iter()
+            .filter(|(_, tag)| numbers.contains(&tag.number))
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.write(|tx| {
+            for number in numbers {
+                tx.delete_version(repo, *number, now.seconds)?;
+            }
+            for tag in &tags {
+                tx.delete_tag(repo, tag)?;
+            }
+            Ok(())
+        })?;
+        self.registry.update(repo, |repository| {
+            for number in numbers {
+                if let Some(version) = repository.versions.remove(number) {
+                    let deleted = DeletedVersion { version, deleted: now.seconds };
+                    repository.deleted.insert(*number, deleted);
+                }
+            }
+            for tag in &tags {
+                repository.tags.remove(tag);
+            }
+            repository.changed = now;
+        });
+        // A commit that changed nothing may be about to name one of them.
+        for unpublished in self.unpublished.get_mut(&repo).into_iter().flatten() {
+            unpublished.tag.take_if(|(_, tag)| numbers.contains(&tag.number));
+        }
+        self.gc.expect_accounting(repo);
+        let mut events: Vec<Event> =
+            numbers.iter().map(|number| Event::VersionRemoved(repo, *number)).collect();
+        events.extend(tags.into_iter().map(|tag| Event::TagChanged(repo, tag)));
+        Ok(events)
+    }
+
+    /// Brings deleted versions back: all or none.
+    pub(super) fn undelete_versions(
+        &mut self,
+        repo: RepoId,
+        numbers: &[VersionNumber],
+        now: Timestamp,
+        reply: Reply<()>,
+    ) {
+        match self.undelete(repo, numbers, now) {
+            Ok(events) => self.answer_when_durable(events, reply),
+            Err(error) => reply(Err(error)),
+        }
+    }
+
+    fn undelete(
+        &mut self,
+        repo: RepoId,
+        numbers: &[VersionNumber],
+        now: Timestamp,
+    ) -> Result<Vec<Event>> {
+        let repository = self.repository(repo)?;
+        let mut versions: Vec<Arc<Version>> = Vec::new();
+        for number in numbers {
+            let found = repository
+                .deleted
+                .get(number)
+                .ok_or_else(|| EngineError::NotDeleted(format!("{}/{number}", repository.name)))?;
+            versions.push(Arc::clone(&found.version));
+        }
+        let mut names: Vec<(TagName, VersionNumber)> = Vec::new();
+        for version in &versions {
+            let free = version.name.clone().filter(|name| {
+                !repository.tags.contains_key(name) && names.iter().all(|(other, _)| other != name)
+            });
+            names.extend(free.map(|name| (name, version.number)));
+        }
+        self.write(|tx| {
+            for version in &versions {
+                tx.undelete_version(repo, version.number)?;
+            }
+            for (name, number) in &names {
+                tx.put_tag(repo, name, &TagRow { number: *number, protects: false, created: now })?;
+            }
+            Ok(())
+        })?;
+        self.registry.update(repo, |repository| {
+            for version in &versions {
+                repository.deleted.remove(&version.number);
+                repository.versions.insert(version.number, Arc::clone(version));
+            }
+            for (name, number) in &names {
+                let tag = Tag { number: *number, protects: false, created: now };
+                repository.tags.insert(name.clone(), tag);
+            }
+            repository.changed = now;
+        });
+        self.gc.expect_accounting(repo);
+        let mut events: Vec<Event> =
+            versions.iter().map(|version| Event::VersionAdded(repo, version.number)).collect();
+        events.extend(names.into_iter().map(|(name, _)| Event::TagChanged(repo, name)));
+        Ok(events)
+    }
+
+    /// Releases or locks versions, or takes that back: all or none.
+    pub(super) fn flag_versions(
+        &mut self,
+        repo: RepoId,
+        numbers: &[VersionNumber],
+        change: FlagChange,
+        reply: Reply<()>,
+    ) {
+        match self.flag(repo, numbers, change) {
+            Ok(()) => self.answer_when_durable(Vec::new(), reply),
+            Err(error) => reply(Err(error)),
+        }
+    }
+
+    fn flag(&mut self, repo: RepoId, numbers: &[VersionNumber], change: FlagChange) -> Result<()> {
+        let repository = self.published(repo)?;
+        let mut changed = Vec::new();
+        for number in numbers {
+            let version = repository
+                .versions
+                .get(number)
+                .ok_or_else(|| EngineError::NoVersion(format!("{}/{number}", repository.name)))?;
+            let mut version = Version::clone(version);
+            version.released = change.released.unwrap_or(version.released);
+            version.locked = change.locked.unwrap_or(version.locked);
+            changed.push(version);
+        }
+        self.write(|tx| {
+            for version in &changed {
+                let Version { number, released, locked, .. } = version;
+                tx.update_version_flags(repo, *number, *released, *locked)?;
+            }
+            Ok(())
+        })?;
+        self.registry.update(repo, |repository| {
+            let changed = changed.into_iter().map(|version| (version.number, Arc::new(version)));
+            repository.versions.extend(changed);
+        });
+        Ok(())
+    }
+
+    pub(super) fn set_policy(&mut self, repo: RepoId, policy: Option<Policy>, reply: Reply<()>) {
+        let text = policy.as_ref().map(Policy::to_text);
+        let set = self.repository(repo).and_then(|repository| {
+            let row = RepositoryRow { policy: text, ..repository_row(&repository) };
+            self.write(|tx| tx.update_repository(&row))
+        });
+        if let Err(error) = set {
+            return reply(Err(error));
+        }
+        self.registry.update(repo, |repository| {
+            repository.policy = policy.map_or(PolicyState::None, PolicyState::Set);
+        });
+        self.answer_when_durable(Vec::new(), reply);
+    }
+
+    pub(super) fn set_quota(&mut self, repo: RepoId, quota: Quota, reply: Reply<()>) {
+        let set = self.repository(repo).and_then(|repository| {
+            let row = RepositoryRow { quota, ..repository_row(&repository) };
+            self.write(|tx| tx.update_repository(&row))?;
+            repository.account.set_quota(quota);
+            Ok(())
+        });
+        match set {
+            Ok(()) => self.answer_when_durable(Vec::new(), reply),
+            Err(error) => reply(Err(error)),
+        }
+    }
+
+    /// Makes the WAL durable, then the kernel forget, then answers.
+    pub(super) fn answer_when_durable(&mut self, events: Vec<Event>, reply: Reply<()>) {
+        let observer = Arc::clone(&self.observer);
+        let then = Box::new(move |result: Result<()>| {
+            observer.notify(events, Box::new(move || reply(result)));
+        });
+        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
+    }
+}
+
+/// Whether a version may be deleted (N11).
+fn check_deletable(repository: &Repository, number: VersionNumber, force: bool) -> Result<()> {
+    let Some(version) = repository.versions.get(&number) else {
+        return Err(EngineError::NoVersion(format!("{}/{number}", repository.name)));
+    };
+    let protected =
+        |reason: String, force_helps| Err(EngineError::Protected { number, reason, force_helps });
+    if version.locked {
+        return protected("locked".to_owned(), false);
+    }
+    if force {
+        return Ok(());
+    }
+    if version.released {
+        return protected("released".to_owned(), true);
+    }
+    if repository.latest().is_some_and(|latest| latest.number == number) {
+        return protected("the newest version".to_owned(), true);
+    }
+    if let Some(tag) = repository.protecting_tag(number) {
+        return protected(format!("pointed at by tag `{tag}`"), true);
+    }
+    Ok(())
+}

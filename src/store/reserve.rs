@@ -1,0 +1,102 @@
+//! Space set aside for the moment when the disk is full: a deletion needs room in the write-ahead
+//! log before it can give any back (R3).
+//!
+//! The file is given up when there is no other room and made again once there is.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use super::error::{Result, StoreError};
+use super::layout::Layout;
+use super::root_lock::RootLock;
+use super::{durable, sys};
+
+/// Enough for some thousand rows in the write-ahead log and for the checkpoint that follows.
+pub const RESERVE_BYTES: u64 = 8 << 20;
+
+/// The reserve is made only where that leaves this many times its size.
+const ROOM_FACTOR: u64 = 4;
+
+/// The reserve of a store.
+#[derive(Debug)]
+pub struct Reserve {
+    path: PathBuf,
+    root: PathBuf,
+}
+
+impl Reserve {
+    /// The reserve of the store with that layout.
+    pub fn new(layout: &Layout) -> Self {
+        Self { path: layout.reserve(), root: layout.root().to_owned() }
+    }
+
+    /// Sets the space aside, where it is not and there is plenty.
+    ///
+    /// # Errors
+    /// The disk's; a file system that cannot set space aside.
+    pub fn fill(&self, _lock: &RootLock) -> Result<()> {
+        if self.path.exists() {
+            return Ok(());
+        }
+        let space = sys::statvfs(&self.root).map_err(StoreError::io("look at", &self.root))?;
+        if space.available_bytes() < RESERVE_BYTES * ROOM_FACTOR {
+            return Ok(());
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.path)
+            .map_err(StoreError::io("create", &self.path))?;
+        let filled = sys::fallocate(&file, 0, 0, RESERVE_BYTES);
+        filled.map_err(StoreError::io("set space aside in", &self.path))
+    }
+
+    /// Gives the space up when less than that is left on the disk. Returns whether it did.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn give_up_if_full(&self, lock: &RootLock) -> Result<bool> {
+        let space = sys::statvfs(&self.root).map_err(StoreError::io("look at", &self.root))?;
+        if space.available_bytes() >= RESERVE_BYTES || !self.path.exists() {
+            return Ok(false);
+        }
+        self.give_up(lock)?;
+        Ok(true)
+    }
+
+    /// Gives the space up; fine where there is none.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn give_up(&self, _lock: &RootLock) -> Result<()> {
+        match durable::unlink(&self.path) {
+            Err(error) if error.is_not_found() => Ok(()),
+            removed => removed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::store::testing::TestStore;
+
+    #[test]
+    fn the_space_is_taken_once_and_given_up() {
+        let store = TestStore::new();
+        let reserve = Reserve::new(&store.layout);
+        reserve.fill(&store.lock).unwrap();
+        reserve.fill(&store.lock).unwrap();
+        let found = std::fs::metadata(store.layout.reserve()).unwrap();
+        assert_eq!(found.len(), RESERVE_BYTES);
+        assert!(found.blocks() * 512 >= RESERVE_BYTES, "it is no hole");
+        assert!(!reserve.give_up_if_full(&store.lock).unwrap(), "the disk is not full");
+        reserve.give_up(&store.lock).unwrap();
+        reserve.give_up(&store.lock).unwrap();
+        assert!(!store.layout.reserve().exists());
+    }
+}
