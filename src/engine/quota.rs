@@ -145,7 +145,8 @@ impl AreaCharge {
 
     /// Gives everything back: the area is published or discarded.
     pub fn close(&self) {
-        if let Some(taken) = self.taken.lock().take() {
+        let mut taken = self.taken.lock();
+        if let Some(taken) = taken.take() {
             self.account.give_back(taken);
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::Engine;
@@ -21,8 +21,8 @@ use super::pins::Pins;
 use super::registry::Registry;
 use super::request::Request;
 use super::seal;
-use super::staging::Staging;
 use super::staging::content::ContentStore;
+use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
 use super::sync::{SYNC_QUEUE_MAX, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
@@ -54,11 +54,19 @@ struct Recovered {
     suspects: Vec<(BlobHash, u64)>,
 }
 
-pub(super) fn start(
-    path: &Path,
-    observer: Arc<dyn Observer>,
-    gc_options: GcOptions,
-) -> Result<Arc<Engine>, StoreError> {
+/// An open store with what readers share, before any thread runs.
+struct Opened {
+    store: Store,
+    reader: Reader,
+    recovered: Recovered,
+    pins: Arc<Pins>,
+    staging: Arc<Staging>,
+    seal_queue: Receiver<SealJob>,
+    wake: Receiver<()>,
+    registry: Arc<Registry>,
+}
+
+fn open(path: &Path) -> Result<Opened, StoreError> {
     let mut store = Store::open(path)?;
     let reader = store.catalog.reader()?;
     let recovered = recover(&mut store.catalog, &reader)?;
@@ -70,6 +78,16 @@ pub(super) fn start(
     let registry = Arc::new(Registry::default());
     let leftovers = load_registry(&reader, &registry, &staging)?;
     doom(&mut store.catalog, &leftovers)?;
+    Ok(Opened { store, reader, recovered, pins, staging, seal_queue, wake, registry })
+}
+
+pub(super) fn start(
+    path: &Path,
+    observer: Arc<dyn Observer>,
+    gc_options: GcOptions,
+) -> Result<Arc<Engine>, StoreError> {
+    let Opened { store, reader, recovered, pins, staging, seal_queue, wake, registry } =
+        open(path)?;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
     let (sync_sender, sync_jobs) = bounded(SYNC_QUEUE_MAX);
