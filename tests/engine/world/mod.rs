@@ -4,6 +4,7 @@
 
 mod import;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use cairn::control::protocol::{
@@ -14,12 +15,14 @@ use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
 use cairn::daemon::service::{DaemonFacts, StoreService};
 use cairn::engine::Engine;
 use cairn::engine::event::NoObserver;
-use cairn::engine::request::Request as EngineRequest;
+use cairn::engine::gc::{GcOptions, RunKind, RunReport};
+use cairn::engine::registry::Repository;
+use cairn::engine::request::{Reply as EngineReply, Request as EngineRequest};
 use cairn::engine::staging::content::FileContent;
 use cairn::engine::staging::node::{Body, Directory, Node};
 use cairn::engine::staging::state::NewNode;
 use cairn::model::hash::BlobHash;
-use cairn::model::id::{AreaId, NodeId};
+use cairn::model::id::{AreaId, NodeId, RepoId};
 use cairn::model::name::EntryName;
 use cairn::model::time::Timestamp;
 use cairn::model::tree::{Attributes, Content, Entry, Xattrs};
@@ -52,8 +55,22 @@ impl World {
         world
     }
 
+    /// As [`World::with_repository`], with settings of the collector.
+    pub(crate) fn with_gc(options: GcOptions) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        cairn::store::init(&home.path().join("store")).unwrap();
+        let world = Self::open_with(home, options);
+        world.ask(create("web")).unwrap();
+        world
+    }
+
     fn open(home: tempfile::TempDir) -> Self {
-        let engine = Engine::start(&home.path().join("store"), Arc::new(NoObserver)).unwrap();
+        Self::open_with(home, GcOptions::default())
+    }
+
+    fn open_with(home: tempfile::TempDir, options: GcOptions) -> Self {
+        let store = home.path().join("store");
+        let engine = Engine::start_with(&store, Arc::new(NoObserver), options).unwrap();
         let service = StoreService::new(Arc::clone(&engine), || {}, DaemonFacts::default());
         Self { service, engine, home }
     }
@@ -62,8 +79,45 @@ impl World {
     pub(crate) fn reopen(self) -> Self {
         self.engine.stop().unwrap();
         let Self { service, engine, home } = self;
+        let options = engine.gc_options;
         drop((service, engine));
-        Self::open(home)
+        Self::open_with(home, options)
+    }
+
+    /// Stops the engine, has `change` done to the closed store, and opens it again.
+    pub(crate) fn reopen_changed(self, change: impl FnOnce(&Path)) -> Self {
+        self.engine.stop().unwrap();
+        let Self { service, engine, home } = self;
+        let options = engine.gc_options;
+        drop((service, engine));
+        change(&home.path().join("store"));
+        Self::open_with(home, options)
+    }
+
+    /// Asks the engine itself about `web`.
+    pub(crate) fn engine_call<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(RepoId, EngineReply<T>) -> EngineRequest,
+    ) -> cairn::engine::error::Result<T> {
+        let repo = self.repository().id;
+        self.engine.call(|reply| make(repo, reply))
+    }
+
+    /// The repository `web` as readers see it.
+    pub(crate) fn repository(&self) -> Arc<Repository> {
+        self.engine.registry.by_name("web").unwrap()
+    }
+
+    /// The numbers of the versions of `web`.
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.repository().versions.keys().map(|number| number.0).collect()
+    }
+
+    /// A run, waited for.
+    pub(crate) fn run(&self, full: bool, protect_seconds: u64) -> RunReport {
+        self.engine.call(|reply| EngineRequest::Flush { reply }).unwrap();
+        let kind = RunKind { full, protect_seconds: Some(protect_seconds) };
+        self.engine.call(|reply| EngineRequest::Collect { kind, reply }).unwrap()
     }
 
     /// Asks on the first connection.
