@@ -17,6 +17,10 @@ pub(crate) struct Promises {
     published: Vec<(String, Tree)>,
     /// The commit that was asked for and not answered.
     asked: Option<(String, Tree)>,
+    /// The tag whose version is being deleted, and not answered.
+    deleting: Option<String>,
+    /// Tags whose deletion was answered.
+    deleted: Vec<String>,
     /// Files whose fsync was answered, in the area that is still open.
     synced: Vec<(PathBuf, Vec<u8>)>,
 }
@@ -45,12 +49,29 @@ fn script(cairn: &Cairn, promises: &mut Promises) -> io::Result<()> {
         promises.published.push((name, before));
     }
     std::os::unix::fs::symlink("1", cairn.tags("lib/extra"))?;
+    delete(cairn, promises)?;
     let area = cairn.staging("lib/open@latest");
     fs::create_dir(&area)?;
     fill(&area, 99, promises)?;
     fs::create_dir(cairn.staging("lib/discarded"))?;
     fs::write(cairn.staging("lib/discarded/f"), "x")?;
     fs::remove_dir_all(cairn.staging("lib/discarded"))
+}
+
+/// Deletes a version in the middle and collects what only it had, without protection.
+fn delete(cairn: &Cairn, promises: &mut Promises) -> io::Result<()> {
+    let tag = "v2".to_owned();
+    promises.deleting = Some(tag.clone());
+    succeeded(&cairn.run(&["delete", "lib/2"]))?;
+    promises.deleting = None;
+    promises.published.retain(|(published, _)| *published != tag);
+    promises.deleted.push(tag);
+    succeeded(&cairn.run(&["gc", "--full", "--wait", "--protect", "0"]))
+}
+
+fn succeeded(output: &std::process::Output) -> io::Result<()> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(io::Error::other(said.into_owned())) }
 }
 
 /// Every kind of change, with contents that depend on `seed`.
@@ -83,7 +104,7 @@ fn not_found(error: io::Error) -> io::Result<()> {
 impl Promises {
     /// How many commits were acknowledged.
     pub(crate) fn commits(&self) -> usize {
-        self.published.len()
+        self.published.len() + self.deleted.len()
     }
 
     /// Asserts on the mounted store that everything promised is there and everything works.
@@ -91,13 +112,20 @@ impl Promises {
         cairn.cli(&["status"]);
         let versions = fs::read_dir(cairn.versions("lib")).map_or(0, Iterator::count);
         let most = self.published.len() + usize::from(self.asked.is_some());
+        let least = self.published.len() - usize::from(self.deleting.is_some());
         assert!(
-            (self.published.len()..=most).contains(&versions),
+            (least..=most).contains(&versions),
             "{versions} versions, {} were acknowledged",
             self.published.len()
         );
         for (tag, expected) in &self.published {
-            assert_is(cairn, tag, expected);
+            let undecided = self.deleting.as_ref() == Some(tag) && versions == least;
+            if !undecided {
+                assert_is(cairn, tag, expected);
+            }
+        }
+        for tag in &self.deleted {
+            assert!(!cairn.tags("lib").join(tag).exists(), "{tag} is back");
         }
         if let Some((tag, expected)) = &self.asked
             && versions == most
