@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -18,31 +19,46 @@ const SHARDS: usize = 64;
 /// Counted pins by blob.
 #[derive(Debug)]
 pub struct Pins {
-    shards: Vec<Mutex<HashMap<u64, u32>>>,
+    shards: Vec<Mutex<HashMap<u64, Pinned>>>,
+    /// A blob that the collector had to leave was let go.
+    released: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Pinned {
+    count: u32,
+    /// The collector waits for it.
+    watched: bool,
 }
 
 impl Default for Pins {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect() }
+        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect();
+        Self { shards, released: AtomicBool::new(false) }
     }
 }
 
 impl Pins {
-    fn shard(&self, hash: &BlobHash) -> &Mutex<HashMap<u64, u32>> {
+    fn shard(&self, hash: &BlobHash) -> &Mutex<HashMap<u64, Pinned>> {
         &self.shards[usize::from(hash.as_bytes()[31]) % SHARDS]
     }
 
     /// Adds one pin.
     pub fn pin(&self, hash: &BlobHash) {
-        *self.shard(hash).lock().entry(hash.prefix()).or_insert(0) += 1;
+        self.shard(hash).lock().entry(hash.prefix()).or_default().count += 1;
     }
 
     /// Takes one pin back.
     pub fn unpin(&self, hash: &BlobHash) {
         let mut shard = self.shard(hash).lock();
         match shard.get_mut(&hash.prefix()) {
-            Some(count) if *count > 1 => *count -= 1,
-            Some(_) => drop(shard.remove(&hash.prefix())),
+            Some(pinned) if pinned.count > 1 => pinned.count -= 1,
+            Some(pinned) => {
+                if pinned.watched {
+                    self.released.store(true, Ordering::Release);
+                }
+                shard.remove(&hash.prefix());
+            }
             None => panic!("unpinned a blob that was not pinned: {hash}"),
         }
     }
@@ -50,6 +66,22 @@ impl Pins {
     /// Whether any pin (of this blob, or of one sharing its prefix) is held.
     pub fn is_pinned(&self, hash: &BlobHash) -> bool {
         self.shard(hash).lock().contains_key(&hash.prefix())
+    }
+
+    /// As [`Pins::is_pinned`], and remembers that the collector would like to hear when it is not
+    /// any more.
+    pub(super) fn watch(&self, hash: &BlobHash) -> bool {
+        let mut shard = self.shard(hash).lock();
+        let pinned = shard.get_mut(&hash.prefix());
+        pinned.is_some_and(|pinned| {
+            pinned.watched = true;
+            true
+        })
+    }
+
+    /// Whether a blob that the collector had to leave was let go since the last call.
+    pub(super) fn take_released(&self) -> bool {
+        self.released.load(Ordering::Relaxed) && self.released.swap(false, Ordering::Acquire)
     }
 }
 
@@ -77,6 +109,22 @@ impl Drop for BlobPin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_collector_hears_of_what_it_had_to_leave() {
+        let pins = Arc::new(Pins::default());
+        let (one, two) = (BlobHash::of(b"1"), BlobHash::of(b"2"));
+        assert!(!pins.watch(&one), "not pinned");
+        let (first, second) = (BlobPin::new(&pins, one), BlobPin::new(&pins, one));
+        let other = BlobPin::new(&pins, two);
+        assert!(pins.watch(&one));
+        drop(first);
+        drop(other);
+        assert!(!pins.take_released());
+        drop(second);
+        assert!(pins.take_released());
+        assert!(!pins.take_released());
+    }
 
     #[test]
     fn a_blob_is_pinned_until_its_last_pin_is_gone() {

@@ -40,11 +40,22 @@ impl Cairn {
         cairn
     }
 
+    /// Creates a store in a directory below `parent` and mounts it.
+    pub(crate) fn start_in(parent: &Path) -> Self {
+        let mut cairn = Self::unmounted_in(parent);
+        cairn.mount();
+        cairn
+    }
+
     /// Creates a store without mounting it.
     pub(crate) fn unmounted() -> Self {
+        // The build directory is on a disk like the user's; /tmp may be memory.
+        Self::unmounted_in(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    fn unmounted_in(parent: &Path) -> Self {
         let cairn = Self {
-            // The build directory is on a disk like the user's; /tmp may be memory.
-            home: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the store"),
+            home: TempDir::new_in(parent).expect("a directory for the store"),
             mount_home: tempfile::Builder::new().prefix("cairn-").tempdir().expect("a directory"),
             options: Vec::new(),
             environment: Vec::new(),

@@ -107,7 +107,7 @@ impl MetadataThread {
 
     /// Somebody holds it, or is about to name it.
     fn is_blob_held(&self, hash: &BlobHash) -> bool {
-        self.pins.is_pinned(hash) || self.journal.is_pending(hash)
+        self.pins.watch(hash) || self.journal.is_pending(hash)
     }
 
     /// The cause of the listed orphans is on disk.

@@ -27,8 +27,11 @@ impl MetadataThread {
         }
     }
 
-    /// Starts what a timer says.
+    /// Starts what a timer says, or the end of what kept a blob.
     pub(in crate::engine) fn tick_collector(&mut self, now: Instant) {
+        if self.pins.take_released() {
+            self.trigger(RunKind::ORPHANS);
+        }
         let seconds = now.duration_since(self.gc.clock).as_secs();
         if let Some(kind) = self.gc.triggers.tick(seconds) {
             self.begin_run(kind);

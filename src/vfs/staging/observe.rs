@@ -10,7 +10,7 @@ use super::tag_table::TagTable;
 use crate::engine::event::{Event, Observer};
 use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
 use crate::engine::registry::Registry;
-use crate::model::id::RepoId;
+use crate::model::id::{Ino, RepoId};
 use crate::model::name::LATEST;
 use crate::model::time::Timestamp;
 use crate::vfs::versions::invalidate;
@@ -84,6 +84,27 @@ impl Mounts {
         }
     }
 
+    /// Names under which the kernel may still have an area that is gone: where it was, or where
+    /// `mv` took it. What is below would hold its blobs until the kernel needs the memory.
+    fn left_areas(events: &[Event]) -> Vec<Forget> {
+        let name = |parent: Ino, name: &str| Forget::Name { parent: parent.0, name: name.into() };
+        if !events.iter().any(|event| matches!(event, Event::AreaChanged(..))) {
+            return Vec::new();
+        }
+        let names = events.iter().filter_map(|event| match event {
+            Event::AreaChanged(repo, area) => Some(name(place::areas_ino(*repo), area.as_str())),
+            Event::TagChanged(repo, tag) => Some(name(place::tags_ino(*repo), tag.as_str())),
+            Event::VersionAdded(repo, number) => {
+                Some(name(place::tags_ino(*repo), &number.to_string()))
+            }
+            Event::RepositoryAdded(_)
+            | Event::RepositoryChanged(_)
+            | Event::RepositoryRemoved(_)
+            | Event::VersionRemoved(..) => None,
+        });
+        names.collect()
+    }
+
     fn tag(&self, repo: RepoId, tag: &str) -> Vec<Forget> {
         let mut stale = attributes(repo);
         let ino = self.tags.known(repo, tag);
@@ -101,13 +122,19 @@ fn attributes(repo: RepoId) -> Vec<Forget> {
 impl Observer for MountObserver {
     fn notify(&self, events: Vec<Event>, then: Box<dyn FnOnce() + Send>) {
         let mut job = Invalidation { versions: Vec::new(), staging: Vec::new(), then };
+        let mut left = Vec::new();
         if let Some(mounts) = &*self.mounts.read() {
             for event in &events {
                 let (versions, staging) = mounts.translate(event);
                 job.versions.extend(versions);
                 job.staging.extend(staging);
             }
+            left = Mounts::left_areas(&events);
         }
         self.kernel.submit(job);
+        if !left.is_empty() {
+            // Apart from the reply: the rename that waits for that holds the directories.
+            self.kernel.submit(Invalidation::silent(Vec::new(), left));
+        }
     }
 }

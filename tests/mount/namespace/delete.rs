@@ -1,0 +1,80 @@
+//! Deleted versions: out of sight at once, their space back once nobody needs them (N11, G16).
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+
+use rustix::io::Errno;
+
+use crate::common::{Cairn, content, errno, wait};
+
+fn publish(cairn: &Cairn, area: &str, seed: u64, size: usize) {
+    let directory = cairn.area("lib", area);
+    fs::write(directory.join("f"), content::bytes(seed, size)).unwrap();
+    fs::write(directory.join("same"), "in all versions").unwrap();
+    cairn.publish("lib", area).unwrap();
+}
+
+fn collect(cairn: &Cairn) -> serde_json::Value {
+    cairn.json(&["gc", "--wait", "--protect", "0"])
+}
+
+#[test]
+fn an_open_file_stays_readable_and_its_space_returns_when_it_is_closed() {
+    let cairn = Cairn::start();
+    publish(&cairn, "one", 1, 3_000_000);
+    publish(&cairn, "two", 2, 100);
+    let mut file = File::open(cairn.versions("lib/1/f")).unwrap();
+    let mut start = vec![0; 1000];
+    file.read_exact(&mut start).unwrap();
+    cairn.cli(&["delete", "lib/1"]);
+    assert_eq!(errno(fs::metadata(cairn.versions("lib/1"))), Errno::NOENT);
+    collect(&cairn);
+    file.seek(SeekFrom::Start(0)).unwrap();
+    let mut read = Vec::new();
+    file.read_to_end(&mut read).unwrap();
+    assert!(read == content::bytes(1, 3_000_000), "it reads as before");
+    assert_eq!(cairn.pool().len(), 3);
+    drop(file);
+    wait::until("the space is back", || {
+        collect(&cairn);
+        cairn.pool().len() == 2
+    });
+}
+
+#[test]
+fn what_the_kernel_only_cached_returns_without_an_unmount() {
+    let cairn = Cairn::start();
+    publish(&cairn, "one", 1, 50_000);
+    publish(&cairn, "two", 2, 50_000);
+    assert_eq!(fs::read(cairn.versions("lib/1/f")).unwrap(), content::bytes(1, 50_000));
+    assert_eq!(fs::read_dir(cairn.versions("lib/1")).unwrap().count(), 2);
+    cairn.cli(&["delete", "lib/1"]);
+    wait::until("it is collected", || {
+        collect(&cairn);
+        cairn.pool().len() == 2
+    });
+    assert_eq!(fs::read(cairn.versions("lib/2/f")).unwrap(), content::bytes(2, 50_000));
+}
+
+#[test]
+fn other_versions_and_their_inodes_stay() {
+    let cairn = Cairn::start();
+    for seed in 1..=3 {
+        publish(&cairn, &format!("v{seed}"), seed, 5000);
+    }
+    let before = fs::metadata(cairn.versions("lib/3/same")).unwrap();
+    let open = File::open(cairn.versions("lib/1/same")).unwrap();
+    cairn.cli(&["delete", "lib/1-2"]);
+    collect(&cairn);
+    let listed: Vec<_> = fs::read_dir(cairn.versions("lib")).unwrap().collect();
+    assert_eq!(listed.len(), 1);
+    let after = fs::metadata(cairn.versions("lib/3/same")).unwrap();
+    assert_eq!(
+        (after.ino(), after.mode(), after.mtime()),
+        (before.ino(), before.mode(), before.mtime())
+    );
+    assert_eq!(fs::read_to_string(cairn.versions("lib/3/same")).unwrap(), "in all versions");
+    drop(open);
+    assert_eq!(fs::read(cairn.versions("lib/3/f")).unwrap(), content::bytes(3, 5000));
+}
