@@ -62,7 +62,12 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         },
     );
     let root = Arc::clone(&versions);
-    observer.connect(&staging, Box::new(move |now| root.set_root_changed(now)));
+    let held = Arc::clone(&versions);
+    observer.connect(
+        &staging,
+        Box::new(move |now| root.set_root_changed(now)),
+        Box::new(move |blobs| held.holders(blobs)),
+    );
     let (controller, events) = run::controller();
     let stop = controller.clone();
     let facts = DaemonFacts {

@@ -1,8 +1,10 @@
 //! What the engine tells those who show the registry: the mounts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::registry::Repository;
+use crate::model::hash::BlobHash;
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::{AreaName, TagName};
 
@@ -23,6 +25,9 @@ pub enum Event {
     TagChanged(RepoId, TagName),
     /// An area was opened, published or discarded.
     AreaChanged(RepoId, AreaName),
+    /// These blobs could go if nobody held them: what is only cached is to be forgotten. Looks at
+    /// every inode that the kernel knows, so it is told from a thread of its own.
+    BlobsHeld(Arc<BTreeSet<BlobHash>>),
 }
 
 /// Hears of changes. Calls must return at once: work is done elsewhere.

@@ -19,6 +19,12 @@ pub enum Forget {
         /// Number of the inode.
         ino: u64,
     },
+    /// Inodes that nobody uses: what is open stays. Where the kernel cannot do this, nothing
+    /// happens.
+    Unused {
+        /// Numbers of the inodes.
+        inos: Vec<u64>,
+    },
     /// A name and what is below it. Waits for the parent's lock: never submit it for a directory
     /// that an operation in progress holds and whose reply waits for this job.
     Name {

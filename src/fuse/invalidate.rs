@@ -9,6 +9,8 @@
 //! - `inval_entry(parent, name)` takes the parent's lock exclusively, so it waits for every
 //!   operation in progress there, and then makes the name stale and detaches what is below.
 //!
+//! - `prune(inos)` drops inodes that nobody uses; it waits for nothing.
+//!
 //! Hence two threads. A job with a name in the read-write filesystem may wait for an operation that
 //! itself waits for a reply; were that reply in a job behind it, both would wait for ever. Such
 //! jobs have a thread of their own. Operations in the filesystem of versions never wait for the
@@ -24,11 +26,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use fuser::{INodeNo, Notifier};
 use log::{debug, warn};
 use rustix::io::Errno;
 use std::sync::Arc;
 
+use super::notify::KernelNotifier;
 use super::session::Connection;
 use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
 
@@ -48,8 +50,8 @@ pub struct KernelInvalidator {
 
 #[derive(Debug, Default)]
 struct Connections {
-    versions: OnceLock<Notifier>,
-    outer: OnceLock<Notifier>,
+    versions: OnceLock<KernelNotifier>,
+    outer: OnceLock<KernelNotifier>,
 }
 
 impl KernelInvalidator {
@@ -66,7 +68,7 @@ impl KernelInvalidator {
     }
 
     /// Makes a connection known; call it before the first request on it is answered.
-    pub fn connect(&self, connection: Connection, notifier: Notifier) {
+    pub fn connect(&self, connection: Connection, notifier: KernelNotifier) {
         let slot = match connection {
             Connection::Outer => &self.connections.outer,
             Connection::Versions => &self.connections.versions,
@@ -107,13 +109,12 @@ fn run(connections: &Connections, jobs: &Receiver<Invalidation>) {
     }
 }
 
-fn tell(notifier: &Notifier, forget: &Forget) {
+fn tell(notifier: &KernelNotifier, forget: &Forget) {
     let result = match forget {
-        Forget::Content { ino } => notifier.inval_inode(INodeNo(*ino), 0, 0),
-        Forget::Attributes { ino } => notifier.inval_inode(INodeNo(*ino), -1, 0),
-        Forget::Name { parent, name } => {
-            notifier.inval_entry(INodeNo(*parent), OsStr::from_bytes(name))
-        }
+        Forget::Content { ino } => notifier.inval_inode(*ino, 0, 0),
+        Forget::Attributes { ino } => notifier.inval_inode(*ino, -1, 0),
+        Forget::Name { parent, name } => notifier.inval_entry(*parent, OsStr::from_bytes(name)),
+        Forget::Unused { inos } => notifier.prune(inos),
     };
     match result {
         Ok(()) => {}

@@ -7,6 +7,7 @@
 pub mod errno;
 pub mod invalidate;
 pub mod mount;
+mod notify;
 pub mod reply;
 pub mod session;
 pub mod staging;

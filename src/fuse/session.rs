@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use fuser::{Config, Session, SessionACL};
 
-/// What answers, and what tells the kernel to forget; for the layers that must not import fuser.
-pub use fuser::{Filesystem, Notifier};
+use super::notify::KernelNotifier;
+
+/// What answers; for the layers that must not import fuser.
+pub use fuser::Filesystem;
 
 /// Fewest worker threads: one may wait for something that another must answer.
 const WORKERS_MIN: usize = 2;
@@ -39,7 +41,6 @@ impl Connection {
 #[derive(Debug)]
 pub struct SessionHandle {
     connection: Connection,
-    notifier: Notifier,
     ended: Receiver<()>,
 }
 
@@ -60,7 +61,7 @@ pub fn start<F: Filesystem>(
     filesystem: F,
     device: OwnedFd,
     workers: usize,
-    before: impl FnOnce(Notifier),
+    before: impl FnOnce(KernelNotifier),
     on_end: impl FnOnce(io::Result<()>) + Send + 'static,
 ) -> io::Result<SessionHandle> {
     let mut config = Config::default();
@@ -68,27 +69,22 @@ pub fn start<F: Filesystem>(
     // Always All: the kernel itself keeps other users out of a mount without allow_other, and
     // looks at real and saved ids too. fuser would compare the effective user id of each request
     // with ours, and so refuse root and what the kernel asks on its own account.
+    let own = device.try_clone()?;
     let session = Session::from_fd(filesystem, device, SessionACL::All, config)?;
-    let notifier = session.notifier();
-    before(notifier.clone());
+    before(KernelNotifier::new(session.notifier(), own));
     let (sender, ended) = bounded(0);
     std::thread::Builder::new().name(format!("fuse-{}", connection.name())).spawn(move || {
         // run() starts the workers and returns when the last of them has ended.
         on_end(session.run());
         drop(sender);
     })?;
-    Ok(SessionHandle { connection, notifier, ended })
+    Ok(SessionHandle { connection, ended })
 }
 
 impl SessionHandle {
     /// Which filesystem it answers for.
     pub fn connection(&self) -> Connection {
         self.connection
-    }
-
-    /// Sends notifications to the kernel.
-    pub fn notifier(&self) -> Notifier {
-        self.notifier.clone()
     }
 
     /// Waits until the session has ended and `on_end` has run. Says whether it has.

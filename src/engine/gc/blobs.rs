@@ -18,6 +18,9 @@ const BLOBS_PER_SLICE: usize = 64;
 /// Blobs per list, that is per flush of the WAL.
 const BLOBS_PER_LIST: u32 = 4096;
 
+/// Held blobs that the kernel is asked about at the end of a run; the next asks about the rest.
+const HELD_TOLD_MAX: usize = 1 << 16;
+
 /// How far the removal has come.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
@@ -88,6 +91,8 @@ impl MetadataThread {
         self.gc.blobs.after = Some((last.interest, last.hash));
         let (held, list): (Vec<_>, Vec<_>) =
             listed.into_iter().partition(|orphan| self.is_blob_held(&orphan.hash));
+        let room = HELD_TOLD_MAX.saturating_sub(self.gc.held.len());
+        self.gc.held.extend(held.iter().take(room).map(|orphan| orphan.hash));
         self.gc.report(|report| {
             report.pinned_blobs += held.len() as u64;
             report.pinned_bytes += held.iter().map(|orphan| orphan.size).sum::<u64>();

@@ -46,6 +46,13 @@ pub const PROTECT_SECONDS: u64 = 600;
 /// Between full runs when nobody says otherwise (G8).
 pub const PERIOD_SECONDS: u64 = 24 * 3600;
 
+/// Held blobs are tried again after this long at first. Their release is heard of; but what the
+/// kernel only caches, after its last user has closed it, it must be asked to let go.
+const HELD_RETRY_SECONDS_MIN: u64 = 5;
+
+/// And after this long in the end.
+const HELD_RETRY_SECONDS_MAX: u64 = 640;
+
 /// A slice ends after this long, whatever it has left to do: what waits for the metadata thread
 /// (a commit, an fsync) waits no longer for background work than for a busy disk.
 const SLICE_TIME_MAX: Duration = Duration::from_millis(2);
@@ -113,6 +120,10 @@ pub(super) struct Collector {
     blobs: blobs::Orphans,
     /// Blobs used again since the list was taken.
     touched: BTreeSet<BlobHash>,
+    /// Unreferenced blobs that somebody held in this run.
+    held: BTreeSet<BlobHash>,
+    /// Between the end of a run that had to leave held blobs and the next try.
+    held_retry_seconds: u64,
     /// Repositories in which a version's charge may be out of date.
     uncharged: BTreeSet<RepoId>,
     /// The accountant is at work.
@@ -158,6 +169,8 @@ impl Collector {
             metadata: metadata::Progress::default(),
             blobs: blobs::Orphans::default(),
             touched: BTreeSet::new(),
+            held: BTreeSet::new(),
+            held_retry_seconds: HELD_RETRY_SECONDS_MIN,
             uncharged,
             accounting: false,
         }

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Phase, Run, RunKind, RunReport};
+use super::{HELD_RETRY_SECONDS_MAX, HELD_RETRY_SECONDS_MIN, Phase, Run, RunKind, RunReport};
 use crate::engine::error::{EngineError, Result};
+use crate::engine::event::Event;
 use crate::engine::gc::trigger::Triggered;
 use crate::engine::request::Reply;
 use crate::engine::thread::MetadataThread;
@@ -134,13 +135,37 @@ impl MetadataThread {
         for waiter in run.waiters {
             waiter(Ok(run.report));
         }
+        if run.report.blobs > 0 {
+            // There may be room again for what could not be written.
+            self.journal.retry_at = None;
+        }
         if let Err(error) = self.store.reserve.fill(&self.store.lock) {
             log::debug!("no space is set aside for a full disk: {error}");
         }
         let now = self.gc.clock.elapsed().as_secs();
         let protected = self.protected_until(now);
-        if let Some(next) = self.gc.triggers.ended(now, run.kind.full, protected) {
+        let next = self.gc.triggers.ended(now, run.kind.full, protected);
+        self.ask_for_held(now);
+        if let Some(next) = next {
             self.begin_run(next);
+        }
+    }
+
+    /// Has the kernel asked to forget what it only caches of the blobs that had to stay.
+    fn ask_for_held(&mut self, now: u64) {
+        let held = std::mem::take(&mut self.gc.held);
+        if held.is_empty() {
+            self.gc.held_retry_seconds = HELD_RETRY_SECONDS_MIN;
+            return;
+        }
+        self.gc.triggers.expect(now.saturating_add(self.gc.held_retry_seconds));
+        self.gc.held_retry_seconds = HELD_RETRY_SECONDS_MAX.min(self.gc.held_retry_seconds * 2);
+        let observer = std::sync::Arc::clone(&self.observer);
+        let ask = move || {
+            observer.notify(vec![Event::BlobsHeld(std::sync::Arc::new(held))], Box::new(|| ()));
+        };
+        if let Err(error) = std::thread::Builder::new().name("prune".to_owned()).spawn(ask) {
+            log::warn!("the kernel cannot be asked to forget: {error}");
         }
     }
 

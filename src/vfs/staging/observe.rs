@@ -1,5 +1,6 @@
 //! What the kernel must forget on both mounts when the engine changes something.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -10,6 +11,7 @@ use super::tag_table::TagTable;
 use crate::engine::event::{Event, Observer};
 use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
 use crate::engine::registry::Registry;
+use crate::model::hash::BlobHash;
 use crate::model::id::{Ino, RepoId};
 use crate::model::name::LATEST;
 use crate::model::time::Timestamp;
@@ -18,10 +20,14 @@ use crate::vfs::versions::invalidate;
 /// Tells the filesystem of versions that its root has changed.
 pub type RootChanged = Box<dyn Fn(Timestamp) + Send + Sync>;
 
+/// Finds the inodes of versions that have one of these contents.
+pub type Holders = Box<dyn Fn(&BTreeSet<BlobHash>) -> Vec<Ino> + Send + Sync>;
+
 struct Mounts {
     tags: Arc<TagTable>,
     registry: Arc<Registry>,
     root_changed: RootChanged,
+    holders: Holders,
 }
 
 /// Translates the engine's events for the kernel. Made before the engine, connected after.
@@ -43,10 +49,10 @@ impl MountObserver {
     }
 
     /// From now on events concern these mounts. Before, no kernel has cached anything.
-    pub fn connect(&self, staging: &StagingFs, root_changed: RootChanged) {
+    pub fn connect(&self, staging: &StagingFs, root_changed: RootChanged, holders: Holders) {
         let registry = Arc::clone(&staging.engine.registry);
         let tags = Arc::clone(&staging.tags);
-        *self.mounts.write() = Some(Mounts { tags, registry, root_changed });
+        *self.mounts.write() = Some(Mounts { tags, registry, root_changed, holders });
     }
 
     /// Lets go of the mounts.
@@ -81,6 +87,10 @@ impl Mounts {
             }
             Event::TagChanged(repo, tag) => (Vec::new(), self.tag(*repo, tag.as_str())),
             Event::AreaChanged(..) => (Vec::new(), Vec::new()),
+            Event::BlobsHeld(blobs) => {
+                let inos = (self.holders)(blobs).into_iter().map(|ino| ino.0).collect();
+                (vec![Forget::Unused { inos }], Vec::new())
+            }
         }
     }
 
@@ -100,7 +110,8 @@ impl Mounts {
             Event::RepositoryAdded(_)
             | Event::RepositoryChanged(_)
             | Event::RepositoryRemoved(_)
-            | Event::VersionRemoved(..) => None,
+            | Event::VersionRemoved(..)
+            | Event::BlobsHeld(_) => None,
         });
         names.collect()
     }

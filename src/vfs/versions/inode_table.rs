@@ -147,6 +147,18 @@ impl<T: Inode> Table<T> {
         }
     }
 
+    /// The numbers of the inodes that `wanted` chooses; shards are looked at one by one.
+    pub(super) fn numbers(&self, wanted: impl Fn(&T) -> bool) -> Vec<u64> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let chosen = shard.inodes.iter().filter(|(_, inode)| wanted(inode));
+            found.extend(chosen.map(|(number, _)| *number));
+        }
+        found.sort_unstable();
+        found
+    }
+
     /// Number of inodes held.
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|s| s.lock().inodes.len()).sum()

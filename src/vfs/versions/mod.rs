@@ -36,6 +36,7 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;
 use std::sync::Arc;
@@ -195,6 +196,12 @@ where
             return Err(FsError::NotFound);
         }
         Ok(attr)
+    }
+
+    /// The inodes that the kernel holds of files with one of these contents. Looks at all.
+    pub fn holders(&self, blobs: &BTreeSet<BlobHash>) -> Vec<Ino> {
+        let held = |inode: &FileInode| inode.blob().is_some_and(|blob| blobs.contains(&blob));
+        self.files.numbers(held).into_iter().map(Ino).collect()
     }
 
     /// Takes back `count` lookups of an inode.

@@ -77,7 +77,8 @@ fn deletions_and_collection_free_a_full_disk() {
         assert!(found == content::bytes(number, 4 << 20), "what was fsynced: {number}");
     }
     fs::remove_file(area.join(written.to_string())).unwrap();
-    write(&area.join("last"), 7, 8 << 20).unwrap();
+    // Writers hear that there is room at the latest when what waits has been written.
+    wait::until("there is room", || write(&area.join("last"), 7, 8 << 20).is_ok());
     cairn.publish("lib", "work").unwrap();
     assert!(fs::read(cairn.versions("lib/5/last")).unwrap() == content::bytes(7, 8 << 20));
 }
