@@ -41,7 +41,7 @@ use crate::vfs::error::FsError;
 pub use attributes::SetAttr;
 pub use directory::Listed;
 pub use handles::Handle;
-pub use observe::{MountObserver, RootChanged};
+pub use observe::{Holders, MountObserver, RootChanged};
 pub use rename::RenameMode;
 pub use xattr::SetXattrMode;
 
