@@ -354,6 +354,6 @@ fn node_row(id: NodeId, node: &Node) -> NodeRow {
         xattrs: node.xattrs.clone(),
         size: 0,
         data,
-        charged: node.changed && !node.is_directory(),
+        charged: node.is_charged(),
     }
 }

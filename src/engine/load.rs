@@ -16,7 +16,7 @@ use super::staging::state::{NewNode, State};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::EntryName;
 use crate::model::policy::PolicyState;
-use crate::model::quota::Charge;
+use crate::model::quota::{Charge, Usage};
 use crate::model::tree::Attributes;
 use crate::model::version::Version;
 use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeKind, NodeRow, Reader};
@@ -74,10 +74,15 @@ pub(super) fn load_registry(
         }
         repository.settle();
         registry.put(repository);
+        let charged = open
+            .iter()
+            .map(|area| Ok((area.id, reader.charged(area.id)?)))
+            .collect::<Result<HashMap<AreaId, Usage>, StoreError>>()?;
         staging.change(|state, _| {
             for area in open {
                 let account = Arc::clone(&account);
                 let shared = AreaShared::new(area.id, area.repo, true, account, area.changed);
+                shared.charge.restore(charged.get(&area.id).copied().unwrap_or_default());
                 let shared = Arc::new(shared);
                 // `@latest` of a repository without versions has a base without a version.
                 let base = area
@@ -152,6 +157,7 @@ pub(super) fn load_area(reader: &Reader, staging: &Staging, id: AreaId) -> Resul
             insert(state, &shared, row, file);
         }
         link(state, names);
+        shared.charge.correct(state.charged(&shared));
         if let Some(area) = state.areas.get_mut(&id) {
             area.loaded = true;
         }
@@ -233,6 +239,9 @@ fn insert(state: &mut State, area: &Arc<AreaShared>, row: NodeRow, file: Option<
     let new = NewNode { body, attributes, ctime: row.ctime };
     if state.node(row.id).is_none() {
         state.insert(row.id, Arc::clone(area), new, true);
+    }
+    if row.charged {
+        state.set_charged(row.id);
     }
     if let Some(node) = state.node_mut(row.id) {
         node.journalled = Some(row.data);

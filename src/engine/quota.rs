@@ -143,6 +143,19 @@ impl AreaCharge {
         }
     }
 
+    /// Corrects what is taken to what was counted.
+    pub fn correct(&self, exact: Usage) {
+        let before = self.taken();
+        self.restore(Usage {
+            bytes: exact.bytes.saturating_sub(before.bytes),
+            files: exact.files.saturating_sub(before.files),
+        });
+        self.release(Usage {
+            bytes: before.bytes.saturating_sub(exact.bytes),
+            files: before.files.saturating_sub(exact.files),
+        });
+    }
+
     /// Gives everything back: the area is published or discarded.
     pub fn close(&self) {
         let mut taken = self.taken.lock();

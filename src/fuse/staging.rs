@@ -423,8 +423,8 @@ impl Filesystem for StagingConnection {
         run("fsyncdir", || self.fs.fsyncdir(empty_done(reply)));
     }
 
-    fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {
-        match guard("statfs", || self.fs.statfs()) {
+    fn statfs(&self, _request: &Request, number: INodeNo, reply: ReplyStatfs) {
+        match guard("statfs", || self.fs.statfs(ino(number))) {
             Ok(space) => statfs(reply, &space),
             Err(errno) => reply.error(errno),
         }

@@ -217,8 +217,8 @@ where
         }
     }
 
-    fn statfs(&self, _request: &Request, _: INodeNo, reply: ReplyStatfs) {
-        match guard("statfs", || self.fs.statfs()) {
+    fn statfs(&self, _request: &Request, number: INodeNo, reply: ReplyStatfs) {
+        match guard("statfs", || self.fs.statfs(ino(number))) {
             Ok(space) => statfs(reply, &space),
             Err(errno) => reply.error(errno),
         }

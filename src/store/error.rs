@@ -35,6 +35,9 @@ pub enum StoreError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The quota of a repository is used up.
+    #[error("the repository's quota is used up")]
+    OverQuota,
     /// Another process owns the store.
     #[error("the store is in use by {}", owner(*pid))]
     Locked {
@@ -136,7 +139,8 @@ impl StoreError {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             Self::Catalog { kind, .. } => *kind == CatalogErrorKind::Full,
-            Self::Locked { .. }
+            Self::OverQuota
+            | Self::Locked { .. }
             | Self::NotAStore { .. }
             | Self::AlreadyAStore { .. }
             | Self::NotEmpty { .. }

@@ -2,5 +2,6 @@
 
 pub mod attr;
 pub mod error;
+mod quota;
 pub mod staging;
 pub mod versions;

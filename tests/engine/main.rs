@@ -13,6 +13,7 @@ mod doors;
 mod export;
 mod hostile;
 mod import;
+mod quota;
 mod race;
 mod repository;
 mod restart;

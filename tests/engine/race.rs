@@ -157,7 +157,7 @@ fn writers_and_the_collector_never_meet_badly() {
             while !done.load(Ordering::SeqCst) {
                 freed += world.run(false, 0).blobs;
             }
-            freed
+            freed + world.run(false, 0).blobs
         });
         let writers: Vec<_> = (0..8_usize)
             .map(|writer| {
@@ -189,6 +189,8 @@ fn write_and_commit(world: &World, contents: &[Vec<u8>], writer: usize, rounds: 
             let which = (writer * 7 + round * 3 + file * 11) % contents.len();
             world.write(area, &format!("d{}/c{which}", file % 3), &contents[which]);
         }
+        // What nobody else has goes with the area or the version.
+        world.write(area, "own", format!("only in {label}").as_bytes());
         world.remove(area, &format!("d0/c{}", (writer * 7 + round * 3) % contents.len()));
         if round % 4 == 3 {
             let request = cairn::control::protocol::Request::Discard {

@@ -12,6 +12,7 @@
 //! This module knows neither FUSE nor SQL.
 
 pub mod area;
+pub mod charge;
 pub mod content;
 pub mod journal;
 pub mod node;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::area::{AreaShared, Phase};
+use super::charge::NodeCharge;
 use super::content::FileContent;
 use crate::model::hash::TreeHash;
 use crate::model::id::{NodeId, VersionNumber};
@@ -89,6 +90,8 @@ pub struct Node {
     /// Whether it (or, for a directory, anything below) differs from the entry of the base tree
     /// that it came from. Such a node has a row, and so has every directory above it.
     pub changed: bool,
+    /// What it counts for, if it was made in the area and has no content of its own.
+    pub charge: Option<NodeCharge>,
     /// What its row in the catalog names, if it has one.
     pub journalled: Option<NodeData>,
     /// Lookups that the kernel has not forgotten.

@@ -69,6 +69,11 @@ impl State {
         self.nodes.get_mut(&id)
     }
 
+    /// All nodes, in no order.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
     /// Number of nodes in memory.
     pub fn node_count(&self) -> usize {
         self.nodes.len()
@@ -104,6 +109,7 @@ impl State {
             names: Vec::new(),
             base_group: None,
             changed,
+            charge: None,
             journalled: None,
             lookups: AtomicU64::new(0),
             opens: AtomicU32::new(0),
@@ -243,6 +249,7 @@ impl State {
     /// Takes the name away from whatever has it. The node stays while it is open.
     pub fn unlink(&mut self, dirty: &mut Dirty, parent: NodeId, name: &EntryName, now: Timestamp) {
         if let Some(id) = self.detach(dirty, parent, name, now) {
+            self.release_unnamed(id);
             self.drop_if_unused(dirty, id);
         }
     }
@@ -293,6 +300,7 @@ impl State {
             self.link(dirty, id, to.0, to.1, now);
         }
         if let Some(id) = replaced {
+            self.release_unnamed(id);
             self.drop_if_unused(dirty, id);
         }
     }

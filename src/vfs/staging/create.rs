@@ -9,6 +9,7 @@ use super::place::Place;
 use super::{
     Caller, Denied, Done, Entry, Handle, Keep, StagingFs, check_open, entry_name, node_attr,
 };
+use crate::engine::staging::charge;
 use crate::engine::staging::content::FileContent;
 use crate::engine::staging::node::{Body, Directory, Slot};
 use crate::engine::staging::state::{Child, NewNode, State};
@@ -201,7 +202,9 @@ impl StagingFs {
             };
             let attributes =
                 Attributes { mode, uid: caller.uid, gid, mtime: now, xattrs: Xattrs::new() };
+            charge::reserve(&area, &body).map_err(|_| FsError::QuotaExceeded)?;
             state.insert(id, area, NewNode { body, attributes, ctime: now }, false);
+            state.set_charged(id);
             state.link(dirty, id, parent, &name, now);
             let node = state.node(id).ok_or(FsError::Io)?;
             node.lookups.fetch_add(1, Ordering::SeqCst);

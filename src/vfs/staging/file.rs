@@ -212,7 +212,10 @@ impl StagingFs {
         let size = source.content.attr().size;
         let whole = from.1 == 0 && to.1 == 0 && length >= size && size > 0;
         let now = Timestamp::now();
-        if whole && source.node != target.node && target.content.share(&source.content, now) {
+        if whole
+            && source.node != target.node
+            && target.content.share(&source.content, now).map_err(log_store)?
+        {
             self.engine.staging.content_modified(&target.content);
             return Ok(size);
         }

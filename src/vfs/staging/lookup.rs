@@ -13,6 +13,7 @@ use crate::model::time::Timestamp;
 use crate::store::sys::FsSpace;
 use crate::vfs::attr::{Attr, DIRECTORY_BYTES, FileKind, blocks};
 use crate::vfs::error::FsError;
+use crate::vfs::quota;
 
 impl StagingFs {
     /// Finds a name.
@@ -187,11 +188,26 @@ impl StagingFs {
     ///
     /// # Errors
     /// When it cannot be asked.
-    pub fn statfs(&self) -> Result<FsSpace, FsError> {
-        self.engine.space().map_err(|error| {
+    pub fn statfs(&self, ino: Ino) -> Result<FsSpace, FsError> {
+        let space = self.engine.space().map_err(|error| {
             log::error!("cannot ask for the space of the store: {error}");
             FsError::Io
+        })?;
+        let account = self.repository_of(ino).and_then(|repo| self.engine.registry.by_id(repo));
+        Ok(match account {
+            Some(repository) => quota::limited(space, &repository.account),
+            None => space,
         })
+    }
+
+    /// The repository that an inode belongs to.
+    fn repository_of(&self, ino: Ino) -> Option<RepoId> {
+        match Place::of(ino)? {
+            Place::Areas(repo) | Place::TagsOf(repo) => Some(repo),
+            Place::Tag(ino) => self.tags.tag(ino).map(|(repo, _)| repo),
+            Place::Node(node) => self.engine.staging.read().node(node).map(|node| node.area.repo),
+            Place::Root | Place::Versions | Place::Staging | Place::Tags => None,
+        }
     }
 
     /// The kernel let go of `count` lookups.

@@ -255,6 +255,9 @@ fn log_store(error: StoreError) -> FsError {
     if error.is_full() {
         return FsError::NoSpace;
     }
+    if matches!(error, StoreError::OverQuota) {
+        return FsError::QuotaExceeded;
+    }
     if let StoreError::Io { source, .. } = &error {
         match Errno::from_io_error(source) {
             Some(Errno::OPNOTSUPP) => return FsError::NotSupported,

@@ -55,6 +55,7 @@ use crate::model::version::Version;
 use crate::store::sys::FsSpace;
 use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
+use crate::vfs::quota;
 
 pub use content::Seek;
 pub use directory::{Listed, ListedPlus};
@@ -248,14 +249,24 @@ where
         }
     }
 
-    /// Space of the filesystem that holds the blobs.
+    /// Space of the filesystem that holds the blobs; in a repository, of its quota. (A file does
+    /// not know its repository.)
     ///
     /// # Errors
     /// [`FsError::Io`] when it cannot be determined.
-    pub fn statfs(&self) -> Result<FsSpace, FsError> {
-        self.blobs.space().map_err(|error| {
+    pub fn statfs(&self, ino: Ino) -> Result<FsSpace, FsError> {
+        let space = self.blobs.space().map_err(|error| {
             log::error!("statfs: {error}");
             FsError::Io
+        })?;
+        let repo = match class(ino)? {
+            Class::Root | Class::File => None,
+            Class::Repository(id) => Some(id),
+            Class::Directory => self.place(ino).ok().map(|place| place.repository),
+        };
+        Ok(match repo.and_then(|repo| self.registry.by_id(repo)) {
+            Some(repository) => quota::limited(space, &repository.account),
+            None => space,
         })
     }
 

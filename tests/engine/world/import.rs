@@ -72,8 +72,13 @@ impl<'a> Import<'a> {
 
     /// Puts one file with its bytes.
     pub(crate) fn put_file(&self, path: &str, bytes: &[u8]) {
+        self.try_put_file(path, bytes).unwrap();
+    }
+
+    /// Puts one file with its bytes, which may be refused.
+    pub(crate) fn try_put_file(&self, path: &str, bytes: &[u8]) -> Result<Reply, ControlError> {
         let entries = vec![inline(path, 0, bytes.len())];
-        self.put_with(entries, Attachment::of_payload(bytes.to_vec())).unwrap();
+        self.put_with(entries, Attachment::of_payload(bytes.to_vec()))
     }
 
     /// Publishes.

@@ -6,11 +6,13 @@ use super::content::StoredContent;
 use super::{Import, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::transfer::{ImportContent, ImportEntry};
+use crate::engine::error::EngineError;
 use crate::engine::resolve::ResolveError;
+use crate::engine::staging::charge;
 use crate::engine::staging::content::FileContent;
 use crate::engine::staging::node::{Body, Directory, Node};
 use crate::engine::staging::state::{NewNode, State};
-use crate::model::id::NodeId;
+use crate::model::id::{NodeId, RepoId};
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
 use crate::model::tree::Attributes;
@@ -178,7 +180,9 @@ impl StoreService {
             if existing.is_some() {
                 state.unlink(dirty, parent, name, now);
             }
+            charge::reserve(&area, &body).map_err(|_| self.over_quota(area.repo))?;
             state.insert(id, area, NewNode { body, attributes, ctime: now }, false);
+            state.set_charged(id);
             state.link(dirty, id, parent, name, now);
             restore_time(state, parent, before);
             if let Some(content) = state.node(id).and_then(Node::content) {
@@ -186,6 +190,12 @@ impl StoreService {
             }
             Ok(())
         })
+    }
+
+    fn over_quota(&self, repo: RepoId) -> ControlError {
+        let repository = self.engine.registry.by_id(repo);
+        let name = repository.map_or_else(String::new, |repository| repository.name.to_string());
+        control_error(EngineError::OverQuota(name))
     }
 
     fn put_link(

@@ -18,6 +18,7 @@
 //! This module knows nothing of names or directories. Lock order: the namespace lock may be held
 //! when a content's lock is taken, never the other way round.
 
+mod charge;
 mod durable;
 mod seal;
 mod transfer;
@@ -121,6 +122,8 @@ pub struct FileState {
     unsealed: bool,
     /// No name and no handle is left: nothing must be sealed or saved any more.
     abandoned: bool,
+    /// What is taken of the quota for it; `None` while the content is its base's.
+    charged: Option<u64>,
     dirty_since: Option<Instant>,
     saved: Saved,
 }
@@ -243,6 +246,7 @@ impl FileContent {
                 writers: 0,
                 unsealed: false,
                 abandoned: false,
+                charged: None,
                 dirty_since: None,
                 saved,
             }),
@@ -367,6 +371,7 @@ impl FileContent {
         if std::mem::replace(&mut state.abandoned, true) {
             return;
         }
+        self.release_locked(&mut state);
         self.replace_data(&mut state, Data::Empty);
         state.size = 0;
         state.generation += 1;

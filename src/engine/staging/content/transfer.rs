@@ -72,8 +72,19 @@ impl FileContent {
         let mut state = self.state.lock();
         let end = offset.saturating_add(bytes.len() as u64);
         let size = end.max(state.size);
-        self.make_writable(&mut state, size, false)?;
-        let state = &mut *state;
+        self.charge_change(&mut state, size, |state| {
+            self.write_locked(state, (offset, bytes), size, now)
+        })
+    }
+
+    fn write_locked(
+        self: &Arc<Self>,
+        state: &mut FileState,
+        (offset, bytes): (u64, &[u8]),
+        size: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.make_writable(state, size, false)?;
         match &mut state.data {
             Data::Buffer(buffer) => {
                 let before = buffer.len();
@@ -102,7 +113,7 @@ impl FileContent {
                 assert!(bytes.is_empty(), "made writable above");
             }
         }
-        state.size = state.size.max(end);
+        state.size = size;
         self.modified(state, now);
         Ok(())
     }
@@ -113,10 +124,19 @@ impl FileContent {
     /// When the store cannot hold it; the old content is untouched then.
     pub fn truncate(self: &Arc<Self>, size: u64, now: Timestamp) -> Result<(), StoreError> {
         let mut state = self.state.lock();
+        self.charge_change(&mut state, size, |state| self.truncate_locked(state, size, now))
+    }
+
+    fn truncate_locked(
+        self: &Arc<Self>,
+        state: &mut FileState,
+        size: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         if size == 0 {
-            self.replace_data(&mut state, Data::Empty);
+            self.replace_data(state, Data::Empty);
         } else if size != state.size {
-            self.make_writable(&mut state, size, true)?;
+            self.make_writable(state, size, true)?;
             match &mut state.data {
                 Data::Buffer(buffer) => {
                     let before = buffer.len() as u64;
@@ -135,7 +155,7 @@ impl FileContent {
             }
         }
         state.size = size;
-        self.modified(&mut state, now);
+        self.modified(state, now);
         Ok(())
     }
 
@@ -151,8 +171,21 @@ impl FileContent {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut state = self.state.lock();
+        let size = fallocated_size(state.size, mode, offset, length);
+        self.charge_change(&mut state, size, |state| {
+            self.fallocate_locked(state, mode, (offset, length), now)
+        })
+    }
+
+    fn fallocate_locked(
+        self: &Arc<Self>,
+        state: &mut FileState,
+        mode: i32,
+        (offset, length): (u64, u64),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         // Ranges are the file system's business: the private file does exactly what it can do.
-        self.make_private(&mut state)?;
+        self.make_private(state)?;
         if let Data::Private { id, file } = &state.data {
             sys::fallocate(file, mode, offset, length).map_err(|source| StoreError::Io {
                 action: "fallocate",
@@ -168,9 +201,9 @@ impl FileContent {
         }
         if state.size == 0 {
             // Reserved space is not kept; an empty file has no data (and so no blob).
-            self.replace_data(&mut state, Data::Empty);
+            self.replace_data(state, Data::Empty);
         }
-        self.modified(&mut state, now);
+        self.modified(state, now);
         Ok(())
     }
 
@@ -201,24 +234,33 @@ impl FileContent {
 
     /// Replaces the whole content by that of `source`, sharing its blob. `false` when the source
     /// is not sealed or this file is not empty: the bytes must be copied then.
-    pub fn share(self: &Arc<Self>, source: &FileContent, now: Timestamp) -> bool {
+    ///
+    /// # Errors
+    /// [`StoreError::OverQuota`].
+    pub fn share(
+        self: &Arc<Self>,
+        source: &FileContent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let (hash, size, pin) = {
             let state = source.state.lock();
             match &state.data {
                 Data::Blob(hash) => (*hash, state.size, BlobPin::new(&self.store.pins, *hash)),
-                Data::Empty | Data::Buffer(_) | Data::Private { .. } => return false,
+                Data::Empty | Data::Buffer(_) | Data::Private { .. } => return Ok(false),
             }
         };
         let mut state = self.state.lock();
         if !matches!(state.data, Data::Empty) {
-            return false;
+            return Ok(false);
         }
-        self.modified(&mut state, now);
-        state.data = Data::Blob(hash);
-        state.size = size;
-        self.mark_saved(&mut state, NodeData::Blob(hash), Some(pin));
-        self.mark_sealed(&mut state);
-        true
+        self.charge_change(&mut state, size, |state| {
+            self.modified(state, now);
+            state.data = Data::Blob(hash);
+            state.size = size;
+            self.mark_saved(state, NodeData::Blob(hash), Some(pin));
+            self.mark_sealed(state);
+            Ok(true)
+        })
     }
 
     /// Makes `data` a buffer or a private file that can grow to `size` bytes. `cut` says that
@@ -284,6 +326,20 @@ impl FileContent {
         }
         self.replace_data(state, Data::Private { id, file: Arc::new(file) });
         Ok(())
+    }
+}
+
+/// The most that a file of `size` bytes can have after `fallocate(2)`.
+fn fallocated_size(size: u64, mode: i32, offset: u64, length: u64) -> u64 {
+    const KEEP_SIZE: i32 = 0x01;
+    const COLLAPSE_RANGE: i32 = 0x08;
+    const INSERT_RANGE: i32 = 0x20;
+    if mode & INSERT_RANGE != 0 {
+        size.saturating_add(length)
+    } else if mode & (KEEP_SIZE | COLLAPSE_RANGE) != 0 {
+        size
+    } else {
+        size.max(offset.saturating_add(length))
     }
 }
 
