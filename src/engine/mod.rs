@@ -11,6 +11,7 @@ pub mod commit;
 pub mod error;
 pub mod event;
 mod flush;
+pub mod fsck;
 pub mod invalidation;
 mod load;
 pub mod pins;
@@ -67,6 +68,7 @@ pub struct Engine {
     pub pins: Arc<Pins>,
     /// Paths of the store.
     pub layout: Layout,
+    subject: fsck::Subject,
     reader: Mutex<Reader>,
     requests: Sender<Request>,
     sync_jobs: Mutex<Option<Sender<SyncJob>>>,

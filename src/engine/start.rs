@@ -8,12 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::Engine;
 use super::event::Observer;
 use super::flush::{ID_LIMIT, ID_STEP, Journal};
+use super::fsck::Subject;
 use super::load::load_registry;
 use super::pins::Pins;
 use super::purge::Purge;
@@ -22,7 +23,7 @@ use super::request::Request;
 use super::seal;
 use super::staging::Staging;
 use super::staging::content::ContentStore;
-use super::sync::{SYNC_QUEUE_MAX, SyncThread};
+use super::sync::{SYNC_QUEUE_MAX, SyncJob, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
 use super::{REQUEST_QUEUE_MAX, purge};
 use crate::model::hash::BlobHash;
@@ -70,17 +71,11 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
     let trees = tree_cache(layout.clone());
-    let sync_thread = SyncThread {
-        layout: layout.clone(),
-        pool: Arc::clone(&pool),
-        staging: Arc::clone(&staging),
-        checkpointer: store.catalog.checkpointer()?,
-        requests: requests_sender.clone(),
-        jobs: sync_jobs,
-    };
+    let sync_thread = sync_thread(&store, &staging, &requests_sender, sync_jobs)?;
     let mut threads =
         seal::start(&store.catalog, &pool, &staging, seal_queue, sealers_stop, results_sender)?;
     let engine_reader = store.catalog.reader()?;
+    let subject = Subject::new(&store);
     let metadata = MetadataThread {
         store,
         reader,
@@ -96,6 +91,7 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
         sync_jobs: Some(sync_sender.clone()),
         journal: Journal::new(recovered.id_limit),
         purge: Purge::awake(),
+        first_id: recovered.next_id,
         commits: BTreeMap::new(),
         next_task: 1,
         unpublished: BTreeMap::new(),
@@ -115,6 +111,7 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
         pool,
         pins,
         layout,
+        subject,
         reader: Mutex::new(engine_reader),
         requests: requests_sender,
         sync_jobs: Mutex::new(Some(sync_sender)),
@@ -123,6 +120,22 @@ pub(super) fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Engi
     });
     collect(&engine);
     Ok(engine)
+}
+
+fn sync_thread(
+    store: &Store,
+    staging: &Arc<Staging>,
+    requests: &Sender<Request>,
+    jobs: Receiver<SyncJob>,
+) -> Result<SyncThread, StoreError> {
+    Ok(SyncThread {
+        layout: store.layout.clone(),
+        pool: Arc::clone(&store.pool),
+        staging: Arc::clone(staging),
+        checkpointer: store.catalog.checkpointer()?,
+        requests: requests.clone(),
+        jobs,
+    })
 }
 
 fn tree_cache(layout: Layout) -> Arc<TreeCache> {

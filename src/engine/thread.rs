@@ -64,6 +64,8 @@ pub(super) struct MetadataThread {
     pub(super) sync_jobs: Option<Sender<SyncJob>>,
     pub(super) journal: Journal,
     pub(super) purge: Purge,
+    /// Ids from here on were given out by this process.
+    pub(super) first_id: u64,
     pub(super) commits: BTreeMap<u64, CommitTask>,
     pub(super) next_task: u64,
     /// Committed, not yet known to be on disk.
@@ -192,6 +194,7 @@ impl MetadataThread {
             }
             Request::OrphansDurable { result } => self.orphans_durable(result),
             Request::SuspectChecked { hash, intact } => self.suspect_checked(hash, intact),
+            Request::Fsck { job, reply } => self.fsck(job, reply),
             Request::Damaged { hash } => self.note_damage(&hash),
             Request::Stop { reply } => reply(Err(EngineError::Stopping)),
         }

@@ -11,6 +11,7 @@ mod delete;
 mod diff;
 mod doors;
 mod export;
+mod fsck;
 mod hostile;
 mod import;
 mod repository;
