@@ -169,6 +169,11 @@ impl Engine {
         }
     }
 
+    /// Whether the engine is ending or has ended.
+    pub fn is_stopping(&self) -> bool {
+        self.sealers.lock().is_none()
+    }
+
     /// Space of the store's file system.
     ///
     /// # Errors

@@ -23,6 +23,21 @@ pub fn check(
     super::check(&Subject::new(store), options, &mut Alone { found, progress })
 }
 
+/// As [`check`]; `found` may repair what it hears of.
+///
+/// # Errors
+/// [`Stopped`].
+pub fn check_and_repair(
+    store: &mut Store,
+    options: Options,
+    found: &mut dyn FnMut(&mut Store, Finding),
+    progress: &mut dyn FnMut(&'static str, u64, u64),
+) -> std::result::Result<Report, Stopped> {
+    let subject = Subject::new(store);
+    let found = &mut |finding| found(store, finding);
+    super::check(&subject, options, &mut Alone { found, progress })
+}
+
 /// Does one step of a repair. Returns whether anything was to be done.
 ///
 /// # Errors
