@@ -100,3 +100,27 @@ impl FsckReply {
         }
     }
 }
+
+/// The slow check of all content that the daemon makes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ScrubInfo {
+    /// How much of the store the scrub under way has looked at, in thousandths.
+    pub running_permille: Option<u64>,
+    /// The last one that ended.
+    pub last: Option<ScrubResult>,
+    /// Blobs that are marked damaged now, whoever found them.
+    pub damaged: u64,
+}
+
+/// A scrub that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubResult {
+    /// When, in seconds since 1970.
+    pub ended_seconds: i64,
+    /// Blobs that it hashed.
+    pub blobs: u64,
+    /// Their bytes.
+    pub hashed_bytes: u64,
+    /// Those that were damaged.
+    pub damaged: u64,
+}

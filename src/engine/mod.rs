@@ -19,6 +19,7 @@ mod purge;
 pub mod registry;
 pub mod request;
 pub mod resolve;
+pub mod scrub;
 mod seal;
 pub mod staging;
 mod start;

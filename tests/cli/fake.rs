@@ -6,7 +6,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use cairn::control::client::SOCKET_NAME;
-use cairn::control::fsck::{FsckFinding, FsckOutcome, FsckReply, FsckRequest};
+use cairn::control::fsck::{
+    FsckFinding, FsckOutcome, FsckReply, FsckRequest, ScrubInfo, ScrubResult,
+};
 use cairn::control::protocol::{
     ControlError, ErrorDetail, ErrorKind, GcRequest, Progress, Request, VERSIONS_MAX,
 };
@@ -136,6 +138,16 @@ fn status() -> StatusReply {
         doomed: 1,
         poisoned: None,
         warnings: vec!["one blob is damaged".to_owned()],
+        scrub: ScrubInfo {
+            running_permille: Some(421),
+            last: Some(ScrubResult {
+                ended_seconds: 1_000_000_000,
+                blobs: 5,
+                hashed_bytes: 1536,
+                damaged: 1,
+            }),
+            damaged: 1,
+        },
     }
 }
 

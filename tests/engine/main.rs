@@ -16,6 +16,7 @@ mod hostile;
 mod import;
 mod repository;
 mod restart;
+mod scrub;
 mod stale;
 mod tag;
 mod world;

@@ -41,7 +41,7 @@ use std::sync::Arc;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, RepoId};
 use crate::store::Store;
-use crate::store::catalog::{AreaState, Snapshots};
+use crate::store::catalog::{AreaState, Snapshot, Snapshots};
 use crate::store::error::StoreError;
 use crate::store::layout::{Layout, PrivateId};
 use crate::store::pool::Pool;
@@ -75,6 +75,11 @@ impl Subject {
             pool: Arc::clone(&store.pool),
             private_files: Arc::clone(&store.private_files),
         }
+    }
+
+    /// The catalog as the last commit left it, statement by statement.
+    pub(in crate::engine) fn latest(&self) -> Result<Snapshot, StoreError> {
+        self.snapshots.latest()
     }
 }
 

@@ -6,7 +6,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::connection::During;
-use super::{Tx, trees};
+use super::{Reader, Tx, trees};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::time::Timestamp;
@@ -106,5 +106,18 @@ impl Tx<'_> {
             [repo.0, newest.0],
         )?;
         Ok(raised > 0)
+    }
+}
+
+impl Reader {
+    /// Number of blobs that are marked damaged. Reads the rows of all blobs.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn damaged_count(&self) -> Result<u64> {
+        self.connection
+            .prepare_cached("SELECT count(*) FROM blobs WHERE damaged <> 0")
+            .and_then(|mut count| count.query_row([], |row| row.get(0)))
+            .during("count damaged blobs")
     }
 }
