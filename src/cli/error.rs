@@ -18,6 +18,9 @@ pub enum CliError {
     /// The result could not be written to stdout.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
+    /// The command has done its work and printed what it found: only the exit code is left to say.
+    #[error("exit code {0}")]
+    Found(u8),
 }
 
 impl CliError {
@@ -36,7 +39,9 @@ impl CliError {
     fn as_control(&self) -> ControlError {
         match self {
             Self::Control(error) => error.clone(),
-            Self::Output(_) => ControlError::new(ErrorKind::Failed, self.to_string()),
+            Self::Output(_) | Self::Found(_) => {
+                ControlError::new(ErrorKind::Failed, self.to_string())
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod diff;
 pub mod discard;
 pub mod error;
 pub mod export;
+pub mod fsck;
 pub mod gc;
 pub mod import;
 pub mod init;
@@ -47,6 +48,8 @@ use output::Output;
 pub struct Hooks {
     /// Opens a store in this process.
     pub open_local: OpenLocal,
+    /// Opens a store in this process for a check, changing nothing.
+    pub open_bare: OpenLocal,
     /// Makes a store in an empty or missing directory.
     pub init: fn(&Path) -> Result<(), ControlError>,
     /// Opens a store and serves it until it is stopped.
@@ -136,6 +139,8 @@ pub enum Verb {
     Delete(delete::DeleteArgs),
     /// Collect garbage now
     Gc(gc::GcArgs),
+    /// Check the store, and repair what can be
+    Fsck(fsck::FsckArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Print or write the manual pages
@@ -197,6 +202,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, hooks: Hooks) -> u8 {
         .and_then(|()| context.output.flush().map_err(CliError::from));
     match result {
         Ok(()) => 0,
+        Err(CliError::Found(code)) => match context.output.flush() {
+            Ok(()) => code,
+            Err(error) => error::report(&error.into(), context.json),
+        },
         Err(error) => error::report(&error, context.json),
     }
 }
@@ -221,6 +230,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Import(args) => args.run(context),
         Verb::Export(args) => args.run(context),
         Verb::Gc(args) => args.run(context),
+        Verb::Fsck(args) => args.run(context),
         Verb::Completions(args) => args.run(context),
         Verb::Man(args) => args.run(context),
     }

@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
+use super::parse::{parse_duration, parse_size};
 use crate::daemon::DaemonError;
 use crate::daemon::background::{self, Readiness};
-use crate::daemon::config::DaemonConfig;
+use crate::daemon::config::{DaemonConfig, ScrubOptions};
 use crate::daemon::logging;
 use crate::fuse::mount::{self, MountError, MountOptions};
 
@@ -38,6 +40,12 @@ pub struct MountArgs {
     /// Serve versions and tags only; nothing can be changed
     #[arg(long)]
     pub read_only: bool,
+    /// Hash all content once in this time, to find what the disk has altered; 0: never
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30d")]
+    pub scrub_period: Duration,
+    /// Read no more than this per second for that, with K, M or G
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "16M")]
+    pub scrub_rate: u64,
     /// Stay in the foreground and log to the terminal
     #[arg(long)]
     pub foreground: bool,
@@ -111,6 +119,10 @@ impl MountArgs {
             store: store.map_err(|_| DaemonError::NotAStore(self.store_path.clone()))?,
             target: mount::resolve(&self.target)?,
             options,
+            scrub: ScrubOptions {
+                period_seconds: self.scrub_period.as_secs(),
+                rate_bytes: self.scrub_rate,
+            },
             foreground: self.foreground,
         })
     }
@@ -121,6 +133,9 @@ impl MountArgs {
 fn child_arguments(config: &DaemonConfig, log: &Path) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ["mount", "--daemon-child", "-o"].map(Into::into).into();
     arguments.push(config.options.to_string().into());
+    let ScrubOptions { period_seconds, rate_bytes } = config.scrub;
+    arguments.extend(["--scrub-period".into(), period_seconds.to_string().into()]);
+    arguments.extend(["--scrub-rate".into(), rate_bytes.to_string().into()]);
     arguments.extend(["--log".into(), log.into(), "--".into()]);
     arguments.extend([config.store.clone().into(), config.target.clone().into()]);
     arguments
@@ -153,10 +168,23 @@ mod tests {
         std::fs::create_dir(&store).unwrap();
         std::fs::create_dir(&target).unwrap();
         let (store, target) = (store.to_str().unwrap(), target.to_str().unwrap());
-        let args =
-            parse(&["mount", "-o", "allow_other", "-o", "noexec", "--read-only", store, target]);
+        let args = parse(&[
+            "mount",
+            "-o",
+            "allow_other",
+            "-o",
+            "noexec",
+            "--scrub-period",
+            "7d",
+            "--scrub-rate",
+            "3M",
+            "--read-only",
+            store,
+            target,
+        ]);
         let config = args.config().unwrap();
         assert!(config.options.allow_other && config.options.read_only && config.options.noexec);
+        assert_eq!(config.scrub, ScrubOptions { period_seconds: 7 * 86_400, rate_bytes: 3 << 20 });
         let child =
             Command::try_parse_from(child_arguments(&config, Path::new("/log"))).unwrap().args;
         assert!(child.daemon_child);

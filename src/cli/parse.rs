@@ -159,6 +159,25 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
     number.checked_mul(factor).map(Duration::from_secs).ok_or(ParseError::Duration)
 }
 
+/// Parses a number of bytes: plain, or with `K`, `M`, `G` or `T` for powers of 1024.
+///
+/// # Errors
+/// It is neither, or more than 2^64.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let (number, shift) = match text.as_bytes().last() {
+        Some(b'K') => (&text[..text.len() - 1], 10),
+        Some(b'M') => (&text[..text.len() - 1], 20),
+        Some(b'G') => (&text[..text.len() - 1], 30),
+        Some(b'T') => (&text[..text.len() - 1], 40),
+        _ => (text, 0),
+    };
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let number = number.parse::<u64>().ok().filter(|_| digits);
+    number
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| "expected a number of bytes, or one with K, M, G or T".to_owned())
+}
+
 /// Parses permission bits in octal: `755`, `0750`.
 ///
 /// # Errors

@@ -46,6 +46,11 @@ impl ProgressLine {
         self.bar.set_message(super::text::printable(what));
         self.bar.set_position(*done);
     }
+
+    /// Runs `print`, which writes to the terminal, with the line out of the way.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
 }
 
 impl Drop for ProgressLine {

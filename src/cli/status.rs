@@ -1,16 +1,21 @@
 //! `cairn status`: the store at a glance.
 
+use std::io;
+
 use super::Context;
 use super::areas;
 use super::error::CliError;
-use super::text::{count, printable, size};
+use super::output::Output;
+use super::text::{count, printable, size, time};
 use crate::control::protocol::Request;
 use crate::control::reply::{Reply, StatusReply};
+use crate::control::utc::Created;
+use crate::model::time::Timestamp;
 
 const HELP: &str = "\
 JSON
   {store, format, version, daemon_pid, mount, read_only, repositories, versions, blobs,
-  blobs_bytes, trees, free_bytes, areas, doomed, poisoned, warnings}; areas as in `cairn areas`
+  blobs_bytes, trees, free_bytes, areas, doomed, poisoned, warnings, scrub}; areas as in `cairn areas`
 
 EXAMPLES
   cairn status
@@ -72,6 +77,7 @@ fn print(context: &mut Context, status: &StatusReply) -> Result<(), CliError> {
     if status.doomed > 0 {
         output.line(format_args!("clean-up  {} under way", count(status.doomed, "deletion")))?;
     }
+    print_scrub(output, status)?;
     if let Some(reason) = &status.poisoned {
         let reason = printable(reason);
         output.line(format_args!("REFUSES CHANGES until it is mounted again: {reason}"))?;
@@ -83,4 +89,20 @@ fn print(context: &mut Context, status: &StatusReply) -> Result<(), CliError> {
         output.line("")?;
     }
     areas::print(output, &status.areas)
+}
+
+fn print_scrub(output: &mut Output, status: &StatusReply) -> io::Result<()> {
+    if let Some(permille) = status.scrub.running_permille {
+        let (percent, tenth) = (permille / 10, permille % 10);
+        output.line(format_args!("scrub     {percent}.{tenth} % under way"))?;
+    }
+    let Some(last) = status.scrub.last else { return Ok(()) };
+    let ended = Timestamp::new(last.ended_seconds, 0).map(Created::from);
+    output.line(format_args!(
+        "scrubbed  {}: {} ({}), {} damaged",
+        ended.as_ref().map_or_else(String::new, time),
+        count(last.blobs, "blob"),
+        size(last.hashed_bytes),
+        last.damaged,
+    ))
 }

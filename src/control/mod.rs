@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod frame;
+pub mod fsck;
 pub mod protocol;
 pub mod reply;
 pub mod server;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::id::VersionNumber;
 use crate::model::name::{AreaName, BaseName, RepoName, TagName};
 
+use super::fsck::{FsckFinding, FsckRequest};
 use super::reply::{DiffEntry, Reply, VersionInfo};
 use super::transfer::{ExportRequest, ImportRequest, RawPath};
 
@@ -146,6 +147,8 @@ pub enum Request {
     },
     /// Collects garbage. Replies [`Reply::Gc`].
     Gc(GcRequest),
+    /// Checks the store. See [`FsckRequest`].
+    Fsck(FsckRequest),
     /// Imports a tree. See [`ImportRequest`].
     Import(ImportRequest),
     /// Reads a version without a mount. See [`ExportRequest`].
@@ -226,6 +229,8 @@ pub enum Progress {
     /// The next differences of a [`Request::Diff`], in path order, at most
     /// [`CHANGES_MAX`] at a time.
     Changes(Vec<DiffEntry>),
+    /// The next findings of a [`Request::Fsck`].
+    Findings(Vec<FsckFinding>),
 }
 
 /// The most differences in one [`Progress::Changes`].

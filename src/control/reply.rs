@@ -8,6 +8,7 @@ use crate::model::hash::TreeHash;
 use crate::model::id::VersionNumber;
 use crate::model::name::{AreaName, RepoName, TagName};
 
+use super::fsck::{FsckReply, ScrubInfo};
 use super::transfer::{ImportId, RawPath};
 use super::utc::Created;
 
@@ -43,6 +44,8 @@ pub enum Reply {
     Deleted(DeleteReply),
     /// Answers `Gc`.
     Gc(GcReply),
+    /// Answers `Fsck`.
+    Fsck(FsckReply),
     /// Answers the begin of an import.
     ImportBegun(ImportId),
     /// Answers which hashes are known, one flag per hash asked, in the order asked.
@@ -92,6 +95,9 @@ pub struct StatusReply {
     pub poisoned: Option<String>,
     /// Things worth attention, one sentence each: damaged content, abandoned areas.
     pub warnings: Vec<String>,
+    /// How far the scrub is, and how the last one ended.
+    #[serde(default)]
+    pub scrub: ScrubInfo,
 }
 
 /// A repository.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub use crate::engine::scrub::ScrubOptions;
 use crate::fuse::mount::MountOptions;
 
 /// What to serve, and where.
@@ -13,6 +14,8 @@ pub struct DaemonConfig {
     pub target: PathBuf,
     /// Mount options of the outer filesystem; `read_only` holds for the whole daemon.
     pub options: MountOptions,
+    /// When and how fast content is scrubbed.
+    pub scrub: ScrubOptions,
     /// It runs in the foreground: a lost terminal stops it.
     pub foreground: bool,
 }

@@ -15,6 +15,7 @@ use crate::control::server::Server;
 use crate::engine::Engine;
 use crate::engine::gc::RunKind;
 use crate::engine::request::Request;
+use crate::engine::scrub::Scrubber;
 use crate::fuse::invalidate::KernelInvalidator;
 use crate::fuse::mount::{Method, MountPlan, VersionsPlacement};
 use crate::fuse::session::default_workers;
@@ -80,11 +81,14 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         Server::start(&engine.layout.control_socket(), Arc::new(service)).map_err(start)?;
     let signals = signals::start(controller.clone(), config.foreground)?;
     let collector = Arc::clone(&engine);
+    let mut scrubber = Scrubber::start(&engine, config.scrub)
+        .map_err(|source| DaemonError::Process { action: "start a thread", source })?;
     let hooks = Hooks {
         ready: Box::new(|| readiness.ready()),
         collect: Box::new(move || collect(&collector)),
         shutdown: Box::new(|| {
             server.stop();
+            scrubber.stop();
             observer.disconnect();
             if let Err(error) = engine.stop() {
                 log::error!("the store was not closed cleanly: {error}");

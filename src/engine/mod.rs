@@ -11,6 +11,7 @@ pub mod commit;
 pub mod error;
 pub mod event;
 mod flush;
+pub mod fsck;
 pub mod gc;
 pub mod invalidation;
 mod load;
@@ -19,6 +20,7 @@ pub mod quota;
 pub mod registry;
 pub mod request;
 pub mod resolve;
+pub mod scrub;
 mod seal;
 pub mod staging;
 mod start;
@@ -71,6 +73,7 @@ pub struct Engine {
     pub pins: Arc<Pins>,
     /// Paths of the store.
     pub layout: Layout,
+    subject: fsck::Subject,
     reader: Mutex<Reader>,
     requests: Sender<Request>,
     sync_jobs: Mutex<Option<Sender<SyncJob>>>,
@@ -199,6 +202,11 @@ impl Engine {
         if self.requests.try_send(Request::Damaged { hash }).is_err() {
             log::error!("blob {hash} is damaged (not recorded: the engine is busy)");
         }
+    }
+
+    /// Whether the engine is ending or has ended.
+    pub fn is_stopping(&self) -> bool {
+        self.sealers.lock().is_none()
     }
 
     /// Space of the store's file system.

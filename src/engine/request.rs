@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::commit::{CommitOptions, CommitOutcome, Page, Unpublished};
 use super::error::EngineError;
 use super::error::Result;
+use super::fsck::Job;
 use super::gc::{Leftover, RunKind, RunReport};
 use super::pins::BlobPin;
 use crate::model::hash::BlobHash;
@@ -165,6 +166,8 @@ pub enum Request {
     OrphansDurable { result: std::result::Result<(), EngineError> },
     /// From the start: a blob that may not have reached the disk before a power loss was checked.
     SuspectChecked { hash: BlobHash, intact: bool },
+    /// From a check or a scrub: one slice of work.
+    Fsck { job: Job, reply: Reply<bool> },
     /// A blob's file was found missing, too short or unreadable (H5).
     Damaged { hash: BlobHash },
     /// Ends the thread after the journal is out.

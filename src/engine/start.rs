@@ -15,6 +15,7 @@ use super::Engine;
 use super::REQUEST_QUEUE_MAX;
 use super::event::Observer;
 use super::flush::{ID_LIMIT, ID_STEP, Journal};
+use super::fsck::Subject;
 use super::gc::{Collector, GcOptions, LastRun, RunKind};
 use super::load::load_registry;
 use super::pins::Pins;
@@ -24,7 +25,7 @@ use super::seal;
 use super::staging::content::ContentStore;
 use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
-use super::sync::{SYNC_QUEUE_MAX, SyncThread};
+use super::sync::{SYNC_QUEUE_MAX, SyncJob, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
@@ -95,19 +96,13 @@ pub(super) fn start(
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
     let trees = tree_cache(layout.clone());
-    let sync_thread = SyncThread {
-        layout: layout.clone(),
-        pool: Arc::clone(&pool),
-        staging: Arc::clone(&staging),
-        checkpointer: store.catalog.checkpointer()?,
-        requests: requests_sender.clone(),
-        jobs: sync_jobs,
-    };
+    let sync_thread = sync_thread(&store, &staging, &requests_sender, sync_jobs)?;
     let stop_points = Arc::new(StopPoints::default());
     let last_run = LastRun::default();
     let lines = seal::Lines { jobs: seal_queue, stop: sealers_stop, results: results_sender };
     let mut threads = seal::start(&store.catalog, &pool, &staging, lines, &stop_points)?;
     let engine_reader = store.catalog.reader()?;
+    let subject = Subject::new(&store);
     let metadata = MetadataThread {
         store,
         reader,
@@ -148,6 +143,7 @@ pub(super) fn start(
         gc_options,
         stop_points,
         last_run,
+        subject,
         reader: Mutex::new(engine_reader),
         requests: requests_sender,
         sync_jobs: Mutex::new(Some(sync_sender)),
@@ -156,6 +152,22 @@ pub(super) fn start(
     });
     collect(&engine);
     Ok(engine)
+}
+
+fn sync_thread(
+    store: &Store,
+    staging: &Arc<Staging>,
+    requests: &Sender<Request>,
+    jobs: Receiver<SyncJob>,
+) -> Result<SyncThread, StoreError> {
+    Ok(SyncThread {
+        layout: store.layout.clone(),
+        pool: Arc::clone(&store.pool),
+        staging: Arc::clone(staging),
+        checkpointer: store.catalog.checkpointer()?,
+        requests: requests.clone(),
+        jobs,
+    })
 }
 
 fn tree_cache(layout: Layout) -> Arc<TreeCache> {

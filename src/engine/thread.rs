@@ -224,6 +224,7 @@ impl MetadataThread {
             Request::SweepEnded { result } => self.sweep_ended(result),
             Request::OrphansDurable { result } => self.orphans_durable(result),
             Request::SuspectChecked { hash, intact } => self.suspect_checked(hash, intact),
+            Request::Fsck { job, reply } => self.fsck(job, reply),
             Request::Damaged { hash } => self.note_damage(&hash),
             Request::Stop { reply } => reply(Err(EngineError::Stopping)),
         }

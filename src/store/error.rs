@@ -157,6 +157,11 @@ impl StoreError {
         }
     }
 
+    /// Whether the catalog contradicts itself or its rules.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Catalog { kind: CatalogErrorKind::Corrupt, .. })
+    }
+
     /// Whether it says that a file does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

@@ -124,6 +124,16 @@ impl StagingDir {
     pub fn areas(&self) -> Result<Vec<AreaId>> {
         Ok(numbers_in(&self.layout.staging())?.into_iter().map(AreaId).collect())
     }
+
+    /// What is in the directory of an area (of all areas): the numbers, ascending, and the paths
+    /// of all other names.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn names(&self, area: Option<AreaId>) -> Result<(Vec<u64>, Vec<PathBuf>)> {
+        let directory = area.map_or_else(|| self.layout.staging(), |area| self.layout.area(area));
+        names_in(&directory)
+    }
 }
 
 fn create_new(path: &Path) -> io::Result<File> {
@@ -152,17 +162,27 @@ fn break_link(path: &Path) -> Result<File> {
 }
 
 fn numbers_in(directory: &Path) -> Result<Vec<u64>> {
+    names_in(directory).map(|(numbers, _)| numbers)
+}
+
+fn names_in(directory: &Path) -> Result<(Vec<u64>, Vec<PathBuf>)> {
     let names = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((Vec::new(), Vec::new()));
+        }
         names => names.map_err(StoreError::io("list", directory))?,
     };
     let mut numbers = Vec::new();
+    let mut others = Vec::new();
     for name in names {
-        let name = name.map_err(StoreError::io("list", directory))?.file_name();
-        numbers.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
+        let name = name.map_err(StoreError::io("list", directory))?;
+        match name.file_name().to_str().and_then(|name| name.parse::<u64>().ok()) {
+            Some(number) => numbers.push(number),
+            None => others.push(name.path()),
+        }
     }
     numbers.sort_unstable();
-    Ok(numbers)
+    Ok((numbers, others))
 }
 
 #[cfg(test)]

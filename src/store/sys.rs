@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::fs::{Advice, FallocateFlags, SeekFrom};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -115,6 +115,40 @@ pub fn copy_range(source: &File, target: &File, length: u64) -> io::Result<()> {
         offset = end;
     }
     Ok(())
+}
+
+/// Reads at `offset` what is not going to be read again: pages that were not in the page cache
+/// leave it afterwards, where the kernel can do that (since 6.14). Returns 0 at the end.
+///
+/// # Errors
+/// The system call's.
+pub fn read_passing(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    /// `RWF_DONTCACHE` of `linux/fs.h`.
+    const DONT_CACHE: u32 = 0x80;
+    let flags = ReadWriteFlags::from_bits_retain(DONT_CACHE);
+    match rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, flags) {
+        Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => file.read_at(buffer, offset),
+        read => Ok(read?),
+    }
+}
+
+/// Lets the calling thread use the processor and the disk only when others do not (as far as the
+/// disk's scheduler heeds that).
+///
+/// # Errors
+/// The system call's.
+pub fn lower_priority() -> io::Result<()> {
+    /// Weakest there is.
+    const NICE_MAX: i32 = 19;
+    /// `IOPRIO_WHO_PROCESS`: with 0, the calling thread.
+    const WHO_PROCESS: libc::c_int = 1;
+    /// `IOPRIO_CLASS_IDLE` at its place in the value.
+    const CLASS_IDLE: libc::c_int = 3 << 13;
+    // On Linux a thread has a priority of its own.
+    rustix::process::setpriority_process(None, NICE_MAX)?;
+    // SAFETY: the call takes three integers and no pointer.
+    let set = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, CLASS_IDLE) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Copies bytes between two files, in the kernel where it can.

@@ -6,6 +6,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use cairn::control::client::SOCKET_NAME;
+use cairn::control::fsck::{
+    FsckFinding, FsckOutcome, FsckReply, FsckRequest, ScrubInfo, ScrubResult,
+};
 use cairn::control::protocol::{
     ControlError, ErrorDetail, ErrorKind, GcRequest, Progress, Request, VERSIONS_MAX,
 };
@@ -135,6 +138,16 @@ fn status() -> StatusReply {
         doomed: 1,
         poisoned: None,
         warnings: vec!["one blob is damaged".to_owned()],
+        scrub: ScrubInfo {
+            running_permille: Some(421),
+            last: Some(ScrubResult {
+                ended_seconds: 1_000_000_000,
+                blobs: 5,
+                hashed_bytes: 1536,
+                damaged: 1,
+            }),
+            damaged: 1,
+        },
     }
 }
 
@@ -208,6 +221,7 @@ impl Service for Fake {
                     .collect(),
             }),
             Request::Gc(gc) => Reply::Gc(collected(&gc)),
+            Request::Fsck(request) => checked(request, progress),
             Request::Import(_) => return Ok((Reply::Done, echo(attachment))),
             Request::DeleteRepository { .. }
             | Request::Discard { .. }
@@ -271,6 +285,24 @@ fn tag(name: &str) -> TagInfo {
         protects: true,
         created: created(),
     }
+}
+
+/// A store whose one wrong count is found only when it is to be repaired.
+fn checked(request: FsckRequest, progress: &mut dyn FnMut(Progress)) -> Reply {
+    if !request.repair {
+        return Reply::Fsck(FsckReply::default());
+    }
+    let finding = FsckFinding {
+        kind: "blob_count".to_owned(),
+        message: "a count".to_owned(),
+        outcome: FsckOutcome::Repaired,
+        note: None,
+        lost: Vec::new(),
+        lost_more: 0,
+        lost_unknown: false,
+    };
+    progress(Progress::Findings(vec![finding]));
+    Reply::Fsck(FsckReply { repaired: 1, ..FsckReply::default() })
 }
 
 fn collected(gc: &GcRequest) -> GcReply {

@@ -5,6 +5,7 @@
 mod control;
 mod exit_codes;
 mod fake;
+mod fsck;
 mod help;
 mod parse;
 mod verbs;

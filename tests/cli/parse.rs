@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cairn::cli::parse::{
     DeleteTarget, RepositoryArea, RepositoryTag, RepositoryVersion, parse_duration, parse_mode,
+    parse_size,
 };
 use cairn::model::id::VersionNumber;
 
@@ -86,5 +87,16 @@ fn durations_and_modes() {
     assert_eq!(parse_mode("0750"), Ok(0o750));
     for text in ["", "8", "+7", "10000", "rwx"] {
         assert!(parse_mode(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn sizes_have_binary_units() {
+    for (text, bytes) in [("0", 0), ("17", 17), ("3K", 3 << 10), ("16M", 16 << 20), ("2T", 2 << 40)]
+    {
+        assert_eq!(parse_size(text), Ok(bytes), "{text}");
+    }
+    for text in ["", "K", "-1", "1.5G", "1k", "99999999999T", "0x10"] {
+        assert!(parse_size(text).is_err(), "{text}");
     }
 }

@@ -45,7 +45,14 @@ fn people_read() {
         assert_eq!(stdout(running.store.path(), args), expected, "{args:?}");
     }
     let status = stdout(running.store.path(), &["status"]);
-    for line in ["mounted at /mnt", "3 versions, 1 open area", "one blob is damaged", "web/b42@3"] {
+    for line in [
+        "mounted at /mnt",
+        "3 versions, 1 open area",
+        "one blob is damaged",
+        "web/b42@3",
+        "scrub     42.1 % under way\n",
+        "scrubbed  2001-09-09 01:46:40 UTC: 5 blobs (1.5 KiB), 1 damaged\n",
+    ] {
         assert!(status.contains(line), "{status}");
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod area;
 pub(crate) mod cairn;
 pub(crate) mod check;
 pub(crate) mod content;
+pub(crate) mod fsck;
 pub(crate) mod mapping;
 pub(crate) mod mounts;
 pub(crate) mod tree;

@@ -6,6 +6,7 @@ mod commit;
 mod describe;
 mod errors;
 mod export;
+mod fsck;
 mod gc;
 mod import;
 mod repositories;
@@ -32,6 +33,7 @@ use crate::model::version::Version;
 
 pub use errors::{control_error, init_error};
 use export::Export;
+pub use fsck::open_bare;
 use import::RunningImport;
 
 /// A reply without anything attached, or why there is none.
@@ -150,6 +152,7 @@ impl StoreService {
                 self.delete_versions(&repository, &versions, force)
             }
             Request::Gc(request) => self.gc(&request),
+            Request::Fsck(request) => self.fsck(&request, progress),
             Request::Shutdown => {
                 (self.shutdown)();
                 Ok(Reply::Done)

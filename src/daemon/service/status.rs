@@ -2,15 +2,20 @@
 
 use super::errors::control_error;
 use super::{Answer, StoreService};
+use crate::control::fsck::{ScrubInfo, ScrubResult};
 use crate::control::reply::{Reply, StatusReply};
+use crate::engine::scrub::{self, Scrub};
 use crate::engine::staging::Blocked;
 use crate::store::FORMAT;
 
 impl StoreService {
     pub(super) fn status(&self) -> Answer {
-        let (totals, doomed) = self
+        let (totals, doomed, (running, last), damaged) = self
             .engine
-            .query(|reader| Ok((reader.totals()?, reader.doomed_count()?)))
+            .query(|reader| {
+                let scrubs = scrub::noted(reader)?;
+                Ok((reader.totals()?, reader.doomed_count()?, scrubs, reader.damaged_count()?))
+            })
             .map_err(control_error)?;
         let repositories = self.engine.registry.all();
         let areas = repositories
@@ -21,6 +26,9 @@ impl StoreService {
             })
             .collect();
         let mut warnings = Vec::new();
+        if damaged > 0 {
+            warnings.push(format!("{damaged} blobs are damaged: `cairn fsck` says what is lost"));
+        }
         let poisoned = match self.engine.staging.blocked() {
             Blocked::No => None,
             Blocked::Full => {
@@ -48,6 +56,20 @@ impl StoreService {
             doomed,
             poisoned,
             warnings,
+            scrub: ScrubInfo {
+                running_permille: running.map(|scrub| scrub.done_permille()),
+                last: last.filter(|scrub| scrub.blobs > 0).map(result),
+                damaged,
+            },
         }))
+    }
+}
+
+fn result(scrub: Scrub) -> ScrubResult {
+    ScrubResult {
+        ended_seconds: scrub.noted,
+        blobs: scrub.blobs,
+        hashed_bytes: scrub.bytes,
+        damaged: scrub.damaged,
     }
 }

@@ -16,7 +16,7 @@ use crate::model::hash::BlobHash;
 use crate::model::id::AreaId;
 use crate::store::catalog::Reader;
 use crate::store::layout::{Layout, PrivateId};
-use crate::store::pool::Pool;
+use crate::store::pool::{Pool, PoolName};
 use crate::store::staging_dir::StagingDir;
 
 /// Files handed to the metadata thread at a time: an unlink each.
@@ -117,7 +117,9 @@ impl Sweeper {
     fn run(mut self) -> Result<()> {
         let reader = Reader::open(&self.layout)?;
         for first_byte in 0..=u8::MAX {
-            for hash in self.pool.list(first_byte)? {
+            for name in self.pool.names(first_byte)? {
+                // What is no blob's name is nobody's: fsck tells of it.
+                let PoolName::Blob(hash) = name else { continue };
                 if reader.blob(&hash)?.is_none() {
                     self.report(Leftover::Blob(hash))?;
                 }

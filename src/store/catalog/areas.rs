@@ -21,7 +21,7 @@ fn state_number(state: AreaState) -> i64 {
     }
 }
 
-fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<AreaState> {
+pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<AreaState> {
     match row.get_ref(column)? {
         ValueRef::Integer(OPEN) => Ok(AreaState::Open),
         ValueRef::Integer(DOOMED) => Ok(AreaState::Doomed),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::Snapshots;
 use super::connection::{self, During, PAGE_BYTES};
 use crate::store::durable;
 use crate::store::error::Result;
@@ -16,6 +17,7 @@ const FRAME_HEADER_BYTES: u64 = 24;
 #[derive(Debug)]
 pub struct Checkpointer {
     connection: Connection,
+    snapshots: Snapshots,
 }
 
 /// Frames in the WAL, and how many of them the database has.
@@ -29,8 +31,9 @@ impl Checkpointer {
     ///
     /// # Errors
     /// The database's.
-    pub fn open(layout: &Layout) -> Result<Self> {
-        Ok(Self { connection: connection::open_checkpointer(&layout.catalog())? })
+    pub(super) fn open(layout: &Layout, snapshots: Snapshots) -> Result<Self> {
+        let connection = connection::open_checkpointer(&layout.catalog())?;
+        Ok(Self { connection, snapshots })
     }
 
     /// Syncs the WAL and copies into the database what no reader needs from it, waiting for nobody
@@ -45,12 +48,15 @@ impl Checkpointer {
         Ok(frames.copied >= frames.in_wal)
     }
 
-    /// As [`Checkpointer::passive`], waiting for readers and writers, and empties the WAL. For the
-    /// end, when nobody else is there.
+    /// As [`Checkpointer::passive`], waiting for readers and writers, and empties the WAL. While a
+    /// snapshot is held it does nothing: it would keep the writer waiting for the snapshot's end.
     ///
     /// # Errors
     /// The database's.
     pub fn truncate(&self) -> Result<bool> {
+        if self.snapshots.any_held() {
+            return Ok(false);
+        }
         let frames = durable::around("checkpoint", Path::new("catalog.db"), || {
             self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)")
         })?;

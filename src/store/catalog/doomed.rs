@@ -1,12 +1,21 @@
 //! The queue of what is being taken apart in the background.
 
-use rusqlite::params;
+use rusqlite::{Row, params};
 
 use super::codec::{corrupt, tree_hash};
 use super::connection::{During, collect};
 use super::{Doomed, Reader, Tx};
 use crate::model::id::AreaId;
 use crate::store::error::Result;
+
+/// An entry of the queue: its number, the tree, the area.
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<(u64, Doomed)> {
+    let doomed = match row.get::<_, Option<u64>>(2)? {
+        Some(area) => Doomed::Area(AreaId(area)),
+        None => Doomed::Tree(tree_hash(row, 1).map_err(|error| corrupt(1, error))?),
+    };
+    Ok((row.get(0)?, doomed))
+}
 
 impl Tx<'_> {
     /// Appends to the queue.
@@ -35,13 +44,7 @@ impl Tx<'_> {
             "read the deletion queue",
             "SELECT seq, tree, area FROM doomed ORDER BY seq LIMIT ?1",
             [limit],
-            |row| {
-                let doomed = match row.get::<_, Option<u64>>(2)? {
-                    Some(area) => Doomed::Area(AreaId(area)),
-                    None => Doomed::Tree(tree_hash(row, 1).map_err(|error| corrupt(1, error))?),
-                };
-                Ok((row.get(0)?, doomed))
-            },
+            from_row,
         )
     }
 

@@ -24,8 +24,10 @@ mod doomed;
 mod meta;
 mod migrations;
 mod nodes;
+mod repair;
 mod repositories;
 mod row;
+mod snapshot;
 mod tags;
 mod trees;
 mod versions;
@@ -44,12 +46,17 @@ pub use row::{
     AreaRow, AreaState, BlobRow, Doomed, NodeData, NodeKind, NodeRow, OrphanBlob, RepositoryRow,
     TagRow, Totals, VersionRow,
 };
+pub use snapshot::{
+    AreaFacts, BadRow, BlobFacts, NodeFacts, RepositoryFacts, Snapshot, Snapshots, TABLES,
+    TreeFacts, VersionFacts,
+};
 
 /// The one writing connection.
 #[derive(Debug)]
 pub struct Catalog {
     connection: Connection,
     layout: Layout,
+    snapshots: Snapshots,
 }
 
 impl Catalog {
@@ -60,7 +67,7 @@ impl Catalog {
     pub fn create(layout: &Layout) -> Result<Self> {
         let mut connection = connection::create(&layout.catalog())?;
         migrations::run(&mut connection)?;
-        Ok(Self { connection, layout: layout.clone() })
+        Ok(Self::new(connection, layout))
     }
 
     /// Opens the catalog; one of an older release is migrated.
@@ -70,7 +77,12 @@ impl Catalog {
     pub fn open(layout: &Layout) -> Result<Self> {
         let mut connection = connection::open_writer(&layout.catalog())?;
         migrations::run(&mut connection)?;
-        Ok(Self { connection, layout: layout.clone() })
+        Ok(Self::new(connection, layout))
+    }
+
+    fn new(connection: Connection, layout: &Layout) -> Self {
+        let (layout, snapshots) = (layout.clone(), Snapshots::new(layout.clone()));
+        Self { connection, layout, snapshots }
     }
 
     /// Starts a transaction.
@@ -98,7 +110,12 @@ impl Catalog {
     /// # Errors
     /// The database's.
     pub fn checkpointer(&self) -> Result<Checkpointer> {
-        Checkpointer::open(&self.layout)
+        Checkpointer::open(&self.layout, self.snapshots.clone())
+    }
+
+    /// What takes snapshots of the catalog, on any thread.
+    pub fn snapshots(&self) -> Snapshots {
+        self.snapshots.clone()
     }
 }
 

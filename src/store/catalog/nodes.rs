@@ -64,7 +64,7 @@ fn encode_data(data: &NodeData) -> rusqlite::Result<(u8, Value)> {
     })
 }
 
-fn data(row: &Row<'_>, kind: usize, column: usize) -> rusqlite::Result<NodeData> {
+pub(super) fn data(row: &Row<'_>, kind: usize, column: usize) -> rusqlite::Result<NodeData> {
     Ok(match row.get::<_, u8>(kind)? {
         0 => NodeData::Empty,
         1 => NodeData::Blob(blob_hash(row, column)?),
@@ -76,13 +76,16 @@ fn data(row: &Row<'_>, kind: usize, column: usize) -> rusqlite::Result<NodeData>
     })
 }
 
+pub(super) fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<NodeKind> {
+    let number = row.get::<_, u8>(column)?;
+    let kind = KINDS.get(usize::from(number)).copied();
+    kind.ok_or_else(|| corrupt(column, format!("unknown kind of node: {number}")))
+}
+
 fn from_row(row: &Row<'_>) -> rusqlite::Result<NodeRow> {
-    let kind = row.get::<_, u8>(1)?;
     Ok(NodeRow {
         id: NodeId(row.get(0)?),
-        kind: *KINDS
-            .get(usize::from(kind))
-            .ok_or_else(|| corrupt(1, format!("unknown kind of node: {kind}")))?,
+        kind: kind(row, 1)?,
         mode: row.get(2)?,
         uid: row.get(3)?,
         gid: row.get(4)?,
@@ -95,7 +98,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<NodeRow> {
     })
 }
 
-fn name_from_row(row: &Row<'_>) -> rusqlite::Result<NameRow> {
+pub(super) fn name_from_row(row: &Row<'_>) -> rusqlite::Result<NameRow> {
     let name = EntryName::new(row.get_ref(1)?.as_blob()?).map_err(|error| corrupt(1, error))?;
     let node = match row.get_ref(2)? {
         ValueRef::Null => None,

@@ -22,7 +22,7 @@ fn refs(connection: &Connection, hash: &TreeHash) -> Result<Option<i64>> {
     read().during("look at a tree")
 }
 
-fn bytes(connection: &Connection, hash: &TreeHash) -> Result<Option<Vec<u8>>> {
+pub(super) fn bytes(connection: &Connection, hash: &TreeHash) -> Result<Option<Vec<u8>>> {
     let read = || {
         connection
             .prepare_cached("SELECT data FROM trees JOIN tree_pages USING(page) WHERE hash = ?1")?
@@ -46,6 +46,7 @@ impl Tx<'_> {
             params![hash.as_bytes(), now.seconds],
         )?;
         if renewed > 0 {
+            self.heal_page(hash, bytes)?;
             return Ok(false);
         }
         let insert = || -> rusqlite::Result<i64> {

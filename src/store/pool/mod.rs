@@ -20,9 +20,10 @@ use crate::model::hash::BlobHash;
 mod fd_cache;
 mod incoming;
 mod insert;
-mod scan;
+mod names;
 
 use fd_cache::FdCache;
+pub use names::PoolName;
 
 /// Blob files kept open unless told otherwise.
 pub const OPEN_FILES_MAX: usize = 1024;

@@ -120,6 +120,14 @@ impl World {
         self.engine.call(|reply| EngineRequest::Collect { kind, reply }).unwrap()
     }
 
+    /// Stops the engine. [`Closed::open`] opens the store again.
+    pub(crate) fn close(self) -> Closed {
+        self.engine.stop().unwrap();
+        let Self { service, engine, home } = self;
+        drop((service, engine));
+        Closed { home }
+    }
+
     /// Asks on the first connection.
     pub(crate) fn ask(&self, request: Request) -> Result<Reply, ControlError> {
         self.ask_as(1, request, Attachment::none()).map(|(reply, _)| reply)
@@ -183,6 +191,16 @@ impl World {
     pub(crate) fn close_writer(&self, content: &Arc<FileContent>) {
         let after = content.close_writer();
         self.engine.staging.after_close(content, after);
+    }
+
+    /// Waits until a closed file is a blob.
+    pub(crate) fn wait_sealed(&self, area: AreaId, path: &str) {
+        let (parent, name) = self.place(area, path);
+        let node = self.engine.resolve(parent, name.as_bytes()).unwrap().unwrap();
+        crate::common::wait::until("the file is sealed", || {
+            let state = self.engine.staging.read();
+            state.node(node).and_then(Node::content).is_some_and(|content| content.blob().is_ok())
+        });
     }
 
     /// Takes a name away.
@@ -327,6 +345,23 @@ impl World {
             Reply::Diff(totals) => (batches, totals),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// A store that nobody has open.
+pub(crate) struct Closed {
+    home: tempfile::TempDir,
+}
+
+impl Closed {
+    /// Its directory.
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.home.path().join("store")
+    }
+
+    /// Opens it again.
+    pub(crate) fn open(self) -> World {
+        World::open(self.home)
     }
 }
 

@@ -1,0 +1,183 @@
+//! Checking and repairing a store while an engine runs on it.
+
+use super::finding::{Finding, Leftover};
+use super::repair::{Step, is_gone};
+use super::{Options, Report, Sink, Stopped, Suspicion};
+use crate::engine::Engine;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::event::Event;
+use crate::engine::request::{Reply, Request};
+use crate::engine::thread::MetadataThread;
+use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::name::TagName;
+use crate::model::time::Timestamp;
+
+/// What a check or repair asks of the metadata thread. Each is one slice of work.
+#[derive(Debug)]
+pub enum Job {
+    /// Whether a suspicion holds.
+    Confirm(Suspicion),
+    /// One step of a repair: whether anything was to be done.
+    Repair(Step),
+    /// Writes a note of the catalog: how far a scrub has come.
+    Note(&'static str, String),
+}
+
+impl Engine {
+    /// Checks the store, on the calling thread, while others go on. `go_on` is asked often, and
+    /// may pause the check; `false` ends it.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn check(
+        &self,
+        options: Options,
+        found: &mut dyn FnMut(Finding),
+        progress: &mut dyn FnMut(&'static str, u64, u64),
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> std::result::Result<Report, Stopped> {
+        let mut sink = Beside { engine: self, found, progress, go_on };
+        super::check(&self.subject, options, &mut sink)
+    }
+
+    /// Does one step of a repair. Returns whether anything was to be done.
+    ///
+    /// # Errors
+    /// Why it could not be done.
+    pub fn repair(&self, step: Step) -> Result<bool> {
+        self.call(|reply| Request::Fsck { job: Job::Repair(step), reply })
+    }
+}
+
+struct Beside<'a> {
+    engine: &'a Engine,
+    found: &'a mut dyn FnMut(Finding),
+    progress: &'a mut dyn FnMut(&'static str, u64, u64),
+    go_on: &'a mut dyn FnMut() -> bool,
+}
+
+impl Sink for Beside<'_> {
+    fn found(&mut self, finding: Finding) {
+        (self.found)(finding);
+    }
+
+    fn progress(&mut self, step: &'static str, done: u64, total: u64) {
+        (self.progress)(step, done, total);
+    }
+
+    fn confirm(&mut self, suspicion: Suspicion) -> std::result::Result<bool, Stopped> {
+        let job = Job::Confirm(suspicion);
+        self.engine.call(|reply| Request::Fsck { job, reply }).map_err(|error| match error {
+            EngineError::Store(error) => error.into(),
+            _ => Stopped::Cancelled,
+        })
+    }
+
+    fn is_cancelled(&mut self) -> bool {
+        !(self.go_on)()
+    }
+}
+
+impl MetadataThread {
+    pub(in crate::engine) fn fsck(&mut self, job: Job, reply: Reply<bool>) {
+        match job {
+            Job::Confirm(suspicion) => reply(self.confirm(&suspicion)),
+            Job::Note(key, value) => {
+                reply(self.write(|tx| tx.set_meta(key, &value)).map(|()| true))
+            }
+            Job::Repair(step) => match self.repair(&step) {
+                Ok((done, events)) => {
+                    self.observer.notify(events, Box::new(move || reply(Ok(done))));
+                }
+                Err(error) => reply(Err(error)),
+            },
+        }
+    }
+
+    fn confirm(&self, suspicion: &Suspicion) -> Result<bool> {
+        Ok(match suspicion {
+            Suspicion::Blob(hash, size) => {
+                self.reader.blob(hash)?.is_some()
+                    && self.store.pool.size_on_disk(hash)? != Some(*size)
+            }
+            Suspicion::ExtraBlob(hash) => {
+                let held = self.pins.is_pinned(hash) || self.journal.is_pending(hash);
+                !held
+                    && self.reader.blob(hash)?.is_none()
+                    && self.store.pool.size_on_disk(hash)?.is_some()
+            }
+            // What this process made may be ahead of its row.
+            Suspicion::Private(_, file) if file.0 >= self.first_id => false,
+            Suspicion::Private(area, file) => {
+                !self.store.catalog.snapshots().latest()?.names_private(*area, *file)?
+                    && self.store.layout.private(*area, *file).exists()
+            }
+            Suspicion::AreaDirectory(area) => area.0 < self.first_id && !self.is_area(*area)?,
+            Suspicion::Area(area) => !self.staging.read().areas.contains_key(area),
+        })
+    }
+
+    fn is_area(&self, area: AreaId) -> Result<bool> {
+        Ok(self.staging.read().areas.contains_key(&area)
+            || self.reader.areas()?.iter().any(|row| row.id == area))
+    }
+
+    fn repair(&mut self, step: &Step) -> Result<(bool, Vec<Event>)> {
+        let needed = match step {
+            Step::Remove(Leftover::Blob(hash)) => self.confirm(&Suspicion::ExtraBlob(*hash))?,
+            Step::Remove(Leftover::Private(area, file)) => {
+                self.confirm(&Suspicion::Private(*area, *file))?
+            }
+            Step::Remove(Leftover::AreaDirectory(area)) => {
+                self.confirm(&Suspicion::AreaDirectory(*area))?
+            }
+            Step::Remove(Leftover::Area(area)) => self.confirm(&Suspicion::Area(*area))?,
+            Step::DeleteTag(repo, _, number) => !self.has_version(*repo, *number),
+            // A commit under way has unreferenced trees of its own.
+            Step::BlankTree { hash, .. } => {
+                !self.commits.values().any(|commit| commit.pinned.contains(hash))
+            }
+            _ => true,
+        };
+        if !needed {
+            return Ok((false, Vec::new()));
+        }
+        match self.write(|tx| step.rows(tx, Timestamp::now())) {
+            Ok(true) => {}
+            Ok(false) => return Ok((false, Vec::new())),
+            // Collected since: nothing names it any more.
+            Err(EngineError::Store(error)) if is_gone(&error) => return Ok((false, Vec::new())),
+            Err(error) => return Err(error),
+        }
+        step.files(&self.store)?;
+        Ok((true, self.follow(step)))
+    }
+
+    fn has_version(&self, repo: RepoId, number: VersionNumber) -> bool {
+        self.repository(repo).is_ok_and(|repository| repository.versions.contains_key(&number))
+    }
+
+    /// Brings what is in memory after what is in the catalog.
+    fn follow(&mut self, step: &Step) -> Vec<Event> {
+        match step {
+            Step::DeleteTag(repo, tag, _) => {
+                self.registry.update(*repo, |repository| {
+                    repository.tags.remove(tag);
+                });
+                vec![Event::TagChanged(*repo, TagName::clone(tag))]
+            }
+            Step::RaiseNumber(repo, newest) => {
+                self.registry.update(*repo, |repository| {
+                    let next = VersionNumber(newest.0 + 1);
+                    repository.next_number = repository.next_number.max(next);
+                });
+                Vec::new()
+            }
+            Step::Remove(Leftover::Area(_) | Leftover::AreaRows(_)) => {
+                self.gc.wake();
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! What a check can find, as values: no text for people beyond one sentence each.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::name::TagName;
+use crate::store::catalog::BadRow;
+use crate::store::layout::PrivateId;
+
+/// What is wrong with a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobDamage {
+    /// Its file is gone.
+    Missing,
+    /// Its file has another length, in bytes.
+    Size(u64),
+    /// Its file has the right length and another content.
+    Altered,
+    /// The disk cannot read its file.
+    Unreadable(String),
+    /// It is marked damaged from earlier; a full check looks again.
+    Marked,
+    /// Trees or areas name it, and it has no row.
+    NoRow {
+        /// This many names there are.
+        refs: i64,
+        /// Its file is there and right: with a row, nothing is lost.
+        sound: bool,
+    },
+}
+
+impl fmt::Display for BlobDamage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("its file is missing"),
+            Self::Size(bytes) => write!(f, "its file has {bytes} bytes"),
+            Self::Altered => f.write_str("its content was altered"),
+            Self::Unreadable(why) => write!(f, "its file cannot be read: {why}"),
+            Self::Marked => f.write_str("it is marked damaged"),
+            Self::NoRow { refs, sound: false } => write!(f, "it has {refs} names and no row"),
+            Self::NoRow { refs, sound: true } => {
+                write!(f, "it has {refs} names and no row; its file is right")
+            }
+        }
+    }
+}
+
+/// What is wrong with a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeDamage {
+    /// Something names it, and it has no row. This many names are counted.
+    NoRow(i64),
+    /// Its bytes are gone.
+    NoPage,
+    /// Its bytes are not the ones that its hash names.
+    Altered,
+    /// Its bytes are right and no page of this release.
+    Invalid(String),
+    /// A repair has made it blank: it waits for its content to be stored again.
+    Blank,
+}
+
+impl fmt::Display for TreeDamage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRow(refs) => write!(f, "it has no row and {refs} names"),
+            Self::NoPage => f.write_str("its page is missing"),
+            Self::Altered => f.write_str("its page was altered"),
+            Self::Invalid(why) => write!(f, "its page is unreadable: {why}"),
+            Self::Blank => f.write_str("its page was lost earlier"),
+        }
+    }
+}
+
+/// A path that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Loss {
+    /// The version (`web/7`) or area (`staging/web/b42`) that it is in.
+    pub place: String,
+    /// Relative to the top of that, `/`-separated; empty for the top itself.
+    pub path: Vec<u8>,
+}
+
+/// What a damage makes unreadable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Some of it, at most [`LISTED_MAX`].
+    pub listed: Vec<Loss>,
+    /// How many more there are.
+    pub more: u64,
+    /// Whether that is all; a search that grew too long was ended.
+    pub complete: bool,
+}
+
+/// The most paths listed per finding.
+pub const LISTED_MAX: usize = 50;
+
+impl Losses {
+    pub(super) fn add(&mut self, place: &str, path: &[u8]) {
+        if self.listed.len() < LISTED_MAX {
+            self.listed.push(Loss { place: place.to_owned(), path: path.to_owned() });
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+/// A file of the store that no row names: what a crash left. No damage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leftover {
+    /// In the pool, under the name of a blob.
+    Blob(BlobHash),
+    /// In `incoming/`, of an earlier process.
+    Incoming(PathBuf),
+    /// A private file of an area that does not name it.
+    Private(AreaId, PrivateId),
+    /// The directory of an area that does not exist.
+    AreaDirectory(AreaId),
+    /// An area that is to be purged and is not queued: an import that a crash ended.
+    Area(AreaId),
+    /// Rows of an area that does not exist.
+    AreaRows(AreaId),
+    /// A page that belongs to no tree.
+    Page(i64),
+    /// A name that cairn does not give.
+    Stranger(PathBuf),
+}
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// SQLite finds a table damaged.
+    Table {
+        /// The table.
+        table: &'static str,
+        /// SQLite's words.
+        problem: String,
+    },
+    /// A row breaks a rule.
+    Row(BadRow),
+    /// Content is lost or in doubt.
+    Blob {
+        /// The blob.
+        hash: BlobHash,
+        /// Its length, in bytes.
+        size: u64,
+        /// What is wrong.
+        damage: BlobDamage,
+        /// What cannot be read therefore.
+        losses: Losses,
+    },
+    /// A blob is marked damaged, and its content is right.
+    BlobSound(BlobHash),
+    /// A directory is lost.
+    Tree {
+        /// The tree.
+        hash: TreeHash,
+        /// References counted on it.
+        refs: i64,
+        /// What is wrong.
+        damage: TreeDamage,
+        /// What cannot be read therefore.
+        losses: Losses,
+    },
+    /// The references counted on a blob are not those that there are.
+    BlobCount {
+        /// The blob.
+        hash: BlobHash,
+        /// As its row says.
+        recorded: i64,
+        /// As a full walk says.
+        counted: i64,
+    },
+    /// The references counted on a tree are not those that there are.
+    TreeCount {
+        /// The tree.
+        hash: TreeHash,
+        /// As its row says.
+        recorded: i64,
+        /// As a full walk says.
+        counted: i64,
+    },
+    /// A version's hash is not that of its root.
+    Root {
+        /// The version, as people write it.
+        version: String,
+    },
+    /// A tag points at no version.
+    Tag {
+        /// Its repository.
+        repo: RepoId,
+        /// The same, as people write it.
+        repository: String,
+        /// The tag.
+        tag: TagName,
+        /// What it points at.
+        number: VersionNumber,
+    },
+    /// The next version would get a number that was used.
+    NextNumber {
+        /// The repository.
+        repo: RepoId,
+        /// The same, as people write it.
+        repository: String,
+        /// What the next version would get.
+        next: VersionNumber,
+        /// The newest version.
+        newest: VersionNumber,
+    },
+    /// A version, tag or area of a repository that does not exist.
+    NoRepository {
+        /// The repository.
+        repo: RepoId,
+        /// What names it.
+        what: String,
+    },
+    /// A file of an area is lost.
+    Private {
+        /// The area.
+        area: AreaId,
+        /// The private file that held it.
+        file: PrivateId,
+        /// Its path.
+        losses: Losses,
+    },
+    /// A leftover.
+    Leftover(Leftover),
+}
+
+impl Finding {
+    /// Whether it is what a crash leaves behind, which harms nothing.
+    pub fn is_leftover(&self) -> bool {
+        matches!(self, Self::Leftover(_))
+    }
+
+    /// Whether it is a wrong count of references.
+    pub fn is_count(&self) -> bool {
+        matches!(self, Self::BlobCount { .. } | Self::TreeCount { .. })
+    }
+
+    /// The class in one word, for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Table { .. } => "table",
+            Self::Row(_) => "row",
+            Self::Blob { .. } => "blob",
+            Self::BlobSound(_) => "blob_sound",
+            Self::Tree { .. } => "tree",
+            Self::BlobCount { .. } => "blob_count",
+            Self::TreeCount { .. } => "tree_count",
+            Self::Root { .. } => "root",
+            Self::Tag { .. } => "tag",
+            Self::NextNumber { .. } => "next_number",
+            Self::NoRepository { .. } => "no_repository",
+            Self::Private { .. } => "private_file",
+            Self::Leftover(_) => "leftover",
+        }
+    }
+
+    /// What cannot be read because of it.
+    pub fn losses(&self) -> Option<&Losses> {
+        match self {
+            Self::Blob { losses, .. }
+            | Self::Tree { losses, .. }
+            | Self::Private { losses, .. } => Some(losses),
+            Self::Table { .. }
+            | Self::Row(_)
+            | Self::BlobSound(_)
+            | Self::BlobCount { .. }
+            | Self::TreeCount { .. }
+            | Self::Root { .. }
+            | Self::Tag { .. }
+            | Self::NextNumber { .. }
+            | Self::NoRepository { .. }
+            | Self::Leftover(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table { table, problem } => write!(f, "table {table}: {problem}"),
+            Self::Row(BadRow { table, key, problem }) => {
+                write!(f, "table {table}: row {key}: {problem}")
+            }
+            Self::Blob { hash, size, damage, .. } => {
+                write!(f, "blob {hash} of {size} bytes: {damage}")
+            }
+            Self::BlobSound(hash) => write!(f, "blob {hash} is marked damaged and is not"),
+            Self::Tree { hash, damage, .. } => write!(f, "tree {hash}: {damage}"),
+            Self::BlobCount { hash, recorded, counted } => {
+                write!(f, "blob {hash} has {counted} references, {recorded} are recorded")
+            }
+            Self::TreeCount { hash, recorded, counted } => {
+                write!(f, "tree {hash} has {counted} references, {recorded} are recorded")
+            }
+            Self::Root { version } => write!(f, "version {version} has another hash than its root"),
+            Self::Tag { repository, tag, number, .. } => {
+                write!(f, "tag {repository}/{tag} points at version {number}, which does not exist")
+            }
+            Self::NextNumber { repository, next, newest, .. } => {
+                write!(f, "{repository}: the next number is {next}, and version {newest} exists")
+            }
+            Self::NoRepository { repo, what } => {
+                write!(f, "{what} is of repository {repo}, which does not exist")
+            }
+            Self::Private { area, file, .. } => {
+                write!(f, "private file {area}/{file} is missing", file = file.0)
+            }
+            Self::Leftover(leftover) => write!(f, "leftover: {leftover}"),
+        }
+    }
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blob(hash) => write!(f, "file of blob {hash}, which has no row"),
+            Self::Incoming(path) | Self::Stranger(path) => write!(f, "{}", path.display()),
+            Self::Private(area, file) => write!(f, "private file {area}/{}", file.0),
+            Self::AreaDirectory(area) => {
+                write!(f, "directory of area {area}, which does not exist")
+            }
+            Self::Area(area) => write!(f, "area {area}, half made"),
+            Self::AreaRows(area) => write!(f, "rows of area {area}, which does not exist"),
+            Self::Page(page) => write!(f, "page {page}, which belongs to no tree"),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Checking a store, and repairing what can be: two acts (R5, G12).
+//!
+//! ```text
+//! check:   rows ──▶ counts ──▶ content ──▶ losses ──▶ files          any thread, changes nothing
+//!          catalog  full walk  pool files  who lost   leftovers
+//! repair:  Finding ──▶ Step ──▶ one transaction, on the metadata thread or on a store of one's own
+//! ```
+//!
+//! A check reads the catalog in snapshots and the pool as it is, while others go on:
+//!
+//! - Counts and what they count agree in every committed state, so a difference within one
+//!   snapshot is real. It is repaired by its *difference*, which stays right whatever has been
+//!   counted since: every change moves the count and the names alike.
+//! - What depends on files is only a suspicion: it is asked about again ([`Sink::confirm`]) where
+//!   all links are made, so that nothing can come between.
+//! - While part of the trees cannot be read, nobody knows what they name: counts that seem too
+//!   high are left alone then ([`Report::unverified`]). Too high a count keeps garbage, too low a
+//!   one loses content.
+//!
+//! Nothing is ever deleted that something names. Damaged content is marked, and storing it again
+//! heals it everywhere (H5).
+//!
+//! The check knows neither the engine's state nor who asks: it works on the parts of any open
+//! store. [`engine`] asks it for a running one, [`bare`] for one that nobody runs.
+
+pub mod bare;
+mod content;
+mod counts;
+mod engine;
+mod files;
+mod finding;
+mod losses;
+mod pages;
+mod repair;
+mod rows;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::id::{AreaId, RepoId};
+use crate::store::Store;
+use crate::store::catalog::{AreaState, Snapshot, Snapshots};
+use crate::store::error::StoreError;
+use crate::store::layout::{Layout, PrivateId};
+use crate::store::pool::Pool;
+use crate::store::staging_dir::StagingDir;
+pub(in crate::engine) use content::{Examined, examine};
+pub use engine::Job;
+pub use finding::{BlobDamage, Finding, LISTED_MAX, Leftover, Loss, Losses, TreeDamage};
+pub use repair::{Step, steps};
+
+/// Damaged blobs and trees whose losses are searched; of more, only the damage is reported.
+const BROKEN_MAX: usize = 100_000;
+
+/// Sentences taken from SQLite per table.
+const PROBLEMS_MAX: u32 = 20;
+
+/// The parts of a store that a check reads.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    snapshots: Snapshots,
+    layout: Layout,
+    pool: Arc<Pool>,
+    private_files: Arc<StagingDir>,
+}
+
+impl Subject {
+    /// Of an open store.
+    pub fn new(store: &Store) -> Self {
+        Self {
+            snapshots: store.catalog.snapshots(),
+            layout: store.layout.clone(),
+            pool: Arc::clone(&store.pool),
+            private_files: Arc::clone(&store.private_files),
+        }
+    }
+
+    /// The catalog as the last commit left it, statement by statement.
+    pub(in crate::engine) fn latest(&self) -> Result<Snapshot, StoreError> {
+        self.snapshots.latest()
+    }
+}
+
+/// How much to check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Hash every blob and compare the catalog's indexes, instead of looking at lengths.
+    pub full: bool,
+    /// Look at files at all; otherwise only at the catalog.
+    pub files: bool,
+}
+
+/// What a check did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Directory pages read.
+    pub trees: u64,
+    /// Blobs looked at.
+    pub blobs: u64,
+    /// Bytes hashed.
+    pub bytes: u64,
+    /// Counts that seem too high and cannot be told while other damage is there.
+    pub unverified: u64,
+    /// The store changed so fast that the counts could not be compared.
+    pub counts_skipped: bool,
+}
+
+/// Something that may only look wrong while others work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Suspicion {
+    /// A blob has a row, and its file is missing or of the wrong length.
+    Blob(BlobHash, u64),
+    /// A file of the pool has no row.
+    ExtraBlob(BlobHash),
+    /// A private file has no name.
+    Private(AreaId, PrivateId),
+    /// A directory in `staging/` belongs to no area.
+    AreaDirectory(AreaId),
+    /// An area is half made.
+    Area(AreaId),
+}
+
+/// Hears what a check finds, on the thread that checks.
+pub trait Sink {
+    /// A finding.
+    fn found(&mut self, finding: Finding);
+
+    /// `done` of `total` units of a step.
+    fn progress(&mut self, _step: &'static str, _done: u64, _total: u64) {}
+
+    /// Whether a suspicion holds when nothing else can change the store.
+    ///
+    /// # Errors
+    /// It cannot be asked any more.
+    fn confirm(&mut self, suspicion: Suspicion) -> Result<bool, Stopped>;
+
+    /// Whether to end early. Also where a check may pause.
+    fn is_cancelled(&mut self) -> bool {
+        false
+    }
+}
+
+/// Why a check ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It was asked to.
+    #[error("the check was ended")]
+    Cancelled,
+}
+
+/// One check under way.
+struct Check<'c> {
+    subject: &'c Subject,
+    options: Options,
+    sink: &'c mut dyn Sink,
+    report: Report,
+    names: Names,
+    /// Tables that are damaged or have unreadable rows: what they name is unknown.
+    bad_tables: BTreeSet<&'static str>,
+    broken_trees: BTreeMap<TreeHash, (i64, TreeDamage)>,
+    broken_blobs: BTreeMap<BlobHash, (u64, BlobDamage)>,
+    lost_files: BTreeSet<(AreaId, PrivateId)>,
+}
+
+/// What people call things, and which areas there are.
+#[derive(Debug, Default)]
+struct Names {
+    repositories: BTreeMap<RepoId, String>,
+    areas: BTreeMap<AreaId, (RepoId, String, AreaState)>,
+}
+
+impl Names {
+    fn repository(&self, repo: RepoId) -> String {
+        self.repositories.get(&repo).cloned().unwrap_or_else(|| format!("#{repo}"))
+    }
+
+    fn area(&self, area: AreaId) -> String {
+        match self.areas.get(&area) {
+            Some((repo, name, _)) => format!("staging/{}/{name}", self.repository(*repo)),
+            None => format!("staging/#{area}"),
+        }
+    }
+}
+
+/// Checks a store. Changes nothing, waits for nobody.
+///
+/// # Errors
+/// [`Stopped`]; what was found until then has been handed on.
+pub fn check(subject: &Subject, options: Options, sink: &mut dyn Sink) -> Result<Report, Stopped> {
+    let mut check = Check {
+        subject,
+        options,
+        sink,
+        report: Report::default(),
+        names: Names::default(),
+        bad_tables: BTreeSet::new(),
+        broken_trees: BTreeMap::new(),
+        broken_blobs: BTreeMap::new(),
+        lost_files: BTreeSet::new(),
+    };
+    check.check_rows()?;
+    check.check_counts()?;
+    if options.files {
+        check.check_content()?;
+    }
+    check.report_losses()?;
+    // Without all rows, nobody knows what nothing names.
+    if options.files && check.bad_tables.is_empty() {
+        check.check_files()?;
+    }
+    Ok(check.report)
+}
+
+impl Check<'_> {
+    fn check_cancelled(&mut self) -> Result<(), Stopped> {
+        if self.sink.is_cancelled() { Err(Stopped::Cancelled) } else { Ok(()) }
+    }
+
+    fn found(&mut self, finding: Finding) {
+        self.sink.found(finding);
+    }
+
+    /// Remembers a damaged tree until its losses are known. The first cause found stays.
+    fn broken_tree(&mut self, hash: TreeHash, refs: i64, damage: TreeDamage) {
+        if self.broken_trees.len() < BROKEN_MAX {
+            self.broken_trees.entry(hash).or_insert((refs, damage));
+        } else {
+            let losses = Losses::default();
+            self.found(Finding::Tree { hash, refs, damage, losses });
+        }
+    }
+
+    /// Remembers a damaged blob until its losses are known. The first cause found stays.
+    fn broken_blob(&mut self, hash: BlobHash, size: u64, damage: BlobDamage) {
+        if self.broken_blobs.len() < BROKEN_MAX {
+            self.broken_blobs.entry(hash).or_insert((size, damage));
+        } else {
+            let losses = Losses::default();
+            self.found(Finding::Blob { hash, size, damage, losses });
+        }
+    }
+
+    /// Takes a row's value; reports one that cannot be read.
+    fn row<T>(&mut self, row: Result<T, crate::store::catalog::BadRow>) -> Option<T> {
+        match row {
+            Ok(value) => Some(value),
+            Err(bad) => {
+                self.bad_tables.insert(bad.table);
+                self.found(Finding::Row(bad));
+                None
+            }
+        }
+    }
+}

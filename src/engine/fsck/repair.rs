@@ -1,0 +1,220 @@
+//! What is done about a finding: steps, each one transaction and safe to try twice.
+//!
+//! A step looks again, in its own transaction, at whether it is still needed; whoever runs it
+//! answers for what is not in the catalog (pins, areas in memory).
+
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::id::{RepoId, VersionNumber};
+use crate::model::name::TagName;
+use crate::model::time::Timestamp;
+use crate::store::Store;
+use crate::store::catalog::{Doomed, Tx};
+use crate::store::durable;
+use crate::store::error::{Result, StoreError};
+
+use super::finding::{BlobDamage, Finding, Leftover, TreeDamage};
+
+/// One act of a repair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Marks a blob damaged, or takes the mark away.
+    MarkBlob(BlobHash, bool),
+    /// Gives a blob that is named the row that it lacks.
+    InsertBlob {
+        /// The blob.
+        hash: BlobHash,
+        /// Its length in bytes.
+        size: u64,
+        /// Its names.
+        refs: i64,
+        /// Whether its file is not there, or not right.
+        damaged: bool,
+    },
+    /// Makes an unreadable tree blank, so that storing it again fills it in; one without
+    /// references goes.
+    BlankTree {
+        /// The tree.
+        hash: TreeHash,
+        /// Its names, where it has no row.
+        refs: i64,
+    },
+    /// Adds to the count of a blob.
+    CountBlob(BlobHash, i64),
+    /// Adds to the count of a tree.
+    CountTree(TreeHash, i64),
+    /// Deletes a tag that points at no version.
+    DeleteTag(RepoId, TagName, VersionNumber),
+    /// Makes the next version come after this one.
+    RaiseNumber(RepoId, VersionNumber),
+    /// Removes what nothing names.
+    Remove(Leftover),
+}
+
+/// The steps that repair what can be repaired of a finding; none when nothing can.
+pub fn steps(finding: &Finding) -> Vec<Step> {
+    match finding {
+        Finding::Blob { hash, size, damage: BlobDamage::NoRow { refs, sound }, .. } => {
+            let (hash, size, refs, damaged) = (*hash, *size, *refs, !sound);
+            vec![Step::InsertBlob { hash, size, refs, damaged }]
+        }
+        Finding::Blob { damage: BlobDamage::Marked, .. }
+        | Finding::Table { .. }
+        | Finding::Row(_)
+        | Finding::Root { .. }
+        | Finding::NoRepository { .. }
+        | Finding::Private { .. } => Vec::new(),
+        Finding::Blob { hash, .. } => vec![Step::MarkBlob(*hash, true)],
+        Finding::BlobSound(hash) => vec![Step::MarkBlob(*hash, false)],
+        Finding::Tree { refs: 1.., damage: TreeDamage::Blank, .. } => Vec::new(),
+        Finding::Tree { hash, refs, .. } => vec![Step::BlankTree { hash: *hash, refs: *refs }],
+        Finding::BlobCount { hash, recorded, counted } => {
+            vec![Step::CountBlob(*hash, counted - recorded)]
+        }
+        Finding::TreeCount { hash, recorded, counted } => {
+            vec![Step::CountTree(*hash, counted - recorded)]
+        }
+        Finding::Tag { repo, tag, number, .. } => {
+            vec![Step::DeleteTag(*repo, tag.clone(), *number)]
+        }
+        Finding::NextNumber { repo, newest, .. } => vec![Step::RaiseNumber(*repo, *newest)],
+        Finding::Leftover(leftover) => vec![Step::Remove(leftover.clone())],
+    }
+}
+
+impl Finding {
+    /// Whether its steps, done, leave nothing wrong. Lost content stays lost until it is stored
+    /// again.
+    pub fn is_repairable(&self) -> bool {
+        match self {
+            Self::Blob { damage: BlobDamage::NoRow { sound: true, .. }, .. } => true,
+            Self::Blob { losses, .. } | Self::Tree { losses, .. } => {
+                losses.complete && losses.listed.is_empty()
+            }
+            Self::Table { .. }
+            | Self::Row(_)
+            | Self::Root { .. }
+            | Self::NoRepository { .. }
+            | Self::Private { .. } => false,
+            Self::BlobSound(_)
+            | Self::BlobCount { .. }
+            | Self::TreeCount { .. }
+            | Self::Tag { .. }
+            | Self::NextNumber { .. }
+            | Self::Leftover(_) => true,
+        }
+    }
+}
+
+impl Step {
+    /// The step's part in the catalog. Returns whether anything was to be done.
+    ///
+    /// # Errors
+    /// The database's; nothing has changed then.
+    pub(super) fn rows(&self, tx: &Tx<'_>, now: Timestamp) -> Result<bool> {
+        match self {
+            Self::MarkBlob(hash, damaged) => {
+                if tx.blob(hash)?.is_none_or(|row| row.damaged == *damaged) {
+                    return Ok(false);
+                }
+                tx.set_blob_damaged(hash, *damaged)?;
+            }
+            Self::InsertBlob { hash, size, refs, damaged } => {
+                if tx.blob(hash)?.is_some() {
+                    return Ok(false);
+                }
+                tx.insert_lost_blob(hash, *size, *refs, now)?;
+                tx.set_blob_damaged(hash, *damaged)?;
+            }
+            Self::BlankTree { hash, refs } => return blank(tx, hash, *refs, now),
+            Self::CountBlob(hash, delta) => {
+                tx.add_blob_refs(hash, *delta)?;
+            }
+            Self::CountTree(hash, delta) => {
+                tx.add_tree_refs(hash, *delta)?;
+            }
+            Self::DeleteTag(repo, tag, _) => return tx.delete_tag(*repo, tag),
+            Self::RaiseNumber(repo, newest) => return tx.raise_next_number(*repo, *newest),
+            Self::Remove(Leftover::Area(area) | Leftover::AreaRows(area)) => {
+                tx.push_doomed(&Doomed::Area(*area))?;
+            }
+            Self::Remove(Leftover::Page(page)) => return tx.delete_stray_page(*page),
+            Self::Remove(
+                Leftover::Blob(_)
+                | Leftover::Incoming(_)
+                | Leftover::Private(..)
+                | Leftover::AreaDirectory(_)
+                | Leftover::Stranger(_),
+            ) => {}
+        }
+        Ok(true)
+    }
+
+    /// The step's part among the files, after that in the catalog.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn files(&self, store: &Store) -> Result<()> {
+        let Store { lock, pool, private_files, .. } = store;
+        match self {
+            Self::Remove(Leftover::Blob(hash)) => pool.remove(lock, hash),
+            Self::Remove(Leftover::Incoming(path)) => pool.discard_incoming(lock, path),
+            Self::Remove(Leftover::Private(area, file)) => private_files.remove(lock, *area, *file),
+            Self::Remove(Leftover::AreaDirectory(area)) => {
+                while !private_files.remove_area(lock, *area)? {}
+                Ok(())
+            }
+            Self::Remove(Leftover::Stranger(path)) => match durable::unlink(path) {
+                Err(error) if error.is_not_found() => Ok(()),
+                removed => removed,
+            },
+            Self::MarkBlob(hash, _) | Self::InsertBlob { hash, .. } => {
+                pool.forget_fd(hash);
+                Ok(())
+            }
+            Self::Remove(Leftover::Area(_) | Leftover::AreaRows(_) | Leftover::Page(_))
+            | Self::BlankTree { .. }
+            | Self::CountBlob(..)
+            | Self::CountTree(..)
+            | Self::DeleteTag(..)
+            | Self::RaiseNumber(..) => Ok(()),
+        }
+    }
+}
+
+fn blank(tx: &Tx<'_>, hash: &TreeHash, refs: i64, now: Timestamp) -> Result<bool> {
+    let bytes = tx.tree_page(hash)?;
+    if bytes.is_some_and(|bytes| TreeHash::of(&bytes) == *hash) {
+        return Ok(false);
+    }
+    let recorded = tx.tree_refs(hash)?;
+    tx.blank_tree(hash, refs, now)?;
+    if recorded == Some(0) {
+        tx.delete_tree(hash)?;
+    }
+    Ok(true)
+}
+
+/// Does a step on a store that nobody else has open. Returns whether anything was to be done.
+///
+/// # Errors
+/// The disk's or the database's.
+pub(super) fn apply(step: &Step, store: &mut Store) -> Result<bool> {
+    if let Step::Remove(Leftover::Blob(hash)) = step {
+        let tx = store.catalog.begin()?;
+        if tx.blob(hash)?.is_some() {
+            return Ok(false);
+        }
+    }
+    let tx = store.catalog.begin()?;
+    let done = step.rows(&tx, Timestamp::now())?;
+    tx.commit()?;
+    if done {
+        step.files(store)?;
+    }
+    Ok(done)
+}
+
+/// A count can be added to by a difference only while its row is there.
+pub(super) fn is_gone(error: &StoreError) -> bool {
+    matches!(error, StoreError::MissingBlob(_) | StoreError::MissingTree(_))
+}

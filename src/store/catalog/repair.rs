@@ -1,0 +1,123 @@
+//! What only a repair writes: rows for what was lost, so that storing the content again heals it.
+//!
+//! A page whose bytes are wrong or gone is *blank*: it keeps its row, its count and the references
+//! that it held, and has no bytes. [`Tx::insert_tree`] fills it in.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::connection::During;
+use super::{Reader, Tx, trees};
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::id::{RepoId, VersionNumber};
+use crate::model::time::Timestamp;
+use crate::store::error::Result;
+
+impl Tx<'_> {
+    /// Fills a blank page in. Looks at the length only: the bytes of a sound page are not read.
+    pub(super) fn heal_page(&self, hash: &TreeHash, bytes: &[u8]) -> Result<()> {
+        self.execute(
+            "heal a tree",
+            "UPDATE tree_pages SET data = ?2
+             WHERE page = (SELECT page FROM trees WHERE hash = ?1) AND length(data) = 0",
+            params![hash.as_bytes(), bytes],
+        )?;
+        Ok(())
+    }
+
+    /// The bytes of a tree's page; `None` when there are none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn tree_page(&self, hash: &TreeHash) -> Result<Option<Vec<u8>>> {
+        trees::bytes(&self.transaction, hash)
+    }
+
+    /// Makes the page of a tree blank; a tree without a row gets one with `refs` references.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn blank_tree(&self, hash: &TreeHash, refs: i64, now: Timestamp) -> Result<()> {
+        let page: Option<i64> = self
+            .transaction
+            .prepare_cached("SELECT page FROM trees WHERE hash = ?1")
+            .and_then(|mut find| find.query_row([hash.as_bytes()], |row| row.get(0)).optional())
+            .during("look at a tree")?;
+        if let Some(page) = page {
+            self.execute_one(
+                "blank a page",
+                "INSERT OR REPLACE INTO tree_pages(page, data) VALUES(?1, x'')",
+                [page],
+            )?;
+            return Ok(());
+        }
+        let page = self
+            .transaction
+            .prepare_cached("INSERT INTO tree_pages(data) VALUES(x'')")
+            .and_then(|mut insert| insert.insert([]))
+            .during("blank a page")?;
+        self.execute_one(
+            "blank a page",
+            "INSERT INTO trees(hash, refs, interest, page) VALUES(?1, ?2, ?3, ?4)",
+            params![hash.as_bytes(), refs, now.seconds, page],
+        )
+    }
+
+    /// Removes a page that belongs to no tree; `false` when it does, or is gone.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn delete_stray_page(&self, page: i64) -> Result<bool> {
+        let removed = self.execute(
+            "remove a page",
+            "DELETE FROM tree_pages
+             WHERE page = ?1 AND NOT EXISTS (SELECT 1 FROM trees WHERE trees.page = ?1)",
+            [page],
+        )?;
+        Ok(removed > 0)
+    }
+
+    /// Adds a row for a blob that is named and has none, as damaged.
+    ///
+    /// # Errors
+    /// The database's, also when there is a row.
+    pub fn insert_lost_blob(
+        &self,
+        hash: &BlobHash,
+        size: u64,
+        refs: i64,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.execute_one(
+            "add a lost blob",
+            "INSERT INTO blobs(hash, size, refs, interest, epoch, damaged)
+             VALUES(?1, ?2, ?3, ?4, 0, 1)",
+            params![hash.as_bytes(), size, refs, now.seconds],
+        )
+    }
+
+    /// Makes the next version of a repository come after `newest`; `false` when it does already.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn raise_next_number(&self, repo: RepoId, newest: VersionNumber) -> Result<bool> {
+        let raised = self.execute(
+            "change a repository",
+            "UPDATE repositories SET next_number = ?2 + 1 WHERE id = ?1 AND next_number <= ?2",
+            [repo.0, newest.0],
+        )?;
+        Ok(raised > 0)
+    }
+}
+
+impl Reader {
+    /// Number of blobs that are marked damaged. Reads the rows of all blobs.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn damaged_count(&self) -> Result<u64> {
+        self.connection
+            .prepare_cached("SELECT count(*) FROM blobs WHERE damaged <> 0")
+            .and_then(|mut count| count.query_row([], |row| row.get(0)))
+            .during("count damaged blobs")
+    }
+}
