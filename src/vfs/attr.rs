@@ -47,7 +47,8 @@ pub struct Attr {
     pub kind: FileKind,
     /// Permission bits (`0o7777`).
     pub mode: u16,
-    /// Number of names; 1 for directories, which tells programs not to count subdirectories.
+    /// Number of names. 1 for a directory says that its directories are not counted; so it is in
+    /// versions, where counting would read each directory for the lookup of its name.
     pub nlink: u32,
     /// Owner.
     pub uid: u32,
