@@ -99,7 +99,11 @@ impl Attr {
 /// The size that `stat` shows of every directory.
 pub const DIRECTORY_BYTES: u64 = 4096;
 
-/// 512-byte blocks that `size` bytes occupy.
+/// Files from this size on are asked how much of them is allocated: by that, programs tell whether
+/// a file is sparse. Below it a hole saves nothing worth a system call for each file listed.
+pub const SPARSE_BYTES_MIN: u64 = 1 << 20;
+
+/// 512-byte blocks that `size` bytes without holes occupy.
 pub fn blocks(size: u64) -> u64 {
     size.div_ceil(512)
 }

@@ -82,6 +82,9 @@ fn names_outside_of_the_known_namespaces_are_refused() {
     let path = area.file("f", "x");
     let refused = setxattr(&path, "unknown.name", b"1", XattrFlags::empty());
     assert_eq!(errno(refused), Errno::OPNOTSUPP);
+    for name in ["user.", "trusted.", "security."] {
+        assert_eq!(errno(setxattr(&path, name, b"1", XattrFlags::empty())), Errno::INVAL);
+    }
 }
 
 #[test]
