@@ -198,3 +198,31 @@ fn log_of_a_file_kept_open_is_read_back_while_it_grows() {
     drop(log);
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
 }
+
+#[test]
+fn beyond_four_gibibytes() {
+    const GIB: u64 = 1 << 30;
+    let area = Area::new();
+    let path = area.path("f");
+    let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    let offsets = [4 * GIB - 3, 5 * GIB + 7, 6 * GIB];
+    for offset in offsets {
+        file.write_all_at(b"marked", offset).unwrap();
+    }
+    let check = |file: &File| {
+        for offset in offsets {
+            let mut found = [0; 6];
+            file.read_exact_at(&mut found, offset).unwrap();
+            assert_eq!(&found, b"marked", "at {offset}");
+        }
+        let mut between = [1; 10];
+        file.read_exact_at(&mut between, 4 * GIB + 100).unwrap();
+        assert_eq!(between, [0; 10]);
+        assert_eq!(file.metadata().unwrap().len(), 6 * GIB + 6);
+    };
+    check(&file);
+    drop(file);
+    check(&File::open(&path).unwrap());
+    // So that nobody waits for the hash of all those zeros.
+    fs::remove_file(&path).unwrap();
+}
