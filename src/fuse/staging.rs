@@ -20,9 +20,10 @@ use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 
 use rustix::fs::OFlags;
@@ -237,13 +238,15 @@ impl Filesystem for StagingConnection {
         });
     }
 
-    fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let truncate = has(flags.0, OFlags::TRUNC);
         let done: Done<Handle> = Box::new(move |result| match result {
             Ok(handle) => reply.opened(FileHandle(handle.0), open_flags()),
             Err(error) => reply.error(errno(error)),
         });
-        run("open", || self.fs.open(ino(number), is_writable(flags), truncate, done));
+        run("open", || {
+            self.fs.open(caller(request), ino(number), is_writable(flags), truncate, done)
+        });
     }
 
     fn create(
@@ -298,7 +301,7 @@ impl Filesystem for StagingConnection {
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         _number: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -310,7 +313,9 @@ impl Filesystem for StagingConnection {
     ) {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        match guard("write", || self.fs.write(Handle(handle.0), offset, data, kill)) {
+        match guard("write", || {
+            self.fs.write(caller(request), Handle(handle.0), offset, data, kill)
+        }) {
             Ok(()) => reply.written(length),
             Err(errno) => reply.error(errno),
         }
@@ -475,7 +480,7 @@ impl Filesystem for StagingConnection {
 
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         _number: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -483,7 +488,9 @@ impl Filesystem for StagingConnection {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        match guard("fallocate", || self.fs.fallocate(Handle(handle.0), mode, offset, length)) {
+        let caller = caller(request);
+        let allocate = || self.fs.fallocate(caller, Handle(handle.0), mode, offset, length);
+        match guard("fallocate", allocate) {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         }
@@ -513,7 +520,7 @@ impl Filesystem for StagingConnection {
 
     fn copy_file_range(
         &self,
-        _request: &Request,
+        request: &Request,
         _from: INodeNo,
         from_handle: FileHandle,
         from_offset: u64,
@@ -527,11 +534,40 @@ impl Filesystem for StagingConnection {
         let copied = guard("copy_file_range", || {
             let from = (Handle(from_handle.0), from_offset);
             let to = (Handle(to_handle.0), to_offset);
-            self.fs.copy_file_range(from, to, length)
+            self.fs.copy_file_range(caller(request), from, to, length)
         });
         match copied {
             Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
         }
+    }
+
+    /// Regular files have none. Asked at each open by runtimes that look for a terminal.
+    fn ioctl(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        _handle: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _input: &[u8],
+        _output_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    /// Unknown, so that the kernel takes files as always ready without asking again.
+    fn poll(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        _handle: FileHandle,
+        _notifier: PollNotifier,
+        _events: PollEvents,
+        _flags: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(errno(FsError::NotImplemented));
     }
 }

@@ -47,7 +47,8 @@ pub struct Attr {
     pub kind: FileKind,
     /// Permission bits (`0o7777`).
     pub mode: u16,
-    /// Number of names; 1 for directories, which tells programs not to count subdirectories.
+    /// Number of names. 1 for a directory says that its directories are not counted; so it is in
+    /// versions, where counting would read each directory for the lookup of its name.
     pub nlink: u32,
     /// Owner.
     pub uid: u32,
@@ -98,7 +99,11 @@ impl Attr {
 /// The size that `stat` shows of every directory.
 pub const DIRECTORY_BYTES: u64 = 4096;
 
-/// 512-byte blocks that `size` bytes occupy.
+/// Files from this size on are asked how much of them is allocated: by that, programs tell whether
+/// a file is sparse. Below it a hole saves nothing worth a system call for each file listed.
+pub const SPARSE_BYTES_MIN: u64 = 1 << 20;
+
+/// 512-byte blocks that `size` bytes without holes occupy.
 pub fn blocks(size: u64) -> u64 {
     size.div_ceil(512)
 }

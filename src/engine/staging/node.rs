@@ -33,12 +33,20 @@ pub struct Directory {
     pub base: Option<TreeHash>,
     /// Names that were touched.
     pub slots: BTreeMap<EntryName, Slot>,
+    /// How many of `slots` stand for directories.
+    pub directories: u32,
 }
 
 impl Directory {
     /// An empty directory over `base`.
     pub fn new(base: Option<TreeHash>) -> Self {
-        Self { base, slots: BTreeMap::new() }
+        Self { base, slots: BTreeMap::new(), directories: 0 }
+    }
+
+    /// Number of links: its name, its `.`, and the `..` of each directory in it. Over a base it is
+    /// 1, which says that nobody counts: counting would read the whole base.
+    pub fn nlink(&self) -> u32 {
+        if self.base.is_some() { 1 } else { self.directories.saturating_add(2) }
     }
 }
 
@@ -133,7 +141,7 @@ impl Node {
         matches!(self.body, Body::Directory(_))
     }
 
-    /// Number of names.
+    /// Number of names; 1 of a directory.
     pub fn nlink(&self) -> u32 {
         match &self.base_group {
             Some(group) => group.nlink,

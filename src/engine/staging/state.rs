@@ -8,6 +8,7 @@
 //! - A slot `Node(n)` at (d, name) exists exactly when `n.names` has (d, name).
 //! - A changed node's directories are all changed, up to the root of the area.
 //! - A node that is not changed equals the entry of the base tree at its name.
+//! - `directories` of a directory counts the slots whose nodes are directories.
 //! - Node ids are never reused while the process lives.
 
 use std::collections::{BTreeMap, HashMap};
@@ -190,8 +191,10 @@ impl State {
     }
 
     fn add_name(&mut self, id: NodeId, parent: NodeId, name: &EntryName) {
+        let counted = u32::from(self.nodes.get(&id).is_some_and(Node::is_directory));
         if let Some(directory) = self.nodes.get_mut(&parent).and_then(Node::directory_mut) {
             directory.slots.insert(name.clone(), Slot::Node(id));
+            directory.directories = directory.directories.saturating_add(counted);
         }
         if let Some(node) = self.nodes.get_mut(&id) {
             node.names.push((parent, name.clone()));
@@ -281,6 +284,11 @@ impl State {
         let node = self.nodes.get_mut(&id)?;
         node.names.retain(|(p, n)| !(*p == parent && n == name));
         node.touch(now);
+        if node.is_directory()
+            && let Some(directory) = self.nodes.get_mut(&parent).and_then(Node::directory_mut)
+        {
+            directory.directories = directory.directories.saturating_sub(1);
+        }
         Some(id)
     }
 
@@ -363,6 +371,8 @@ impl State {
             parent = Some(*directory);
             if let Some(directory) = self.nodes.get_mut(directory).and_then(Node::directory_mut) {
                 directory.slots.remove(name);
+                let counted = u32::from(node.is_directory());
+                directory.directories = directory.directories.saturating_sub(counted);
             }
         }
         if let Some(area) = self.areas.get_mut(&node.area.id) {

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -101,6 +102,11 @@ impl Pool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("look at", &path)(error)),
         }
+    }
+
+    /// 512-byte blocks that are allocated to the blob, which may have holes; `None` when unknown.
+    pub fn allocated_blocks(&self, hash: &BlobHash) -> Option<u64> {
+        fs::symlink_metadata(self.layout.blob(hash)).ok().map(|found| found.blocks())
     }
 
     /// Removes a blob; one that is missing is fine. The caller has checked, in the same slice of

@@ -43,7 +43,7 @@ impl StagingFs {
             }
             Some(Place::Node(id)) => self.run(done, move |fs| {
                 let attr = fs.set_node(caller, id, handle, change)?;
-                Ok((attr, Keep::Forever))
+                Ok((fs.with_blocks(attr), Keep::Forever))
             }),
             // `ln -s` and `cp -a` set times of links; a tag's time is its own business.
             Some(Place::Tag(_)) if change.size.is_none() => done(self.getattr(ino)),
@@ -90,7 +90,7 @@ impl StagingFs {
                 }
             }
             if owner && !directory && change.mode.is_none() {
-                drop_privileges(state, id);
+                drop_privileges(state, id, caller);
             }
             state.mark_changed(dirty, id);
             let node = state.node(id).ok_or(FsError::Stale)?;
@@ -131,9 +131,7 @@ impl StagingFs {
         let after = content.close_writer();
         self.engine.staging.after_close(&content, after);
         truncated?;
-        if caller.uid != 0 {
-            self.engine.staging.change(|state, _| drop_privileges(state, id));
-        }
+        self.changed_by(caller, id);
         Ok(())
     }
 }

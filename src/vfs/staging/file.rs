@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::handles::OpenFile;
 use super::place::Place;
-use super::{Denied, Done, Handle, StagingFs, check_open, engine_error, log_store};
+use super::{Caller, Denied, Done, Handle, StagingFs, check_open, engine_error, log_store};
 use crate::engine::pins::BlobPin;
 use crate::engine::staging::state::State;
 use crate::model::id::{Ino, NodeId};
@@ -25,14 +25,28 @@ const SETUID: u16 = 0o4000;
 const SETGID: u16 = 0o2000;
 const GROUP_EXECUTE: u16 = 0o010;
 
+/// The attribute that gives a program capabilities.
+const CAPABILITY: &[u8] = b"security.capability";
+
 impl StagingFs {
     /// Opens a regular file.
-    pub fn open(self: &Arc<Self>, ino: Ino, writable: bool, truncate: bool, done: Done<Handle>) {
+    pub fn open(
+        self: &Arc<Self>,
+        caller: Caller,
+        ino: Ino,
+        writable: bool,
+        truncate: bool,
+        done: Done<Handle>,
+    ) {
         self.run(done, move |fs| {
             let Some(Place::Node(node)) = Place::of(ino) else {
                 return Err(FsError::NotPermitted.into());
             };
-            fs.open_node(node, writable, truncate)
+            let handle = fs.open_node(node, writable, truncate)?;
+            if truncate {
+                fs.changed_by(caller, node);
+            }
+            Ok(handle)
         });
     }
 
@@ -118,6 +132,7 @@ impl StagingFs {
     /// When the store cannot hold the bytes; the old content is untouched then.
     pub fn write(
         &self,
+        caller: Caller,
         handle: Handle,
         offset: u64,
         bytes: &[u8],
@@ -133,10 +148,7 @@ impl StagingFs {
         }
         file.content.write(offset, bytes, Timestamp::now()).map_err(log_store)?;
         if kill_privileges {
-            self.engine.staging.change(|state, dirty| {
-                drop_privileges(state, file.node);
-                state.mark_changed(dirty, file.node);
-            });
+            self.take_privileges(caller, file.node, true);
         }
         self.engine.staging.content_modified(&file.content);
         Ok(())
@@ -166,6 +178,7 @@ impl StagingFs {
     /// When the store cannot.
     pub fn fallocate(
         &self,
+        caller: Caller,
         handle: Handle,
         mode: i32,
         offset: u64,
@@ -180,6 +193,7 @@ impl StagingFs {
             return Err(FsError::TooLarge);
         }
         file.content.fallocate(mode, offset, length, Timestamp::now()).map_err(log_store)?;
+        self.changed_by(caller, file.node);
         self.engine.staging.content_modified(&file.content);
         Ok(())
     }
@@ -200,6 +214,7 @@ impl StagingFs {
     /// When the content cannot be read or held.
     pub fn copy_file_range(
         &self,
+        caller: Caller,
         from: (Handle, u64),
         to: (Handle, u64),
         length: u64,
@@ -216,6 +231,7 @@ impl StagingFs {
             && source.node != target.node
             && target.content.share(&source.content, now).map_err(log_store)?
         {
+            self.changed_by(caller, target.node);
             self.engine.staging.content_modified(&target.content);
             return Ok(size);
         }
@@ -238,18 +254,54 @@ impl StagingFs {
                 Err(error) => return Err(log_store(error)),
             }
         }
+        self.changed_by(caller, target.node);
         self.engine.staging.content_modified(&target.content);
         Ok(done)
     }
+
+    /// Takes away what a file must not keep once `caller` has changed its content. The kernel
+    /// leaves that to us (`HANDLE_KILLPRIV_V2`), and only of a write does it say whether the set-ID
+    /// bits are concerned; elsewhere all but the superuser are taken for those who lose them.
+    pub(super) fn changed_by(&self, caller: Caller, id: NodeId) {
+        self.take_privileges(caller, id, caller.uid != 0);
+    }
+
+    fn take_privileges(&self, caller: Caller, id: NodeId, set_id_too: bool) {
+        let privileged = {
+            let state = self.engine.staging.read();
+            state.node(id).is_some_and(|node| {
+                let set_id = set_id_too && node.mode & (SETUID | SETGID) != 0;
+                set_id || node.xattrs.contains_key(CAPABILITY)
+            })
+        };
+        if privileged {
+            self.engine.staging.change(|state, dirty| {
+                if set_id_too {
+                    drop_privileges(state, id, caller);
+                } else {
+                    drop_capability(state, id);
+                }
+                state.mark_changed(dirty, id);
+            });
+        }
+    }
 }
 
-/// Takes set-user-ID away, and set-group-ID where it means execution.
-pub(super) fn drop_privileges(state: &mut State, id: NodeId) {
+/// Takes away set-user-ID, set-group-ID and capabilities. Where set-group-ID does not mean
+/// execution, those of the file's group may keep it; other groups of the caller are unknown here.
+pub(super) fn drop_privileges(state: &mut State, id: NodeId, caller: Caller) {
+    drop_capability(state, id);
     if let Some(node) = state.node_mut(id) {
         node.mode &= !SETUID;
-        if node.mode & GROUP_EXECUTE != 0 {
+        let trusted = caller.uid == 0 || caller.gid == node.gid;
+        if node.mode & GROUP_EXECUTE != 0 || !trusted {
             node.mode &= !SETGID;
         }
-        node.xattrs.remove(&b"security.capability"[..]);
+    }
+}
+
+fn drop_capability(state: &mut State, id: NodeId) {
+    if let Some(node) = state.node_mut(id) {
+        node.xattrs.remove(CAPABILITY);
     }
 }

@@ -11,7 +11,7 @@ use crate::model::id::{AreaId, Ino, NodeId, RepoId};
 use crate::model::name::{AreaName, LATEST, TagName};
 use crate::model::time::Timestamp;
 use crate::store::sys::FsSpace;
-use crate::vfs::attr::{Attr, DIRECTORY_BYTES, FileKind, blocks};
+use crate::vfs::attr::{Attr, DIRECTORY_BYTES, FileKind, SPARSE_BYTES_MIN, blocks};
 use crate::vfs::error::FsError;
 use crate::vfs::quota;
 
@@ -121,11 +121,29 @@ impl StagingFs {
 
     /// A node as the answer to a lookup: the kernel holds it until it forgets it.
     pub(super) fn node_entry(&self, id: NodeId) -> Result<Entry, FsError> {
-        let state = self.engine.staging.read();
-        let node = state.node(id).ok_or(FsError::Stale)?;
-        node.lookups.fetch_add(1, Ordering::SeqCst);
-        let attr = node_attr(id, node);
+        let attr = {
+            let state = self.engine.staging.read();
+            let node = state.node(id).ok_or(FsError::Stale)?;
+            node.lookups.fetch_add(1, Ordering::SeqCst);
+            node_attr(id, node)
+        };
+        let attr = self.with_blocks(attr);
         Ok(Entry { attr, keep_name: Keep::Forever, keep_attr: Keep::Forever })
+    }
+
+    /// What is allocated to a large file is asked of the disk: without the namespace lock.
+    pub(super) fn with_blocks(&self, mut attr: Attr) -> Attr {
+        if attr.kind != FileKind::File || attr.size < SPARSE_BYTES_MIN {
+            return attr;
+        }
+        let content = {
+            let state = self.engine.staging.read();
+            state.node(NodeId(attr.ino.0)).and_then(|node| node.content().cloned())
+        };
+        if let Some(allocated) = content.and_then(|content| content.allocated_blocks()) {
+            attr.blocks = allocated;
+        }
+        attr
     }
 
     /// Attributes of an inode.
@@ -148,9 +166,11 @@ impl StagingFs {
                 Ok((tag_attr(&repository, ino, target.len()), Keep::Forever))
             }
             Place::Node(id) => {
-                let state = self.engine.staging.read();
-                let node = state.node(id).ok_or(FsError::Stale)?;
-                Ok((node_attr(id, node), Keep::Forever))
+                let attr = {
+                    let state = self.engine.staging.read();
+                    node_attr(id, state.node(id).ok_or(FsError::Stale)?)
+                };
+                Ok((self.with_blocks(attr), Keep::Forever))
             }
         }
     }

@@ -222,7 +222,9 @@ fn node_attr(id: NodeId, node: &Node) -> Attr {
             attr.mtime = content.mtime;
             attr.ctime = content.ctime;
         }
-        Body::Directory(_) => {
+        Body::Directory(directory) => {
+            let removed = node.names.is_empty() && node.area.id.0 != id.0;
+            attr.nlink = if removed { 0 } else { directory.nlink() };
             attr.kind = FileKind::Directory;
             attr.size = DIRECTORY_BYTES;
             attr.blocks = blocks(DIRECTORY_BYTES);

@@ -215,8 +215,9 @@ impl StagingFs {
 }
 
 fn check_namespace(name: &[u8]) -> Result<(), FsError> {
-    if STORED_PREFIXES.iter().any(|prefix| name.starts_with(prefix) && name.len() > prefix.len()) {
-        return Ok(());
+    match STORED_PREFIXES.iter().find(|prefix| name.starts_with(prefix)) {
+        Some(prefix) if name.len() == prefix.len() => Err(FsError::Invalid),
+        Some(_) => Ok(()),
+        None => Err(FsError::NotSupported),
     }
-    Err(FsError::NotSupported)
 }

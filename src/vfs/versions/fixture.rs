@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -40,6 +41,9 @@ impl Blobs for TemporaryBlobs {
     type Error = io::Error;
     fn open(&self, hash: &BlobHash) -> io::Result<Arc<File>> {
         File::open(self.path(hash)).map(Arc::new)
+    }
+    fn allocated_blocks(&self, hash: &BlobHash) -> Option<u64> {
+        std::fs::metadata(self.path(hash)).ok().map(|found| found.blocks())
     }
     fn space(&self) -> io::Result<FsSpace> {
         Ok(FsSpace {

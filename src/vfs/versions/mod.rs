@@ -53,7 +53,7 @@ use crate::model::tree::{Content, Entry};
 use crate::model::tree_format::{self, TreeSource};
 use crate::model::version::Version;
 use crate::store::sys::FsSpace;
-use crate::vfs::attr::Attr;
+use crate::vfs::attr::{Attr, SPARSE_BYTES_MIN};
 use crate::vfs::error::FsError;
 use crate::vfs::quota;
 
@@ -81,6 +81,9 @@ pub trait Blobs: Send + Sync + 'static {
     /// # Errors
     /// When it does not exist or cannot be opened.
     fn open(&self, hash: &BlobHash) -> Result<Arc<File>, Self::Error>;
+
+    /// 512-byte blocks that are allocated to a blob; `None` when unknown.
+    fn allocated_blocks(&self, hash: &BlobHash) -> Option<u64>;
 
     /// Space of the filesystem that holds the blobs.
     ///
@@ -232,7 +235,10 @@ where
             Class::Directory => {
                 self.directories.with(ino.0, |inode| inode.attr(ino)).ok_or(FsError::Stale)
             }
-            Class::File => self.file(ino, |inode| inode.attr(ino)),
+            Class::File => {
+                let (attr, blob) = self.file(ino, |inode| (inode.attr(ino), inode.blob()))?;
+                Ok(self.with_blocks(attr, blob))
+            }
         }
     }
 
@@ -329,7 +335,7 @@ where
                 attr
             }
             NewInode::File(inode) => {
-                let mut attr = inode.attr(Ino(0));
+                let mut attr = self.with_blocks(inode.attr(Ino(0)), inode.blob());
                 attr.ino = Ino(self.files.enter(inode, |inode| {
                     if let Some(blob) = inode.blob() {
                         self.pins.pin(&blob);
@@ -339,6 +345,16 @@ where
                 attr
             }
         }
+    }
+
+    /// What is allocated to a large file is asked of its blob.
+    fn with_blocks(&self, mut attr: Attr, blob: Option<BlobHash>) -> Attr {
+        if attr.size >= SPARSE_BYTES_MIN
+            && let Some(allocated) = blob.and_then(|blob| self.blobs.allocated_blocks(&blob))
+        {
+            attr.blocks = allocated;
+        }
+        attr
     }
 
     /// Says why a directory could not be read: its version was deleted meanwhile, or the store is

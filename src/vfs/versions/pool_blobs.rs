@@ -36,6 +36,10 @@ impl Blobs for PoolBlobs {
         self.pool.open(hash)
     }
 
+    fn allocated_blocks(&self, hash: &BlobHash) -> Option<u64> {
+        self.pool.allocated_blocks(hash)
+    }
+
     fn space(&self) -> Result<FsSpace, StoreError> {
         let path = self.layout.root();
         sys::statvfs(path).map_err(|source| StoreError::Io {

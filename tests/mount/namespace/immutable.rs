@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
 use rustix::io::Errno;
@@ -140,4 +141,50 @@ fn links_and_missing_names_answer_as_usual() {
     assert_eq!(errno(fs::read_dir(root.join("f"))), Errno::NOTDIR);
     assert_eq!(errno(fs::metadata(cairn.versions("lib/2"))), Errno::NOENT);
     assert_eq!(errno(fs::metadata(cairn.versions("none"))), Errno::NOENT);
+}
+
+#[test]
+fn readers_go_on_while_versions_come_and_go() {
+    let cairn = published();
+    let root = cairn.versions("lib/1");
+    let expected = content::bytes(1, 100_000);
+    let mapping = Mapping::shared(&File::open(root.join("d/g")).unwrap(), 100_000, false).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers = [0, 1].map(|_| {
+            scope.spawn(|| {
+                let directory = File::open(&root).unwrap();
+                let mut rounds = 0;
+                while !done.load(Ordering::Relaxed) || rounds < 3 {
+                    assert!(fs::read(root.join("d/g")).unwrap() == expected);
+                    assert_eq!(fs::read(cairn.tags("lib/v1/f")).unwrap(), b"content");
+                    assert_eq!(fs::read_dir(&root).unwrap().count(), 4);
+                    let opened = rustix::fs::openat(
+                        &directory,
+                        "f",
+                        rustix::fs::OFlags::RDONLY,
+                        Mode::empty(),
+                    );
+                    assert!(opened.is_ok());
+                    rounds += 1;
+                }
+            })
+        });
+        for number in 2..=20 {
+            let area = cairn.area("lib", "next@latest");
+            fs::write(area.join("f"), number.to_string()).unwrap();
+            cairn.publish("lib", "next@latest").unwrap();
+            if number > 2 {
+                cairn.cli(&["delete", &format!("lib/{}", number - 1)]);
+            }
+            fs::remove_file(cairn.tags("lib/next")).unwrap_or_default();
+        }
+        done.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+    assert!(mapping.read(0, 100_000) == expected);
+    let listed = fs::read_dir(cairn.versions("lib")).unwrap().count();
+    assert_eq!(listed, 2);
 }

@@ -1,8 +1,9 @@
 //! N9: `tags/REPO/latest` is the newest version, never stale
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::common::Cairn;
 
@@ -63,4 +64,62 @@ fn is_kept_through_a_restart() {
     publish(&cairn, 2);
     cairn.restart();
     assert_eq!(fs::read_to_string(cairn.tags("lib/latest/f")).unwrap(), "2");
+}
+
+/// A process that prints, for each line that it is sent, where names lead and what is there.
+struct Watcher {
+    process: std::process::Child,
+    answers: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Watcher {
+    fn start(cairn: &Cairn) -> Self {
+        let script = "cd \"$1\" && while read line; do echo $(readlink latest) $(cat latest/f) \
+                      $(readlink moving) $(cat moving/f) $(ls ../../versions/lib | wc -l); done";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(cairn.tags("lib"));
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh");
+        let answers = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, answers }
+    }
+
+    fn ask(&mut self) -> String {
+        writeln!(self.process.stdin.as_mut().unwrap()).unwrap();
+        self.answers.next().unwrap().unwrap()
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn two_processes_with_warm_caches_are_never_behind() {
+    let cairn = Cairn::start();
+    publish(&cairn, 1);
+    std::os::unix::fs::symlink("1", cairn.tags("lib/moving")).unwrap();
+    let mut watchers = [Watcher::start(&cairn), Watcher::start(&cairn)];
+    let mut check = |latest: u32, moving: u32, count: u32| {
+        let versions = "../../versions/lib";
+        let expected = format!("{versions}/{latest} {latest} {versions}/{moving} {moving} {count}");
+        for watcher in &mut watchers {
+            // Twice, so that each next change meets a warm cache.
+            assert_eq!([watcher.ask(), watcher.ask()], [expected.as_str(), expected.as_str()]);
+        }
+    };
+    check(1, 1, 1);
+    for number in 2..=15 {
+        publish(&cairn, number);
+        check(number, number - 1, 2);
+        let move_tag = "ln -sfn \"$2\" \"$1/moving\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", move_tag, "sh"]).arg(cairn.tags("lib")).arg(number.to_string());
+        assert!(shell.status().unwrap().success());
+        check(number, number, 2);
+        cairn.cli(&["delete", &format!("lib/{}", number - 1)]);
+        check(number, number, 1);
+    }
 }

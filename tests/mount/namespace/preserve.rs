@@ -128,6 +128,9 @@ fn holes_stay_holes() {
     cairn.publish("lib", "a").unwrap();
     let file = File::open(cairn.versions("lib/1/sparse")).unwrap();
     assert_eq!(file.metadata().unwrap().len(), 16 << 20);
+    // By its blocks tar and cp know that it is sparse.
+    let blocks = std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap());
+    assert!(blocks < 100, "{blocks} blocks");
     let pool = cairn.pool();
     let held = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&pool[0].0).unwrap()) * 512;
     assert!(held < 1 << 20, "{held} bytes for one block of data");

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::process::Command;
 
 use crate::common::{Area, content};
 
@@ -65,4 +66,27 @@ fn threads_append_whole_lines() {
     lines.sort_unstable();
     lines.dedup();
     assert_eq!(lines.len(), 400, "no line was overwritten");
+}
+
+#[test]
+fn processes_append_whole_lines() {
+    let area = Area::new();
+    let path = area.file("f", "");
+    // One opens the file for each line, so that it is closed, sealed and opened again meanwhile;
+    // the other keeps it open.
+    let scripts = [
+        "for i in $(seq 500); do echo one:$i >> \"$1\"; done",
+        "for i in $(seq 500); do echo two:$i; done >> \"$1\"",
+    ];
+    let spawn = |script| Command::new("sh").args(["-c", script, "sh"]).arg(&path).spawn().unwrap();
+    for mut process in scripts.map(spawn) {
+        assert!(process.wait().unwrap().success());
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    for who in ["one", "two"] {
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with(who)).collect();
+        let expected: Vec<_> = (1..=500).map(|index| format!("{who}:{index}")).collect();
+        assert_eq!(lines, expected, "in order, and none overwritten");
+    }
+    assert_eq!(text.lines().count(), 1000);
 }

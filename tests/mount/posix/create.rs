@@ -155,3 +155,32 @@ fn eight_hundred_files_may_be_open_at_once() {
         (0..800).map(|index| File::create(area.path(format!("f{index}"))).unwrap()).collect();
     assert_eq!(fs::read_dir(area.root()).unwrap().count(), files.len());
 }
+
+#[test]
+fn paths_up_to_path_max_and_trees_beyond_it() {
+    let area = Area::new();
+    let mut path = area.root().to_owned();
+    let room = |path: &std::path::Path| 4095 - path.as_os_str().len();
+    while room(&path) > 300 {
+        path.push("d".repeat(200));
+        fs::create_dir(&path).unwrap();
+    }
+    let longest = path.join("f".repeat(room(&path) - 1));
+    if room(&path) <= 256 {
+        fs::write(&longest, "x").unwrap();
+        assert_eq!(fs::read(&longest).unwrap(), b"x");
+    }
+    let mut longer = path.join("f".repeat(200)).into_os_string();
+    longer.push("/".repeat(4096 - longer.len()));
+    assert_eq!(errno(File::open(longer)), Errno::NAMETOOLONG);
+    // Deeper than any path can say, by steps, as rm and find go.
+    let script = "cd \"$1\" && name=$(printf %0200d 0) && for i in $(seq 30); do mkdir $name && \
+                  cd $name; done && echo deep > f && cat f";
+    let output =
+        std::process::Command::new("bash").args(["-c", script, "bash"]).arg(area.root()).output();
+    assert_eq!(output.unwrap().stdout, b"deep\n");
+    let mut rm = std::process::Command::new("rm");
+    assert!(rm.arg("-rf").arg(area.path("d".repeat(200))).status().unwrap().success());
+    assert!(rm.arg(area.path(format!("{:0200}", 0))).status().unwrap().success());
+    assert_eq!(fs::read_dir(area.root()).unwrap().count(), 0);
+}

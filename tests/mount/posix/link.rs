@@ -96,3 +96,24 @@ fn a_link_made_while_the_file_is_written_sees_all_of_it() {
     area.settle(&path);
     assert_eq!(fs::read(area.path("g")).unwrap(), b"onetwo");
 }
+
+#[test]
+fn the_limit_of_names_is_emlink() {
+    let area = Area::new();
+    let path = area.file("f", "x");
+    let directory = area.directory("d");
+    // ext4's limit, which is ours too; other local filesystems have others.
+    let mut made = 1_u64;
+    let refused = loop {
+        match fs::hard_link(&path, directory.join(made.to_string())) {
+            Ok(()) => made += 1,
+            Err(error) => break error,
+        }
+        assert!(made <= 65_000 || area.cairn().is_none(), "more names than the limit");
+        if made > 70_000 {
+            return;
+        }
+    };
+    assert_eq!(errno::<(), _>(Err(refused)), Errno::MLINK);
+    assert_eq!(fs::metadata(&path).unwrap().nlink(), made);
+}

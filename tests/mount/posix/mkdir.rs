@@ -92,3 +92,24 @@ fn goes_a_hundred_levels_deep() {
     fs::write(path.join("f"), "deep").unwrap();
     assert_eq!(fs::read(path.join("f")).unwrap(), b"deep");
 }
+
+#[test]
+fn a_setgid_parent_passes_its_group_to_all_that_others_make() {
+    let area = Area::shared();
+    let parent = area.directory("p");
+    rustix::fs::chown(&parent, None, Some(rustix::fs::Gid::from_raw(5))).unwrap();
+    crate::common::area::set_mode(&parent, 0o2777);
+    let script = "umask 0; mkdir \"$1/d\" && : > \"$1/f\" && mkfifo \"$1/p\" && ln -s x \"$1/s\" && \
+                  mkdir \"$1/d/deep\"";
+    let output = crate::common::area::as_nobody(script, &[&parent]);
+    assert!(output.status.success(), "{output:?}");
+    for (name, mode) in [("d", 0o2777), ("f", 0o666), ("p", 0o666), ("d/deep", 0o2777)] {
+        let meta = fs::metadata(parent.join(name)).unwrap();
+        assert_eq!((meta.gid(), meta.mode() & 0o7777), (5, mode), "{name}");
+    }
+    assert_eq!(fs::symlink_metadata(parent.join("s")).unwrap().gid(), 5);
+    // Not in the group: the bit that would make a program run with it is lost.
+    let script = "umask 0; cp /bin/true \"$1/t\" && chmod 2755 \"$1/t\"";
+    assert!(crate::common::area::as_nobody(script, &[&parent]).status.success());
+    assert_eq!(fs::metadata(parent.join("t")).unwrap().mode() & 0o7777, 0o755);
+}

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::process::Command;
 
 use crate::common::mapping::Mapping;
 use crate::common::{Area, content};
@@ -64,5 +65,44 @@ fn a_program_runs_from_the_area() {
     let path = area.path("true");
     fs::copy("/bin/true", &path).unwrap();
     area.settle(&path);
-    assert!(std::process::Command::new(&path).status().unwrap().success());
+    assert!(Command::new(&path).status().unwrap().success());
+}
+
+#[test]
+fn a_mapping_and_another_process_see_each_other() {
+    let area = Area::new();
+    let path = area.sealed("f", vec![b'.'; 2_000_000]);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let mapping = Mapping::shared(&file, 2_000_000, true).unwrap();
+    assert_eq!(mapping.read(1_500_000, 5), b".....");
+    let shell = |script: &str| {
+        let output = Command::new("sh").args(["-c", script, "sh"]).arg(&path).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    for round in 0..20 {
+        shell(&format!("printf w{round:04} | dd of=\"$1\" bs=1 seek=1500000 conv=notrunc"));
+        assert_eq!(mapping.read(1_500_000, 5), format!("w{round:04}").as_bytes());
+        mapping.write(700_000, format!("m{round:04}").as_bytes());
+        let seen = shell("tail -c +700001 \"$1\" | head -c 5");
+        assert_eq!(seen, format!("m{round:04}").as_bytes());
+    }
+    // What was cut off is gone from the mapping's pages too.
+    shell("truncate -s 1000000 \"$1\"; truncate -s 2000000 \"$1\"");
+    assert_eq!(mapping.read(1_500_000, 5), [0; 5]);
+    drop((mapping, file));
+    area.settle(&path);
+    assert_eq!(fs::read(&path).unwrap()[700_000..700_005], *b"m0019");
+}
+
+#[test]
+fn a_private_mapping_changes_nothing() {
+    let area = Area::new();
+    let path = area.sealed("program", fs::read("/bin/true").unwrap());
+    crate::common::area::set_mode(&path, 0o755);
+    // The loader maps programs privately and writes into its copy.
+    for _ in 0..3 {
+        assert!(Command::new(&path).status().unwrap().success());
+    }
+    assert!(fs::read(&path).unwrap() == fs::read("/bin/true").unwrap());
 }

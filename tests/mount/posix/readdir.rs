@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Dir, FileType};
 
@@ -163,4 +164,35 @@ fn names_are_listed_as_they_were_given() {
         .map(|entry| entry.unwrap().file_name().as_bytes().to_vec())
         .collect();
     assert_eq!(found, names.iter().map(|name| name.as_bytes().to_vec()).collect());
+}
+
+#[test]
+fn a_hundred_thousand_entries_are_listed_while_others_come_and_go() {
+    let area = Area::new();
+    let directory = area.directory("d");
+    let kept = fill(&directory, 100_000);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            let mut made = 0_u32;
+            while !done.load(Ordering::Relaxed) {
+                let path = directory.join(format!("passing-{made}"));
+                File::create(&path).unwrap();
+                fs::rename(&path, directory.join("passing")).unwrap();
+                fs::remove_file(directory.join("passing")).unwrap();
+                made += 1;
+            }
+            made
+        });
+        let mut seen = BTreeSet::new();
+        for entry in fs::read_dir(&directory).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(seen.insert(name.clone()), "{name} was listed twice");
+        }
+        seen.retain(|name| !name.starts_with("passing"));
+        assert!(seen == kept, "{} of {} were listed", seen.len(), kept.len());
+        done.store(true, Ordering::Relaxed);
+        assert!(busy.join().unwrap() > 0);
+    });
+    assert!(names(&directory) == kept);
 }

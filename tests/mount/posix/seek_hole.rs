@@ -1,7 +1,7 @@
 //! lseek(2) with SEEK_DATA and SEEK_HOLE
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
@@ -62,13 +62,48 @@ fn a_sparse_file_occupies_little() {
 }
 
 #[test]
+fn blocks_tell_that_a_file_is_sparse() {
+    let area = Area::new();
+    let path = sparse(&area);
+    let file = File::open(&path).unwrap();
+    let blocks = || [path.metadata().unwrap().blocks(), file.metadata().unwrap().blocks()];
+    for _ in 0..2 {
+        for blocks in blocks() {
+            assert!((2048..3000).contains(&blocks), "{blocks} blocks for 1 MiB of data");
+        }
+        area.settle(&path);
+    }
+    // So does the answer to the change itself, which the kernel keeps.
+    let path = area.file("truncated", "x");
+    File::options().write(true).open(&path).unwrap().set_len(64 * MIB).unwrap();
+    assert!(path.metadata().unwrap().blocks() < 100);
+}
+
+#[test]
 fn cp_keeps_the_holes() {
     let area = Area::new();
     let path = sparse(&area);
-    let copy = area.path("copy");
-    let mut cp = std::process::Command::new("cp");
-    assert!(cp.arg("--sparse=always").args([&path, &copy]).status().unwrap().success());
-    assert!(std::fs::read(&path).unwrap() == std::fs::read(&copy).unwrap());
-    area.settle(&copy);
-    assert_eq!(seek(File::open(&copy).unwrap(), SeekFrom::Data(0)).unwrap(), 2 * MIB);
+    for how in ["--sparse=always", "--sparse=auto"] {
+        let copy = area.path("copy");
+        let mut cp = std::process::Command::new("cp");
+        assert!(cp.arg(how).args([&path, &copy]).status().unwrap().success());
+        assert!(std::fs::read(&path).unwrap() == std::fs::read(&copy).unwrap());
+        area.settle(&copy);
+        assert_eq!(seek(File::open(&copy).unwrap(), SeekFrom::Data(0)).unwrap(), 2 * MIB);
+        std::fs::remove_file(copy).unwrap();
+        area.settle(&path);
+    }
+}
+
+#[test]
+fn tar_stores_the_data_only() {
+    let area = Area::new();
+    let path = sparse(&area);
+    let archive = std::process::Command::new("tar")
+        .args(["--create", "--sparse", "--file=-", "--directory"])
+        .args([area.root().as_os_str(), path.file_name().unwrap()])
+        .output()
+        .unwrap();
+    assert!(archive.status.success());
+    assert!((1 << 20..2 << 20).contains(&archive.stdout.len()), "{} bytes", archive.stdout.len());
 }

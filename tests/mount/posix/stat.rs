@@ -64,3 +64,28 @@ fn times_are_now_and_ordered() {
         assert!(before <= time && time <= after, "{time:?}");
     }
 }
+
+#[test]
+fn a_directory_counts_the_directories_in_it() {
+    let area = Area::new();
+    let (one, other) = (area.directory("one"), area.directory("other"));
+    let links = || [&one, &other].map(|path| fs::metadata(path).unwrap().nlink());
+    assert_eq!(links(), [2, 2]);
+    fs::create_dir(one.join("a")).unwrap();
+    fs::create_dir(one.join("b")).unwrap();
+    fs::write(one.join("f"), "").unwrap();
+    assert_eq!(links(), [4, 2]);
+    fs::rename(one.join("a"), other.join("a")).unwrap();
+    assert_eq!(links(), [3, 3]);
+    fs::rename(one.join("b"), other.join("a")).unwrap();
+    assert_eq!(links(), [2, 3], "one replaced the other");
+    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+    let (file, directory) = (one.join("f"), other.join("a"));
+    let cwd = rustix::fs::CWD;
+    rustix::fs::renameat_with(cwd, &file, cwd, &directory, exchange).unwrap();
+    assert_eq!(links(), [3, 2]);
+    let handle = fs::File::open(&file).unwrap();
+    fs::remove_dir(&file).unwrap();
+    assert_eq!(links(), [2, 2]);
+    assert_eq!(handle.metadata().unwrap().nlink(), 0);
+}

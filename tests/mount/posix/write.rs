@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::Command;
 
 use rustix::io::Errno;
 
@@ -142,13 +143,42 @@ fn a_read_only_handle_does_not_write() {
 }
 
 #[test]
-fn a_write_by_others_clears_set_id_bits() {
+fn a_change_by_others_clears_set_id_bits() {
     let area = Area::shared();
     let path = area.file("f", "x");
-    crate::common::area::set_mode(&path, 0o6777);
-    let output = crate::common::area::as_nobody("echo changed > \"$1\"", &[&path]);
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o6000, 0);
+    for change in [
+        "echo changed >> \"$1\"",
+        ": > \"$1\"",
+        "truncate -s 100 \"$1\"",
+        "fallocate -l 10000 \"$1\"",
+        "fallocate -p -o 0 -l 4096 \"$1\"",
+    ] {
+        // Without the group's right to execute, set-group-ID is lost to those of other groups.
+        for mode in [0o6777, 0o6767, 0o4777, 0o2777] {
+            crate::common::area::set_mode(&path, mode);
+            let output = crate::common::area::as_nobody(change, &[&path]);
+            assert!(output.status.success(), "{change}: {output:?}");
+            let left = fs::metadata(&path).unwrap().mode() & 0o7777;
+            assert_eq!(left, mode & 0o777, "{change} of {mode:o}");
+        }
+    }
+}
+
+#[test]
+fn a_change_by_root_keeps_set_id_bits_and_clears_capabilities() {
+    use rustix::fs::{XattrFlags, listxattr, setxattr};
+    let area = Area::new();
+    let path = area.file("f", "x");
+    let nothing_allowed = *b"\x01\0\0\x02\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    for change in ["echo >> \"$1\"", ": > \"$1\"", "truncate -s 9 \"$1\"", "fallocate -l 99 \"$1\""]
+    {
+        crate::common::area::set_mode(&path, 0o6755);
+        setxattr(&path, "security.capability", &nothing_allowed, XattrFlags::empty()).unwrap();
+        let status = Command::new("sh").args(["-c", change, "sh"]).arg(&path).status().unwrap();
+        assert!(status.success(), "{change}");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o6755, "{change}");
+        assert_eq!(listxattr(&path, &mut [0_u8; 100][..]).unwrap(), 0, "{change}");
+    }
 }
 
 #[test]
@@ -167,4 +197,32 @@ fn log_of_a_file_kept_open_is_read_back_while_it_grows() {
     }
     drop(log);
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+}
+
+#[test]
+fn beyond_four_gibibytes() {
+    const GIB: u64 = 1 << 30;
+    let area = Area::new();
+    let path = area.path("f");
+    let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    let offsets = [4 * GIB - 3, 5 * GIB + 7, 6 * GIB];
+    for offset in offsets {
+        file.write_all_at(b"marked", offset).unwrap();
+    }
+    let check = |file: &File| {
+        for offset in offsets {
+            let mut found = [0; 6];
+            file.read_exact_at(&mut found, offset).unwrap();
+            assert_eq!(&found, b"marked", "at {offset}");
+        }
+        let mut between = [1; 10];
+        file.read_exact_at(&mut between, 4 * GIB + 100).unwrap();
+        assert_eq!(between, [0; 10]);
+        assert_eq!(file.metadata().unwrap().len(), 6 * GIB + 6);
+    };
+    check(&file);
+    drop(file);
+    check(&File::open(&path).unwrap());
+    // So that nobody waits for the hash of all those zeros.
+    fs::remove_file(&path).unwrap();
 }

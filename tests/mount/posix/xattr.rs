@@ -82,6 +82,9 @@ fn names_outside_of_the_known_namespaces_are_refused() {
     let path = area.file("f", "x");
     let refused = setxattr(&path, "unknown.name", b"1", XattrFlags::empty());
     assert_eq!(errno(refused), Errno::OPNOTSUPP);
+    for name in ["user.", "trusted.", "security."] {
+        assert_eq!(errno(setxattr(&path, name, b"1", XattrFlags::empty())), Errno::INVAL);
+    }
 }
 
 #[test]
@@ -123,4 +126,54 @@ fn writing_keeps_them_and_renaming_too() {
     std::fs::rename(&path, area.path("g")).unwrap();
     area.settle(&area.path("g"));
     assert_eq!(get(&area.path("g"), "user.a").unwrap(), b"kept");
+}
+
+#[test]
+fn security_attributes_are_kept_and_only_roots_to_set() {
+    let area = Area::shared();
+    let path = area.file("f", "x");
+    crate::common::area::set_mode(&path, 0o666);
+    set(&path, "security.label", b"1");
+    assert_eq!(get(&path, "security.label").unwrap(), b"1");
+    let line = "setfattr -n security.label -v 2 \"$1\"";
+    assert!(!crate::common::area::as_nobody(line, &[&path]).status.success());
+    let line = "setfattr -n trusted.label -v 2 \"$1\"";
+    assert!(!crate::common::area::as_nobody(line, &[&path]).status.success());
+    let line = "setfattr -n user.label -v 2 \"$1\"";
+    assert!(crate::common::area::as_nobody(line, &[&path]).status.success());
+}
+
+#[test]
+fn access_control_lists_are_refused_not_dropped() {
+    let area = Area::new();
+    if area.cairn().is_none() {
+        return;
+    }
+    let path = area.file("f", "x");
+    let directory = area.directory("d");
+    // A version and the entries user::rw-, group::r--, other::r--.
+    let entries = [(1, 6), (4, 4), (32, 4)];
+    let mut value = vec![2, 0, 0, 0];
+    for (tag, permissions) in entries {
+        value.extend([tag, 0, permissions, 0, 255, 255, 255, 255]);
+    }
+    for (path, name) in [
+        (&path, "system.posix_acl_access"),
+        (&directory, "system.posix_acl_access"),
+        (&directory, "system.posix_acl_default"),
+    ] {
+        assert_eq!(errno(setxattr(path, name, &value, XattrFlags::empty())), Errno::OPNOTSUPP);
+        assert_eq!(errno(get(path, name)), Errno::OPNOTSUPP);
+    }
+    // What has none is copied with its mode; what has one is refused by name, with an exit status.
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    let copy = |name: &str| {
+        let mut cp = std::process::Command::new("cp");
+        cp.arg("-a").arg(outside.path()).arg(area.path(name)).status().unwrap().success()
+    };
+    assert!(copy("plain"));
+    let mut setfacl = std::process::Command::new("setfacl");
+    if setfacl.args(["-m", "u:1:rw"]).arg(outside.path()).status().unwrap().success() {
+        assert!(!copy("with-list"));
+    }
 }

@@ -27,6 +27,7 @@ pub use durable::FileToSync;
 pub(crate) use seal::SealOutcome;
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -279,6 +280,17 @@ impl FileContent {
     pub fn attr(&self) -> ContentAttr {
         let state = self.state.lock();
         ContentAttr { size: state.size, mtime: state.mtime, ctime: state.ctime }
+    }
+
+    /// 512-byte blocks that are allocated to the file on disk; `None` when it is in memory or
+    /// unknown.
+    pub fn allocated_blocks(&self) -> Option<u64> {
+        let data = self.state.lock().data.clone();
+        match data {
+            Data::Empty | Data::Buffer(_) => None,
+            Data::Private { file, .. } => file.metadata().ok().map(|found| found.blocks()),
+            Data::Blob(hash) => self.store.pool.allocated_blocks(&hash),
+        }
     }
 
     /// The blob, when the newest content is sealed. `Ok(None)` when the file is empty.

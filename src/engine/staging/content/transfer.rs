@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -103,11 +104,11 @@ impl FileContent {
                 self.store.buffered_bytes.fetch_add(grown, Ordering::Relaxed);
             }
             Data::Private { id, file } => {
-                file.write_all_at(bytes, offset).map_err(|source| StoreError::Io {
-                    action: "write",
-                    path: self.store.private_files.path(self.area.id, *id),
-                    source,
-                })?;
+                if let Err(source) = file.write_all_at(bytes, offset) {
+                    let path = self.store.private_files.path(self.area.id, *id);
+                    cut_back(file, state.size, &path);
+                    return Err(StoreError::Io { action: "write", path, source });
+                }
             }
             Data::Empty | Data::Blob(_) => {
                 assert!(bytes.is_empty(), "made writable above");
@@ -187,13 +188,12 @@ impl FileContent {
         // Ranges are the file system's business: the private file does exactly what it can do.
         self.make_private(state)?;
         if let Data::Private { id, file } = &state.data {
-            sys::fallocate(file, mode, offset, length).map_err(|source| StoreError::Io {
-                action: "fallocate",
-                path: self.store.private_files.path(self.area.id, *id),
-                source,
-            })?;
             // Some modes extend the file, some shorten it.
             let path = self.store.private_files.path(self.area.id, *id);
+            if let Err(source) = sys::fallocate(file, mode, offset, length) {
+                cut_back(file, state.size, &path);
+                return Err(StoreError::Io { action: "fallocate", path, source });
+            }
             let metadata = file.metadata();
             state.size = metadata
                 .map_err(|source| StoreError::Io { action: "look at", path, source })?
@@ -340,6 +340,14 @@ fn fallocated_size(size: u64, mode: i32, offset: u64, length: u64) -> u64 {
         size
     } else {
         size.max(offset.saturating_add(length))
+    }
+}
+
+/// Takes away what a failed step has added to a private file: it would show as content once the
+/// file grows again.
+fn cut_back(file: &File, size: u64, path: &Path) {
+    if let Err(error) = file.set_len(size) {
+        log::warn!("cannot cut {} back to {size} bytes: {error}", path.display());
     }
 }
 
