@@ -98,6 +98,11 @@ impl BlobPin {
         pins.pin(&hash);
         Self { pins: Arc::clone(pins), hash }
     }
+
+    /// The blob.
+    pub fn hash(&self) -> &BlobHash {
+        &self.hash
+    }
 }
 
 impl Drop for BlobPin {

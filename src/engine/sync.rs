@@ -10,10 +10,10 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::error::{EngineError, Result};
+use super::pins::BlobPin;
 use super::request::Request;
 use super::staging::Staging;
 use super::staging::content::FileContent;
-use crate::model::hash::BlobHash;
 use crate::store::catalog::Checkpointer;
 use crate::store::durable;
 use crate::store::error::StoreError;
@@ -40,8 +40,8 @@ pub(super) type Then = Box<dyn FnOnce(Result<()>) + Send>;
 pub(super) enum Scope {
     /// None: only rows.
     Rows,
-    /// These blobs.
-    Blobs(Vec<BlobHash>),
+    /// These blobs; they are held, since some may be nobody's and the collector's next.
+    Blobs(Vec<BlobPin>),
     /// Everything on the store's file system.
     Everything,
 }
@@ -148,8 +148,8 @@ impl SyncThread {
             Scope::Everything => {
                 durable::syncfs(self.layout.root()).map_err(|error| self.poison(error))
             }
-            Scope::Blobs(hashes) => {
-                for hash in hashes {
+            Scope::Blobs(pins) => {
+                for hash in pins.iter().map(BlobPin::hash) {
                     let file = self.pool.open(hash)?;
                     durable::fdatasync(&file, &self.layout.blob(hash))
                         .map_err(|error| self.poison(error))?;

@@ -152,6 +152,7 @@ fn writers_and_the_collector_never_meet_badly() {
         (0..50_usize).map(|n| format!("shared {n} ").repeat(1 + n * 40).into_bytes()).collect();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends = Ends(&done);
         let collector = scope.spawn(|| {
             let mut freed = 0;
             while !done.load(Ordering::SeqCst) {
@@ -178,6 +179,15 @@ fn writers_and_the_collector_never_meet_badly() {
     world.run(true, 0);
     let totals = world.engine.query(|reader| reader.totals()).unwrap();
     assert_eq!((totals.blobs, totals.trees), (0, 0), "the counts were exact");
+}
+
+/// Ends the collector when a writer failed, too.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 fn write_and_commit(world: &World, contents: &[Vec<u8>], writer: usize, rounds: usize) {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::build;
 use super::error::{EngineError, Result};
+use super::pins::BlobPin;
 use super::registry::Repository;
 use super::request::{Reply, Request};
 use super::staging::area::Phase;
@@ -333,7 +334,9 @@ impl MetadataThread {
         task.epoch = epoch;
         task.stage = Stage::Syncing(Box::new(built));
         let scope = match unsynced {
-            Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => Scope::Blobs(blobs),
+            Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => {
+                Scope::Blobs(blobs.into_iter().map(|hash| BlobPin::new(&self.pins, hash)).collect())
+            }
             Ok(_) | Err(_) => Scope::Everything,
         };
         let requests = self.requests_sender.clone();
