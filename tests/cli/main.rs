@@ -7,4 +7,5 @@ mod exit_codes;
 mod fake;
 mod help;
 mod parse;
+mod upkeep;
 mod verbs;

@@ -21,4 +21,5 @@ mod retention;
 mod stale;
 mod sweep;
 mod tag;
+mod upkeep;
 mod world;

@@ -1,16 +1,25 @@
 //! The store at a glance.
 
 use super::errors::control_error;
-use super::{Answer, StoreService};
+use super::gc::{describe_run, unreadable_policy};
+use super::{Answer, StoreService, quota};
 use crate::control::reply::{Reply, StatusReply};
 use crate::engine::staging::Blocked;
+use crate::model::policy::PolicyState;
+use crate::model::time::Timestamp;
 use crate::store::FORMAT;
 
 impl StoreService {
     pub(super) fn status(&self) -> Answer {
-        let (totals, doomed) = self
+        let protect = self.engine.gc_options.protect_seconds;
+        let protect = i64::try_from(protect).unwrap_or(i64::MAX);
+        let limit = Timestamp::now().seconds.saturating_sub(protect);
+        let (totals, doomed, due, orphans) = self
             .engine
-            .query(|reader| Ok((reader.totals()?, reader.doomed_count()?)))
+            .query(|reader| {
+                let (due, all) = (reader.orphan_totals(limit)?, reader.orphan_totals(i64::MAX)?);
+                Ok((reader.totals()?, reader.doomed_count()?, due.1, all.1))
+            })
             .map_err(control_error)?;
         let repositories = self.engine.registry.all();
         let areas = repositories
@@ -21,6 +30,11 @@ impl StoreService {
             })
             .collect();
         let mut warnings = Vec::new();
+        for repository in &repositories {
+            if let PolicyState::Unreadable { reason, .. } = &repository.policy {
+                warnings.push(unreadable_policy(repository.name.as_str(), reason));
+            }
+        }
         let poisoned = match self.engine.staging.blocked() {
             Blocked::No => None,
             Blocked::Full => {
@@ -47,7 +61,25 @@ impl StoreService {
             areas,
             doomed,
             poisoned,
+            last_run: self.engine.last_run().map(|report| describe_run(&report)),
+            next_run_seconds: self.next_run(),
+            reclaimable_bytes: due,
+            protected_bytes: orphans.saturating_sub(due),
+            deleted_versions: repositories.iter().map(|r| r.deleted.len() as u64).sum(),
+            quotas: repositories
+                .iter()
+                .map(|repository| quota::describe(repository))
+                .filter(quota::is_near_limit)
+                .collect(),
             warnings,
         }))
+    }
+
+    /// When the next periodic run is due, in seconds since 1970: known after a full one.
+    fn next_run(&self) -> Option<i64> {
+        let period = i64::try_from(self.engine.gc_options.period_seconds?).ok()?;
+        let last = self.engine.last_run().filter(|run| run.full)?;
+        let ended = i64::try_from(last.duration_ms / 1000).ok()?;
+        last.began.seconds.checked_add(ended)?.checked_add(period)
     }
 }
