@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub use crate::engine::gc::GcOptions;
 use crate::fuse::mount::MountOptions;
 
 /// What to serve, and where.
@@ -15,4 +16,8 @@ pub struct DaemonConfig {
     pub options: MountOptions,
     /// It runs in the foreground: a lost terminal stops it.
     pub foreground: bool,
+    /// When to collect garbage, and what is protected from it.
+    pub gc: GcOptions,
+    /// A command for the shell, run after each published version.
+    pub on_commit: Option<String>,
 }

@@ -8,6 +8,7 @@ mod dedup;
 mod delete;
 mod discard;
 mod full;
+mod hook;
 mod identity;
 mod immutable;
 mod inspect;
