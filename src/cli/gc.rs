@@ -20,7 +20,8 @@ about to be used again; so are deleted versions, which `cairn undelete` brings b
 
 A full run applies the retention policies first and looks for leftovers of crashes. A dry run says
 what a run would do: with --full each decision of retention with its reason, and in any case what
-would be freed. Interrupting a command that waits does not interrupt the run.
+would be freed. Interrupting a command that waits does not interrupt the run. Where no daemon runs,
+the command does the run itself, and waits for it.
 
 JSON
   {finished, versions, areas, blobs, freed_bytes, trees, leftovers, duration_ms, protected_blobs,

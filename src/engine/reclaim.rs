@@ -188,17 +188,25 @@ impl<'e> Reclaim<'e> {
     }
 
     fn drop_blob(&mut self, blob: &BlobHash) -> Result<()> {
+        let mut row = None;
         let left = match self.counts.blobs.entry(*blob) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(match self.settled.blobs.get(blob) {
-                Some(settled) => *settled,
-                None => self.reader.blob(blob)?.map_or(0, |row| row.refs),
-            }),
+            Entry::Vacant(new) => {
+                row = self.reader.blob(blob)?;
+                let refs = row.map_or(0, |row| row.refs);
+                new.insert(self.settled.blobs.get(blob).copied().unwrap_or(refs))
+            }
         };
         *left -= 1;
-        if *left == 0
-            && let Some(row) = self.reader.blob(blob)?
-        {
+        if *left > 0 {
+            return Ok(());
+        }
+        let row = match row {
+            Some(row) => Some(row),
+            None => self.reader.blob(blob)?,
+        };
+        // Below zero: the collector was faster, and has told of it.
+        if let Some(row) = row.filter(|_| *left == 0) {
             self.unreferenced(blob, row.size, row.interest);
         }
         Ok(())

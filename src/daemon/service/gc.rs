@@ -18,7 +18,8 @@ impl StoreService {
         if request.dry_run {
             return self.try_gc(kind, progress);
         }
-        if !request.wait {
+        // A command that opened the store for itself takes the run along when it ends.
+        if !request.wait && !self.owned {
             let reply = Box::new(|result| {
                 if let Err(error) = result {
                     log::error!("collection failed: {error}");
@@ -46,7 +47,7 @@ impl StoreService {
             ..GcReply::default()
         };
         let left = self.foresee(RunKind { full: false, ..kind })?;
-        self.add_protected(&mut reply, &left, kind);
+        self.add_protected(&mut reply, &left);
         Ok(Reply::Gc(reply))
     }
 
@@ -76,7 +77,7 @@ impl StoreService {
                     .map(|reason| unreadable_policy(foreseen.repository.name.as_str(), reason)),
             );
         }
-        self.add_protected(&mut reply, &foresight, kind);
+        self.add_protected(&mut reply, &foresight);
         Ok(Reply::Gc(reply))
     }
 
@@ -84,17 +85,15 @@ impl StoreService {
         self.engine.foresee(kind, Timestamp::now()).map_err(control_error)
     }
 
-    /// What stays, and until when.
-    fn add_protected(&self, reply: &mut GcReply, foresight: &Foresight, kind: RunKind) {
+    /// What stays, and until when: what this run leaves, later ones take when its time is over.
+    fn add_protected(&self, reply: &mut GcReply, foresight: &Foresight) {
         let Foresight { garbage, kept, .. } = foresight;
         let kept_blobs = kept.free.count + kept.protected.count + kept.pinned.count;
         reply.protected_blobs = garbage.protected.count + kept_blobs;
         reply.protected_bytes = garbage.protected.bytes.saturating_add(kept.bytes());
         reply.deleted_versions = foresight.kept_versions;
-        let protect = kind.protect_seconds.unwrap_or(self.engine.gc_options.protect_seconds);
-        let protect = i64::try_from(protect).unwrap_or(i64::MAX);
         let oldest = garbage.oldest_protected.into_iter().chain(foresight.oldest_kept).min();
-        reply.until = oldest.map(|oldest| Until::at(oldest.saturating_add(protect)));
+        reply.until = oldest.map(|oldest| Until::at(self.protected_until(oldest)));
     }
 }
 

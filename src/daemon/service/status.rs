@@ -45,6 +45,7 @@ impl StoreService {
                 Some("a write or flush failed; restart the daemon to go on".to_owned())
             }
         };
+        let last_run = self.engine.last_run();
         Ok(Reply::Status(StatusReply {
             store: self.engine.layout.root().display().to_string(),
             format: FORMAT,
@@ -61,8 +62,8 @@ impl StoreService {
             areas,
             doomed,
             poisoned,
-            last_run: self.engine.last_run().map(|report| describe_run(&report)),
-            next_run_seconds: self.next_run(),
+            last_run: last_run.map(|report| describe_run(&report)),
+            next_run_seconds: last_run.and_then(|report| report.next_full),
             reclaimable_bytes: due,
             protected_bytes: orphans.saturating_sub(due),
             deleted_versions: repositories.iter().map(|r| r.deleted.len() as u64).sum(),
@@ -73,13 +74,5 @@ impl StoreService {
                 .collect(),
             warnings,
         }))
-    }
-
-    /// When the next periodic run is due, in seconds since 1970: known after a full one.
-    fn next_run(&self) -> Option<i64> {
-        let period = i64::try_from(self.engine.gc_options.period_seconds?).ok()?;
-        let last = self.engine.last_run().filter(|run| run.full)?;
-        let ended = i64::try_from(last.duration_ms / 1000).ok()?;
-        last.began.seconds.checked_add(ended)?.checked_add(period)
     }
 }

@@ -77,7 +77,7 @@ impl StoreService {
 
     fn describe_holders(&self, hash: BlobHash, found: Holders) -> WhyReply {
         let until = self.protected_until(found.row.interest);
-        let protected = found.row.refs == 0 && until >= Timestamp::now().seconds;
+        let protected = found.row.refs == 0 && until > Timestamp::now().seconds;
         let references = u64::try_from(found.row.refs).unwrap_or(0);
         let mut holders: Vec<_> =
             found.listed.into_iter().map(|holder| self.describe_holder(holder)).collect();
