@@ -4,14 +4,15 @@ use super::Context;
 use super::error::CliError;
 use super::output::Align::{Left, Right};
 use super::output::Output;
-use super::text::{joined, time};
+use super::text::{instant, joined, time};
 use crate::control::protocol::Request;
 use crate::control::reply::{AreaInfo, Reply};
 use crate::model::name::RepoName;
 
 const HELP: &str = "\
 JSON
-  an array of {repository, name, path, base, stale, open_files, created, created_seconds}
+  an array of {repository, name, path, base, stale, open_files, created, created_seconds, expires,
+  expires_seconds}; the last two only where a policy discards it (`cairn policy --expire-areas`)
 
 EXAMPLES
   cairn areas
@@ -57,9 +58,16 @@ pub(super) fn print(output: &mut Output, areas: &[AreaInfo]) -> Result<(), CliEr
                 format!("{}{stale}", joined(area.base)),
                 area.open_files.to_string(),
                 time(&area.created),
+                area.expires.as_ref().map_or_else(|| "-".to_owned(), instant),
             ]
         })
         .collect();
-    let columns = [("AREA", Left), ("BASE", Left), ("OPEN FILES", Right), ("CREATED", Left)];
+    let columns = [
+        ("AREA", Left),
+        ("BASE", Left),
+        ("OPEN FILES", Right),
+        ("CREATED", Left),
+        ("EXPIRES", Left),
+    ];
     Ok(output.table(columns, &rows)?)
 }

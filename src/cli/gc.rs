@@ -3,21 +3,30 @@
 use std::time::Duration;
 
 use super::Context;
-use super::error::CliError;
+use super::error::{CliError, warn};
 use super::parse::parse_duration;
+use super::policy::print_decisions;
 use super::progress::ProgressLine;
-use super::text::{count, printable, size};
-use crate::control::protocol::{GcRequest, Request};
+use super::text::{count, instant, size};
+use crate::control::protocol::{GcRequest, Progress, Request};
 use crate::control::reply::{GcReply, Reply};
 use crate::control::service::Attachment;
 
 const HELP: &str = "\
 The daemon collects garbage by itself, in small slices that delay nothing else; this is for those
 who want the space now. What nothing references is kept for the protection time, since it may be
-about to be used again.
+about to be used again; so are deleted versions, which `cairn undelete` brings back until then.
+`--protect 0` gives both up at once.
+
+A full run applies the retention policies first and looks for leftovers of crashes. A dry run says
+what a run would do: with --full each decision of retention with its reason, and in any case what
+would be freed. Interrupting a command that waits does not interrupt the run. Where no daemon runs,
+the command does the run itself, and waits for it.
 
 JSON
-  {finished, versions, blobs, freed_bytes, trees, protected_bytes, decisions}
+  {finished, versions, areas, blobs, freed_bytes, trees, leftovers, duration_ms, protected_blobs,
+  protected_bytes, until, until_seconds, deleted_versions, pinned_blobs, pinned_bytes, errors,
+  warnings, decisions}; decisions as in `cairn policy`, of a dry run with --full
 
 EXAMPLES
   cairn gc --wait
@@ -28,13 +37,13 @@ EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct GcArgs {
-    /// Also apply the retention policies and recompute quotas
+    /// Also apply the retention policies, recompute usage and look for leftovers
     #[arg(long)]
     full: bool,
     /// Print what would be done and why; change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Return when the run has ended
+    /// Return when the run has ended, and say what it did
     #[arg(long)]
     wait: bool,
     /// Protection time for this run, in seconds or with s, m, h, d
@@ -53,15 +62,21 @@ impl GcArgs {
             full: self.full,
             dry_run,
             wait: self.wait,
-            protect_seconds: self.protect.map(|time| time.as_secs()),
+            protect_seconds: self.protect.map(|protect| protect.as_secs()),
         });
         let mut connection = context.connect()?;
         let mut line = ProgressLine::new(context.json);
-        let result = connection.call(request, Attachment::none(), &mut |step| line.show(&step));
+        let mut decisions = Vec::new();
+        let mut hear = |progress: Progress| match progress {
+            Progress::Decisions(some) => decisions.extend(some),
+            other => line.show(&other),
+        };
+        let result = connection.call(request, Attachment::none(), &mut hear);
         drop(line);
-        let (Reply::Gc(gc), _) = result? else {
+        let (Reply::Gc(mut gc), _) = result? else {
             return Err(CliError::unexpected_reply());
         };
+        gc.decisions = decisions;
         if context.json {
             return Ok(context.output.json(&gc)?);
         }
@@ -70,20 +85,58 @@ impl GcArgs {
 }
 
 fn print(context: &mut Context, gc: &GcReply, dry_run: bool) -> Result<(), CliError> {
-    for decision in &gc.decisions {
-        context.output.line(printable(decision))?;
-    }
-    if !gc.finished && !dry_run {
+    print_decisions(context, &gc.decisions)?;
+    if !gc.finished {
         return Ok(context.output.line("a run is scheduled")?);
     }
-    let verb = if dry_run { "would free" } else { "freed" };
-    let summary = format!(
-        "{verb} {} ({}, {}, {}); {} still protected",
+    for warning in &gc.warnings {
+        warn(warning);
+    }
+    if gc.versions + gc.areas > 0 {
+        context.output.line(format_args!(
+            "{} {} and {}",
+            if dry_run { "would expire" } else { "expired" },
+            count(gc.versions, "version"),
+            count(gc.areas, "staging area"),
+        ))?;
+    }
+    let mut freed = format!(
+        "{} {} in {} and {}",
+        if dry_run { "would free" } else { "freed" },
         size(gc.freed_bytes),
-        count(gc.versions, "version"),
         count(gc.blobs, "blob"),
         count(gc.trees, "directory page"),
-        size(gc.protected_bytes),
     );
-    Ok(context.output.line(summary)?)
+    if gc.leftovers > 0 {
+        freed.push_str(&format!(", and {} of a crash", count(gc.leftovers, "leftover")));
+    }
+    context.output.line(freed)?;
+    print_rest(context, gc)
+}
+
+/// What a run leaves, and why.
+fn print_rest(context: &mut Context, gc: &GcReply) -> Result<(), CliError> {
+    if gc.protected_blobs + gc.deleted_versions > 0 {
+        let mut rest = format!(
+            "protected: {} in {}",
+            size(gc.protected_bytes),
+            count(gc.protected_blobs, "blob")
+        );
+        if gc.deleted_versions > 0 {
+            let versions = count(gc.deleted_versions, "deleted version");
+            rest.push_str(&format!(" (of {versions}, or used a short time ago)"));
+        }
+        if let Some(until) = &gc.until {
+            rest.push_str(&format!(", the first until {}", instant(until)));
+        }
+        context.output.line(rest)?;
+    }
+    if gc.pinned_blobs > 0 {
+        let (bytes, blobs) = (size(gc.pinned_bytes), count(gc.pinned_blobs, "blob"));
+        context.output.line(format_args!("held open: {bytes} in {blobs}"))?;
+    }
+    if gc.errors > 0 {
+        warn(&format!("{} kept something from being done; see the log", count(gc.errors, "error")));
+    }
+    Ok(())
 }

@@ -12,25 +12,35 @@ mod daemon;
 pub mod delete;
 pub mod diff;
 pub mod discard;
+pub mod du;
 pub mod error;
 pub mod export;
+mod flag;
 pub mod fsck;
 pub mod gc;
 pub mod import;
 pub mod init;
 pub mod list;
+pub mod lock;
 pub mod man;
 pub mod mount;
 pub mod output;
 pub mod parse;
+pub mod policy;
 pub mod progress;
+pub mod quota;
+pub mod release;
+mod selection;
 pub mod show;
 pub mod stage;
 pub mod status;
 pub mod tag;
 pub mod text;
+pub mod undelete;
 pub mod unmount;
 pub mod versions;
+pub mod wait;
+pub mod why;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -137,10 +147,26 @@ pub enum Verb {
     Tag(tag::TagArgs),
     /// Delete versions, or an empty repository
     Delete(delete::DeleteArgs),
-    /// Collect garbage now
+    /// List deleted versions, or bring them back
+    Undelete(undelete::UndeleteArgs),
+    /// Mark versions as released
+    Release(release::ReleaseArgs),
+    /// Keep versions from ever being deleted
+    Lock(lock::LockArgs),
+    /// Show or set what a repository keeps when nobody decides
+    Policy(policy::PolicyArgs),
+    /// Show or set how much a repository may use
+    Quota(quota::QuotaArgs),
+    /// Collect garbage now, or say what would go
     Gc(gc::GcArgs),
     /// Check the store, and repair what can be
     Fsck(fsck::FsckArgs),
+    /// Show where space goes: apparent, unique, shared, reclaimable
+    Du(du::DuArgs),
+    /// Explain what keeps a content
+    Why(why::WhyArgs),
+    /// Wait until a version is published
+    Wait(wait::WaitArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Print or write the manual pages
@@ -229,8 +255,16 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Delete(args) => args.run(context),
         Verb::Import(args) => args.run(context),
         Verb::Export(args) => args.run(context),
+        Verb::Undelete(args) => args.run(context),
+        Verb::Release(args) => args.run(context),
+        Verb::Lock(args) => args.run(context),
+        Verb::Policy(args) => args.run(context),
+        Verb::Quota(args) => args.run(context),
         Verb::Gc(args) => args.run(context),
         Verb::Fsck(args) => args.run(context),
+        Verb::Du(args) => args.run(context),
+        Verb::Why(args) => args.run(context),
+        Verb::Wait(args) => args.run(context),
         Verb::Completions(args) => args.run(context),
         Verb::Man(args) => args.run(context),
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::parse::{parse_duration, parse_size};
 use crate::daemon::DaemonError;
 use crate::daemon::background::{self, Readiness};
-use crate::daemon::config::{DaemonConfig, ScrubOptions};
+use crate::daemon::config::{DaemonConfig, GcOptions, ScrubOptions};
 use crate::daemon::logging;
 use crate::fuse::mount::{self, MountError, MountOptions};
 
@@ -18,6 +18,12 @@ EXAMPLES
   cairn mount /srv/cairn /mnt/cairn
   cairn mount /srv/cairn /mnt/cairn -o allow_other,noexec
   cairn mount /srv/cairn /mnt/cairn --foreground --read-only
+  cairn mount /srv/cairn /mnt/cairn --gc-period 6h --protect 1h
+  cairn mount /srv/cairn /mnt/cairn --on-commit /usr/local/bin/announce
+
+The command of --on-commit is run by `sh -c` after each published version, one at a time and in
+order, with CAIRN_STORE, CAIRN_MOUNT, CAIRN_REPOSITORY, CAIRN_VERSION, CAIRN_NAME and CAIRN_MESSAGE
+in its environment; its output goes to the log. Publishing does not wait for it.
 
 Returns when the mount is usable; the daemon goes on in the background and logs to
 STORE/daemon.log. Stop it with `cairn unmount`, or SIGTERM. CAIRN_LOG chooses what is logged
@@ -52,6 +58,15 @@ pub struct MountArgs {
     /// Log to this file [default: STORE/daemon.log; in the foreground: standard error]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// Time between full collection runs; 0: only when asked
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    pub gc_period: Duration,
+    /// How long unreferenced content and deleted versions are kept
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    pub protect: Duration,
+    /// Run this by the shell after each published version
+    #[arg(long, value_name = "COMMAND")]
+    pub on_commit: Option<String>,
     /// This process is the daemon (see `daemon::background`)
     #[arg(long, hide = true)]
     pub daemon_child: bool,
@@ -124,6 +139,11 @@ impl MountArgs {
                 rate_bytes: self.scrub_rate,
             },
             foreground: self.foreground,
+            gc: GcOptions {
+                period_seconds: Some(self.gc_period.as_secs()).filter(|period| *period > 0),
+                protect_seconds: self.protect.as_secs(),
+            },
+            on_commit: self.on_commit.clone(),
         })
     }
 }
@@ -136,6 +156,10 @@ fn child_arguments(config: &DaemonConfig, log: &Path) -> Vec<OsString> {
     let ScrubOptions { period_seconds, rate_bytes } = config.scrub;
     arguments.extend(["--scrub-period".into(), period_seconds.to_string().into()]);
     arguments.extend(["--scrub-rate".into(), rate_bytes.to_string().into()]);
+    let GcOptions { period_seconds, protect_seconds } = config.gc;
+    arguments.push(format!("--gc-period={}", period_seconds.unwrap_or(0)).into());
+    arguments.push(format!("--protect={protect_seconds}").into());
+    arguments.extend(config.on_commit.as_ref().map(|run| format!("--on-commit={run}").into()));
     arguments.extend(["--log".into(), log.into(), "--".into()]);
     arguments.extend([config.store.clone().into(), config.target.clone().into()]);
     arguments
@@ -185,9 +209,17 @@ mod tests {
         let config = args.config().unwrap();
         assert!(config.options.allow_other && config.options.read_only && config.options.noexec);
         assert_eq!(config.scrub, ScrubOptions { period_seconds: 7 * 86_400, rate_bytes: 3 << 20 });
+        assert_eq!((config.gc, &config.on_commit), (GcOptions::default(), &None));
         let child =
             Command::try_parse_from(child_arguments(&config, Path::new("/log"))).unwrap().args;
         assert!(child.daemon_child);
+        assert_eq!(child.config().unwrap(), config);
+        let hook = "--on-commit=-x 'a b' \"$CAIRN_NAME\"";
+        let args = parse(&["mount", "--gc-period=0", "--protect", "1h", hook, store, target]);
+        let config = args.config().unwrap();
+        assert_eq!(config.gc, GcOptions { period_seconds: None, protect_seconds: 3600 });
+        let child =
+            Command::try_parse_from(child_arguments(&config, Path::new("/log"))).unwrap().args;
         assert_eq!(child.config().unwrap(), config);
     }
 

@@ -30,6 +30,9 @@ pub enum ParseError {
     /// Not a duration.
     #[error("expected a number of seconds, or a number with s, m, h or d (for example 10m)")]
     Duration,
+    /// Not a size.
+    #[error("expected a number of bytes, or a number with K, M, G or T (for example 10G)")]
+    Size,
 }
 
 fn split(
@@ -140,6 +143,66 @@ impl FromStr for DeleteTarget {
     }
 }
 
+/// `REPO/VERSION` or `REPO/3-5`: as [`DeleteTarget`], but never a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionTarget(pub DeleteTarget);
+
+impl FromStr for VersionTarget {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        match text.parse()? {
+            DeleteTarget::Repository(_) => Err(ParseError::Shape {
+                expected: "REPO/VERSION",
+                part: "a version number, a range, a tag or `latest`",
+                example: "web/7 or web/3-5",
+            }),
+            target => Ok(Self(target)),
+        }
+    }
+}
+
+/// `REPO` or `REPO/VERSION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageTarget {
+    /// The repository.
+    pub repository: RepoName,
+    /// The version, when one is named.
+    pub version: Option<BaseName>,
+}
+
+impl FromStr for UsageTarget {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Ok(match text.split_once('/') {
+            None => Self { repository: text.parse()?, version: None },
+            Some((repository, version)) => {
+                Self { repository: repository.parse()?, version: Some(parse_version(version)?) }
+            }
+        })
+    }
+}
+
+/// Parses a size: bytes, or a number with `K`, `M`, `G` or `T`, which are powers of 1024; `KiB`
+/// and `KB` mean the same as `K`.
+///
+/// # Errors
+/// It is neither, or does not fit 64 bits.
+pub fn parse_size(text: &str) -> Result<u64, ParseError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.strip_suffix("iB").or_else(|| unit.strip_suffix('B')).unwrap_or(unit);
+    let shift = match unit {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(ParseError::Size),
+    };
+    let number: u64 = number.parse().map_err(|_| ParseError::Size)?;
+    number.checked_mul(1 << shift).ok_or(ParseError::Size)
+}
+
 /// Parses a duration: seconds, or a number with `s`, `m`, `h` or `d`.
 ///
 /// # Errors
@@ -157,25 +220,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
     }
     let number: u64 = number.parse().map_err(|_| ParseError::Duration)?;
     number.checked_mul(factor).map(Duration::from_secs).ok_or(ParseError::Duration)
-}
-
-/// Parses a number of bytes: plain, or with `K`, `M`, `G` or `T` for powers of 1024.
-///
-/// # Errors
-/// It is neither, or more than 2^64.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let (number, shift) = match text.as_bytes().last() {
-        Some(b'K') => (&text[..text.len() - 1], 10),
-        Some(b'M') => (&text[..text.len() - 1], 20),
-        Some(b'G') => (&text[..text.len() - 1], 30),
-        Some(b'T') => (&text[..text.len() - 1], 40),
-        _ => (text, 0),
-    };
-    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    let number = number.parse::<u64>().ok().filter(|_| digits);
-    number
-        .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or_else(|| "expected a number of bytes, or one with K, M, G or T".to_owned())
 }
 
 /// Parses permission bits in octal: `755`, `0750`.

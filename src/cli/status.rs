@@ -2,11 +2,10 @@
 
 use std::io;
 
-use super::Context;
-use super::areas;
 use super::error::CliError;
 use super::output::Output;
-use super::text::{count, printable, size, time};
+use super::text::{count, instant, printable, size, time};
+use super::{Context, areas, quota};
 use crate::control::protocol::Request;
 use crate::control::reply::{Reply, StatusReply};
 use crate::control::utc::Created;
@@ -15,7 +14,11 @@ use crate::model::time::Timestamp;
 const HELP: &str = "\
 JSON
   {store, format, version, daemon_pid, mount, read_only, repositories, versions, blobs,
-  blobs_bytes, trees, free_bytes, areas, doomed, poisoned, warnings, scrub}; areas as in `cairn areas`
+  blobs_bytes, trees, free_bytes, areas, doomed, poisoned, last_run, next_run_seconds,
+  reclaimable_bytes, protected_bytes, deleted_versions, quotas, scrub, warnings}; areas as in `cairn areas`,
+  quotas as in `cairn quota` (of repositories that use more than 90 %), last_run is null or {full,
+  began, began_seconds, duration_ms, versions, areas, blobs, freed_bytes, pinned_blobs,
+  pinned_bytes, errors}
 
 EXAMPLES
   cairn status
@@ -78,6 +81,7 @@ fn print(context: &mut Context, status: &StatusReply) -> Result<(), CliError> {
         output.line(format_args!("clean-up  {} under way", count(status.doomed, "deletion")))?;
     }
     print_scrub(output, status)?;
+    print_upkeep(output, status)?;
     if let Some(reason) = &status.poisoned {
         let reason = printable(reason);
         output.line(format_args!("REFUSES CHANGES until it is mounted again: {reason}"))?;
@@ -105,4 +109,44 @@ fn print_scrub(output: &mut Output, status: &StatusReply) -> io::Result<()> {
         size(last.hashed_bytes),
         last.damaged,
     ))
+}
+
+/// Collection runs, and quotas that are used up.
+fn print_upkeep(output: &mut Output, status: &StatusReply) -> Result<(), CliError> {
+    if let Some(run) = &status.last_run {
+        let mut line = format!(
+            "last run  {}, {} took {} ms: freed {} in {}",
+            instant(&run.began),
+            if run.full { "a full one," } else { "orphans only," },
+            run.duration_ms,
+            size(run.freed_bytes),
+            count(run.blobs, "blob"),
+        );
+        if run.errors > 0 {
+            line.push_str(&format!("; {}, see the log", count(run.errors, "error")));
+        }
+        output.line(line)?;
+        if run.pinned_blobs > 0 {
+            let (bytes, blobs) = (size(run.pinned_bytes), count(run.pinned_blobs, "blob"));
+            output.line(format_args!("held open {bytes} in {blobs}"))?;
+        }
+    }
+    let (due, protected) = (status.reclaimable_bytes, status.protected_bytes);
+    if due + protected + status.deleted_versions > 0 {
+        output.line(format_args!(
+            "garbage   {} reclaimable, {} protected; {} can be brought back",
+            size(due),
+            size(protected),
+            count(status.deleted_versions, "deleted version"),
+        ))?;
+    }
+    if let Some(next) = status.next_run_seconds {
+        let next = instant(&Created::at(next).created);
+        output.line(format_args!("next run  {next}"))?;
+    }
+    for quota in &status.quotas {
+        let (bytes, files) = (quota::bytes(quota), quota::files(quota));
+        output.line(format_args!("quota     {}: {bytes}; files: {files}", quota.repository))?;
+    }
+    Ok(())
 }

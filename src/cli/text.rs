@@ -29,11 +29,26 @@ pub fn size(bytes: u64) -> String {
 
 /// Formats a time as people read it: `2026-11-20 22:14:00 UTC`.
 pub fn time(created: &Created) -> String {
-    let text = created.created.replacen('T', " ", 1);
+    instant(created)
+}
+
+/// Formats any time of the protocol as people read it.
+pub fn instant(rfc3339: &impl AsRef<str>) -> String {
+    let text = rfc3339.as_ref().replacen('T', " ", 1);
     match text.strip_suffix('Z') {
         Some(plain) => format!("{plain} UTC"),
         None => text,
     }
+}
+
+/// Formats a duration as it may be given: in the largest unit that divides it.
+pub fn duration(seconds: u64) -> String {
+    for (unit, length) in [("d", 86_400), ("h", 3600), ("m", 60)] {
+        if seconds > 0 && seconds.is_multiple_of(length) {
+            return format!("{}{unit}", seconds / length);
+        }
+    }
+    format!("{seconds}s")
 }
 
 /// Escapes control characters, so that what others wrote cannot drive the terminal.
@@ -112,6 +127,15 @@ mod tests {
             (u64::MAX, "16 EiB"),
         ] {
             assert_eq!(size(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn durations_in_the_unit_that_fits() {
+        let cases =
+            [(0, "0s"), (90, "90s"), (600, "10m"), (7200, "2h"), (86_400, "1d"), (90_000, "25h")];
+        for (seconds, text) in cases {
+            assert_eq!(duration(seconds), text, "{seconds}");
         }
     }
 

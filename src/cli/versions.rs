@@ -7,6 +7,7 @@ use super::text::{joined, size, time};
 use crate::control::client::Connection;
 use crate::control::protocol::{Request, VERSIONS_MAX};
 use crate::control::reply::{Reply, VersionInfo};
+use crate::model::id::VersionNumber;
 use crate::model::name::RepoName;
 
 const HELP: &str = "\
@@ -75,6 +76,17 @@ pub(super) fn all(
             return Ok(all);
         }
     }
+}
+
+/// Asks for the numbers of all versions of a repository, ascending.
+///
+/// # Errors
+/// The repository does not exist.
+pub(super) fn numbers(
+    connection: &mut Connection,
+    repository: &RepoName,
+) -> Result<Vec<VersionNumber>, CliError> {
+    Ok(all(connection, repository)?.into_iter().map(|version| version.number).collect())
 }
 
 fn row(version: &VersionInfo) -> [String; 7] {

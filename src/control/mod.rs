@@ -1,6 +1,6 @@
 //! The control protocol: how the command line speaks to whoever owns the store.
 //!
-//! [`protocol`] and [`transfer`] are plain values, [`service`] is what the engine implements,
+//! [`protocol`], [`transfer`] and [`upkeep`] are plain values, [`service`] is what the engine implements,
 //! [`frame`] puts messages on a unix socket, [`server`] and [`client`] are its two ends.
 //! Nothing here knows the catalog, the pool or FUSE.
 
@@ -13,4 +13,5 @@ pub mod server;
 pub mod service;
 mod socket_path;
 pub mod transfer;
+pub mod upkeep;
 pub mod utc;

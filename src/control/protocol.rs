@@ -13,6 +13,7 @@ use crate::model::name::{AreaName, BaseName, RepoName, TagName};
 use super::fsck::{FsckFinding, FsckRequest};
 use super::reply::{DiffEntry, Reply, VersionInfo};
 use super::transfer::{ExportRequest, ImportRequest, RawPath};
+use super::upkeep::{Decision, UpkeepRequest, VersionUsage};
 
 /// Number of this protocol, sent in [`Hello`].
 pub const PROTOCOL: u32 = 1;
@@ -145,10 +146,23 @@ pub enum Request {
         /// Also what is released, newest or tagged; never what is locked.
         force: bool,
     },
-    /// Collects garbage. Replies [`Reply::Gc`].
+    /// Collects garbage; a dry run sends [`Progress::Decisions`] before. Replies [`Reply::Gc`].
     Gc(GcRequest),
     /// Checks the store. See [`FsckRequest`].
     Fsck(FsckRequest),
+    /// Retention, quotas, use of space. See [`UpkeepRequest`].
+    Upkeep(UpkeepRequest),
+    /// Waits for a version with a number above `after`, for at most [`WAIT_SECONDS_MAX`]: whoever
+    /// wants to wait longer asks again. Replies [`Reply::Waited`].
+    Wait {
+        /// The repository.
+        repository: RepoName,
+        /// Only later versions; `None` for the newest one that there is.
+        #[serde(default)]
+        after: Option<VersionNumber>,
+        /// How long to wait at most.
+        seconds: u64,
+    },
     /// Imports a tree. See [`ImportRequest`].
     Import(ImportRequest),
     /// Reads a version without a mount. See [`ExportRequest`].
@@ -159,6 +173,10 @@ pub enum Request {
 
 /// The most versions in one answer. With [`TEXT_BYTES_MAX`] it keeps answers below a frame's limit.
 pub const VERSIONS_MAX: usize = 1000;
+
+/// The longest that a [`Request::Wait`] holds a thread of the daemon, in seconds: so long it may
+/// be held after its client has gone.
+pub const WAIT_SECONDS_MAX: u64 = 5;
 
 /// The longest message or author of a version, in bytes.
 pub const TEXT_BYTES_MAX: usize = 8192;
@@ -231,9 +249,13 @@ pub enum Progress {
     Changes(Vec<DiffEntry>),
     /// The next findings of a [`Request::Fsck`].
     Findings(Vec<FsckFinding>),
+    /// The next decisions of retention, newest versions first, at most [`CHANGES_MAX`] at a time.
+    Decisions(Vec<Decision>),
+    /// What the next versions use, at most [`CHANGES_MAX`] at a time.
+    Usages(Vec<VersionUsage>),
 }
 
-/// The most differences in one [`Progress::Changes`].
+/// The most things in one [`Progress`] that carries some.
 pub const CHANGES_MAX: usize = 1000;
 
 /// Class of a failure. Each has one exit code.

@@ -10,7 +10,10 @@ use crate::model::name::{AreaName, RepoName, TagName};
 
 use super::fsck::{FsckReply, ScrubInfo};
 use super::transfer::{ImportId, RawPath};
-use super::utc::Created;
+use super::upkeep::{
+    Decision, DeletedInfo, DuReply, PolicyReply, QuotaInfo, RunInfo, WaitReply, WhyReply,
+};
+use super::utc::{Created, Expires, Until};
 
 /// The successful end of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +49,20 @@ pub enum Reply {
     Gc(GcReply),
     /// Answers `Fsck`.
     Fsck(FsckReply),
+    /// Answers `Flag` and `Undelete`: the versions concerned, ascending.
+    Numbers(Vec<VersionNumber>),
+    /// Answers `Deleted`.
+    DeletedVersions(Vec<DeletedInfo>),
+    /// Answers `Policy`, after the decisions themselves.
+    Policy(PolicyReply),
+    /// Answers `Quota` and `SetQuota`.
+    Quota(QuotaInfo),
+    /// Answers `Du`, after the versions themselves.
+    Du(DuReply),
+    /// Answers `Why`.
+    Why(WhyReply),
+    /// Answers `Wait`.
+    Waited(WaitReply),
     /// Answers the begin of an import.
     ImportBegun(ImportId),
     /// Answers which hashes are known, one flag per hash asked, in the order asked.
@@ -93,7 +110,26 @@ pub struct StatusReply {
     pub doomed: u64,
     /// Why the store refuses changes until it is restarted; `None` when it is healthy.
     pub poisoned: Option<String>,
-    /// Things worth attention, one sentence each: damaged content, abandoned areas.
+    /// The last collection run of this daemon.
+    #[serde(default)]
+    pub last_run: Option<RunInfo>,
+    /// When the next periodic run is due, in seconds since 1970; `None` when there is none, or it
+    /// is not known yet.
+    #[serde(default)]
+    pub next_run_seconds: Option<i64>,
+    /// Unreferenced content that the next run frees, in bytes.
+    #[serde(default)]
+    pub reclaimable_bytes: u64,
+    /// Unreferenced content that is still protected, in bytes.
+    #[serde(default)]
+    pub protected_bytes: u64,
+    /// Deleted versions that can still be brought back.
+    #[serde(default)]
+    pub deleted_versions: u64,
+    /// Repositories that use more than nine tenths of their quota.
+    #[serde(default)]
+    pub quotas: Vec<QuotaInfo>,
+    /// Things worth attention, one sentence each: damaged content, unreadable policies.
     pub warnings: Vec<String>,
     /// How far the scrub is, and how the last one ended.
     #[serde(default)]
@@ -176,6 +212,9 @@ pub struct AreaInfo {
     /// When it was opened.
     #[serde(flatten)]
     pub created: Created,
+    /// When its repository's policy discards it, unless it changes before; absent without one.
+    #[serde(default, flatten)]
+    pub expires: Option<Expires>,
 }
 
 /// A tag.
@@ -253,21 +292,53 @@ pub struct DeleteReply {
     pub deleted: Vec<VersionNumber>,
 }
 
-/// Result of a garbage collection.
+/// Result of a garbage collection, or what a dry run foresees of one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GcReply {
-    /// `true` when the run has ended, `false` when it was only scheduled.
+    /// `true` when the run has ended (or was only tried), `false` when it was only scheduled.
     pub finished: bool,
     /// Versions that retention deleted (or would, in a dry run).
     pub versions: u64,
+    /// Staging areas that retention discarded (or would).
+    #[serde(default)]
+    pub areas: u64,
     /// Blobs freed (or that would be).
     pub blobs: u64,
     /// Space freed (or that would be).
     pub freed_bytes: u64,
     /// Directory pages freed (or that would be).
     pub trees: u64,
-    /// Unreferenced content that is still protected.
+    /// Files removed that no row knew: leftovers of a crash. A dry run does not look for them.
+    #[serde(default)]
+    pub leftovers: u64,
+    /// How long the run took.
+    #[serde(default)]
+    pub duration_ms: u64,
+    /// Unreferenced blobs that are still protected.
+    #[serde(default)]
+    pub protected_blobs: u64,
+    /// Their size, in bytes.
     pub protected_bytes: u64,
-    /// Each decision of retention with its reason, in a dry run.
-    pub decisions: Vec<String>,
+    /// When the first of the protected things loses its protection; absent when there are none.
+    #[serde(default, flatten)]
+    pub until: Option<Until>,
+    /// Deleted versions that are kept, so that the deletion can be undone.
+    #[serde(default)]
+    pub deleted_versions: u64,
+    /// Unreferenced blobs that stay because somebody holds them open.
+    #[serde(default)]
+    pub pinned_blobs: u64,
+    /// Their size, in bytes.
+    #[serde(default)]
+    pub pinned_bytes: u64,
+    /// Things that failed and were left out; the log names them.
+    #[serde(default)]
+    pub errors: u64,
+    /// What kept retention from deciding: unreadable policies, one sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// Each decision of retention with its reason, in a dry run of a full run. They travel as
+    /// [`Progress::Decisions`](super::protocol::Progress::Decisions); the command puts them here.
+    #[serde(default)]
+    pub decisions: Vec<Decision>,
 }

@@ -4,20 +4,58 @@ use crate::model::time::Timestamp;
 
 const DAY_SECONDS: i64 = 86_400;
 
-/// A point in time as every `--json` document shows it. Flattened into its owner, so the owner
-/// has the fields `created` and `created_seconds`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Created {
-    /// RFC 3339 in UTC, to the second: `2026-11-20T22:14:00Z`.
-    pub created: String,
-    /// Whole seconds since 1970-01-01 UTC.
-    pub created_seconds: i64,
+macro_rules! moment {
+    ($(#[$doc:meta])* $name:ident { $text:ident, $seconds:ident }) => {
+        $(#[$doc])*
+        /// Flattened into its owner, which has both fields.
+        #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub struct $name {
+            /// RFC 3339 in UTC, to the second: `2026-11-20T22:14:00Z`.
+            pub $text: String,
+            /// Whole seconds since 1970-01-01 UTC.
+            pub $seconds: i64,
+        }
+
+        impl $name {
+            /// Of a number of seconds since 1970-01-01 UTC.
+            pub fn at(seconds: i64) -> Self {
+                Self::from(Timestamp { seconds, nanoseconds: 0 })
+            }
+        }
+
+        impl From<Timestamp> for $name {
+            fn from(time: Timestamp) -> Self {
+                Self { $text: rfc3339(time), $seconds: time.seconds }
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.$text
+            }
+        }
+    };
 }
 
-impl From<Timestamp> for Created {
-    fn from(time: Timestamp) -> Self {
-        Self { created: rfc3339(time), created_seconds: time.seconds }
-    }
+moment! {
+    /// When something was made.
+    Created { created, created_seconds }
+}
+moment! {
+    /// When something was deleted.
+    Deleted { deleted, deleted_seconds }
+}
+moment! {
+    /// The earliest end of something: content is protected, a deletion can be undone until then.
+    Until { until, until_seconds }
+}
+moment! {
+    /// When something expires unless it changes before.
+    Expires { expires, expires_seconds }
+}
+moment! {
+    /// When something began.
+    Began { began, began_seconds }
 }
 
 /// Formats a time as RFC 3339 in UTC, to the second.

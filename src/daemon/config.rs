@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub use crate::engine::gc::GcOptions;
 pub use crate::engine::scrub::ScrubOptions;
 use crate::fuse::mount::MountOptions;
 
@@ -18,4 +19,8 @@ pub struct DaemonConfig {
     pub scrub: ScrubOptions,
     /// It runs in the foreground: a lost terminal stops it.
     pub foreground: bool,
+    /// When to collect garbage, and what is protected from it.
+    pub gc: GcOptions,
+    /// A command for the shell, run after each published version.
+    pub on_commit: Option<String>,
 }

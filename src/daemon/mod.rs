@@ -4,6 +4,7 @@
 pub mod background;
 pub mod config;
 mod error;
+pub mod hook;
 pub mod logging;
 pub mod run;
 pub mod serve;

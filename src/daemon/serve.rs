@@ -8,6 +8,7 @@ use rustix::process::{getgid, getuid};
 use super::background::Readiness;
 use super::config::DaemonConfig;
 use super::error::DaemonError;
+use super::hook::{Hook, HookCommand, HookObserver};
 use super::run::{self, Filesystems, Hooks};
 use super::service::{DaemonFacts, StoreService};
 use super::signals;
@@ -39,12 +40,10 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         Ok(limit) => log::debug!("at most {limit} open files"),
         Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
     }
-    let kernel = Arc::new(
-        KernelInvalidator::start()
-            .map_err(|source| DaemonError::Process { action: "start a thread", source })?,
-    );
+    let kernel = Arc::new(KernelInvalidator::start().map_err(no_thread)?);
     let observer = Arc::new(MountObserver::new(Arc::clone(&kernel) as Arc<_>));
-    let engine = Engine::start(&config.store, Arc::clone(&observer) as Arc<_>)
+    let hooked = Arc::new(HookObserver::new(Arc::clone(&observer) as Arc<_>));
+    let engine = Engine::start_with(&config.store, Arc::clone(&hooked) as Arc<_>, config.gc)
         .map_err(|error| DaemonError::Start(Box::new(error)))?;
     // The lock is ours from here on: other mounts of this store are leftovers.
     let plan =
@@ -76,9 +75,10 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         mount: Some(plan.target.clone()),
         read_only: config.options.read_only,
     };
-    let service = StoreService::new(Arc::clone(&engine), move || stop.stop(), facts);
-    let server =
-        Server::start(&engine.layout.control_socket(), Arc::new(service)).map_err(start)?;
+    let service = Arc::new(StoreService::new(Arc::clone(&engine), move || stop.stop(), facts));
+    let hook = start_hook(config, &plan, &engine, &hooked)?;
+    let socket = engine.layout.control_socket();
+    let server = Server::start(&socket, service.clone()).map_err(start)?;
     let signals = signals::start(controller.clone(), config.foreground)?;
     let collector = Arc::clone(&engine);
     let mut scrubber = Scrubber::start(&engine, config.scrub)
@@ -87,8 +87,12 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         ready: Box::new(|| readiness.ready()),
         collect: Box::new(move || collect(&collector)),
         shutdown: Box::new(|| {
+            service.stop_waiting();
             server.stop();
             scrubber.stop();
+            if let Some(hook) = hook {
+                hook.stop();
+            }
             observer.disconnect();
             if let Err(error) = engine.stop() {
                 log::error!("the store was not closed cleanly: {error}");
@@ -103,6 +107,24 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         run::serve(&plan, filesystems, default_workers(), &kernel, (&controller, &events), hooks);
     drop(signals);
     served
+}
+
+/// Runs the command of `--on-commit` from now on, if there is one.
+fn start_hook(
+    config: &DaemonConfig,
+    plan: &MountPlan,
+    engine: &Arc<Engine>,
+    observer: &HookObserver,
+) -> Result<Option<Hook>, DaemonError> {
+    let Some(command) = config.on_commit.clone() else { return Ok(None) };
+    let (store, mount) = (config.store.clone(), plan.target.clone());
+    let what = HookCommand { command, store, mount };
+    let registry = Arc::clone(&engine.registry);
+    Ok(Some(Hook::start(what, registry, observer).map_err(no_thread)?))
+}
+
+fn no_thread(source: std::io::Error) -> DaemonError {
+    DaemonError::Process { action: "start a thread", source }
 }
 
 fn versions(

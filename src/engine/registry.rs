@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
-use parking_lot::RwLock;
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::quota::Account;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
@@ -129,6 +130,9 @@ struct Index {
 #[derive(Debug, Default)]
 pub struct Registry {
     index: RwLock<Index>,
+    /// Counts changes, for those who wait for one.
+    changes: Mutex<u64>,
+    changed: Condvar,
 }
 
 impl Registry {
@@ -150,11 +154,34 @@ impl Registry {
         index.by_name.values().filter_map(|id| index.by_id.get(id)).cloned().collect()
     }
 
+    /// Number of changes so far: read it before looking, to wait for what comes after.
+    pub fn changes(&self) -> u64 {
+        *self.changes.lock()
+    }
+
+    /// Waits until there were more changes than `seen`, or `deadline` has come.
+    pub fn wait_for_change(&self, seen: u64, deadline: Instant) {
+        let mut changes = self.changes.lock();
+        while *changes <= seen {
+            if self.changed.wait_until(&mut changes, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Lets those who wait look again.
+    pub fn wake_waiters(&self) {
+        *self.changes.lock() += 1;
+        self.changed.notify_all();
+    }
+
     /// Adds a repository or replaces it. Called by the metadata thread only.
     pub(crate) fn put(&self, repository: Repository) {
         let mut index = self.index.write();
         index.by_name.insert(repository.name.clone(), repository.id);
         index.by_id.insert(repository.id, Arc::new(repository));
+        drop(index);
+        self.wake_waiters();
     }
 
     /// Changes a repository in place of its old value. Called by the metadata thread only.
@@ -165,6 +192,8 @@ impl Registry {
             change(repository);
             repository.settle();
         }
+        drop(index);
+        self.wake_waiters();
     }
 
     /// Removes a repository. Called by the metadata thread only.
@@ -173,5 +202,7 @@ impl Registry {
         if let Some(repository) = index.by_id.remove(&id) {
             index.by_name.remove(&repository.name);
         }
+        drop(index);
+        self.wake_waiters();
     }
 }

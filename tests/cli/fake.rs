@@ -19,11 +19,13 @@ use cairn::control::reply::{
 use cairn::control::server::Server;
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
 use cairn::control::transfer::RawPath;
-use cairn::control::utc::Created;
+use cairn::control::utc::{Created, Expires, Until};
 use cairn::model::hash::TreeHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::time::Timestamp;
 use crossbeam_channel::{Receiver, Sender};
+
+use crate::upkeep;
 
 /// Answers as a store with one repository `web` of versions 3, 4 and 7.
 #[derive(Debug)]
@@ -117,6 +119,7 @@ fn area(name: &str) -> AreaInfo {
         stale: true,
         open_files: 2,
         created: created(),
+        expires: (name == "b43").then(|| Expires::at(1_000_604_800)),
     }
 }
 
@@ -137,6 +140,12 @@ fn status() -> StatusReply {
         areas: vec![area("b42@3")],
         doomed: 1,
         poisoned: None,
+        last_run: Some(upkeep::last_run()),
+        next_run_seconds: Some(1_000_086_400),
+        reclaimable_bytes: 1024,
+        protected_bytes: 2048,
+        deleted_versions: 2,
+        quotas: vec![upkeep::quota(Some(1 << 20))],
         warnings: vec!["one blob is damaged".to_owned()],
         scrub: ScrubInfo {
             running_permille: Some(421),
@@ -220,8 +229,15 @@ impl Service for Fake {
                     .map(|version| VersionNumber(version.to_string().parse().unwrap()))
                     .collect(),
             }),
-            Request::Gc(gc) => Reply::Gc(collected(&gc)),
             Request::Fsck(request) => checked(request, progress),
+            Request::Gc(gc) => {
+                if gc.dry_run {
+                    progress(Progress::Decisions(upkeep::decisions()));
+                }
+                Reply::Gc(collected(&gc))
+            }
+            Request::Upkeep(request) => return upkeep::answer(request, progress),
+            Request::Wait { after, .. } => Reply::Waited(upkeep::waited(after)),
             Request::Import(_) => return Ok((Reply::Done, echo(attachment))),
             Request::DeleteRepository { .. }
             | Request::Discard { .. }
@@ -306,5 +322,15 @@ fn checked(request: FsckRequest, progress: &mut dyn FnMut(Progress)) -> Reply {
 }
 
 fn collected(gc: &GcRequest) -> GcReply {
-    GcReply { finished: gc.wait, blobs: gc.protect_seconds.unwrap_or(0), ..GcReply::default() }
+    GcReply {
+        finished: gc.wait || gc.dry_run,
+        versions: u64::from(gc.dry_run),
+        blobs: gc.protect_seconds.unwrap_or(0),
+        freed_bytes: 2048,
+        protected_blobs: 3,
+        protected_bytes: 1 << 20,
+        until: Some(Until::at(1_000_000_600)),
+        deleted_versions: 1,
+        ..GcReply::default()
+    }
 }

@@ -8,4 +8,5 @@ mod fake;
 mod fsck;
 mod help;
 mod parse;
+mod upkeep;
 mod verbs;

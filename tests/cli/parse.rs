@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cairn::cli::parse::{
-    DeleteTarget, RepositoryArea, RepositoryTag, RepositoryVersion, parse_duration, parse_mode,
-    parse_size,
+    DeleteTarget, RepositoryArea, RepositoryTag, RepositoryVersion, UsageTarget, VersionTarget,
+    parse_duration, parse_mode, parse_size,
 };
 use cairn::model::id::VersionNumber;
 
@@ -91,12 +91,30 @@ fn durations_and_modes() {
 }
 
 #[test]
-fn sizes_have_binary_units() {
-    for (text, bytes) in [("0", 0), ("17", 17), ("3K", 3 << 10), ("16M", 16 << 20), ("2T", 2 << 40)]
-    {
+fn targets_of_versions_and_usage() {
+    assert!("web/3-5".parse::<VersionTarget>().is_ok());
+    let error = "web".parse::<VersionTarget>().unwrap_err().to_string();
+    assert!(error.contains("expected REPO/VERSION"), "{error}");
+    assert_eq!("web".parse::<UsageTarget>().unwrap().version, None);
+    assert!("web/7".parse::<UsageTarget>().unwrap().version.is_some());
+    assert!("web/".parse::<UsageTarget>().is_err());
+}
+
+#[test]
+fn sizes() {
+    for (text, bytes) in [
+        ("0", 0),
+        ("17", 17),
+        ("10K", 10 << 10),
+        ("10k", 10 << 10),
+        ("3KiB", 3 << 10),
+        ("3MB", 3 << 20),
+        ("2G", 2 << 30),
+        ("16777215T", 16_777_215 << 40),
+    ] {
         assert_eq!(parse_size(text), Ok(bytes), "{text}");
     }
-    for text in ["", "K", "-1", "1.5G", "1k", "99999999999T", "0x10"] {
+    for text in ["", "K", "-1", "1.5G", "1 K", "1P", "99999999999999999999", "16777216T"] {
         assert!(parse_size(text).is_err(), "{text}");
     }
 }

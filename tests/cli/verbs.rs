@@ -19,9 +19,9 @@ VERSION  CREATED                  FILES     SIZE  TAGS  AUTHOR  MESSAGE
     assert_eq!(
         stdout(running.store.path(), &["areas"]),
         "\
-AREA       BASE       OPEN FILES  CREATED
-web/b42@3  3 (stale)           2  2001-09-09 01:46:40 UTC
-web/b43    3 (stale)           2  2001-09-09 01:46:40 UTC
+AREA       BASE       OPEN FILES  CREATED                  EXPIRES
+web/b42@3  3 (stale)           2  2001-09-09 01:46:40 UTC  -
+web/b43    3 (stale)           2  2001-09-09 01:46:40 UTC  2001-09-16 01:46:40 UTC
 "
     );
 }

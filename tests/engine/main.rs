@@ -23,4 +23,5 @@ mod scrub;
 mod stale;
 mod sweep;
 mod tag;
+mod upkeep;
 mod world;

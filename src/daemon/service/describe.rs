@@ -2,10 +2,11 @@
 
 use super::StoreService;
 use crate::control::reply::{AreaInfo, RepositoryInfo, TagInfo, VersionInfo};
-use crate::control::utc::Created;
+use crate::control::utc::{Created, Expires};
 use crate::engine::registry::{Repository, Tag};
 use crate::model::id::AreaId;
 use crate::model::name::{AreaName, TagName};
+use crate::model::policy::PolicyState;
 use crate::model::version::Version;
 
 pub(super) fn repository(repository: &Repository) -> RepositoryInfo {
@@ -52,6 +53,13 @@ pub(super) fn tag(repository: &Repository, name: &TagName, tag: &Tag) -> TagInfo
     }
 }
 
+/// When the policy discards an area that changed last at `changed`.
+fn expires(repository: &Repository, changed: i64) -> Option<Expires> {
+    let PolicyState::Set(policy) = &repository.policy else { return None };
+    let after = i64::try_from(policy.expire_areas_seconds?).unwrap_or(i64::MAX);
+    Some(Expires::at(changed.saturating_add(after)))
+}
+
 impl StoreService {
     /// `None` when the area went meanwhile.
     pub(super) fn area_info(
@@ -77,6 +85,7 @@ impl StoreService {
             stale: base.is_some() && number != newest,
             open_files: u64::from(area.shared.writers()),
             created: Created::from(area.created),
+            expires: expires(repository, area.shared.changed()),
         })
     }
 }

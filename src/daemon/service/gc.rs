@@ -1,23 +1,25 @@
 //! Garbage collection on request.
 
 use super::errors::control_error;
+use super::policy::send_decisions;
 use super::{Answer, StoreService};
-use crate::control::protocol::{ControlError, ErrorKind, GcRequest};
+use crate::control::protocol::{ControlError, GcRequest, Progress};
 use crate::control::reply::{GcReply, Reply};
-use crate::engine::gc::RunKind;
+use crate::control::upkeep::RunInfo;
+use crate::control::utc::{Began, Until};
+use crate::engine::gc::{RunKind, RunReport};
+use crate::engine::reclaim::Foresight;
 use crate::engine::request::Request;
+use crate::model::time::Timestamp;
 
 impl StoreService {
-    pub(super) fn gc(&self, request: &GcRequest) -> Answer {
-        if request.dry_run {
-            // Retention policies are not there yet, and what is unreferenced is no decision.
-            return Err(ControlError::new(
-                ErrorKind::Failed,
-                "there is no retention policy to try: a run only removes unreferenced content",
-            ));
-        }
+    pub(super) fn gc(&self, request: &GcRequest, progress: &mut dyn FnMut(Progress)) -> Answer {
         let kind = RunKind { full: request.full, protect_seconds: request.protect_seconds };
-        if !request.wait {
+        if request.dry_run {
+            return self.try_gc(kind, progress);
+        }
+        // A command that opened the store for itself takes the run along when it ends.
+        if !request.wait && !self.owned {
             let reply = Box::new(|result| {
                 if let Err(error) = result {
                     log::error!("collection failed: {error}");
@@ -26,15 +28,91 @@ impl StoreService {
             self.engine.submit(Request::Collect { kind, reply }).map_err(control_error)?;
             return Ok(Reply::Gc(GcReply::default()));
         }
+        let what = "collecting".to_owned();
+        progress(Progress::Step { what, done: 0, total: None, is_bytes: false });
         let report =
             self.engine.call(|reply| Request::Collect { kind, reply }).map_err(control_error)?;
-        Ok(Reply::Gc(GcReply {
+        let mut reply = GcReply {
             finished: true,
             versions: report.versions,
+            areas: report.areas,
             blobs: report.blobs,
             freed_bytes: report.bytes,
             trees: report.trees,
+            leftovers: report.leftovers,
+            duration_ms: report.duration_ms,
+            pinned_blobs: report.pinned_blobs,
+            pinned_bytes: report.pinned_bytes,
+            errors: report.errors,
             ..GcReply::default()
-        }))
+        };
+        let left = self.foresee(RunKind { full: false, ..kind })?;
+        self.add_protected(&mut reply, &left);
+        Ok(Reply::Gc(reply))
+    }
+
+    /// What a run would do.
+    fn try_gc(&self, kind: RunKind, progress: &mut dyn FnMut(Progress)) -> Answer {
+        let what = "trying a run".to_owned();
+        progress(Progress::Step { what, done: 0, total: None, is_bytes: false });
+        let foresight = self.foresee(kind)?;
+        let garbage = foresight.garbage;
+        let mut reply = GcReply {
+            finished: true,
+            blobs: garbage.free.count,
+            freed_bytes: garbage.free.bytes,
+            trees: garbage.trees,
+            pinned_blobs: garbage.pinned.count,
+            pinned_bytes: garbage.pinned.bytes,
+            ..GcReply::default()
+        };
+        for foreseen in &foresight.retention {
+            send_decisions(foreseen, progress);
+            reply.versions += foreseen.expiring().count() as u64;
+            reply.areas += foreseen.areas.len() as u64;
+            reply.warnings.extend(
+                foreseen
+                    .unreadable
+                    .as_ref()
+                    .map(|reason| unreadable_policy(foreseen.repository.name.as_str(), reason)),
+            );
+        }
+        self.add_protected(&mut reply, &foresight);
+        Ok(Reply::Gc(reply))
+    }
+
+    fn foresee(&self, kind: RunKind) -> Result<Foresight, ControlError> {
+        self.engine.foresee(kind, Timestamp::now()).map_err(control_error)
+    }
+
+    /// What stays, and until when: what this run leaves, later ones take when its time is over.
+    fn add_protected(&self, reply: &mut GcReply, foresight: &Foresight) {
+        let Foresight { garbage, kept, .. } = foresight;
+        let kept_blobs = kept.free.count + kept.protected.count + kept.pinned.count;
+        reply.protected_blobs = garbage.protected.count + kept_blobs;
+        reply.protected_bytes = garbage.protected.bytes.saturating_add(kept.bytes());
+        reply.deleted_versions = foresight.kept_versions;
+        let oldest = garbage.oldest_protected.into_iter().chain(foresight.oldest_kept).min();
+        reply.until = oldest.map(|oldest| Until::at(self.protected_until(oldest)));
+    }
+}
+
+/// Says that a policy cannot be read.
+pub(super) fn unreadable_policy(repository: &str, reason: &str) -> String {
+    format!("the policy of {repository} is unreadable, so nothing expires there: {reason}")
+}
+
+pub(super) fn describe_run(report: &RunReport) -> RunInfo {
+    RunInfo {
+        full: report.full,
+        began: Began::from(report.began),
+        duration_ms: report.duration_ms,
+        versions: report.versions,
+        areas: report.areas,
+        blobs: report.blobs,
+        freed_bytes: report.bytes,
+        pinned_blobs: report.pinned_blobs,
+        pinned_bytes: report.pinned_bytes,
+        errors: report.errors,
     }
 }

@@ -4,20 +4,27 @@
 mod areas;
 mod commit;
 mod describe;
+mod du;
 mod errors;
 mod export;
+mod flags;
 mod fsck;
 mod gc;
 mod import;
+mod policy;
+mod quota;
 mod repositories;
 mod status;
 mod tags;
+mod undelete;
 mod versions;
+mod wait;
+mod why;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -25,6 +32,7 @@ use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId, Service};
 use crate::control::transfer::ImportId;
+use crate::control::upkeep::UpkeepRequest;
 use crate::engine::Engine;
 use crate::engine::event::NoObserver;
 use crate::engine::registry::Repository;
@@ -60,6 +68,8 @@ pub struct StoreService {
     next_import: AtomicU64,
     /// Number in the name of the next area that nobody sees.
     next_hidden: AtomicU64,
+    /// Nobody is to wait any more.
+    stopping: AtomicBool,
     /// Opened by a command for itself: the engine ends with the service.
     owned: bool,
 }
@@ -97,6 +107,7 @@ impl StoreService {
             exports: Mutex::default(),
             next_import: AtomicU64::new(1),
             next_hidden: AtomicU64::new(1),
+            stopping: AtomicBool::new(false),
             owned: false,
         }
     }
@@ -151,8 +162,10 @@ impl StoreService {
             Request::Delete { repository, versions, force } => {
                 self.delete_versions(&repository, &versions, force)
             }
-            Request::Gc(request) => self.gc(&request),
             Request::Fsck(request) => self.fsck(&request, progress),
+            Request::Gc(request) => self.gc(&request, progress),
+            Request::Upkeep(request) => self.upkeep(request, progress),
+            Request::Wait { repository, after, seconds } => self.wait(&repository, after, seconds),
             Request::Shutdown => {
                 (self.shutdown)();
                 Ok(Reply::Done)
@@ -161,6 +174,26 @@ impl StoreService {
                 ErrorKind::Usage,
                 "import and export carry attachments".to_owned(),
             )),
+        }
+    }
+
+    fn upkeep(&self, request: UpkeepRequest, progress: &mut dyn FnMut(Progress)) -> Answer {
+        match request {
+            UpkeepRequest::Flag { repository, versions, flag, set } => {
+                self.flag(&repository, &versions, flag, set)
+            }
+            UpkeepRequest::Deleted { repository, after } => self.deleted(&repository, after),
+            UpkeepRequest::Undelete { repository, versions } => {
+                self.undelete(&repository, &versions)
+            }
+            UpkeepRequest::Policy { repository } => self.policy(&repository, progress),
+            UpkeepRequest::SetPolicy { repository, policy } => self.set_policy(&repository, policy),
+            UpkeepRequest::Quota { repository } => self.quota(&repository),
+            UpkeepRequest::SetQuota { repository, bytes, files } => {
+                self.set_quota(&repository, bytes, files)
+            }
+            UpkeepRequest::Du { targets } => self.du(&targets, progress),
+            UpkeepRequest::Why(target) => self.why(&target, progress),
         }
     }
 

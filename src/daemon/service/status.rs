@@ -1,21 +1,31 @@
 //! The store at a glance.
 
 use super::errors::control_error;
-use super::{Answer, StoreService};
+use super::gc::{describe_run, unreadable_policy};
+use super::{Answer, StoreService, quota};
 use crate::control::fsck::{ScrubInfo, ScrubResult};
 use crate::control::reply::{Reply, StatusReply};
 use crate::engine::scrub::{self, Scrub};
 use crate::engine::staging::Blocked;
+use crate::model::policy::PolicyState;
+use crate::model::time::Timestamp;
 use crate::store::FORMAT;
 
 impl StoreService {
     pub(super) fn status(&self) -> Answer {
-        let (totals, doomed, (running, last), damaged) = self
+        let protect = self.engine.gc_options.protect_seconds;
+        let protect = i64::try_from(protect).unwrap_or(i64::MAX);
+        let limit = Timestamp::now().seconds.saturating_sub(protect);
+        let (totals, doomed, due, orphans) = self
             .engine
             .query(|reader| {
-                let scrubs = scrub::noted(reader)?;
-                Ok((reader.totals()?, reader.doomed_count()?, scrubs, reader.damaged_count()?))
+                let (due, all) = (reader.orphan_totals(limit)?, reader.orphan_totals(i64::MAX)?);
+                Ok((reader.totals()?, reader.doomed_count()?, due.1, all.1))
             })
+            .map_err(control_error)?;
+        let ((running, last), damaged) = self
+            .engine
+            .query(|reader| Ok((scrub::noted(reader)?, reader.damaged_count()?)))
             .map_err(control_error)?;
         let repositories = self.engine.registry.all();
         let areas = repositories
@@ -29,6 +39,11 @@ impl StoreService {
         if damaged > 0 {
             warnings.push(format!("{damaged} blobs are damaged: `cairn fsck` says what is lost"));
         }
+        for repository in &repositories {
+            if let PolicyState::Unreadable { reason, .. } = &repository.policy {
+                warnings.push(unreadable_policy(repository.name.as_str(), reason));
+            }
+        }
         let poisoned = match self.engine.staging.blocked() {
             Blocked::No => None,
             Blocked::Full => {
@@ -39,6 +54,7 @@ impl StoreService {
                 Some("a write or flush failed; restart the daemon to go on".to_owned())
             }
         };
+        let last_run = self.engine.last_run();
         Ok(Reply::Status(StatusReply {
             store: self.engine.layout.root().display().to_string(),
             format: FORMAT,
@@ -55,6 +71,16 @@ impl StoreService {
             areas,
             doomed,
             poisoned,
+            last_run: last_run.map(|report| describe_run(&report)),
+            next_run_seconds: last_run.and_then(|report| report.next_full),
+            reclaimable_bytes: due,
+            protected_bytes: orphans.saturating_sub(due),
+            deleted_versions: repositories.iter().map(|r| r.deleted.len() as u64).sum(),
+            quotas: repositories
+                .iter()
+                .map(|repository| quota::describe(repository))
+                .filter(quota::is_near_limit)
+                .collect(),
             warnings,
             scrub: ScrubInfo {
                 running_permille: running.map(|scrub| scrub.done_permille()),

@@ -1,10 +1,13 @@
 //! Versions: listing, showing, comparing, deleting.
 
+use std::sync::Arc;
+
 use super::errors::{control_error, store_error};
 use super::{Answer, StoreService, describe};
-use crate::control::protocol::{CHANGES_MAX, Progress, VERSIONS_MAX};
+use crate::control::protocol::{CHANGES_MAX, ControlError, Progress, VERSIONS_MAX};
 use crate::control::reply::{DeleteReply, DiffEntry, DiffKind, DiffReply, Reply};
 use crate::control::transfer::RawPath;
+use crate::engine::registry::Repository;
 use crate::engine::request::Request;
 use crate::model::id::VersionNumber;
 use crate::model::name::{BaseName, RepoName};
@@ -57,6 +60,20 @@ impl StoreService {
         versions: &[BaseName],
         force: bool,
     ) -> Answer {
+        let (repository, numbers) = self.numbers(name, versions)?;
+        let (repo, deleted, now) = (repository.id, numbers.clone(), Timestamp::now());
+        self.engine
+            .call(|reply| Request::DeleteVersions { repo, numbers, force, now, reply })
+            .map_err(control_error)?;
+        Ok(Reply::Deleted(DeleteReply { deleted }))
+    }
+
+    /// The numbers of versions, each once, ascending.
+    pub(super) fn numbers(
+        &self,
+        name: &RepoName,
+        versions: &[BaseName],
+    ) -> Result<(Arc<Repository>, Vec<VersionNumber>), ControlError> {
         let repository = self.repository(name)?;
         let mut numbers = Vec::new();
         for version in versions {
@@ -64,11 +81,7 @@ impl StoreService {
         }
         numbers.sort();
         numbers.dedup();
-        let (repo, deleted, now) = (repository.id, numbers.clone(), Timestamp::now());
-        self.engine
-            .call(|reply| Request::DeleteVersions { repo, numbers, force, now, reply })
-            .map_err(control_error)?;
-        Ok(Reply::Deleted(DeleteReply { deleted }))
+        Ok((repository, numbers))
     }
 }
 

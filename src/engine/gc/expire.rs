@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use crate::engine::error::Result;
 use crate::engine::registry::Repository;
+use crate::engine::staging::Staging;
 use crate::engine::staging::area::Phase;
 use crate::engine::thread::MetadataThread;
 use crate::model::id::{AreaId, RepoId};
+use crate::model::name::AreaName;
 use crate::model::policy::{Policy, PolicyState};
 use crate::model::retention::{self, Decision};
 use crate::model::time::Timestamp;
@@ -54,7 +56,7 @@ impl MetadataThread {
     }
 
     fn expire_areas(&mut self, repository: &Arc<Repository>, policy: &Policy, now: Timestamp) {
-        for area in self.idle_areas(repository, policy, now) {
+        for (_, area) in repository.idle_areas(&self.staging, policy, now) {
             match self.discard(area) {
                 Ok(events) => {
                     log::info!("a staging area of {} expired: {area}", repository.name);
@@ -67,18 +69,6 @@ impl MetadataThread {
                 }
             }
         }
-    }
-
-    /// Areas that nobody changed for as long as the policy says, and nobody is about to.
-    fn idle_areas(&self, repository: &Repository, policy: &Policy, now: Timestamp) -> Vec<AreaId> {
-        let Some(limit) = policy.expire_areas_seconds else { return Vec::new() };
-        let limit = now.seconds.saturating_sub(i64::try_from(limit).unwrap_or(i64::MAX));
-        let state = self.staging.read();
-        let open = repository.areas.values().filter_map(|id| state.areas.get(id));
-        open.filter(|area| area.phase == Phase::Open && area.shared.writers() == 0)
-            .filter(|area| area.shared.changed() < limit)
-            .map(|area| area.shared.id)
-            .collect()
     }
 
     /// Gives some deleted versions up; `false` when none is left to give up now.
@@ -110,5 +100,24 @@ impl Repository {
         let versions = self.versions.values();
         let tagged = versions.map(|version| (&**version, self.protecting_tag(version.number)));
         retention::decide(tagged, policy, now)
+    }
+
+    /// Areas that nobody changed for as long as the policy says, and nobody is about to. Those of
+    /// imports and exports end with their connection.
+    pub fn idle_areas(
+        &self,
+        staging: &Staging,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Vec<(AreaName, AreaId)> {
+        let Some(limit) = policy.expire_areas_seconds else { return Vec::new() };
+        let limit = now.seconds.saturating_sub(i64::try_from(limit).unwrap_or(i64::MAX));
+        let state = staging.read();
+        let open = self.areas.iter().filter_map(|(name, id)| Some((name, state.areas.get(id)?)));
+        open.filter(|(_, area)| area.shared.journalled)
+            .filter(|(_, area)| area.phase == Phase::Open && area.shared.writers() == 0)
+            .filter(|(_, area)| area.shared.changed() < limit)
+            .map(|(name, area)| (name.clone(), area.shared.id))
+            .collect()
     }
 }

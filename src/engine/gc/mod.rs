@@ -99,6 +99,9 @@ pub struct RunReport {
     pub pinned_bytes: u64,
     /// Things that failed and were left out; the log names them.
     pub errors: u64,
+    /// When the next full run is due by itself, in seconds since 1970. Those who wait for the run
+    /// get the report before that is known; see [`Engine::last_run`](super::Engine::last_run).
+    pub next_full: Option<i64>,
 }
 
 /// The last run, shared with those who show it.

@@ -145,6 +145,10 @@ impl MetadataThread {
         let now = self.gc.clock.elapsed().as_secs();
         let protected = self.protected_until(now);
         let next = self.gc.triggers.ended(now, run.kind.full, protected);
+        let left = self.gc.triggers.full_due().map(|due| due.saturating_sub(now));
+        let left = left.and_then(|left| i64::try_from(left).ok());
+        run.report.next_full = left.map(|left| Timestamp::now().seconds.saturating_add(left));
+        *self.gc.last.lock() = Some(run.report);
         self.ask_for_held(now);
         if let Some(next) = next {
             self.begin_run(next);

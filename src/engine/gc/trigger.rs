@@ -122,6 +122,11 @@ impl Triggers {
         }
     }
 
+    /// When the period asks for the next full run; `None`: not by itself.
+    pub fn full_due(&self) -> Option<u64> {
+        self.full_at
+    }
+
     /// The run that a timer starts now.
     pub fn tick(&mut self, now: u64) -> Option<RunKind> {
         if self.due().is_none_or(|due| due > now) {
@@ -181,7 +186,7 @@ mod tests {
         assert_eq!(triggers.due(), None);
         assert_eq!(triggers.tick(1000), None);
         triggers.ended(10, false, None);
-        assert_eq!(triggers.due(), Some(110));
+        assert_eq!((triggers.due(), triggers.full_due()), (Some(110), Some(110)));
         assert_eq!(triggers.tick(109), None);
         triggers.trigger(FULL);
         assert_eq!(triggers.due(), None);

@@ -21,6 +21,7 @@ mod checkpoint;
 mod codec;
 mod connection;
 mod doomed;
+mod inspect;
 mod meta;
 mod migrations;
 mod nodes;

@@ -21,7 +21,7 @@ fn collect(cairn: &Cairn) -> serde_json::Value {
 
 #[test]
 fn an_open_file_stays_readable_and_its_space_returns_when_it_is_closed() {
-    let cairn = Cairn::start();
+    let cairn = Cairn::start_with(&["--protect", "0"]);
     publish(&cairn, "one", 1, 3_000_000);
     publish(&cairn, "two", 2, 100);
     let mut file = File::open(cairn.versions("lib/1/f")).unwrap();
@@ -36,10 +36,8 @@ fn an_open_file_stays_readable_and_its_space_returns_when_it_is_closed() {
     assert!(read == content::bytes(1, 3_000_000), "it reads as before");
     assert_eq!(cairn.pool().len(), 3);
     drop(file);
-    wait::until("the space is back", || {
-        collect(&cairn);
-        cairn.pool().len() == 2
-    });
+    // On a kernel that cannot be asked to let go (before 6.18), when memory is short.
+    wait::until("the space is back by itself", || cairn.pool().len() == 2);
 }
 
 #[test]

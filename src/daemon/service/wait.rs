@@ -1,0 +1,54 @@
+//! Waiting for the next version of a repository (H25).
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Answer, StoreService, describe};
+use crate::control::protocol::{ControlError, ErrorKind, WAIT_SECONDS_MAX};
+use crate::control::reply::Reply;
+use crate::control::upkeep::WaitReply;
+use crate::model::id::VersionNumber;
+use crate::model::name::RepoName;
+
+impl StoreService {
+    pub(super) fn wait(
+        &self,
+        name: &RepoName,
+        after: Option<VersionNumber>,
+        seconds: u64,
+    ) -> Answer {
+        // Whoever opened the store for itself keeps everybody else from publishing.
+        let seconds = if self.owned { 0 } else { seconds.min(WAIT_SECONDS_MAX) };
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        let newest = self.repository(name)?.latest().map_or(0, |version| version.number.0);
+        let after = after.unwrap_or(VersionNumber(newest));
+        let next = VersionNumber(after.0.saturating_add(1));
+        loop {
+            let seen = self.engine.registry.changes();
+            let repository = self.repository(name)?;
+            let found = repository.versions.range(next..).next();
+            if let Some((_, version)) = found {
+                let version = Some(describe::version(&repository, version));
+                return Ok(Reply::Waited(WaitReply { after, version }));
+            }
+            if self.owned {
+                let message = format!("{name} has no version after {after}, and none can come");
+                return Err(ControlError::new(ErrorKind::Failed, message)
+                    .with_hint("no daemon serves the store: start one with `cairn mount`"));
+            }
+            if self.stopping.load(Ordering::SeqCst) {
+                return Err(ControlError::new(ErrorKind::Busy, "the daemon is stopping"));
+            }
+            if Instant::now() >= deadline {
+                return Ok(Reply::Waited(WaitReply { after, version: None }));
+            }
+            self.engine.registry.wait_for_change(seen, deadline);
+        }
+    }
+
+    /// Lets nobody wait any more: the daemon is about to stop.
+    pub fn stop_waiting(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.engine.registry.wake_waiters();
+    }
+}

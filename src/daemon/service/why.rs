@@ -1,0 +1,132 @@
+//! What keeps a blob.
+
+use super::errors::{control_error, store_error};
+use super::{Answer, StoreService};
+use crate::control::protocol::{ControlError, ErrorKind, Progress};
+use crate::control::reply::Reply;
+use crate::control::transfer::RawPath;
+use crate::control::upkeep::{
+    HOLDER_PATHS_MAX, HOLDERS_MAX, Holder, HolderKind, WhyReply, WhyTarget,
+};
+use crate::control::utc::Until;
+use crate::engine::holders::{self, Bounds, Holders, Names};
+use crate::model::hash::BlobHash;
+use crate::model::name::{BaseName, RepoName};
+use crate::model::time::Timestamp;
+use crate::model::tree::Content;
+use crate::model::tree_format;
+
+impl StoreService {
+    pub(super) fn why(&self, target: &WhyTarget, progress: &mut dyn FnMut(Progress)) -> Answer {
+        let hash = match target {
+            WhyTarget::Hash(hash) => *hash,
+            WhyTarget::File { repository, version, path } => {
+                self.blob_at(repository, version, path)?
+            }
+        };
+        if hash == BlobHash::of(b"") {
+            return Err(nothing("it is empty"));
+        }
+        let bounds = Bounds { holders: HOLDERS_MAX, paths: HOLDER_PATHS_MAX };
+        let mut report = |pages| {
+            let what = "looking through directories".to_owned();
+            progress(Progress::Step { what, done: pages, total: None, is_bytes: false });
+        };
+        let found = self.engine.holders(&hash, bounds, &mut report).map_err(control_error)?;
+        let found = found.ok_or_else(|| {
+            ControlError::new(ErrorKind::NotFound, format!("the store has no blob {hash}"))
+                .with_hint("a file has its hash as `getfattr -n user.cairn.hash FILE`")
+        })?;
+        Ok(Reply::Why(self.describe_holders(hash, found)))
+    }
+
+    /// The content of a file of a version.
+    fn blob_at(
+        &self,
+        repository: &RepoName,
+        version: &BaseName,
+        path: &RawPath,
+    ) -> Result<BlobHash, ControlError> {
+        let usage = |error| ControlError::new(ErrorKind::Usage, format!("{path:?}: {error}"));
+        let names = path.components().map_err(|error| usage(error.to_string()))?;
+        let (_, version) = self.version(repository, version)?;
+        let mut tree = Some(version.root.tree);
+        let mut found = None;
+        for name in names {
+            let entry = match tree.take() {
+                Some(tree) => tree_format::lookup(&*self.engine.trees, &tree, name.as_bytes())
+                    .map_err(store_error)?,
+                None => None,
+            };
+            let Some(entry) = entry else {
+                let at = format!("{repository}/{}", version.number);
+                let message = format!("no {path:?} in `{at}`");
+                return Err(ControlError::new(ErrorKind::NotFound, message));
+            };
+            if let Content::Directory { tree: below, .. } = &entry.content {
+                tree = Some(*below);
+            }
+            found = Some(entry.content);
+        }
+        match found {
+            Some(Content::File { blob: Some(blob), .. }) => Ok(blob),
+            Some(Content::File { blob: None, .. }) => Err(nothing("it is empty")),
+            _ => Err(nothing("it is no regular file")),
+        }
+    }
+
+    fn describe_holders(&self, hash: BlobHash, found: Holders) -> WhyReply {
+        let until = self.protected_until(found.row.interest);
+        let protected = found.row.refs == 0 && until > Timestamp::now().seconds;
+        let references = u64::try_from(found.row.refs).unwrap_or(0);
+        let mut holders: Vec<_> =
+            found.listed.into_iter().map(|holder| self.describe_holder(holder)).collect();
+        if found.elsewhere > 0 {
+            let what = HolderKind::Pages { references: found.elsewhere };
+            holders.push(Holder { what, paths: Vec::new(), more_paths: 0 });
+        }
+        WhyReply {
+            hash,
+            size_bytes: found.row.size,
+            references,
+            holders,
+            more_holders: found.more,
+            open: found.pinned,
+            until: protected.then(|| Until::at(until)),
+            damaged: found.row.damaged,
+            free: references == 0 && !found.pinned && !protected,
+        }
+    }
+
+    fn describe_holder(&self, holder: holders::Holder) -> Holder {
+        let (what, names) = match holder {
+            holders::Holder::Version { repository, number, deleted, names } => {
+                let repository = repository.name.clone();
+                let what = match deleted {
+                    None => HolderKind::Version { repository, number },
+                    Some(deleted) => {
+                        let until = Until::at(self.protected_until(deleted));
+                        HolderKind::DeletedVersion { repository, number, until }
+                    }
+                };
+                (what, names)
+            }
+            holders::Holder::Area { repository, name: area, base, names } => {
+                let repository = repository.name.clone();
+                let what = match base {
+                    true => HolderKind::Base { repository, area },
+                    false => HolderKind::Area { repository, area },
+                };
+                (what, names)
+            }
+            holders::Holder::Queue => (HolderKind::Queue, Names::default()),
+        };
+        let more_paths = names.total.saturating_sub(names.paths.len() as u64);
+        let paths = names.paths.into_iter().map(RawPath::from).collect();
+        Holder { what, paths, more_paths }
+    }
+}
+
+fn nothing(reason: &str) -> ControlError {
+    ControlError::new(ErrorKind::Usage, format!("{reason}: it has no content that takes space"))
+}

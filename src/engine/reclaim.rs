@@ -1,0 +1,373 @@
+//! What would become garbage: a run of the collector tried in memory.
+//!
+//! The references that would go are taken from counts that start as the catalog has them; a tree
+//! is looked into only once its count is zero. So the cost follows what becomes garbage, as the
+//! collector's does (G12), and the result is what the collector would do, because it is the same
+//! arithmetic. It reads on a connection of its own, on the asker's thread, and changes nothing.
+//!
+//! There is no snapshot: where others change the store meanwhile the result is as fuzzy as that.
+//! Must not know who asks, nor why.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use super::Engine;
+use super::error::Result;
+use super::gc::RunKind;
+use super::registry::Repository;
+use super::request::Request;
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::id::{AreaId, NodeId, VersionNumber};
+use crate::model::name::AreaName;
+use crate::model::policy::PolicyState;
+use crate::model::retention::Decision;
+use crate::model::time::Timestamp;
+use crate::model::tree_format::{Reference, TreeSource};
+use crate::store::catalog::{Doomed, Reader};
+use crate::store::error::StoreError;
+
+/// Rows read at a time.
+const ROWS_PER_READ: u32 = 4096;
+
+/// A number of blobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Blobs {
+    /// How many.
+    pub count: u64,
+    /// Their size, in bytes.
+    pub bytes: u64,
+}
+
+impl Blobs {
+    fn add(&mut self, size: u64) {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(size);
+    }
+}
+
+/// What becomes of unreferenced content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// What a run removes.
+    pub free: Blobs,
+    /// What a run leaves because it was used a short time ago (G4).
+    pub protected: Blobs,
+    /// What a run leaves because somebody holds it open.
+    pub pinned: Blobs,
+    /// Directory pages that a run removes.
+    pub trees: u64,
+    /// The interest of what is protected, the longest ago.
+    pub oldest_protected: Option<i64>,
+}
+
+impl Garbage {
+    /// Everything unreferenced, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.free.bytes.saturating_add(self.protected.bytes).saturating_add(self.pinned.bytes)
+    }
+}
+
+/// Counts of references, where they are not as in the catalog.
+#[derive(Default)]
+struct Counts {
+    trees: HashMap<TreeHash, i64>,
+    blobs: HashMap<BlobHash, i64>,
+}
+
+/// Counts of references as they would be.
+pub struct Reclaim<'e> {
+    engine: &'e Engine,
+    reader: Reader,
+    /// Where every question starts.
+    settled: Counts,
+    /// What the question at hand has dropped.
+    counts: Counts,
+    /// Content used after this second is protected.
+    limit: i64,
+    garbage: Garbage,
+}
+
+impl std::fmt::Debug for Reclaim<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reclaim").field("garbage", &self.garbage).finish_non_exhaustive()
+    }
+}
+
+impl<'e> Reclaim<'e> {
+    /// Starts with the counts that the catalog has now.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn new(engine: &'e Engine, now: Timestamp, protect_seconds: u64) -> Result<Self> {
+        let protect = i64::try_from(protect_seconds).unwrap_or(i64::MAX);
+        Ok(Self {
+            engine,
+            reader: engine.open_reader()?,
+            settled: Counts::default(),
+            counts: Counts::default(),
+            limit: now.seconds.saturating_sub(protect),
+            garbage: Garbage::default(),
+        })
+    }
+
+    /// Forgets what was dropped: the next question starts where this one did.
+    pub fn reset(&mut self) {
+        self.counts = Counts::default();
+        self.garbage = Garbage::default();
+    }
+
+    /// Takes what was dropped so far as given: questions start from here.
+    pub fn settle(&mut self) {
+        let Counts { trees, blobs } = std::mem::take(&mut self.counts);
+        self.settled.trees.extend(trees);
+        self.settled.blobs.extend(blobs);
+        self.garbage = Garbage::default();
+    }
+
+    /// What became garbage so far.
+    pub fn garbage(&self) -> Garbage {
+        self.garbage
+    }
+
+    /// Drops one reference on a tree.
+    ///
+    /// # Errors
+    /// When a page that becomes garbage cannot be read.
+    pub fn drop_tree(&mut self, tree: &TreeHash) -> Result<()> {
+        let mut open = vec![*tree];
+        while let Some(tree) = open.pop() {
+            if self.lower_tree(&tree)? {
+                self.take_apart(&tree, &mut open)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a tree that nothing references.
+    fn remove_tree(&mut self, tree: &TreeHash) -> Result<()> {
+        if self.counts.trees.insert(*tree, 0).is_some() {
+            return Ok(());
+        }
+        let mut open = Vec::new();
+        self.take_apart(tree, &mut open)?;
+        for below in open {
+            self.drop_tree(&below)?;
+        }
+        Ok(())
+    }
+
+    fn take_apart(&mut self, tree: &TreeHash, open: &mut Vec<TreeHash>) -> Result<()> {
+        let page = match self.engine.trees.page(tree) {
+            Ok(page) => page,
+            // The collector was faster.
+            Err(StoreError::MissingTree(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        self.garbage.trees += 1;
+        for reference in page.references() {
+            match reference {
+                Reference::Tree(below) => open.push(below),
+                Reference::Blob(blob) => self.drop_blob(&blob)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether that was the last reference.
+    fn lower_tree(&mut self, tree: &TreeHash) -> Result<bool> {
+        let left = match self.counts.trees.entry(*tree) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(match self.settled.trees.get(tree) {
+                Some(settled) => *settled,
+                None => self.reader.tree_refs(tree)?.unwrap_or(0),
+            }),
+        };
+        *left -= 1;
+        Ok(*left == 0)
+    }
+
+    fn drop_blob(&mut self, blob: &BlobHash) -> Result<()> {
+        let mut row = None;
+        let left = match self.counts.blobs.entry(*blob) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                row = self.reader.blob(blob)?;
+                let refs = row.map_or(0, |row| row.refs);
+                new.insert(self.settled.blobs.get(blob).copied().unwrap_or(refs))
+            }
+        };
+        *left -= 1;
+        if *left > 0 {
+            return Ok(());
+        }
+        let row = match row {
+            Some(row) => Some(row),
+            None => self.reader.blob(blob)?,
+        };
+        // Below zero: the collector was faster, and has told of it.
+        if let Some(row) = row.filter(|_| *left == 0) {
+            self.unreferenced(blob, row.size, row.interest);
+        }
+        Ok(())
+    }
+
+    fn unreferenced(&mut self, blob: &BlobHash, size: u64, interest: i64) {
+        let garbage = &mut self.garbage;
+        if interest > self.limit {
+            garbage.protected.add(size);
+            let oldest = garbage.oldest_protected.map_or(interest, |known| known.min(interest));
+            garbage.oldest_protected = Some(oldest);
+        } else if self.engine.pins.is_pinned(blob) {
+            garbage.pinned.add(size);
+        } else {
+            garbage.free.add(size);
+        }
+    }
+
+    /// Drops what a staging area holds: its files, and the version that it started from.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn drop_area(&mut self, area: AreaId) -> Result<()> {
+        let mut after: Option<NodeId> = None;
+        loop {
+            let rows = self.reader.area_blobs(area, after, ROWS_PER_READ)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(*last);
+            for (_, blob) in rows {
+                self.drop_blob(&blob)?;
+            }
+        }
+        let row = self.reader.areas()?.into_iter().find(|row| row.id == area);
+        match row.and_then(|row| row.base_root) {
+            Some(root) => self.drop_tree(&root.tree),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds what is garbage already: unreferenced blobs and trees, and the deletion queue.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn drop_leftovers(&mut self) -> Result<()> {
+        let mut after = None;
+        loop {
+            let orphans = self.reader.orphan_blobs(after, ROWS_PER_READ)?;
+            let Some(last) = orphans.last() else { break };
+            after = Some((last.interest, last.hash));
+            for orphan in orphans {
+                self.unreferenced(&orphan.hash, orphan.size, orphan.interest);
+            }
+        }
+        for tree in self.reader.orphan_trees()? {
+            self.remove_tree(&tree)?;
+        }
+        for doomed in self.reader.doomed_entries()? {
+            match doomed {
+                Doomed::Tree(tree) => self.drop_tree(&tree)?,
+                Doomed::Area(area) => self.drop_area(area)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What retention would do in one repository.
+#[derive(Debug)]
+pub struct Foreseen {
+    /// The repository.
+    pub repository: Arc<Repository>,
+    /// Of each version; empty without a policy.
+    pub versions: Vec<Decision>,
+    /// Areas that expire.
+    pub areas: Vec<(AreaName, AreaId)>,
+    /// Why the policy cannot be read.
+    pub unreadable: Option<String>,
+}
+
+impl Foreseen {
+    /// What the policy of `repository` does now.
+    pub fn of(engine: &Engine, repository: Arc<Repository>, now: Timestamp) -> Self {
+        let (versions, areas, unreadable) = match &repository.policy {
+            PolicyState::None => (Vec::new(), Vec::new(), None),
+            PolicyState::Unreadable { reason, .. } => {
+                (Vec::new(), Vec::new(), Some(reason.clone()))
+            }
+            PolicyState::Set(policy) => {
+                let areas = repository.idle_areas(&engine.staging, policy, now);
+                (repository.decide(policy, now), areas, None)
+            }
+        };
+        Self { repository, versions, areas, unreadable }
+    }
+
+    /// The versions that go.
+    pub fn expiring(&self) -> impl Iterator<Item = VersionNumber> {
+        self.versions.iter().filter(|decision| !decision.keep).map(|decision| decision.number)
+    }
+}
+
+/// What a run would do.
+#[derive(Debug)]
+pub struct Foresight {
+    /// Decisions of retention, by repository; of full runs only.
+    pub retention: Vec<Foreseen>,
+    /// What the run removes or leaves.
+    pub garbage: Garbage,
+    /// What becomes unreferenced once deletions cannot be undone any more, in addition.
+    pub kept: Garbage,
+    /// Deleted versions that stay for now.
+    pub kept_versions: u64,
+    /// When the first of them was deleted.
+    pub oldest_kept: Option<i64>,
+}
+
+impl Engine {
+    /// Tries a run without doing anything.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the engine has stopped.
+    pub fn foresee(&self, kind: RunKind, now: Timestamp) -> Result<Foresight> {
+        // What the journal has not written yet is not in the counts either.
+        self.call(|reply| Request::Flush { reply })?;
+        let protect = kind.protect_seconds.unwrap_or(self.gc_options.protect_seconds);
+        let mut reclaim = Reclaim::new(self, now, protect)?;
+        let mut retention = Vec::new();
+        let mut later = Vec::new();
+        let mut oldest_kept: Option<i64> = None;
+        reclaim.drop_leftovers()?;
+        for repository in self.registry.all() {
+            let mut deleted: Vec<(VersionNumber, i64, TreeHash)> = repository
+                .deleted
+                .iter()
+                .map(|(number, gone)| (*number, gone.deleted, gone.version.root.tree))
+                .collect();
+            if kind.full {
+                let foreseen = Foreseen::of(self, Arc::clone(&repository), now);
+                for number in foreseen.expiring() {
+                    let version = repository.versions.get(&number);
+                    deleted.extend(version.map(|v| (number, now.seconds, v.root.tree)));
+                }
+                for (_, area) in &foreseen.areas {
+                    reclaim.drop_area(*area)?;
+                }
+                retention.push(foreseen);
+            }
+            for (_, when, tree) in deleted {
+                if when <= reclaim.limit {
+                    reclaim.drop_tree(&tree)?;
+                } else {
+                    oldest_kept = Some(oldest_kept.map_or(when, |known| known.min(when)));
+                    later.push(tree);
+                }
+            }
+        }
+        let garbage = std::mem::take(&mut reclaim.garbage);
+        for tree in &later {
+            reclaim.drop_tree(tree)?;
+        }
+        let (kept, kept_versions) = (reclaim.garbage, later.len() as u64);
+        Ok(Foresight { retention, garbage, kept, kept_versions, oldest_kept })
+    }
+}
