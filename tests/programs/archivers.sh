@@ -3,8 +3,8 @@
 # Version: tar --version
 mkdir -p "$PLAIN/in/d"
 seq 100000 >"$PLAIN/in/d/numbers"
-truncate -s 30M "$PLAIN/in/sparse"
-printf x | dd of="$PLAIN/in/sparse" bs=1 seek=15M conv=notrunc status=none
+truncate -s 4M "$PLAIN/in/sparse"
+printf x | dd of="$PLAIN/in/sparse" bs=1 seek=2M conv=notrunc status=none
 ln "$PLAIN/in/d/numbers" "$PLAIN/in/link"
 ln -s d "$PLAIN/in/symlink"
 mkfifo "$PLAIN/in/fifo"
@@ -23,7 +23,7 @@ tar -C "$AREA/tar" --xattrs --numeric-owner -xf "$PLAIN/in.tar"
 tar -C "$AREA/tar" --listed-incremental="$PLAIN/snapshot" -cf "$PLAIN/level0.tar" .
 echo new >"$AREA/tar/new"
 tar -C "$AREA/tar" --listed-incremental="$PLAIN/snapshot" -cf "$PLAIN/level1.tar" .
-tar -tf "$PLAIN/level1.tar" | grep -q new
+tar -tf "$PLAIN/level1.tar" | grep new >/dev/null
 [ "$(tar -tf "$PLAIN/level1.tar" | grep -c sparse)" -eq 0 ]
 rm "$AREA/tar/new"
 

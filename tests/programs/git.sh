@@ -41,3 +41,20 @@ GIT_OPTIONAL_LOCKS=0 git status --porcelain
 git fsck --full
 git clone -q "$MNT/versions/$REPO/1/clone" "$PLAIN/from-version"
 [ "$(git -C "$PLAIN/from-version" rev-list --count HEAD)" -eq 33 ]
+
+# The same repository goes on in an area over the version.
+next=$MNT/staging/$REPO/next@latest
+mkdir "$next"
+cd "$next/clone"
+[ -z "$(git status --porcelain)" ]
+echo more >more
+git rm -q topic1
+git add -A
+git commit -qm more
+git gc -q --prune=now
+git fsck --full --strict
+mv "$next" "$MNT/tags/$REPO/"
+cd /
+git -C "$MNT/versions/$REPO/2/clone" fsck --full
+[ "$(git -C "$MNT/versions/$REPO/2/clone" rev-list --count HEAD)" -eq 34 ]
+[ "$(git -C "$MNT/versions/$REPO/1/clone" rev-list --count HEAD)" -eq 33 ]

@@ -29,3 +29,10 @@ mv "$AREA" "$MNT/tags/$REPO/"
 [ "$("$MNT/versions/$REPO/1/program")" = 11325 ]
 # Nothing is out of date for a build out of the version's tree.
 make -q -C "$MNT/versions/$REPO/1"
+# Nor in an area over it, until something is touched.
+mkdir "$MNT/staging/$REPO/next@latest"
+cd "$MNT/staging/$REPO/next@latest"
+make -q
+echo 'int more;' >>f7.c
+make -s -j4
+[ "$(./program)" = 11325 ]

@@ -35,3 +35,14 @@ for mode in truncate persist memory off; do
 done
 mv "$AREA" "$MNT/tags/$REPO/"
 [ "$(sqlite3 "file:$MNT/versions/$REPO/1/copy?mode=ro" 'SELECT count(*) FROM t')" = 6000 ]
+
+# An area over the version: pages of a sealed database are changed in place, under WAL again.
+next=$MNT/staging/$REPO/next@latest
+mkdir "$next"
+sqlite3 "$next/copy" "PRAGMA journal_mode = wal; UPDATE t SET value = 'x' WHERE id % 500 = 0; PRAGMA wal_checkpoint;
+    INSERT INTO t (who) VALUES ('after');"
+[ "$(sqlite3 "$next/copy" "SELECT count(*) FROM t WHERE value = 'x' OR who = 'after'; PRAGMA integrity_check;")" = $'13\nok' ]
+mv "$next" "$MNT/tags/$REPO/"
+# Left in WAL mode: from a read-only filesystem it is opened as immutable.
+[ "$(sqlite3 "file:$MNT/versions/$REPO/2/copy?immutable=1" 'SELECT count(*) FROM t')" = 6001 ]
+[ "$(sqlite3 "file:$MNT/versions/$REPO/1/copy?mode=ro" "SELECT count(*) FROM t WHERE value = 'x'")" = 0 ]
