@@ -1,0 +1,190 @@
+"""What people use for snapshots, each with the same four verbs: save, open, delete, end.
+
+Compression and encryption are off where they can be; what cannot be turned off is noted. `open`
+returns a directory with the version's files, ready to be read. `delete` gives the space back.
+"""
+
+import json
+import os
+import shutil
+
+from steps import run
+
+
+class Copies:
+    """`cp -a` for each version: the native filesystem, the baseline."""
+
+    def __init__(self, world, name):
+        self.top = world.fresh(f"peers-{name}")
+
+    def path(self, number):
+        return self.top / str(number)
+
+    def save(self, source, number):
+        run(["cp", "-a", source, self.path(number)])
+
+    def open(self, number):
+        return self.path(number)
+
+    def delete(self, number):
+        run(["rm", "-rf", self.path(number)])
+
+    def end(self):
+        pass
+
+
+class Links(Copies):
+    """`cp -al` of the last version, then rsync over it."""
+
+    def save(self, source, number):
+        if number > 1:
+            run(["cp", "-al", self.path(number - 1), self.path(number)])
+        run(["rsync", "-a", "--delete", f"{source}/", f"{self.path(number)}/"])
+
+
+class LinkDest(Copies):
+    """`rsync --link-dest`."""
+
+    def save(self, source, number):
+        words = ["rsync", "-a", "--delete"]
+        if number > 1:
+            words.append(f"--link-dest={self.path(number - 1)}")
+        run([*words, f"{source}/", f"{self.path(number)}/"])
+
+
+class Cairn:
+    """rsync into a staging area that starts from the last version, then `mv`."""
+
+    def __init__(self, world, name):
+        self.store = world.store(f"peers-{name}").init().mount()
+        self.world = world
+
+    def save(self, source, number):
+        area = self.store.area("life", f"v{number}@latest")
+        run(["rsync", "-a", "--delete", f"{source}/", f"{area}/"])
+        os.rename(area, self.store.mnt / "tags" / "life" / area.name)
+
+    def open(self, number):
+        return self.store.version("life", number)
+
+    def delete(self, number):
+        self.store.cairn("delete", f"life/{number}")
+        self.store.cairn("gc", "--wait", "--protect", "0")
+
+    def end(self):
+        self.world.remove(self.store)
+
+
+class CairnImport(Cairn):
+    """`cairn import --mirror`: without going through the filesystem."""
+
+    def save(self, source, number):
+        self.store.cairn("import", "--mirror", source, "life")
+
+
+class Ostree:
+    """ostree, bare repository; it does not sync here, cairn does."""
+
+    def __init__(self, world, name):
+        self.repo = world.path(f"peers-{name}/repo")
+        self.out = world.fresh(f"peers-{name}/out")
+        run(["ostree", f"--repo={self.repo}", "init", "--mode=bare"])
+        run(["ostree", f"--repo={self.repo}", "config", "set", "core.fsync", "false"])
+
+    def save(self, source, number):
+        run(["ostree", f"--repo={self.repo}", "commit", "-b", f"v{number}", "--no-bindings", source])
+
+    def open(self, number):
+        path = self.out / str(number)
+        if not path.exists():
+            run(["ostree", f"--repo={self.repo}", "checkout", "-H", f"v{number}", path])
+        return path
+
+    def delete(self, number):
+        shutil.rmtree(self.out / str(number), ignore_errors=True)
+        run(["ostree", f"--repo={self.repo}", "refs", "--delete", f"v{number}"])
+        run(["ostree", f"--repo={self.repo}", "prune", "--refs-only"])
+
+    def end(self):
+        pass
+
+
+class Restic:
+    """restic, compression off; encryption cannot be turned off. Ready to read: `restic restore`."""
+
+    def __init__(self, world, name):
+        self.repo = world.path(f"peers-{name}/repo")
+        self.out = world.fresh(f"peers-{name}/out")
+        self.cache = world.fresh(f"peers-{name}/cache")
+        self.environment = {**os.environ, "RESTIC_PASSWORD": "bench"}
+        self.restic("init")
+
+    def restic(self, *words, **options):
+        base = ["restic", "-q", "--cache-dir", self.cache, "-r", self.repo]
+        return run([*base, *words], env=self.environment, **options)
+
+    def save(self, source, number):
+        self.restic("backup", "--compression", "off", "--tag", f"v{number}", ".", cwd=source)
+
+    def open(self, number):
+        path = self.out / str(number)
+        if not path.exists():
+            self.restic("restore", "latest", "--tag", f"v{number}", "--target", path)
+        return path
+
+    def delete(self, number):
+        shutil.rmtree(self.out / str(number), ignore_errors=True)
+        found = json.loads(self.restic("snapshots", "--tag", f"v{number}", "--json"))
+        self.restic("forget", "--prune", *(snapshot["id"] for snapshot in found))
+
+    def end(self):
+        pass
+
+
+class Borg:
+    """borg, encryption and compression off. Ready to read: `borg extract`."""
+
+    def __init__(self, world, name):
+        self.repo = world.path(f"peers-{name}/repo")
+        self.out = world.fresh(f"peers-{name}/out")
+        self.environment = {
+            **os.environ, "BORG_BASE_DIR": str(world.fresh(f"peers-{name}/base")),
+            "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+        }
+        self.borg("init", "--encryption=none", self.repo)
+
+    def borg(self, *words, **options):
+        return run(["borg", *words], env=self.environment, **options)
+
+    def save(self, source, number):
+        self.borg("create", "--compression=none", f"{self.repo}::v{number}", ".", cwd=source)
+
+    def open(self, number):
+        path = self.out / str(number)
+        if not path.exists():
+            path.mkdir()
+            self.borg("extract", f"{self.repo}::v{number}", cwd=path)
+        return path
+
+    def delete(self, number):
+        shutil.rmtree(self.out / str(number), ignore_errors=True)
+        self.borg("delete", f"{self.repo}::v{number}")
+        self.borg("compact", "--threshold", "0", self.repo)
+
+    def end(self):
+        pass
+
+
+def available(world, options):
+    """The users that can take part; the first is the baseline."""
+    users = {"cp -a": Copies, "cairn rsync+mv": Cairn, "cairn import": CairnImport}
+    users["rsync --link-dest"] = LinkDest
+    users["cp -al + rsync"] = Links
+    if options.peers:
+        for name, program, user in (
+            ("ostree", "ostree", Ostree), ("restic", "restic", Restic), ("borg", "borg", Borg),
+        ):
+            if world.has(program):
+                users[name] = user
+        world.note("restic encrypts (it cannot be turned off); ostree runs without fsync; cairn syncs each commit")
+    return users

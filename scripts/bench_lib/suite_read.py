@@ -1,0 +1,162 @@
+"""Reading versions: walks, archives, searches, a large file, a build; warm and cold.
+
+The same tree is on the native filesystem and in a version. Warm: the step just ran. Cold: pages,
+names and inodes were dropped and the daemon was started anew.
+"""
+
+import shutil
+from pathlib import Path
+
+from corpus import MEBIBYTE, check_same, digest, make_file, make_tree
+from steps import Row, contest, run, shell
+
+WALKS = [
+    ("find and stat", "find . -printf '%s %m %p\\n' | sort | sha256sum", 1.1, 1.0, 1.1, 0.8),
+    ("tar", "tar cf - --sort=name --mtime=@0 --owner=0 --group=0 . | wc -c", 1.2, 1.0, 1.2, 0.7),
+    ("grep -r", "{ grep -rlF 'not in any file of it' . || true; } | wc -l", 1.2, 1.0, 1.2, 0.7),
+]
+SOURCES = 60
+HEADERS = ["stdio", "stdlib", "string", "unistd", "errno", "math", "pthread", "signal", "time",
+           "sys/stat", "sys/socket", "netinet/in", "dirent", "fcntl", "poll", "locale"]
+
+
+class Places:
+    """The same tree in several places; `store` is the one that cairn serves."""
+
+    def __init__(self, world, store, tops, expected):
+        self.world, self.store, self.tops, self.expected = world, store, tops, expected
+
+    def contestants(self, action, cold, verify):
+        """`action` gets a directory and returns the output, which must be the same everywhere."""
+        outputs = {}
+
+        def contestant(name, top):
+            def prepare(_):
+                if cold:
+                    self.world.cold(self.store)
+                else:
+                    self.world.quiet(self.store)
+                    action(top)
+                result = []
+
+                def check():
+                    check_same(outputs.setdefault("output", result[0]), result[0], f"output, {name}")
+                    if verify:
+                        check_same(self.expected, digest(top), name)
+
+                return lambda: result.append({"output": action(top)}), check
+
+            return prepare
+
+        return {name: contestant(name, top) for name, top in self.tops.items()}
+
+
+def walks(world, places, rounds, only):
+    rows = []
+    for cold in (False, True):
+        if cold and not world.can_drop:
+            world.note("not root: the cold steps are left out")
+            break
+        for name, words, must, aim, cold_must, cold_aim in WALKS:
+            state = "cold" if cold else "warm"
+            row = Row(name, state, cold_must if cold else must, cold_aim if cold else aim)
+            if only and only not in name:
+                continue
+            action = lambda top, words=words: shell(words, cwd=top)
+            rows.append(contest(row, rounds, places.contestants(action, cold, True)))
+    return rows
+
+
+def sequential(world, places, size, rounds):
+    rows = []
+    name = f"read {size // MEBIBYTE} MiB in sequence"
+    for cold in (False, True):
+        if cold and not world.can_drop:
+            break
+        # Required is throughput of .95 and 1: the inverse, as all here is time.
+        row = Row(name, "cold" if cold else "warm", must=1 / 0.95, aim=1.0)
+        action = lambda top: shell("dd if=large of=/dev/null bs=1M 2>&1 | grep -o '^[0-9]* bytes'", cwd=top)
+        rows.append(contest(row, rounds, places.contestants(action, cold, False)))
+        mapped = Row(f"sha256sum of {size // MEBIBYTE} MiB", row.state)
+        action = lambda top: shell("sha256sum large", cwd=top)
+        rows.append(contest(mapped, rounds, places.contestants(action, cold, False)))
+    return rows
+
+
+def toolchain(top):
+    """A C compiler, its headers and sources that use them; `None` where there is none."""
+    if not shutil.which("gcc"):
+        return None
+    base = Path(run(["gcc", "-print-libgcc-file-name"]).decode().strip()).parent
+    if not (base / "cc1").exists() or not Path("/usr/include/stdio.h").exists():
+        return None
+    run(["cp", "-a", base, top / "compiler"])
+    run(["cp", "-aL", "/usr/include", top / "include"])
+    sources = top / "src"
+    sources.mkdir()
+    includes = "".join(f"#include <{header}.h>\n" for header in HEADERS)
+    for number in range(SOURCES):
+        (sources / f"unit{number}.c").write_text(
+            f"{includes}int unit{number}(FILE *f) {{ return fprintf(f, \"%d\", {number}); }}\n"
+        )
+    return run(["gcc", "-print-multiarch"]).decode().strip()
+
+
+def build(world, rounds):
+    """Compiler, headers and sources from a version; objects go to the native filesystem."""
+    source = world.fresh("build")
+    multiarch = toolchain(source)
+    if multiarch is None:
+        world.note("no gcc with headers: the build is left out")
+        return []
+    store = world.store("build-store").init().mount()
+    store.cairn("import", source, "build")
+    output = world.fresh("objects")
+
+    def action(top):
+        words = (
+            f"rm -rf '{output}'/*; cd '{top}/src'; for unit in *.c; do gcc -O1 -B '{top}/compiler/' -nostdinc "
+            f"-isystem '{top}/compiler/include' -isystem '{top}/include/{multiarch}' -isystem '{top}/include' "
+            f"-c $unit -o '{output}'/$unit.o; done; cat '{output}'/*.o | sha256sum"
+        )
+        return shell(words)
+
+    rows = []
+    tops = {"native": source, "cairn": store.version("build", 1)}
+    places = Places(world, store, tops, None)
+    for cold in (False, True):
+        if cold and not world.can_drop:
+            break
+        row = Row(f"build of {SOURCES} C files", "cold" if cold else "warm", must=1.1, aim=1.02)
+        rows.append(contest(row, rounds, places.contestants(action, cold, False)))
+    store.unmount()
+    return rows
+
+
+def suite(world, options):
+    files = 20_000 if options.full else 5_000
+    source = world.path("tree/files")
+    make_tree(source, files, 50, "read")
+    store = world.store("store").init().mount()
+    store.cairn("import", source, "files")
+    native = world.path("native")
+    run(["cp", "-a", source, native])
+    tops = {"native": native, "cairn": store.version("files", 1)}
+    if options.peers:
+        for program in ("bindfs", "fuse-overlayfs"):
+            if world.has(program):
+                tops[program] = world.fresh(f"{program}.mnt")
+                world.fuse_mount(program, native, tops[program])
+    only = options.only
+    rows = walks(world, Places(world, store, tops, digest(source)), options.rounds, only)
+    if not only or only in "read in sequence":
+        size = (1024 if options.full else 256) * MEBIBYTE
+        large = world.fresh("native-large")
+        make_file(large / "large", size, "read")
+        store.cairn("import", large, "large")
+        places = Places(world, store, {"native": large, "cairn": store.version("large", 1)}, None)
+        rows += sequential(world, places, size, options.rounds)
+    store.unmount()
+    if not only or only in "build":
+        rows += build(world, options.rounds)
+    return rows

@@ -1,0 +1,193 @@
+"""Writing into staging: small files by the usual programs, a large file, imports without a mount.
+
+Every round has content of its own, so that cairn never finds it in the store already (but where
+the step says so). Sources are in the page cache; nothing dirty waits when a step begins.
+"""
+
+import os
+import shutil
+import time
+
+from corpus import MEBIBYTE, check_same, digest, make_file, make_tree, stamp
+from steps import Row, contest, run
+
+STATE = "source warm"
+
+
+class Trees:
+    """One corpus per round, shared by the contestants, with its archive and its digest."""
+
+    def __init__(self, world, name, files):
+        self.world, self.name, self.files = world, name, files
+        self.made = {}
+
+    def of(self, number):
+        if number not in self.made:
+            path = self.world.path(f"corpus/{self.name}{number}")
+            make_tree(path, self.files, 25 if self.files <= 5_000 else 50, f"{self.name}{number}")
+            run(["tar", "cf", f"{path}.tar", "-C", path, "."])
+            self.made[number] = (path, digest(path))
+        return self.made[number]
+
+    def drop(self):
+        shutil.rmtree(self.world.path("corpus"))
+        self.made = {}
+
+
+def small_files(world, store, trees, row, arguments, rounds, peers, times):
+    """Runs a program that fills a directory from a corpus, on each filesystem."""
+
+    def into(directory_of, used):
+        def prepare(number):
+            source, expected = trees.of(number)
+            target = directory_of(f"{row.name.split()[0]}{number}{trees.name}")
+            world.quiet(used)
+            words = [str(word).format(source=source, target=target) for word in arguments]
+
+            def check():
+                expected_now = digest(source, times=True) if times else expected
+                check_same(expected_now, digest(target, times=times), row.name)
+
+            return lambda: run(words), check
+
+        return prepare
+
+    def staging(name):
+        return store.area("bench", name)
+
+    contestants = {
+        "native": into(lambda name: world.fresh(f"native/{name}"), None),
+        "cairn": into(staging, store),
+    }
+    for peer, mount in peers.items():
+        def beside(name, mount=mount):
+            path = mount / name
+            path.mkdir()
+            return path
+        contestants[peer] = into(beside, None)
+    contest(row, rounds, contestants)
+    trees.drop()
+    return row
+
+
+def large_file(world, store, rounds, size):
+    """A copy until its content is hashed and known: on the native filesystem there is no hash."""
+    source = world.path("large")
+    make_file(source, size, "large")
+    mebibytes = size // MEBIBYTE
+    closed = Row(f"cp {mebibytes} MiB, until cp ends", STATE)
+    sealed = Row(f"cp {mebibytes} MiB, until hashed", STATE, must=2.2, aim=1.4)
+    serial = [0]
+
+    def native(number):
+        target = world.path(f"native/large{number}")
+        world.quiet(store)
+        return lambda: run(["cp", source, target]), lambda: (run(["cmp", source, target]), os.unlink(target))
+
+    def cairn_with(wait):
+        def prepare(number):
+            serial[0] += 1
+            stamp(source, serial[0])
+            target = store.area("bench", f"large{serial[0]}") / "file"
+            world.quiet(store)
+
+            def step():
+                run(["cp", source, target])
+                if wait:
+                    wait_until_hashed(target)
+
+            return step, lambda: (run(["cmp", source, target]), os.unlink(target))
+
+        return prepare
+
+    contest(closed, rounds, {"native": native, "cairn": cairn_with(False)})
+    contest(sealed, rounds, {"native": native, "cairn": cairn_with(True)})
+    os.unlink(source)
+    return [closed, sealed]
+
+
+def wait_until_hashed(path):
+    while True:
+        try:
+            return os.getxattr(path, "user.cairn.hash")
+        except OSError:
+            time.sleep(0.002)
+
+
+def imports(world, store, rounds, files):
+    """`cairn import` beside `cp -r` of the same tree: of new content, and of known content."""
+    rows = []
+    for known in (False, True):
+        what = "known" if known else "new"
+        row = Row(
+            f"import, {what} content, against cp -r", STATE,
+            must=0.3 if known else 1.2, aim=None if known else 0.6,
+        )
+        trees = Trees(world, f"import-{what}", files)
+
+        def native(number, trees=trees, what=what):
+            source, expected = trees.of(number)
+            target = world.path(f"native/import-{what}{number}")
+            world.quiet(store)
+            step = lambda: run(["cp", "-r", source, target])
+            return step, lambda: check_same(expected, digest(target), "cp -r")
+
+        def cairn(number, trees=trees, what=what, known=known):
+            source, expected = trees.of(number)
+            if known:
+                store.cairn("import", source, f"{what}-first{number}")
+            repository = f"{what}{number}"
+            world.quiet(store)
+            step = lambda: store.cairn("import", source, repository)
+
+            def check():
+                check_same(expected, digest(store.version(repository, 1)), "import")
+
+            return step, check
+
+        rows.append(contest(row, rounds, {"native": native, "cairn": cairn}))
+        trees.drop()
+    return rows
+
+
+def fuse_peers(world, options):
+    """FUSE filesystems that do nothing but pass on: what FUSE alone costs."""
+    peers = {}
+    if options.peers:
+        for program in ("bindfs", "fuse-overlayfs"):
+            if world.has(program):
+                target = world.fresh(f"{program}.mnt")
+                world.fuse_mount(program, world.fresh(f"{program}.source"), target)
+                peers[program] = target
+    return peers
+
+
+def programs(world, options, steps):
+    files = 20_000 if options.full else 5_000
+    store = world.store("store").init().mount()
+    world.fresh("native")
+    peers = fuse_peers(world, options)
+    rows = []
+    for name, must, aim, arguments, times in steps:
+        row = Row(f"{name} of {files:,} files", STATE, must, aim)
+        if options.only and options.only not in row.name:
+            continue
+        trees = Trees(world, name.split()[0], files)
+        rows.append(small_files(world, store, trees, row, arguments, options.rounds, peers, times))
+    if not options.only or options.only in "cp large":
+        rows += large_file(world, store, options.rounds, 512 * MEBIBYTE)
+    if not options.only or options.only in "import":
+        rows += imports(world, store, options.rounds, files)
+    return rows
+
+
+PROGRAMS = [
+    ("cp -r", 4.5, 1.8, ["cp", "-r", "{source}/.", "{target}/"], False),
+    ("rsync -a", 6, 2.7, ["rsync", "-a", "{source}/", "{target}/"], True),
+    ("tar x", 5.5, 1.8, ["tar", "xf", "{source}.tar", "-C", "{target}"], False),
+]
+
+
+def suite(world, options):
+    world.note("staging steps end when the program ends; hashing may go on (but for `until hashed`)")
+    return programs(world, options, PROGRAMS)
