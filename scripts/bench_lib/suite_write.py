@@ -96,7 +96,14 @@ def large_file(world, store, rounds, size):
                 if wait:
                     wait_until_hashed(target)
 
-            return step, lambda: (run(["cmp", source, target]), os.unlink(target))
+            def check():
+                run(["cmp", source, target])
+                os.unlink(target)
+                store.settle()
+                # Its space, before the next round takes as much.
+                store.cairn("gc", "--wait", "--protect", "0")
+
+            return step, check
 
         return prepare
 
