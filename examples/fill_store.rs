@@ -262,6 +262,8 @@ impl Filler {
             created: self.now,
             changed: self.now,
             next_number: VersionNumber(next),
+            policy: None,
+            quota: cairn::model::quota::Quota::default(),
         };
         let mut id = RepoId(0);
         self.write(|tx| {
