@@ -46,8 +46,11 @@ impl StoreService {
             errors: report.errors,
             ..GcReply::default()
         };
-        let left = self.foresee(RunKind { full: false, ..kind })?;
-        self.add_protected(&mut reply, &left);
+        // The run is over whatever is known of the rest.
+        match self.foresee(RunKind { full: false, ..kind }) {
+            Ok(left) => self.add_protected(&mut reply, &left),
+            Err(error) => log::warn!("what is still protected is not known: {error}"),
+        }
         Ok(Reply::Gc(reply))
     }
 

@@ -86,7 +86,10 @@ fn files_of_every_kind_count_and_directories_do_not() {
 fn df_shows_the_quota_and_a_restart_keeps_the_count() {
     let mut cairn = limited("8M", "1000");
     let area = cairn.area("lib", "one");
-    fs::write(area.join("f"), content::bytes(1, 3 << 20)).unwrap();
+    let mut file = fs::File::create(area.join("f")).unwrap();
+    file.write_all(&content::bytes(1, 3 << 20)).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
     let df = |path: &Path| {
         let space = rustix::fs::statvfs(path).unwrap();
         (space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize, space.f_ffree)
