@@ -61,13 +61,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
             },
         },
     );
-    let root = Arc::clone(&versions);
-    let held = Arc::clone(&versions);
-    observer.connect(
-        &staging,
-        Box::new(move |now| root.set_root_changed(now)),
-        Box::new(move |blobs| held.holders(blobs)),
-    );
+    connect(&observer, &staging, &versions);
     let (controller, events) = run::controller();
     let stop = controller.clone();
     let facts = DaemonFacts {
@@ -107,6 +101,20 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         run::serve(&plan, filesystems, default_workers(), &kernel, (&controller, &events), hooks);
     drop(signals);
     served
+}
+
+/// From now on events concern these filesystems.
+fn connect(
+    observer: &MountObserver,
+    staging: &StagingFs,
+    versions: &Arc<VersionFs<crate::store::tree_cache::TreeCache, PoolBlobs>>,
+) {
+    let (root, held) = (Arc::clone(versions), Arc::clone(versions));
+    observer.connect(
+        staging,
+        Box::new(move |now| root.set_root_changed(now)),
+        Box::new(move |blobs| held.holders(blobs)),
+    );
 }
 
 /// Runs the command of `--on-commit` from now on, if there is one.

@@ -1,10 +1,13 @@
 //! The store at a glance.
 
+use std::sync::Arc;
+
 use super::errors::control_error;
 use super::gc::{describe_run, unreadable_policy};
 use super::{Answer, StoreService, quota};
 use crate::control::fsck::{ScrubInfo, ScrubResult};
 use crate::control::reply::{Reply, StatusReply};
+use crate::engine::registry::Repository;
 use crate::engine::scrub::{self, Scrub};
 use crate::engine::staging::Blocked;
 use crate::model::policy::PolicyState;
@@ -35,15 +38,7 @@ impl StoreService {
                 areas.filter_map(|(name, id)| self.area_info(repository, name, *id))
             })
             .collect();
-        let mut warnings = Vec::new();
-        if damaged > 0 {
-            warnings.push(format!("{damaged} blobs are damaged: `cairn fsck` says what is lost"));
-        }
-        for repository in &repositories {
-            if let PolicyState::Unreadable { reason, .. } = &repository.policy {
-                warnings.push(unreadable_policy(repository.name.as_str(), reason));
-            }
-        }
+        let mut warnings = warnings(&repositories, damaged);
         let poisoned = match self.engine.staging.blocked() {
             Blocked::No => None,
             Blocked::Full => {
@@ -89,6 +84,20 @@ impl StoreService {
             },
         }))
     }
+}
+
+/// What the content and the policies warn of.
+fn warnings(repositories: &[Arc<Repository>], damaged: u64) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if damaged > 0 {
+        warnings.push(format!("{damaged} blobs are damaged: `cairn fsck` says what is lost"));
+    }
+    for repository in repositories {
+        if let PolicyState::Unreadable { reason, .. } = &repository.policy {
+            warnings.push(unreadable_policy(repository.name.as_str(), reason));
+        }
+    }
+    warnings
 }
 
 fn result(scrub: Scrub) -> ScrubResult {
