@@ -11,7 +11,7 @@
 //! - `directories` of a directory counts the slots whose nodes are directories.
 //! - Node ids are never reused while the process lives.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -19,7 +19,7 @@ use super::area::AreaShared;
 use super::content::{ContentStore, FileContent};
 use super::journal::Dirty;
 use super::node::{Area, Body, Directory, Node, Slot};
-use crate::model::hash::TreeHash;
+use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
@@ -73,6 +73,19 @@ impl State {
     /// All nodes, in no order.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
+    }
+
+    /// Nodes of published and discarded areas with one of these contents.
+    pub fn left_holders(&self, blobs: &BTreeSet<BlobHash>) -> Vec<NodeId> {
+        let held = |node: &Node| {
+            let blob = node.content().and_then(|content| content.blob().ok().flatten());
+            blob.is_some_and(|blob| blobs.contains(&blob))
+        };
+        let left = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| !self.areas.contains_key(&node.area.id) && held(node));
+        left.map(|(id, _)| *id).collect()
     }
 
     /// Number of nodes in memory.

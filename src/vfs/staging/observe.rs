@@ -11,6 +11,7 @@ use super::tag_table::TagTable;
 use crate::engine::event::{Event, Observer};
 use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
 use crate::engine::registry::Registry;
+use crate::engine::staging::Staging;
 use crate::model::hash::BlobHash;
 use crate::model::id::{Ino, RepoId};
 use crate::model::name::LATEST;
@@ -28,6 +29,7 @@ struct Mounts {
     registry: Arc<Registry>,
     root_changed: RootChanged,
     holders: Holders,
+    staging: Arc<Staging>,
 }
 
 /// Translates the engine's events for the kernel. Made before the engine, connected after.
@@ -52,7 +54,13 @@ impl MountObserver {
     pub fn connect(&self, staging: &StagingFs, root_changed: RootChanged, holders: Holders) {
         let registry = Arc::clone(&staging.engine.registry);
         let tags = Arc::clone(&staging.tags);
-        *self.mounts.write() = Some(Mounts { tags, registry, root_changed, holders });
+        *self.mounts.write() = Some(Mounts {
+            tags,
+            registry,
+            root_changed,
+            holders,
+            staging: Arc::clone(&staging.engine.staging),
+        });
     }
 
     /// Lets go of the mounts.
@@ -89,31 +97,13 @@ impl Mounts {
             Event::AreaChanged(..) => (Vec::new(), Vec::new()),
             Event::BlobsHeld(blobs) => {
                 let inos = (self.holders)(blobs).into_iter().map(|ino| ino.0).collect();
-                (vec![Forget::Unused { inos }], Vec::new())
+                // Of published areas, too. Not by their names: that waits for directories which an
+                // operation may hold whose answer a dying daemon never gives.
+                let left = self.staging.read().left_holders(blobs);
+                let left = left.into_iter().map(|node| place::node_ino(node).0).collect();
+                (vec![Forget::Unused { inos }], vec![Forget::Unused { inos: left }])
             }
         }
-    }
-
-    /// Names under which the kernel may still have an area that is gone: where it was, or where
-    /// `mv` took it. What is below would hold its blobs until the kernel needs the memory.
-    fn left_areas(events: &[Event]) -> Vec<Forget> {
-        let name = |parent: Ino, name: &str| Forget::Name { parent: parent.0, name: name.into() };
-        if !events.iter().any(|event| matches!(event, Event::AreaChanged(..))) {
-            return Vec::new();
-        }
-        let names = events.iter().filter_map(|event| match event {
-            Event::AreaChanged(repo, area) => Some(name(place::areas_ino(*repo), area.as_str())),
-            Event::TagChanged(repo, tag) => Some(name(place::tags_ino(*repo), tag.as_str())),
-            Event::VersionAdded(repo, number) => {
-                Some(name(place::tags_ino(*repo), &number.to_string()))
-            }
-            Event::RepositoryAdded(_)
-            | Event::RepositoryChanged(_)
-            | Event::RepositoryRemoved(_)
-            | Event::VersionRemoved(..)
-            | Event::BlobsHeld(_) => None,
-        });
-        names.collect()
     }
 
     fn tag(&self, repo: RepoId, tag: &str) -> Vec<Forget> {
@@ -133,19 +123,13 @@ fn attributes(repo: RepoId) -> Vec<Forget> {
 impl Observer for MountObserver {
     fn notify(&self, events: Vec<Event>, then: Box<dyn FnOnce() + Send>) {
         let mut job = Invalidation { versions: Vec::new(), staging: Vec::new(), then };
-        let mut left = Vec::new();
         if let Some(mounts) = &*self.mounts.read() {
             for event in &events {
                 let (versions, staging) = mounts.translate(event);
                 job.versions.extend(versions);
                 job.staging.extend(staging);
             }
-            left = Mounts::left_areas(&events);
         }
         self.kernel.submit(job);
-        if !left.is_empty() {
-            // Apart from the reply: the rename that waits for that holds the directories.
-            self.kernel.submit(Invalidation::silent(Vec::new(), left));
-        }
     }
 }
