@@ -11,7 +11,6 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +23,7 @@ use super::frame::{self, FrameError};
 use super::protocol::{ControlError, ErrorKind, Hello, PROTOCOL, Progress, Request, ServerMessage};
 use super::service::{Attachment, Caller, ConnectionId, Service};
 use super::socket_path::SocketPath;
+use crate::store::panics;
 
 /// The most connections served at once; more are told that the daemon is busy.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -250,20 +250,21 @@ impl Shared {
                 log::debug!("progress for pid {} was not sent: {error}", caller.pid);
             }
         };
-        let call = || self.service.call(caller, request, attachment, &mut progress);
-        match catch_unwind(AssertUnwindSafe(call)) {
+        let call = || {
+            panics::point("control");
+            self.service.call(caller, request, attachment, &mut progress)
+        };
+        match panics::contain("a control request", call) {
             Ok(result) => result
                 .map(|(reply, attachment)| (ServerMessage::Reply(Box::new(reply)), attachment)),
-            Err(_) => {
-                log::error!("a control request of pid {} panicked", caller.pid);
-                let message = "the daemon failed on this request; its log tells where";
-                Err(ControlError::new(ErrorKind::Failed, message))
-            }
+            Err(panicked) => Err(ControlError::new(ErrorKind::Failed, panicked.to_string())),
         }
     }
 
     fn forget(&self, id: ConnectionId) {
-        self.service.disconnected(id);
+        // Logged; what it left is thrown away at the next start.
+        panics::contain("the end of a connection", || self.service.disconnected(id))
+            .unwrap_or_default();
         self.connections.lock().open.remove(&id);
         self.ended.notify_all();
     }

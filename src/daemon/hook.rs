@@ -28,6 +28,7 @@ use crate::engine::event::{Event, Observer};
 use crate::engine::registry::{Registry, Repository};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::version::Version;
+use crate::store::panics;
 
 /// Versions that may wait for the command; those beyond are logged and left out.
 const QUEUE_MAX: usize = 10_000;
@@ -228,7 +229,13 @@ impl Runner {
                 continue;
             }
             let name = next.name();
-            match self.run_for(&next) {
+            let ran = panics::contain("--on-commit", || {
+                panics::point("on-commit");
+                self.run_for(&next)
+            });
+            // A panic was logged.
+            let Ok(ran) = ran else { continue };
+            match ran {
                 Ok(status) if status.success() => log::info!("--on-commit for {name} succeeded"),
                 Ok(status) => log::warn!("--on-commit for {name} failed: {}", describe(status)),
                 Err(error) => log::error!("--on-commit for {name} cannot be run: {error}"),

@@ -24,6 +24,7 @@ use crate::model::time::Timestamp;
 use crate::store::catalog::{NodeData, NodeKind, NodeRow};
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
+use crate::store::panics;
 
 /// Ids are reserved in the catalog in steps of this many, so that a crash never reuses one.
 pub(super) const ID_STEP: u64 = 1 << 20;
@@ -176,6 +177,7 @@ impl MetadataThread {
         let Some(mut batch) = self.journal.batch.take() else {
             return Ok(());
         };
+        panics::point("journal");
         if !self.staging.seal_barrier_reached(batch.barrier) {
             self.journal.batch = Some(batch);
             return Ok(());

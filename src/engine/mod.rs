@@ -53,10 +53,11 @@ use gc::{GcOptions, LastRun, RunReport};
 use pins::Pins;
 use registry::Registry;
 use request::{Reply, Request};
-use staging::Staging;
 use staging::content::FileContent;
+use staging::{Blocked, Staging};
 use stop_point::StopPoints;
-use sync::{SyncJob, Then};
+use sync::SyncJob;
+pub use sync::Then;
 
 /// Requests that may wait for the metadata thread.
 const REQUEST_QUEUE_MAX: usize = 4096;
@@ -137,7 +138,15 @@ impl Engine {
     /// # Errors
     /// When the engine has stopped.
     pub fn submit(&self, request: Request) -> Result<()> {
-        self.requests.send(request).map_err(|_| EngineError::Stopping)
+        self.requests.send(request).map_err(|_| self.gone())
+    }
+
+    /// Why the metadata thread answers no more.
+    fn gone(&self) -> EngineError {
+        match self.staging.blocked() {
+            Blocked::Poisoned => EngineError::Poisoned,
+            Blocked::No | Blocked::Full => EngineError::Stopping,
+        }
     }
 
     /// Hands over a request and waits for its answer. Not for threads that serve the kernel where
@@ -149,7 +158,7 @@ impl Engine {
         let (send, receive) = crossbeam_channel::bounded(1);
         // A caller that went away does not need the answer.
         self.submit(make(Box::new(move |result| drop(send.send(result)))))?;
-        receive.recv().map_err(|_| EngineError::Stopping)?
+        receive.recv().map_err(|_| self.gone())?
     }
 
     /// Makes a file durable with its name, then runs `then`.
@@ -172,7 +181,7 @@ impl Engine {
             SyncJob::File { then, .. } | SyncJob::Journal { then } | SyncJob::Catalog { then, .. },
         ) = unsent
         {
-            then(Err(EngineError::Stopping));
+            then.tell(Err(self.gone()));
         }
     }
 

@@ -21,6 +21,7 @@ use super::stop_point::{StopPoint, StopPoints};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::{Catalog, Reader};
 use crate::store::error::StoreError;
+use crate::store::panics;
 use crate::store::pool::Pool;
 
 /// Bytes hashed between two looks at whether the file changed meanwhile.
@@ -131,7 +132,9 @@ impl Sealer {
                 },
                 Some(_) | None => job,
             };
-            let result = self.seal(&job.content);
+            // Whoever waits for this seal is answered: a commit tries it once more.
+            let result = panics::contain("a seal", || self.seal(&job.content));
+            let result = result.unwrap_or_else(|panicked| Err(panicked.into()));
             self.stop_points.pass(StopPoint::SealHashed);
             let result = SealResult { content: job.content, ticket: job.ticket, result };
             if let Err(unsent) = self.results.send(result) {
@@ -142,6 +145,7 @@ impl Sealer {
     }
 
     fn seal(&self, content: &Arc<FileContent>) -> Result<Option<Hashed>, StoreError> {
+        panics::point("seal");
         let Some(input) = content.seal_input() else {
             return Ok(None);
         };

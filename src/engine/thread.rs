@@ -28,6 +28,7 @@ use crate::model::policy::PolicyState;
 use crate::store::Store;
 use crate::store::catalog::{Reader, RepositoryRow, Tx};
 use crate::store::error::StoreError;
+use crate::store::panics;
 use crate::store::tree_cache::TreeCache;
 
 /// How long a change waits for others before its rows are written: one transaction for all. Rows
@@ -92,10 +93,22 @@ pub(super) struct MetadataThread {
 impl MetadataThread {
     /// Runs until a [`Request::Stop`].
     pub(super) fn run(mut self) {
+        let ended = panics::contain("the metadata thread", || {
+            let reply = self.serve();
+            self.stop(reply);
+        });
+        if ended.is_err() {
+            // Logged, and answered for by the end of the process.
+            panics::contain("the metadata thread's end", || self.refuse_all()).unwrap_or_default();
+        }
+    }
+
+    /// Applies inputs until the request to stop, whose reply it returns.
+    fn serve(&mut self) -> Reply<()> {
         let mut last_housekeeping = Instant::now();
         loop {
             match self.select() {
-                Some(Request::Stop { reply }) => return self.stop(reply),
+                Some(Request::Stop { reply }) => return reply,
                 Some(request) => self.apply(request),
                 None => {}
             }
@@ -105,7 +118,7 @@ impl MetadataThread {
                     continue;
                 }
                 match self.requests.try_recv() {
-                    Ok(Request::Stop { reply }) => return self.stop(reply),
+                    Ok(Request::Stop { reply }) => return reply,
                     Ok(request) => self.apply(request),
                     Err(_) => break,
                 }
@@ -118,6 +131,31 @@ impl MetadataThread {
                 self.spill_overdue(now);
             }
             self.background(now);
+        }
+    }
+
+    /// After a panic nothing of this thread's state can be trusted: nothing is written any more (R4),
+    /// and whoever waits, or comes, is refused.
+    fn refuse_all(&mut self) {
+        log::error!("the store refuses changes until restarted");
+        self.staging.set_blocked(Blocked::Poisoned);
+        // Sealers end when nobody takes their results.
+        self.seal_results = crossbeam_channel::never();
+        self.journal.fail_waiters(|| EngineError::Poisoned);
+        self.abort_run();
+        for (_, task) in std::mem::take(&mut self.commits) {
+            task.refuse(EngineError::Poisoned);
+        }
+        self.unpublished.clear();
+        for operation in self.staging.thaw() {
+            self.observer.notify(Vec::new(), operation);
+        }
+        while let Ok(request) = self.requests.recv() {
+            if let Request::Stop { reply } = request {
+                self.sync_jobs = None;
+                return reply(Err(EngineError::Poisoned));
+            }
+            // A reply that is dropped is an error to whoever waits for it.
         }
     }
 
@@ -166,6 +204,7 @@ impl MetadataThread {
     }
 
     fn apply(&mut self, request: Request) {
+        panics::point("metadata");
         match request {
             Request::CreateRepository { name, owner, now, reply } => {
                 let made = self.create_repository(name, owner, now);
@@ -351,7 +390,7 @@ impl MetadataThread {
     }
 
     /// Brings the journal out and ends.
-    fn stop(mut self, reply: Reply<()>) {
+    fn stop(&mut self, reply: Reply<()>) {
         let tasks: Vec<u64> = self.commits.keys().copied().collect();
         for task in tasks {
             self.refuse_commit(task, EngineError::Stopping);

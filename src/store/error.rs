@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::panics::Panicked;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree_format::TreeError;
 
@@ -35,6 +36,9 @@ pub enum StoreError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The work met a defect of ours.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
     /// The quota of a repository is used up.
     #[error("the repository's quota is used up")]
     OverQuota,
@@ -140,6 +144,7 @@ impl StoreError {
             }
             Self::Catalog { kind, .. } => *kind == CatalogErrorKind::Full,
             Self::OverQuota
+            | Self::Panicked(_)
             | Self::Locked { .. }
             | Self::NotAStore { .. }
             | Self::AlreadyAStore { .. }

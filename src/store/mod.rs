@@ -15,6 +15,7 @@ pub mod error;
 mod format;
 mod init;
 pub mod layout;
+pub mod panics;
 pub mod pool;
 pub mod reserve;
 pub mod root_lock;

@@ -79,6 +79,11 @@ impl Cairn {
         }
     }
 
+    /// Sets the arguments of daemons started from now on.
+    pub(crate) fn set_arguments(&mut self, arguments: &[&str]) {
+        self.options = arguments.iter().map(|option| (*option).to_owned()).collect();
+    }
+
     /// The store's directory.
     pub(crate) fn store(&self) -> PathBuf {
         self.home.path().join("store")

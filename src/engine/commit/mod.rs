@@ -24,7 +24,7 @@ use super::pins::BlobPin;
 use super::registry::Repository;
 use super::request::{Reply, Request};
 use super::staging::area::Phase;
-use super::sync::{SYNC_ONE_BY_ONE_MAX, Scope, SyncJob};
+use super::sync::{SYNC_ONE_BY_ONE_MAX, Scope, SyncJob, Then};
 use super::thread::MetadataThread;
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
@@ -33,6 +33,7 @@ use crate::model::quota::Usage;
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
 use crate::model::version::Version;
+use crate::store::panics;
 
 pub use publish::Unpublished;
 
@@ -115,6 +116,13 @@ pub(super) struct CommitTask {
     epoch: u64,
     /// Trees that this commit made or reuses and nothing references yet: collection skips them.
     pub(super) pinned: BTreeSet<TreeHash>,
+}
+
+impl CommitTask {
+    /// Answers it.
+    pub(super) fn refuse(self, error: EngineError) {
+        (self.reply)(Err(error));
+    }
 }
 
 /// What `advance` decided about one task.
@@ -326,6 +334,7 @@ impl MetadataThread {
             Ok(built) => built,
             Err(error) => return self.refuse_commit(id, error),
         };
+        panics::point("commit");
         let epoch = self.close_epoch();
         let unsynced = self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1);
         let Some(task) = self.commits.get_mut(&id) else {
@@ -340,7 +349,7 @@ impl MetadataThread {
             Ok(_) | Err(_) => Scope::Everything,
         };
         let requests = self.requests_sender.clone();
-        let then = Box::new(move |result| {
+        let then = Then::new(move |result| {
             drop(requests.send(Request::CommitSynced { task: id, result }));
         });
         self.sync(SyncJob::Catalog { scope, then });
@@ -378,7 +387,7 @@ impl MetadataThread {
         for operation in self.staging.unpark(task.area) {
             self.observer.notify(Vec::new(), operation);
         }
-        (task.reply)(Err(error));
+        task.refuse(error);
     }
 
     /// Keeps the reason for `user.cairn.error`, since an errno says little (H12).

@@ -6,7 +6,7 @@ use super::{Phase, SLICE_TIME_MAX};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::request::Request;
 use crate::engine::stop_point::StopPoint;
-use crate::engine::sync::{Scope, SyncJob};
+use crate::engine::sync::{Scope, SyncJob, Then};
 use crate::engine::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
@@ -103,7 +103,7 @@ impl MetadataThread {
         self.gc.touched.clear();
         self.gc.blobs.list = List::Waiting(list);
         let requests = self.requests_sender.clone();
-        let then = Box::new(move |result| {
+        let then = Then::new(move |result| {
             drop(requests.send(Request::OrphansDurable { result }));
         });
         self.sync(SyncJob::Catalog { scope: Scope::Rows, then });

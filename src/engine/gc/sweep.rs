@@ -15,7 +15,9 @@ use crate::engine::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::id::AreaId;
 use crate::store::catalog::Reader;
+use crate::store::error::StoreError;
 use crate::store::layout::{Layout, PrivateId};
+use crate::store::panics;
 use crate::store::pool::{Pool, PoolName};
 use crate::store::staging_dir::StagingDir;
 
@@ -56,7 +58,11 @@ impl MetadataThread {
         };
         let requests = self.requests_sender.clone();
         let body = move || {
-            let result = sweeper.run();
+            let result = panics::contain("the search for leftovers", || {
+                panics::point("sweep");
+                sweeper.run()
+            });
+            let result = result.unwrap_or_else(|panicked| Err(StoreError::from(panicked).into()));
             // A closed channel means that the engine stopped.
             drop(requests.send(Request::SweepEnded { result }));
         };
