@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -124,6 +125,7 @@ pub(super) fn start(
         stop_points: Arc::clone(&stop_points),
         commits: BTreeMap::new(),
         next_task: 1,
+        commits_seen: Instant::now(),
         unpublished: BTreeMap::new(),
         epoch: recovered.epoch,
         durable_epoch: recovered.durable_epoch,

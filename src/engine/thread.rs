@@ -72,6 +72,8 @@ pub(super) struct MetadataThread {
     pub(super) gc: Collector,
     pub(super) commits: BTreeMap<u64, CommitTask>,
     pub(super) next_task: u64,
+    /// When the commits were looked at last.
+    pub(super) commits_seen: Instant,
     /// Committed, not yet known to be on disk.
     pub(super) unpublished: BTreeMap<RepoId, Vec<Unpublished>>,
     /// Epoch that new blobs belong to.

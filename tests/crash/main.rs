@@ -12,3 +12,4 @@ mod history;
 mod panic;
 mod rsync;
 mod step;
+mod stopped;

@@ -41,6 +41,9 @@ pub use publish::Unpublished;
 /// A close has been queued before `mv` starts but may reach the daemon after it (H11).
 pub const WRITER_GRACE: Duration = Duration::from_secs(1);
 
+/// A longer time between two looks at the commits means that this thread could not run.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
 /// How long `--wait` waits for writers.
 pub const WRITER_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -149,6 +152,10 @@ impl MetadataThread {
                 return reply(Err(error));
             }
         };
+        if self.commits.is_empty() {
+            // Nobody looked while there was nothing to look at.
+            self.commits_seen = Instant::now();
+        }
         let grace = if options.wait { WRITER_WAIT_MAX } else { WRITER_GRACE };
         let task = CommitTask {
             area,
@@ -188,6 +195,10 @@ impl MetadataThread {
 
     /// Moves every commit as far as it can go now.
     pub(super) fn advance_commits(&mut self, now: Instant) {
+        let pause = now.duration_since(std::mem::replace(&mut self.commits_seen, now));
+        if pause > PAUSE_MAX {
+            self.put_off_deadlines(pause);
+        }
         let ids: Vec<u64> = self.commits.keys().copied().collect();
         for id in ids {
             while let Some(step) = self.next_step(id, now) {
@@ -203,6 +214,16 @@ impl MetadataThread {
                         break;
                     }
                 }
+            }
+        }
+    }
+
+    /// The process was held (a stop signal, a suspended machine), and so were those who read what
+    /// writers have closed since: that time is not part of their grace.
+    fn put_off_deadlines(&mut self, pause: Duration) {
+        for task in self.commits.values_mut() {
+            if let Stage::Writers { deadline, .. } = &mut task.stage {
+                *deadline += pause;
             }
         }
     }
