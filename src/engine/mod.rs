@@ -47,6 +47,7 @@ use crate::store::layout::Layout;
 use crate::store::pool::Pool;
 use crate::store::sys::{self, FsSpace};
 use crate::store::tree_cache::TreeCache;
+pub use areas::REPOSITORY_AREAS_MAX;
 use error::{EngineError, Result};
 use event::Observer;
 use gc::{GcOptions, LastRun, RunReport};

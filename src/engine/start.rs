@@ -23,7 +23,7 @@ use super::pins::Pins;
 use super::registry::Registry;
 use super::request::Request;
 use super::seal;
-use super::staging::content::ContentStore;
+use super::staging::content::{ContentStore, Slots};
 use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
 use super::sync::{SYNC_QUEUE_MAX, SyncJob, SyncThread};
@@ -179,6 +179,7 @@ fn tree_cache(layout: Layout) -> Arc<TreeCache> {
 
 fn content_store(store: &Store, pins: &Arc<Pins>, next_id: u64) -> Arc<ContentStore> {
     Arc::new(ContentStore {
+        slots: Arc::new(Slots::new(sys::nofile_limit())),
         pool: Arc::clone(&store.pool),
         private_files: Arc::clone(&store.private_files),
         pins: Arc::clone(pins),

@@ -386,6 +386,8 @@ impl MetadataThread {
             match content.spill() {
                 Ok(true) => self.staging.mark_dirty(content.node),
                 Ok(false) => {}
+                // It stays in memory; the others could not be saved either.
+                Err(StoreError::TooManyOpenFiles { .. }) => return,
                 Err(error) => log::error!("cannot save a file that is being written: {error}"),
             }
         }

@@ -39,6 +39,12 @@ pub enum StoreError {
     /// The work met a defect of ours.
     #[error(transparent)]
     Panicked(#[from] Panicked),
+    /// Too many files are being written.
+    #[error("{max} files are open already, as many as may be; close some")]
+    TooManyOpenFiles {
+        /// How many.
+        max: u64,
+    },
     /// The quota of a repository is used up.
     #[error("the repository's quota is used up")]
     OverQuota,
@@ -87,6 +93,16 @@ pub enum StoreError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// It belongs to somebody else.
+    #[error("{} belongs to uid {uid}, and this is uid {own}", path.display())]
+    ForeignOwner {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Who opens it.
+        own: u32,
     },
     /// SQLite failed.
     #[error("catalog: cannot {action}: {message}")]
@@ -145,6 +161,8 @@ impl StoreError {
             Self::Catalog { kind, .. } => *kind == CatalogErrorKind::Full,
             Self::OverQuota
             | Self::Panicked(_)
+            | Self::TooManyOpenFiles { .. }
+            | Self::ForeignOwner { .. }
             | Self::Locked { .. }
             | Self::NotAStore { .. }
             | Self::AlreadyAStore { .. }

@@ -30,6 +30,9 @@ use crate::model::id::AreaId;
 use crate::model::name::{BaseName, RepoName, TagName};
 use crate::model::time::Timestamp;
 
+/// Imports that may run at a time, over all connections: each holds what it has put.
+const IMPORTS_MAX: usize = 32;
+
 /// An import with the connection that it ends with. Whose it is can be seen while it is busy.
 pub(super) struct RunningImport {
     connection: ConnectionId,
@@ -98,6 +101,11 @@ impl StoreService {
         let repository = self.repository(&begin.repository)?;
         if let Some(tag) = begin.tag.as_ref().filter(|tag| repository.tags.contains_key(*tag)) {
             return Err(control_error(EngineError::TagExists(tag.to_string())));
+        }
+        let running = self.imports.lock().len();
+        if running >= IMPORTS_MAX {
+            let message = format!("{running} imports are running already");
+            return Err(ControlError::new(ErrorKind::Busy, message).with_hint("try again"));
         }
         let id = self.new_import();
         let base = (!begin.mirror).then_some(&BaseName::Latest);

@@ -52,7 +52,9 @@ impl Pool {
     /// # Errors
     /// When the system has no randomness to offer.
     pub fn new(layout: Layout) -> Result<Self> {
-        Self::with_open_files_max(layout, OPEN_FILES_MAX)
+        // Of few descriptors most are for what users write.
+        let share = usize::try_from(super::sys::nofile_limit() / 8).unwrap_or(usize::MAX);
+        Self::with_open_files_max(layout, OPEN_FILES_MAX.min(share))
     }
 
     /// As [`Pool::new`], keeping at most `files_max` files open.
