@@ -24,6 +24,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use super::service_manager;
 use crate::engine::event::{Event, Observer};
 use crate::engine::registry::{Registry, Repository};
 use crate::model::id::{RepoId, VersionNumber};
@@ -265,6 +266,7 @@ impl Runner {
         Command::new("sh")
             .arg("-c")
             .arg(&self.command.command)
+            .env_remove(service_manager::VARIABLE)
             .env("CAIRN_STORE", &self.command.store)
             .env("CAIRN_MOUNT", &self.command.mount)
             .env("CAIRN_REPOSITORY", repository.name.as_str())
