@@ -133,6 +133,11 @@ fn a_held_mount_is_detached_lazily_and_not_otherwise() {
     let message = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && message.contains("does not answer"), "{message}");
 
+    let store = format!("--store={}", cairn.store().display());
+    let status = run(&["status", &store], &[]);
+    let message = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(!status.status.success() && message.contains("does not answer"), "{message}");
+
     let detached = run(&["unmount", "--lazy"], &[&cairn.mnt()]);
     assert!(detached.status.success(), "{detached:?}");
     assert_eq!(fs::read_dir(cairn.mnt()).unwrap().count(), 0, "the mount point is bare");
