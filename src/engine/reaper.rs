@@ -75,7 +75,7 @@ mod tests {
 
     fn removed(store: &TestStore, id: u64) -> Remains {
         let (area, id) = (AreaId(1), PrivateId(id));
-        store.private_files.create(area, id).unwrap();
+        store.private_files.create(area, id).unwrap().set_len(1 << 20).unwrap();
         store.private_files.remove(&store.lock, area, id).unwrap()
     }
 
