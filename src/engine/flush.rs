@@ -323,10 +323,9 @@ impl MetadataThread {
                 }
                 continue;
             }
-            if let Err(error) =
-                self.store.private_files.remove(&self.store.lock, content.area.id, id)
-            {
-                log::warn!("cannot remove a private file: {error}");
+            match self.store.private_files.remove(&self.store.lock, content.area.id, id) {
+                Ok(remains) => self.reaper.take(remains),
+                Err(error) => log::warn!("cannot remove a private file: {error}"),
             }
         }
     }

@@ -18,6 +18,7 @@ pub mod invalidation;
 mod load;
 pub mod pins;
 pub mod quota;
+mod reaper;
 pub mod reclaim;
 pub mod registry;
 pub mod request;

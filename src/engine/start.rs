@@ -20,6 +20,7 @@ use super::fsck::Subject;
 use super::gc::{Collector, GcOptions, LastRun, RunKind};
 use super::load::load_registry;
 use super::pins::Pins;
+use super::reaper::reaper;
 use super::registry::Registry;
 use super::request::Request;
 use super::seal;
@@ -105,8 +106,10 @@ pub(super) fn start(
     let mut threads = seal::start(&store.catalog, &pool, &staging, lines, &stop_points)?;
     let engine_reader = store.catalog.reader()?;
     let subject = Subject::new(&store);
+    let (reaper, reaper_thread) = reaper();
     let metadata = MetadataThread {
         store,
+        reaper,
         reader,
         trees: Arc::clone(&trees),
         registry: Arc::clone(&registry),
@@ -134,6 +137,7 @@ pub(super) fn start(
     };
     threads.push(spawn("metadata", move || metadata.run())?);
     threads.push(spawn("sync", move || sync_thread.run())?);
+    threads.push(spawn("reaper", move || reaper_thread.run())?);
     let check = (Arc::clone(&pool), recovered.suspects, requests_sender.clone());
     threads.push(spawn("check-blobs", move || check_suspects(&check.0, check.1, &check.2))?);
     let engine = Arc::new(Engine {

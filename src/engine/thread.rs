@@ -14,8 +14,9 @@ use super::commit::{CommitTask, Unpublished};
 use super::error::{EngineError, Result};
 use super::event::Observer;
 use super::flush::Journal;
-use super::gc::Collector;
+use super::gc::{Collector, FILES_PER_SLICE};
 use super::pins::Pins;
+use super::reaper::Reaper;
 use super::registry::{Registry, Repository};
 use super::request::{Reply, Request};
 use super::seal::SealResult;
@@ -58,6 +59,8 @@ pub(super) const DURABLE_EPOCH: &str = "durable_epoch";
 pub(super) struct MetadataThread {
     pub(super) store: Store,
     pub(super) reader: Reader,
+    /// Lets go of removed files.
+    pub(super) reaper: Reaper,
     pub(super) trees: Arc<TreeCache>,
     pub(super) registry: Arc<Registry>,
     pub(super) staging: Arc<Staging>,
@@ -165,8 +168,11 @@ impl MetadataThread {
     /// would fill up.
     fn background(&mut self, now: Instant) {
         self.tick_collector(now);
-        if !self.gc.has_work() {
+        if !self.gc.has_work() || self.gc.is_paused(now) {
             return;
+        }
+        if !self.reaper.has_room(FILES_PER_SLICE) {
+            return self.gc.pause(now);
         }
         let idle = self.requests.is_empty() && self.seal_results.is_empty();
         self.rounds_without_slice += 1;
@@ -181,7 +187,7 @@ impl MetadataThread {
         // A poisoned store does no background work, and must not spin over it.
         let poisoned = self.staging.blocked() == Blocked::Poisoned;
         let timeout = if self.gc.has_work() && !poisoned {
-            Duration::ZERO
+            self.gc.pause_left(Instant::now())
         } else if self.journal.is_waiting() || !self.commits.is_empty() {
             Duration::from_millis(1)
         } else if self.staging.dirty_count() > 0 || self.journal.has_pending_blobs() {
