@@ -4,6 +4,7 @@
 //! thread, which flushes content first, then the WAL, then answers: so a row that survives a power
 //! loss names content that survived too. Requests that arrive while a flush runs share the next.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -11,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::error::{EngineError, Result};
 use super::pins::BlobPin;
 use super::request::Request;
-use super::staging::content::{FileContent, FileToSync};
+use super::staging::content::FileContent;
 use super::staging::{Blocked, Staging};
 use crate::store::catalog::Checkpointer;
 use crate::store::durable;
@@ -159,18 +160,16 @@ impl SyncThread {
         if content.spill()? {
             self.staging.mark_dirty(content.node);
         }
-        let synced = match content.file_to_sync()? {
-            None => Ok(()),
-            Some(FileToSync::Private(file)) => {
-                let directory = self.layout.area(content.area.id);
-                durable::fdatasync(&file, &directory).and_then(|()| durable::sync_dir(&directory))
+        if let Some((file, blob)) = content.file_to_sync()? {
+            let path = blob.map_or_else(PathBuf::new, |hash| self.layout.blob(&hash));
+            durable::fdatasync(&file, &path).map_err(|error| self.poison(error))?;
+            match blob {
+                Some(hash) => self.pool.sync_fan_out(&hash).map_err(|e| self.poison(e))?,
+                None => durable::sync_dir(&self.layout.area(content.area.id))
+                    .map_err(|error| self.poison(error))?,
             }
-            Some(FileToSync::Blob(file, hash)) => {
-                durable::fdatasync(&file, &self.layout.blob(&hash))
-                    .and_then(|()| self.pool.sync_fan_out(&hash))
-            }
-        };
-        synced.map_err(|error| self.poison(error))
+        }
+        Ok(())
     }
 
     fn sync_scope(&self, scope: &Scope) -> Result<()> {
