@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::staging::content::{Data, FileContent};
+use super::staging::content::{Data, FileContent, Hashing};
 use super::staging::{SealJob, Staging};
 use super::stop_point::{StopPoint, StopPoints};
 use crate::model::hash::BlobHash;
@@ -210,7 +210,8 @@ fn hash(content: &Arc<FileContent>) -> Input {
         }
         Data::Private { id, file } => {
             let path = content.private_path(id);
-            Input::Done(match hash_file(&file, size, || content.is_at(generation)) {
+            let wanted = || content.is_at(generation);
+            Input::Done(match hash_rest(input.hashing, &file, size, wanted) {
                 Ok(hash) => Ok(hash.map(|hash| Hashed {
                     generation,
                     hash,
@@ -230,9 +231,18 @@ pub(super) fn hash_file(
     size: u64,
     wanted: impl Fn() -> bool,
 ) -> io::Result<Option<BlobHash>> {
-    let mut hasher = blake3::Hasher::new();
+    hash_rest(Hashing::new(), file, size, wanted)
+}
+
+/// As [`hash_file`], where some of the bytes have been hashed.
+pub(super) fn hash_rest(
+    hashing: Hashing,
+    file: &std::fs::File,
+    size: u64,
+    wanted: impl Fn() -> bool,
+) -> io::Result<Option<BlobHash>> {
+    let (mut hasher, mut offset) = hashing.into_parts();
     let mut chunk = vec![0; HASH_CHUNK_BYTES];
-    let mut offset = 0;
     while offset < size {
         let want = usize::try_from(size - offset).unwrap_or(usize::MAX).min(chunk.len());
         let read = file.read_at(&mut chunk[..want], offset)?;

@@ -18,11 +18,14 @@
 //! This module knows nothing of names or directories. Lock order: the namespace lock may be held
 //! when a content's lock is taken, never the other way round.
 
+mod ahead;
 mod charge;
 mod durable;
 mod seal;
 mod transfer;
 
+pub(crate) use ahead::Hashing;
+pub use ahead::PrefixNumber;
 pub use durable::FileToSync;
 pub(crate) use seal::SealOutcome;
 
@@ -126,6 +129,8 @@ pub struct FileState {
     /// What is taken of the quota for it; `None` while the content is its base's.
     charged: Option<u64>,
     dirty_since: Option<Instant>,
+    /// What was written in order.
+    prefix: ahead::Prefix,
     saved: Saved,
 }
 
@@ -173,6 +178,8 @@ pub struct FileContent {
     pub area: Arc<AreaShared>,
     store: Arc<ContentStore>,
     state: Mutex<FileState>,
+    /// What is hashed of a large file while it is written; taken before `state`.
+    hashing: Mutex<Option<Box<Hashing>>>,
     noted: AtomicBool,
 }
 
@@ -249,8 +256,10 @@ impl FileContent {
                 abandoned: false,
                 charged: None,
                 dirty_since: None,
+                prefix: ahead::Prefix::default(),
                 saved,
             }),
+            hashing: Mutex::default(),
             noted: AtomicBool::new(false),
         }
     }
