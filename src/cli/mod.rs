@@ -24,6 +24,7 @@ pub mod list;
 pub mod lock;
 pub mod man;
 pub mod mount;
+mod mount_helper;
 pub mod output;
 pub mod parse;
 pub mod policy;
@@ -51,6 +52,7 @@ use crate::control::client::{Connection, OpenLocal};
 use crate::control::protocol::{ControlError, ErrorKind};
 
 use error::CliError;
+use mount_helper::Helper;
 use output::Output;
 
 /// What the command line needs from the layers below it.
@@ -218,7 +220,13 @@ pub fn command() -> clap::Command {
 
 /// Runs one command line, program name included, and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, hooks: Hooks) -> u8 {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    match mount_helper::translate(&args) {
+        Ok(Helper::None) => {}
+        Ok(Helper::Nothing) => return 0,
+        Ok(Helper::Run(command)) => args = command,
+        Err(error) => return error::report(&error.into(), false),
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(usage) => return error::report_usage(&usage, args.iter().any(|arg| arg == "--json")),

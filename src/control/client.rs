@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::frame::{self, FrameError};
 use super::protocol::{
     ControlError, ErrorDetail, ErrorKind, Hello, PROTOCOL, Progress, Request, ServerMessage,
@@ -20,6 +22,8 @@ pub const SOCKET_NAME: &str = "control.sock";
 
 /// How long to wait for a store that another command holds.
 pub const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long a daemon may take to greet.
+const GREETING_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// Opens a store in this process; passed in, since this layer does not know the engine.
@@ -64,6 +68,7 @@ impl Client {
     /// # Errors
     /// The daemon refuses this caller, or speaks another protocol.
     pub fn greet(stream: UnixStream) -> Result<Self, ControlError> {
+        wait_for_greeting(&stream)?;
         let (message, _) = receive(&stream)?;
         match message {
             ServerMessage::Hello(hello) if hello.protocol == PROTOCOL => Ok(Self { stream, hello }),
@@ -109,6 +114,21 @@ impl Client {
                 ServerMessage::Hello(_) => return Err(unexpected()),
             }
         }
+    }
+}
+
+/// A daemon greets at once; the kernel connects to one that is stopped, too.
+fn wait_for_greeting(stream: &UnixStream) -> Result<(), ControlError> {
+    let mut ready = [PollFd::new(stream, PollFlags::IN)];
+    match rustix::io::retry_on_intr(|| poll(&mut ready, Some(&GREETING_TIMEOUT))) {
+        Ok(0) => {
+            let seconds = GREETING_TIMEOUT.tv_sec;
+            let message = format!("the daemon does not answer within {seconds} s");
+            let hint = "it is stopped or hangs; `cairn unmount --lazy` takes its mount away";
+            Err(ControlError::new(ErrorKind::Busy, message).with_hint(hint))
+        }
+        Ok(_) => Ok(()),
+        Err(errno) => Err(broken(&FrameError::Io(errno.into()))),
     }
 }
 

@@ -3,15 +3,14 @@
 //! One thread per connection, [`CONNECTIONS_MAX`] at most; each answers its requests in turn.
 //! Only root and the daemon's own user are answered: the store's directory (0700) and the socket
 //! (0600) keep others from reaching it, and the peer's credentials are checked all the same (R7).
-//! A connection may idle for as long as it likes, but a message once begun must go on within
-//! [`MESSAGE_TIMEOUT`]. The server knows nothing of what the requests do.
+//! A connection may idle for as long as it likes until its place is needed ([`IDLE_MAX`]), but a
+//! message once begun must go on within [`MESSAGE_TIMEOUT`]. The server knows nothing of what the requests do.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +23,13 @@ use super::frame::{self, FrameError};
 use super::protocol::{ControlError, ErrorKind, Hello, PROTOCOL, Progress, Request, ServerMessage};
 use super::service::{Attachment, Caller, ConnectionId, Service};
 use super::socket_path::SocketPath;
+use crate::store::panics;
 
 /// The most connections served at once; more are told that the daemon is busy.
 pub const CONNECTIONS_MAX: usize = 64;
+/// How long a connection must have asked nothing to be closed in favour of a new one, when there
+/// are [`CONNECTIONS_MAX`].
+pub const IDLE_MAX: Duration = Duration::from_secs(60);
 /// The longest wait for the next bytes within a message.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long [`Server::stop`] waits for requests that are being answered.
@@ -54,6 +57,7 @@ struct Shared {
     service: Arc<dyn Service>,
     own_uid: u32,
     stopping: AtomicBool,
+    idle_max: Duration,
     connections: Mutex<Connections>,
     ended: Condvar,
 }
@@ -67,7 +71,13 @@ impl std::fmt::Debug for Shared {
 #[derive(Default)]
 struct Connections {
     last: u64,
-    open: HashMap<ConnectionId, Arc<UnixStream>>,
+    open: HashMap<ConnectionId, Open>,
+}
+
+struct Open {
+    stream: Arc<UnixStream>,
+    /// Since when it has asked nothing; `None` while it is being answered.
+    idle_since: Option<Instant>,
 }
 
 impl Server {
@@ -77,6 +87,18 @@ impl Server {
     /// # Errors
     /// The socket cannot be made, or no thread started.
     pub fn start(path: &Path, service: Arc<dyn Service>) -> Result<Self, ServerError> {
+        Self::start_with(path, service, IDLE_MAX)
+    }
+
+    /// [`Server::start`] with another time in place of [`IDLE_MAX`], for tests.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn start_with(
+        path: &Path,
+        service: Arc<dyn Service>,
+        idle_max: Duration,
+    ) -> Result<Self, ServerError> {
         let failed = |action| move |source| ServerError { action, path: path.to_owned(), source };
         remove_socket(path).map_err(failed("replace"))?;
         let address = SocketPath::new(path).map_err(failed("reach"))?;
@@ -89,6 +111,7 @@ impl Server {
             service,
             own_uid: rustix::process::geteuid().as_raw(),
             stopping: AtomicBool::new(false),
+            idle_max,
             connections: Mutex::default(),
             ended: Condvar::new(),
         });
@@ -168,14 +191,14 @@ impl Shared {
         let stream = Arc::new(stream);
         let id = {
             let mut connections = self.connections.lock();
-            if connections.open.len() >= CONNECTIONS_MAX {
-                None
-            } else {
+            let room = connections.open.len() < CONNECTIONS_MAX;
+            (room || connections.end_idlest(self.idle_max)).then(|| {
                 connections.last += 1;
                 let id = ConnectionId(connections.last);
-                connections.open.insert(id, Arc::clone(&stream));
-                Some(id)
-            }
+                let open = Open { stream: Arc::clone(&stream), idle_since: Some(Instant::now()) };
+                connections.open.insert(id, open);
+                id
+            })
         };
         let Some(id) = id else {
             let message = format!("the daemon already serves {CONNECTIONS_MAX} commands");
@@ -227,12 +250,22 @@ impl Shared {
         while let Some(received) = frame::receive(stream)? {
             let attachment = Attachment { payload: received.payload, files: received.files };
             let answer = match decode(&received.json) {
-                Ok(request) => self.answer(stream, caller, request, attachment),
+                Ok(request) => {
+                    self.note_idle(caller.connection, None);
+                    self.answer(stream, caller, request, attachment)
+                }
                 Err(error) => Err(error),
             };
             reply(stream, answer)?;
+            self.note_idle(caller.connection, Some(Instant::now()));
         }
         Ok(())
+    }
+
+    fn note_idle(&self, id: ConnectionId, since: Option<Instant>) {
+        if let Some(open) = self.connections.lock().open.get_mut(&id) {
+            open.idle_since = since;
+        }
     }
 
     fn answer(
@@ -250,20 +283,21 @@ impl Shared {
                 log::debug!("progress for pid {} was not sent: {error}", caller.pid);
             }
         };
-        let call = || self.service.call(caller, request, attachment, &mut progress);
-        match catch_unwind(AssertUnwindSafe(call)) {
+        let call = || {
+            panics::point("control");
+            self.service.call(caller, request, attachment, &mut progress)
+        };
+        match panics::contain("a control request", call) {
             Ok(result) => result
                 .map(|(reply, attachment)| (ServerMessage::Reply(Box::new(reply)), attachment)),
-            Err(_) => {
-                log::error!("a control request of pid {} panicked", caller.pid);
-                let message = "the daemon failed on this request; its log tells where";
-                Err(ControlError::new(ErrorKind::Failed, message))
-            }
+            Err(panicked) => Err(ControlError::new(ErrorKind::Failed, panicked.to_string())),
         }
     }
 
     fn forget(&self, id: ConnectionId) {
-        self.service.disconnected(id);
+        // Logged; what it left is thrown away at the next start.
+        panics::contain("the end of a connection", || self.service.disconnected(id))
+            .unwrap_or_default();
         self.connections.lock().open.remove(&id);
         self.ended.notify_all();
     }
@@ -288,10 +322,31 @@ impl Shared {
 impl Connections {
     #[allow(clippy::iter_over_hash_type, reason = "each stream is shut, in no special order")]
     fn shut(&self, how: Shutdown) {
-        for stream in self.open.values() {
-            if let Err(error) = stream.shutdown(how) {
-                log::debug!("control connection: {error}");
-            }
+        for open in self.open.values() {
+            open.shut(how);
+        }
+    }
+
+    /// Closes the connection that has asked nothing for longest, if that is `idle_max` at least;
+    /// says whether there was one. Its thread then ends by itself.
+    fn end_idlest(&mut self, idle_max: Duration) -> bool {
+        let idle = self.open.iter().filter_map(|(id, open)| Some((open.idle_since?, *id)));
+        let Some((since, id)) = idle.min() else { return false };
+        if since.elapsed() < idle_max {
+            return false;
+        }
+        if let Some(open) = self.open.remove(&id) {
+            log::info!("control connection {} idled and made room for another", id.0);
+            open.shut(Shutdown::Both);
+        }
+        true
+    }
+}
+
+impl Open {
+    fn shut(&self, how: Shutdown) {
+        if let Err(error) = self.stream.shutdown(how) {
+            log::debug!("control connection: {error}");
         }
     }
 }

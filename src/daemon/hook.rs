@@ -24,10 +24,12 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use super::service_manager;
 use crate::engine::event::{Event, Observer};
 use crate::engine::registry::{Registry, Repository};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::version::Version;
+use crate::store::panics;
 
 /// Versions that may wait for the command; those beyond are logged and left out.
 const QUEUE_MAX: usize = 10_000;
@@ -228,7 +230,13 @@ impl Runner {
                 continue;
             }
             let name = next.name();
-            match self.run_for(&next) {
+            let ran = panics::contain("--on-commit", || {
+                panics::point("on-commit");
+                self.run_for(&next)
+            });
+            // A panic was logged.
+            let Ok(ran) = ran else { continue };
+            match ran {
                 Ok(status) if status.success() => log::info!("--on-commit for {name} succeeded"),
                 Ok(status) => log::warn!("--on-commit for {name} failed: {}", describe(status)),
                 Err(error) => log::error!("--on-commit for {name} cannot be run: {error}"),
@@ -258,6 +266,7 @@ impl Runner {
         Command::new("sh")
             .arg("-c")
             .arg(&self.command.command)
+            .env_remove(service_manager::VARIABLE)
             .env("CAIRN_STORE", &self.command.store)
             .env("CAIRN_MOUNT", &self.command.mount)
             .env("CAIRN_REPOSITORY", repository.name.as_str())

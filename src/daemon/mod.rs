@@ -6,9 +6,11 @@ pub mod config;
 mod error;
 pub mod hook;
 pub mod logging;
+mod privileges;
 pub mod run;
 pub mod serve;
 pub mod service;
+mod service_manager;
 pub mod signals;
 mod stop;
 

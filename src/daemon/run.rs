@@ -83,6 +83,8 @@ pub struct Hooks<'a> {
     pub ready: Box<dyn FnOnce() -> Result<(), DaemonError> + 'a>,
     /// A full clean-up was asked for. Must return at once.
     pub collect: Box<dyn FnMut() + 'a>,
+    /// The stop begins.
+    pub stopping: Box<dyn FnOnce() + 'a>,
     /// Nothing is mounted any more, and no request comes in: write out what is left. Runs exactly
     /// once, also when the start failed.
     pub shutdown: Box<dyn FnOnce() + 'a>,
@@ -128,7 +130,7 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     hooks: Hooks<'_>,
     timing: &Timing,
 ) -> Result<(), DaemonError> {
-    let Hooks { ready, collect, shutdown } = hooks;
+    let Hooks { ready, collect, stopping, shutdown } = hooks;
     let mut running = Running::default();
     let starter = Starter { plan, workers, invalidator, controller, timing };
     let started = starter.start(&mut running, filesystems).and_then(|()| ready());
@@ -136,6 +138,7 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
         Ok(()) => {
             info!("serving {} at {}", plan.store.display(), plan.target.display());
             watch(events, collect);
+            stopping();
             running.stop(events, timing);
             Ok(())
         }

@@ -9,14 +9,16 @@ use super::background::Readiness;
 use super::config::DaemonConfig;
 use super::error::DaemonError;
 use super::hook::{Hook, HookCommand, HookObserver};
+use super::privileges;
 use super::run::{self, Filesystems, Hooks};
 use super::service::{DaemonFacts, StoreService};
+use super::service_manager::ServiceManager;
 use super::signals;
 use crate::control::server::Server;
-use crate::engine::Engine;
 use crate::engine::gc::RunKind;
 use crate::engine::request::Request;
 use crate::engine::scrub::Scrubber;
+use crate::engine::{Engine, REPOSITORY_AREAS_MAX};
 use crate::fuse::invalidate::KernelInvalidator;
 use crate::fuse::mount::{Method, MountPlan, VersionsPlacement};
 use crate::fuse::session::default_workers;
@@ -35,32 +37,20 @@ const OPEN_FILES_MAX: u64 = 1 << 20;
 /// # Errors
 /// What kept it from starting.
 pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), DaemonError> {
+    prepare_process(config);
+    let manager = ServiceManager::from_environment();
     let start = |error| DaemonError::Start(Box::new(error));
-    match sys::set_nofile_limit(OPEN_FILES_MAX) {
-        Ok(limit) => log::debug!("at most {limit} open files"),
-        Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
-    }
     let kernel = Arc::new(KernelInvalidator::start().map_err(no_thread)?);
     let observer = Arc::new(MountObserver::new(Arc::clone(&kernel) as Arc<_>));
     let hooked = Arc::new(HookObserver::new(Arc::clone(&observer) as Arc<_>));
     let engine = Engine::start_with(&config.store, Arc::clone(&hooked) as Arc<_>, config.gc)
         .map_err(|error| DaemonError::Start(Box::new(error)))?;
+    log_limits(&engine);
     // The lock is ours from here on: other mounts of this store are leftovers.
     let plan =
         MountPlan::prepare(&config.target, &config.store, config.options.clone(), Method::Auto)?;
     let versions = versions(&engine);
-    let staging = StagingFs::new(
-        Arc::clone(&engine),
-        StagingOptions {
-            read_only: config.options.read_only,
-            uid: getuid().as_raw(),
-            gid: getgid().as_raw(),
-            versions_beside: match &plan.versions {
-                VersionsPlacement::Nested => None,
-                VersionsPlacement::Beside(path) => Some(path.clone()),
-            },
-        },
-    );
+    let staging = staging(&engine, config, &plan);
     connect(&observer, &staging, &versions);
     let (controller, events) = run::controller();
     let stop = controller.clone();
@@ -78,8 +68,13 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let mut scrubber = Scrubber::start(&engine, config.scrub)
         .map_err(|source| DaemonError::Process { action: "start a thread", source })?;
     let hooks = Hooks {
-        ready: Box::new(|| readiness.ready()),
+        ready: Box::new(|| {
+            readiness.ready()?;
+            manager.ready(&format!("serving {}", plan.target.display()));
+            Ok(())
+        }),
         collect: Box::new(move || collect(&collector)),
+        stopping: Box::new(|| manager.stopping("unmounting, and writing out what is left")),
         shutdown: Box::new(|| {
             service.stop_waiting();
             server.stop();
@@ -101,6 +96,38 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         run::serve(&plan, filesystems, default_workers(), &kernel, (&controller, &events), hooks);
     drop(signals);
     served
+}
+
+/// Before anything runs: what the process may do, and may use.
+fn prepare_process(config: &DaemonConfig) {
+    privileges::drop_unneeded(config.on_commit.is_some());
+    match sys::set_nofile_limit(OPEN_FILES_MAX) {
+        Ok(limit) => log::debug!("at most {limit} open files"),
+        Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
+    }
+}
+
+fn log_limits(engine: &Engine) {
+    let slots = &engine.staging.store.slots;
+    log::info!(
+        "at most {} large files are written at a time ({} per repository), {} areas per repository",
+        slots.max(),
+        slots.share(),
+        REPOSITORY_AREAS_MAX
+    );
+}
+
+fn staging(engine: &Arc<Engine>, config: &DaemonConfig, plan: &MountPlan) -> Arc<StagingFs> {
+    let options = StagingOptions {
+        read_only: config.options.read_only,
+        uid: getuid().as_raw(),
+        gid: getgid().as_raw(),
+        versions_beside: match &plan.versions {
+            VersionsPlacement::Nested => None,
+            VersionsPlacement::Beside(path) => Some(path.clone()),
+        },
+    };
+    StagingFs::new(Arc::clone(engine), options)
 }
 
 /// From now on events concern these filesystems.

@@ -19,6 +19,12 @@ use crate::model::tree::{Attributes, Root, Xattrs};
 use crate::store::catalog::{AreaRow, AreaState, Doomed, NodeData, NodeKind, NodeRow, Tx};
 use crate::store::error::StoreError;
 
+/// Areas that may be open in one repository: each is in memory, and in every listing.
+pub const REPOSITORY_AREAS_MAX: usize = 4096;
+
+/// Areas that may be open in all.
+const AREAS_MAX: usize = 16 * REPOSITORY_AREAS_MAX;
+
 impl MetadataThread {
     pub(super) fn create_repository(
         &mut self,
@@ -110,6 +116,9 @@ impl MetadataThread {
         let repository = self.repository(repo)?;
         if repository.areas.contains_key(name) {
             return Err(EngineError::AreaExists(name.to_string()));
+        }
+        if journalled {
+            check_number(repository.areas.len(), self.staging.read().areas.len())?;
         }
         let base = find_base(&repository, name)?;
         let root = base.as_ref().and_then(|base| base.root.clone());
@@ -296,5 +305,30 @@ pub(super) fn area_row(area: &Area) -> AreaRow {
         author: area.author.clone(),
         on_stale: area.on_stale.clone(),
         changed: area.shared.changed(),
+    }
+}
+
+/// Whether one more area may be opened beside those of the repository and all there are.
+fn check_number(repository: usize, all: usize) -> Result<()> {
+    if repository >= REPOSITORY_AREAS_MAX {
+        return Err(EngineError::TooManyAreas { areas: repository });
+    }
+    if all >= AREAS_MAX {
+        return Err(EngineError::TooManyAreas { areas: all });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn areas_are_limited_for_one_and_for_all() {
+        check_number(REPOSITORY_AREAS_MAX - 1, AREAS_MAX - 1).unwrap();
+        for (repository, all) in [(REPOSITORY_AREAS_MAX, 0), (0, AREAS_MAX)] {
+            let message = check_number(repository, all).unwrap_err().to_string();
+            assert!(message.contains("open already"), "{message}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::error::Result;
 use super::pins::BlobPin;
 use super::request::IncomingBlob;
 use super::seal::{Hashed, SealResult, SealSource};
+use super::staging::Blocked;
 use super::staging::content::{FileContent, SealOutcome};
 use super::thread::MetadataThread;
 use crate::model::hash::{BlobHash, TreeHash};
@@ -280,6 +281,11 @@ impl MetadataThread {
 
     /// Storing the content again will replace the file (H5).
     pub(super) fn note_damage(&mut self, hash: &BlobHash) {
+        if !self.store.lock.is_in_place(&self.store.layout) {
+            // Nothing at all is found any more, which says nothing of this blob.
+            log::error!("{} is not the store any more", self.store.layout.root().display());
+            return self.staging.set_blocked(Blocked::Poisoned);
+        }
         log::error!("blob {hash} is damaged; storing its content again heals it");
         if let Err(error) = self.write(|tx| tx.set_blob_damaged(hash, true)) {
             log::error!("cannot note the damage: {error}");

@@ -25,6 +25,7 @@ use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Summary};
 use crate::model::tree_format::{self, BuiltTree, TreePage, TreeSource};
 use crate::model::version::Version;
 use crate::store::error::StoreError;
+use crate::store::panics;
 use crate::store::tree_cache::TreeCache;
 
 /// Pages and bytes per transaction: a slice of a few milliseconds on the metadata thread.
@@ -58,11 +59,15 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
             pages: Vec::new(),
             bytes: 0,
         };
-        let built = builder.run().and_then(|root| {
-            let newest = builder.job.newest.as_ref().map(|newest| &newest.root.tree);
-            let usage = quota::added(&builder.source, newest, &root.tree)?;
-            Ok((root, usage))
+        let built = panics::contain("building a version's trees", || {
+            panics::point("build");
+            builder.run().and_then(|root| {
+                let newest = builder.job.newest.as_ref().map(|newest| &newest.root.tree);
+                let usage = quota::added(&builder.source, newest, &root.tree)?;
+                Ok((root, usage))
+            })
         });
+        let built = built.unwrap_or_else(|panicked| Err(StoreError::from(panicked).into()));
         // A closed channel means that the engine stopped: the commit is not acknowledged.
         drop(requests.send(Request::CommitBuilt { task, built }));
     };

@@ -26,6 +26,12 @@ pub enum EngineError {
     /// An area of that name is open.
     #[error("staging area `{0}` exists already")]
     AreaExists(String),
+    /// More areas are not kept.
+    #[error("{areas} staging areas are open already; publish or discard some")]
+    TooManyAreas {
+        /// Those that are open, in the repository or in all.
+        areas: usize,
+    },
     /// No area of that name.
     #[error("no staging area `{0}`")]
     NoArea(String),

@@ -24,6 +24,7 @@ use crate::model::time::Timestamp;
 use crate::store::catalog::{NodeData, NodeKind, NodeRow};
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
+use crate::store::panics;
 
 /// Ids are reserved in the catalog in steps of this many, so that a crash never reuses one.
 pub(super) const ID_STEP: u64 = 1 << 20;
@@ -202,6 +203,7 @@ impl MetadataThread {
         let Some(mut batch) = self.journal.batch.take() else {
             return Ok(());
         };
+        panics::point("journal");
         if !self.staging.seal_barrier_reached(batch.barrier) {
             self.journal.batch = Some(batch);
             return Ok(());
@@ -346,10 +348,9 @@ impl MetadataThread {
                 }
                 continue;
             }
-            if let Err(error) =
-                self.store.private_files.remove(&self.store.lock, content.area.id, id)
-            {
-                log::warn!("cannot remove a private file: {error}");
+            match self.store.private_files.remove(&self.store.lock, content.area.id, id) {
+                Ok(remains) => self.reaper.take(remains),
+                Err(error) => log::warn!("cannot remove a private file: {error}"),
             }
         }
     }

@@ -180,7 +180,7 @@ fn content(
             let (id, file) = reopen(store, area.id, *id)?;
             let size = file.metadata().map_or(row.size, |metadata| metadata.len());
             let content =
-                FileContent::private(store, area, row.id, (id, file), size, row.mtime, row.ctime);
+                FileContent::private(store, area, row.id, (id, file), size, row.mtime, row.ctime)?;
             return Ok(Arc::new(content));
         }
         NodeData::Empty | NodeData::BaseTree(_) | NodeData::Target(_) | NodeData::Rdev(_) => {

@@ -18,6 +18,7 @@ pub mod invalidation;
 mod load;
 pub mod pins;
 pub mod quota;
+mod reaper;
 pub mod reclaim;
 pub mod registry;
 pub mod request;
@@ -48,6 +49,7 @@ use crate::store::layout::Layout;
 use crate::store::pool::Pool;
 use crate::store::sys::{self, FsSpace};
 use crate::store::tree_cache::TreeCache;
+pub use areas::REPOSITORY_AREAS_MAX;
 use error::{EngineError, Result};
 use event::Observer;
 use gc::{GcOptions, LastRun, RunReport};
@@ -57,7 +59,8 @@ use request::{Reply, Request};
 use staging::content::FileContent;
 use staging::{Blocked, Staging};
 use stop_point::StopPoints;
-use sync::{SyncJob, Then};
+use sync::SyncJob;
+pub use sync::Then;
 
 /// Requests that may wait for the metadata thread.
 const REQUEST_QUEUE_MAX: usize = 4096;
@@ -138,7 +141,15 @@ impl Engine {
     /// # Errors
     /// When the engine has stopped.
     pub fn submit(&self, request: Request) -> Result<()> {
-        self.requests.send(request).map_err(|_| EngineError::Stopping)
+        self.requests.send(request).map_err(|_| self.gone())
+    }
+
+    /// Why the metadata thread answers no more.
+    fn gone(&self) -> EngineError {
+        match self.staging.blocked() {
+            Blocked::Poisoned => EngineError::Poisoned,
+            Blocked::No | Blocked::Full => EngineError::Stopping,
+        }
     }
 
     /// Hands over a request and waits for its answer. Not for threads that serve the kernel where
@@ -150,7 +161,7 @@ impl Engine {
         let (send, receive) = crossbeam_channel::bounded(1);
         // A caller that went away does not need the answer.
         self.submit(make(Box::new(move |result| drop(send.send(result)))))?;
-        receive.recv().map_err(|_| EngineError::Stopping)?
+        receive.recv().map_err(|_| self.gone())?
     }
 
     /// Makes a file durable with its name, then runs `then`.
@@ -182,7 +193,7 @@ impl Engine {
             SyncJob::File { then, .. } | SyncJob::Journal { then } | SyncJob::Catalog { then, .. },
         ) = unsent
         {
-            then(Err(EngineError::Stopping));
+            then.tell(Err(self.gone()));
         }
     }
 

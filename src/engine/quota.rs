@@ -6,6 +6,8 @@
 //!
 //! Lock order: an area's charge, then the account; nothing is called with either held.
 
+use std::sync::atomic::AtomicU64;
+
 use parking_lot::Mutex;
 
 use crate::model::quota::{Quota, Usage};
@@ -26,6 +28,8 @@ struct State {
 #[derive(Debug, Default)]
 pub struct Account {
     state: Mutex<State>,
+    /// Private files that are open.
+    pub(super) open_files: AtomicU64,
 }
 
 impl Account {

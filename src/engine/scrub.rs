@@ -22,6 +22,7 @@ use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::catalog::{BlobFacts, Reader, Snapshot};
 use crate::store::error::StoreError;
+use crate::store::panics;
 use crate::store::sys;
 
 /// Between two scrubs when nobody says otherwise.
@@ -153,7 +154,10 @@ impl Scrubber {
         }
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let worker = Worker { engine: Arc::clone(engine), options, stopped, owed: Duration::ZERO };
-        let run = move || worker.run();
+        let run = move || {
+            panics::point("scrub");
+            worker.run();
+        };
         let thread = std::thread::Builder::new().name("scrub".to_owned()).spawn(run)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
@@ -164,7 +168,7 @@ impl Scrubber {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            log::error!("the scrub panicked");
+            log::error!("the scrub had ended by a panic");
         }
     }
 }

@@ -21,6 +21,7 @@ use super::stop_point::{StopPoint, StopPoints};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::{Catalog, Reader};
 use crate::store::error::StoreError;
+use crate::store::panics;
 use crate::store::pool::{Incoming, Pool};
 
 /// Bytes hashed between two looks at whether the file changed meanwhile.
@@ -147,7 +148,12 @@ impl Sealer {
     }
 
     fn seal(&self, batch: Vec<SealJob>) -> Vec<SealResult> {
-        let inputs: Vec<Input> = batch.iter().map(|job| hash(&job.content)).collect();
+        // Whoever waits for a seal is answered after a panic, too: a commit tries it once more.
+        let contained = |job: &SealJob| {
+            panics::contain("a seal", || hash(&job.content))
+                .unwrap_or_else(|panicked| Input::Done(Err(panicked.into())))
+        };
+        let inputs: Vec<Input> = batch.iter().map(contained).collect();
         let buffers = inputs.iter().filter_map(|input| match input {
             Input::Buffer { hash, .. } => Some(*hash),
             Input::Done(_) => None,
@@ -175,7 +181,8 @@ impl Sealer {
             .map(|(SealJob { content, ticket }, input)| SealResult {
                 content,
                 ticket,
-                result: store(input),
+                result: panics::contain("a seal", || store(input))
+                    .unwrap_or_else(|panicked| Err(panicked.into())),
             })
             .collect()
     }
@@ -200,6 +207,7 @@ enum Input {
 }
 
 fn hash(content: &Arc<FileContent>) -> Input {
+    panics::point("seal");
     let Some(input) = content.seal_input() else {
         return Input::Done(Ok(None));
     };

@@ -4,7 +4,6 @@
 //! thread, which flushes content first, then the WAL, then answers: so a row that survives a power
 //! loss names content that survived too. Requests that arrive while a flush runs share the next.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -12,12 +11,13 @@ use crossbeam_channel::{Receiver, Sender};
 use super::error::{EngineError, Result};
 use super::pins::BlobPin;
 use super::request::Request;
-use super::staging::Staging;
-use super::staging::content::FileContent;
+use super::staging::content::{FileContent, FileToSync};
+use super::staging::{Blocked, Staging};
 use crate::store::catalog::Checkpointer;
 use crate::store::durable;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
+use crate::store::panics;
 use crate::store::pool::Pool;
 
 /// Jobs that may wait; who asks for more durability than the disk gives waits in line.
@@ -33,8 +33,32 @@ const WAL_BYTES_MAX: u64 = 16 << 20;
 /// A WAL file longer than this is cut.
 const WAL_FILE_BYTES_MAX: u64 = 48 << 20;
 
-/// What runs when a promise is kept or broken.
-pub(super) type Then = Box<dyn FnOnce(Result<()>) + Send>;
+type Told = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// What runs when a promise is kept or broken. One that is lost counts as broken: somebody waits.
+pub struct Then(Option<Told>);
+
+impl Then {
+    /// Runs `told` once.
+    pub fn new(told: impl FnOnce(Result<()>) + Send + 'static) -> Self {
+        Self(Some(Box::new(told)))
+    }
+
+    /// The promise was kept, or why it was not.
+    pub(super) fn tell(mut self, result: Result<()>) {
+        if let Some(told) = self.0.take() {
+            told(result);
+        }
+    }
+}
+
+impl Drop for Then {
+    fn drop(&mut self) {
+        if let Some(told) = self.0.take() {
+            told(Err(EngineError::Poisoned));
+        }
+    }
+}
 
 /// Content to bring to disk.
 pub(super) enum Scope {
@@ -73,8 +97,12 @@ impl SyncThread {
         while let Ok(first) = self.jobs.recv() {
             let mut jobs = vec![first];
             jobs.extend(self.jobs.try_iter().take(SYNC_QUEUE_MAX));
-            self.serve(jobs);
-            if let Err(error) = self.checkpoint() {
+            // Nobody knows what reached the disk when this fails half-way.
+            if panics::contain("the sync thread", || self.serve(jobs)).is_err() {
+                self.staging.set_blocked(Blocked::Poisoned);
+            }
+            let checkpointed = panics::contain("a checkpoint", || self.checkpoint());
+            if let Ok(Err(error)) = checkpointed {
                 log::warn!("cannot checkpoint the catalog: {error}");
             }
         }
@@ -86,6 +114,7 @@ impl SyncThread {
     fn serve(&self, jobs: Vec<SyncJob>) {
         let mut kept = Vec::new();
         let mut journal = false;
+        panics::point("sync");
         for job in jobs {
             let (result, then) = match job {
                 SyncJob::Catalog { scope, then } => (self.sync_scope(&scope), then),
@@ -101,7 +130,7 @@ impl SyncThread {
             };
             match result {
                 Ok(()) => kept.push(then),
-                Err(error) => then(Err(error)),
+                Err(error) => then.tell(Err(error)),
             }
         }
         if kept.is_empty() {
@@ -112,7 +141,7 @@ impl SyncThread {
             durable::sync_file(&self.layout.wal()).map_err(|error| self.poison(error))
         });
         for then in kept {
-            then(match &synced {
+            then.tell(match &synced {
                 Ok(()) => Ok(()),
                 Err(_) => Err(EngineError::Poisoned),
             });
@@ -130,16 +159,18 @@ impl SyncThread {
         if content.spill()? {
             self.staging.mark_dirty(content.node);
         }
-        if let Some((file, blob)) = content.file_to_sync()? {
-            let path = blob.map_or_else(PathBuf::new, |hash| self.layout.blob(&hash));
-            durable::fdatasync(&file, &path).map_err(|error| self.poison(error))?;
-            match blob {
-                Some(hash) => self.pool.sync_fan_out(&hash).map_err(|e| self.poison(e))?,
-                None => durable::sync_dir(&self.layout.area(content.area.id))
-                    .map_err(|error| self.poison(error))?,
+        let synced = match content.file_to_sync()? {
+            None => Ok(()),
+            Some(FileToSync::Private(file)) => {
+                let directory = self.layout.area(content.area.id);
+                durable::fdatasync(&file, &directory).and_then(|()| durable::sync_dir(&directory))
             }
-        }
-        Ok(())
+            Some(FileToSync::Blob(file, hash)) => {
+                durable::fdatasync(&file, &self.layout.blob(&hash))
+                    .and_then(|()| self.pool.sync_fan_out(&hash))
+            }
+        };
+        synced.map_err(|error| self.poison(error))
     }
 
     fn sync_scope(&self, scope: &Scope) -> Result<()> {
@@ -164,7 +195,7 @@ impl SyncThread {
     /// the disk, so nothing more is accepted (R4).
     fn poison(&self, error: StoreError) -> EngineError {
         log::error!("a sync failed, the store refuses changes until restarted: {error}");
-        self.staging.set_blocked(super::staging::Blocked::Poisoned);
+        self.staging.set_blocked(Blocked::Poisoned);
         EngineError::Store(error)
     }
 

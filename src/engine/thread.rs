@@ -14,8 +14,9 @@ use super::commit::{CommitTask, Unpublished};
 use super::error::{EngineError, Result};
 use super::event::Observer;
 use super::flush::Journal;
-use super::gc::Collector;
+use super::gc::{Collector, FILES_PER_SLICE};
 use super::pins::Pins;
+use super::reaper::Reaper;
 use super::registry::{Registry, Repository};
 use super::request::{Reply, Request};
 use super::seal::SealResult;
@@ -28,6 +29,7 @@ use crate::model::policy::PolicyState;
 use crate::store::Store;
 use crate::store::catalog::{Reader, RepositoryRow, Tx};
 use crate::store::error::StoreError;
+use crate::store::panics;
 use crate::store::tree_cache::TreeCache;
 
 /// How long a change waits for others before its rows are written: one transaction for all. Rows
@@ -57,6 +59,8 @@ pub(super) const DURABLE_EPOCH: &str = "durable_epoch";
 pub(super) struct MetadataThread {
     pub(super) store: Store,
     pub(super) reader: Reader,
+    /// Lets go of removed files.
+    pub(super) reaper: Reaper,
     pub(super) trees: Arc<TreeCache>,
     pub(super) registry: Arc<Registry>,
     pub(super) staging: Arc<Staging>,
@@ -71,6 +75,8 @@ pub(super) struct MetadataThread {
     pub(super) gc: Collector,
     pub(super) commits: BTreeMap<u64, CommitTask>,
     pub(super) next_task: u64,
+    /// When the commits were looked at last.
+    pub(super) commits_seen: Instant,
     /// Committed, not yet known to be on disk.
     pub(super) unpublished: BTreeMap<RepoId, Vec<Unpublished>>,
     /// Epoch that new blobs belong to.
@@ -92,10 +98,22 @@ pub(super) struct MetadataThread {
 impl MetadataThread {
     /// Runs until a [`Request::Stop`].
     pub(super) fn run(mut self) {
+        let ended = panics::contain("the metadata thread", || {
+            let reply = self.serve();
+            self.stop(reply);
+        });
+        if ended.is_err() {
+            // Logged, and answered for by the end of the process.
+            panics::contain("the metadata thread's end", || self.refuse_all()).unwrap_or_default();
+        }
+    }
+
+    /// Applies inputs until the request to stop, whose reply it returns.
+    fn serve(&mut self) -> Reply<()> {
         let mut last_housekeeping = Instant::now();
         loop {
             match self.select() {
-                Some(Request::Stop { reply }) => return self.stop(reply),
+                Some(Request::Stop { reply }) => return reply,
                 Some(request) => self.apply(request),
                 None => {}
             }
@@ -105,7 +123,7 @@ impl MetadataThread {
                     continue;
                 }
                 match self.requests.try_recv() {
-                    Ok(Request::Stop { reply }) => return self.stop(reply),
+                    Ok(Request::Stop { reply }) => return reply,
                     Ok(request) => self.apply(request),
                     Err(_) => break,
                 }
@@ -121,12 +139,40 @@ impl MetadataThread {
         }
     }
 
+    /// After a panic nothing of this thread's state can be trusted: nothing is written any more (R4),
+    /// and whoever waits, or comes, is refused.
+    fn refuse_all(&mut self) {
+        log::error!("the store refuses changes until restarted");
+        self.staging.set_blocked(Blocked::Poisoned);
+        // Sealers end when nobody takes their results.
+        self.seal_results = crossbeam_channel::never();
+        self.journal.fail_waiters(|| EngineError::Poisoned);
+        self.abort_run();
+        for (_, task) in std::mem::take(&mut self.commits) {
+            task.refuse(EngineError::Poisoned);
+        }
+        self.unpublished.clear();
+        for operation in self.staging.thaw() {
+            self.observer.notify(Vec::new(), operation);
+        }
+        while let Ok(request) = self.requests.recv() {
+            if let Request::Stop { reply } = request {
+                self.sync_jobs = None;
+                return reply(Err(EngineError::Poisoned));
+            }
+            // A reply that is dropped is an error to whoever waits for it.
+        }
+    }
+
     /// A slice of background work, unless somebody waits; but never so long that a busy store
     /// would fill up.
     fn background(&mut self, now: Instant) {
         self.tick_collector(now);
-        if !self.gc.has_work() {
+        if !self.gc.has_work() || self.gc.is_paused(now) {
             return;
+        }
+        if !self.reaper.has_room(FILES_PER_SLICE) {
+            return self.gc.pause(now);
         }
         let idle = self.requests.is_empty() && self.seal_results.is_empty();
         self.rounds_without_slice += 1;
@@ -141,7 +187,7 @@ impl MetadataThread {
         // A poisoned store does no background work, and must not spin over it.
         let poisoned = self.staging.blocked() == Blocked::Poisoned;
         let timeout = if self.gc.has_work() && !poisoned {
-            Duration::ZERO
+            self.gc.pause_left(Instant::now())
         } else if self.journal.is_waiting() || !self.commits.is_empty() {
             Duration::from_millis(1)
         } else if self.staging.dirty_count() > 0 || self.journal.has_pending_blobs() {
@@ -166,6 +212,7 @@ impl MetadataThread {
     }
 
     fn apply(&mut self, request: Request) {
+        panics::point("metadata");
         match request {
             Request::CreateRepository { name, owner, now, reply } => {
                 let made = self.create_repository(name, owner, now);
@@ -353,13 +400,15 @@ impl MetadataThread {
             match content.spill() {
                 Ok(true) => self.staging.mark_dirty(content.node),
                 Ok(false) => {}
+                // It stays in memory; the others could not be saved either.
+                Err(StoreError::TooManyOpenFiles { .. }) => return,
                 Err(error) => log::error!("cannot save a file that is being written: {error}"),
             }
         }
     }
 
     /// Brings the journal out and ends.
-    fn stop(mut self, reply: Reply<()>) {
+    fn stop(&mut self, reply: Reply<()>) {
         let tasks: Vec<u64> = self.commits.keys().copied().collect();
         for task in tasks {
             self.refuse_commit(task, EngineError::Stopping);

@@ -12,7 +12,7 @@ use super::event::Event;
 use super::gc::RunKind;
 use super::registry::{DeletedVersion, Repository, Tag};
 use super::request::{FlagChange, Reply};
-use super::sync::{Scope, SyncJob};
+use super::sync::{Scope, SyncJob, Then};
 use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::TagName;
@@ -232,7 +232,7 @@ impl MetadataThread {
     /// Makes the WAL durable, then the kernel forget, then answers.
     pub(super) fn answer_when_durable(&mut self, events: Vec<Event>, reply: Reply<()>) {
         let observer = Arc::clone(&self.observer);
-        let then = Box::new(move |result: Result<()>| {
+        let then = Then::new(move |result: Result<()>| {
             observer.notify(events, Box::new(move || reply(result)));
         });
         self.sync(SyncJob::Catalog { scope: Scope::Rows, then });

@@ -19,6 +19,7 @@ pub fn errno(error: FsError) -> Errno {
         FsError::NameTooLong => Errno::ENAMETOOLONG,
         FsError::CrossArea => Errno::EXDEV,
         FsError::TooManyLinks => Errno::EMLINK,
+        FsError::TooManyOpenFiles => Errno::ENFILE,
         FsError::NoData => Errno::ENODATA,
         FsError::Range => Errno::ERANGE,
         FsError::NotSupported => Errno::EOPNOTSUPP,

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use super::notify::KernelNotifier;
 use super::session::Connection;
 use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
+use crate::store::panics;
 
 /// Length of a queue above which a warning is logged at each job.
 const QUEUE_WARN: usize = 10_000;
@@ -100,12 +101,21 @@ fn lane(name: &str, connections: &Arc<Connections>) -> io::Result<Sender<Invalid
 
 fn run(connections: &Connections, jobs: &Receiver<Invalidation>) {
     for Invalidation { versions, staging, then } in jobs {
-        for (notifier, list) in [(&connections.versions, versions), (&connections.outer, staging)] {
-            if let Some(notifier) = notifier.get() {
-                list.iter().for_each(|forget| tell(notifier, forget));
+        let told = panics::contain("an invalidation", || {
+            panics::point("invalidate");
+            for (notifier, list) in
+                [(&connections.versions, versions), (&connections.outer, staging)]
+            {
+                if let Some(notifier) = notifier.get() {
+                    list.iter().for_each(|forget| tell(notifier, forget));
+                }
             }
+        });
+        if told.is_err() {
+            log::error!("the kernel may show old names or content until the next mount");
         }
-        then();
+        // Its panic was logged, and the reply in it was dropped, which answers EIO.
+        panics::contain("a reply", then).unwrap_or_default();
     }
 }
 

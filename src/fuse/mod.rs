@@ -13,12 +13,11 @@ pub mod session;
 pub mod staging;
 pub mod versions;
 
-use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fuser::{InitFlags, KernelConfig};
 
+use crate::store::panics;
 use crate::vfs::error::FsError;
 
 /// Asks the kernel for what a connection wants, as far as it is offered, and for the longest
@@ -51,8 +50,7 @@ fn negotiate(
 /// Runs an operation and turns its error into an errno.
 ///
 /// A panic in it becomes EIO and is logged: it would otherwise end the worker, and with the last
-/// worker the mount. What the operation had locked is unlocked (locks do not poison, rule 9 is the
-/// engine's concern), so other requests go on.
+/// worker the mount. Other requests go on.
 ///
 /// # Errors
 /// The operation's, or EIO after a panic.
@@ -60,22 +58,13 @@ pub fn guard<R>(
     operation: &'static str,
     body: impl FnOnce() -> Result<R, FsError>,
 ) -> Result<R, fuser::Errno> {
-    match catch_unwind(AssertUnwindSafe(body)) {
+    let done = panics::contain(operation, || {
+        panics::point(operation);
+        body()
+    });
+    match done {
         Ok(result) => result.map_err(errno::errno),
-        Err(panic) => {
-            log::error!("{operation} panicked: {}", panic_text(&*panic));
-            Err(fuser::Errno::EIO)
-        }
-    }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text
-    } else {
-        "(no text)"
+        Err(panics::Panicked(_)) => Err(fuser::Errno::EIO),
     }
 }
 

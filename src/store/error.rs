@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::panics::Panicked;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree_format::TreeError;
 
@@ -34,6 +35,15 @@ pub enum StoreError {
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
+    },
+    /// The work met a defect of ours.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+    /// Too many files are being written.
+    #[error("{max} files are open already, as many as may be; close some")]
+    TooManyOpenFiles {
+        /// How many.
+        max: u64,
     },
     /// The quota of a repository is used up.
     #[error("the repository's quota is used up")]
@@ -83,6 +93,16 @@ pub enum StoreError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// It belongs to somebody else.
+    #[error("{} belongs to uid {uid}, and this is uid {own}", path.display())]
+    ForeignOwner {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Who opens it.
+        own: u32,
     },
     /// SQLite failed.
     #[error("catalog: cannot {action}: {message}")]
@@ -140,6 +160,9 @@ impl StoreError {
             }
             Self::Catalog { kind, .. } => *kind == CatalogErrorKind::Full,
             Self::OverQuota
+            | Self::Panicked(_)
+            | Self::TooManyOpenFiles { .. }
+            | Self::ForeignOwner { .. }
             | Self::Locked { .. }
             | Self::NotAStore { .. }
             | Self::AlreadyAStore { .. }

@@ -10,7 +10,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::error::{Result, StoreError};
 use super::layout::Layout;
@@ -58,10 +58,14 @@ fn parse(bytes: &[u8]) -> Option<u32> {
     lines.next()?.strip_prefix("format ")?.parse().ok().filter(|format| *format > 0)
 }
 
-/// Checks that only its owner can get into the store (R7).
+/// Checks that the store is this user's, and that nobody else can get into it (R7).
 pub(super) fn check_private(layout: &Layout) -> Result<()> {
     let path = layout.root();
     let found = fs::metadata(path).map_err(StoreError::io("look at", path))?;
+    let own = rustix::process::geteuid().as_raw();
+    if found.uid() != own {
+        return Err(StoreError::ForeignOwner { path: path.to_owned(), uid: found.uid(), own });
+    }
     let mode = found.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(StoreError::OpenPermissions { path: path.to_owned(), mode });

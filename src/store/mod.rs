@@ -15,7 +15,9 @@ pub mod error;
 mod format;
 mod init;
 pub mod layout;
+pub mod panics;
 pub mod pool;
+pub mod remains;
 pub mod reserve;
 pub mod root_lock;
 pub mod staging_dir;
@@ -113,6 +115,28 @@ mod tests {
         fs::write(layout.format(), "cairn store\nformat 99\nuuid x\nmore\n").unwrap();
         let error = Store::open(directory.path()).unwrap_err();
         assert!(matches!(error, StoreError::NewerFormat { found: 99, supported: 1 }), "{error}");
+    }
+
+    #[test]
+    fn somebody_elses_store_is_refused() {
+        let (directory, _) = new_store();
+        if !rustix::process::geteuid().is_root() {
+            return; // Only root can give it away.
+        }
+        std::os::unix::fs::chown(directory.path(), Some(65534), None).unwrap();
+        let error = Store::open(directory.path()).unwrap_err();
+        assert!(matches!(error, StoreError::ForeignOwner { uid: 65534, own: 0, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_symlink_in_place_of_the_lock_is_not_followed() {
+        let (directory, layout) = new_store();
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "mine").unwrap();
+        rustix::fs::unlink(layout.lock()).unwrap();
+        std::os::unix::fs::symlink(&victim, layout.lock()).unwrap();
+        assert!(Store::open(directory.path()).is_err());
+        assert_eq!(fs::read(&victim).unwrap(), b"mine");
     }
 
     #[test]

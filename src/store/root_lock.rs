@@ -6,9 +6,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::error::{Result, StoreError};
@@ -18,7 +18,7 @@ use super::layout::Layout;
 #[derive(Debug)]
 pub struct RootLock {
     /// Holds the lock as long as it is open.
-    _file: File,
+    file: File,
 }
 
 impl RootLock {
@@ -34,6 +34,7 @@ impl RootLock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(StoreError::io("open", &path))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -44,7 +45,17 @@ impl RootLock {
             Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
         }
         write_pid(&file).map_err(StoreError::io("write", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// Whether the path of the store still leads to it: not when its disk was detached, or its
+    /// directory moved or removed, while it is open.
+    pub fn is_in_place(&self, layout: &Layout) -> bool {
+        let named = std::fs::symlink_metadata(layout.lock());
+        match (named, self.file.metadata()) {
+            (Ok(named), Ok(held)) => (named.dev(), named.ino()) == (held.dev(), held.ino()),
+            (Err(_), _) | (_, Err(_)) => false,
+        }
     }
 }
 
@@ -74,6 +85,8 @@ mod tests {
         let me = std::process::id();
         assert!(matches!(error, StoreError::Locked { pid: Some(pid) } if pid == me), "{error}");
         assert!(error.to_string().contains(&me.to_string()));
+        assert!(first.is_in_place(&layout));
+        assert!(!first.is_in_place(&Layout::new(&dir.path().join("elsewhere"))));
         drop(first);
         RootLock::acquire(&layout).unwrap();
     }

@@ -256,6 +256,11 @@ fn random_file(path: &str) -> io::Result<String> {
     std::fs::read_to_string(path).map(|text| text.trim().to_owned())
 }
 
+/// How many files this process may have open.
+pub fn nofile_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Raises the limit of open files to `wanted` or to what the hard limit allows; returns the limit
 /// now in force. Never lowers it.
 ///

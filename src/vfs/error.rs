@@ -39,6 +39,9 @@ pub enum FsError {
     /// EMLINK
     #[error("too many links")]
     TooManyLinks,
+    /// ENFILE
+    #[error("too many open files")]
+    TooManyOpenFiles,
     /// ENODATA
     #[error("no such attribute")]
     NoData,

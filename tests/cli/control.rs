@@ -17,7 +17,7 @@ use cairn::control::service::Attachment;
 use cairn::control::transfer::{ImportId, ImportRequest};
 use proptest::prelude::*;
 
-use crate::fake::{Running, serve, serve_at};
+use crate::fake::{Running, serve, serve_at, serve_with};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -142,6 +142,25 @@ fn more_connections_than_the_limit_are_told_busy() {
     assert!(matches!(ask(&mut clients[0], &Request::Status), Ok(Reply::Status(_))));
     clients.pop();
     running.ended.recv_timeout(PATIENCE).unwrap();
+}
+
+#[test]
+fn the_connection_that_idles_longest_makes_room_for_another() {
+    let store = tempfile::tempdir().unwrap();
+    let socket = store.path().join(SOCKET_NAME);
+    let running = serve_with(store, &socket, Duration::ZERO);
+    let mut clients: Vec<Client> = (0..CONNECTIONS_MAX).map(|_| client(&running)).collect();
+    assert!(ask(&mut clients[0], &Request::Status).is_ok());
+    // One is being answered, which takes as long as it takes.
+    let mut busy = clients.remove(1);
+    let asked = std::thread::spawn(move || ask(&mut busy, &stage("slow")));
+    running.begun.recv_timeout(PATIENCE).unwrap();
+    assert!(ask(&mut client(&running), &Request::Status).is_ok());
+    running.ended.recv_timeout(PATIENCE).unwrap();
+    assert!(ask(&mut clients[1], &Request::Status).is_err(), "it was the longest");
+    assert!(ask(&mut clients[0], &Request::Status).is_ok());
+    running.go.send(()).unwrap();
+    assert!(asked.join().unwrap().is_ok());
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn failures_have_code_message_and_hint() {
             5,
             &["\n  web/4  2001-09-09T01:46:40Z  ann  first line\n  web/7  ", "--onto-latest"],
         ),
-        (&["stage", "web/panic"], 1, &["the daemon failed on this request"]),
+        (&["stage", "web/panic"], 1, &["a control request failed unexpectedly"]),
     ] {
         let output = run(running.store.path(), args);
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn::control::client::SOCKET_NAME;
 use cairn::control::fsck::{
@@ -16,7 +17,7 @@ use cairn::control::reply::{
     AreaInfo, CommitReply, DeleteReply, DiffEntry, DiffKind, DiffReply, GcReply, Reply,
     RepositoryInfo, StatusReply, TagInfo, VersionInfo,
 };
-use cairn::control::server::Server;
+use cairn::control::server::{IDLE_MAX, Server};
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
 use cairn::control::transfer::RawPath;
 use cairn::control::utc::{Created, Expires, Until};
@@ -58,11 +59,16 @@ pub(crate) fn serve() -> Running {
 
 /// Serves a [`Fake`] at `socket`, which is in or below `store`.
 pub(crate) fn serve_at(store: tempfile::TempDir, socket: &Path) -> Running {
+    serve_with(store, socket, IDLE_MAX)
+}
+
+/// [`serve_at`], closing connections that idle for `idle_max` when their place is needed.
+pub(crate) fn serve_with(store: tempfile::TempDir, socket: &Path, idle_max: Duration) -> Running {
     let (ended, ended_receiver) = crossbeam_channel::unbounded();
     let (begun, begun_receiver) = crossbeam_channel::unbounded();
     let (go_sender, go) = crossbeam_channel::unbounded();
     let fake = Arc::new(Fake { ended, begun, go });
-    let server = Server::start(socket, fake).unwrap();
+    let server = Server::start_with(socket, fake, idle_max).unwrap();
     Running { store, server, ended: ended_receiver, begun: begun_receiver, go: go_sender }
 }
 

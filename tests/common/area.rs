@@ -119,5 +119,10 @@ pub(crate) fn as_nobody(line: &str, arguments: &[&Path]) -> Output {
 /// Sets the permission bits of `path`.
 #[track_caller]
 pub(crate) fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).expect("chmod");
+    try_set_mode(path, mode).expect("chmod");
+}
+
+/// Sets the permission bits of `path`, if that is allowed.
+pub(crate) fn try_set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }

@@ -21,6 +21,8 @@ pub(crate) struct Cairn {
     mount_home: TempDir,
     options: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Runs the daemon's command line.
+    launcher: Vec<String>,
     /// Settings so far, to be printed when the test fails.
     settings: Vec<String>,
     daemon: Option<Child>,
@@ -59,6 +61,7 @@ impl Cairn {
             mount_home: tempfile::Builder::new().prefix("cairn-").tempdir().expect("a directory"),
             options: Vec::new(),
             environment: Vec::new(),
+            launcher: Vec::new(),
             settings: Vec::new(),
             daemon: None,
         };
@@ -77,6 +80,16 @@ impl Cairn {
         if let Some(value) = value {
             self.environment.push((name.to_owned(), value.to_owned()));
         }
+    }
+
+    /// Has daemons started from now on run by a program that becomes them, such as `prlimit`.
+    pub(crate) fn set_launcher(&mut self, command: &[&str]) {
+        self.launcher = command.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Sets the arguments of daemons started from now on.
+    pub(crate) fn set_arguments(&mut self, arguments: &[&str]) {
+        self.options = arguments.iter().map(|option| (*option).to_owned()).collect();
     }
 
     /// The store's directory.
@@ -146,7 +159,12 @@ impl Cairn {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("log");
         // A test that is killed takes its daemon along.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM"]).arg(BINARY).arg("mount").arg("--foreground");
+        command
+            .args(["--pdeathsig", "TERM"])
+            .args(&self.launcher)
+            .arg(BINARY)
+            .arg("mount")
+            .arg("--foreground");
         command.args(&self.options).arg(self.store()).arg(self.mnt());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);

@@ -1,5 +1,6 @@
 //! The daemon is killed, or its disk fails, at each durable step of a history. The next start needs no
-//! repair, and what was acknowledged is there (R1, R3, R4).
+//! repair, and what was acknowledged is there (R1, R3, R4). Neither does a thread that panics, a
+//! daemon that is stopped or a disk that is gone make anybody wait for ever (R8).
 //!
 //! `CAIRN_TEST_CRASHES` says at how many of the steps (evenly spread); `0` means at each.
 #![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
@@ -7,6 +8,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
 mod history;
+mod panic;
 mod rsync;
 mod step;
+mod stopped;

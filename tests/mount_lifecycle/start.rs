@@ -121,6 +121,22 @@ fn fusermount3_mounts_the_same() {
 }
 
 #[test]
+fn a_symlink_that_came_after_the_check_is_not_followed() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let plan = place.plan();
+    let elsewhere = place.root().canonicalize().unwrap().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::remove_dir(&place.target).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &place.target).unwrap();
+    let error = Serving::start(plan, Toy::outer(), Toy::default(), short()).join().unwrap_err();
+    assert!(error.to_string().contains("cannot mount on"), "{error}");
+    assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn a_living_mount_is_not_mounted_over() {
     if !can_mount() {
         return;

@@ -199,6 +199,7 @@ impl Serving {
                     Ok(())
                 }),
                 collect: Box::new(|| count(&counts.0)),
+                stopping: Box::new(|| ()),
                 shutdown: Box::new(|| count(&counts.1)),
             };
             let filesystems = Filesystems { outer, versions };

@@ -30,6 +30,9 @@ pub fn control_error(error: EngineError) -> ControlError {
                 .with_detail(ErrorDetail::OpenFiles(paths))
         }
         EngineError::CommitRunning => make(ErrorKind::Busy),
+        EngineError::TooManyAreas { .. } => {
+            make(ErrorKind::Failed).with_hint("`cairn areas` lists them; see also --expire-areas")
+        }
         EngineError::StaleBase { .. } => make(ErrorKind::Conflict).with_hint(
             "commit with --onto-latest to merge with the newest version, or with --force to \
              publish the area as it is",
@@ -80,6 +83,8 @@ pub(super) fn store_error(error: StoreError) -> ControlError {
             .with_hint("this directory belongs to another program"),
         StoreError::OpenPermissions { .. } => ControlError::new(ErrorKind::StoreUnusable, message)
             .with_hint("run `chmod 700` on it: others could read or change blobs"),
+        StoreError::ForeignOwner { .. } => ControlError::new(ErrorKind::Permission, message)
+            .with_hint("run this as its owner, or `chown -R` it: what root wrote there, its owner could not read"),
         _ if error.is_full() => ControlError::new(ErrorKind::Failed, message)
             .with_hint("free some space on the store's file system; nothing is lost"),
         _ => ControlError::new(ErrorKind::Failed, message),

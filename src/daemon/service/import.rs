@@ -37,6 +37,9 @@ use crate::model::id::AreaId;
 use crate::model::name::{BaseName, RepoName, TagName};
 use crate::model::time::Timestamp;
 
+/// Imports that may run at a time, over all connections: each holds what it has put.
+const IMPORTS_MAX: usize = 32;
+
 /// An import with the connection that it ends with.
 pub(super) struct RunningImport {
     connection: ConnectionId,
@@ -106,6 +109,11 @@ impl StoreService {
         if let Some(tag) = begin.tag.as_ref().filter(|tag| repository.tags.contains_key(*tag)) {
             return Err(control_error(EngineError::TagExists(tag.to_string())));
         }
+        let running = self.imports.lock().len();
+        if running >= IMPORTS_MAX {
+            let message = format!("{running} imports are running already");
+            return Err(ControlError::new(ErrorKind::Busy, message).with_hint("try again"));
+        }
         let id = self.new_import();
         let base = (!begin.mirror).then_some(&BaseName::Latest);
         let owner = Owner { mode: REPOSITORY_MODE, uid: caller.uid, gid: caller.gid };
@@ -129,7 +137,7 @@ impl StoreService {
             message: begin.message,
             author: begin.author,
             tag: begin.tag,
-            lane: Lane::start(id, &import)?,
+            lane: Lane::start(id, &import).inspect_err(|_| self.drop_hidden(area))?,
             import,
         };
         self.imports.lock().insert(id, Arc::new(running));

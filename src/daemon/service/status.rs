@@ -7,6 +7,7 @@ use super::gc::{describe_run, unreadable_policy};
 use super::{Answer, StoreService, quota};
 use crate::control::fsck::{ScrubInfo, ScrubResult};
 use crate::control::reply::{Reply, StatusReply};
+use crate::engine::REPOSITORY_AREAS_MAX;
 use crate::engine::registry::Repository;
 use crate::engine::scrub::{self, Scrub};
 use crate::engine::staging::Blocked;
@@ -15,6 +16,21 @@ use crate::model::time::Timestamp;
 use crate::store::FORMAT;
 
 impl StoreService {
+    /// Limits that somebody is about to meet.
+    fn nearly_used_up(&self, repositories: &[Arc<Repository>]) -> Vec<String> {
+        let slots = &self.engine.staging.store.slots;
+        let (open, max) = (slots.open(), slots.max());
+        let files = is_near(open, max)
+            .then(|| format!("{open} large files are being written, of {max} at a time"));
+        let areas = repositories.iter().filter_map(|repository| {
+            let areas = repository.areas.len();
+            let near = is_near(areas as u64, REPOSITORY_AREAS_MAX as u64);
+            let name = &repository.name;
+            near.then(|| format!("{name} has {areas} of at most {REPOSITORY_AREAS_MAX} areas"))
+        });
+        files.into_iter().chain(areas).collect()
+    }
+
     pub(super) fn status(&self) -> Answer {
         let protect = self.engine.gc_options.protect_seconds;
         let protect = i64::try_from(protect).unwrap_or(i64::MAX);
@@ -39,6 +55,7 @@ impl StoreService {
             })
             .collect();
         let mut warnings = warnings(&repositories, damaged);
+        warnings.extend(self.nearly_used_up(&repositories));
         let poisoned = match self.engine.staging.blocked() {
             Blocked::No => None,
             Blocked::Full => {
@@ -84,6 +101,11 @@ impl StoreService {
             },
         }))
     }
+}
+
+/// Whether more than three quarters are in use.
+fn is_near(used: u64, max: u64) -> bool {
+    used > max / 4 * 3
 }
 
 /// What the content and the policies warn of.

@@ -24,7 +24,7 @@ use super::pins::BlobPin;
 use super::registry::Repository;
 use super::request::{Reply, Request};
 use super::staging::area::Phase;
-use super::sync::{SYNC_ONE_BY_ONE_MAX, Scope, SyncJob};
+use super::sync::{SYNC_ONE_BY_ONE_MAX, Scope, SyncJob, Then};
 use super::thread::MetadataThread;
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
@@ -33,12 +33,16 @@ use crate::model::quota::Usage;
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
 use crate::model::version::Version;
+use crate::store::panics;
 
 pub use publish::Unpublished;
 
 /// How long a commit waits, without any writer closing, before files open for writing refuse it.
 /// A close has been queued before `mv` starts but may reach the daemon after it (H11).
 pub const WRITER_GRACE: Duration = Duration::from_secs(1);
+
+/// A longer time between two looks at the commits means that this thread could not run.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// How long `--wait` waits for writers.
 pub const WRITER_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -117,6 +121,13 @@ pub(super) struct CommitTask {
     pub(super) pinned: BTreeSet<TreeHash>,
 }
 
+impl CommitTask {
+    /// Answers it.
+    pub(super) fn refuse(self, error: EngineError) {
+        (self.reply)(Err(error));
+    }
+}
+
 /// What `advance` decided about one task.
 enum Step {
     Stay,
@@ -141,6 +152,10 @@ impl MetadataThread {
                 return reply(Err(error));
             }
         };
+        if self.commits.is_empty() {
+            // Nobody looked while there was nothing to look at.
+            self.commits_seen = Instant::now();
+        }
         let grace = if options.wait { WRITER_WAIT_MAX } else { WRITER_GRACE };
         let task = CommitTask {
             area,
@@ -180,6 +195,10 @@ impl MetadataThread {
 
     /// Moves every commit as far as it can go now.
     pub(super) fn advance_commits(&mut self, now: Instant) {
+        let pause = now.duration_since(std::mem::replace(&mut self.commits_seen, now));
+        if pause > PAUSE_MAX {
+            self.put_off_deadlines(pause);
+        }
         let ids: Vec<u64> = self.commits.keys().copied().collect();
         for id in ids {
             while let Some(step) = self.next_step(id, now) {
@@ -195,6 +214,16 @@ impl MetadataThread {
                         break;
                     }
                 }
+            }
+        }
+    }
+
+    /// The process was held (a stop signal, a suspended machine), and so were those who read what
+    /// writers have closed since: that time is not part of their grace.
+    fn put_off_deadlines(&mut self, pause: Duration) {
+        for task in self.commits.values_mut() {
+            if let Stage::Writers { deadline, .. } = &mut task.stage {
+                *deadline += pause;
             }
         }
     }
@@ -326,6 +355,7 @@ impl MetadataThread {
             Ok(built) => built,
             Err(error) => return self.refuse_commit(id, error),
         };
+        panics::point("commit");
         let epoch = self.close_epoch();
         let unsynced = self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1);
         let Some(task) = self.commits.get_mut(&id) else {
@@ -340,7 +370,7 @@ impl MetadataThread {
             Ok(_) | Err(_) => Scope::Everything,
         };
         let requests = self.requests_sender.clone();
-        let then = Box::new(move |result| {
+        let then = Then::new(move |result| {
             drop(requests.send(Request::CommitSynced { task: id, result }));
         });
         self.sync(SyncJob::Catalog { scope, then });
@@ -378,7 +408,7 @@ impl MetadataThread {
         for operation in self.staging.unpark(task.area) {
             self.observer.notify(Vec::new(), operation);
         }
-        (task.reply)(Err(error));
+        task.refuse(error);
     }
 
     /// Keeps the reason for `user.cairn.error`, since an errno says little (H12).

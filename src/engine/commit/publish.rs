@@ -11,7 +11,7 @@ use crate::engine::event::Event;
 use crate::engine::registry::{Repository, Tag};
 use crate::engine::request::Request;
 use crate::engine::staging::area::Phase;
-use crate::engine::sync::{Scope, SyncJob};
+use crate::engine::sync::{Scope, SyncJob, Then};
 use crate::engine::thread::{DURABLE_EPOCH, MetadataThread, repository_row};
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
@@ -235,7 +235,7 @@ impl MetadataThread {
             observer.notify(events, Box::new(move || reply(Ok(outcome))));
         });
         let requests = self.requests_sender.clone();
-        let then = Box::new(move |result| {
+        let then = Then::new(move |result| {
             drop(requests.send(Request::Publish { repo, task: id, result, publish }));
         });
         self.sync(SyncJob::Catalog { scope: Scope::Rows, then });

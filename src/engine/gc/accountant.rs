@@ -14,6 +14,7 @@ use crate::engine::thread::MetadataThread;
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::quota::{self, Charge};
 use crate::model::version::Version;
+use crate::store::panics;
 
 /// One version, and the one before it.
 struct Step {
@@ -52,7 +53,12 @@ impl MetadataThread {
         let body = move || {
             for step in steps {
                 let before = step.before.as_ref().map(|version| &version.root.tree);
-                let charge = quota::added(&*trees, before, &step.version.root.tree)
+                let usage = panics::contain("the accountant", || {
+                    panics::point("account");
+                    quota::added(&*trees, before, &step.version.root.tree)
+                });
+                let charge = usage
+                    .unwrap_or_else(|panicked| Err(panicked.into()))
                     .map(|usage| Charge { base: number(step.before.as_ref()), usage })
                     .map_err(EngineError::Store);
                 let (repo, number) = (step.repo, step.version.number);

@@ -2,18 +2,15 @@
 
 use std::time::Instant;
 
-use super::{Phase, SLICE_TIME_MAX};
+use super::{FILES_PER_SLICE, Phase, SLICE_TIME_MAX};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::request::Request;
 use crate::engine::stop_point::StopPoint;
-use crate::engine::sync::{Scope, SyncJob};
+use crate::engine::sync::{Scope, SyncJob, Then};
 use crate::engine::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::catalog::OrphanBlob;
-
-/// Blobs per slice: a row costs a few microseconds, an unlink 5 to 11 on ext4.
-const BLOBS_PER_SLICE: usize = 64;
 
 /// Blobs per list, that is per flush of the WAL.
 const BLOBS_PER_LIST: u32 = 4096;
@@ -65,7 +62,7 @@ impl MetadataThread {
                 Ok(())
             }
             List::Durable(mut list) => {
-                let rest = list.len().saturating_sub(BLOBS_PER_SLICE);
+                let rest = list.len().saturating_sub(FILES_PER_SLICE);
                 let slice = list.split_off(rest);
                 let left = self.remove_blobs(slice)?;
                 list.extend(left);
@@ -90,7 +87,12 @@ impl MetadataThread {
             tx.orphan_blobs(limit, self.gc.blobs.after, BLOBS_PER_LIST)?
         };
         let Some(last) = listed.last() else {
-            self.sweep();
+            // Whoever waits for the run finds its space free.
+            if self.reaper.is_idle() {
+                self.sweep();
+            } else {
+                self.gc.pause(Instant::now());
+            }
             return Ok(());
         };
         self.gc.blobs.after = Some((last.interest, last.hash));
@@ -108,7 +110,7 @@ impl MetadataThread {
         self.gc.touched.clear();
         self.gc.blobs.list = List::Waiting(list);
         let requests = self.requests_sender.clone();
-        let then = Box::new(move |result| {
+        let then = Then::new(move |result| {
             drop(requests.send(Request::OrphansDurable { result }));
         });
         self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
@@ -161,10 +163,13 @@ impl MetadataThread {
             // The row is gone: a file that cannot be removed is a leftover, replaced when the
             // content is stored again, or swept by the next full run.
             match self.store.pool.remove(&self.store.lock, &orphan.hash) {
-                Ok(()) => self.gc.report(|report| {
-                    report.blobs += 1;
-                    report.bytes += orphan.size;
-                }),
+                Ok(remains) => {
+                    self.reaper.take(remains);
+                    self.gc.report(|report| {
+                        report.blobs += 1;
+                        report.bytes += orphan.size;
+                    });
+                }
                 Err(error) => {
                     log::warn!("cannot remove blob {}: {error}", orphan.hash);
                     self.gc.report(|report| report.errors += 1);

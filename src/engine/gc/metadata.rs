@@ -96,7 +96,7 @@ impl MetadataThread {
         if nodes > 0 || names > 0 {
             return Ok(());
         }
-        if !self.store.private_files.remove_area(&self.store.lock, area)? {
+        if !self.remove_area_files(area)? {
             return Ok(());
         }
         let row = self.reader.areas()?.into_iter().find(|row| row.id == area);

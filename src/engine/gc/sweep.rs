@@ -15,7 +15,9 @@ use crate::engine::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::id::AreaId;
 use crate::store::catalog::Reader;
+use crate::store::error::StoreError;
 use crate::store::layout::{Layout, PrivateId};
+use crate::store::panics;
 use crate::store::pool::{Pool, PoolName};
 use crate::store::staging_dir::StagingDir;
 
@@ -56,7 +58,11 @@ impl MetadataThread {
         };
         let requests = self.requests_sender.clone();
         let body = move || {
-            let result = sweeper.run();
+            let result = panics::contain("the search for leftovers", || {
+                panics::point("sweep");
+                sweeper.run()
+            });
+            let result = result.unwrap_or_else(|panicked| Err(StoreError::from(panicked).into()));
             // A closed channel means that the engine stopped.
             drop(requests.send(Request::SweepEnded { result }));
         };
@@ -89,16 +95,24 @@ impl MetadataThread {
                 if held || self.reader.blob(&hash)?.is_some() {
                     return Ok(false);
                 }
-                self.store.pool.remove(lock, &hash)?;
+                self.reaper.take(self.store.pool.remove(lock, &hash)?);
             }
             Leftover::Private(area, file) => {
-                self.store.private_files.remove(lock, area, file)?;
+                self.reaper.take(self.store.private_files.remove(lock, area, file)?);
             }
             Leftover::Area(area) => {
-                return Ok(self.store.private_files.remove_area(lock, area)?);
+                return self.remove_area_files(area);
             }
         }
         Ok(true)
+    }
+
+    /// Removes some private files of an area; returns whether all are gone.
+    pub(super) fn remove_area_files(&mut self, area: AreaId) -> Result<bool> {
+        let mut remains = Vec::new();
+        let done = self.store.private_files.remove_area(&self.store.lock, area, &mut remains);
+        remains.into_iter().for_each(|file| self.reaper.take(file));
+        Ok(done?)
     }
 
     /// All names were looked at.

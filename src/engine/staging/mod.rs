@@ -26,6 +26,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::model::id::{AreaId, NodeId};
+use crate::store::panics;
 use content::{AfterClose, ContentStore, FileContent};
 use journal::{Dirty, SealOrder};
 use state::State;
@@ -101,12 +102,16 @@ impl Staging {
         self.state.read()
     }
 
-    /// Changes the namespace and what the journal must write, as one step.
+    /// Changes the namespace and what the journal must write, as one step. A panic may leave the step
+    /// half done: nothing is written after that.
     pub fn change<T>(&self, step: impl FnOnce(&mut State, &mut Dirty) -> T) -> T {
         let mut state = self.state.write();
         let mut dirty = self.dirty.lock();
         let was_empty = dirty.is_empty();
+        let whole = Whole(self);
         let result = step(&mut state, &mut dirty);
+        panics::point("namespace");
+        drop(whole);
         let wake = was_empty && !dirty.is_empty();
         drop(dirty);
         drop(state);
@@ -220,6 +225,17 @@ impl Staging {
         self.parked.lock().remove(&area).unwrap_or_default()
     }
 
+    /// Lets go on all that waits for any commit, since none will end.
+    pub fn thaw(&self) -> Vec<Parked> {
+        let mut parked = self.parked.lock();
+        let mut state = self.state.write();
+        for area in state.areas.values_mut().filter(|area| area.phase == area::Phase::Frozen) {
+            area.phase = area::Phase::Open;
+        }
+        drop(state);
+        std::mem::take(&mut *parked).into_values().flatten().collect()
+    }
+
     /// Whether changes are accepted.
     pub fn blocked(&self) -> Blocked {
         match self.blocked.load(Ordering::Relaxed) {
@@ -240,5 +256,17 @@ impl Staging {
             Blocked::Poisoned => 2,
         };
         self.blocked.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Poisons the store when it is dropped by a panic.
+struct Whole<'a>(&'a Staging);
+
+impl Drop for Whole<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            log::error!("a change was left half done, the store refuses changes until restarted");
+            self.0.set_blocked(Blocked::Poisoned);
+        }
     }
 }

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::{debug, warn};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{getegid, geteuid};
@@ -150,9 +151,25 @@ fn mount_directly(
     );
     let failed = |source: io::Error| MountError::Mount { target: target.to_owned(), source };
     let data = CString::new(data).map_err(|error| failed(error.into()))?;
-    rustix::mount::mount(source, target, FILESYSTEM_TYPE, options.flags(), data.as_c_str())
+    let place = hold_place(target).map_err(failed)?;
+    let path = match &place {
+        Some(place) => Path::new("/proc/self/fd").join(place.as_raw_fd().to_string()),
+        None => target.to_owned(),
+    };
+    rustix::mount::mount(source, &path, FILESYSTEM_TYPE, options.flags(), data.as_c_str())
         .map_err(|error| failed(error.into()))?;
     Ok(device.into())
+}
+
+/// Opens the directory at `target` along no symlink: it was resolved before, and whoever owns a
+/// directory on the way could have put one there since. `None` on kernels before 5.6.
+fn hold_place(target: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat2(CWD, target, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Ok(place) => Ok(Some(place)),
+        Err(Errno::NOSYS) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Mounted {

@@ -82,6 +82,11 @@ impl MountOptions {
         list.split(',').filter(|option| !option.is_empty()).try_for_each(|option| self.one(option))
     }
 
+    /// Whether an option is taken, for those who leave out what is not.
+    pub fn is_known(option: &str) -> bool {
+        option.parse::<Self>().is_ok()
+    }
+
     fn one(&mut self, option: &str) -> Result<(), OptionError> {
         let (name, value) = match option.split_once('=') {
             Some((name, value)) => (name, Some(value)),

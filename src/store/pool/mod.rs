@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::durable;
 use super::error::{Result, StoreError};
 use super::layout::{FAN_OUT, Layout};
+use super::remains::{self, Remains};
 use super::root_lock::RootLock;
 use crate::model::hash::BlobHash;
 
@@ -55,7 +56,9 @@ impl Pool {
     /// # Errors
     /// When the system has no randomness to offer.
     pub fn new(layout: Layout) -> Result<Self> {
-        Self::with_open_files_max(layout, OPEN_FILES_MAX)
+        // Of few descriptors most are for what users write.
+        let share = usize::try_from(super::sys::nofile_limit() / 8).unwrap_or(usize::MAX);
+        Self::with_open_files_max(layout, OPEN_FILES_MAX.min(share))
     }
 
     /// As [`Pool::new`], keeping at most `files_max` files open.
@@ -118,12 +121,9 @@ impl Pool {
     ///
     /// # Errors
     /// The disk's.
-    pub fn remove(&self, _lock: &RootLock, hash: &BlobHash) -> Result<()> {
+    pub fn remove(&self, _lock: &RootLock, hash: &BlobHash) -> Result<Remains> {
         self.fds.forget(hash);
-        let removed = match durable::unlink(&self.layout.blob(hash)) {
-            Err(error) if error.is_not_found() => Ok(()),
-            removed => removed,
-        };
+        let removed = remains::remove(&self.layout.blob(hash));
         // Again: it may have been opened between the two.
         self.fds.forget(hash);
         removed
@@ -182,7 +182,7 @@ mod tests {
         let error = store.pool.open(&hash).unwrap_err();
         assert!(matches!(error, StoreError::MissingBlob(missing) if missing == hash));
         assert_eq!(store.pool.size_on_disk(&hash).unwrap(), None);
-        store.pool.remove(&store.lock, &hash).unwrap();
+        drop(store.pool.remove(&store.lock, &hash).unwrap());
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
         let store = TestStore::new();
         let hash = store.add_blob(b"data");
         let reader = store.pool.open(&hash).unwrap();
-        store.pool.remove(&store.lock, &hash).unwrap();
+        drop(store.pool.remove(&store.lock, &hash).unwrap());
         assert!(store.pool.open(&hash).is_err());
         assert_eq!(reader.metadata().unwrap().len(), 4, "an open file stays readable");
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::handles::OpenFile;
 use super::place::Place;
 use super::{Caller, Denied, Done, Handle, StagingFs, check_open, engine_error, log_store};
+use crate::engine::Then;
 use crate::engine::pins::BlobPin;
 use crate::engine::staging::content::PrefixNumber;
 use crate::engine::staging::state::State;
@@ -168,7 +169,7 @@ impl StagingFs {
     pub fn fsync(&self, handle: Handle, done: Done<()>) {
         match self.handles.file(handle) {
             Ok(file) => {
-                let then = Box::new(move |result: crate::engine::error::Result<()>| {
+                let then = Then::new(move |result| {
                     done(result.map_err(engine_error));
                 });
                 self.engine.sync_file(Arc::clone(&file.content), then);
@@ -179,7 +180,7 @@ impl StagingFs {
 
     /// Makes all names durable.
     pub fn fsyncdir(&self, done: Done<()>) {
-        self.engine.sync_journal(Box::new(move |result| done(result.map_err(engine_error))));
+        self.engine.sync_journal(Then::new(move |result| done(result.map_err(engine_error))));
     }
 
     /// Allocates, punches or zeroes a range.

@@ -260,6 +260,9 @@ fn log_store(error: StoreError) -> FsError {
     if matches!(error, StoreError::OverQuota) {
         return FsError::QuotaExceeded;
     }
+    if matches!(error, StoreError::TooManyOpenFiles { .. }) {
+        return FsError::TooManyOpenFiles;
+    }
     if let StoreError::Io { source, .. } = &error {
         match Errno::from_io_error(source) {
             Some(Errno::OPNOTSUPP) => return FsError::NotSupported,
@@ -301,6 +304,7 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::StaleBase { .. } | EngineError::Conflicts { .. } => FsError::StaleBase,
         EngineError::Protected { .. } => FsError::NotPermitted,
         EngineError::OverQuota(_) => FsError::QuotaExceeded,
+        EngineError::TooManyAreas { .. } => FsError::TooManyLinks,
         EngineError::Unsealed { full: true, .. } => FsError::NoSpace,
         EngineError::Store(error) => log_store(error),
         EngineError::Unsealed { .. }

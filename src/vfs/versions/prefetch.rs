@@ -4,6 +4,11 @@
 //! wait for the disk. Threads of its own open them and ask for their pages meanwhile. This never
 //! delays a reply: what does not fit into the queue is dropped.
 //!
+//! It gets into the page cache of the pool's files and goes to the kernel with the READ. Handing it
+//! over unasked (`FUSE_NOTIFY_STORE`) was faster, 1.11 instead of 1.44 of the native time for tar of
+//! 5,000 cold files, but waits, and cannot be interrupted, for pages that somebody is reading: a
+//! daemon that was killed just then never ended, and the mount hung (R8).
+//!
 //! Not everyone reads what they list (`find` does not), so read-ahead is paid for with credit:
 //! there is some at the start, and each file that is read earns more.
 

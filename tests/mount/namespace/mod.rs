@@ -15,6 +15,7 @@ mod inspect;
 mod latest;
 mod level;
 mod lifecycle;
+mod limits;
 mod preserve;
 mod program;
 mod quota;

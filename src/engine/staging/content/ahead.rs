@@ -6,10 +6,10 @@
 //! back it reads the file. Each prefix has a number: what was hashed of one that was given up is
 //! never used for the next.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::private_file::PrivateFile;
 use super::{BUFFER_BYTES_MAX, Data, FileContent, FileState};
 
 /// Bytes hashed after one write: a worker of the mount must not be kept for long.
@@ -157,7 +157,7 @@ impl FileState {
     }
 
     /// Number, length and file of the prefix that can be hashed.
-    fn to_hash(&self) -> Option<(u64, u64, Arc<File>)> {
+    fn to_hash(&self) -> Option<(u64, u64, Arc<PrivateFile>)> {
         let Data::Private { file, .. } = &self.data else { return None };
         let end = self.prefix.end?;
         Some((self.prefix.number, end, Arc::clone(file)))
@@ -172,6 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::ContentStore;
+    use super::super::private_file::Slots;
     use super::*;
     use crate::engine::pins::Pins;
     use crate::engine::quota::Account;
@@ -191,6 +192,7 @@ mod tests {
             pool: Arc::clone(&store.pool),
             private_files: Arc::clone(&store.private_files),
             pins: Arc::new(Pins::default()),
+            slots: Arc::new(Slots::new(1024)),
             buffered_bytes: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             obsolete: Mutex::default(),

@@ -4,12 +4,18 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{DIRTY_AGE_MAX, Data, FileContent};
+use super::{DIRTY_AGE_MAX, Data, FileContent, PrivateFile};
 use crate::model::hash::BlobHash;
 use crate::store::error::StoreError;
 
-/// A file to flush, and the blob that it is, if it is sealed.
-pub type FileToSync = (Arc<File>, Option<BlobHash>);
+/// A file to flush.
+#[derive(Debug)]
+pub enum FileToSync {
+    /// It is being written.
+    Private(Arc<PrivateFile>),
+    /// It is sealed.
+    Blob(Arc<File>, BlobHash),
+}
 
 impl FileContent {
     /// Writes a dirty buffer to the private file, so that the content survives a crash of the
@@ -38,8 +44,8 @@ impl FileContent {
         let data = self.state.lock().data.clone();
         match data {
             Data::Empty | Data::Buffer(_) => Ok(None),
-            Data::Private { file, .. } => Ok(Some((file, None))),
-            Data::Blob(hash) => Ok(Some((self.store.pool.open(&hash)?, Some(hash)))),
+            Data::Private { file, .. } => Ok(Some(FileToSync::Private(file))),
+            Data::Blob(hash) => Ok(Some(FileToSync::Blob(self.store.pool.open(&hash)?, hash))),
         }
     }
 

@@ -21,12 +21,15 @@
 mod ahead;
 mod charge;
 mod durable;
+mod private_file;
 mod seal;
 mod transfer;
 
 pub(crate) use ahead::Hashing;
 pub use ahead::PrefixNumber;
 pub use durable::FileToSync;
+use private_file::Slot;
+pub use private_file::{PrivateFile, Slots};
 pub(crate) use seal::SealOutcome;
 
 use std::fs::File;
@@ -44,6 +47,7 @@ use crate::model::hash::BlobHash;
 use crate::model::id::NodeId;
 use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
+use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
 use crate::store::pool::Pool;
 use crate::store::staging_dir::StagingDir;
@@ -67,6 +71,8 @@ pub struct ContentStore {
     pub private_files: Arc<StagingDir>,
     /// Pins of blobs that no row names yet.
     pub pins: Arc<Pins>,
+    /// Private files that may be open.
+    pub slots: Arc<Slots>,
     /// Bytes in all buffers.
     pub buffered_bytes: AtomicU64,
     /// Source of ids for nodes and private files; never repeats, also not after a restart.
@@ -95,7 +101,7 @@ pub enum Data {
         /// Its name.
         id: PrivateId,
         /// Open for reading and writing.
-        file: Arc<File>,
+        file: Arc<PrivateFile>,
     },
     /// In the pool.
     Blob(BlobHash),
@@ -212,6 +218,9 @@ impl FileContent {
     }
 
     /// A file recovered from its private file; it is unsealed.
+    ///
+    /// # Errors
+    /// None: it was there already.
     pub fn private(
         store: &Arc<ContentStore>,
         area: &Arc<AreaShared>,
@@ -220,13 +229,14 @@ impl FileContent {
         size: u64,
         mtime: Timestamp,
         ctime: Timestamp,
-    ) -> Self {
-        let data = Data::Private { id, file: Arc::new(file) };
+    ) -> Result<Self, StoreError> {
+        let file = Slot::take(&store.slots, area, true)?.hold(file);
+        let data = Data::Private { id, file };
         let content =
             Self::with(store, area, node, data, NodeData::Private(id), size, mtime, ctime);
         content.state.lock().unsealed = true;
         area.add_unsealed();
-        content
+        Ok(content)
     }
 
     #[allow(clippy::too_many_arguments, reason = "private constructor; the public ones name them")]

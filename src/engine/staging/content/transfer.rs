@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::private_file::Slot;
 use super::{BUFFER_BYTES_MAX, BUFFERED_BYTES_MAX, Data, FileContent, FileState, PrefixNumber};
 use crate::engine::pins::BlobPin;
 use crate::model::time::Timestamp;
@@ -71,6 +72,7 @@ impl FileContent {
         bytes: &[u8],
         now: Timestamp,
     ) -> Result<Option<PrefixNumber>, StoreError> {
+        self.wait_for_slot();
         let mut state = self.state.lock();
         let end = offset.saturating_add(bytes.len() as u64);
         let size = end.max(state.size);
@@ -127,6 +129,7 @@ impl FileContent {
     /// # Errors
     /// When the store cannot hold it; the old content is untouched then.
     pub fn truncate(self: &Arc<Self>, size: u64, now: Timestamp) -> Result<(), StoreError> {
+        self.wait_for_slot();
         let mut state = self.state.lock();
         self.charge_change(&mut state, size, |state| self.truncate_locked(state, size, now))
     }
@@ -176,6 +179,7 @@ impl FileContent {
         length: u64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.wait_for_slot();
         let mut state = self.state.lock();
         let size = fallocated_size(state.size, mode, offset, length);
         self.charge_change(&mut state, size, |state| {
@@ -228,12 +232,12 @@ impl FileContent {
         if offset >= size {
             return Ok(None);
         }
-        let file = match data {
+        let found = match data {
             Data::Empty | Data::Buffer(_) => return Ok(Some(if hole { size } else { offset })),
-            Data::Private { file, .. } => file,
-            Data::Blob(hash) => self.store.pool.open(&hash)?,
+            Data::Private { file, .. } => sys::seek_hole_data(&file, offset, hole),
+            Data::Blob(hash) => sys::seek_hole_data(&*self.store.pool.open(&hash)?, offset, hole),
         };
-        sys::seek_hole_data(&file, offset, hole).map_err(|source| StoreError::Io {
+        found.map_err(|source| StoreError::Io {
             action: "seek in",
             path: self.node.to_string().into(),
             source,
@@ -272,6 +276,15 @@ impl FileContent {
         })
     }
 
+    /// To be called, without the lock, before a change that may need a private file.
+    fn wait_for_slot(&self) {
+        if self.store.slots.is_full_for(&self.area)
+            && !matches!(self.state.lock().data, Data::Private { .. })
+        {
+            Slot::wait(&self.store.slots, &self.area);
+        }
+    }
+
     /// Makes `data` a buffer or a private file that can grow to `size` bytes. `cut` says that
     /// nothing at or beyond `size` is needed.
     fn make_writable(
@@ -284,7 +297,8 @@ impl FileContent {
         let small = size <= BUFFER_BYTES_MAX && room;
         match &state.data {
             Data::Private { .. } => Ok(()),
-            Data::Buffer(_) if size <= BUFFER_BYTES_MAX => Ok(()),
+            // One that grows when there is no room goes to disk, and so makes some.
+            Data::Buffer(held) if small || size <= held.len() as u64 => Ok(()),
             Data::Empty if size == 0 => Ok(()),
             Data::Empty if small => {
                 state.data = Data::Buffer(Arc::new(Vec::new()));
@@ -315,6 +329,7 @@ impl FileContent {
         if matches!(state.data, Data::Private { .. }) {
             return Ok(());
         }
+        let slot = Slot::take(&self.store.slots, &self.area, false)?;
         let id = PrivateId(self.store.new_id());
         let file = self.store.private_files.create(self.area.id, id)?;
         let filled = match &state.data {
@@ -333,7 +348,7 @@ impl FileContent {
             }
             return Err(StoreError::Io { action: "write", path, source });
         }
-        self.replace_data(state, Data::Private { id, file: Arc::new(file) });
+        self.replace_data(state, Data::Private { id, file: slot.hold(file) });
         Ok(())
     }
 }

@@ -1,0 +1,67 @@
+//! What a daemon gives up before it serves anybody (R7).
+//!
+//! Owners, modes and device numbers of files live in the catalog, and the kernel checks them: no
+//! capability is needed to keep them. What a daemon of root does need is in [`NEEDED`]. The rest
+//! goes from all its threads; and so that no program it starts can have it back, from the bounding
+//! set too, with `no_new_privs`. With a command of `--on-commit` those two stay as they were: the
+//! command is root's own and may do what root does.
+//!
+//! A daemon of an ordinary user has no capabilities. It keeps the set-user-id `fusermount3` usable,
+//! without which it could not unmount. Nobody can trace a daemon or make it dump core, and so read
+//! users' files from its memory, but root.
+
+use rustix::io;
+use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs,
+};
+
+/// What a daemon of root keeps:
+///
+/// - `SYS_ADMIN` to mount and unmount;
+/// - `DAC_OVERRIDE`, `DAC_READ_SEARCH` to reach a store and a mount point that lie in directories
+///   of other users;
+/// - `SYS_PTRACE` to name the processes that keep a mount busy.
+const NEEDED: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::SYS_PTRACE);
+
+/// Gives up what is not needed. Call it before any thread is started: each has its own. `starts_programs`
+/// says that a command is run for the user. What the kernel does not let go is logged.
+pub(super) fn drop_unneeded(starts_programs: bool) {
+    let warn = |what: &str, result: io::Result<()>| {
+        if let Err(error) = result {
+            log::warn!("cannot {what}: {error}");
+        }
+    };
+    warn("forbid core dumps", set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if !geteuid().is_root() {
+        return;
+    }
+    if !starts_programs {
+        // While CAP_SETPCAP is there.
+        warn("limit what programs may do", limit_programs());
+        warn("forbid new privileges", set_no_new_privs(true));
+    }
+    warn("give up capabilities", keep_needed());
+}
+
+fn limit_programs() -> io::Result<()> {
+    for capability in CapabilitySet::all().iter().filter(|one| !NEEDED.contains(*one)) {
+        match remove_capability_from_bounding_set(capability) {
+            // One that this kernel does not know.
+            Ok(()) | Err(io::Errno::INVAL) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn keep_needed() -> io::Result<()> {
+    // A container may have taken some already.
+    let kept = capabilities(None)?.permitted & NEEDED;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: none })
+}

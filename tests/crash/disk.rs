@@ -1,0 +1,165 @@
+//! The disk under a store goes away: errors, no hang, and nothing lost when it comes back (R3, R8)
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc;
+
+use crate::common::{Cairn, content, fsck, wait};
+
+/// The least that mkfs.xfs takes; the file is sparse.
+const IMAGE_BYTES: u64 = 300 << 20;
+
+/// A filesystem in a file. It is unmounted, whatever state it is in, when this is dropped.
+struct Disk {
+    _home: tempfile::TempDir,
+    image: PathBuf,
+    at: PathBuf,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let (image, at) = (home.path().join("image"), home.path().join("disk"));
+        File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
+        shell("mkfs.xfs -q \"$1\"", &[&image]);
+        fs::create_dir(&at).unwrap();
+        let disk = Self { _home: home, image, at };
+        disk.mount();
+        disk
+    }
+
+    fn mount(&self) {
+        // A loop device of its own, which goes with the mount.
+        shell("mount -o loop \"$1\" \"$2\"", &[&self.image, &self.at]);
+    }
+
+    /// Everything fails with EIO from now on, as if the device was pulled out.
+    fn fail(&self) {
+        shell("xfs_io -x -c shutdown \"$1\"", &[&self.at]);
+    }
+
+    /// Paths lead to it no more; what is open stays.
+    fn detach(&self) {
+        shell("umount --lazy \"$1\"", &[&self.at]);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let mounted = || {
+            let table = fs::read_to_string("/proc/self/mounts").unwrap();
+            table.lines().any(|line| line.contains(&*self.at.to_string_lossy()))
+        };
+        if mounted() {
+            self.detach();
+        }
+    }
+}
+
+fn shell(line: &str, paths: &[&Path]) {
+    let status = Command::new("sh").args(["-c", line, "sh"]).args(paths).status().unwrap();
+    assert!(status.success(), "{line}: {status} (this test needs root, xfsprogs, loop devices)");
+}
+
+/// Runs everything that a user may try; each must come back.
+fn everything_returns(cairn: &Cairn) {
+    type Attempt = Box<dyn FnOnce() -> io::Result<()> + Send>;
+    let area = cairn.staging("lib/work");
+    let path = |name: &str| area.join(name);
+    let (large, synced, directory, open) = (path("l"), path("s"), path("d"), path("open"));
+    let (old, other) = (cairn.versions("lib/1/file"), cairn.staging("other"));
+    let (from, to) = (area.clone(), cairn.tags("lib/work"));
+    let attempts: Vec<(&str, Attempt)> = vec![
+        ("write", Box::new(move || fs::write(large, content::bytes(9, 5 << 20)))),
+        (
+            "fsync",
+            Box::new(move || {
+                let file = File::create(synced)?;
+                file.write_all_at(b"x", 0)?;
+                file.sync_all()
+            }),
+        ),
+        ("mkdir", Box::new(move || fs::create_dir(directory))),
+        ("read an area", Box::new(move || fs::read(open).map(drop))),
+        ("read a version", Box::new(move || fs::read(old).map(drop))),
+        ("repository", Box::new(move || fs::create_dir(other))),
+        ("commit", Box::new(move || fs::rename(from, to))),
+    ];
+    for (name, attempt) in attempts {
+        let (sender, result) = mpsc::channel();
+        std::thread::spawn(move || sender.send(attempt()));
+        let result = result.recv_timeout(wait::PATIENCE);
+        let result = result.unwrap_or_else(|_| panic!("{name} hangs\n{}", cairn.log()));
+        // What needs no disk may succeed; what promises durability must not.
+        let promises = ["fsync", "commit"].contains(&name);
+        assert!(!promises || result.is_err(), "{name} was acknowledged");
+    }
+    for verb in ["status", "list"] {
+        let output = cairn.run(&[verb]);
+        assert!(output.status.code().is_some(), "{output:?}");
+    }
+}
+
+fn filled(cairn: &Cairn) {
+    for number in 1..=2 {
+        let name = format!("v{number}");
+        let area = cairn.area("lib", &name);
+        fs::write(area.join("file"), content::bytes(number, 100_000)).unwrap();
+        cairn.publish("lib", &name).unwrap();
+    }
+    let area = cairn.area("lib", "work");
+    fs::write(area.join("open"), "staged").unwrap();
+    File::open(area.join("open")).unwrap().sync_all().unwrap();
+}
+
+fn is_whole(cairn: &mut Cairn) {
+    cairn.mount();
+    for number in 1..=2 {
+        let found = fs::read(cairn.versions(format!("lib/{number}/file"))).unwrap();
+        assert!(found == content::bytes(number, 100_000));
+    }
+    assert_eq!(fs::read(cairn.staging("lib/work/open")).unwrap(), b"staged");
+    fs::write(cairn.staging("lib/work/more"), "x").unwrap();
+    cairn.publish("lib", "work").unwrap();
+    cairn.stop();
+    fsck::check_store(&cairn.store());
+}
+
+#[test]
+fn a_disk_that_fails_is_an_error_and_comes_back_whole() {
+    let disk = Disk::new();
+    let mut cairn = Cairn::start_in(&disk.at);
+    filled(&cairn);
+    disk.fail();
+    everything_returns(&cairn);
+    cairn.stop();
+    disk.detach();
+    disk.mount();
+    is_whole(&mut cairn);
+}
+
+#[test]
+fn a_detached_disk_is_an_error_and_comes_back_whole() {
+    let disk = Disk::new();
+    let mut cairn = Cairn::start_in(&disk.at);
+    filled(&cairn);
+    cairn.restart();
+    disk.detach();
+    everything_returns(&cairn);
+    cairn.stop();
+    disk.mount();
+    is_whole(&mut cairn);
+}
+
+#[test]
+fn a_store_that_was_removed_is_an_error() {
+    let mut cairn = Cairn::start();
+    filled(&cairn);
+    cairn.restart();
+    fs::remove_dir_all(cairn.store()).unwrap();
+    everything_returns(&cairn);
+    cairn.stop();
+}

@@ -1,0 +1,87 @@
+//! R7: limits that keep one user from exhausting the daemon
+
+use std::fs::{self, File};
+use std::io::Write;
+
+use rustix::io::Errno;
+
+use crate::common::{Cairn, content, errno};
+
+/// As in `engine::areas`.
+const AREAS_MAX: usize = 4096;
+
+/// Larger than what is held in memory.
+const LARGE_BYTES: usize = (1 << 20) + 4096;
+
+#[test]
+fn areas_of_a_repository_are_limited() {
+    let cairn = Cairn::start();
+    for number in 0..AREAS_MAX {
+        cairn.area("lib", &number.to_string());
+    }
+    assert_eq!(errno(fs::create_dir(cairn.staging("lib/more"))), Errno::MLINK);
+    let message = cairn.cli_fails(&["stage", "lib/more"]);
+    assert!(message.contains("4096 staging areas are open already"), "{message}");
+    let status = cairn.cli(&["status"]);
+    assert!(status.contains("lib has 4096 of at most 4096 areas"), "{status}");
+    cairn.area("other", "area");
+    fs::remove_dir(cairn.staging("lib/7")).unwrap();
+    cairn.area("lib", "more");
+}
+
+/// A daemon that may open 256 files: 128 private ones, 64 in one repository.
+fn with_few_files() -> Cairn {
+    let mut cairn = Cairn::unmounted();
+    cairn.set_launcher(&["prlimit", "--nofile=256:256"]);
+    cairn.mount();
+    cairn
+}
+
+#[test]
+fn many_large_files_at_once_are_refused_to_one_repository_only() {
+    let cairn = with_few_files();
+    let area = cairn.area("lib", "v1");
+    let bytes = content::bytes(1, LARGE_BYTES);
+    let mut files = Vec::new();
+    let refused = loop {
+        let mut file = File::create(area.join(files.len().to_string())).unwrap();
+        if let Err(error) = file.write_all(&bytes) {
+            break error;
+        }
+        files.push(file);
+        assert!(files.len() < 200, "no limit");
+    };
+    assert_eq!(errno(Err::<(), _>(refused)), Errno::NFILE);
+    assert!(files.len() >= 60, "{} are few", files.len());
+    // Small ones need none, nor does reading; and others have their own.
+    fs::write(area.join("small"), "x").unwrap();
+    assert_eq!(fs::read(area.join("3")).unwrap(), bytes);
+    let other = cairn.area("other", "v1");
+    let theirs: Vec<File> = (0..20)
+        .map(|number| {
+            let mut file = File::create(other.join(number.to_string())).unwrap();
+            file.write_all(&bytes).unwrap();
+            file
+        })
+        .collect();
+    drop(theirs);
+    cairn.publish("other", "v1").unwrap();
+    assert!(cairn.json(&["status"])["poisoned"].is_null());
+    drop(files);
+    cairn.publish("lib", "v1").unwrap();
+    assert_eq!(fs::read(cairn.versions("lib/1/3")).unwrap(), bytes);
+}
+
+#[test]
+fn who_closes_files_is_slowed_down_and_never_refused() {
+    let cairn = with_few_files();
+    let area = cairn.area("lib", "v1");
+    for number in 0..200 {
+        fs::write(area.join(number.to_string()), content::bytes(number, LARGE_BYTES)).unwrap();
+    }
+    cairn.publish("lib", "v1").unwrap();
+    for number in [0, 99, 199] {
+        let found = fs::read(cairn.versions(format!("lib/1/{number}"))).unwrap();
+        assert!(found == content::bytes(number, LARGE_BYTES));
+    }
+}
