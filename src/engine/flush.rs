@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::blobs::{PendingBlob, insert_pending};
+use super::blobs::{PendingBlob, write_blobs};
 use super::error::EngineError;
 use super::request::Reply;
 use super::staging::Blocked;
@@ -32,6 +32,12 @@ pub(super) const ID_STEP: u64 = 1 << 20;
 /// Rows written between two looks at the length of the WAL: at one page of 4 KiB for each, some
 /// ten megabytes.
 const CHECKPOINT_ROWS: usize = 4000;
+
+/// How long blobs wait for what names them before they get rows without references.
+const PENDING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Blobs that may wait so.
+const PENDING_MAX: usize = 65_536;
 
 /// Name of the catalog's note: ids below this may be in use.
 pub(super) const ID_LIMIT: &str = "id_limit";
@@ -75,6 +81,8 @@ pub(super) struct Journal {
     batch: Option<Batch>,
     waiters: Vec<Reply<()>>,
     pub(super) pending_blobs: BTreeMap<BlobHash, PendingBlob>,
+    /// When the first of them came, or some were written last.
+    pending_since: Option<Instant>,
     obsolete: Vec<(Arc<FileContent>, PrivateId)>,
     /// Ids below this are reserved in the catalog.
     id_limit: u64,
@@ -102,6 +110,24 @@ impl Journal {
 
     pub(super) fn has_pending_blobs(&self) -> bool {
         !self.pending_blobs.is_empty()
+    }
+
+    pub(super) fn note_pending(&mut self, now: Instant) {
+        self.pending_since.get_or_insert(now);
+    }
+
+    /// Those have rows now.
+    pub(super) fn blobs_written(&mut self, written: &[BlobHash]) {
+        for hash in written {
+            self.pending_blobs.remove(hash);
+        }
+        self.pending_since = (!self.pending_blobs.is_empty()).then(Instant::now);
+    }
+
+    /// Whether blobs that nothing names so far have waited for long enough, or are too many.
+    pub(super) fn is_pending_due(&self, now: Instant) -> bool {
+        self.pending_blobs.len() >= PENDING_MAX
+            || self.pending_since.is_some_and(|since| now - since >= PENDING_INTERVAL)
     }
 
     /// Whether a blob waits for its row (or for its touch): the collector leaves it alone.
@@ -259,10 +285,11 @@ impl MetadataThread {
         let next_id = self.staging.store.next_id.load(std::sync::atomic::Ordering::Relaxed);
         let raise = next_id + ID_STEP / 2 > self.journal.id_limit;
         let limit = if raise { next_id + ID_STEP } else { self.journal.id_limit };
-        let empty = BTreeMap::new();
-        let references = batch.references.as_ref().unwrap_or(&empty);
+        let references = batch.references.clone().unwrap_or_default();
+        let pending = &self.journal.pending_blobs;
+        let written: Vec<BlobHash> =
+            references.keys().filter(|hash| pending.contains_key(*hash)).copied().collect();
         let tx = self.store.catalog.begin()?;
-        insert_pending(&tx, &self.journal.pending_blobs, now)?;
         for draft in &batch.nodes {
             tx.put_node(draft.area.id, &draft.row)?;
         }
@@ -276,9 +303,7 @@ impl MetadataThread {
                 None => tx.delete_name(area.id, *parent, name)?,
             }
         }
-        for (hash, delta) in references {
-            tx.add_blob_refs(hash, *delta)?;
-        }
+        write_blobs(&tx, pending, &written, references, now)?;
         for area in batch.areas() {
             area.note_changed(now.seconds);
             tx.touch_area(area.id, now.seconds)?;
@@ -287,8 +312,8 @@ impl MetadataThread {
             tx.set_meta(ID_LIMIT, &limit.to_string())?;
         }
         tx.commit()?;
-        self.note_written(batch.nodes.len() + batch.names.len() + self.journal.pending_blobs.len());
-        self.journal.pending_blobs.clear();
+        self.note_written(batch.nodes.len() + batch.names.len() + written.len());
+        self.journal.blobs_written(&written);
         self.journal.id_limit = limit;
         Ok(())
     }

@@ -271,7 +271,7 @@ fn sweep_incoming(store: &Store) -> Result<(), StoreError> {
     let incoming = store.layout.incoming();
     let failed = |source| StoreError::Io { action: "list", path: incoming.clone(), source };
     for entry in std::fs::read_dir(&incoming).map_err(failed)? {
-        store.pool.discard_incoming(&store.lock, &entry.map_err(failed)?.path())?;
+        store.pool.remove_incoming(&store.lock, &entry.map_err(failed)?.path())?;
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ pub(super) struct MetadataThread {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) requests: Receiver<Request>,
     pub(super) requests_sender: Sender<Request>,
-    pub(super) seal_results: Receiver<SealResult>,
+    pub(super) seal_results: Receiver<Vec<SealResult>>,
     pub(super) wake: Receiver<()>,
     pub(super) sync_jobs: Option<Sender<SyncJob>>,
     pub(super) journal: Journal,
@@ -118,8 +118,8 @@ impl MetadataThread {
                 None => {}
             }
             for _ in 0..INPUTS_PER_ROUND {
-                if let Ok(result) = self.seal_results.try_recv() {
-                    self.apply_seal(result);
+                if let Ok(results) = self.seal_results.try_recv() {
+                    self.apply_seals(results);
                     continue;
                 }
                 match self.requests.try_recv() {
@@ -197,9 +197,9 @@ impl MetadataThread {
         };
         crossbeam_channel::select! {
             recv(self.requests) -> request => request.ok(),
-            recv(self.seal_results) -> result => {
-                if let Ok(result) = result {
-                    self.apply_seal(result);
+            recv(self.seal_results) -> results => {
+                if let Ok(results) = results {
+                    self.apply_seals(results);
                 }
                 None
             }
@@ -293,6 +293,14 @@ impl MetadataThread {
             && let Err(error) = self.write_batch()
         {
             self.journal_failed(&error, now);
+        }
+        if self.journal.is_pending_due(now)
+            && self.staging.blocked() == Blocked::No
+            && let Err(error) = self.write_pending()
+        {
+            // They stay pending; a full store is emptied, a failed one refuses changes.
+            log::warn!("rows of new content wait: {error}");
+            self.journal.retry_at = Some(now + FULL_RETRY_INTERVAL);
         }
     }
 
@@ -413,8 +421,8 @@ impl MetadataThread {
             }
         }
         // Seals under way end by themselves; what they do not finish is sealed at the next start.
-        while let Ok(result) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
-            self.apply_seal(result);
+        while let Ok(results) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
+            self.apply_seals(results);
         }
         let mut result = Ok(());
         if !self.journal.is_waiting() {
@@ -427,6 +435,12 @@ impl MetadataThread {
                 result = Err(error.into());
             }
             self.snapshot();
+        }
+        while result.is_ok() && self.journal.has_pending_blobs() {
+            if let Err(error) = self.write_pending() {
+                log::error!("rows of new content could not be written: {error}");
+                result = Err(error);
+            }
         }
         if result.is_ok() && self.staging.blocked() == Blocked::No {
             let clean = self.write(|tx| tx.set_meta("clean", "yes"));

@@ -157,7 +157,7 @@ impl Step {
         let Store { lock, pool, private_files, .. } = store;
         match self {
             Self::Remove(Leftover::Blob(hash)) => pool.remove(lock, hash).map(drop),
-            Self::Remove(Leftover::Incoming(path)) => pool.discard_incoming(lock, path),
+            Self::Remove(Leftover::Incoming(path)) => pool.remove_incoming(lock, path),
             Self::Remove(Leftover::Private(area, file)) => {
                 private_files.remove(lock, *area, *file).map(drop)
             }

@@ -75,6 +75,11 @@ impl MetadataThread {
     }
 
     fn list_orphans(&mut self) -> Result<()> {
+        // What was stored before this run and is not wanted has no row yet.
+        if self.gc.blobs.after.is_none() && self.journal.has_pending_blobs() {
+            self.write_pending()?;
+            return Ok(());
+        }
         let protect = i64::try_from(self.protect_seconds()).unwrap_or(i64::MAX);
         let limit = Timestamp::now().seconds.saturating_sub(protect);
         let listed = {

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::durable;
 use super::error::{Result, StoreError};
@@ -25,6 +25,7 @@ mod insert;
 mod names;
 
 use fd_cache::FdCache;
+pub use incoming::{Incoming, UnnamedFile};
 pub use names::PoolName;
 
 /// Blob files kept open unless told otherwise.
@@ -45,6 +46,8 @@ pub struct Pool {
     /// Distinguishes this process's files in `incoming/` from leftovers.
     incoming_prefix: String,
     next_incoming: AtomicU64,
+    /// Files without a name that are open; more than any number of them where there are none.
+    unnamed: Arc<AtomicUsize>,
 }
 
 impl Pool {
@@ -72,6 +75,7 @@ impl Pool {
             fan_out_synced: [const { AtomicBool::new(false) }; FAN_OUT],
             incoming_prefix: format!("{uuid}."),
             next_incoming: AtomicU64::new(0),
+            unnamed: Arc::default(),
         })
     }
 

@@ -18,12 +18,15 @@
 //! This module knows nothing of names or directories. Lock order: the namespace lock may be held
 //! when a content's lock is taken, never the other way round.
 
+mod ahead;
 mod charge;
 mod durable;
 mod private_file;
 mod seal;
 mod transfer;
 
+pub(crate) use ahead::Hashing;
+pub use ahead::PrefixNumber;
 pub use durable::FileToSync;
 use private_file::Slot;
 pub use private_file::{PrivateFile, Slots};
@@ -132,6 +135,8 @@ pub struct FileState {
     /// What is taken of the quota for it; `None` while the content is its base's.
     charged: Option<u64>,
     dirty_since: Option<Instant>,
+    /// What was written in order.
+    prefix: ahead::Prefix,
     saved: Saved,
 }
 
@@ -179,6 +184,8 @@ pub struct FileContent {
     pub area: Arc<AreaShared>,
     store: Arc<ContentStore>,
     state: Mutex<FileState>,
+    /// What is hashed of a large file while it is written; taken before `state`.
+    hashing: Mutex<Option<Box<Hashing>>>,
     noted: AtomicBool,
 }
 
@@ -259,8 +266,10 @@ impl FileContent {
                 abandoned: false,
                 charged: None,
                 dirty_since: None,
+                prefix: ahead::Prefix::default(),
                 saved,
             }),
+            hashing: Mutex::default(),
             noted: AtomicBool::new(false),
         }
     }
