@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::commit::Page;
 use super::error::Result;
+use super::event::Event;
 use super::pins::BlobPin;
 use super::request::IncomingBlob;
 use super::seal::{Hashed, SealResult, SealSource};
@@ -152,8 +153,11 @@ impl MetadataThread {
     /// Notes that a blob was made or reused: its timestamp of interest is now (G5).
     fn blob_used(&mut self, hash: BlobHash, size: u64, before: Standing) {
         if !before.intact {
-            self.suspects.remove(&hash);
+            let suspected = self.suspects.remove(&hash);
             self.store.pool.forget_fd(&hash);
+            if before.has_row || suspected {
+                self.notify_apart(Event::BlobsHealed(Arc::new(BTreeSet::from([hash]))));
+            }
         }
         self.gc.touched(&hash);
         self.journal.note_pending(Instant::now());

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::commit::{CommitTask, Unpublished};
 use super::error::{EngineError, Result};
-use super::event::Observer;
+use super::event::{Event, Observer};
 use super::flush::Journal;
 use super::gc::{Collector, FILES_PER_SLICE};
 use super::pins::Pins;
@@ -379,6 +379,15 @@ impl MetadataThread {
             self.unpublished.remove(&repo);
         }
         Some(taken)
+    }
+
+    /// Tells of what takes long to translate, from a thread of its own.
+    pub(super) fn notify_apart(&self, event: Event) {
+        let observer = Arc::clone(&self.observer);
+        let tell = move || observer.notify(vec![event], Box::new(|| ()));
+        if let Err(error) = std::thread::Builder::new().name("notify".to_owned()).spawn(tell) {
+            log::warn!("the kernel cannot be asked to forget: {error}");
+        }
     }
 
     /// Hands a job to the sync thread.
