@@ -201,6 +201,9 @@ impl MetadataThread {
             if let Some(content) = &draft.content {
                 content.journalled(&draft.row.data);
             }
+            if let NodeData::Private(id) = &draft.row.data {
+                self.obsolete.named(*id);
+            }
         }
         self.remove_obsolete(&batch);
         for waiter in batch.waiters {
@@ -323,10 +326,7 @@ impl MetadataThread {
                 }
                 continue;
             }
-            match self.store.private_files.remove(&self.store.lock, content.area.id, id) {
-                Ok(remains) => self.reaper.take(remains),
-                Err(error) => log::warn!("cannot remove a private file: {error}"),
-            }
+            self.file_obsolete(content.area.id, id);
         }
     }
 }
