@@ -108,9 +108,9 @@ impl MetadataThread {
     /// The flush that was asked for has ended.
     pub(super) fn rows_durable(&mut self, result: Result<(), EngineError>) {
         if let Err(error) = result {
-            // Poisoned: nothing is removed any more.
+            // Poisoned: nothing is removed any more. A run that waits for it hears so.
             log::error!("obsolete files stay: {error}");
-            return;
+            return self.gc.purge_goes_on();
         }
         self.obsolete.durable = self.obsolete.asked;
         self.remove_obsolete_files();
