@@ -91,7 +91,7 @@ impl MetadataThread {
         });
         let adopted = standing.is_some_and(|standing| !standing.intact);
         if !adopted && let SealSource::Incoming(incoming) = source {
-            self.store.pool.discard_incoming(&self.store.lock, incoming)?;
+            self.discard_incoming(incoming);
         }
         if outcome? == SealOutcome::Sealed
             && let Some(standing) = standing
@@ -202,16 +202,35 @@ impl MetadataThread {
     pub(super) fn adopt_blobs(&mut self, blobs: Vec<IncomingBlob>) -> Result<Vec<BlobPin>> {
         self.check_not_poisoned()?;
         let mut pins = Vec::with_capacity(blobs.len());
+        let mut failed = None;
         for IncomingBlob { file, hash, size } in blobs {
+            if failed.is_some() {
+                self.discard_incoming(file);
+                continue;
+            }
             // Pinned before anything else, so that no collection can come between.
             pins.push(BlobPin::new(&self.pins, hash));
-            let standing = self.take_in(&file, &hash, size)?;
-            if standing.intact {
-                self.store.pool.discard_incoming(&self.store.lock, file)?;
+            match self.take_in(&file, &hash, size) {
+                Ok(standing) => {
+                    if standing.intact {
+                        self.discard_incoming(file);
+                    }
+                    self.blob_used(hash, size, standing);
+                }
+                Err(error) => {
+                    self.discard_incoming(file);
+                    failed = Some(error);
+                }
             }
-            self.blob_used(hash, size, standing);
         }
-        Ok(pins)
+        failed.map_or(Ok(pins), |error| Err(error.into()))
+    }
+
+    /// Lets go of a file that is of no use: what stays of it is removed at the next start.
+    fn discard_incoming(&self, incoming: Incoming) {
+        if let Err(error) = self.store.pool.discard_incoming(&self.store.lock, incoming) {
+            log::warn!("{error}");
+        }
     }
 
     /// Pins and touches those of the blobs that can be reused, and says how long they are.

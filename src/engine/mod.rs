@@ -16,6 +16,7 @@ pub mod gc;
 pub mod holders;
 pub mod invalidation;
 mod load;
+mod obsolete;
 pub mod pins;
 pub mod quota;
 mod reaper;
@@ -31,6 +32,7 @@ pub mod stop_point;
 mod sync;
 mod tags;
 mod thread;
+mod to_disk;
 mod versions;
 
 use std::path::Path;

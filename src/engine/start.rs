@@ -19,6 +19,7 @@ use super::flush::{ID_LIMIT, ID_STEP, Journal};
 use super::fsck::Subject;
 use super::gc::{Collector, GcOptions, LastRun, RunKind};
 use super::load::load_registry;
+use super::obsolete::Obsolete;
 use super::pins::Pins;
 use super::reaper::reaper;
 use super::registry::Registry;
@@ -33,6 +34,7 @@ use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::store::Store;
 use crate::store::catalog::{Catalog, Doomed, Reader};
+use crate::store::durable;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
 use crate::store::panics;
@@ -73,7 +75,7 @@ struct Opened {
 fn open(path: &Path) -> Result<Opened, StoreError> {
     let mut store = Store::open(path)?;
     let reader = store.catalog.reader()?;
-    let recovered = recover(&mut store.catalog, &reader)?;
+    let recovered = recover(&store.layout, &mut store.catalog, &reader)?;
     sweep_incoming(&store)?;
     fill_reserve(&store);
     let pins = Arc::new(Pins::default());
@@ -122,6 +124,7 @@ pub(super) fn start(
         wake,
         sync_jobs: Some(sync_sender.clone()),
         journal: Journal::new(recovered.id_limit),
+        obsolete: Obsolete::default(),
         gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry)),
         first_id: recovered.next_id,
         rounds_without_slice: 0,
@@ -190,6 +193,7 @@ fn content_store(store: &Store, pins: &Arc<Pins>, next_id: u64) -> Arc<ContentSt
         buffered_bytes: AtomicU64::new(0),
         next_id: AtomicU64::new(next_id),
         obsolete: Mutex::new(Vec::new()),
+        unsettled: Mutex::new(Vec::new()),
     })
 }
 
@@ -224,7 +228,11 @@ fn spawn(
 }
 
 /// Reads the counters, and marks the store as in use.
-fn recover(catalog: &mut Catalog, reader: &Reader) -> Result<Recovered, StoreError> {
+fn recover(
+    layout: &Layout,
+    catalog: &mut Catalog,
+    reader: &Reader,
+) -> Result<Recovered, StoreError> {
     let number = |key: &str| -> Result<Option<u64>, StoreError> {
         Ok(reader.meta(key)?.and_then(|text| text.parse().ok()))
     };
@@ -251,6 +259,10 @@ fn recover(catalog: &mut Catalog, reader: &Reader) -> Result<Recovered, StoreErr
     let id_limit = next_id + ID_STEP;
     tx.set_meta(ID_LIMIT, &id_limit.to_string())?;
     tx.commit()?;
+    if !clean {
+        // What is swept from now on was let go by rows of the last run, which may not be on disk.
+        durable::sync_file(&layout.wal())?;
+    }
     Ok(Recovered { next_id, id_limit, epoch, durable_epoch, suspects })
 }
 

@@ -4,7 +4,6 @@
 //! thread, which flushes content first, then the WAL, then answers: so a row that survives a power
 //! loss names content that survived too. Requests that arrive while a flush runs share the next.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -14,6 +13,7 @@ use super::pins::BlobPin;
 use super::request::Request;
 use super::staging::content::FileContent;
 use super::staging::{Blocked, Staging};
+use super::to_disk::ToDisk;
 use crate::store::catalog::Checkpointer;
 use crate::store::durable;
 use crate::store::error::StoreError;
@@ -79,6 +79,9 @@ pub(super) enum SyncJob {
     File { content: Arc<FileContent>, then: Then },
     /// The journal as it is now, and the WAL.
     Journal { then: Then },
+    /// The content of a file that was synced before and has changed since. The journal may say so
+    /// afterwards.
+    Settle { content: Arc<FileContent> },
     /// Nothing but a look at the length of the WAL: much was written since the last one.
     Checkpoint,
 }
@@ -115,6 +118,7 @@ impl SyncThread {
     fn serve(&self, jobs: Vec<SyncJob>) {
         let mut kept = Vec::new();
         let mut journal = false;
+        let mut unsettled = Vec::new();
         panics::point("sync");
         for job in jobs {
             let (result, then) = match job {
@@ -127,12 +131,19 @@ impl SyncThread {
                     journal = true;
                     (Ok(()), then)
                 }
+                SyncJob::Settle { content } => {
+                    unsettled.push(content);
+                    continue;
+                }
                 SyncJob::Checkpoint => continue,
             };
             match result {
                 Ok(()) => kept.push(then),
                 Err(error) => then.tell(Err(error)),
             }
+        }
+        if let Err(error) = self.to_disk().settle(&unsettled) {
+            log::error!("changed files keep the content that was synced: {error}");
         }
         if kept.is_empty() {
             return;
@@ -157,45 +168,25 @@ impl SyncThread {
     }
 
     fn sync_content(&self, content: &Arc<FileContent>) -> Result<()> {
-        if content.spill()? {
-            self.staging.mark_dirty(content.node);
-        }
-        if let Some((file, blob)) = content.file_to_sync()? {
-            let path = blob.map_or_else(PathBuf::new, |hash| self.layout.blob(&hash));
-            durable::fdatasync(&file, &path).map_err(|error| self.poison(error))?;
-            match blob {
-                Some(hash) => self.pool.sync_fan_out(&hash).map_err(|e| self.poison(e))?,
-                None => durable::sync_dir(&self.layout.area(content.area.id))
-                    .map_err(|error| self.poison(error))?,
-            }
-        }
-        Ok(())
+        self.to_disk().content(content)
+    }
+
+    fn to_disk(&self) -> ToDisk<'_> {
+        ToDisk { layout: &self.layout, pool: &self.pool, staging: &self.staging }
     }
 
     fn sync_scope(&self, scope: &Scope) -> Result<()> {
         match scope {
             Scope::Rows => Ok(()),
-            Scope::Everything => {
-                durable::syncfs(self.layout.root()).map_err(|error| self.poison(error))
-            }
+            Scope::Everything => self.to_disk().everything(),
             Scope::Blobs(pins) => {
-                for hash in pins.iter().map(BlobPin::hash) {
-                    let file = self.pool.open(hash)?;
-                    durable::fdatasync(&file, &self.layout.blob(hash))
-                        .map_err(|error| self.poison(error))?;
-                    self.pool.sync_fan_out(hash).map_err(|error| self.poison(error))?;
-                }
-                Ok(())
+                pins.iter().map(BlobPin::hash).try_for_each(|hash| self.to_disk().blob(hash))
             }
         }
     }
 
-    /// A failed sync may have dropped dirty pages: nothing written since can be trusted to reach
-    /// the disk, so nothing more is accepted (R4).
     fn poison(&self, error: StoreError) -> EngineError {
-        log::error!("a sync failed, the store refuses changes until restarted: {error}");
-        self.staging.set_blocked(Blocked::Poisoned);
-        EngineError::Store(error)
+        self.to_disk().poison(error)
     }
 
     /// Copies the WAL into the catalog. While rows keep coming, a passive copy never catches up

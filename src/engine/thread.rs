@@ -15,6 +15,7 @@ use super::error::{EngineError, Result};
 use super::event::{Event, Observer};
 use super::flush::Journal;
 use super::gc::{Collector, FILES_PER_SLICE};
+use super::obsolete::Obsolete;
 use super::pins::Pins;
 use super::reaper::Reaper;
 use super::registry::{Registry, Repository};
@@ -22,7 +23,8 @@ use super::request::{Reply, Request};
 use super::seal::SealResult;
 use super::staging::{Blocked, Staging};
 use super::stop_point::StopPoints;
-use super::sync::SyncJob;
+use super::sync::{SYNC_ONE_BY_ONE_MAX, SyncJob};
+use super::to_disk::ToDisk;
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::model::policy::PolicyState;
@@ -72,6 +74,7 @@ pub(super) struct MetadataThread {
     pub(super) wake: Receiver<()>,
     pub(super) sync_jobs: Option<Sender<SyncJob>>,
     pub(super) journal: Journal,
+    pub(super) obsolete: Obsolete,
     pub(super) gc: Collector,
     pub(super) commits: BTreeMap<u64, CommitTask>,
     pub(super) next_task: u64,
@@ -130,6 +133,7 @@ impl MetadataThread {
             }
             let now = Instant::now();
             self.advance_journal(now);
+            self.advance_obsolete(now);
             self.advance_commits(now);
             if now.duration_since(last_housekeeping) >= HOUSEKEEPING_INTERVAL {
                 last_housekeeping = now;
@@ -270,6 +274,7 @@ impl MetadataThread {
             Request::Swept { leftovers } => self.remove_leftovers(leftovers),
             Request::SweepEnded { result } => self.sweep_ended(result),
             Request::OrphansDurable { result } => self.orphans_durable(result),
+            Request::RowsDurable { result } => self.rows_durable(result),
             Request::SuspectChecked { hash, intact } => self.suspect_checked(hash, intact),
             Request::Fsck { job, reply } => self.fsck(job, reply),
             Request::Damaged { hash } => self.note_damage(&hash),
@@ -279,6 +284,10 @@ impl MetadataThread {
 
     /// Writes the journal when it is due.
     fn advance_journal(&mut self, now: Instant) {
+        let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
+        for content in unsettled {
+            self.sync(SyncJob::Settle { content });
+        }
         if let Some(until) = self.journal.retry_at
             && now < until
         {
@@ -433,7 +442,11 @@ impl MetadataThread {
         while let Ok(results) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
             self.apply_seals(results);
         }
-        let mut result = Ok(());
+        // Nobody is kept waiting any more, so what must be on disk is brought there from here.
+        let to_disk =
+            ToDisk { layout: &self.store.layout, pool: &self.store.pool, staging: &self.staging };
+        let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
+        let mut result = to_disk.settle(&unsettled);
         if !self.journal.is_waiting() {
             self.snapshot();
         }
@@ -451,15 +464,30 @@ impl MetadataThread {
                 result = Err(error);
             }
         }
-        if result.is_ok() && self.staging.blocked() == Blocked::No {
-            let clean = self.write(|tx| tx.set_meta("clean", "yes"));
-            if let Err(error) = clean {
-                log::warn!("the store is not marked clean: {error}");
-            }
+        if result.is_ok()
+            && self.staging.blocked() == Blocked::No
+            && let Err(error) = self.end_cleanly()
+        {
+            log::warn!("the store is not marked clean: {error}");
         }
         // The sync thread flushes and checkpoints when its queue is gone.
         self.sync_jobs = None;
         reply(result);
+    }
+
+    /// Says that all content is on disk, after it is: the next start trusts that (H3).
+    fn end_cleanly(&mut self) -> Result<()> {
+        let unsynced = self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1)?;
+        let to_disk =
+            ToDisk { layout: &self.store.layout, pool: &self.store.pool, staging: &self.staging };
+        if unsynced.len() <= SYNC_ONE_BY_ONE_MAX {
+            unsynced.iter().try_for_each(|hash| to_disk.blob(hash))?;
+        } else {
+            to_disk.everything()?;
+        }
+        to_disk.rows()?;
+        self.all_rows_durable();
+        self.write(|tx| tx.set_meta("clean", "yes"))
     }
 }
 

@@ -77,8 +77,12 @@ impl MetadataThread {
     fn list_orphans(&mut self) -> Result<()> {
         // What was stored before this run and is not wanted has no row yet.
         if self.gc.blobs.after.is_none() && self.journal.has_pending_blobs() {
-            self.write_pending()?;
-            return Ok(());
+            match self.write_pending() {
+                Ok(_) => return Ok(()),
+                // They are held, so the rest can be listed, which makes room.
+                Err(error) if error.is_full() => log::debug!("listed without new blobs: {error}"),
+                Err(error) => return Err(error),
+            }
         }
         let protect = i64::try_from(self.protect_seconds()).unwrap_or(i64::MAX);
         let limit = Timestamp::now().seconds.saturating_sub(protect);

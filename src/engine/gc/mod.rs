@@ -193,6 +193,13 @@ impl Collector {
         self.awake = true;
     }
 
+    /// What the purge waited for is on disk.
+    pub(super) fn purge_goes_on(&mut self) {
+        if self.metadata.stop_waiting() {
+            self.awake = true;
+        }
+    }
+
     /// Versions came or went: what they add to each other may be another thing now.
     pub(super) fn expect_accounting(&mut self, repo: RepoId) {
         self.uncharged.insert(repo);
@@ -201,7 +208,8 @@ impl Collector {
     /// Whether a slice would do something.
     pub(super) fn has_work(&self) -> bool {
         let run = self.run.as_ref().is_some_and(|run| match run.phase {
-            Phase::Expire(_) | Phase::Release | Phase::Metadata => true,
+            Phase::Expire(_) | Phase::Release => true,
+            Phase::Metadata => !self.metadata.is_waiting(),
             Phase::Blobs => !self.blobs.is_waiting(),
             Phase::Account | Phase::Sweep => false,
         });

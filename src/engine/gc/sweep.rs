@@ -98,6 +98,9 @@ impl MetadataThread {
                 self.reaper.take(self.store.pool.remove(lock, &hash)?);
             }
             Leftover::Private(area, file) => {
+                if self.obsolete.has(area, file) {
+                    return Ok(false);
+                }
                 self.reaper.take(self.store.private_files.remove(lock, area, file)?);
             }
             Leftover::Area(area) => {

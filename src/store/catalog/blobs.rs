@@ -9,6 +9,10 @@ use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::error::{Result, StoreError};
 
+/// The note that some blob was found damaged, once. It saves those who must not use a damaged
+/// blob the look at each.
+const DAMAGE: &str = "damage";
+
 fn get(connection: &Connection, hash: &BlobHash) -> Result<Option<BlobRow>> {
     let read = || {
         connection
@@ -134,7 +138,15 @@ impl Tx<'_> {
             "UPDATE blobs SET damaged = ?2 WHERE hash = ?1",
             params![hash.as_bytes(), damaged],
         )?;
+        if damaged {
+            self.note_damage()?;
+        }
         found(changed, hash)
+    }
+
+    /// Leaves the note that [`Reader::any_damage`] finds.
+    pub(super) fn note_damage(&self) -> Result<()> {
+        self.set_meta(DAMAGE, "yes")
     }
 
     /// Blobs without references whose interest is in or before that second, oldest first, from
@@ -165,7 +177,7 @@ impl Tx<'_> {
     }
 
     /// Blobs written after `epoch` ended, with their sizes, oldest first: with the last durable
-    /// epoch, those that may not be on disk.
+    /// epoch, those that may not be on disk. Those known to be damaged are lost, not late.
     ///
     /// # Errors
     /// The database's.
@@ -175,7 +187,7 @@ impl Tx<'_> {
             "list recent blobs",
             // `epoch > 0` is what makes the partial index usable.
             "SELECT hash, size FROM blobs
-             WHERE epoch > 0 AND epoch > ?1 ORDER BY epoch LIMIT ?2",
+             WHERE epoch > 0 AND epoch > ?1 AND damaged = 0 ORDER BY epoch LIMIT ?2",
             params![epoch, limit],
             |row| Ok((blob_hash(row, 0)?, row.get(1)?)),
         )
@@ -202,6 +214,14 @@ fn found(changed: usize, hash: &BlobHash) -> Result<()> {
 }
 
 impl Reader {
+    /// Whether any blob was ever found damaged.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn any_damage(&self) -> Result<bool> {
+        Ok(self.meta(DAMAGE)?.is_some())
+    }
+
     /// The interest of the oldest blob without references that is younger than that second.
     ///
     /// # Errors
@@ -298,7 +318,9 @@ mod tests {
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(row));
         tx.touch_blob(&hash(1), 1, at(8)).unwrap();
         tx.set_blob_epoch(&hash(1), 6).unwrap();
+        assert!(tx.meta(super::DAMAGE).unwrap().is_none());
         tx.set_blob_damaged(&hash(1), true).unwrap();
+        assert!(tx.meta(super::DAMAGE).unwrap().is_some());
         assert_eq!(tx.add_blob_refs(&hash(1), 1).unwrap(), 2);
         tx.commit().unwrap();
         let row = BlobRow { size, refs: 2, interest: 8, epoch: 6, damaged: true };

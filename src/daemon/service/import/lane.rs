@@ -180,7 +180,11 @@ impl Worker {
             return Ok(());
         }
         let written = self.import.write_contents(&entries, attachment);
-        self.name(waiting.take())?;
+        if let Err(error) = self.name(waiting.take()) {
+            let dropped = !entries.is_empty();
+            self.failed.lock().get_or_insert(Failure { error, dropped });
+            return Ok(());
+        }
         let written = written?;
         self.unflushed += attachment.payload.len();
         if self.unflushed >= FLUSH_BYTES && self.flush.try_send(()).is_ok() {

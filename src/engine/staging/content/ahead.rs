@@ -196,6 +196,7 @@ mod tests {
             buffered_bytes: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             obsolete: Mutex::default(),
+            unsettled: Mutex::default(),
         });
         let account = Arc::new(Account::default());
         let area = Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, account, 0));

@@ -57,7 +57,7 @@ impl Slots {
 /// An open private file.
 #[derive(Debug)]
 pub struct PrivateFile {
-    file: Arc<File>,
+    file: File,
     _slot: Slot,
 }
 
@@ -96,7 +96,7 @@ impl Slot {
     }
 
     pub(super) fn hold(self, file: File) -> Arc<PrivateFile> {
-        Arc::new(PrivateFile { file: Arc::new(file), _slot: self })
+        Arc::new(PrivateFile { file, _slot: self })
     }
 }
 
@@ -104,13 +104,6 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.slots.open.fetch_sub(1, Ordering::Relaxed);
         self.area.charge.account().open_files.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl PrivateFile {
-    /// The file, for those who flush it.
-    pub(super) fn shared(&self) -> &Arc<File> {
-        &self.file
     }
 }
 

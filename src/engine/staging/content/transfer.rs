@@ -111,6 +111,8 @@ impl FileContent {
                 if let Err(source) = file.write_all_at(bytes, offset) {
                     let path = self.store.private_files.path(self.area.id, *id);
                     cut_back(file, state.size, &path);
+                    // Part of it may have been written: what was hashed before is not this.
+                    self.modified(state, now);
                     return Err(StoreError::Io { action: "write", path, source });
                 }
             }
@@ -204,6 +206,8 @@ impl FileContent {
             let path = self.store.private_files.path(self.area.id, *id);
             if let Err(source) = sys::fallocate(file, mode, offset, length) {
                 cut_back(file, state.size, &path);
+                // As with a failed write; and it is a private file now, to be sealed.
+                self.modified(state, now);
                 return Err(StoreError::Io { action: "fallocate", path, source });
             }
             let metadata = file.metadata();
