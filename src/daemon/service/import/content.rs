@@ -11,6 +11,7 @@ use crate::control::service::Attachment;
 use crate::control::transfer::{FileSource, ImportContent, ImportEntry};
 use crate::engine::request::{IncomingBlob, Request};
 use crate::model::hash::BlobHash;
+use crate::model::tree::FILE_BYTES_MAX;
 use crate::store::error::StoreError;
 
 /// Bytes copied at a time.
@@ -149,6 +150,9 @@ fn check_source(
     let ImportContent::File { size_bytes, source } = &entry.content else {
         return Ok(());
     };
+    if *size_bytes > FILE_BYTES_MAX {
+        return Err(bad(format!("{size_bytes} bytes are too many for a file")));
+    }
     let found = match source {
         FileSource::Empty => 0,
         // Only what this import was told of: that is pinned, and of known size.
