@@ -9,11 +9,20 @@
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
 mod campaign;
+#[path = "../common/mod.rs"]
+mod common;
 mod memory;
 mod mutate;
 mod random;
 mod targets;
 mod watch;
+#[path = "../engine/world/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the world of the engine's tests, of which this uses a part"
+)]
+mod world;
 
 /// One test per target: a runner gives each a process of its own.
 macro_rules! fuzz {
@@ -38,4 +47,6 @@ fuzz! {
     policies: policy, 100_000;
     frames: frame, 20_000;
     messages: message, 50_000;
+    catalogs: catalog, 6;
+    sessions: session, 300;
 }

@@ -2,6 +2,7 @@
 //! tests and by libFuzzer, so nothing here may know who calls.
 
 pub(crate) mod archive;
+pub(crate) mod catalog;
 pub(crate) mod directory;
 pub(crate) mod frame;
 pub(crate) mod input;
@@ -11,7 +12,9 @@ pub(crate) mod page;
 pub(crate) mod path;
 pub(crate) mod policy;
 pub(crate) mod root;
+pub(crate) mod session;
 pub(crate) mod sink;
+pub(crate) mod store;
 
 /// Something that takes bytes from outside.
 pub(crate) struct Target {
