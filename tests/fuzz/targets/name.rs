@@ -26,7 +26,7 @@ pub(crate) fn run(data: &[u8]) {
         let base = area.base().map(|base| format!("@{base}")).unwrap_or_default();
         assert_eq!(format!("{}{base}", area.label()), area.as_str());
         EntryName::new(area.label().as_bytes()).unwrap();
-        assert_eq!(area.label().contains('@'), false);
+        assert!(!area.label().contains('@'));
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(base) = text.parse::<BaseName>() {

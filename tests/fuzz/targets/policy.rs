@@ -55,7 +55,7 @@ fn version(number: u64) -> Version {
         name: None,
         author: String::new(),
         message: String::new(),
-        released: number % 2 == 0,
+        released: number.is_multiple_of(2),
         locked: number == 4,
     }
 }
