@@ -23,7 +23,7 @@ use super::tar_read::{Member, TarReader};
 use super::{INLINE_FILE_BYTES_MAX, ImportSink};
 use crate::control::transfer::{ImportContent, RawBytes};
 use crate::model::hash::BlobHash;
-use crate::model::tree::Attributes;
+use crate::model::tree::{Attributes, FILE_BYTES_MAX};
 use crate::model::tree_format::check_attributes;
 
 /// Bytes copied at a time; a chunk of zeros becomes a hole.
@@ -100,6 +100,9 @@ fn deliver<R: Read>(
         rules.add(&path, kind == Kind::Directory).map_err(refuse)?;
         check_attributes(&attributes(&member))
             .map_err(|rule| refuse(format!("its attributes cannot be kept: {}", rule.0)))?;
+        if member.size > FILE_BYTES_MAX {
+            return Err(refuse("it is longer than 16 TiB".to_owned()));
+        }
         if kind == Kind::Hardlink {
             let to = ArchivePath::parse(&member.link)
                 .map_err(|rule| refuse(format!("its link target: {rule}")))?;

@@ -6,6 +6,10 @@ use super::hash::{BlobHash, TreeHash};
 use super::name::EntryName;
 use super::time::Timestamp;
 
+/// The longest regular file, in bytes: what ext4 with 4 KiB blocks can hold (H9). A hole is hashed
+/// like any other content, so one of 8 EiB would keep a processor busy for years.
+pub const FILE_BYTES_MAX: u64 = 16 << 40;
+
 /// Extended attributes by full name (`user.…`, `trusted.…`, `security.…`), in byte order.
 pub type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
 

@@ -98,3 +98,17 @@ fn an_aborted_import_leaves_nothing() {
     assert_eq!(world.collect().blobs, 1);
     assert!(world.blob(&BlobHash::of(b"imported")).is_none());
 }
+
+/// Its removal once counted as done although nothing was removed, and was tried again for ever.
+#[test]
+fn a_tree_without_its_page_does_not_keep_the_collector_busy() {
+    let world = World::with_repository().reopen_changed(|store| {
+        let catalog = cairn::store::layout::Layout::new(store).catalog();
+        let connection = rusqlite::Connection::open(catalog).unwrap();
+        let insert = "INSERT INTO trees(hash, refs, interest, page) VALUES(?1, 0, 0, 999)";
+        connection.execute(insert, [BlobHash::of(b"tree").as_bytes()]).unwrap();
+    });
+    world.publish("one", &[("a", b"a")]);
+    let report = world.run(true, 0);
+    assert_eq!(report.trees, 0);
+}

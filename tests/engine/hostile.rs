@@ -45,6 +45,11 @@ fn a_length_must_be_the_content_s() {
         refused(import.put_with(vec![file("inline", size, source)], payload(b"five!")), "inline");
     }
     refused(import.put(vec![file("empty", 1, FileSource::Empty)]), "empty");
+    // An open file may have a hole of any length, which nobody shall hash.
+    let hole = tempfile::tempfile().unwrap();
+    let source = FileSource::Attached { index: 0 };
+    let entries = vec![file("hole", (16 << 40) + 1, source)];
+    refused(import.put_with(entries, Attachment::of_files(vec![hole])), "hole");
     import.put(vec![file("known", 5, FileSource::Known(hash))]).unwrap();
 }
 

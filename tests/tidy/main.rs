@@ -1,8 +1,9 @@
 //! The style that a compiler does not check: layers, confined dependencies, file lengths, module
-//! documentation, forgotten test files. Each rule names its reason where it fails.
+//! documentation, forgotten test files, dependencies. Each rule names its reason where it fails.
 //!
-//! Must not need a mount, a network or a build: it reads the sources only.
+//! Must not need a mount, a network or a build: it reads the sources, and what cargo knows of them.
 
+mod dependencies;
 mod rules;
 mod source;
 
@@ -83,4 +84,17 @@ fn scripts_stop_at_the_first_error() {
         "a script is executable, and starts with `set -euo pipefail` after its comment",
         &rules::script_offences(),
     );
+}
+
+#[test]
+fn dependencies_may_be_linked() {
+    assert_none(
+        "a dependency has a licence that deny.toml allows, and comes from crates.io",
+        &dependencies::licence_offences(),
+    );
+}
+
+#[test]
+fn dependencies_are_used() {
+    assert_none("nothing uses these dependencies", &dependencies::unused());
 }

@@ -60,6 +60,9 @@ const LINES_MAX: usize = 500;
 const LONG: &[(&str, usize, &str)] =
     &[("src/fuse/staging.rs", 600, "one implementation of a trait with forty operations")];
 
+/// Packages of their own below the tests: what they compile is said in their Cargo.toml.
+const OTHER_PACKAGE: &str = "tests/fuzz/libfuzzer";
+
 /// The only file of the tests that may pause: it polls conditions.
 const WAITING: &str = "tests/common/wait.rs";
 
@@ -166,7 +169,7 @@ pub(crate) fn unreferenced(sources: &[Source]) -> Vec<String> {
             3 => source.path.starts_with("tests") && stem == "main",
             _ => false,
         };
-        if is_root {
+        if is_root || source.path.starts_with(OTHER_PACKAGE) {
             continue;
         }
         let (directory, module) = if stem == "mod" {

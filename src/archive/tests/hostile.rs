@@ -141,6 +141,11 @@ fn hostile_archives_are_refused_whole() {
         ),
         ("sparse map too long", sparse_pax(b"9999999\n", b"1024", 0), "its map"),
         ("sparse map beyond the end", sparse_pax(b"1\n2000\n1\n", b"1024", 1), "its map"),
+        (
+            "sparse beyond all files",
+            sparse_pax(b"1\n0\n1\n", b"9223372036854775807", 1),
+            "`sparse`: it is longer than 16 TiB",
+        ),
         ("sparse 0.1", new().pax(&[(b"GNU.sparse.map", b"0,1")]).file(b"a").end(), "sparse format"),
         ("no end", new().file(b"a").0, "without its end marker"),
         ("cut", new().file(b"a").end()[..600].to_vec(), "in the middle of a file"),

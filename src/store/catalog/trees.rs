@@ -93,18 +93,19 @@ impl Tx<'_> {
     /// be dropped; `None` when there is none.
     ///
     /// # Errors
-    /// When it is referenced; the database's.
+    /// When it is referenced; [`StoreError::MissingTree`] when there is a count but no bytes, since
+    /// nobody knows then what it referenced; the database's.
     pub fn delete_tree(&self, hash: &TreeHash) -> Result<Option<Vec<u8>>> {
         let read = || {
             self.transaction
                 .prepare_cached(
-                    "SELECT refs, page, data FROM trees JOIN tree_pages USING(page)
+                    "SELECT refs, page, data FROM trees LEFT JOIN tree_pages USING(page)
                      WHERE hash = ?1",
                 )?
                 .query_row([hash.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                 .optional()
         };
-        let Some((refs, page, bytes)): Option<(i64, i64, Vec<u8>)> =
+        let Some((refs, page, bytes)): Option<(i64, i64, Option<Vec<u8>>)> =
             read().during("read a tree")?
         else {
             return Ok(None);
@@ -112,6 +113,9 @@ impl Tx<'_> {
         if refs != 0 {
             return Err(still_referenced("remove a tree", hash, refs));
         }
+        let Some(bytes) = bytes else {
+            return Err(StoreError::MissingTree(*hash));
+        };
         self.execute_one("remove a tree", "DELETE FROM trees WHERE hash = ?1", [hash.as_bytes()])?;
         self.execute_one("remove a tree's page", "DELETE FROM tree_pages WHERE page = ?1", [page])?;
         Ok(Some(bytes))

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::file::{FILE_BYTES_MAX, drop_privileges};
+use super::file::drop_privileges;
 use super::place::Place;
 use super::{Caller, Denied, Done, Handle, Keep, StagingFs, check_open, log_store, node_attr};
 use crate::model::id::{Ino, NodeId};
 use crate::model::time::Timestamp;
+use crate::model::tree::FILE_BYTES_MAX;
 use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
 

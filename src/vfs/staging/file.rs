@@ -12,10 +12,8 @@ use crate::engine::staging::content::PrefixNumber;
 use crate::engine::staging::state::State;
 use crate::model::id::{Ino, NodeId};
 use crate::model::time::Timestamp;
+use crate::model::tree::FILE_BYTES_MAX;
 use crate::vfs::error::FsError;
-
-/// The longest regular file, in bytes: what ext4 with 4 KiB blocks can hold (H9).
-pub(super) const FILE_BYTES_MAX: u64 = 16 << 40;
 
 /// Bytes that one `copy_file_range` request copies at most; the caller asks again for the rest.
 const COPY_BYTES_MAX: u64 = 8 << 20;

@@ -354,6 +354,12 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
+    /// The store that is `store` in this directory.
+    #[allow(dead_code, reason = "for the other tests that use this world")]
+    pub(crate) fn of(home: tempfile::TempDir) -> Self {
+        Self { home }
+    }
+
     /// Its directory.
     pub(crate) fn path(&self) -> std::path::PathBuf {
         self.home.path().join("store")

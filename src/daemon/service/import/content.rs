@@ -16,6 +16,7 @@ use crate::engine::error::EngineError;
 use crate::engine::pins::BlobPin;
 use crate::engine::request::{IncomingBlob, Request};
 use crate::model::hash::BlobHash;
+use crate::model::tree::FILE_BYTES_MAX;
 use crate::store::error::StoreError;
 use crate::store::pool::Incoming;
 
@@ -179,6 +180,9 @@ impl Import {
         let ImportContent::File { size_bytes, source } = &entry.content else {
             return Ok(());
         };
+        if *size_bytes > FILE_BYTES_MAX {
+            return Err(bad(format!("{size_bytes} bytes are too many for a file")));
+        }
         let found = match source {
             FileSource::Empty => 0,
             // Only what this import was told of: that is pinned, and of known size.

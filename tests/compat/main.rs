@@ -1,0 +1,82 @@
+//! Stores that earlier releases wrote open in this one, hold what they held, and go on.
+//!
+//! `tests/fixtures/store-RELEASE.tar.gz` is a store, and the text beside it says what is in it.
+//! Neither is ever changed. `CAIRN_WRITE_FIXTURE=NAME` adds those of this release: see [`fixture`].
+#![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
+#![allow(clippy::print_stderr, reason = "the test runner shows it when the test fails")]
+#![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod fixture;
+#[path = "../engine/world/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the world of the engine's tests, of which this uses a part"
+)]
+mod world;
+
+use std::fs;
+
+use common::fsck::{check_clean_store, check_store};
+use fixture::Fixture;
+
+#[test]
+fn stores_of_earlier_releases_open_and_go_on() {
+    let fixtures = Fixture::all();
+    assert!(!fixtures.is_empty(), "there are no fixtures");
+    for fixture in fixtures {
+        eprintln!("{}", fixture.name);
+        go_on(&fixture.archive, &fixture.text);
+    }
+}
+
+/// A store of this release, as the next release will find it.
+#[test]
+fn a_store_of_this_release_comes_back_from_its_archive() {
+    let (archive, text) = fixture::write();
+    if let Some(name) = std::env::var_os(fixture::VARIABLE) {
+        Fixture::save(name.to_str().unwrap(), &archive, &text);
+    }
+    go_on(&archive, &text);
+}
+
+/// Unpacks a store, looks at all of it, and works with it.
+fn go_on(archive: &[u8], text: &str) {
+    let closed = fixture::unpack(archive);
+    check_store(&closed.path());
+    let world = closed.open();
+    let (before, published) = text.split_once(fixture::PUBLISHED).unwrap();
+    assert_eq!(fixture::describe(&world), before);
+    assert_eq!(fixture::publish_area(&world), published);
+    world.publish("after", &[("new", b"of a later release")]);
+    assert_eq!(world.bytes("after", "new"), b"of a later release");
+    let world = world.reopen();
+    assert_eq!(fixture::content(&world, "work"), published);
+    world.run(true, 0);
+    let closed = world.close();
+    check_clean_store(&closed.path());
+}
+
+/// The files around the catalog; the catalog and the trees have golden files beside their codecs.
+#[test]
+fn a_new_store_has_these_files() {
+    let home = tempfile::tempdir().unwrap();
+    let store = home.path().join("store");
+    cairn::store::init(&store).unwrap();
+    let format = fs::read_to_string(store.join("format")).unwrap();
+    let (before, uuid) = format.split_once("uuid ").unwrap();
+    assert_eq!(before, "cairn store\nformat 1\n");
+    let groups: Vec<usize> = uuid.trim_end().split('-').map(str::len).collect();
+    assert_eq!(groups, [8, 4, 4, 4, 12]);
+    let mut names: Vec<String> = fs::read_dir(&store)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["catalog.db", "format", "incoming", "lock", "pool", "staging"]);
+    let catalog = fs::read(store.join("catalog.db")).unwrap();
+    assert!(catalog.starts_with(b"SQLite format 3\0"));
+    assert_eq!(catalog[68..72], *b"cair", "the application id");
+}

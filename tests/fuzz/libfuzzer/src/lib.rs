@@ -1,0 +1,33 @@
+//! The targets of the tests, for libFuzzer.
+#![allow(dead_code, unused_imports, reason = "each fuzzer uses a part of what the tests share")]
+
+mod common {
+    #[path = "../../../../common/wait.rs"]
+    pub(crate) mod wait;
+}
+#[path = "../../targets/mod.rs"]
+mod targets;
+#[path = "../../../engine/world/mod.rs"]
+mod world;
+
+/// Tries one input.
+///
+/// # Panics
+/// When the target finds something, and where it does not exist.
+pub fn run(target: &str, data: &[u8]) {
+    let target = match target {
+        "archive" => &targets::archive::TARGET,
+        "catalog" => &targets::catalog::TARGET,
+        "directory" => &targets::directory::TARGET,
+        "frame" => &targets::frame::TARGET,
+        "message" => &targets::message::TARGET,
+        "name" => &targets::name::TARGET,
+        "page" => &targets::page::TARGET,
+        "path" => &targets::path::TARGET,
+        "policy" => &targets::policy::TARGET,
+        "root" => &targets::root::TARGET,
+        "session" => &targets::session::TARGET,
+        other => panic!("there is no target {other}"),
+    };
+    (target.run)(data);
+}
