@@ -300,7 +300,8 @@ impl Filesystem for Attached {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.0.lock().read(offset, size as usize) {
+        let read = self.0.lock().read(offset, size as usize);
+        match read {
             Ok(bytes) => reply.data(&bytes),
             Err(error) => reply.error(error.into()),
         }
@@ -318,14 +319,16 @@ impl Filesystem for Attached {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.0.lock().write(offset, data) {
+        let written = self.0.lock().write(offset, data);
+        match written {
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap()),
             Err(error) => reply.error(error.into()),
         }
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        match self.0.lock().flush() {
+        let flushed = self.0.lock().flush();
+        match flushed {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(error.into()),
         }

@@ -86,7 +86,8 @@ impl Lane {
     /// Stores nothing more; waits for what is being stored.
     pub(super) fn end(&self) {
         drop(self.jobs.lock().take());
-        for thread in std::mem::take(&mut *self.threads.lock()) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
             if thread.join().is_err() {
                 log::error!("a thread of an import panicked");
             }
