@@ -200,7 +200,7 @@ impl Filler {
         self.write(|tx| {
             for (hash, data) in &batch {
                 if tx.blob(hash)?.is_none() {
-                    tx.insert_blob(hash, data.len() as u64, 0, now)?;
+                    tx.insert_blob(hash, data.len() as u64, 0, 0, now)?;
                 }
             }
             Ok(())
@@ -313,8 +313,8 @@ fn write_files(
     blobs: &[(BlobHash, Vec<u8>)],
 ) -> Result<(), StoreError> {
     for (hash, data) in blobs {
-        let path = pool.write_incoming(data)?;
-        pool.adopt(lock, &path, hash)?;
+        let incoming = pool.write_incoming(data, hash)?;
+        pool.adopt(lock, &incoming, hash)?;
     }
     Ok(())
 }

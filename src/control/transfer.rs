@@ -133,7 +133,9 @@ pub enum ImportRequest {
         hashes: Vec<BlobHash>,
     },
     /// Adds entries; parents come before children, or are made with default attributes. Replies
-    /// [`Reply::Done`](super::reply::Reply::Done).
+    /// [`Reply::Done`](super::reply::Reply::Done) when they have arrived; a failure to store them
+    /// answers a later request. With open files, or with no entries at all, it replies when all
+    /// that was put is stored.
     Put {
         /// The import.
         import: ImportId,

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::commit::Page;
 use super::error::Result;
+use super::event::Event;
 use super::pins::BlobPin;
 use super::request::IncomingBlob;
 use super::seal::{Hashed, SealResult, SealSource};
@@ -19,8 +20,12 @@ use super::thread::MetadataThread;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::time::Timestamp;
 use crate::model::tree_format::{Reference, TreePage};
-use crate::store::catalog::Tx;
+use crate::store::catalog::{BlobRow, Tx};
 use crate::store::error::StoreError;
+use crate::store::pool::Incoming;
+
+/// Rows of pending blobs that are written at a time without being named: some milliseconds.
+pub(super) const PENDING_PER_BATCH: usize = 2048;
 
 /// A blob that no row of the catalog knows yet, or whose reuse is to be noted (G5).
 #[derive(Debug, Clone, Copy)]
@@ -33,20 +38,30 @@ pub(super) struct PendingBlob {
     renewed: bool,
 }
 
+/// What catalog and pool have of a content.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    /// It has a row for sure: it is changed, not made.
+    has_row: bool,
+    /// Its file can be trusted to have it right.
+    intact: bool,
+}
+
 impl MetadataThread {
-    /// Applies what a sealer found: the file becomes a blob, or stays as it is.
-    pub(super) fn apply_seal(&mut self, result: SealResult) {
-        let SealResult { content, ticket, result } = result;
-        let applied = match result {
-            Ok(Some(hashed)) => self.seal(&content, hashed),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        self.staging.seal_done(ticket);
-        if let Err(error) = applied {
-            log::error!("cannot seal a file of area {}: {error}", content.area.id);
-            self.last_seal_error = (error.is_full(), error.to_string());
-            content.area.seal_failed(content.node, Arc::clone(&content));
+    /// Applies what sealers found: files become blobs, or stay as they are.
+    pub(super) fn apply_seals(&mut self, results: Vec<SealResult>) {
+        for SealResult { content, ticket, result } in results {
+            let applied = match result {
+                Ok(Some(hashed)) => self.seal(&content, hashed),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            self.staging.seal_done(ticket);
+            if let Err(error) = applied {
+                log::error!("cannot seal a file of area {}: {error}", content.area.id);
+                self.last_seal_error = (error.is_full(), error.to_string());
+                content.area.seal_failed(content.node, Arc::clone(&content));
+            }
         }
     }
 
@@ -56,68 +71,107 @@ impl MetadataThread {
         hashed: Hashed,
     ) -> std::result::Result<(), StoreError> {
         let Hashed { generation, hash, size, source } = hashed;
-        let known = self.is_intact(&hash, size)?;
-        let pool = &self.store.pool;
-        let lock = &self.store.lock;
+        let mut standing = None;
         let outcome = content.seal(generation, hash, || {
-            if known {
-                return Ok(());
-            }
+            let found = match &source {
+                SealSource::Incoming(incoming) => self.take_in(incoming, &hash, size)?,
+                SealSource::Held(_) | SealSource::Private(_) => self.standing(&hash, size)?,
+            };
+            let (pool, lock) = (&self.store.pool, &self.store.lock);
             match &source {
-                SealSource::Incoming(path) => pool.adopt(lock, path, &hash),
-                SealSource::Held(bytes) => {
-                    let path = pool.write_incoming(bytes)?;
-                    pool.adopt(lock, &path, &hash)
+                SealSource::Held(bytes) if !found.intact => {
+                    let incoming = pool.write_incoming(bytes, &hash)?;
+                    pool.adopt(lock, &incoming, &hash)?;
                 }
-                SealSource::Private(path) => pool.link(lock, path, &hash),
+                SealSource::Private(path) if !found.intact => pool.link(lock, path, &hash)?,
+                SealSource::Incoming(_) | SealSource::Held(_) | SealSource::Private(_) => {}
             }
+            standing = Some(found);
+            Ok(())
         });
-        let adopted = matches!(&outcome, Ok(SealOutcome::Sealed)) && !known;
-        if !adopted && let SealSource::Incoming(path) = &source {
-            pool.discard_incoming(lock, path)?;
+        let adopted = standing.is_some_and(|standing| !standing.intact);
+        if !adopted && let SealSource::Incoming(incoming) = source {
+            self.discard_incoming(incoming);
         }
-        if outcome? == SealOutcome::Sealed {
-            self.blob_used(hash, size, known);
+        if outcome? == SealOutcome::Sealed
+            && let Some(standing) = standing
+        {
+            self.blob_used(hash, size, standing);
+            self.journal.note_dirty(Instant::now());
             self.staging.mark_dirty(content.node);
         }
         Ok(())
     }
 
-    /// Whether the pool has the blob and can be trusted to have it right. A damaged, missing or
-    /// doubtful one is replaced by whoever stores the content again (R5).
-    fn is_intact(&self, hash: &BlobHash, size: u64) -> std::result::Result<bool, StoreError> {
-        if self.suspects.contains(hash) {
-            return Ok(false);
+    /// Takes a file into the pool, unless that has its content; says what was there before.
+    fn take_in(
+        &self,
+        incoming: &Incoming,
+        hash: &BlobHash,
+        size: u64,
+    ) -> std::result::Result<Standing, StoreError> {
+        let (pool, lock) = (&self.store.pool, &self.store.lock);
+        // Nearly always no file has the name: the link itself finds out. A row that lost its file
+        // gets it back.
+        if pool.adopt_new(lock, incoming, hash)? {
+            return Ok(Standing { has_row: false, intact: false });
         }
-        let recorded = match self.journal.pending_blobs.get(hash) {
-            Some(_) => true,
-            None => self.reader.blob(hash)?.is_some_and(|row| !row.damaged),
+        let standing = self.standing(hash, size)?;
+        if !standing.intact {
+            pool.adopt(lock, incoming, hash)?;
+        }
+        Ok(standing)
+    }
+
+    /// What there is of a content. A damaged, missing or doubtful file is replaced by whoever
+    /// stores the content again (R5).
+    fn standing(&self, hash: &BlobHash, size: u64) -> std::result::Result<Standing, StoreError> {
+        let row = match self.journal.pending_blobs.contains_key(hash) {
+            true => None,
+            false => self.reader.blob(hash)?,
         };
-        Ok(recorded && self.store.pool.size_on_disk(hash)? == Some(size))
+        self.judge(hash, size, row)
+    }
+
+    /// As [`Self::standing`], with the row looked up.
+    fn judge(
+        &self,
+        hash: &BlobHash,
+        size: u64,
+        row: Option<BlobRow>,
+    ) -> std::result::Result<Standing, StoreError> {
+        let (has_row, recorded) = match self.journal.pending_blobs.get(hash) {
+            Some(pending) => (pending.known, true),
+            None => (row.is_some(), row.is_some_and(|row| !row.damaged)),
+        };
+        let intact = recorded
+            && !self.suspects.contains(hash)
+            && self.store.pool.size_on_disk(hash)? == Some(size);
+        Ok(Standing { has_row, intact })
     }
 
     /// Notes that a blob was made or reused: its timestamp of interest is now (G5).
-    fn blob_used(&mut self, hash: BlobHash, size: u64, known: bool) {
-        if !known {
-            self.suspects.remove(&hash);
+    fn blob_used(&mut self, hash: BlobHash, size: u64, before: Standing) {
+        if !before.intact {
+            let suspected = self.suspects.remove(&hash);
             self.store.pool.forget_fd(&hash);
+            if before.has_row || suspected {
+                self.notify_apart(Event::BlobsHealed(Arc::new(BTreeSet::from([hash]))));
+            }
         }
         self.gc.touched(&hash);
-        let has_row = known
-            || self.reader.blob(&hash).ok().flatten().is_some()
-            || self.journal.pending_blobs.get(&hash).is_some_and(|blob| blob.known);
+        self.journal.note_pending(Instant::now());
         let epoch = self.epoch;
         let blob = self.journal.pending_blobs.entry(hash).or_insert(PendingBlob {
             size,
             epoch,
-            known: has_row,
+            known: before.has_row,
             renewed: false,
         });
-        if !known {
+        if !before.intact {
             blob.epoch = epoch;
             blob.renewed = true;
         }
-        self.journal.note_dirty(Instant::now());
     }
 
     /// Writes pages of trees with the references that each new one holds: "row and children's
@@ -131,67 +185,91 @@ impl MetadataThread {
         let parsed: std::result::Result<Vec<_>, _> =
             pages.iter().map(|(_, bytes)| TreePage::parse(bytes.clone())).collect();
         let parsed = parsed.map_err(StoreError::from)?;
-        let pending = self.journal.pending_blobs.clone();
-        self.write(|tx| {
-            insert_pending(tx, &pending, now)?;
-            for ((hash, bytes), page) in pages.iter().zip(&parsed) {
-                if !tx.insert_tree(hash, bytes, now)? {
-                    continue;
-                }
-                for reference in page.references() {
-                    match reference {
-                        Reference::Blob(blob) => tx.add_blob_refs(&blob, 1)?,
-                        Reference::Tree(tree) => tx.add_tree_refs(&tree, 1)?,
-                    };
-                }
-            }
-            Ok(())
-        })?;
-        self.note_written(pages.len() + pending.len());
-        self.journal.pending_blobs.clear();
+        let written = {
+            let pending = std::mem::take(&mut self.journal.pending_blobs);
+            let written = self.write(|tx| write_pages(tx, pages, &parsed, &pending, now));
+            self.journal.pending_blobs = pending;
+            written?
+        };
+        self.note_written(pages.len() + written.len());
+        self.journal.blobs_written(&written);
         pinned.extend(pages.iter().map(|(hash, _)| *hash));
         Ok(())
     }
 
-    /// Takes hashed files into the pool.
+    /// Takes hashed files into the pool. Their rows are written with the trees that name them, or
+    /// with whatever the journal writes before.
     pub(super) fn adopt_blobs(&mut self, blobs: Vec<IncomingBlob>) -> Result<Vec<BlobPin>> {
         self.check_not_poisoned()?;
         let mut pins = Vec::with_capacity(blobs.len());
-        for blob in blobs {
-            // Pinned before anything else, so that no collection can come between.
-            pins.push(BlobPin::new(&self.pins, blob.hash));
-            let known = self.is_intact(&blob.hash, blob.size)?;
-            if known {
-                self.store.pool.discard_incoming(&self.store.lock, &blob.path)?;
-            } else {
-                self.store.pool.adopt(&self.store.lock, &blob.path, &blob.hash)?;
+        let mut failed = None;
+        for IncomingBlob { file, hash, size } in blobs {
+            if failed.is_some() {
+                self.discard_incoming(file);
+                continue;
             }
-            self.blob_used(blob.hash, blob.size, known);
+            // Pinned before anything else, so that no collection can come between.
+            pins.push(BlobPin::new(&self.pins, hash));
+            match self.take_in(&file, &hash, size) {
+                Ok(standing) => {
+                    if standing.intact {
+                        self.discard_incoming(file);
+                    }
+                    self.blob_used(hash, size, standing);
+                }
+                Err(error) => {
+                    self.discard_incoming(file);
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(pins), |error| Err(error.into()))
+    }
+
+    /// Lets go of a file that is of no use: what stays of it is removed at the next start.
+    fn discard_incoming(&self, incoming: Incoming) {
+        if let Err(error) = self.store.pool.discard_incoming(&self.store.lock, incoming) {
+            log::warn!("{error}");
+        }
+    }
+
+    /// Pins and touches those of the blobs that can be reused, and says how long they are.
+    pub(super) fn reuse_blobs(
+        &mut self,
+        hashes: &[BlobHash],
+    ) -> Result<Vec<Option<(BlobPin, u64)>>> {
+        let rows = self.reader.blobs(hashes.iter().copied())?;
+        let mut pins = Vec::with_capacity(hashes.len());
+        for (hash, row) in hashes.iter().zip(rows) {
+            let pending = self.journal.pending_blobs.get(hash).map(|blob| blob.size);
+            let Some(size) = pending.or(row.as_ref().map(|row| row.size)) else {
+                pins.push(None);
+                continue;
+            };
+            let standing = self.judge(hash, size, row)?;
+            if standing.intact {
+                let pin = BlobPin::new(&self.pins, *hash);
+                self.blob_used(*hash, size, standing);
+                pins.push(Some((pin, size)));
+            } else {
+                pins.push(None);
+            }
         }
         Ok(pins)
     }
 
-    /// Pins and touches those of the blobs that can be reused.
-    pub(super) fn reuse_blobs(&mut self, hashes: &[BlobHash]) -> Result<Vec<Option<BlobPin>>> {
-        let mut pins = Vec::with_capacity(hashes.len());
-        for hash in hashes {
-            let size = match self.journal.pending_blobs.get(hash) {
-                Some(blob) => Some(blob.size),
-                None => self.reader.blob(hash)?.map(|row| row.size),
-            };
-            let Some(size) = size else {
-                pins.push(None);
-                continue;
-            };
-            if self.is_intact(hash, size)? {
-                let pin = BlobPin::new(&self.pins, *hash);
-                self.blob_used(*hash, size, true);
-                pins.push(Some(pin));
-            } else {
-                pins.push(None);
-            }
-        }
-        Ok(pins)
+    /// Writes rows of pending blobs that nothing names, some thousands at a time. Returns whether
+    /// all are written.
+    pub(super) fn write_pending(&mut self) -> Result<bool> {
+        let pending = std::mem::take(&mut self.journal.pending_blobs);
+        let written: Vec<BlobHash> = pending.keys().copied().take(PENDING_PER_BATCH).collect();
+        let done =
+            self.write(|tx| write_blobs(tx, &pending, &written, BTreeMap::new(), Timestamp::now()));
+        self.journal.pending_blobs = pending;
+        done?;
+        self.note_written(written.len());
+        self.journal.blobs_written(&written);
+        Ok(self.journal.pending_blobs.is_empty())
     }
 
     /// Blobs made from now on belong to a new epoch; returns the one that ended.
@@ -238,22 +316,62 @@ impl MetadataThread {
     }
 }
 
-/// Writes the rows of blobs that were made or reused.
-pub(super) fn insert_pending(
+/// Writes pages and, for each new one, what it refers to. Returns the pending blobs that have rows
+/// now: only those that the pages name, so that most rows are written once, with all references.
+fn write_pages(
     tx: &Tx<'_>,
-    blobs: &BTreeMap<BlobHash, PendingBlob>,
+    pages: &[Page],
+    parsed: &[TreePage],
+    pending: &BTreeMap<BlobHash, PendingBlob>,
     now: Timestamp,
-) -> std::result::Result<(), StoreError> {
-    for (hash, blob) in blobs {
-        if !blob.known {
-            tx.insert_blob(hash, blob.size, blob.epoch, now)?;
+) -> std::result::Result<Vec<BlobHash>, StoreError> {
+    let mut blobs = BTreeMap::new();
+    for ((hash, bytes), page) in pages.iter().zip(parsed) {
+        if !tx.insert_tree(hash, bytes, now)? {
             continue;
         }
-        tx.touch_blob(hash, now)?;
+        for reference in page.references() {
+            match reference {
+                Reference::Blob(blob) => *blobs.entry(blob).or_insert(0) += 1,
+                Reference::Tree(tree) => {
+                    tx.add_tree_refs(&tree, 1)?;
+                }
+            }
+        }
+    }
+    let named: Vec<BlobHash> =
+        blobs.keys().filter(|hash| pending.contains_key(*hash)).copied().collect();
+    write_blobs(tx, pending, &named, blobs, now)?;
+    Ok(named)
+}
+
+/// Writes the rows of those pending blobs, and changes the references of blobs.
+pub(super) fn write_blobs(
+    tx: &Tx<'_>,
+    pending: &BTreeMap<BlobHash, PendingBlob>,
+    written: &[BlobHash],
+    mut references: BTreeMap<BlobHash, i64>,
+    now: Timestamp,
+) -> std::result::Result<(), StoreError> {
+    for hash in written {
+        let Some(blob) = pending.get(hash) else { continue };
+        let added = references.get(hash).and_then(|delta| u32::try_from(*delta).ok());
+        if added.is_some() {
+            references.remove(hash);
+        }
+        let added = added.unwrap_or(0);
+        if !blob.known {
+            tx.insert_blob(hash, blob.size, blob.epoch, added, now)?;
+            continue;
+        }
+        tx.touch_blob(hash, added, now)?;
         if blob.renewed {
             tx.set_blob_epoch(hash, blob.epoch)?;
             tx.set_blob_damaged(hash, false)?;
         }
+    }
+    for (hash, delta) in references {
+        tx.add_blob_refs(&hash, delta)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use super::commit::Page;
+use super::commit::{NAMED_FILES_MAX, Page};
 use super::error::EngineError;
 use super::request::Request;
 use super::staging::Staging;
@@ -24,6 +24,7 @@ use crate::model::quota;
 use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Summary};
 use crate::model::tree_format::{self, BuiltTree, TreePage, TreeSource};
 use crate::model::version::Version;
+use crate::store::catalog::Reader;
 use crate::store::error::StoreError;
 use crate::store::panics;
 use crate::store::tree_cache::TreeCache;
@@ -40,6 +41,8 @@ pub(super) struct BuildJob {
     pub(super) newest: Option<Arc<Version>>,
     /// Merge with the newest version instead of replacing it.
     pub(super) merge: bool,
+    /// Tells which blobs are damaged, where any may be: nothing new is published with those (H3).
+    pub(super) damage: Option<Reader>,
     pub(super) staging: Arc<Staging>,
     pub(super) trees: Arc<TreeCache>,
     pub(super) requests: Sender<Request>,
@@ -58,6 +61,7 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
             job,
             pages: Vec::new(),
             bytes: 0,
+            damaged: Vec::new(),
         };
         let built = panics::contain("building a version's trees", || {
             panics::point("build");
@@ -100,6 +104,8 @@ struct Builder {
     source: Pages,
     pages: Vec<Page>,
     bytes: usize,
+    /// Paths of files whose content is damaged (some of them).
+    damaged: Vec<String>,
 }
 
 /// A directory being built.
@@ -125,6 +131,9 @@ impl Builder {
             (area.root, area.base.clone())
         };
         let built = self.build(root_node)?;
+        if !self.damaged.is_empty() {
+            return Err(EngineError::Damaged { files: std::mem::take(&mut self.damaged) });
+        }
         let attributes = {
             let state = self.job.staging.read();
             let node = state
@@ -178,7 +187,7 @@ impl Builder {
         }
     }
 
-    fn open(&self, id: NodeId) -> Opened {
+    fn open(&mut self, id: NodeId) -> Opened {
         let state = self.job.staging.read();
         let directory = state.node(id).and_then(Node::directory).ok_or_else(vanished)?;
         let mut frame =
@@ -195,7 +204,16 @@ impl Builder {
             if node.is_directory() {
                 frame.pending.push((name.clone(), *child));
             } else {
-                frame.changes.insert(name.clone(), Some(file_entry(&state, *child, node, name)?));
+                let entry = file_entry(&state, *child, node, name)?;
+                if let Some(reader) = &self.job.damage
+                    && self.damaged.len() < NAMED_FILES_MAX
+                    && let Content::File { blob: Some(blob), .. } = &entry.content
+                    && reader.blob(blob)?.is_some_and(|row| row.damaged)
+                {
+                    let path = state.paths(*child).into_iter().next().unwrap_or_default();
+                    self.damaged.push(String::from_utf8_lossy(&path).into_owned());
+                }
+                frame.changes.insert(name.clone(), Some(entry));
             }
         }
         Ok(frame)

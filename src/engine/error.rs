@@ -109,6 +109,12 @@ pub enum EngineError {
         /// Whether the store is full.
         full: bool,
     },
+    /// Files of the area have content that is damaged, so publishing them would publish nothing.
+    #[error("the content of {} files is damaged: {}", files.len(), files.join(", "))]
+    Damaged {
+        /// Their paths in the area (some of them).
+        files: Vec<String>,
+    },
     /// The area is being committed by another request.
     #[error("the area is being committed already")]
     CommitRunning,

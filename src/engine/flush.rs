@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::blobs::{PendingBlob, insert_pending};
+use super::blobs::{PendingBlob, write_blobs};
 use super::error::EngineError;
+use super::pins::BlobPin;
 use super::request::Reply;
 use super::staging::Blocked;
 use super::staging::area::{AreaShared, Phase};
@@ -33,6 +34,12 @@ pub(super) const ID_STEP: u64 = 1 << 20;
 /// ten megabytes.
 const CHECKPOINT_ROWS: usize = 4000;
 
+/// How long blobs wait for what names them before they get rows without references.
+const PENDING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Blobs that may wait so.
+const PENDING_MAX: usize = 65_536;
+
 /// Name of the catalog's note: ids below this may be in use.
 pub(super) const ID_LIMIT: &str = "id_limit";
 
@@ -52,7 +59,9 @@ struct Batch {
     deleted: Vec<(Arc<AreaShared>, NodeId, NodeData)>,
     names: Vec<(Arc<AreaShared>, NodeId, EntryName, Option<Slot>)>,
     /// Set by the first try to write: changes of reference counts.
-    references: Option<BTreeMap<BlobHash, i64>>,
+    references: Option<Vec<(AreaId, BlobHash, i64)>>,
+    /// After a try that failed: what it names must not go before it is written.
+    pins: Vec<BlobPin>,
     waiters: Vec<Reply<()>>,
 }
 
@@ -75,6 +84,8 @@ pub(super) struct Journal {
     batch: Option<Batch>,
     waiters: Vec<Reply<()>>,
     pub(super) pending_blobs: BTreeMap<BlobHash, PendingBlob>,
+    /// When the first of them came, or some were written last.
+    pending_since: Option<Instant>,
     obsolete: Vec<(Arc<FileContent>, PrivateId)>,
     /// Ids below this are reserved in the catalog.
     id_limit: u64,
@@ -102,6 +113,24 @@ impl Journal {
 
     pub(super) fn has_pending_blobs(&self) -> bool {
         !self.pending_blobs.is_empty()
+    }
+
+    pub(super) fn note_pending(&mut self, now: Instant) {
+        self.pending_since.get_or_insert(now);
+    }
+
+    /// Those have rows now.
+    pub(super) fn blobs_written(&mut self, written: &[BlobHash]) {
+        for hash in written {
+            self.pending_blobs.remove(hash);
+        }
+        self.pending_since = (!self.pending_blobs.is_empty()).then(Instant::now);
+    }
+
+    /// Whether blobs that nothing names so far have waited for long enough, or are too many.
+    pub(super) fn is_pending_due(&self, now: Instant) -> bool {
+        self.pending_blobs.len() >= PENDING_MAX
+            || self.pending_since.is_some_and(|since| now - since >= PENDING_INTERVAL)
     }
 
     /// Whether a blob waits for its row (or for its touch): the collector leaves it alone.
@@ -188,10 +217,13 @@ impl MetadataThread {
             }
             return Ok(());
         }
+        self.drop_closed_areas(&mut batch);
         if batch.references.is_none() {
             batch.references = Some(self.complete(&mut batch));
         }
         if let Err(error) = self.write_rows(&batch) {
+            let named = batch.references.iter().flatten().filter(|(_, _, delta)| *delta > 0);
+            batch.pins = named.map(|(_, hash, _)| BlobPin::new(&self.pins, *hash)).collect();
             self.journal.batch = Some(batch);
             return Err(error);
         }
@@ -201,6 +233,9 @@ impl MetadataThread {
             if let Some(content) = &draft.content {
                 content.journalled(&draft.row.data);
             }
+            if let NodeData::Private(id) = &draft.row.data {
+                self.obsolete.named(*id);
+            }
         }
         self.remove_obsolete(&batch);
         for waiter in batch.waiters {
@@ -209,25 +244,31 @@ impl MetadataThread {
         Ok(())
     }
 
-    /// Completes the rows with what is saved now, and sums up the reference counts.
-    fn complete(&self, batch: &mut Batch) -> BTreeMap<BlobHash, i64> {
-        let mut references = BTreeMap::new();
-        let mut count = |data: &NodeData, delta: i64| {
+    /// Areas that were published or discarded since, also since the last try, are purged as they
+    /// are in the catalog.
+    fn drop_closed_areas(&self, batch: &mut Batch) {
+        let open: BTreeSet<AreaId> = {
+            let state = self.staging.read();
+            let areas = state.areas.values().filter(|area| area.phase != Phase::Closed);
+            areas.map(|area| area.shared.id).collect()
+        };
+        batch.nodes.retain(|draft| open.contains(&draft.area.id));
+        batch.names.retain(|(area, ..)| open.contains(&area.id));
+        batch.deleted.retain(|(area, ..)| open.contains(&area.id));
+        if let Some(references) = &mut batch.references {
+            references.retain(|(area, ..)| open.contains(area));
+        }
+    }
+
+    /// Completes the rows with what is saved now, and says how the reference counts change.
+    fn complete(&self, batch: &mut Batch) -> Vec<(AreaId, BlobHash, i64)> {
+        let mut references = Vec::new();
+        let mut count = |area: AreaId, data: &NodeData, delta: i64| {
             if let NodeData::Blob(hash) = data {
-                *references.entry(*hash).or_insert(0) += delta;
+                references.push((area, *hash, delta));
             }
         };
         self.staging.change(|state, _| {
-            // Areas that were published or discarded since are purged as they are in the catalog.
-            let open: BTreeSet<AreaId> = state
-                .areas
-                .values()
-                .filter(|area| area.phase != Phase::Closed)
-                .map(|area| area.shared.id)
-                .collect();
-            batch.nodes.retain(|draft| open.contains(&draft.area.id));
-            batch.names.retain(|(area, ..)| open.contains(&area.id));
-            batch.deleted.retain(|(area, ..)| open.contains(&area.id));
             batch.nodes.retain_mut(|draft| {
                 // Deleted since: its row, if it has one, goes with the next batch.
                 let Some(node) = state.node_mut(draft.row.id) else {
@@ -241,16 +282,15 @@ impl MetadataThread {
                     draft.row.ctime = saved.ctime;
                 }
                 if let Some(old) = node.journalled.replace(draft.row.data.clone()) {
-                    count(&old, -1);
+                    count(draft.area.id, &old, -1);
                 }
-                count(&draft.row.data, 1);
+                count(draft.area.id, &draft.row.data, 1);
                 true
             });
         });
-        for (_, _, data) in &batch.deleted {
-            count(data, -1);
+        for (area, _, data) in &batch.deleted {
+            count(area.id, data, -1);
         }
-        references.retain(|_, delta| *delta != 0);
         references
     }
 
@@ -259,10 +299,15 @@ impl MetadataThread {
         let next_id = self.staging.store.next_id.load(std::sync::atomic::Ordering::Relaxed);
         let raise = next_id + ID_STEP / 2 > self.journal.id_limit;
         let limit = if raise { next_id + ID_STEP } else { self.journal.id_limit };
-        let empty = BTreeMap::new();
-        let references = batch.references.as_ref().unwrap_or(&empty);
+        let mut references = BTreeMap::new();
+        for (_, hash, delta) in batch.references.iter().flatten() {
+            *references.entry(*hash).or_insert(0) += delta;
+        }
+        references.retain(|_, delta| *delta != 0);
+        let pending = &self.journal.pending_blobs;
+        let written: Vec<BlobHash> =
+            references.keys().filter(|hash| pending.contains_key(*hash)).copied().collect();
         let tx = self.store.catalog.begin()?;
-        insert_pending(&tx, &self.journal.pending_blobs, now)?;
         for draft in &batch.nodes {
             tx.put_node(draft.area.id, &draft.row)?;
         }
@@ -276,9 +321,7 @@ impl MetadataThread {
                 None => tx.delete_name(area.id, *parent, name)?,
             }
         }
-        for (hash, delta) in references {
-            tx.add_blob_refs(hash, *delta)?;
-        }
+        write_blobs(&tx, pending, &written, references, now)?;
         for area in batch.areas() {
             area.note_changed(now.seconds);
             tx.touch_area(area.id, now.seconds)?;
@@ -287,8 +330,8 @@ impl MetadataThread {
             tx.set_meta(ID_LIMIT, &limit.to_string())?;
         }
         tx.commit()?;
-        self.note_written(batch.nodes.len() + batch.names.len() + self.journal.pending_blobs.len());
-        self.journal.pending_blobs.clear();
+        self.note_written(batch.nodes.len() + batch.names.len() + written.len());
+        self.journal.blobs_written(&written);
         self.journal.id_limit = limit;
         Ok(())
     }
@@ -323,11 +366,7 @@ impl MetadataThread {
                 }
                 continue;
             }
-            if let Err(error) =
-                self.store.private_files.remove(&self.store.lock, content.area.id, id)
-            {
-                log::warn!("cannot remove a private file: {error}");
-            }
+            self.file_obsolete(content.area.id, id);
         }
     }
 }

@@ -177,17 +177,31 @@ fn content(
     let (blob, size) = match &row.data {
         NodeData::Blob(hash) => (Some(*hash), row.size),
         NodeData::Private(id) => {
-            let (id, file) = reopen(store, area.id, *id)?;
-            let size = file.metadata().map_or(row.size, |metadata| metadata.len());
-            let content =
-                FileContent::private(store, area, row.id, (id, file), size, row.mtime, row.ctime)?;
-            return Ok(Arc::new(content));
+            match reopen(store, area.id, *id) {
+                Ok((id, file)) => {
+                    let size = file.metadata().map_or(row.size, |metadata| metadata.len());
+                    let file = (id, file);
+                    let content = FileContent::private(
+                        store, area, row.id, file, size, row.mtime, row.ctime,
+                    )?;
+                    content.assume_synced();
+                    return Ok(Arc::new(content));
+                }
+                // It was never synced, or its name would be on disk: a power loss leaves it empty,
+                // as on any file system, and the rest of the area as it was.
+                Err(error) if error.is_not_found() => {
+                    log::error!("area {}: file {} was lost: {error}", area.id, row.id);
+                    (None, 0)
+                }
+                Err(error) => return Err(error),
+            }
         }
         NodeData::Empty | NodeData::BaseTree(_) | NodeData::Target(_) | NodeData::Rdev(_) => {
             (None, 0)
         }
     };
     let content = FileContent::sealed(store, area, row.id, blob, size, row.mtime, row.ctime);
+    content.assume_synced();
     Ok(Arc::new(content))
 }
 

@@ -16,8 +16,10 @@ pub mod gc;
 pub mod holders;
 pub mod invalidation;
 mod load;
+mod obsolete;
 pub mod pins;
 pub mod quota;
+mod reaper;
 pub mod reclaim;
 pub mod registry;
 pub mod request;
@@ -30,6 +32,7 @@ pub mod stop_point;
 mod sync;
 mod tags;
 mod thread;
+mod to_disk;
 mod versions;
 
 use std::path::Path;
@@ -42,6 +45,7 @@ use parking_lot::Mutex;
 use crate::model::hash::BlobHash;
 use crate::model::id::AreaId;
 use crate::store::catalog::Reader;
+use crate::store::durable;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
 use crate::store::pool::Pool;
@@ -165,6 +169,15 @@ impl Engine {
     /// Makes a file durable with its name, then runs `then`.
     pub fn sync_file(&self, content: Arc<FileContent>, then: Then) {
         self.sync(SyncJob::File { content, then });
+    }
+
+    /// Brings what is written to disk ahead of the commit that will wait for it. Promises nothing;
+    /// a failure is one all the same, since the kernel tells it once.
+    pub fn flush_ahead(&self) {
+        if let Err(error) = durable::syncfs(self.layout.root()) {
+            log::error!("a sync failed, the store refuses changes until restarted: {error}");
+            self.staging.set_blocked(Blocked::Poisoned);
+        }
     }
 
     /// Makes all names and attributes that changed so far durable, then runs `then`.

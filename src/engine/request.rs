@@ -4,8 +4,6 @@
 //! durability or kernel notifications come first, on the thread that provides those. Callbacks
 //! must not block.
 
-use std::path::PathBuf;
-
 use super::commit::{CommitOptions, CommitOutcome, Page, Unpublished};
 use super::error::EngineError;
 use super::error::Result;
@@ -19,6 +17,7 @@ use crate::model::policy::Policy;
 use crate::model::quota::{Charge, Quota, Usage};
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
+use crate::store::pool::Incoming;
 
 /// Runs once with the answer.
 pub type Reply<T> = Box<dyn FnOnce(Result<T>) + Send>;
@@ -56,11 +55,11 @@ pub struct AreaNotes {
     pub on_stale: Option<String>,
 }
 
-/// A file in `incoming/` whose content was hashed by the daemon.
-#[derive(Debug, Clone)]
+/// A file on its way into the pool whose content was hashed by the daemon.
+#[derive(Debug)]
 pub struct IncomingBlob {
-    /// Where it is.
-    pub path: PathBuf,
+    /// The file.
+    pub file: Incoming,
     /// Its hash.
     pub hash: BlobHash,
     /// Its length in bytes.
@@ -133,8 +132,8 @@ pub enum Request {
     Flush { reply: Reply<()> },
     /// Takes hashed files into the pool; the pins keep them until something names them.
     AdoptBlobs { blobs: Vec<IncomingBlob>, reply: Reply<Vec<BlobPin>> },
-    /// Pins and touches the blobs that exist.
-    ReuseBlobs { hashes: Vec<BlobHash>, reply: Reply<Vec<Option<BlobPin>>> },
+    /// Pins and touches the blobs that exist, and says how long they are.
+    ReuseBlobs { hashes: Vec<BlobHash>, reply: Reply<Vec<Option<(BlobPin, u64)>>> },
     /// Asks for a collection run. It is answered when a run that began after the request ended.
     Collect { kind: RunKind, reply: Reply<RunReport> },
     /// From the accountant: what a version adds to `base`, or why that is unknown.
@@ -164,6 +163,8 @@ pub enum Request {
     },
     /// From the sync thread: a list of orphans became durable (H2).
     OrphansDurable { result: std::result::Result<(), EngineError> },
+    /// From the sync thread: what was written before obsolete files asked for a flush is on disk.
+    RowsDurable { result: std::result::Result<(), EngineError> },
     /// From the start: a blob that may not have reached the disk before a power loss was checked.
     SuspectChecked { hash: BlobHash, intact: bool },
     /// From a check or a scrub: one slice of work.

@@ -1,7 +1,7 @@
 //! Sealers: hash closed files, off the path of whoever wrote them.
 //!
 //! Sealing never decides anything: a sealer hashes and, for small files that seem new, writes the
-//! bytes to `incoming/`; the metadata thread decides whether the content is known and makes the
+//! bytes to a file on its way into the pool; the metadata thread decides whether the content is known and makes the
 //! link. If the collector wins in between, the result still has the bytes (G6).
 //!
 //! Small and large files have threads of their own, so that a large file never delays the many
@@ -15,14 +15,14 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::staging::content::{Data, FileContent};
+use super::staging::content::{Data, FileContent, Hashing};
 use super::staging::{SealJob, Staging};
 use super::stop_point::{StopPoint, StopPoints};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::{Catalog, Reader};
 use crate::store::error::StoreError;
 use crate::store::panics;
-use crate::store::pool::Pool;
+use crate::store::pool::{Incoming, Pool};
 
 /// Bytes hashed between two looks at whether the file changed meanwhile.
 const HASH_CHUNK_BYTES: usize = 1 << 20;
@@ -30,14 +30,17 @@ const HASH_CHUNK_BYTES: usize = 1 << 20;
 /// Large files that may wait for the large sealer; the small one then hashes them itself.
 const LARGE_QUEUE_MAX: usize = 4096;
 
-/// Results that may wait for the metadata thread.
-pub(super) const RESULT_QUEUE_MAX: usize = 256;
+/// Small files that are sealed together at most.
+const BATCH_JOBS_MAX: usize = 64;
+
+/// Batches that may wait for the metadata thread.
+pub(super) const RESULT_QUEUE_MAX: usize = 4;
 
 /// Where the bytes of a hashed file are.
 #[derive(Debug)]
 pub(super) enum SealSource {
-    /// In a new file in `incoming/`.
-    Incoming(PathBuf),
+    /// In a new file on its way into the pool.
+    Incoming(Incoming),
     /// In memory: the pool seems to have them.
     Held(Arc<Vec<u8>>),
     /// In the file's private file.
@@ -66,7 +69,7 @@ struct Sealer {
     pool: Arc<Pool>,
     staging: Arc<Staging>,
     reader: Reader,
-    results: Sender<SealResult>,
+    results: Sender<Vec<SealResult>>,
     stop_points: Arc<StopPoints>,
 }
 
@@ -75,7 +78,7 @@ pub(super) struct Lines {
     pub(super) jobs: Receiver<SealJob>,
     /// They end when its other end is dropped.
     pub(super) stop: Receiver<()>,
-    pub(super) results: Sender<SealResult>,
+    pub(super) results: Sender<Vec<SealResult>>,
 }
 
 /// Starts the sealers. They end when the staging areas are dropped.
@@ -119,60 +122,114 @@ pub(super) fn start(
 
 impl Sealer {
     fn run(&self, jobs: &Receiver<SealJob>, stop: &Receiver<()>, large: Option<&Sender<SealJob>>) {
+        // A large file is reported as soon as it is hashed.
+        let more = if large.is_some() { BATCH_JOBS_MAX - 1 } else { 0 };
         loop {
             let job = crossbeam_channel::select! {
                 recv(jobs) -> job => job,
                 recv(stop) -> _ => return,
             };
             let Ok(job) = job else { return };
-            let job = match large {
-                Some(large) if !job.content.is_buffered() => match large.try_send(job) {
-                    Ok(()) => continue,
-                    Err(error) => error.into_inner(),
-                },
-                Some(_) | None => job,
-            };
-            // Whoever waits for this seal is answered: a commit tries it once more.
-            let result = panics::contain("a seal", || self.seal(&job.content));
-            let result = result.unwrap_or_else(|panicked| Err(panicked.into()));
+            // What waits already is one batch: one look at the catalog, one wake-up.
+            let waiting = std::iter::once(job).chain(jobs.try_iter().take(more));
+            let batch: Vec<SealJob> = waiting.filter_map(|job| pass_on(job, large)).collect();
+            if batch.is_empty() {
+                continue;
+            }
+            let results = self.seal(batch);
             self.stop_points.pass(StopPoint::SealHashed);
-            let result = SealResult { content: job.content, ticket: job.ticket, result };
-            if let Err(unsent) = self.results.send(result) {
-                self.staging.seal_done(unsent.into_inner().ticket);
+            if let Err(unsent) = self.results.send(results) {
+                for result in unsent.into_inner() {
+                    self.staging.seal_done(result.ticket);
+                }
                 return;
             }
         }
     }
 
-    fn seal(&self, content: &Arc<FileContent>) -> Result<Option<Hashed>, StoreError> {
-        panics::point("seal");
-        let Some(input) = content.seal_input() else {
-            return Ok(None);
+    fn seal(&self, batch: Vec<SealJob>) -> Vec<SealResult> {
+        // Whoever waits for a seal is answered after a panic, too: a commit tries it once more.
+        let contained = |job: &SealJob| {
+            panics::contain("a seal", || hash(&job.content))
+                .unwrap_or_else(|panicked| Input::Done(Err(panicked.into())))
         };
-        let (hash, source) = match input.data {
-            Data::Buffer(buffer) => {
-                let hash = BlobHash::of(&buffer);
-                let source = if self.reader.blob(&hash)?.is_some() {
-                    SealSource::Held(buffer)
-                } else {
-                    SealSource::Incoming(self.pool.write_incoming(&buffer)?)
+        let inputs: Vec<Input> = batch.iter().map(contained).collect();
+        let buffers = inputs.iter().filter_map(|input| match input {
+            Input::Buffer { hash, .. } => Some(*hash),
+            Input::Done(_) => None,
+        });
+        let mut known = match self.reader.blobs(buffers) {
+            Ok(rows) => rows.into_iter(),
+            Err(error) => {
+                // Then they are stored again, and the metadata thread finds out.
+                log::warn!("content may be stored twice: {error}");
+                Vec::new().into_iter()
+            }
+        };
+        let mut store = |input| match input {
+            Input::Done(result) => result,
+            Input::Buffer { generation, hash, size, bytes } => {
+                let source = match known.next().flatten() {
+                    Some(_) => SealSource::Held(bytes),
+                    None => SealSource::Incoming(self.pool.write_incoming(&bytes, &hash)?),
                 };
-                (hash, source)
+                Ok(Some(Hashed { generation, hash, size, source }))
             }
-            Data::Private { id, file } => {
-                let path = content.private_path(id);
-                let hashed = hash_file(&file, input.size, || content.is_at(input.generation));
-                match hashed {
-                    Ok(Some(hash)) => (hash, SealSource::Private(path)),
-                    Ok(None) => return Ok(None),
-                    Err(source) => {
-                        return Err(StoreError::Io { action: "hash", path, source });
-                    }
-                }
-            }
-            Data::Empty | Data::Blob(_) => return Ok(None),
         };
-        Ok(Some(Hashed { generation: input.generation, hash, size: input.size, source }))
+        let results = batch.into_iter().zip(inputs);
+        results
+            .map(|(SealJob { content, ticket }, input)| SealResult {
+                content,
+                ticket,
+                result: panics::contain("a seal", || store(input))
+                    .unwrap_or_else(|panicked| Err(panicked.into())),
+            })
+            .collect()
+    }
+}
+
+/// Hands a large file to the sealer of large files; a job that is not taken there comes back.
+fn pass_on(job: SealJob, large: Option<&Sender<SealJob>>) -> Option<SealJob> {
+    match large {
+        Some(large) if !job.content.is_buffered() => {
+            large.try_send(job).err().map(crossbeam_channel::TrySendError::into_inner)
+        }
+        Some(_) | None => Some(job),
+    }
+}
+
+/// What was hashed.
+enum Input {
+    /// A buffer: it depends on what the pool has what becomes of it.
+    Buffer { generation: u64, hash: BlobHash, size: u64, bytes: Arc<Vec<u8>> },
+    /// Anything else is done with that.
+    Done(Result<Option<Hashed>, StoreError>),
+}
+
+fn hash(content: &Arc<FileContent>) -> Input {
+    panics::point("seal");
+    let Some(input) = content.seal_input() else {
+        return Input::Done(Ok(None));
+    };
+    let (generation, size) = (input.generation, input.size);
+    match input.data {
+        Data::Buffer(bytes) => {
+            Input::Buffer { generation, hash: BlobHash::of(&bytes), size, bytes }
+        }
+        Data::Private { id, file } => {
+            let path = content.private_path(id);
+            let wanted = || content.is_at(generation);
+            Input::Done(match hash_rest(input.hashing, &file, size, wanted) {
+                Ok(hash) => Ok(hash.map(|hash| Hashed {
+                    generation,
+                    hash,
+                    size,
+                    source: SealSource::Private(path),
+                })),
+                Err(source) => Err(StoreError::Io { action: "hash", path, source }),
+            })
+        }
+        Data::Empty | Data::Blob(_) => Input::Done(Ok(None)),
     }
 }
 
@@ -182,9 +239,18 @@ pub(super) fn hash_file(
     size: u64,
     wanted: impl Fn() -> bool,
 ) -> io::Result<Option<BlobHash>> {
-    let mut hasher = blake3::Hasher::new();
+    hash_rest(Hashing::new(), file, size, wanted)
+}
+
+/// As [`hash_file`], where some of the bytes have been hashed.
+pub(super) fn hash_rest(
+    hashing: Hashing,
+    file: &std::fs::File,
+    size: u64,
+    wanted: impl Fn() -> bool,
+) -> io::Result<Option<BlobHash>> {
+    let (mut hasher, mut offset) = hashing.into_parts();
     let mut chunk = vec![0; HASH_CHUNK_BYTES];
-    let mut offset = 0;
     while offset < size {
         let want = usize::try_from(size - offset).unwrap_or(usize::MAX).min(chunk.len());
         let read = file.read_at(&mut chunk[..want], offset)?;

@@ -19,7 +19,9 @@ use super::flush::{ID_LIMIT, ID_STEP, Journal};
 use super::fsck::Subject;
 use super::gc::{Collector, GcOptions, LastRun, RunKind};
 use super::load::load_registry;
+use super::obsolete::Obsolete;
 use super::pins::Pins;
+use super::reaper::reaper;
 use super::registry::Registry;
 use super::request::Request;
 use super::seal;
@@ -32,6 +34,7 @@ use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::store::Store;
 use crate::store::catalog::{Catalog, Doomed, Reader};
+use crate::store::durable;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
 use crate::store::panics;
@@ -72,7 +75,7 @@ struct Opened {
 fn open(path: &Path) -> Result<Opened, StoreError> {
     let mut store = Store::open(path)?;
     let reader = store.catalog.reader()?;
-    let recovered = recover(&mut store.catalog, &reader)?;
+    let recovered = recover(&store.layout, &mut store.catalog, &reader)?;
     sweep_incoming(&store)?;
     fill_reserve(&store);
     let pins = Arc::new(Pins::default());
@@ -105,8 +108,10 @@ pub(super) fn start(
     let mut threads = seal::start(&store.catalog, &pool, &staging, lines, &stop_points)?;
     let engine_reader = store.catalog.reader()?;
     let subject = Subject::new(&store);
+    let (reaper, reaper_thread) = reaper();
     let metadata = MetadataThread {
         store,
+        reaper,
         reader,
         trees: Arc::clone(&trees),
         registry: Arc::clone(&registry),
@@ -119,6 +124,7 @@ pub(super) fn start(
         wake,
         sync_jobs: Some(sync_sender.clone()),
         journal: Journal::new(recovered.id_limit),
+        obsolete: Obsolete::default(),
         gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry)),
         first_id: recovered.next_id,
         rounds_without_slice: 0,
@@ -134,6 +140,7 @@ pub(super) fn start(
     };
     threads.push(spawn("metadata", move || metadata.run())?);
     threads.push(spawn("sync", move || sync_thread.run())?);
+    threads.push(spawn("reaper", move || reaper_thread.run())?);
     let check = (Arc::clone(&pool), recovered.suspects, requests_sender.clone());
     threads.push(spawn("check-blobs", move || check_suspects(&check.0, check.1, &check.2))?);
     let engine = Arc::new(Engine {
@@ -186,6 +193,7 @@ fn content_store(store: &Store, pins: &Arc<Pins>, next_id: u64) -> Arc<ContentSt
         buffered_bytes: AtomicU64::new(0),
         next_id: AtomicU64::new(next_id),
         obsolete: Mutex::new(Vec::new()),
+        unsettled: Mutex::new(Vec::new()),
     })
 }
 
@@ -220,7 +228,11 @@ fn spawn(
 }
 
 /// Reads the counters, and marks the store as in use.
-fn recover(catalog: &mut Catalog, reader: &Reader) -> Result<Recovered, StoreError> {
+fn recover(
+    layout: &Layout,
+    catalog: &mut Catalog,
+    reader: &Reader,
+) -> Result<Recovered, StoreError> {
     let number = |key: &str| -> Result<Option<u64>, StoreError> {
         Ok(reader.meta(key)?.and_then(|text| text.parse().ok()))
     };
@@ -247,6 +259,10 @@ fn recover(catalog: &mut Catalog, reader: &Reader) -> Result<Recovered, StoreErr
     let id_limit = next_id + ID_STEP;
     tx.set_meta(ID_LIMIT, &id_limit.to_string())?;
     tx.commit()?;
+    if !clean {
+        // What is swept from now on was let go by rows of the last run, which may not be on disk.
+        durable::sync_file(&layout.wal())?;
+    }
     Ok(Recovered { next_id, id_limit, epoch, durable_epoch, suspects })
 }
 
@@ -267,7 +283,7 @@ fn sweep_incoming(store: &Store) -> Result<(), StoreError> {
     let incoming = store.layout.incoming();
     let failed = |source| StoreError::Io { action: "list", path: incoming.clone(), source };
     for entry in std::fs::read_dir(&incoming).map_err(failed)? {
-        store.pool.discard_incoming(&store.lock, &entry.map_err(failed)?.path())?;
+        store.pool.remove_incoming(&store.lock, &entry.map_err(failed)?.path())?;
     }
     Ok(())
 }

@@ -11,8 +11,9 @@ use crossbeam_channel::{Receiver, Sender};
 use super::error::{EngineError, Result};
 use super::pins::BlobPin;
 use super::request::Request;
-use super::staging::content::{FileContent, FileToSync};
+use super::staging::content::FileContent;
 use super::staging::{Blocked, Staging};
+use super::to_disk::ToDisk;
 use crate::store::catalog::Checkpointer;
 use crate::store::durable;
 use crate::store::error::StoreError;
@@ -78,6 +79,9 @@ pub(super) enum SyncJob {
     File { content: Arc<FileContent>, then: Then },
     /// The journal as it is now, and the WAL.
     Journal { then: Then },
+    /// The content of a file that was synced before and has changed since. The journal may say so
+    /// afterwards.
+    Settle { content: Arc<FileContent> },
     /// Nothing but a look at the length of the WAL: much was written since the last one.
     Checkpoint,
 }
@@ -114,6 +118,7 @@ impl SyncThread {
     fn serve(&self, jobs: Vec<SyncJob>) {
         let mut kept = Vec::new();
         let mut journal = false;
+        let mut unsettled = Vec::new();
         panics::point("sync");
         for job in jobs {
             let (result, then) = match job {
@@ -126,12 +131,19 @@ impl SyncThread {
                     journal = true;
                     (Ok(()), then)
                 }
+                SyncJob::Settle { content } => {
+                    unsettled.push(content);
+                    continue;
+                }
                 SyncJob::Checkpoint => continue,
             };
             match result {
                 Ok(()) => kept.push(then),
                 Err(error) => then.tell(Err(error)),
             }
+        }
+        if let Err(error) = self.to_disk().settle(&unsettled) {
+            log::error!("changed files keep the content that was synced: {error}");
         }
         if kept.is_empty() {
             return;
@@ -156,47 +168,25 @@ impl SyncThread {
     }
 
     fn sync_content(&self, content: &Arc<FileContent>) -> Result<()> {
-        if content.spill()? {
-            self.staging.mark_dirty(content.node);
-        }
-        let synced = match content.file_to_sync()? {
-            None => Ok(()),
-            Some(FileToSync::Private(file)) => {
-                let directory = self.layout.area(content.area.id);
-                durable::fdatasync(&file, &directory).and_then(|()| durable::sync_dir(&directory))
-            }
-            Some(FileToSync::Blob(file, hash)) => {
-                durable::fdatasync(&file, &self.layout.blob(&hash))
-                    .and_then(|()| self.pool.sync_fan_out(&hash))
-            }
-        };
-        synced.map_err(|error| self.poison(error))
+        self.to_disk().content(content)
+    }
+
+    fn to_disk(&self) -> ToDisk<'_> {
+        ToDisk { layout: &self.layout, pool: &self.pool, staging: &self.staging }
     }
 
     fn sync_scope(&self, scope: &Scope) -> Result<()> {
         match scope {
             Scope::Rows => Ok(()),
-            Scope::Everything => {
-                durable::syncfs(self.layout.root()).map_err(|error| self.poison(error))
-            }
+            Scope::Everything => self.to_disk().everything(),
             Scope::Blobs(pins) => {
-                for hash in pins.iter().map(BlobPin::hash) {
-                    let file = self.pool.open(hash)?;
-                    durable::fdatasync(&file, &self.layout.blob(hash))
-                        .map_err(|error| self.poison(error))?;
-                    self.pool.sync_fan_out(hash).map_err(|error| self.poison(error))?;
-                }
-                Ok(())
+                pins.iter().map(BlobPin::hash).try_for_each(|hash| self.to_disk().blob(hash))
             }
         }
     }
 
-    /// A failed sync may have dropped dirty pages: nothing written since can be trusted to reach
-    /// the disk, so nothing more is accepted (R4).
     fn poison(&self, error: StoreError) -> EngineError {
-        log::error!("a sync failed, the store refuses changes until restarted: {error}");
-        self.staging.set_blocked(Blocked::Poisoned);
-        EngineError::Store(error)
+        self.to_disk().poison(error)
     }
 
     /// Copies the WAL into the catalog. While rows keep coming, a passive copy never catches up

@@ -12,16 +12,19 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::commit::{CommitTask, Unpublished};
 use super::error::{EngineError, Result};
-use super::event::Observer;
+use super::event::{Event, Observer};
 use super::flush::Journal;
-use super::gc::Collector;
+use super::gc::{Collector, FILES_PER_SLICE};
+use super::obsolete::Obsolete;
 use super::pins::Pins;
+use super::reaper::Reaper;
 use super::registry::{Registry, Repository};
 use super::request::{Reply, Request};
 use super::seal::SealResult;
 use super::staging::{Blocked, Staging};
 use super::stop_point::StopPoints;
-use super::sync::SyncJob;
+use super::sync::{SYNC_ONE_BY_ONE_MAX, SyncJob};
+use super::to_disk::ToDisk;
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::model::policy::PolicyState;
@@ -58,6 +61,8 @@ pub(super) const DURABLE_EPOCH: &str = "durable_epoch";
 pub(super) struct MetadataThread {
     pub(super) store: Store,
     pub(super) reader: Reader,
+    /// Lets go of removed files.
+    pub(super) reaper: Reaper,
     pub(super) trees: Arc<TreeCache>,
     pub(super) registry: Arc<Registry>,
     pub(super) staging: Arc<Staging>,
@@ -65,10 +70,11 @@ pub(super) struct MetadataThread {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) requests: Receiver<Request>,
     pub(super) requests_sender: Sender<Request>,
-    pub(super) seal_results: Receiver<SealResult>,
+    pub(super) seal_results: Receiver<Vec<SealResult>>,
     pub(super) wake: Receiver<()>,
     pub(super) sync_jobs: Option<Sender<SyncJob>>,
     pub(super) journal: Journal,
+    pub(super) obsolete: Obsolete,
     pub(super) gc: Collector,
     pub(super) commits: BTreeMap<u64, CommitTask>,
     pub(super) next_task: u64,
@@ -115,8 +121,8 @@ impl MetadataThread {
                 None => {}
             }
             for _ in 0..INPUTS_PER_ROUND {
-                if let Ok(result) = self.seal_results.try_recv() {
-                    self.apply_seal(result);
+                if let Ok(results) = self.seal_results.try_recv() {
+                    self.apply_seals(results);
                     continue;
                 }
                 match self.requests.try_recv() {
@@ -127,6 +133,7 @@ impl MetadataThread {
             }
             let now = Instant::now();
             self.advance_journal(now);
+            self.advance_obsolete(now);
             self.advance_commits(now);
             if now.duration_since(last_housekeeping) >= HOUSEKEEPING_INTERVAL {
                 last_housekeeping = now;
@@ -165,8 +172,11 @@ impl MetadataThread {
     /// would fill up.
     fn background(&mut self, now: Instant) {
         self.tick_collector(now);
-        if !self.gc.has_work() {
+        if !self.gc.has_work() || self.gc.is_paused(now) {
             return;
+        }
+        if !self.reaper.has_room(FILES_PER_SLICE) {
+            return self.gc.pause(now);
         }
         let idle = self.requests.is_empty() && self.seal_results.is_empty();
         self.rounds_without_slice += 1;
@@ -181,7 +191,7 @@ impl MetadataThread {
         // A poisoned store does no background work, and must not spin over it.
         let poisoned = self.staging.blocked() == Blocked::Poisoned;
         let timeout = if self.gc.has_work() && !poisoned {
-            Duration::ZERO
+            self.gc.pause_left(Instant::now())
         } else if self.journal.is_waiting() || !self.commits.is_empty() {
             Duration::from_millis(1)
         } else if self.staging.dirty_count() > 0 || self.journal.has_pending_blobs() {
@@ -191,9 +201,9 @@ impl MetadataThread {
         };
         crossbeam_channel::select! {
             recv(self.requests) -> request => request.ok(),
-            recv(self.seal_results) -> result => {
-                if let Ok(result) = result {
-                    self.apply_seal(result);
+            recv(self.seal_results) -> results => {
+                if let Ok(results) = results {
+                    self.apply_seals(results);
                 }
                 None
             }
@@ -264,6 +274,7 @@ impl MetadataThread {
             Request::Swept { leftovers } => self.remove_leftovers(leftovers),
             Request::SweepEnded { result } => self.sweep_ended(result),
             Request::OrphansDurable { result } => self.orphans_durable(result),
+            Request::RowsDurable { result } => self.rows_durable(result),
             Request::SuspectChecked { hash, intact } => self.suspect_checked(hash, intact),
             Request::Fsck { job, reply } => self.fsck(job, reply),
             Request::Damaged { hash } => self.note_damage(&hash),
@@ -273,6 +284,10 @@ impl MetadataThread {
 
     /// Writes the journal when it is due.
     fn advance_journal(&mut self, now: Instant) {
+        let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
+        for content in unsettled {
+            self.sync(SyncJob::Settle { content });
+        }
         if let Some(until) = self.journal.retry_at
             && now < until
         {
@@ -287,6 +302,14 @@ impl MetadataThread {
             && let Err(error) = self.write_batch()
         {
             self.journal_failed(&error, now);
+        }
+        if self.journal.is_pending_due(now)
+            && self.staging.blocked() == Blocked::No
+            && let Err(error) = self.write_pending()
+        {
+            // They stay pending; a full store is emptied, a failed one refuses changes.
+            log::warn!("rows of new content wait: {error}");
+            self.journal.retry_at = Some(now + FULL_RETRY_INTERVAL);
         }
     }
 
@@ -367,6 +390,15 @@ impl MetadataThread {
         Some(taken)
     }
 
+    /// Tells of what takes long to translate, from a thread of its own.
+    pub(super) fn notify_apart(&self, event: Event) {
+        let observer = Arc::clone(&self.observer);
+        let tell = move || observer.notify(vec![event], Box::new(|| ()));
+        if let Err(error) = std::thread::Builder::new().name("notify".to_owned()).spawn(tell) {
+            log::warn!("the kernel cannot be asked to forget: {error}");
+        }
+    }
+
     /// Hands a job to the sync thread.
     pub(super) fn sync(&self, job: SyncJob) {
         if let Some(jobs) = &self.sync_jobs
@@ -407,10 +439,14 @@ impl MetadataThread {
             }
         }
         // Seals under way end by themselves; what they do not finish is sealed at the next start.
-        while let Ok(result) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
-            self.apply_seal(result);
+        while let Ok(results) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
+            self.apply_seals(results);
         }
-        let mut result = Ok(());
+        // Nobody is kept waiting any more, so what must be on disk is brought there from here.
+        let to_disk =
+            ToDisk { layout: &self.store.layout, pool: &self.store.pool, staging: &self.staging };
+        let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
+        let mut result = to_disk.settle(&unsettled);
         if !self.journal.is_waiting() {
             self.snapshot();
         }
@@ -422,15 +458,36 @@ impl MetadataThread {
             }
             self.snapshot();
         }
-        if result.is_ok() && self.staging.blocked() == Blocked::No {
-            let clean = self.write(|tx| tx.set_meta("clean", "yes"));
-            if let Err(error) = clean {
-                log::warn!("the store is not marked clean: {error}");
+        while result.is_ok() && self.journal.has_pending_blobs() {
+            if let Err(error) = self.write_pending() {
+                log::error!("rows of new content could not be written: {error}");
+                result = Err(error);
             }
+        }
+        if result.is_ok()
+            && self.staging.blocked() == Blocked::No
+            && let Err(error) = self.end_cleanly()
+        {
+            log::warn!("the store is not marked clean: {error}");
         }
         // The sync thread flushes and checkpoints when its queue is gone.
         self.sync_jobs = None;
         reply(result);
+    }
+
+    /// Says that all content is on disk, after it is: the next start trusts that (H3).
+    fn end_cleanly(&mut self) -> Result<()> {
+        let unsynced = self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1)?;
+        let to_disk =
+            ToDisk { layout: &self.store.layout, pool: &self.store.pool, staging: &self.staging };
+        if unsynced.len() <= SYNC_ONE_BY_ONE_MAX {
+            unsynced.iter().try_for_each(|hash| to_disk.blob(hash))?;
+        } else {
+            to_disk.everything()?;
+        }
+        to_disk.rows()?;
+        self.all_rows_durable();
+        self.write(|tx| tx.set_meta("clean", "yes"))
     }
 }
 

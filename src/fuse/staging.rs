@@ -316,7 +316,13 @@ impl Filesystem for StagingConnection {
         match guard("write", || {
             self.fs.write(caller(request), Handle(handle.0), offset, data, kill)
         }) {
-            Ok(()) => reply.written(length),
+            Ok(prolonged) => {
+                reply.written(length);
+                if let Some(written) = prolonged {
+                    let handle = Handle(handle.0);
+                    run("hash_ahead", || self.fs.hash_ahead(handle, written, offset, data));
+                }
+            }
             Err(errno) => reply.error(errno),
         }
     }

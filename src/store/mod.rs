@@ -17,6 +17,7 @@ mod init;
 pub mod layout;
 pub mod panics;
 pub mod pool;
+pub mod remains;
 pub mod reserve;
 pub mod root_lock;
 pub mod staging_dir;

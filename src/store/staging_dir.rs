@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Result, StoreError};
 use super::layout::{Layout, PrivateId};
+use super::remains::{self, Remains};
 use super::root_lock::RootLock;
 use super::{durable, sys};
 use crate::model::id::AreaId;
@@ -19,7 +20,7 @@ use crate::model::id::AreaId;
 const PRIVATE_MODE: u32 = 0o600;
 
 /// Files that one call of [`StagingDir::remove_area`] removes.
-const REMOVE_FILES_MAX: usize = 256;
+const REMOVE_FILES_MAX: usize = 64;
 
 /// The private files of all areas.
 #[derive(Debug)]
@@ -80,19 +81,21 @@ impl StagingDir {
     ///
     /// # Errors
     /// The disk's.
-    pub fn remove(&self, _lock: &RootLock, area: AreaId, id: PrivateId) -> Result<()> {
-        match durable::unlink(&self.path(area, id)) {
-            Err(error) if error.is_not_found() => Ok(()),
-            removed => removed,
-        }
+    pub fn remove(&self, _lock: &RootLock, area: AreaId, id: PrivateId) -> Result<Remains> {
+        remains::remove(&self.path(area, id))
     }
 
-    /// Removes what is left of an area, a bounded number of files per call. Returns whether all is
-    /// gone.
+    /// Removes what is left of an area, a bounded number of files per call, whose `remains` the
+    /// caller gets. Returns whether all is gone.
     ///
     /// # Errors
     /// The disk's.
-    pub fn remove_area(&self, _lock: &RootLock, area: AreaId) -> Result<bool> {
+    pub fn remove_area(
+        &self,
+        _lock: &RootLock,
+        area: AreaId,
+        remains: &mut Vec<Remains>,
+    ) -> Result<bool> {
         let directory = self.layout.area(area);
         let names = match fs::read_dir(&directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -103,7 +106,7 @@ impl StagingDir {
                 return Ok(false);
             }
             let name = name.map_err(StoreError::io("list", &directory))?;
-            durable::unlink(&name.path())?;
+            remains.push(remains::remove(&name.path())?);
         }
         durable::rmdir(&directory)?;
         Ok(true)
@@ -204,10 +207,10 @@ mod tests {
         assert!(files.create(AREA, PrivateId(9)).is_err());
         assert_eq!(files.list(AREA).unwrap(), [PrivateId(9), PrivateId(10)]);
         assert_eq!(files.areas().unwrap(), [AREA]);
-        files.remove(&store.lock, AREA, PrivateId(9)).unwrap();
-        files.remove(&store.lock, AREA, PrivateId(9)).unwrap();
-        assert!(files.remove_area(&store.lock, AREA).unwrap());
-        assert!(files.remove_area(&store.lock, AREA).unwrap());
+        drop(files.remove(&store.lock, AREA, PrivateId(9)).unwrap());
+        drop(files.remove(&store.lock, AREA, PrivateId(9)).unwrap());
+        assert!(files.remove_area(&store.lock, AREA, &mut Vec::new()).unwrap());
+        assert!(files.remove_area(&store.lock, AREA, &mut Vec::new()).unwrap());
         assert_eq!(files.areas().unwrap(), []);
     }
 
@@ -217,9 +220,11 @@ mod tests {
         for id in 0..REMOVE_FILES_MAX as u64 + 1 {
             store.private_files.create(AREA, PrivateId(id)).unwrap();
         }
-        assert!(!store.private_files.remove_area(&store.lock, AREA).unwrap());
+        let mut remains = Vec::new();
+        assert!(!store.private_files.remove_area(&store.lock, AREA, &mut remains).unwrap());
+        assert!(remains.iter().all(Remains::is_nothing), "they were empty");
         assert_eq!(store.private_files.list(AREA).unwrap().len(), 1);
-        assert!(store.private_files.remove_area(&store.lock, AREA).unwrap());
+        assert!(store.private_files.remove_area(&store.lock, AREA, &mut remains).unwrap());
     }
 
     #[test]

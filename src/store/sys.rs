@@ -151,6 +151,22 @@ pub fn lower_priority() -> io::Result<()> {
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Gives an open file, made without a name, the name `to`.
+///
+/// # Errors
+/// The system call's; `to` must not exist.
+pub fn link_open(file: &File, to: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    match linkat(file, c"", CWD, to, AtFlags::EMPTY_PATH) {
+        // An older kernel wants CAP_DAC_READ_SEARCH for that; through /proc anybody may.
+        Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
+            let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+            Ok(linkat(CWD, own, CWD, to, AtFlags::SYMLINK_FOLLOW)?)
+        }
+        linked => Ok(linked?),
+    }
+}
+
 /// Copies bytes between two files, in the kernel where it can.
 ///
 /// # Errors

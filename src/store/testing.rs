@@ -24,8 +24,8 @@ impl TestStore {
     /// Puts a blob into the pool, without a row.
     pub(crate) fn add_blob(&self, data: &[u8]) -> BlobHash {
         let hash = BlobHash::of(data);
-        let path = self.pool.write_incoming(data).unwrap();
-        self.pool.adopt(&self.lock, &path, &hash).unwrap();
+        let incoming = self.pool.write_incoming(data, &hash).unwrap();
+        self.pool.adopt(&self.lock, &incoming, &hash).unwrap();
         hash
     }
 }

@@ -17,8 +17,10 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cairn");
 ///
 /// Dropping it stops the daemon and asserts that nothing stays mounted.
 pub(crate) struct Cairn {
-    home: TempDir,
+    store: PathBuf,
     mount_home: TempDir,
+    /// Holds the store, unless it is somebody else's.
+    _home: Option<TempDir>,
     options: Vec<String>,
     environment: Vec<(String, String)>,
     /// Runs the daemon's command line.
@@ -56,9 +58,19 @@ impl Cairn {
     }
 
     fn unmounted_in(parent: &Path) -> Self {
+        let home = TempDir::new_in(parent).expect("a directory for the store");
+        let mut cairn = Self::over(&home.path().join("store"));
+        cairn._home = Some(home);
+        cairn.init();
+        cairn
+    }
+
+    /// A store that is there already, or will be; it stays when this is dropped.
+    pub(crate) fn over(store: &Path) -> Self {
         let cairn = Self {
-            home: TempDir::new_in(parent).expect("a directory for the store"),
+            store: store.to_owned(),
             mount_home: tempfile::Builder::new().prefix("cairn-").tempdir().expect("a directory"),
+            _home: None,
             options: Vec::new(),
             environment: Vec::new(),
             launcher: Vec::new(),
@@ -68,9 +80,13 @@ impl Cairn {
         // Other users must be able to reach the mount point; the store protects itself.
         fs::set_permissions(cairn.mount_home.path(), Permissions::from_mode(0o755)).expect("chmod");
         fs::create_dir(cairn.mnt()).expect("mkdir");
-        let output = Command::new(BINARY).arg("init").arg(cairn.store()).output().expect("init");
-        assert!(output.status.success(), "cairn init failed: {}", text(&output.stderr));
         cairn
+    }
+
+    /// Makes the store.
+    pub(crate) fn init(&self) {
+        let output = Command::new(BINARY).arg("init").arg(self.store()).output().expect("init");
+        assert!(output.status.success(), "cairn init failed: {}", text(&output.stderr));
     }
 
     /// Sets a variable of daemons started from now on; `None` removes it.
@@ -94,7 +110,7 @@ impl Cairn {
 
     /// The store's directory.
     pub(crate) fn store(&self) -> PathBuf {
-        self.home.path().join("store")
+        self.store.clone()
     }
 
     /// The mount point.
@@ -208,6 +224,12 @@ impl Cairn {
         daemon.wait().expect("wait");
     }
 
+    /// Kills the daemon and takes the dead mount away.
+    pub(crate) fn kill9_and_unmount(&mut self) {
+        self.kill9();
+        self.cli(&["unmount", "--lazy", self.mnt().to_str().expect("a path of ours")]);
+    }
+
     /// Stops the daemon as a service manager does and asserts that it went cleanly.
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::TERM);
@@ -304,7 +326,8 @@ impl Cairn {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.home.path().join("daemon.log")
+        // Not beside the store: its disk may be full, or fail.
+        self.mount_home.path().join("daemon.log")
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// One line of `/proc/self/mountinfo`.
+/// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mount {
     pub(crate) path: PathBuf,
@@ -14,7 +14,8 @@ pub(crate) struct Mount {
 
 /// Every mount at or below `path`, outermost first.
 pub(crate) fn below(path: &Path) -> Vec<Mount> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    // A test may have given its thread a mount namespace of its own.
+    let text = std::fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
     text.lines().filter_map(parse).filter(|mount| mount.path.starts_with(path)).collect()
 }
 

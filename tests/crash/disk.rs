@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 
+use crate::common::area::hash_of;
 use crate::common::{Cairn, content, fsck, wait};
 
 /// The least that mkfs.xfs takes; the file is sparse.
@@ -112,6 +113,7 @@ fn filled(cairn: &Cairn) {
     }
     let area = cairn.area("lib", "work");
     fs::write(area.join("open"), "staged").unwrap();
+    wait::until("the file is sealed", || hash_of(&area.join("open")).is_some());
     File::open(area.join("open")).unwrap().sync_all().unwrap();
 }
 

@@ -5,12 +5,15 @@
 //! `CAIRN_TEST_CRASHES` says at how many of the steps (evenly spread); `0` means at each.
 #![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
+#![allow(clippy::print_stderr, reason = "how many steps there were is worth knowing")]
 
 #[path = "../common/mod.rs"]
 mod common;
 mod disk;
 mod history;
+mod migrate;
 mod panic;
+mod promises;
 mod rsync;
 mod step;
 mod stopped;

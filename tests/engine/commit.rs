@@ -1,6 +1,7 @@
 //! Commits: what they publish, and what keeps them from it.
 
 use cairn::control::protocol::{CommitRequest, ErrorDetail, ErrorKind, Request};
+use cairn::engine::request::Request as EngineRequest;
 use cairn::model::hash::BlobHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::tree::Content;
@@ -155,4 +156,28 @@ fn an_area_is_found_by_a_label_that_is_the_only_one() {
     assert_eq!(error.kind, ErrorKind::Usage);
     assert!(error.hint.unwrap().contains("cairn areas"));
     world.commit("work@1");
+}
+
+#[test]
+fn damaged_content_is_not_published_until_it_was_written_again() {
+    let world = World::with_repository();
+    world.publish("v1", &[("old", b"old")]);
+    let area = world.stage("work@1");
+    world.write(area, "lost", b"lost");
+    world.write(area, "kept", b"kept");
+    world.wait_sealed(area, "lost");
+    let hash = BlobHash::of(b"lost");
+    world.engine.call(|reply| EngineRequest::Flush { reply }).unwrap();
+    std::fs::remove_file(world.engine.layout.blob(&hash)).unwrap();
+    world.engine.report_damage(hash);
+    let refused = world.ask(Request::Commit(commit("work"))).unwrap_err();
+    assert!(refused.message.contains("lost"), "{refused:?}");
+    // What was lost before, in another version, is nobody's fault now.
+    let old = BlobHash::of(b"old");
+    std::fs::remove_file(world.engine.layout.blob(&old)).unwrap();
+    world.engine.report_damage(old);
+    world.write(area, "lost", b"lost");
+    world.commit("work");
+    assert_eq!(world.bytes("2", "lost"), b"lost");
+    assert_eq!(world.bytes("2", "kept"), b"kept");
 }

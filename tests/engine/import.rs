@@ -243,3 +243,65 @@ fn directories_that_only_paths_tell_of_are_the_same_each_time() {
     assert!(put().changed);
     assert!(!put().changed);
 }
+
+#[test]
+fn a_batch_that_fails_behind_the_client_s_back_is_told_and_never_left_out() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    let lie = vec![inline("bad", 0, 9)];
+    let good = |name: &str| (vec![inline(name, 0, 4)], Attachment::of_payload(b"good".to_vec()));
+    let mut failures = Vec::new();
+    let mut taken = Vec::new();
+    failures.extend(import.send(lie, Attachment::of_payload(b"short".to_vec())).err());
+    for number in 0..20 {
+        let name = format!("good{number}");
+        let (entries, attachment) = good(&name);
+        match import.send(entries, attachment) {
+            Ok(_) => taken.push(name),
+            Err(error) => failures.push(error),
+        }
+    }
+    let first = import.finish();
+    let finished = if first.is_ok() {
+        first
+    } else {
+        failures.extend(first.err());
+        import.finish()
+    };
+    for error in &failures {
+        assert_eq!(error.kind, ErrorKind::Usage, "{error}");
+        assert!(error.message.starts_with("bad: "), "{error}");
+    }
+    assert!(!failures.is_empty(), "the lie was told");
+    // Either everything that was taken is there, or there is no version.
+    match finished {
+        Ok(_) => {
+            for name in &taken {
+                assert_eq!(world.bytes("1", name), b"good");
+            }
+        }
+        Err(_) => assert!(world.repository().versions.is_empty()),
+    }
+}
+
+#[test]
+fn batches_are_stored_in_order_while_others_arrive() {
+    let world = World::with_repository();
+    let import = Import::mirror(&world);
+    for number in 0..50_u32 {
+        let bytes = format!("content {}", number / 2).into_bytes();
+        let entries = vec![
+            directory(&format!("d{number}")),
+            inline(&format!("d{number}/file"), 0, bytes.len()),
+            inline("last", 0, bytes.len()),
+        ];
+        import.send(entries, Attachment::of_payload(bytes)).unwrap();
+    }
+    let version = committed(import.finish()).version;
+    assert_eq!((version.files, version.directories), (51, 50));
+    for number in 0..50 {
+        let expected = format!("content {}", number / 2);
+        assert_eq!(world.bytes("1", &format!("d{number}/file")), expected.as_bytes());
+    }
+    assert_eq!(world.bytes("1", "last"), b"content 24");
+}

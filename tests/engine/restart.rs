@@ -2,6 +2,7 @@
 
 use cairn::control::protocol::Request;
 use cairn::control::reply::Reply;
+use cairn::model::time::Timestamp;
 
 use crate::common::content;
 use crate::world::{Import, World};
@@ -54,4 +55,23 @@ fn an_unfinished_import_is_gone() {
     assert_eq!(world.collect().blobs, 1);
     let Reply::Status(status) = world.ask(Request::Status).unwrap() else { panic!() };
     assert_eq!((status.blobs, status.doomed), (0, 0));
+}
+
+#[test]
+fn a_private_file_that_a_power_loss_took_leaves_the_rest_of_its_area() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    world.write(area, "kept", b"kept");
+    let writing = world.open_writer(area, "lost");
+    writing.write(0, &content::bytes(1, 2 << 20), Timestamp::now()).unwrap();
+    world.engine.staging.content_modified(&writing);
+    let world = world.reopen_changed(|store| {
+        let directory = store.join("staging").join(area.to_string());
+        for file in std::fs::read_dir(directory).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    });
+    world.commit("work");
+    assert_eq!(world.bytes("1", "kept"), b"kept");
+    assert_eq!(world.bytes("1", "lost"), b"");
 }

@@ -58,6 +58,9 @@ pub fn control_error(error: EngineError) -> ControlError {
             make(ErrorKind::Failed).with_hint("free some space and commit again; nothing is lost")
         }
         EngineError::Unsealed { .. } => make(ErrorKind::Failed),
+        EngineError::Damaged { .. } => {
+            make(ErrorKind::Failed).with_hint("write or remove these files, then commit again")
+        }
         EngineError::Store(error) => store_error(error),
         EngineError::Poisoned => make(ErrorKind::StoreUnusable),
         EngineError::Stopping => make(ErrorKind::Busy),

@@ -2,24 +2,31 @@
 //!
 //! The area is not journalled: an import that ends with its connection or a crash leaves nothing
 //! but unreferenced blobs. What it puts is pinned until the commit is over.
+//!
+//! What arrives is stored by a thread of the import's own ([`lane`]), so that the command reads on
+//! while the store writes; a failure is the answer to a later request of the import.
 
 mod content;
 mod entries;
+mod lane;
 mod removal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 
+use self::lane::Lane;
 use super::commit::user_name;
-use super::errors::{control_error, store_error};
+use super::errors::control_error;
 use super::repositories::REPOSITORY_MODE;
 use super::{Answer, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind, check_text};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId};
 use crate::control::transfer::{HASHES_MAX, ImportEntry, ImportId, ImportRequest};
+use crate::engine::Engine;
 use crate::engine::commit::{CommitOptions, OnStale};
 use crate::engine::error::EngineError;
 use crate::engine::pins::BlobPin;
@@ -33,26 +40,28 @@ use crate::model::time::Timestamp;
 /// Imports that may run at a time, over all connections: each holds what it has put.
 const IMPORTS_MAX: usize = 32;
 
-/// An import with the connection that it ends with. Whose it is can be seen while it is busy.
+/// An import with the connection that it ends with.
 pub(super) struct RunningImport {
     connection: ConnectionId,
-    import: Mutex<Import>,
-}
-
-/// State of an import.
-struct Import {
-    caller: Caller,
-    repository: Arc<Repository>,
-    area: AreaId,
     mirror: bool,
     message: String,
     author: Option<String>,
     tag: Option<TagName>,
+    import: Arc<Import>,
+    lane: Lane,
+}
+
+/// What an import stores into.
+struct Import {
+    engine: Arc<Engine>,
+    caller: Caller,
+    repository: Arc<Repository>,
+    area: AreaId,
     /// Content that was found or stored, with its size: what entries may name. Held until the
     /// commit is over.
-    held: BTreeMap<BlobHash, (u64, BlobPin)>,
+    held: Mutex<BTreeMap<BlobHash, (u64, BlobPin)>>,
     /// Nothing said yet what the root directory is like, neither an entry nor a base.
-    root_unknown: bool,
+    root_unknown: AtomicBool,
 }
 
 /// What to begin an import with.
@@ -70,16 +79,14 @@ impl StoreService {
         &self,
         caller: Caller,
         request: ImportRequest,
-        attachment: &Attachment,
+        attachment: Attachment,
     ) -> Answer {
         match request {
             ImportRequest::Begin { repository, create, mirror, message, author, tag } => {
                 self.begin(caller, Begin { repository, create, mirror, message, author, tag })
             }
             ImportRequest::Known { import, hashes } => self.known(caller, import, hashes),
-            ImportRequest::Put { import, entries } => {
-                self.put(caller, import, &entries, attachment)
-            }
+            ImportRequest::Put { import, entries } => self.put(caller, import, entries, attachment),
             ImportRequest::Finish { import, allow_empty } => {
                 self.finish(caller, import, allow_empty)
             }
@@ -116,18 +123,23 @@ impl StoreService {
             let base = state.areas.get(&area).and_then(|area| area.base.as_ref());
             base.is_none_or(|base| base.root.is_none())
         };
-        let import = Import {
+        let import = Arc::new(Import {
+            engine: Arc::clone(&self.engine),
             caller,
             repository,
             area,
+            held: Mutex::default(),
+            root_unknown: AtomicBool::new(root_unknown),
+        });
+        let running = RunningImport {
+            connection: caller.connection,
             mirror: begin.mirror,
             message: begin.message,
             author: begin.author,
             tag: begin.tag,
-            held: BTreeMap::new(),
-            root_unknown,
+            lane: Lane::start(id, &import).inspect_err(|_| self.drop_hidden(area))?,
+            import,
         };
-        let running = RunningImport { connection: caller.connection, import: Mutex::new(import) };
         self.imports.lock().insert(id, Arc::new(running));
         Ok(Reply::ImportBegun(id))
     }
@@ -150,45 +162,45 @@ impl StoreService {
             .engine
             .call(|reply| Request::ReuseBlobs { hashes: asked, reply })
             .map_err(control_error)?;
-        let mut known = Vec::with_capacity(hashes.len());
-        let mut import = running.import.lock();
-        for (hash, pin) in hashes.into_iter().zip(pins) {
-            let size = self.engine.pool.size_on_disk(&hash).map_err(store_error)?;
-            let held = pin.zip(size).map(|(pin, size)| import.held.insert(hash, (size, pin)));
-            known.push(held.is_some());
-        }
-        Ok(Reply::Known(known))
+        let mut held = running.import.held.lock();
+        let known = hashes.into_iter().zip(pins).map(|(hash, pin)| {
+            let found = pin.map(|(pin, size)| held.insert(hash, (size, pin)));
+            found.is_some()
+        });
+        Ok(Reply::Known(known.collect()))
     }
 
     fn put(
         &self,
         caller: Caller,
         id: ImportId,
-        entries: &[ImportEntry],
-        attachment: &Attachment,
+        entries: Vec<ImportEntry>,
+        attachment: Attachment,
     ) -> Answer {
         let running = self.running(caller, id)?;
-        let mut import = running.import.lock();
-        let contents = self.store_contents(&mut import, entries, attachment)?;
-        for (entry, content) in entries.iter().zip(contents) {
-            self.put_entry(&mut import, entry, content).map_err(|error| at(entry, error))?;
+        // The command looks at attached files again after the answer: had they been changed?
+        let wait = !attachment.files.is_empty() || entries.is_empty();
+        running.lane.put(entries, attachment)?;
+        if wait {
+            running.lane.settle()?;
         }
         Ok(Reply::Done)
     }
 
     fn finish(&self, caller: Caller, id: ImportId, allow_empty: bool) -> Answer {
         let running = self.running(caller, id)?;
-        let import = running.import.lock();
+        running.lane.settle()?;
+        let import = &running.import;
         let options = CommitOptions {
-            tag: import.tag.clone(),
+            tag: running.tag.clone(),
             number: None,
-            message: Some(import.message.clone()),
-            author: import.author.clone(),
+            message: Some(running.message.clone()),
+            author: running.author.clone(),
             caller: user_name(import.caller),
             wait: false,
             // A mirror says what the version shall be, an addition what shall be in it: both can
             // be said of any newest version.
-            on_stale: Some(if import.mirror { OnStale::Force } else { OnStale::Merge }),
+            on_stale: Some(if running.mirror { OnStale::Force } else { OnStale::Merge }),
             allow_empty,
             now: Timestamp::now(),
         };
@@ -197,15 +209,15 @@ impl StoreService {
             self.imports.lock().remove(&id);
         }
         let outcome = outcome?;
-        self.commit_reply(&import.repository, &outcome, import.tag.clone())
+        self.commit_reply(&import.repository, &outcome, running.tag.clone())
     }
 
     fn abort(&self, id: ImportId) {
         let Some(running) = self.imports.lock().remove(&id) else {
             return;
         };
-        let area = running.import.lock().area;
-        self.drop_hidden(area);
+        running.lane.end();
+        self.drop_hidden(running.import.area);
     }
 
     /// Ends the imports of a connection that is gone.

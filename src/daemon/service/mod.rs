@@ -213,7 +213,7 @@ impl Service for StoreService {
     ) -> Result<(Reply, Attachment), ControlError> {
         match request {
             Request::Import(request) => {
-                let reply = self.import(caller, request, &attachment)?;
+                let reply = self.import(caller, request, attachment)?;
                 Ok((reply, Attachment::none()))
             }
             Request::Export(request) => self.export(caller, request),

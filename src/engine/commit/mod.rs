@@ -33,6 +33,7 @@ use crate::model::quota::Usage;
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
 use crate::model::version::Version;
+use crate::store::catalog::Reader;
 use crate::store::panics;
 
 pub use publish::Unpublished;
@@ -48,7 +49,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 pub const WRITER_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The most paths named in a refusal.
-const NAMED_FILES_MAX: usize = 20;
+pub(super) const NAMED_FILES_MAX: usize = 20;
 
 /// One encoded page with its hash.
 pub type Page = (TreeHash, Vec<u8>);
@@ -318,11 +319,19 @@ impl MetadataThread {
             state.areas.get(&task.area).map_or_else(String::new, |area| area.on_stale.clone())
         };
         let merge = resolve_on_stale(&task.options, &on_stale) == OnStale::Merge;
+        let damage = match self.damage() {
+            Ok(damage) => damage,
+            Err(error) => return self.refuse_commit(id, error),
+        };
+        let Some(task) = self.commits.get_mut(&id) else {
+            return;
+        };
         let job = build::BuildJob {
             task: id,
             area: task.area,
             newest,
             merge,
+            damage,
             staging: Arc::clone(&self.staging),
             trees: Arc::clone(&self.trees),
             requests: self.requests_sender.clone(),
@@ -330,6 +339,15 @@ impl MetadataThread {
         if let Err(error) = build::spawn(job) {
             self.refuse_commit(id, EngineError::Store(error));
         }
+    }
+
+    /// What knows the damaged blobs, if there may be any. What was healed is noted first.
+    fn damage(&mut self) -> Result<Option<Reader>> {
+        if !self.reader.any_damage()? {
+            return Ok(None);
+        }
+        while !self.write_pending()? {}
+        Ok(Some(Reader::open(&self.store.layout)?))
     }
 
     /// Writes the next pages of a commit. They stay unreferenced, but pinned, until the end.

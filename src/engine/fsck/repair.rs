@@ -156,11 +156,13 @@ impl Step {
     pub(super) fn files(&self, store: &Store) -> Result<()> {
         let Store { lock, pool, private_files, .. } = store;
         match self {
-            Self::Remove(Leftover::Blob(hash)) => pool.remove(lock, hash),
-            Self::Remove(Leftover::Incoming(path)) => pool.discard_incoming(lock, path),
-            Self::Remove(Leftover::Private(area, file)) => private_files.remove(lock, *area, *file),
+            Self::Remove(Leftover::Blob(hash)) => pool.remove(lock, hash).map(drop),
+            Self::Remove(Leftover::Incoming(path)) => pool.remove_incoming(lock, path),
+            Self::Remove(Leftover::Private(area, file)) => {
+                private_files.remove(lock, *area, *file).map(drop)
+            }
             Self::Remove(Leftover::AreaDirectory(area)) => {
-                while !private_files.remove_area(lock, *area)? {}
+                while !private_files.remove_area(lock, *area, &mut Vec::new())? {}
                 Ok(())
             }
             Self::Remove(Leftover::Stranger(path)) => match durable::unlink(path) {

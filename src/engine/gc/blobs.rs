@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Phase, SLICE_TIME_MAX};
+use super::{FILES_PER_SLICE, Phase, SLICE_TIME_MAX};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::request::Request;
 use crate::engine::stop_point::StopPoint;
@@ -11,9 +11,6 @@ use crate::engine::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::catalog::OrphanBlob;
-
-/// Blobs per slice: a row costs a few microseconds, an unlink 5 to 11 on ext4.
-const BLOBS_PER_SLICE: usize = 64;
 
 /// Blobs per list, that is per flush of the WAL.
 const BLOBS_PER_LIST: u32 = 4096;
@@ -65,7 +62,7 @@ impl MetadataThread {
                 Ok(())
             }
             List::Durable(mut list) => {
-                let rest = list.len().saturating_sub(BLOBS_PER_SLICE);
+                let rest = list.len().saturating_sub(FILES_PER_SLICE);
                 let slice = list.split_off(rest);
                 let left = self.remove_blobs(slice)?;
                 list.extend(left);
@@ -78,6 +75,15 @@ impl MetadataThread {
     }
 
     fn list_orphans(&mut self) -> Result<()> {
+        // What was stored before this run and is not wanted has no row yet.
+        if self.gc.blobs.after.is_none() && self.journal.has_pending_blobs() {
+            match self.write_pending() {
+                Ok(_) => return Ok(()),
+                // They are held, so the rest can be listed, which makes room.
+                Err(error) if error.is_full() => log::debug!("listed without new blobs: {error}"),
+                Err(error) => return Err(error),
+            }
+        }
         let protect = i64::try_from(self.protect_seconds()).unwrap_or(i64::MAX);
         let limit = Timestamp::now().seconds.saturating_sub(protect);
         let listed = {
@@ -85,7 +91,12 @@ impl MetadataThread {
             tx.orphan_blobs(limit, self.gc.blobs.after, BLOBS_PER_LIST)?
         };
         let Some(last) = listed.last() else {
-            self.sweep();
+            // Whoever waits for the run finds its space free.
+            if self.reaper.is_idle() {
+                self.sweep();
+            } else {
+                self.gc.pause(Instant::now());
+            }
             return Ok(());
         };
         self.gc.blobs.after = Some((last.interest, last.hash));
@@ -156,10 +167,13 @@ impl MetadataThread {
             // The row is gone: a file that cannot be removed is a leftover, replaced when the
             // content is stored again, or swept by the next full run.
             match self.store.pool.remove(&self.store.lock, &orphan.hash) {
-                Ok(()) => self.gc.report(|report| {
-                    report.blobs += 1;
-                    report.bytes += orphan.size;
-                }),
+                Ok(remains) => {
+                    self.reaper.take(remains);
+                    self.gc.report(|report| {
+                        report.blobs += 1;
+                        report.bytes += orphan.size;
+                    });
+                }
                 Err(error) => {
                     log::warn!("cannot remove blob {}: {error}", orphan.hash);
                     self.gc.report(|report| report.errors += 1);

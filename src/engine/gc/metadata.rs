@@ -37,6 +37,20 @@ pub(super) struct Progress {
     /// Trees and queue entries that cannot be taken apart.
     broken_trees: BTreeSet<TreeHash>,
     broken_entries: BTreeSet<u64>,
+    /// Areas whose files go once the end of their rows is on disk, by queue entry.
+    waiting_entries: BTreeSet<u64>,
+}
+
+impl Progress {
+    /// Whether there is more to do, though not now.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting_entries.is_empty()
+    }
+
+    /// Looks at all entries again; whether any waited.
+    pub(super) fn stop_waiting(&mut self) -> bool {
+        !std::mem::take(&mut self.waiting_entries).is_empty()
+    }
 }
 
 impl MetadataThread {
@@ -46,6 +60,9 @@ impl MetadataThread {
             return Ok(());
         }
         self.gc.awake = false;
+        if self.gc.metadata.is_waiting() {
+            return Ok(());
+        }
         if self.gc.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Metadata)) {
             self.enter(Phase::Blobs);
         }
@@ -54,11 +71,13 @@ impl MetadataThread {
 
     /// A slice of the deletion queue; `false` when it is empty.
     fn queue_slice(&mut self) -> Result<bool> {
-        let broken = &self.gc.metadata.broken_entries;
-        let limit = u32::try_from(broken.len() + 1).unwrap_or(u32::MAX);
+        let (broken, waiting) =
+            (&self.gc.metadata.broken_entries, &self.gc.metadata.waiting_entries);
+        let limit = u32::try_from(broken.len() + waiting.len() + 1).unwrap_or(u32::MAX);
         let next = {
             let tx = self.store.catalog.begin()?;
-            tx.doomed(limit)?.into_iter().find(|(seq, _)| !broken.contains(seq))
+            let mut entries = tx.doomed(limit)?.into_iter();
+            entries.find(|(seq, _)| !broken.contains(seq) && !waiting.contains(seq))
         };
         let Some((seq, doomed)) = next else {
             return Ok(false);
@@ -96,9 +115,14 @@ impl MetadataThread {
         if nodes > 0 || names > 0 {
             return Ok(());
         }
-        if !self.store.private_files.remove_area(&self.store.lock, area)? {
+        if !self.may_remove_area(area) {
+            self.gc.metadata.waiting_entries.insert(seq);
             return Ok(());
         }
+        if !self.remove_area_files(area)? {
+            return Ok(());
+        }
+        self.area_removed(area);
         let row = self.reader.areas()?.into_iter().find(|row| row.id == area);
         self.write(|tx| {
             if let Some(root) = row.and_then(|row| row.base_root) {

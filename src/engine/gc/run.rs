@@ -164,13 +164,7 @@ impl MetadataThread {
         }
         self.gc.triggers.expect(now.saturating_add(self.gc.held_retry_seconds));
         self.gc.held_retry_seconds = HELD_RETRY_SECONDS_MAX.min(self.gc.held_retry_seconds * 2);
-        let observer = std::sync::Arc::clone(&self.observer);
-        let ask = move || {
-            observer.notify(vec![Event::BlobsHeld(std::sync::Arc::new(held))], Box::new(|| ()));
-        };
-        if let Err(error) = std::thread::Builder::new().name("prune".to_owned()).spawn(ask) {
-            log::warn!("the kernel cannot be asked to forget: {error}");
-        }
+        self.notify_apart(Event::BlobsHeld(std::sync::Arc::new(held)));
     }
 
     /// The store refuses changes: nobody waits for a run that cannot go on.

@@ -95,16 +95,27 @@ impl MetadataThread {
                 if held || self.reader.blob(&hash)?.is_some() {
                     return Ok(false);
                 }
-                self.store.pool.remove(lock, &hash)?;
+                self.reaper.take(self.store.pool.remove(lock, &hash)?);
             }
             Leftover::Private(area, file) => {
-                self.store.private_files.remove(lock, area, file)?;
+                if self.obsolete.has(area, file) {
+                    return Ok(false);
+                }
+                self.reaper.take(self.store.private_files.remove(lock, area, file)?);
             }
             Leftover::Area(area) => {
-                return Ok(self.store.private_files.remove_area(lock, area)?);
+                return self.remove_area_files(area);
             }
         }
         Ok(true)
+    }
+
+    /// Removes some private files of an area; returns whether all are gone.
+    pub(super) fn remove_area_files(&mut self, area: AreaId) -> Result<bool> {
+        let mut remains = Vec::new();
+        let done = self.store.private_files.remove_area(&self.store.lock, area, &mut remains);
+        remains.into_iter().for_each(|file| self.reaper.take(file));
+        Ok(done?)
     }
 
     /// All names were looked at.

@@ -77,15 +77,18 @@ impl State {
 
     /// Nodes of published and discarded areas with one of these contents.
     pub fn left_holders(&self, blobs: &BTreeSet<BlobHash>) -> Vec<NodeId> {
-        let held = |node: &Node| {
+        let mut left = self.holders(blobs);
+        left.retain(|id| self.area_of(*id).is_none());
+        left
+    }
+
+    /// Nodes with one of these contents.
+    pub fn holders(&self, blobs: &BTreeSet<BlobHash>) -> Vec<NodeId> {
+        let holds = |node: &Node| {
             let blob = node.content().and_then(|content| content.blob().ok().flatten());
             blob.is_some_and(|blob| blobs.contains(&blob))
         };
-        let left = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| !self.areas.contains_key(&node.area.id) && held(node));
-        left.map(|(id, _)| *id).collect()
+        self.nodes.iter().filter(|(_, node)| holds(node)).map(|(id, _)| *id).collect()
     }
 
     /// Number of nodes in memory.

@@ -9,6 +9,10 @@ use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::error::{Result, StoreError};
 
+/// The note that some blob was found damaged, once. It saves those who must not use a damaged
+/// blob the look at each.
+const DAMAGE: &str = "damage";
+
 fn get(connection: &Connection, hash: &BlobHash) -> Result<Option<BlobRow>> {
     let read = || {
         connection
@@ -38,8 +42,8 @@ impl Tx<'_> {
         get(&self.transaction, hash)
     }
 
-    /// Adds a blob without references whose file has just been put into the pool. One that has a
-    /// row keeps its references; its file is new and right.
+    /// Adds a blob with `refs` references whose file has just been put into the pool. One that has
+    /// a row keeps its references and gets these as well; its file is new and right.
     ///
     /// # Errors
     /// The database's.
@@ -48,27 +52,28 @@ impl Tx<'_> {
         hash: &BlobHash,
         size: u64,
         epoch: u64,
+        refs: u32,
         now: Timestamp,
     ) -> Result<()> {
         self.execute_one(
             "add a blob",
             "INSERT INTO blobs(hash, size, refs, interest, epoch, damaged)
-             VALUES(?1, ?2, 0, ?3, ?4, 0)
+             VALUES(?1, ?2, ?5, ?3, ?4, 0)
              ON CONFLICT(hash) DO UPDATE SET size = excluded.size, interest = excluded.interest,
-                 epoch = excluded.epoch, damaged = 0",
-            params![hash.as_bytes(), size, now.seconds, epoch],
+                 epoch = excluded.epoch, damaged = 0, refs = refs + excluded.refs",
+            params![hash.as_bytes(), size, now.seconds, epoch, refs],
         )
     }
 
-    /// Sets a blob's timestamp of interest (G5).
+    /// Sets a blob's timestamp of interest (G5) and adds `refs` references.
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`]; the database's.
-    pub fn touch_blob(&self, hash: &BlobHash, now: Timestamp) -> Result<()> {
+    pub fn touch_blob(&self, hash: &BlobHash, refs: u32, now: Timestamp) -> Result<()> {
         let changed = self.execute(
             "touch a blob",
-            "UPDATE blobs SET interest = ?2 WHERE hash = ?1",
-            params![hash.as_bytes(), now.seconds],
+            "UPDATE blobs SET interest = ?2, refs = refs + ?3 WHERE hash = ?1",
+            params![hash.as_bytes(), now.seconds, refs],
         )?;
         found(changed, hash)
     }
@@ -133,7 +138,15 @@ impl Tx<'_> {
             "UPDATE blobs SET damaged = ?2 WHERE hash = ?1",
             params![hash.as_bytes(), damaged],
         )?;
+        if damaged {
+            self.note_damage()?;
+        }
         found(changed, hash)
+    }
+
+    /// Leaves the note that [`Reader::any_damage`] finds.
+    pub(super) fn note_damage(&self) -> Result<()> {
+        self.set_meta(DAMAGE, "yes")
     }
 
     /// Blobs without references whose interest is in or before that second, oldest first, from
@@ -164,7 +177,7 @@ impl Tx<'_> {
     }
 
     /// Blobs written after `epoch` ended, with their sizes, oldest first: with the last durable
-    /// epoch, those that may not be on disk.
+    /// epoch, those that may not be on disk. Those known to be damaged are lost, not late.
     ///
     /// # Errors
     /// The database's.
@@ -174,7 +187,7 @@ impl Tx<'_> {
             "list recent blobs",
             // `epoch > 0` is what makes the partial index usable.
             "SELECT hash, size FROM blobs
-             WHERE epoch > 0 AND epoch > ?1 ORDER BY epoch LIMIT ?2",
+             WHERE epoch > 0 AND epoch > ?1 AND damaged = 0 ORDER BY epoch LIMIT ?2",
             params![epoch, limit],
             |row| Ok((blob_hash(row, 0)?, row.get(1)?)),
         )
@@ -201,6 +214,14 @@ fn found(changed: usize, hash: &BlobHash) -> Result<()> {
 }
 
 impl Reader {
+    /// Whether any blob was ever found damaged.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn any_damage(&self) -> Result<bool> {
+        Ok(self.meta(DAMAGE)?.is_some())
+    }
+
     /// The interest of the oldest blob without references that is younger than that second.
     ///
     /// # Errors
@@ -235,6 +256,22 @@ impl Reader {
     /// The database's.
     pub fn blob(&self, hash: &BlobHash) -> Result<Option<BlobRow>> {
         get(&self.connection, hash)
+    }
+
+    /// The rows of some blobs, in their order, all as of one commit. One look costs a lock of the
+    /// catalog whether it is for one row or for many.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn blobs(
+        &self,
+        hashes: impl IntoIterator<Item = BlobHash>,
+    ) -> Result<Vec<Option<BlobRow>>> {
+        let transaction =
+            self.connection.unchecked_transaction().during("begin to look at blobs")?;
+        let rows = hashes.into_iter().map(|hash| get(&transaction, &hash)).collect();
+        transaction.finish().during("end to look at blobs")?;
+        rows
     }
 
     /// Sums over the whole store. Reads all rows of blobs and trees: for who asks, not for a loop.
@@ -276,20 +313,22 @@ mod tests {
         let reader = store.catalog.reader().unwrap();
         let tx = store.catalog.begin().unwrap();
         let size = i64::MAX.unsigned_abs();
-        tx.insert_blob(&hash(1), size, 5, at(-7)).unwrap();
+        tx.insert_blob(&hash(1), size, 5, 0, at(-7)).unwrap();
         let row = BlobRow { size, refs: 0, interest: -7, epoch: 5, damaged: false };
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(row));
-        tx.touch_blob(&hash(1), at(8)).unwrap();
+        tx.touch_blob(&hash(1), 1, at(8)).unwrap();
         tx.set_blob_epoch(&hash(1), 6).unwrap();
+        assert!(tx.meta(super::DAMAGE).unwrap().is_none());
         tx.set_blob_damaged(&hash(1), true).unwrap();
-        assert_eq!(tx.add_blob_refs(&hash(1), 2).unwrap(), 2);
+        assert!(tx.meta(super::DAMAGE).unwrap().is_some());
+        assert_eq!(tx.add_blob_refs(&hash(1), 1).unwrap(), 2);
         tx.commit().unwrap();
         let row = BlobRow { size, refs: 2, interest: 8, epoch: 6, damaged: true };
         assert_eq!(reader.blob(&hash(1)).unwrap(), Some(row));
         assert_eq!(reader.totals().unwrap(), Totals { blobs: 1, bytes: size, trees: 0 });
         let tx = store.catalog.begin().unwrap();
-        tx.insert_blob(&hash(1), 4, 7, at(9)).unwrap();
-        let healed = BlobRow { size: 4, refs: 2, interest: 9, epoch: 7, damaged: false };
+        tx.insert_blob(&hash(1), 4, 7, 1, at(9)).unwrap();
+        let healed = BlobRow { size: 4, refs: 3, interest: 9, epoch: 7, damaged: false };
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(healed));
     }
 
@@ -298,19 +337,19 @@ mod tests {
         let mut store = TestStore::new();
         let tx = store.catalog.begin().unwrap();
         let missing = |result: Result<()>| matches!(result, Err(StoreError::MissingBlob(_)));
-        assert!(missing(tx.touch_blob(&hash(1), at(0))));
+        assert!(missing(tx.touch_blob(&hash(1), 0, at(0))));
         assert!(missing(tx.set_blob_epoch(&hash(1), 1)));
         assert!(missing(tx.set_blob_damaged(&hash(1), true)));
         assert!(missing(tx.add_blob_refs(&hash(1), 1).map(drop)));
         tx.delete_blob(&hash(1)).unwrap();
-        assert!(tx.insert_blob(&hash(1), u64::MAX, 0, at(0)).is_err(), "no file is that large");
+        assert!(tx.insert_blob(&hash(1), u64::MAX, 0, 0, at(0)).is_err(), "no file is that large");
     }
 
     #[test]
     fn counts_never_become_negative_and_protect_the_row() {
         let mut store = TestStore::new();
         let tx = store.catalog.begin().unwrap();
-        tx.insert_blob(&hash(1), 1, 1, at(0)).unwrap();
+        tx.insert_blob(&hash(1), 1, 1, 0, at(0)).unwrap();
         tx.add_blob_refs(&hash(1), 1).unwrap();
         for refused in [tx.add_blob_refs(&hash(1), -2).map(drop), tx.delete_blob(&hash(1))] {
             let error = refused.unwrap_err();
@@ -330,7 +369,7 @@ mod tests {
         let mut store = TestStore::new();
         let tx = store.catalog.begin().unwrap();
         for (number, seconds) in [(0, 30), (1, 10), (2, 20), (3, 15)] {
-            tx.insert_blob(&hash(number), u64::from(number), 1, at(seconds)).unwrap();
+            tx.insert_blob(&hash(number), u64::from(number), 1, 0, at(seconds)).unwrap();
         }
         tx.add_blob_refs(&hash(3), 1).unwrap();
         let orphans = |limit, after: Option<u8>| -> Vec<u64> {
@@ -343,7 +382,7 @@ mod tests {
         assert!(orphans(20, Some(2)).is_empty());
         assert_eq!(orphans(99, Some(2)), [0]);
         assert_eq!(tx.orphan_blobs(20, None, 1).unwrap().len(), 1);
-        tx.touch_blob(&hash(1), at(21)).unwrap();
+        tx.touch_blob(&hash(1), 0, at(21)).unwrap();
         assert_eq!(orphans(20, None), [2]);
         tx.add_blob_refs(&hash(3), -1).unwrap();
         assert_eq!(orphans(20, None), [3, 2]);
@@ -361,7 +400,7 @@ mod tests {
         let mut store = TestStore::new();
         let tx = store.catalog.begin().unwrap();
         for epoch in 1..=5_u8 {
-            tx.insert_blob(&hash(epoch), u64::from(epoch), u64::from(epoch), at(0)).unwrap();
+            tx.insert_blob(&hash(epoch), u64::from(epoch), u64::from(epoch), 0, at(0)).unwrap();
         }
         assert_eq!(tx.blobs_since_epoch(3, 9).unwrap(), [(hash(4), 4), (hash(5), 5)]);
         assert_eq!(tx.blobs_since_epoch(0, 1).unwrap(), [(hash(1), 1)]);

@@ -154,7 +154,7 @@ mod tests {
             tx.insert_tree(tree, b"page", at(1)).unwrap();
         }
         for (blob, seconds) in blobs.iter().zip([30, 10, 20]) {
-            tx.insert_blob(blob, 5, 1, at(seconds)).unwrap();
+            tx.insert_blob(blob, 5, 1, 0, at(seconds)).unwrap();
         }
         tx.add_tree_refs(&trees[0], 2).unwrap();
         tx.add_blob_refs(&blobs[1], 1).unwrap();

@@ -92,7 +92,8 @@ impl Tx<'_> {
             "INSERT INTO blobs(hash, size, refs, interest, epoch, damaged)
              VALUES(?1, ?2, ?3, ?4, 0, 1)",
             params![hash.as_bytes(), size, refs, now.seconds],
-        )
+        )?;
+        self.note_damage()
     }
 
     /// Makes the next version of a repository come after `newest`; `false` when it does already.

@@ -15,6 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
 use super::error::{Result, StoreError};
+use super::sys;
 
 pub mod fault;
 pub use fault::testing;
@@ -90,6 +91,14 @@ pub fn syncfs(path: &Path) -> Result<()> {
 /// The disk's; `to` must not exist.
 pub fn link(from: &Path, to: &Path) -> Result<()> {
     run("link", to, || fs::hard_link(from, to))
+}
+
+/// Gives an open file without a name its first one.
+///
+/// # Errors
+/// The disk's; `to` must not exist.
+pub fn link_open(file: &File, to: &Path) -> Result<()> {
+    run("link", to, || sys::link_open(file, to))
 }
 
 /// Renames `from` to `to`, replacing what is there.

@@ -1,15 +1,23 @@
-//! `incoming/`: files on their way into the pool.
+//! Files on their way into the pool: without a name, or in `incoming/`.
 //!
-//! Any thread may write here; only the owner of the [`RootLock`] moves files on or removes them.
-//! Names start with a word that is random per process, so what has another is a leftover.
+//! Any thread may write them; only the owner of the [`RootLock`] moves them on or removes them. A
+//! file whose hash is known is made without a name in the directory where it will get one: that
+//! costs one directory entry instead of three, and a crash leaves nothing. Where the file system
+//! cannot do that, or too many such files are open, and while the hash is not known yet, it has a
+//! name in `incoming/`, which starts with a word that is random per process: what has another is a
+//! leftover.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::OFlags;
 
 use super::{BLOB_MODE, Pool, discard};
+use crate::model::hash::BlobHash;
 use crate::store::error::{Result, StoreError};
 use crate::store::root_lock::RootLock;
 use crate::store::{durable, sys};
@@ -19,21 +27,81 @@ const HOLE_BYTES: usize = 4096;
 
 static ZEROS: [u8; HOLE_BYTES] = [0; HOLE_BYTES];
 
+/// Files without a name that may be open at once; further ones get a name.
+const UNNAMED_MAX: usize = 1024;
+
+/// A whole file that is no blob yet. One that is dropped is no leftover if it has no name; one
+/// with a name is to be given to [`Pool::adopt`] or [`Pool::discard_incoming`].
+#[derive(Debug)]
+pub enum Incoming {
+    /// In `incoming/`.
+    Named(PathBuf),
+    /// Open, in the directory of the pool where its name belongs.
+    Unnamed(UnnamedFile),
+}
+
+/// A file that is gone when it is closed.
+#[derive(Debug)]
+pub struct UnnamedFile {
+    pub(super) file: File,
+    open: Arc<AtomicUsize>,
+}
+
+impl Drop for UnnamedFile {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Pool {
-    /// Writes `data` to a new file in `incoming/`; aligned blocks of zeros become holes. A file
-    /// that could not be written whole is removed.
+    /// Writes `data`, whose hash is `hash`, to a new file; aligned blocks of zeros become holes. A
+    /// file that could not be written whole is removed.
     ///
     /// # Errors
     /// The disk's.
-    pub fn write_incoming(&self, data: &[u8]) -> Result<PathBuf> {
+    pub fn write_incoming(&self, data: &[u8], hash: &BlobHash) -> Result<Incoming> {
+        if let Some(unnamed) = self.unnamed_file(hash)? {
+            write_sparse(&unnamed.file, &self.layout.fan_out(hash), data)?;
+            return Ok(Incoming::Unnamed(unnamed));
+        }
         let (path, file) = self.incoming_file()?;
         match write_sparse(&file, &path, data) {
-            Ok(()) => Ok(path),
+            Ok(()) => Ok(Incoming::Named(path)),
             Err(error) => {
                 discard(&path);
                 Err(error)
             }
         }
+    }
+
+    /// Makes an empty file without a name; `None` where that cannot be had now.
+    fn unnamed_file(&self, hash: &BlobHash) -> Result<Option<UnnamedFile>> {
+        if self.unnamed.load(Ordering::Relaxed) >= UNNAMED_MAX {
+            return Ok(None);
+        }
+        self.make_fan_out(hash)?;
+        let directory = self.layout.fan_out(hash);
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::TMPFILE.bits().cast_signed())
+            .mode(BLOB_MODE)
+            .open(&directory);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if is_unsupported(&error) => {
+                // It stays so: no more tries.
+                self.unnamed.fetch_add(UNNAMED_MAX, Ordering::Relaxed);
+                return Ok(None);
+            }
+            Err(error) if is_out_of_files(&error) => return Ok(None),
+            Err(error) => return Err(StoreError::io("create a file in", &directory)(error)),
+        };
+        self.unnamed.fetch_add(1, Ordering::Relaxed);
+        let unnamed = UnnamedFile { file, open: Arc::clone(&self.unnamed) };
+        sys::set_mode(&unnamed.file, BLOB_MODE)
+            .map_err(StoreError::io("change the mode in", &directory))?;
+        Ok(Some(unnamed))
     }
 
     /// Makes an empty file in `incoming/`, to be filled through the descriptor (readable and
@@ -60,12 +128,26 @@ impl Pool {
         self.layout.incoming().join(format!("{}{number}", self.incoming_prefix))
     }
 
-    /// Removes a file of `incoming/` that is not needed after all; a missing one is fine.
+    /// Removes a file that is not needed after all; a missing one is fine.
     ///
     /// # Errors
     /// The disk's.
-    pub fn discard_incoming(&self, _lock: &RootLock, incoming: &Path) -> Result<()> {
-        match durable::unlink(incoming) {
+    pub fn discard_incoming(&self, lock: &RootLock, incoming: Incoming) -> Result<()> {
+        match incoming {
+            Incoming::Unnamed(unnamed) => {
+                drop(unnamed);
+                Ok(())
+            }
+            Incoming::Named(path) => self.remove_incoming(lock, &path),
+        }
+    }
+
+    /// Removes a file of `incoming/`; a missing one is fine.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn remove_incoming(&self, _lock: &RootLock, path: &Path) -> Result<()> {
+        match durable::unlink(path) {
             Err(error) if error.is_not_found() => Ok(()),
             removed => removed,
         }
@@ -91,6 +173,21 @@ impl Pool {
         }
         Ok(found)
     }
+}
+
+/// Whether no more files may be open: those with a name are closed at once.
+fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Whether the file system cannot make files without a name.
+fn is_unsupported(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS)
+    )
 }
 
 /// Writes `data` from offset 0, skipping aligned blocks of zeros, in as few writes as possible.
@@ -145,7 +242,10 @@ mod tests {
             ([&ZEROS[..], &ZEROS, &block, &block, &[1]].concat(), 3),
         ];
         for (data, blocks) in cases {
-            let path = store.pool.write_incoming(&data).unwrap();
+            let hash = BlobHash::of(&data);
+            let incoming = store.pool.write_incoming(&data, &hash).unwrap();
+            store.pool.adopt(&store.lock, &incoming, &hash).unwrap();
+            let path = store.layout.blob(&hash);
             assert_eq!(fs::read(&path).unwrap(), data);
             let found = fs::metadata(&path).unwrap();
             assert!(found.blocks() * 512 <= blocks * 4096, "{} blocks", found.blocks());
@@ -156,10 +256,35 @@ mod tests {
     #[test]
     fn a_file_that_does_not_fit_is_not_left_behind() {
         let store = TestStore::new();
-        let fault = on_this_thread(Fault::full(1));
-        assert!(store.pool.write_incoming(b"data").unwrap_err().is_full());
-        drop(fault);
-        assert_eq!(fs::read_dir(store.layout.incoming()).unwrap().count(), 0);
+        let hash = BlobHash::of(b"data");
+        store.add_blob(b"data");
+        let names = || {
+            let pool = fs::read_dir(store.layout.fan_out(&hash)).unwrap().count();
+            (pool, fs::read_dir(store.layout.incoming()).unwrap().count())
+        };
+        for unnamed in [true, false] {
+            if !unnamed {
+                store.pool.unnamed.store(UNNAMED_MAX, Ordering::Relaxed);
+            }
+            let fault = on_this_thread(Fault::full(1));
+            assert!(store.pool.write_incoming(b"data", &hash).unwrap_err().is_full());
+            drop(fault);
+            assert_eq!(names(), (1, 0));
+        }
+    }
+
+    #[test]
+    fn files_without_a_name_are_bounded() {
+        let store = TestStore::new();
+        store.pool.unnamed.store(UNNAMED_MAX - 1, Ordering::Relaxed);
+        let write = || store.pool.write_incoming(b"data", &BlobHash::of(b"data")).unwrap();
+        let last = write();
+        assert!(matches!(last, Incoming::Unnamed(_)));
+        let named = write();
+        assert!(matches!(named, Incoming::Named(_)));
+        drop(last);
+        assert!(matches!(write(), Incoming::Unnamed(_)), "closed ones do not count");
+        store.pool.discard_incoming(&store.lock, named).unwrap();
     }
 
     #[test]
@@ -170,8 +295,8 @@ mod tests {
         let other = store.layout.incoming().join("other");
         fs::write(&other, b"").unwrap();
         assert_eq!(store.pool.incoming_leftovers(10).unwrap(), std::slice::from_ref(&other));
-        store.pool.discard_incoming(&store.lock, &other).unwrap();
-        store.pool.discard_incoming(&store.lock, &other).unwrap();
+        store.pool.remove_incoming(&store.lock, &other).unwrap();
+        store.pool.remove_incoming(&store.lock, &other).unwrap();
         assert_eq!(store.pool.incoming_leftovers(10).unwrap(), Vec::<PathBuf>::new());
         assert!(path.exists());
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use super::incoming::Incoming;
 use super::{BLOB_MODE, Pool, discard};
 use crate::model::hash::BlobHash;
 use crate::store::error::{Result, StoreError};
@@ -34,16 +35,58 @@ fn fallback(error: io::ErrorKind) -> Fallback {
 }
 
 impl Pool {
-    /// Moves a file of `incoming/` into the pool. A file already there is replaced: without a row
-    /// it is a leftover that nobody vouches for (H1), with one it is being healed (H5).
+    /// Makes a file on its way into the pool the blob `hash`. A file already there is replaced:
+    /// without a row it is a leftover that nobody vouches for (H1), with one it is being healed
+    /// (H5). After a failure a file in `incoming/` is still there.
     ///
     /// # Errors
     /// The disk's.
-    pub fn adopt(&self, _lock: &RootLock, incoming: &Path, hash: &BlobHash) -> Result<()> {
+    pub fn adopt(&self, _lock: &RootLock, incoming: &Incoming, hash: &BlobHash) -> Result<()> {
         self.make_fan_out(hash)?;
-        let renamed = durable::rename(incoming, &self.layout.blob(hash));
+        let target = self.layout.blob(hash);
+        let adopted = match incoming {
+            Incoming::Named(path) => durable::rename(path, &target),
+            Incoming::Unnamed(unnamed) => self.name_file(&unnamed.file, &target),
+        };
         self.fds.forget(hash);
-        renamed
+        adopted
+    }
+
+    /// As [`Pool::adopt`], where no file has the name yet: says whether that is so, without asking
+    /// before. A file in `incoming/` is left as it is; a rename would replace.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn adopt_new(
+        &self,
+        _lock: &RootLock,
+        incoming: &Incoming,
+        hash: &BlobHash,
+    ) -> Result<bool> {
+        let Incoming::Unnamed(unnamed) = incoming else {
+            return Ok(false);
+        };
+        match link_outcome(durable::link_open(&unnamed.file, &self.layout.blob(hash))) {
+            Ok(()) => {
+                self.fds.forget(hash);
+                Ok(true)
+            }
+            Err((Fallback::Replace, _)) => Ok(false),
+            Err((Fallback::Copy | Fallback::Fail, error)) => Err(error),
+        }
+    }
+
+    /// Gives a file its first name, in place of whatever has it.
+    fn name_file(&self, file: &File, target: &Path) -> Result<()> {
+        match link_outcome(durable::link_open(file, target)) {
+            Ok(()) => Ok(()),
+            Err((Fallback::Replace, _)) => {
+                let draft = self.next_incoming_path();
+                durable::link_open(file, &draft)?;
+                durable::rename(&draft, target).inspect_err(|_| discard(&draft))
+            }
+            Err((Fallback::Copy | Fallback::Fail, error)) => Err(error),
+        }
     }
 
     /// Makes a private file a blob as well, by a second name. A file already there is replaced. The
@@ -92,7 +135,7 @@ impl Pool {
         });
         copied
             .map_err(StoreError::io("copy", private))
-            .and_then(|()| self.adopt(lock, &draft, hash))
+            .and_then(|()| self.adopt(lock, &Incoming::Named(draft.clone()), hash))
             .inspect_err(|_| discard(&draft))
     }
 }
@@ -137,20 +180,62 @@ mod tests {
         fs::read_dir(store.layout.incoming()).unwrap().count()
     }
 
+    /// The same bytes on their way, without a name and with one.
+    fn incoming(store: &TestStore, data: &[u8], hash: &BlobHash) -> [Incoming; 2] {
+        let unnamed = store.pool.write_incoming(data, hash).unwrap();
+        assert!(matches!(unnamed, Incoming::Unnamed(_)), "the tests' file system has such files");
+        let (path, file) = store.pool.incoming_file().unwrap();
+        durable::write_all(&file, &path, data, 0).unwrap();
+        [unnamed, Incoming::Named(path)]
+    }
+
     #[test]
     fn adopting_moves_and_replaces() {
         let store = TestStore::new();
         let hash = BlobHash::of(b"right");
-        for data in [&b"wrong"[..], b"right"] {
-            let path = store.pool.write_incoming(data).unwrap();
-            store.pool.adopt(&store.lock, &path, &hash).unwrap();
-            assert_eq!(content(&store, &hash), data);
-            let mut cached = Vec::new();
-            store.pool.open(&hash).unwrap().as_ref().read_to_end(&mut cached).unwrap();
-            assert_eq!(cached, data, "the replaced file is not served from the cache");
+        for data in [&b"wrong"[..], b"right", b"again"] {
+            for incoming in incoming(&store, data, &hash) {
+                store.pool.adopt(&store.lock, &incoming, &hash).unwrap();
+                assert_eq!(content(&store, &hash), data);
+                let mut cached = Vec::new();
+                store.pool.open(&hash).unwrap().as_ref().read_to_end(&mut cached).unwrap();
+                assert_eq!(cached, data, "the replaced file is not served from the cache");
+                let found = fs::metadata(store.layout.blob(&hash)).unwrap();
+                assert_eq!((found.nlink(), found.mode() & 0o7777), (1, BLOB_MODE));
+            }
         }
         assert_eq!(store.pool.size_on_disk(&hash).unwrap(), Some(5));
         assert_eq!(incoming_count(&store), 0);
+    }
+
+    #[test]
+    fn only_a_new_blob_is_taken_in_unseen() {
+        let store = TestStore::new();
+        let hash = BlobHash::of(b"data");
+        let [unnamed, named] = incoming(&store, b"data", &hash);
+        assert!(!store.pool.adopt_new(&store.lock, &named, &hash).unwrap(), "it might replace");
+        assert!(store.pool.adopt_new(&store.lock, &unnamed, &hash).unwrap());
+        let second = store.pool.write_incoming(b"other", &hash).unwrap();
+        assert!(!store.pool.adopt_new(&store.lock, &second, &hash).unwrap());
+        assert_eq!(content(&store, &hash), b"data");
+        store.pool.discard_incoming(&store.lock, second).unwrap();
+        store.pool.discard_incoming(&store.lock, named).unwrap();
+        assert_eq!(incoming_count(&store), 0);
+    }
+
+    #[test]
+    fn a_file_without_a_name_that_fails_to_get_one_leaves_nothing() {
+        let store = TestStore::new();
+        let hash = store.add_blob(b"data");
+        let unnamed = store.pool.write_incoming(b"fresh", &hash).unwrap();
+        // Steps: link (taken), link to the draft, rename.
+        for step in [2, 3] {
+            let fault = on_this_thread(Fault::io_error(step));
+            assert!(store.pool.adopt(&store.lock, &unnamed, &hash).is_err());
+            drop(fault);
+            assert_eq!(content(&store, &hash), b"data");
+            assert_eq!(incoming_count(&store), 0);
+        }
     }
 
     #[test]
@@ -171,7 +256,7 @@ mod tests {
     fn linking_replaces_a_leftover() {
         let store = TestStore::new();
         let hash = BlobHash::of(b"new");
-        let leftover = store.pool.write_incoming(b"left over").unwrap();
+        let leftover = store.pool.write_incoming(b"left over", &hash).unwrap();
         store.pool.adopt(&store.lock, &leftover, &hash).unwrap();
         store.pool.link(&store.lock, &private(&store, 1, b"new"), &hash).unwrap();
         assert_eq!(content(&store, &hash), b"new");
@@ -197,7 +282,7 @@ mod tests {
     fn a_failed_step_leaves_the_old_blob_and_no_draft() {
         let store = TestStore::new();
         let hash = BlobHash::of(b"new");
-        let old = store.pool.write_incoming(b"old").unwrap();
+        let old = store.pool.write_incoming(b"old", &hash).unwrap();
         store.pool.adopt(&store.lock, &old, &hash).unwrap();
         let path = private(&store, 1, b"new");
         // Steps: link (taken), link to the draft, rename.

@@ -10,11 +10,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::durable;
 use super::error::{Result, StoreError};
 use super::layout::{FAN_OUT, Layout};
+use super::remains::{self, Remains};
 use super::root_lock::RootLock;
 use crate::model::hash::BlobHash;
 
@@ -24,6 +25,7 @@ mod insert;
 mod names;
 
 use fd_cache::FdCache;
+pub use incoming::{Incoming, UnnamedFile};
 pub use names::PoolName;
 
 /// Blob files kept open unless told otherwise.
@@ -44,6 +46,8 @@ pub struct Pool {
     /// Distinguishes this process's files in `incoming/` from leftovers.
     incoming_prefix: String,
     next_incoming: AtomicU64,
+    /// Files without a name that are open; more than any number of them where there are none.
+    unnamed: Arc<AtomicUsize>,
 }
 
 impl Pool {
@@ -71,6 +75,7 @@ impl Pool {
             fan_out_synced: [const { AtomicBool::new(false) }; FAN_OUT],
             incoming_prefix: format!("{uuid}."),
             next_incoming: AtomicU64::new(0),
+            unnamed: Arc::default(),
         })
     }
 
@@ -116,12 +121,9 @@ impl Pool {
     ///
     /// # Errors
     /// The disk's.
-    pub fn remove(&self, _lock: &RootLock, hash: &BlobHash) -> Result<()> {
+    pub fn remove(&self, _lock: &RootLock, hash: &BlobHash) -> Result<Remains> {
         self.fds.forget(hash);
-        let removed = match durable::unlink(&self.layout.blob(hash)) {
-            Err(error) if error.is_not_found() => Ok(()),
-            removed => removed,
-        };
+        let removed = remains::remove(&self.layout.blob(hash));
         // Again: it may have been opened between the two.
         self.fds.forget(hash);
         removed
@@ -180,7 +182,7 @@ mod tests {
         let error = store.pool.open(&hash).unwrap_err();
         assert!(matches!(error, StoreError::MissingBlob(missing) if missing == hash));
         assert_eq!(store.pool.size_on_disk(&hash).unwrap(), None);
-        store.pool.remove(&store.lock, &hash).unwrap();
+        drop(store.pool.remove(&store.lock, &hash).unwrap());
     }
 
     #[test]
@@ -188,7 +190,7 @@ mod tests {
         let store = TestStore::new();
         let hash = store.add_blob(b"data");
         let reader = store.pool.open(&hash).unwrap();
-        store.pool.remove(&store.lock, &hash).unwrap();
+        drop(store.pool.remove(&store.lock, &hash).unwrap());
         assert!(store.pool.open(&hash).is_err());
         assert_eq!(reader.metadata().unwrap().len(), 4, "an open file stays readable");
     }

@@ -8,6 +8,7 @@ use super::place::Place;
 use super::{Caller, Denied, Done, Handle, StagingFs, check_open, engine_error, log_store};
 use crate::engine::Then;
 use crate::engine::pins::BlobPin;
+use crate::engine::staging::content::PrefixNumber;
 use crate::engine::staging::state::State;
 use crate::model::id::{Ino, NodeId};
 use crate::model::time::Timestamp;
@@ -125,7 +126,8 @@ impl StagingFs {
         file.content.read(offset, buffer).map_err(log_store)
     }
 
-    /// Writes. `kill_privileges` takes set-user-ID and set-group-ID away, as the kernel asks.
+    /// Writes. `kill_privileges` takes set-user-ID and set-group-ID away, as the kernel asks. What
+    /// is returned may be given to [`StagingFs::hash_ahead`].
     ///
     /// # Errors
     /// When the store cannot hold the bytes; the old content is untouched then.
@@ -136,7 +138,7 @@ impl StagingFs {
         offset: u64,
         bytes: &[u8],
         kill_privileges: bool,
-    ) -> Result<(), FsError> {
+    ) -> Result<Option<PrefixNumber>, FsError> {
         self.check_growable()?;
         let file = self.handles.file(handle)?;
         if !file.writable {
@@ -145,12 +147,20 @@ impl StagingFs {
         if offset.saturating_add(bytes.len() as u64) > FILE_BYTES_MAX {
             return Err(FsError::TooLarge);
         }
-        file.content.write(offset, bytes, Timestamp::now()).map_err(log_store)?;
+        let prolonged = file.content.write(offset, bytes, Timestamp::now()).map_err(log_store)?;
         if kill_privileges {
             self.take_privileges(caller, file.node, true);
         }
         self.engine.staging.content_modified(&file.content);
-        Ok(())
+        Ok(prolonged)
+    }
+
+    /// Hashes what [`StagingFs::write`] wrote, after the writer got its answer. Nothing depends on
+    /// it.
+    pub fn hash_ahead(&self, handle: Handle, written: PrefixNumber, offset: u64, bytes: &[u8]) {
+        if let Ok(file) = self.handles.file(handle) {
+            file.content.hash_ahead(written, offset, bytes);
+        }
     }
 
     /// Makes content and name durable.
@@ -248,7 +258,7 @@ impl StagingFs {
             }
             let written = target.content.write(to.1 + done, &chunk[..read], now);
             match written {
-                Ok(()) => done += read as u64,
+                Ok(_) => done += read as u64,
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(log_store(error)),
             }

@@ -308,6 +308,7 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::Unsealed { full: true, .. } => FsError::NoSpace,
         EngineError::Store(error) => log_store(error),
         EngineError::Unsealed { .. }
+        | EngineError::Damaged { .. }
         | EngineError::Invalid(_)
         | EngineError::Poisoned
         | EngineError::Stopping => {

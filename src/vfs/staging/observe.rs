@@ -103,6 +103,13 @@ impl Mounts {
                 let left = left.into_iter().map(|node| place::node_ino(node).0).collect();
                 (vec![Forget::Unused { inos }], vec![Forget::Unused { inos: left }])
             }
+            Event::BlobsHealed(blobs) => {
+                let content = |ino: Ino| Forget::Content { ino: ino.0 };
+                let versions = (self.holders)(blobs).into_iter().map(content).collect();
+                let nodes = self.staging.read().holders(blobs);
+                let nodes = nodes.into_iter().map(|node| content(place::node_ino(node)));
+                (versions, nodes.collect())
+            }
         }
     }
 

@@ -67,6 +67,16 @@ impl<'a> Import<'a> {
         entries: Vec<ImportEntry>,
         attachment: Attachment,
     ) -> Result<Reply, ControlError> {
+        self.send(entries, attachment)?;
+        self.send(Vec::new(), Attachment::none())
+    }
+
+    /// Puts entries without waiting until they are stored.
+    pub(crate) fn send(
+        &self,
+        entries: Vec<ImportEntry>,
+        attachment: Attachment,
+    ) -> Result<Reply, ControlError> {
         self.ask(ImportRequest::Put { import: self.id, entries }, attachment)
     }
 

@@ -305,3 +305,21 @@ fn large_and_small_files_arrive_whole() {
         assert!(found == content::bytes(size as u64, size), "{name}");
     }
 }
+
+#[test]
+fn a_change_that_fails_keeps_no_area_from_being_published() {
+    let cairn = Cairn::start();
+    let area = cairn.area("lib", "a");
+    for (name, size) in [("small", 10), ("large", 2_000_000)] {
+        let bytes = content::bytes(1, size);
+        fs::write(area.join(name), &bytes).unwrap();
+        let file = File::options().write(true).open(area.join(name)).unwrap();
+        // No file is that large: refused once the file was made ready to be changed.
+        let refused = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 1 << 60);
+        assert!(refused.is_err());
+        drop(file);
+        assert!(fs::read(area.join(name)).unwrap() == bytes);
+    }
+    cairn.publish("lib", "a").unwrap();
+    assert!(fs::read(cairn.versions("lib/1/large")).unwrap() == content::bytes(1, 2_000_000));
+}

@@ -4,6 +4,7 @@ mod access;
 mod base;
 mod busy;
 mod commit;
+mod damage;
 mod dedup;
 mod delete;
 mod discard;

@@ -1,18 +1,24 @@
 //! Content of imported files: hashed by the daemon while it is copied into the store.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
+use crossbeam_channel::{Receiver, bounded};
+
 use super::super::errors::{control_error, store_error};
-use super::{Import, StoreService, at};
+use super::{Import, at};
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::service::Attachment;
 use crate::control::transfer::{FileSource, ImportContent, ImportEntry};
+use crate::engine::error::EngineError;
+use crate::engine::pins::BlobPin;
 use crate::engine::request::{IncomingBlob, Request};
 use crate::model::hash::BlobHash;
 use crate::model::tree::FILE_BYTES_MAX;
 use crate::store::error::StoreError;
+use crate::store::pool::Incoming;
 
 /// Bytes copied at a time.
 const COPY_CHUNK_BYTES: usize = 1 << 20;
@@ -20,54 +26,79 @@ const COPY_CHUNK_BYTES: usize = 1 << 20;
 /// The blob of an entry: `None` for what has none, and for empty files.
 pub(super) type StoredContent = Option<BlobHash>;
 
-impl StoreService {
-    /// Brings the contents of a batch into the pool, in one request to the metadata thread.
-    pub(super) fn store_contents(
+/// Contents of a batch, written to files of their own.
+pub(super) struct Written {
+    /// The blob of each entry.
+    pub(super) contents: Vec<StoredContent>,
+    /// The files.
+    pub(super) blobs: Vec<IncomingBlob>,
+}
+
+/// Files on their way into the pool.
+pub(super) struct Adopting {
+    names: Vec<(BlobHash, u64)>,
+    pins: Receiver<crate::engine::error::Result<Vec<BlobPin>>>,
+}
+
+impl Import {
+    /// Writes the contents of a batch.
+    pub(super) fn write_contents(
         &self,
-        import: &mut Import,
         entries: &[ImportEntry],
         attachment: &Attachment,
-    ) -> Result<Vec<StoredContent>, ControlError> {
+    ) -> Result<Written, ControlError> {
         // All before the first byte is written: a batch that lies leaves nothing.
         for entry in entries {
-            check_source(import, entry, attachment).map_err(|error| at(entry, error))?;
+            self.check_source(entry, attachment).map_err(|error| at(entry, error))?;
         }
         let mut blobs = Vec::new();
         let mut contents = Vec::with_capacity(entries.len());
-        let mut failed = None;
+        // Equal files of a batch share their bytes in the message.
+        let mut taken = HashMap::new();
         for entry in entries {
+            let bytes = inline(entry);
+            if let Some(content) = bytes.and_then(|bytes| taken.get(&bytes)) {
+                contents.push(*content);
+                continue;
+            }
             match self.take(entry, attachment, &mut blobs) {
+                Ok(content) if let Some(bytes) = bytes => {
+                    taken.insert(bytes, content);
+                    contents.push(content);
+                }
                 Ok(content) => contents.push(content),
                 Err(error) => {
-                    failed = Some(at(entry, error));
-                    break;
+                    // Content that nothing names is collected, a file on its way is not.
+                    let adopted = self.adopt(blobs).and_then(|adopting| self.hold(adopting));
+                    if let Err(error) = adopted {
+                        log::warn!(
+                            "content of a failed import stays until the next start: {error}"
+                        );
+                    }
+                    return Err(at(entry, error));
                 }
             }
         }
-        // After a failure, too: content that nothing names is collected, a file on its way is not.
-        let adopted = self.adopt(import, blobs);
-        match failed {
-            None => adopted.map(|()| contents),
-            Some(failed) => {
-                if let Err(error) = adopted {
-                    log::warn!("content of a failed import stays until the next start: {error}");
-                }
-                Err(failed)
-            }
-        }
+        Ok(Written { contents, blobs })
     }
 
-    fn adopt(&self, import: &mut Import, blobs: Vec<IncomingBlob>) -> Result<(), ControlError> {
-        if blobs.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<_> = blobs.iter().map(|blob| (blob.hash, blob.size)).collect();
-        let pins = self
-            .engine
-            .call(|reply| Request::AdoptBlobs { blobs, reply })
-            .map_err(control_error)?;
+    /// Has files taken into the pool, in one request to the metadata thread; does not wait for it.
+    pub(super) fn adopt(&self, blobs: Vec<IncomingBlob>) -> Result<Adopting, ControlError> {
+        let names = blobs.iter().map(|blob| (blob.hash, blob.size)).collect();
+        let (send, pins) = bounded(1);
+        // Who went away meanwhile does not need the answer.
+        let reply = Box::new(move |result| drop(send.send(result)));
+        self.engine.submit(Request::AdoptBlobs { blobs, reply }).map_err(control_error)?;
+        Ok(Adopting { names, pins })
+    }
+
+    /// Waits until the files are in the pool, and holds them.
+    pub(super) fn hold(&self, adopting: Adopting) -> Result<(), ControlError> {
+        let Adopting { names, pins } = adopting;
+        let pins = pins.recv().unwrap_or(Err(EngineError::Stopping)).map_err(control_error)?;
+        let mut held = self.held.lock();
         for ((hash, size), pin) in names.into_iter().zip(pins) {
-            import.held.insert(hash, (size, pin));
+            held.insert(hash, (size, pin));
         }
         Ok(())
     }
@@ -103,8 +134,8 @@ impl StoreService {
             return Ok(None);
         }
         let hash = BlobHash::of(bytes);
-        let path = self.engine.pool.write_incoming(bytes).map_err(store_error)?;
-        blobs.push(IncomingBlob { path, hash, size: bytes.len() as u64 });
+        let file = self.engine.pool.write_incoming(bytes, &hash).map_err(store_error)?;
+        blobs.push(IncomingBlob { file, hash, size: bytes.len() as u64 });
         Ok(Some(hash))
     }
 
@@ -135,43 +166,53 @@ impl StoreService {
             return Err(ControlError::new(ErrorKind::Failed, message)
                 .with_hint("import again when nobody writes to it"));
         };
-        blobs.push(IncomingBlob { path, hash, size });
+        blobs.push(IncomingBlob { file: Incoming::Named(path), hash, size });
         Ok(Some(hash))
+    }
+
+    /// Whether an entry's content is where it says and as long as it says. A version made of what
+    /// a client claims would be damaged from the start (R6).
+    fn check_source(
+        &self,
+        entry: &ImportEntry,
+        attachment: &Attachment,
+    ) -> Result<(), ControlError> {
+        let ImportContent::File { size_bytes, source } = &entry.content else {
+            return Ok(());
+        };
+        if *size_bytes > FILE_BYTES_MAX {
+            return Err(bad(format!("{size_bytes} bytes are too many for a file")));
+        }
+        let found = match source {
+            FileSource::Empty => 0,
+            // Only what this import was told of: that is pinned, and of known size.
+            FileSource::Known(hash) => {
+                let size = self.held.lock().get(hash).map(|(size, _)| *size);
+                size.ok_or_else(|| bad(format!("content {hash} was not found for this import")))?
+            }
+            FileSource::Inline { offset, len } => {
+                slice(&attachment.payload, *offset, *len)?.len() as u64
+            }
+            // How long it is shows when it is copied.
+            FileSource::Attached { index } => {
+                return attached(attachment, *index).map(drop);
+            }
+        };
+        if found == *size_bytes {
+            return Ok(());
+        }
+        Err(bad(format!("{size_bytes} bytes were declared, but the content has {found}")))
     }
 }
 
-/// Whether an entry's content is where it says and as long as it says. A version made of what a
-/// client claims would be damaged from the start (R6).
-fn check_source(
-    import: &Import,
-    entry: &ImportEntry,
-    attachment: &Attachment,
-) -> Result<(), ControlError> {
-    let ImportContent::File { size_bytes, source } = &entry.content else {
-        return Ok(());
-    };
-    if *size_bytes > FILE_BYTES_MAX {
-        return Err(bad(format!("{size_bytes} bytes are too many for a file")));
-    }
-    let found = match source {
-        FileSource::Empty => 0,
-        // Only what this import was told of: that is pinned, and of known size.
-        FileSource::Known(hash) => match import.held.get(hash) {
-            Some((size, _)) => *size,
-            None => return Err(bad(format!("content {hash} was not found for this import"))),
-        },
-        FileSource::Inline { offset, len } => {
-            slice(&attachment.payload, *offset, *len)?.len() as u64
+/// Where the message has an entry's content, if it has: offset and length.
+fn inline(entry: &ImportEntry) -> Option<(u32, u32)> {
+    match &entry.content {
+        ImportContent::File { source: FileSource::Inline { offset, len }, .. } => {
+            Some((*offset, *len))
         }
-        // How long it is shows when it is copied.
-        FileSource::Attached { index } => {
-            return attached(attachment, *index).map(drop);
-        }
-    };
-    if found == *size_bytes {
-        return Ok(());
+        _ => None,
     }
-    Err(bad(format!("{size_bytes} bytes were declared, but the content has {found}")))
 }
 
 fn attached(attachment: &Attachment, index: u32) -> Result<&File, ControlError> {

@@ -1,9 +1,10 @@
 //! Putting entries into the import's area.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::Import;
 use super::content::StoredContent;
-use super::{Import, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::transfer::{ImportContent, ImportEntry};
 use crate::engine::error::EngineError;
@@ -23,10 +24,9 @@ use super::super::errors::{control_error, store_error};
 /// Permission bits of a directory that only the paths of its entries tell of.
 const IMPLIED_MODE: u16 = 0o755;
 
-impl StoreService {
+impl Import {
     pub(super) fn put_entry(
         &self,
-        import: &mut Import,
         entry: &ImportEntry,
         blob: StoredContent,
     ) -> Result<(), ControlError> {
@@ -34,8 +34,8 @@ impl StoreService {
         let attributes =
             entry.attributes.to_attributes().ok_or_else(|| usage("bad mode or time"))?;
         check_attributes(&attributes).map_err(|error| usage(error.to_string()))?;
-        let root = NodeId(import.area.0);
-        if std::mem::take(&mut import.root_unknown) {
+        let root = NodeId(self.area.0);
+        if self.root_unknown.swap(false, Ordering::Relaxed) {
             self.engine.staging.change(|state, _| restore_time(state, root, attributes.mtime));
         }
         let Some((name, parents)) = names.split_last() else {
@@ -46,7 +46,7 @@ impl StoreService {
         };
         let mut parent = root;
         for name in parents {
-            parent = self.descend(import, parent, name, attributes.mtime)?;
+            parent = self.descend(parent, name, attributes.mtime)?;
         }
         let existing = self.lookup(parent, name)?;
         match &entry.content {
@@ -55,7 +55,7 @@ impl StoreService {
                 if to.len() > names.len() && to.starts_with(&names) {
                     return Err(usage("a link to a file below itself"));
                 }
-                self.put_link(import, (parent, name), existing, &to)
+                self.put_link((parent, name), existing, &to)
             }
             ImportContent::Directory => match existing.filter(|id| self.is_directory(*id)) {
                 Some(id) => self.set_attributes(id, attributes),
@@ -68,7 +68,7 @@ impl StoreService {
                 if let Some(id) = existing.filter(|id| self.equals(*id, content, blob)) {
                     return self.set_attributes(id, attributes);
                 }
-                let body = self.body(import, content, blob, attributes.mtime)?;
+                let body = self.body(content, blob, attributes.mtime)?;
                 self.replace((parent, name), existing, body, attributes)
             }
         }
@@ -86,7 +86,6 @@ impl StoreService {
     /// entry, so that the same import makes the same tree.
     fn descend(
         &self,
-        import: &Import,
         parent: NodeId,
         name: &EntryName,
         mtime: Timestamp,
@@ -96,8 +95,8 @@ impl StoreService {
         }
         let attributes = Attributes {
             mode: IMPLIED_MODE,
-            uid: import.caller.uid,
-            gid: import.caller.gid,
+            uid: self.caller.uid,
+            gid: self.caller.gid,
             mtime,
             xattrs: Default::default(),
         };
@@ -127,7 +126,6 @@ impl StoreService {
 
     fn body(
         &self,
-        import: &Import,
         content: &ImportContent,
         blob: StoredContent,
         mtime: Timestamp,
@@ -135,7 +133,7 @@ impl StoreService {
         Ok(match content {
             ImportContent::File { size_bytes, .. } => {
                 let staging = &self.engine.staging;
-                let shared = staging.read().areas.get(&import.area).map(|a| Arc::clone(&a.shared));
+                let shared = staging.read().areas.get(&self.area).map(|a| Arc::clone(&a.shared));
                 let shared = shared.ok_or_else(|| usage("the import was aborted"))?;
                 let id = NodeId(staging.store.new_id());
                 let size = if blob.is_some() { *size_bytes } else { 0 };
@@ -200,12 +198,11 @@ impl StoreService {
 
     fn put_link(
         &self,
-        import: &Import,
         (parent, name): (NodeId, &EntryName),
         existing: Option<NodeId>,
         to: &[EntryName],
     ) -> Result<(), ControlError> {
-        let mut target = NodeId(import.area.0);
+        let mut target = NodeId(self.area.0);
         for name in to {
             let found = self.lookup(target, name)?;
             target = found.ok_or_else(|| usage("a link to a file that is not there"))?;

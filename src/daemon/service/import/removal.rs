@@ -4,7 +4,7 @@
 //! that stay are counted right; a directory that is merely cut off would go on naming its files.
 
 use super::super::errors::store_error;
-use super::StoreService;
+use super::Import;
 use super::entries::resolve_error;
 use crate::control::protocol::ControlError;
 use crate::engine::staging::node::{Node, Slot};
@@ -14,7 +14,7 @@ use crate::model::time::Timestamp;
 use crate::model::tree::Content;
 use crate::model::tree_format::{self, TreeSource};
 
-impl StoreService {
+impl Import {
     /// Makes a node ready to lose its name: all names of a file are in memory, and a directory is
     /// empty but for entries of its base that are named nowhere else.
     pub(super) fn prepare_removal(&self, id: NodeId) -> Result<(), ControlError> {

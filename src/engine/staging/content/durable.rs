@@ -5,16 +5,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{DIRTY_AGE_MAX, Data, FileContent, PrivateFile};
-use crate::model::hash::BlobHash;
+use crate::store::catalog::NodeData;
 use crate::store::error::StoreError;
 
 /// A file to flush.
 #[derive(Debug)]
-pub enum FileToSync {
-    /// It is being written.
+pub struct FileToSync {
+    file: OpenFile,
+    /// What it is: a blob or a private file.
+    pub data: NodeData,
+}
+
+#[derive(Debug)]
+enum OpenFile {
     Private(Arc<PrivateFile>),
-    /// It is sealed.
-    Blob(Arc<File>, BlobHash),
+    Blob(Arc<File>),
+}
+
+impl FileToSync {
+    /// The file.
+    pub fn file(&self) -> &File {
+        match &self.file {
+            OpenFile::Private(file) => file,
+            OpenFile::Blob(file) => file,
+        }
+    }
 }
 
 impl FileContent {
@@ -42,11 +57,48 @@ impl FileContent {
     /// When the blob cannot be opened.
     pub fn file_to_sync(&self) -> Result<Option<FileToSync>, StoreError> {
         let data = self.state.lock().data.clone();
-        match data {
-            Data::Empty | Data::Buffer(_) => Ok(None),
-            Data::Private { file, .. } => Ok(Some(FileToSync::Private(file))),
-            Data::Blob(hash) => Ok(Some(FileToSync::Blob(self.store.pool.open(&hash)?, hash))),
+        Ok(match data {
+            Data::Empty | Data::Buffer(_) => None,
+            Data::Private { id, file } => {
+                Some(FileToSync { file: OpenFile::Private(file), data: NodeData::Private(id) })
+            }
+            Data::Blob(hash) => Some(FileToSync {
+                file: OpenFile::Blob(self.store.pool.open(&hash)?),
+                data: NodeData::Blob(hash),
+            }),
+        })
+    }
+
+    /// `synced` has been brought to disk (`None`: there was nothing to bring). Returns whether
+    /// that is what the journal says from now on; otherwise the content has changed meanwhile.
+    pub fn settle(self: &Arc<Self>, synced: Option<&NodeData>) -> bool {
+        let mut state = self.state.lock();
+        let Some(synced) = synced else {
+            return !matches!(state.data, Data::Buffer(_)) || state.abandoned;
+        };
+        let is_current = match (&state.data, synced) {
+            (Data::Private { id, .. }, NodeData::Private(synced)) => id == synced,
+            (Data::Blob(hash), NodeData::Blob(synced)) => hash == synced,
+            _ => false,
+        };
+        if state.abandoned {
+            return true;
         }
+        if is_current {
+            let pin = state.withheld.take().and_then(|withheld| withheld.pin);
+            if state.saved.data != *synced {
+                self.replace_saved(&mut state, synced.clone(), pin);
+            }
+        } else if state.saved.data != *synced {
+            return false;
+        }
+        state.synced = true;
+        true
+    }
+
+    /// A row from an earlier run names what is saved: it may have been synced then.
+    pub(crate) fn assume_synced(&self) {
+        self.state.lock().synced = true;
     }
 
     /// Whether a buffer has been dirty for longer than [`DIRTY_AGE_MAX`].

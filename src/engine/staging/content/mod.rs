@@ -13,20 +13,27 @@
 //!
 //! `saved` is what the catalog may name: content that is in a file of the store (H4). It lags
 //! behind `data` while a buffer is dirty; the journal always writes `saved`, so after a crash a
-//! file has its old or its new content, never neither.
+//! file has its old or its new content, never neither. What was brought to disk on request stays
+//! what is `saved` until its successor is on disk as well: that is `withheld` meanwhile, and the
+//! sync thread settles it. So a power loss, too, leaves what was synced, or something newer.
 //!
 //! This module knows nothing of names or directories. Lock order: the namespace lock may be held
 //! when a content's lock is taken, never the other way round.
 
+mod ahead;
 mod charge;
 mod durable;
 mod private_file;
+mod saved;
 mod seal;
 mod transfer;
 
+pub(crate) use ahead::Hashing;
+pub use ahead::PrefixNumber;
 pub use durable::FileToSync;
 use private_file::Slot;
 pub use private_file::{PrivateFile, Slots};
+use saved::{Saved, Withheld};
 pub(crate) use seal::SealOutcome;
 
 use std::fs::File;
@@ -39,7 +46,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::area::AreaShared;
-use crate::engine::pins::{BlobPin, Pins};
+use crate::engine::pins::Pins;
 use crate::model::hash::BlobHash;
 use crate::model::id::NodeId;
 use crate::model::time::Timestamp;
@@ -77,6 +84,8 @@ pub struct ContentStore {
     /// Private files that a content left. The metadata thread removes each once no row names it
     /// and it is not what the content would be saved as.
     pub obsolete: Mutex<Vec<(Arc<FileContent>, PrivateId)>>,
+    /// Contents that replace synced ones: to be brought to disk before a row may name them.
+    pub unsettled: Mutex<Vec<Arc<FileContent>>>,
 }
 
 impl ContentStore {
@@ -104,18 +113,6 @@ pub enum Data {
     Blob(BlobHash),
 }
 
-/// What the catalog may say of the content: it is on disk.
-#[derive(Debug)]
-struct Saved {
-    data: NodeData,
-    size: u64,
-    /// Modification time that belongs to this content; used while `data` is newer.
-    mtime: Timestamp,
-    generation: u64,
-    /// Keeps the blob until a row names it.
-    pin: Option<BlobPin>,
-}
-
 /// What is protected by the content's lock.
 #[derive(Debug)]
 pub struct FileState {
@@ -132,7 +129,13 @@ pub struct FileState {
     /// What is taken of the quota for it; `None` while the content is its base's.
     charged: Option<u64>,
     dirty_since: Option<Instant>,
+    /// What was written in order.
+    prefix: ahead::Prefix,
     saved: Saved,
+    /// What is saved is on disk, and its row may be: what replaces it must be there first.
+    synced: bool,
+    /// Something newer than what is saved waits for that.
+    withheld: Option<Withheld>,
 }
 
 /// What the journal writes of a file's content.
@@ -179,6 +182,8 @@ pub struct FileContent {
     pub area: Arc<AreaShared>,
     store: Arc<ContentStore>,
     state: Mutex<FileState>,
+    /// What is hashed of a large file while it is written; taken before `state`.
+    hashing: Mutex<Option<Box<Hashing>>>,
     noted: AtomicBool,
 }
 
@@ -259,8 +264,12 @@ impl FileContent {
                 abandoned: false,
                 charged: None,
                 dirty_since: None,
+                prefix: ahead::Prefix::default(),
                 saved,
+                synced: false,
+                withheld: None,
             }),
+            hashing: Mutex::default(),
             noted: AtomicBool::new(false),
         }
     }
@@ -442,32 +451,6 @@ impl FileContent {
             self.area.add_unsealed();
         }
         self.area.seal_failure_over(self.node);
-    }
-
-    /// Records that the current content is on disk.
-    fn save_current(self: &Arc<Self>, state: &mut FileState) {
-        let data = match &state.data {
-            Data::Empty => NodeData::Empty,
-            Data::Private { id, .. } => NodeData::Private(*id),
-            Data::Blob(hash) => NodeData::Blob(*hash),
-            Data::Buffer(_) => return,
-        };
-        let pin = match (&state.data, state.saved.pin.take()) {
-            (Data::Blob(_), pin) => pin,
-            (Data::Empty | Data::Private { .. } | Data::Buffer(_), _) => None,
-        };
-        self.mark_saved(state, data, pin);
-    }
-
-    fn mark_saved(self: &Arc<Self>, state: &mut FileState, data: NodeData, pin: Option<BlobPin>) {
-        if let NodeData::Private(old) = &state.saved.data
-            && !state.data.is_private(*old)
-        {
-            self.store.obsolete.lock().push((Arc::clone(self), *old));
-        }
-        state.saved =
-            Saved { data, size: state.size, mtime: state.mtime, generation: state.generation, pin };
-        state.dirty_since = None;
     }
 
     fn mark_sealed(&self, state: &mut FileState) {

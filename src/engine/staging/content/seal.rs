@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Data, FileContent};
+use super::{Data, FileContent, Hashing};
 use crate::engine::pins::BlobPin;
 use crate::model::hash::BlobHash;
 use crate::store::catalog::NodeData;
@@ -17,6 +17,8 @@ pub(crate) struct SealInput {
     pub(crate) size: u64,
     /// The state they belong to.
     pub(crate) generation: u64,
+    /// What is hashed of them.
+    pub(crate) hashing: Hashing,
 }
 
 /// How sealing one file ended.
@@ -31,11 +33,17 @@ pub(crate) enum SealOutcome {
 impl FileContent {
     /// What to hash; `None` when there is nothing to seal (sealed, open for writing, deleted).
     pub(crate) fn seal_input(&self) -> Option<SealInput> {
+        let hashing = self.hashing();
         let state = self.state.lock();
         if state.writers > 0 || state.abandoned || !state.unsealed {
             return None;
         }
-        Some(SealInput { data: state.data.clone(), size: state.size, generation: state.generation })
+        Some(SealInput {
+            data: state.data.clone(),
+            size: state.size,
+            generation: state.generation,
+            hashing: state.valid(hashing),
+        })
     }
 
     /// Whether the content is still in the state that a sealer took.
@@ -61,6 +69,8 @@ impl FileContent {
         self.replace_data(&mut state, Data::Blob(hash));
         self.mark_saved(&mut state, NodeData::Blob(hash), Some(pin));
         self.mark_sealed(&mut state);
+        drop(state);
+        self.forget_hashing();
         Ok(SealOutcome::Sealed)
     }
 }

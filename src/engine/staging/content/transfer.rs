@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::private_file::Slot;
-use super::{BUFFER_BYTES_MAX, BUFFERED_BYTES_MAX, Data, FileContent, FileState};
+use super::{BUFFER_BYTES_MAX, BUFFERED_BYTES_MAX, Data, FileContent, FileState, PrefixNumber};
 use crate::engine::pins::BlobPin;
 use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
@@ -61,7 +61,8 @@ impl FileContent {
         Ok(length)
     }
 
-    /// Writes `bytes` at `offset`, extending the file as needed.
+    /// Writes `bytes` at `offset`, extending the file as needed. Says for
+    /// [`FileContent::hash_ahead`] which prefix they have prolonged, if any.
     ///
     /// # Errors
     /// When the store cannot hold them; the old content is untouched then.
@@ -70,7 +71,7 @@ impl FileContent {
         offset: u64,
         bytes: &[u8],
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<PrefixNumber>, StoreError> {
         self.wait_for_slot();
         let mut state = self.state.lock();
         let end = offset.saturating_add(bytes.len() as u64);
@@ -86,8 +87,9 @@ impl FileContent {
         (offset, bytes): (u64, &[u8]),
         size: u64,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<PrefixNumber>, StoreError> {
         self.make_writable(state, size, false)?;
+        state.prefix.will_change(offset);
         match &mut state.data {
             Data::Buffer(buffer) => {
                 let before = buffer.len();
@@ -109,6 +111,8 @@ impl FileContent {
                 if let Err(source) = file.write_all_at(bytes, offset) {
                     let path = self.store.private_files.path(self.area.id, *id);
                     cut_back(file, state.size, &path);
+                    // Part of it may have been written: what was hashed before is not this.
+                    self.modified(state, now);
                     return Err(StoreError::Io { action: "write", path, source });
                 }
             }
@@ -116,9 +120,10 @@ impl FileContent {
                 assert!(bytes.is_empty(), "made writable above");
             }
         }
+        let prolonged = state.prefix.wrote(offset, bytes.len() as u64);
         state.size = size;
         self.modified(state, now);
-        Ok(())
+        Ok(prolonged)
     }
 
     /// Sets the length.
@@ -138,9 +143,11 @@ impl FileContent {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         if size == 0 {
+            state.prefix.restart();
             self.replace_data(state, Data::Empty);
         } else if size != state.size {
             self.make_writable(state, size, true)?;
+            state.prefix.will_change(size);
             match &mut state.data {
                 Data::Buffer(buffer) => {
                     let before = buffer.len() as u64;
@@ -191,11 +198,16 @@ impl FileContent {
     ) -> Result<(), StoreError> {
         // Ranges are the file system's business: the private file does exactly what it can do.
         self.make_private(state)?;
+        if mode & !KEEP_SIZE != 0 {
+            state.prefix.will_change(0);
+        }
         if let Data::Private { id, file } = &state.data {
             // Some modes extend the file, some shorten it.
             let path = self.store.private_files.path(self.area.id, *id);
             if let Err(source) = sys::fallocate(file, mode, offset, length) {
                 cut_back(file, state.size, &path);
+                // As with a failed write; and it is a private file now, to be sealed.
+                self.modified(state, now);
                 return Err(StoreError::Io { action: "fallocate", path, source });
             }
             let metadata = file.metadata();
@@ -259,6 +271,7 @@ impl FileContent {
         }
         self.charge_change(&mut state, size, |state| {
             self.modified(state, now);
+            state.prefix.restart();
             state.data = Data::Blob(hash);
             state.size = size;
             self.mark_saved(state, NodeData::Blob(hash), Some(pin));
@@ -344,9 +357,11 @@ impl FileContent {
     }
 }
 
+/// Mode of `fallocate(2)` that changes no content.
+const KEEP_SIZE: i32 = 0x01;
+
 /// The most that a file of `size` bytes can have after `fallocate(2)`.
 fn fallocated_size(size: u64, mode: i32, offset: u64, length: u64) -> u64 {
-    const KEEP_SIZE: i32 = 0x01;
     const COLLAPSE_RANGE: i32 = 0x08;
     const INSERT_RANGE: i32 = 0x20;
     if mode & INSERT_RANGE != 0 {

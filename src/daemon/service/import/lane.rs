@@ -1,0 +1,209 @@
+//! The thread that stores what an import's command sends, in order, behind the command's back.
+//!
+//! While the metadata thread takes one batch into the pool, the next is written. What fails is kept
+//! and is the answer to the next request; what came after it in the meantime is not stored. A second thread brings what
+//! is written to disk from time to time, so that little is left for the commit to wait for (H7).
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+
+use super::content::{Adopting, StoredContent};
+use super::{Import, at};
+use crate::control::protocol::{ControlError, ErrorKind};
+use crate::control::service::Attachment;
+use crate::control::transfer::{ImportEntry, ImportId};
+
+/// Batches that may wait; each has up to a frame's payload in memory.
+const WAITING_MAX: usize = 1;
+
+/// Bytes of small files after which what is written is brought to disk ahead of the commit.
+const FLUSH_BYTES: usize = 32 << 20;
+
+enum Job {
+    Put(Vec<ImportEntry>, Attachment),
+    /// Answered when everything before it is stored.
+    Settle(Sender<()>),
+}
+
+/// The way into the store.
+pub(super) struct Lane {
+    jobs: Mutex<Option<Sender<Job>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    failed: Arc<Mutex<Option<Failure>>>,
+}
+
+/// What could not be stored, and why.
+struct Failure {
+    error: ControlError,
+    /// Later batches were dropped.
+    dropped: bool,
+}
+
+/// A batch whose contents are being taken into the pool.
+struct Waiting {
+    entries: Vec<ImportEntry>,
+    contents: Vec<StoredContent>,
+    adopting: Adopting,
+}
+
+impl Lane {
+    pub(super) fn start(id: ImportId, import: &Arc<Import>) -> Result<Self, ControlError> {
+        let (jobs, queue) = bounded(WAITING_MAX);
+        let (flush, flushes) = bounded::<()>(1);
+        let failed = Arc::default();
+        let (import, failure) = (Arc::clone(import), Arc::clone(&failed));
+        let engine = Arc::clone(&import.engine);
+        let mut worker = Worker { import, failed: failure, unflushed: 0, flush };
+        let store = spawn(format!("import-{}", id.0), move || worker.run(&queue))?;
+        // The worker ends with its queue, and with it this one.
+        let ahead = move || flushes.iter().for_each(|()| engine.flush_ahead());
+        let flush = spawn(format!("flush-{}", id.0), ahead)?;
+        let threads = Mutex::new(vec![store, flush]);
+        Ok(Self { jobs: Mutex::new(Some(jobs)), threads, failed })
+    }
+
+    /// Hands over a batch; waits while others wait already.
+    pub(super) fn put(
+        &self,
+        entries: Vec<ImportEntry>,
+        attachment: Attachment,
+    ) -> Result<(), ControlError> {
+        self.check()?;
+        self.send(Job::Put(entries, attachment))
+    }
+
+    /// Waits until everything is stored.
+    pub(super) fn settle(&self) -> Result<(), ControlError> {
+        let (send, settled) = bounded(1);
+        self.send(Job::Settle(send))?;
+        settled.recv().map_err(|_| ended())?;
+        self.check()
+    }
+
+    /// Stores nothing more; waits for what is being stored.
+    pub(super) fn end(&self) {
+        drop(self.jobs.lock().take());
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.join().is_err() {
+                log::error!("a thread of an import panicked");
+            }
+        }
+    }
+
+    fn send(&self, job: Job) -> Result<(), ControlError> {
+        let jobs = self.jobs.lock().clone().ok_or_else(ended)?;
+        jobs.send(job).map_err(|_| ended())
+    }
+
+    /// The first failure, if it was not told yet. Where batches came after it, which are not
+    /// stored, the import is of no use any more and says so for ever.
+    fn check(&self) -> Result<(), ControlError> {
+        let mut failed = self.failed.lock();
+        let told = match &*failed {
+            Some(Failure { error, dropped: true }) => Some(error.clone()),
+            Some(Failure { dropped: false, .. }) | None => failed.take().map(|failed| failed.error),
+        };
+        told.map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn spawn(
+    name: String,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, ControlError> {
+    std::thread::Builder::new().name(name).spawn(body).map_err(|error| {
+        let message = format!("cannot start a thread for the import: {error}");
+        ControlError::new(ErrorKind::Failed, message)
+    })
+}
+
+fn ended() -> ControlError {
+    ControlError::new(ErrorKind::Failed, "the import has ended; the daemon's log tells why")
+}
+
+struct Worker {
+    import: Arc<Import>,
+    failed: Arc<Mutex<Option<Failure>>>,
+    /// Bytes written since the last flush began.
+    unflushed: usize,
+    flush: Sender<()>,
+}
+
+impl Worker {
+    fn run(&mut self, jobs: &Receiver<Job>) {
+        let mut waiting = None;
+        for job in jobs {
+            let done = match job {
+                Job::Put(entries, attachment) => self.put(entries, &attachment, &mut waiting),
+                Job::Settle(settled) => {
+                    let done = self.name(waiting.take());
+                    self.note(done);
+                    if settled.send(()).is_err() {
+                        log::debug!("nobody waits for an import to settle any more");
+                    }
+                    Ok(())
+                }
+            };
+            self.note(done);
+        }
+        if let Some(Waiting { adopting, .. }) = waiting
+            && let Err(error) = self.import.hold(adopting)
+        {
+            log::debug!("content of an import that ended: {error}");
+        }
+    }
+
+    fn note(&self, done: Result<(), ControlError>) {
+        if let Err(error) = done {
+            self.failed.lock().get_or_insert(Failure { error, dropped: false });
+        }
+    }
+
+    /// Writes a batch, and puts the entries of the one before.
+    fn put(
+        &mut self,
+        entries: Vec<ImportEntry>,
+        attachment: &Attachment,
+        waiting: &mut Option<Waiting>,
+    ) -> Result<(), ControlError> {
+        if let Some(failed) = &mut *self.failed.lock() {
+            failed.dropped |= !entries.is_empty();
+            return Ok(());
+        }
+        let written = self.import.write_contents(&entries, attachment);
+        if let Err(error) = self.name(waiting.take()) {
+            let dropped = !entries.is_empty();
+            self.failed.lock().get_or_insert(Failure { error, dropped });
+            return Ok(());
+        }
+        let written = written?;
+        self.unflushed += attachment.payload.len();
+        if self.unflushed >= FLUSH_BYTES && self.flush.try_send(()).is_ok() {
+            self.unflushed = 0;
+        }
+        let adopting = self.import.adopt(written.blobs)?;
+        *waiting = Some(Waiting { entries, contents: written.contents, adopting });
+        Ok(())
+    }
+
+    /// Puts the entries of a batch once their contents are in the pool.
+    fn name(&self, waiting: Option<Waiting>) -> Result<(), ControlError> {
+        let Some(Waiting { entries, contents, adopting }) = waiting else {
+            return Ok(());
+        };
+        self.import.hold(adopting)?;
+        for (entry, content) in entries.iter().zip(contents) {
+            self.import.put_entry(entry, content).map_err(|error| at(entry, error))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Bringing content to disk: for the sync thread, and for the stop, when nobody waits any more.
+//!
+//! A failed sync poisons the store: it may have dropped dirty pages, so nothing written since can
+//! be trusted to reach the disk (R4).
+
+use std::sync::Arc;
+
+use super::error::{EngineError, Result};
+use super::staging::content::{FileContent, FileToSync};
+use super::staging::{Blocked, Staging};
+use super::sync::SYNC_ONE_BY_ONE_MAX;
+use crate::model::hash::BlobHash;
+use crate::store::catalog::NodeData;
+use crate::store::durable;
+use crate::store::error::StoreError;
+use crate::store::layout::Layout;
+use crate::store::pool::Pool;
+
+/// How often a content may change while it is being synced.
+const TRIES_MAX: u32 = 100;
+
+/// What syncing needs.
+#[derive(Clone, Copy)]
+pub(super) struct ToDisk<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) pool: &'a Pool,
+    pub(super) staging: &'a Staging,
+}
+
+impl ToDisk<'_> {
+    /// Everything on the store's file system.
+    pub(super) fn everything(self) -> Result<()> {
+        durable::syncfs(self.layout.root()).map_err(|error| self.poison(error))
+    }
+
+    /// A blob and its name.
+    pub(super) fn blob(self, hash: &BlobHash) -> Result<()> {
+        let file = self.pool.open(hash)?;
+        durable::fdatasync(&file, &self.layout.blob(hash)).map_err(|error| self.poison(error))?;
+        self.pool.sync_fan_out(hash).map_err(|error| self.poison(error))
+    }
+
+    /// The WAL, and with it all rows written so far.
+    pub(super) fn rows(self) -> Result<()> {
+        durable::sync_file(&self.layout.wal()).map_err(|error| self.poison(error))
+    }
+
+    /// What a file holds now. From here on the journal names only content that is on disk too.
+    pub(super) fn content(self, content: &Arc<FileContent>) -> Result<()> {
+        for _ in 0..TRIES_MAX {
+            let file = self.spilled(content)?;
+            if let Some(file) = &file {
+                let directory = self.layout.area(content.area.id);
+                match &file.data {
+                    NodeData::Blob(hash) => {
+                        durable::fdatasync(file.file(), &self.layout.blob(hash))
+                            .and_then(|()| self.pool.sync_fan_out(hash))
+                    }
+                    _ => durable::fdatasync(file.file(), &directory)
+                        .and_then(|()| durable::sync_dir(&directory)),
+                }
+                .map_err(|error| self.poison(error))?;
+            }
+            if self.settled(content, file.as_ref()) {
+                return Ok(());
+            }
+        }
+        Err(EngineError::Invalid("a file changes faster than it can be synced".to_owned()))
+    }
+
+    /// What these files hold now, or something newer.
+    pub(super) fn settle(self, contents: &[Arc<FileContent>]) -> Result<()> {
+        if contents.len() <= SYNC_ONE_BY_ONE_MAX {
+            return contents.iter().try_for_each(|content| self.content(content));
+        }
+        let files: Result<Vec<_>> = contents.iter().map(|content| self.spilled(content)).collect();
+        let files = files?;
+        self.everything()?;
+        for (content, file) in contents.iter().zip(&files) {
+            if !self.settled(content, file.as_ref()) {
+                self.content(content)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn spilled(self, content: &Arc<FileContent>) -> Result<Option<FileToSync>> {
+        if content.spill()? {
+            self.staging.mark_dirty(content.node);
+        }
+        Ok(content.file_to_sync()?)
+    }
+
+    fn settled(self, content: &Arc<FileContent>, file: Option<&FileToSync>) -> bool {
+        let settled = content.settle(file.map(|file| &file.data));
+        self.staging.mark_dirty(content.node);
+        settled
+    }
+
+    /// Refuses all changes from now on.
+    pub(super) fn poison(self, error: StoreError) -> EngineError {
+        log::error!("a sync failed, the store refuses changes until restarted: {error}");
+        self.staging.set_blocked(Blocked::Poisoned);
+        EngineError::Store(error)
+    }
+}
