@@ -26,6 +26,7 @@ pub mod request;
 pub mod resolve;
 pub mod scrub;
 mod seal;
+mod shutdown;
 pub mod staging;
 mod start;
 pub mod stop_point;

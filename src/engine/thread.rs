@@ -23,8 +23,7 @@ use super::request::{Reply, Request};
 use super::seal::SealResult;
 use super::staging::{Blocked, Staging};
 use super::stop_point::StopPoints;
-use super::sync::{SYNC_ONE_BY_ONE_MAX, SyncJob};
-use super::to_disk::ToDisk;
+use super::sync::SyncJob;
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::model::policy::PolicyState;
@@ -423,71 +422,6 @@ impl MetadataThread {
                 Err(error) => log::error!("cannot save a file that is being written: {error}"),
             }
         }
-    }
-
-    /// Brings the journal out and ends.
-    fn stop(&mut self, reply: Reply<()>) {
-        let tasks: Vec<u64> = self.commits.keys().copied().collect();
-        for task in tasks {
-            self.refuse_commit(task, EngineError::Stopping);
-        }
-        for content in self.staging.dirty_contents() {
-            match content.spill() {
-                Ok(true) => self.staging.mark_dirty(content.node),
-                Ok(false) => {}
-                Err(error) => log::error!("a file could not be saved: {error}"),
-            }
-        }
-        // Seals under way end by themselves; what they do not finish is sealed at the next start.
-        while let Ok(results) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
-            self.apply_seals(results);
-        }
-        // Nobody is kept waiting any more, so what must be on disk is brought there from here.
-        let to_disk =
-            ToDisk { layout: &self.store.layout, pool: &self.store.pool, staging: &self.staging };
-        let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
-        let mut result = to_disk.settle(&unsettled);
-        if !self.journal.is_waiting() {
-            self.snapshot();
-        }
-        for _ in 0..2 {
-            self.journal.ignore_barrier();
-            if let Err(error) = self.write_batch() {
-                log::error!("the journal could not be written: {error}");
-                result = Err(error.into());
-            }
-            self.snapshot();
-        }
-        while result.is_ok() && self.journal.has_pending_blobs() {
-            if let Err(error) = self.write_pending() {
-                log::error!("rows of new content could not be written: {error}");
-                result = Err(error);
-            }
-        }
-        if result.is_ok()
-            && self.staging.blocked() == Blocked::No
-            && let Err(error) = self.end_cleanly()
-        {
-            log::warn!("the store is not marked clean: {error}");
-        }
-        // The sync thread flushes and checkpoints when its queue is gone.
-        self.sync_jobs = None;
-        reply(result);
-    }
-
-    /// Says that all content is on disk, after it is: the next start trusts that (H3).
-    fn end_cleanly(&mut self) -> Result<()> {
-        let unsynced = self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1)?;
-        let to_disk =
-            ToDisk { layout: &self.store.layout, pool: &self.store.pool, staging: &self.staging };
-        if unsynced.len() <= SYNC_ONE_BY_ONE_MAX {
-            unsynced.iter().try_for_each(|hash| to_disk.blob(hash))?;
-        } else {
-            to_disk.everything()?;
-        }
-        to_disk.rows()?;
-        self.all_rows_durable();
-        self.write(|tx| tx.set_meta("clean", "yes"))
     }
 }
 
