@@ -314,7 +314,7 @@ fn write_files(
 ) -> Result<(), StoreError> {
     for (hash, data) in blobs {
         let incoming = pool.write_incoming(data, hash)?;
-        pool.adopt(lock, &incoming, hash)?;
+        pool.adopt(lock, incoming, hash)?;
     }
     Ok(())
 }

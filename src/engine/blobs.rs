@@ -73,26 +73,27 @@ impl MetadataThread {
         let Hashed { generation, hash, size, source } = hashed;
         let mut standing = None;
         let outcome = content.seal(generation, hash, || {
-            let found = match &source {
-                SealSource::Incoming(incoming) => self.take_in(incoming, &hash, size)?,
-                SealSource::Held(_) | SealSource::Private(_) => self.standing(&hash, size)?,
-            };
             let (pool, lock) = (&self.store.pool, &self.store.lock);
-            match &source {
-                SealSource::Held(bytes) if !found.intact => {
-                    let incoming = pool.write_incoming(bytes, &hash)?;
-                    pool.adopt(lock, &incoming, &hash)?;
+            let found = match source {
+                SealSource::Incoming(incoming) => self.take_in(incoming, &hash, size)?,
+                SealSource::Held(bytes) => {
+                    let found = self.standing(&hash, size)?;
+                    if !found.intact {
+                        pool.adopt(lock, pool.write_incoming(&bytes, &hash)?, &hash)?;
+                    }
+                    found
                 }
-                SealSource::Private(path) if !found.intact => pool.link(lock, path, &hash)?,
-                SealSource::Incoming(_) | SealSource::Held(_) | SealSource::Private(_) => {}
-            }
+                SealSource::Private(path) => {
+                    let found = self.standing(&hash, size)?;
+                    if !found.intact {
+                        pool.link(lock, &path, &hash)?;
+                    }
+                    found
+                }
+            };
             standing = Some(found);
             Ok(())
         });
-        let adopted = standing.is_some_and(|standing| !standing.intact);
-        if !adopted && let SealSource::Incoming(incoming) = source {
-            self.discard_incoming(incoming);
-        }
         if outcome? == SealOutcome::Sealed
             && let Some(standing) = standing
         {
@@ -106,14 +107,14 @@ impl MetadataThread {
     /// Takes a file into the pool, unless that has its content; says what was there before.
     fn take_in(
         &self,
-        incoming: &Incoming,
+        incoming: Incoming,
         hash: &BlobHash,
         size: u64,
     ) -> std::result::Result<Standing, StoreError> {
         let (pool, lock) = (&self.store.pool, &self.store.lock);
         // Nearly always no file has the name: the link itself finds out. A row that lost its file
         // gets it back.
-        if pool.adopt_new(lock, incoming, hash)? {
+        if pool.adopt_new(lock, &incoming, hash)? {
             return Ok(Standing { has_row: false, intact: false });
         }
         let standing = self.standing(hash, size)?;
@@ -202,35 +203,13 @@ impl MetadataThread {
     pub(super) fn adopt_blobs(&mut self, blobs: Vec<IncomingBlob>) -> Result<Vec<BlobPin>> {
         self.check_not_poisoned()?;
         let mut pins = Vec::with_capacity(blobs.len());
-        let mut failed = None;
         for IncomingBlob { file, hash, size } in blobs {
-            if failed.is_some() {
-                self.discard_incoming(file);
-                continue;
-            }
             // Pinned before anything else, so that no collection can come between.
             pins.push(BlobPin::new(&self.pins, hash));
-            match self.take_in(&file, &hash, size) {
-                Ok(standing) => {
-                    if standing.intact {
-                        self.discard_incoming(file);
-                    }
-                    self.blob_used(hash, size, standing);
-                }
-                Err(error) => {
-                    self.discard_incoming(file);
-                    failed = Some(error);
-                }
-            }
+            let standing = self.take_in(file, &hash, size)?;
+            self.blob_used(hash, size, standing);
         }
-        failed.map_or(Ok(pins), |error| Err(error.into()))
-    }
-
-    /// Lets go of a file that is of no use: what stays of it is removed at the next start.
-    fn discard_incoming(&self, incoming: Incoming) {
-        if let Err(error) = self.store.pool.discard_incoming(&self.store.lock, incoming) {
-            log::warn!("{error}");
-        }
+        Ok(pins)
     }
 
     /// Pins and touches those of the blobs that can be reused, and says how long they are.

@@ -25,7 +25,7 @@ impl TestStore {
     pub(crate) fn add_blob(&self, data: &[u8]) -> BlobHash {
         let hash = BlobHash::of(data);
         let incoming = self.pool.write_incoming(data, &hash).unwrap();
-        self.pool.adopt(&self.lock, &incoming, &hash).unwrap();
+        self.pool.adopt(&self.lock, incoming, &hash).unwrap();
         hash
     }
 }

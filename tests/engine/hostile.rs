@@ -127,14 +127,25 @@ fn long_texts_are_refused_at_the_start() {
     assert_eq!(error.kind, ErrorKind::Usage);
 }
 
+/// Files that are on their way into the pool.
+fn on_the_way(world: &World) -> usize {
+    std::fs::read_dir(world.engine.layout.incoming()).unwrap().count()
+}
+
+/// An open file, to be attached.
+fn opened(bytes: &[u8]) -> std::fs::File {
+    let file = tempfile::tempfile().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0).unwrap();
+    file
+}
+
 #[test]
 fn a_refused_batch_leaves_no_file_on_the_way() {
     let world = World::with_repository();
     let import = Import::additive(&world);
     let entries = vec![inline("first", 0, 5), inline("second", 3, 9)];
     refused(import.put_with(entries, payload(b"first")), "second");
-    let incoming = std::fs::read_dir(world.engine.layout.incoming()).unwrap();
-    assert_eq!(incoming.count(), 0);
+    assert_eq!(on_the_way(&world), 0);
     import.put_file("third", b"3");
     import.finish().unwrap();
     world.collect();
@@ -145,15 +156,24 @@ fn a_refused_batch_leaves_no_file_on_the_way() {
 fn a_file_that_became_shorter_leaves_nothing_on_the_way() {
     let world = World::with_repository();
     let import = Import::additive(&world);
-    let source = tempfile::tempfile().unwrap();
-    source.set_len(5).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&source, b"12345", 0).unwrap();
-    let entries = vec![file("short", 10, FileSource::Attached { index: 0 })];
-    let error = import.put_with(entries, Attachment::of_files(vec![source])).unwrap_err();
+    let attached = |index| FileSource::Attached { index };
+    let entries = vec![file("whole", 5, attached(0)), file("short", 10, attached(1))];
+    let files = vec![opened(b"12345"), opened(b"54321")];
+    let error = import.put_with(entries, Attachment::of_files(files)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Failed);
     assert!(error.message.contains("short"), "{error}");
-    // What is left of it until the next start holds no content.
-    for leftover in std::fs::read_dir(world.engine.layout.incoming()).unwrap() {
-        assert_eq!(leftover.unwrap().metadata().unwrap().len(), 0);
-    }
+    assert_eq!(on_the_way(&world), 0);
+}
+
+#[test]
+fn a_batch_behind_one_that_is_refused_leaves_no_file_on_the_way() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    import.put_file("file", b"1");
+    // That nothing can be below a file shows only when the next batch is written already.
+    import.send(vec![inline("file/below", 0, 1)], payload(b"2")).unwrap();
+    let next = vec![file("next", 5, FileSource::Attached { index: 0 })];
+    let answer = import.send(next, Attachment::of_files(vec![opened(b"12345")]));
+    refused(answer, "below a file");
+    assert_eq!(on_the_way(&world), 0);
 }

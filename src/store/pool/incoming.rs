@@ -1,7 +1,8 @@
 //! Files on their way into the pool: without a name, or in `incoming/`.
 //!
-//! Any thread may write them; only the owner of the [`RootLock`] moves them on or removes them. A
-//! file whose hash is known is made without a name in the directory where it will get one: that
+//! Any thread may write them; only the owner of the [`RootLock`] moves them on. One that is dropped
+//! before that is gone, whoever drops it: a caller that fails cannot leave one behind. A file whose
+//! hash is known is made without a name in the directory where it will get one: that
 //! costs one directory entry instead of three, and a crash leaves nothing. Where the file system
 //! cannot do that, or too many such files are open, and while the hash is not known yet, it has a
 //! name in `incoming/`, which starts with a word that is random per process: what has another is a
@@ -30,14 +31,43 @@ static ZEROS: [u8; HOLE_BYTES] = [0; HOLE_BYTES];
 /// Files without a name that may be open at once; further ones get a name.
 const UNNAMED_MAX: usize = 1024;
 
-/// A whole file that is no blob yet. One that is dropped is no leftover if it has no name; one
-/// with a name is to be given to [`Pool::adopt`] or [`Pool::discard_incoming`].
+/// A whole file that is no blob yet; gone when it is dropped instead of given to [`Pool::adopt`].
 #[derive(Debug)]
 pub enum Incoming {
     /// In `incoming/`.
-    Named(PathBuf),
+    Named(NamedFile),
     /// Open, in the directory of the pool where its name belongs.
     Unnamed(UnnamedFile),
+}
+
+/// A file in `incoming/`, removed when this is dropped.
+#[derive(Debug)]
+pub struct NamedFile {
+    path: PathBuf,
+    /// It has moved on.
+    moved: bool,
+}
+
+impl NamedFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it another name instead.
+    pub(super) fn rename(mut self, target: &Path) -> Result<()> {
+        durable::rename(&self.path, target)?;
+        self.moved = true;
+        Ok(())
+    }
+}
+
+impl Drop for NamedFile {
+    fn drop(&mut self) {
+        if !self.moved {
+            discard(&self.path);
+        }
+    }
 }
 
 /// A file that is gone when it is closed.
@@ -64,14 +94,9 @@ impl Pool {
             write_sparse(&unnamed.file, &self.layout.fan_out(hash), data)?;
             return Ok(Incoming::Unnamed(unnamed));
         }
-        let (path, file) = self.incoming_file()?;
-        match write_sparse(&file, &path, data) {
-            Ok(()) => Ok(Incoming::Named(path)),
-            Err(error) => {
-                discard(&path);
-                Err(error)
-            }
-        }
+        let (named, file) = self.incoming_file()?;
+        write_sparse(&file, named.path(), data)?;
+        Ok(Incoming::Named(named))
     }
 
     /// Makes an empty file without a name; `None` where that cannot be had now.
@@ -109,7 +134,7 @@ impl Pool {
     ///
     /// # Errors
     /// The disk's.
-    pub fn incoming_file(&self) -> Result<(PathBuf, File)> {
+    pub fn incoming_file(&self) -> Result<(NamedFile, File)> {
         let path = self.next_incoming_path();
         let file = OpenOptions::new()
             .read(true)
@@ -118,8 +143,10 @@ impl Pool {
             .mode(BLOB_MODE)
             .open(&path)
             .map_err(StoreError::io("create", &path))?;
-        sys::set_mode(&file, BLOB_MODE).map_err(StoreError::io("change the mode of", &path))?;
-        Ok((path, file))
+        let named = NamedFile { path, moved: false };
+        sys::set_mode(&file, BLOB_MODE)
+            .map_err(StoreError::io("change the mode of", named.path()))?;
+        Ok((named, file))
     }
 
     /// A path in `incoming/` that was never used.
@@ -128,21 +155,7 @@ impl Pool {
         self.layout.incoming().join(format!("{}{number}", self.incoming_prefix))
     }
 
-    /// Removes a file that is not needed after all; a missing one is fine.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn discard_incoming(&self, lock: &RootLock, incoming: Incoming) -> Result<()> {
-        match incoming {
-            Incoming::Unnamed(unnamed) => {
-                drop(unnamed);
-                Ok(())
-            }
-            Incoming::Named(path) => self.remove_incoming(lock, &path),
-        }
-    }
-
-    /// Removes a file of `incoming/`; a missing one is fine.
+    /// Removes a leftover in `incoming/`; a missing one is fine.
     ///
     /// # Errors
     /// The disk's.
@@ -244,7 +257,7 @@ mod tests {
         for (data, blocks) in cases {
             let hash = BlobHash::of(&data);
             let incoming = store.pool.write_incoming(&data, &hash).unwrap();
-            store.pool.adopt(&store.lock, &incoming, &hash).unwrap();
+            store.pool.adopt(&store.lock, incoming, &hash).unwrap();
             let path = store.layout.blob(&hash);
             assert_eq!(fs::read(&path).unwrap(), data);
             let found = fs::metadata(&path).unwrap();
@@ -284,13 +297,17 @@ mod tests {
         assert!(matches!(named, Incoming::Named(_)));
         drop(last);
         assert!(matches!(write(), Incoming::Unnamed(_)), "closed ones do not count");
-        store.pool.discard_incoming(&store.lock, named).unwrap();
+        let Incoming::Named(named) = named else { unreachable!() };
+        let path = named.path().to_owned();
+        assert!(path.exists());
+        drop(named);
+        assert!(!path.exists(), "what is not adopted is gone");
     }
 
     #[test]
     fn leftovers_are_what_others_made() {
         let store = TestStore::new();
-        let (path, file) = store.pool.incoming_file().unwrap();
+        let (named, file) = store.pool.incoming_file().unwrap();
         file.write_all_at(b"mine", 0).unwrap();
         let other = store.layout.incoming().join("other");
         fs::write(&other, b"").unwrap();
@@ -298,6 +315,6 @@ mod tests {
         store.pool.remove_incoming(&store.lock, &other).unwrap();
         store.pool.remove_incoming(&store.lock, &other).unwrap();
         assert_eq!(store.pool.incoming_leftovers(10).unwrap(), Vec::<PathBuf>::new());
-        assert!(path.exists());
+        assert!(named.path().exists());
     }
 }

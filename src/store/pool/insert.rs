@@ -37,15 +37,15 @@ fn fallback(error: io::ErrorKind) -> Fallback {
 impl Pool {
     /// Makes a file on its way into the pool the blob `hash`. A file already there is replaced:
     /// without a row it is a leftover that nobody vouches for (H1), with one it is being healed
-    /// (H5). After a failure a file in `incoming/` is still there.
+    /// (H5). After a failure it is gone.
     ///
     /// # Errors
     /// The disk's.
-    pub fn adopt(&self, _lock: &RootLock, incoming: &Incoming, hash: &BlobHash) -> Result<()> {
+    pub fn adopt(&self, _lock: &RootLock, incoming: Incoming, hash: &BlobHash) -> Result<()> {
         self.make_fan_out(hash)?;
         let target = self.layout.blob(hash);
         let adopted = match incoming {
-            Incoming::Named(path) => durable::rename(path, &target),
+            Incoming::Named(named) => named.rename(&target),
             Incoming::Unnamed(unnamed) => self.name_file(&unnamed.file, &target),
         };
         self.fds.forget(hash);
@@ -133,10 +133,8 @@ impl Pool {
             let length = source.metadata()?.len();
             sys::copy_range(&source, &target, length)
         });
-        copied
-            .map_err(StoreError::io("copy", private))
-            .and_then(|()| self.adopt(lock, &Incoming::Named(draft.clone()), hash))
-            .inspect_err(|_| discard(&draft))
+        copied.map_err(StoreError::io("copy", private))?;
+        self.adopt(lock, Incoming::Named(draft), hash)
     }
 }
 
@@ -184,9 +182,9 @@ mod tests {
     fn incoming(store: &TestStore, data: &[u8], hash: &BlobHash) -> [Incoming; 2] {
         let unnamed = store.pool.write_incoming(data, hash).unwrap();
         assert!(matches!(unnamed, Incoming::Unnamed(_)), "the tests' file system has such files");
-        let (path, file) = store.pool.incoming_file().unwrap();
-        durable::write_all(&file, &path, data, 0).unwrap();
-        [unnamed, Incoming::Named(path)]
+        let (named, file) = store.pool.incoming_file().unwrap();
+        durable::write_all(&file, named.path(), data, 0).unwrap();
+        [unnamed, Incoming::Named(named)]
     }
 
     #[test]
@@ -195,7 +193,7 @@ mod tests {
         let hash = BlobHash::of(b"right");
         for data in [&b"wrong"[..], b"right", b"again"] {
             for incoming in incoming(&store, data, &hash) {
-                store.pool.adopt(&store.lock, &incoming, &hash).unwrap();
+                store.pool.adopt(&store.lock, incoming, &hash).unwrap();
                 assert_eq!(content(&store, &hash), data);
                 let mut cached = Vec::new();
                 store.pool.open(&hash).unwrap().as_ref().read_to_end(&mut cached).unwrap();
@@ -218,20 +216,21 @@ mod tests {
         let second = store.pool.write_incoming(b"other", &hash).unwrap();
         assert!(!store.pool.adopt_new(&store.lock, &second, &hash).unwrap());
         assert_eq!(content(&store, &hash), b"data");
-        store.pool.discard_incoming(&store.lock, second).unwrap();
-        store.pool.discard_incoming(&store.lock, named).unwrap();
+        drop((second, named));
         assert_eq!(incoming_count(&store), 0);
     }
 
     #[test]
-    fn a_file_without_a_name_that_fails_to_get_one_leaves_nothing() {
+    fn a_file_that_fails_to_become_a_blob_leaves_nothing() {
         let store = TestStore::new();
         let hash = store.add_blob(b"data");
-        let unnamed = store.pool.write_incoming(b"fresh", &hash).unwrap();
-        // Steps: link (taken), link to the draft, rename.
-        for step in [2, 3] {
+        // Steps without a name: link (taken), link to the draft, rename. With one: rename.
+        for (named, step) in [(false, 2), (false, 3), (true, 1)] {
+            let mut files = incoming(&store, b"fresh", &hash).into_iter();
+            let file = files.nth(usize::from(named)).unwrap();
+            drop(files);
             let fault = on_this_thread(Fault::io_error(step));
-            assert!(store.pool.adopt(&store.lock, &unnamed, &hash).is_err());
+            assert!(store.pool.adopt(&store.lock, file, &hash).is_err());
             drop(fault);
             assert_eq!(content(&store, &hash), b"data");
             assert_eq!(incoming_count(&store), 0);
@@ -257,7 +256,7 @@ mod tests {
         let store = TestStore::new();
         let hash = BlobHash::of(b"new");
         let leftover = store.pool.write_incoming(b"left over", &hash).unwrap();
-        store.pool.adopt(&store.lock, &leftover, &hash).unwrap();
+        store.pool.adopt(&store.lock, leftover, &hash).unwrap();
         store.pool.link(&store.lock, &private(&store, 1, b"new"), &hash).unwrap();
         assert_eq!(content(&store, &hash), b"new");
         assert_eq!(incoming_count(&store), 0);
@@ -283,7 +282,7 @@ mod tests {
         let store = TestStore::new();
         let hash = BlobHash::of(b"new");
         let old = store.pool.write_incoming(b"old", &hash).unwrap();
-        store.pool.adopt(&store.lock, &old, &hash).unwrap();
+        store.pool.adopt(&store.lock, old, &hash).unwrap();
         let path = private(&store, 1, b"new");
         // Steps: link (taken), link to the draft, rename.
         for step in [2, 3] {

@@ -67,16 +67,7 @@ impl Import {
                     contents.push(content);
                 }
                 Ok(content) => contents.push(content),
-                Err(error) => {
-                    // Content that nothing names is collected, a file on its way is not.
-                    let adopted = self.adopt(blobs).and_then(|adopting| self.hold(adopting));
-                    if let Err(error) = adopted {
-                        log::warn!(
-                            "content of a failed import stays until the next start: {error}"
-                        );
-                    }
-                    return Err(at(entry, error));
-                }
+                Err(error) => return Err(at(entry, error)),
             }
         }
         Ok(Written { contents, blobs })
@@ -150,23 +141,16 @@ impl Import {
         if size == 0 {
             return Ok(None);
         }
-        let (path, mut target) = self.engine.pool.incoming_file().map_err(store_error)?;
+        let (named, mut target) = self.engine.pool.incoming_file().map_err(store_error)?;
         let copied = copy(source, &mut target, size);
-        if !matches!(copied, Ok(Some(_)))
-            && let Err(error) = target.set_len(0)
-        {
-            // The file itself goes at the next start; its space should not wait for that.
-            log::warn!("{} keeps its space until the next start: {error}", path.display());
-        }
-        let hash = copied.map_err(|source| {
-            store_error(StoreError::Io { action: "copy into", path: path.clone(), source })
-        })?;
+        let hash =
+            copied.map_err(StoreError::io("copy into", named.path())).map_err(store_error)?;
         let Some(hash) = hash else {
             let message = "it became shorter while it was imported";
             return Err(ControlError::new(ErrorKind::Failed, message)
                 .with_hint("import again when nobody writes to it"));
         };
-        blobs.push(IncomingBlob { file: Incoming::Named(path), hash, size });
+        blobs.push(IncomingBlob { file: Incoming::Named(named), hash, size });
         Ok(Some(hash))
     }
 
