@@ -1,5 +1,7 @@
 //! Imports: the set of entries that a client declares becomes a version.
 
+use std::sync::Barrier;
+
 use cairn::control::protocol::{ErrorKind, Request};
 use cairn::control::service::{Attachment, ConnectionId, Service};
 use cairn::control::transfer::{FileSource, ImportContent, ImportRequest};
@@ -8,7 +10,7 @@ use cairn::model::id::VersionNumber;
 use cairn::model::tree::Content;
 
 use crate::common::content;
-use crate::world::{Import, World, attributes, committed, entry, file, inline};
+use crate::world::{Import, World, attributes, begin, committed, entry, file, inline};
 
 fn directory(path: &str) -> cairn::control::transfer::ImportEntry {
     entry(path, ImportContent::Directory)
@@ -304,4 +306,31 @@ fn batches_are_stored_in_order_while_others_arrive() {
         assert_eq!(world.bytes("1", &format!("d{number}/file")), expected.as_bytes());
     }
     assert_eq!(world.bytes("1", "last"), b"content 24");
+}
+
+#[test]
+fn no_more_imports_begin_than_may_run_however_many_begin_at_once() {
+    const ASKED: u64 = 96;
+    const MAY_RUN: usize = 32;
+    let world = World::with_repository();
+    let at_once = Barrier::new(usize::try_from(ASKED).unwrap());
+    let (begun, refused) = std::thread::scope(|scope| {
+        let ask = |connection| {
+            at_once.wait();
+            Import::begin(&world, connection, begin(false)).map(|_| ())
+        };
+        let threads: Vec<_> =
+            (0..ASKED).map(|connection| scope.spawn(move || ask(connection))).collect();
+        let answers = threads.into_iter().map(|thread| thread.join().unwrap());
+        answers.partition::<Vec<_>, _>(Result::is_ok)
+    });
+    assert_eq!(begun.len(), MAY_RUN);
+    for answer in refused {
+        assert_eq!(answer.unwrap_err().kind, ErrorKind::Busy);
+    }
+    // All places come back.
+    (0..ASKED).for_each(|connection| world.service.disconnected(ConnectionId(connection)));
+    for connection in 0..MAY_RUN as u64 {
+        Import::begin(&world, connection, begin(false)).unwrap();
+    }
 }

@@ -13,7 +13,7 @@ mod removal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -40,6 +40,24 @@ use crate::model::time::Timestamp;
 /// Imports that may run at a time, over all connections: each holds what it has put.
 const IMPORTS_MAX: usize = 32;
 
+/// A place among the imports that may run, free again when it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// Takes a place, if there is one: looked at and taken in one step, however many ask at once.
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
+        let more = |taken| (taken < IMPORTS_MAX).then_some(taken + 1);
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// An import with the connection that it ends with.
 pub(super) struct RunningImport {
     connection: ConnectionId,
@@ -49,6 +67,7 @@ pub(super) struct RunningImport {
     tag: Option<TagName>,
     import: Arc<Import>,
     lane: Lane,
+    _place: Place,
 }
 
 /// What an import stores into.
@@ -109,11 +128,10 @@ impl StoreService {
         if let Some(tag) = begin.tag.as_ref().filter(|tag| repository.tags.contains_key(*tag)) {
             return Err(control_error(EngineError::TagExists(tag.to_string())));
         }
-        let running = self.imports.lock().len();
-        if running >= IMPORTS_MAX {
-            let message = format!("{running} imports are running already");
-            return Err(ControlError::new(ErrorKind::Busy, message).with_hint("try again"));
-        }
+        let place = Place::take(&self.import_places).ok_or_else(|| {
+            let message = format!("{IMPORTS_MAX} imports are running already");
+            ControlError::new(ErrorKind::Busy, message).with_hint("try again")
+        })?;
         let id = self.new_import();
         let base = (!begin.mirror).then_some(&BaseName::Latest);
         let owner = Owner { mode: REPOSITORY_MODE, uid: caller.uid, gid: caller.gid };
@@ -139,6 +157,7 @@ impl StoreService {
             tag: begin.tag,
             lane: Lane::start(id, &import).inspect_err(|_| self.drop_hidden(area))?,
             import,
+            _place: place,
         };
         self.imports.lock().insert(id, Arc::new(running));
         Ok(Reply::ImportBegun(id))

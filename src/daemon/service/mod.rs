@@ -24,7 +24,7 @@ mod why;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -64,6 +64,8 @@ pub struct StoreService {
     facts: DaemonFacts,
     shutdown: Box<dyn Fn() + Send + Sync>,
     imports: Mutex<HashMap<ImportId, Arc<RunningImport>>>,
+    /// Imports that have a place, those that are just beginning among them.
+    import_places: Arc<AtomicUsize>,
     exports: Mutex<HashMap<ConnectionId, Export>>,
     next_import: AtomicU64,
     /// Number in the name of the next area that nobody sees.
@@ -104,6 +106,7 @@ impl StoreService {
             facts,
             shutdown: Box::new(shutdown),
             imports: Mutex::default(),
+            import_places: Arc::default(),
             exports: Mutex::default(),
             next_import: AtomicU64::new(1),
             next_hidden: AtomicU64::new(1),

@@ -104,7 +104,7 @@ impl<'a> Import<'a> {
 }
 
 /// The begin of an import into `web`.
-fn begin(mirror: bool) -> ImportRequest {
+pub(crate) fn begin(mirror: bool) -> ImportRequest {
     ImportRequest::Begin {
         repository: "web".parse().unwrap(),
         create: false,

@@ -28,7 +28,7 @@ use cairn::model::time::Timestamp;
 use cairn::model::tree::{Attributes, Content, Entry, Xattrs};
 use cairn::model::tree_format;
 
-pub(crate) use import::{Import, attributes, entry, file, inline};
+pub(crate) use import::{Import, attributes, begin, entry, file, inline};
 
 /// Who asks in the tests; nobody special.
 pub(crate) const OWNER: (u32, u32) = (1234, 5678);
