@@ -8,7 +8,7 @@ use super::parse::parse_duration;
 use super::policy::print_decisions;
 use super::progress::ProgressLine;
 use super::text::{count, instant, size};
-use crate::control::protocol::{GcRequest, Progress, Request};
+use crate::control::protocol::{ControlError, ErrorKind, GcRequest, Progress, Request};
 use crate::control::reply::{GcReply, Reply};
 use crate::control::service::Attachment;
 
@@ -26,7 +26,10 @@ the command does the run itself, and waits for it.
 JSON
   {finished, versions, areas, blobs, freed_bytes, trees, leftovers, duration_ms, protected_blobs,
   protected_bytes, until, until_seconds, deleted_versions, pinned_blobs, pinned_bytes, errors,
-  warnings, decisions}; decisions as in `cairn policy`, of a dry run with --full
+  failure, warnings, decisions}; decisions as in `cairn policy`, of a dry run with --full
+
+EXIT CODES
+  as in `cairn help`; 1 also when something failed in the run, which did the rest
 
 EXAMPLES
   cairn gc --wait
@@ -55,7 +58,7 @@ impl GcArgs {
     /// Collects garbage.
     ///
     /// # Errors
-    /// The store refuses changes.
+    /// The store refuses changes; something failed in the run.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
         let dry_run = self.dry_run;
         let request = Request::Gc(GcRequest {
@@ -78,10 +81,24 @@ impl GcArgs {
         };
         gc.decisions = decisions;
         if context.json {
-            return Ok(context.output.json(&gc)?);
+            context.output.json(&gc)?;
+        } else {
+            print(context, &gc, dry_run)?;
         }
-        print(context, &gc, dry_run)
+        failure(&gc).map_or(Ok(()), Err)
     }
+}
+
+/// What failed in a run, which did the rest nevertheless (G11).
+fn failure(gc: &GcReply) -> Option<CliError> {
+    let first = gc.failure.as_deref().unwrap_or("see the log");
+    let message = match gc.errors {
+        0 => return None,
+        1 => first.to_owned(),
+        errors => format!("{first} (the first of {})", count(errors, "error")),
+    };
+    let error = ControlError::new(ErrorKind::Failed, message);
+    Some(error.with_hint("the daemon's log has all of it").into())
 }
 
 fn print(context: &mut Context, gc: &GcReply, dry_run: bool) -> Result<(), CliError> {
@@ -134,9 +151,6 @@ fn print_rest(context: &mut Context, gc: &GcReply) -> Result<(), CliError> {
     if gc.pinned_blobs > 0 {
         let (bytes, blobs) = (size(gc.pinned_bytes), count(gc.pinned_blobs, "blob"));
         context.output.line(format_args!("held open: {bytes} in {blobs}"))?;
-    }
-    if gc.errors > 0 {
-        warn(&format!("{} kept something from being done; see the log", count(gc.errors, "error")));
     }
     Ok(())
 }

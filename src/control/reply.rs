@@ -334,6 +334,9 @@ pub struct GcReply {
     /// Things that failed and were left out; the log names them.
     #[serde(default)]
     pub errors: u64,
+    /// The first of them, in words.
+    #[serde(default)]
+    pub failure: Option<String>,
     /// What kept retention from deciding: unreadable policies, one sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,

@@ -128,7 +128,7 @@ impl Engine {
 
     /// What the last collection run did; `None` before its end.
     pub fn last_run(&self) -> Option<RunReport> {
-        *self.last_run.lock()
+        self.last_run.lock().clone()
     }
 
     /// A connection of the caller's own that reads the catalog: for what takes long.

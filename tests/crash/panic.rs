@@ -132,7 +132,8 @@ fn work_in_the_background_goes_on_or_is_repeated() {
             cairn.publish("lib", "v1").unwrap();
         }
         let first = cairn.run(&["gc", "--full", "--wait"]);
-        assert!(first.status.success() || place == "control", "{place}: {first:?}");
+        let may_fail = ["control", "account", "sweep"].contains(&place);
+        assert!(first.status.success() || may_fail, "{place}: {first:?}");
         cairn.cli(&["gc", "--full", "--wait"]);
         wait::until("the panic has come", || has_panicked(&cairn, place));
         let area = cairn.area("lib", "v2");

@@ -44,6 +44,7 @@ impl StoreService {
             pinned_blobs: report.pinned_blobs,
             pinned_bytes: report.pinned_bytes,
             errors: report.errors,
+            failure: report.failure,
             ..GcReply::default()
         };
         // The run is over whatever is known of the rest.

@@ -83,7 +83,7 @@ impl StoreService {
             areas,
             doomed,
             poisoned,
-            last_run: last_run.map(|report| describe_run(&report)),
+            last_run: last_run.as_ref().map(describe_run),
             next_run_seconds: last_run.and_then(|report| report.next_full),
             reclaimable_bytes: due,
             protected_bytes: orphans.saturating_sub(due),

@@ -90,8 +90,8 @@ impl MetadataThread {
         let charge = match charge {
             Ok(charge) => charge,
             Err(error) => {
-                log::error!("what {} adds cannot be computed: {error}", name());
-                return self.gc.report(|report| report.errors += 1);
+                let what = format!("what {} adds cannot be computed: {error}", name());
+                return self.gc.fail(what);
             }
         };
         if charge.base != number(repository.before(version)) {

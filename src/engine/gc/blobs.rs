@@ -138,8 +138,7 @@ impl MetadataThread {
             }
             (Ok(()), other) => self.gc.blobs.list = other,
             (Err(error), _) => {
-                log::error!("clean-up stops: {error}");
-                self.gc.report(|report| report.errors += 1);
+                self.gc.fail(format!("clean-up stops: {error}"));
                 self.end_run();
             }
         }
@@ -175,8 +174,7 @@ impl MetadataThread {
                     });
                 }
                 Err(error) => {
-                    log::warn!("cannot remove blob {}: {error}", orphan.hash);
-                    self.gc.report(|report| report.errors += 1);
+                    self.gc.fail(format!("cannot remove blob {}: {error}", orphan.hash));
                 }
             }
         }

@@ -29,9 +29,8 @@ impl MetadataThread {
             PolicyState::Set(policy) => *policy,
             PolicyState::Unreadable { reason, .. } => {
                 let name = &repository.name;
-                log::error!("the policy of {name} is unreadable, nothing expires: {reason}");
-                self.gc.report(|report| report.errors += 1);
-                return;
+                let what = format!("the policy of {name} is unreadable, nothing expires: {reason}");
+                return self.gc.fail(what);
             }
         };
         let now = Timestamp::now();
@@ -47,8 +46,7 @@ impl MetadataThread {
                     self.gc.report(|report| report.versions += 1);
                 }
                 Err(error) => {
-                    log::error!("{name} expired and cannot be deleted: {error}");
-                    self.gc.report(|report| report.errors += 1);
+                    self.gc.fail(format!("{name} expired and cannot be deleted: {error}"));
                 }
             }
         }
@@ -64,8 +62,8 @@ impl MetadataThread {
                     self.gc.report(|report| report.areas += 1);
                 }
                 Err(error) => {
-                    log::error!("staging area {area} expired and cannot be discarded: {error}");
-                    self.gc.report(|report| report.errors += 1);
+                    let what = "expired and cannot be discarded";
+                    self.gc.fail(format!("staging area {area} {what}: {error}"));
                 }
             }
         }

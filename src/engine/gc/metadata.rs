@@ -94,9 +94,8 @@ impl MetadataThread {
             if error.is_full() {
                 return Err(error);
             }
-            log::error!("cannot clean {doomed:?} up, it is left: {error}");
             self.gc.metadata.broken_entries.insert(seq);
-            self.gc.report(|report| report.errors += 1);
+            self.gc.fail(format!("cannot clean {doomed:?} up, it is left: {error}"));
         }
         Ok(true)
     }
@@ -175,9 +174,8 @@ impl MetadataThread {
             return Err(error);
         }
         if let [(_, hash)] = slice {
-            log::error!("cannot take tree {hash} apart, it is left: {error}");
             self.gc.metadata.broken_trees.insert(*hash);
-            self.gc.report(|report| report.errors += 1);
+            self.gc.fail(format!("cannot take tree {hash} apart, it is left: {error}"));
         }
         // Once more: item by item, from here to the first that succeeds.
         self.gc.metadata.careful = true;

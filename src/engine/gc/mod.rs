@@ -79,7 +79,7 @@ impl Default for GcOptions {
 }
 
 /// What a run did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunReport {
     /// Whether it was a full run.
     pub full: bool,
@@ -105,6 +105,8 @@ pub struct RunReport {
     pub pinned_bytes: u64,
     /// Things that failed and were left out; the log names them.
     pub errors: u64,
+    /// The first of them, in words.
+    pub failure: Option<String>,
     /// When the next full run is due by itself, in seconds since 1970. Those who wait for the run
     /// get the report before that is known; see [`Engine::last_run`](super::Engine::last_run).
     pub next_full: Option<i64>,
@@ -243,5 +245,15 @@ impl Collector {
         if let Some(run) = &mut self.run {
             change(&mut run.report);
         }
+    }
+
+    /// Something failed and is left out: the log says what, and whoever asked for the run hears of
+    /// it.
+    fn fail(&mut self, what: String) {
+        log::error!("{what}");
+        self.report(|report| {
+            report.errors += 1;
+            report.failure.get_or_insert(what);
+        });
     }
 }

@@ -91,9 +91,8 @@ impl MetadataThread {
             }
         };
         if let Err(error) = worked {
-            log::error!("background clean-up stops until it is asked for again: {error}");
+            self.gc.fail(format!("background clean-up stops until it is asked for again: {error}"));
             self.gc.awake = false;
-            self.gc.report(|report| report.errors += 1);
             self.end_run();
         }
     }
@@ -131,9 +130,9 @@ impl MetadataThread {
         let duration = run.began.elapsed().as_millis();
         run.report.duration_ms = u64::try_from(duration).unwrap_or(u64::MAX);
         log_report(&run.report);
-        *self.gc.last.lock() = Some(run.report);
+        *self.gc.last.lock() = Some(run.report.clone());
         for waiter in run.waiters {
-            waiter(Ok(run.report));
+            waiter(Ok(run.report.clone()));
         }
         if run.report.blobs > 0 {
             // There may be room again for what could not be written.

@@ -78,10 +78,7 @@ impl MetadataThread {
             match self.remove_leftover(leftover) {
                 Ok(true) => self.gc.report(|report| report.leftovers += 1),
                 Ok(false) => {}
-                Err(error) => {
-                    log::warn!("cannot remove {leftover:?}: {error}");
-                    self.gc.report(|report| report.errors += 1);
-                }
+                Err(error) => self.gc.fail(format!("cannot remove {leftover:?}: {error}")),
             }
         }
     }
@@ -121,8 +118,7 @@ impl MetadataThread {
     /// All names were looked at.
     pub(in crate::engine) fn sweep_ended(&mut self, result: std::result::Result<(), EngineError>) {
         if let Err(error) = result {
-            log::error!("the search for leftovers ended early: {error}");
-            self.gc.report(|report| report.errors += 1);
+            self.gc.fail(format!("the search for leftovers ended early: {error}"));
         }
         if self.gc.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Sweep)) {
             self.end_run();

@@ -76,3 +76,29 @@ fn other_versions_and_their_inodes_stay() {
     drop(open);
     assert_eq!(fs::read(cairn.versions("lib/3/f")).unwrap(), content::bytes(3, 5000));
 }
+
+#[test]
+fn a_collection_in_which_something_failed_says_what_and_ends_so() {
+    let cairn = Cairn::start();
+    publish(&cairn, "one", 1, 5000);
+    publish(&cairn, "two", 2, 100);
+    let pool = cairn.pool();
+    let (blob, _) = pool.iter().find(|(_, length)| *length == 5000).unwrap();
+    // A directory is nothing that an unlink removes.
+    fs::remove_file(blob).unwrap();
+    fs::create_dir(blob).unwrap();
+    cairn.cli(&["delete", "lib/1"]);
+    let mut run = None;
+    wait::until("the kernel lets go of the file, and it is collected", || {
+        let output = cairn.run(&["gc", "--wait", "--protect", "0", "--json"]);
+        run.insert(output).status.code() == Some(1)
+    });
+    let run = run.unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(report["errors"], 1, "{report}");
+    for said in [report["failure"].as_str().unwrap(), &String::from_utf8_lossy(&run.stderr)] {
+        assert!(said.contains("cannot remove blob"), "{said}");
+    }
+    fs::remove_dir(blob).unwrap();
+    assert_eq!(collect(&cairn)["errors"], 0, "the row was gone already");
+}
