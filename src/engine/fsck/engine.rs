@@ -108,8 +108,11 @@ impl MetadataThread {
             }
             // What this process made may be ahead of its row.
             Suspicion::Private(_, file) if file.0 >= self.first_id => false,
+            // So goes what waits for the disk (H2), and what is in an area that is being purged.
+            Suspicion::Private(area, file) if self.obsolete.has(*area, *file) => false,
             Suspicion::Private(area, file) => {
-                !self.store.catalog.snapshots().latest()?.names_private(*area, *file)?
+                self.staging.read().areas.contains_key(area)
+                    && !self.store.catalog.snapshots().latest()?.names_private(*area, *file)?
                     && self.store.layout.private(*area, *file).exists()
             }
             Suspicion::AreaDirectory(area) => area.0 < self.first_id && !self.is_area(*area)?,

@@ -2,7 +2,8 @@
 //!
 //! First, which trees have damage anywhere below: from one walk over all pages, upwards along
 //! their edges. Then the versions are searched along those trees alone, so that the cost follows
-//! the damage.
+//! the damage. Areas are searched by their rows, open ones alone: what was published or discarded is
+//! seen by nobody, although its rows name things until they are purged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
 use crate::model::tree_format::{ContentRef, TreePage};
-use crate::store::catalog::{NodeData, Snapshot};
+use crate::store::catalog::{AreaState, NodeData, Snapshot};
 use crate::store::layout::PrivateId;
 
 /// Pages looked at in search of paths; a longer list helps nobody.
@@ -142,6 +143,7 @@ impl Check<'_> {
         // The base of an area outlives its version.
         snapshot.areas(&mut |row| {
             if let Ok(area) = row
+                && area.state == AreaState::Open
                 && let Some(tree) = area.base.filter(|tree| search.dirty.contains(tree))
                 && known.insert(tree)
             {
@@ -156,10 +158,17 @@ impl Check<'_> {
 
     /// Lost files of areas.
     fn search_areas(&mut self, snapshot: &Snapshot, search: &mut Search) -> Result<(), Stopped> {
+        let mut purged = BTreeSet::new();
+        snapshot.areas(&mut |row| {
+            purged.extend(row.ok().filter(|area| area.state == AreaState::Doomed).map(|a| a.id));
+        })?;
         // What to name, by the node that holds it.
         let mut lost = BTreeMap::new();
         snapshot.nodes(&mut |row| {
             let Ok(node) = row else { return };
+            if purged.contains(&node.area) {
+                return;
+            }
             let wanted = match &node.data {
                 NodeData::Blob(hash) => search.blobs.contains_key(hash),
                 NodeData::Private(file) => search.files.contains_key(&(node.area, *file)),

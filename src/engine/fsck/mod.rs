@@ -179,6 +179,11 @@ impl Names {
         self.repositories.get(&repo).cloned().unwrap_or_else(|| format!("#{repo}"))
     }
 
+    /// Whether it was published or discarded, and is being purged.
+    fn is_doomed(&self, area: AreaId) -> bool {
+        matches!(self.areas.get(&area), Some((_, _, AreaState::Doomed)))
+    }
+
     fn area(&self, area: AreaId) -> String {
         match self.areas.get(&area) {
             Some((repo, name, _)) => format!("staging/{}/{name}", self.repository(*repo)),

@@ -162,12 +162,13 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Returns the private files that nodes name.
+    /// Returns the private files that nodes name, of areas that are not being purged.
     fn check_nodes(&mut self, snapshot: &Snapshot) -> Result<Vec<(AreaId, PrivateId)>, Stopped> {
         let mut private = Vec::new();
         snapshot.nodes(&mut |row| {
             if let Some(node) = self.row(row)
                 && let NodeData::Private(file) = node.data
+                && !self.names.is_doomed(node.area)
             {
                 private.push((node.area, file));
             }

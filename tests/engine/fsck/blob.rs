@@ -126,6 +126,16 @@ fn a_long_list_of_losses_is_cut() {
 }
 
 #[test]
+fn losses_of_an_area_that_was_published_are_those_of_the_version() {
+    let patient = Patient::new();
+    // As a commit leaves it, until its rows are purged.
+    patient.sql("UPDATE areas SET state = 1", []);
+    patient.sql("INSERT INTO doomed(area) SELECT id FROM areas", []);
+    fs::remove_file(patient.blob(KEEP)).unwrap();
+    assert_eq!(lost(&patient.finding(false)), ["web/1:keep", "web/2:keep"]);
+}
+
+#[test]
 fn a_private_file_that_is_gone_is_named() {
     let world = World::with_repository();
     let area: AreaId = world.stage("work");

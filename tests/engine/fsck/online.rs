@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn::engine::fsck::{Finding, Options, steps};
 use cairn::model::hash::BlobHash;
+use cairn::model::time::Timestamp;
 
 use crate::common::fsck::check_clean_store;
+use crate::common::wait;
 use crate::world::World;
 
 const FULL: Options = Options { full: true, files: true };
@@ -48,6 +50,23 @@ fn a_busy_store_is_clean() {
         writer.join().unwrap();
     });
     check_clean_store(&world.close().path());
+}
+
+#[test]
+fn a_private_file_that_waits_for_the_disk_is_no_leftover() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    let content = world.open_writer(area, "large");
+    content.write(0, &vec![7; 2 << 20], Timestamp::now()).unwrap();
+    world.engine.staging.content_modified(&content);
+    // The next process finds the file, seals it, and keeps it until the row that says so is on disk.
+    let world = world.reopen();
+    world.wait_sealed(area, "large");
+    let directory = world.engine.layout.area(area);
+    wait::until("the private file is gone", || {
+        assert_eq!(check(&world), []);
+        std::fs::read_dir(&directory).unwrap().count() == 0
+    });
 }
 
 #[test]
