@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use cairn::cli::unmount::{Asked, UnmountArgs};
 use cairn::fuse::mount::{Method, MountOptions, MountPlan};
 
-use crate::toy::{Place, Serving, Toy, can_mount, endless, short};
+use crate::toy::{Place, Serving, Toy, endless, require_mounting, short};
 
 /// Tells the child what to mount where.
 const CHILD: &str = "CAIRN_TEST_CHILD";
@@ -56,9 +56,7 @@ fn kill_a_daemon(place: &Place) {
 
 #[test]
 fn the_next_mount_cleans_up() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     kill_a_daemon(&place);
     let busy = std::fs::File::open(place.target.join("versions"));
@@ -73,9 +71,7 @@ fn the_next_mount_cleans_up() {
 
 #[test]
 fn a_mount_elsewhere_cleans_up_too() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     kill_a_daemon(&place);
     let other = place.root().join("other");
@@ -87,9 +83,7 @@ fn a_mount_elsewhere_cleans_up_too() {
 
 #[test]
 fn another_stores_dead_mount_is_cleaned_from_the_mount_point() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     kill_a_daemon(&place);
     let store = place.root().join("another");
@@ -103,9 +97,7 @@ fn another_stores_dead_mount_is_cleaned_from_the_mount_point() {
 
 #[test]
 fn the_unmount_command_cleans_up() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     kill_a_daemon(&place);
     let args = UnmountArgs { target: place.target.clone(), lazy: false };

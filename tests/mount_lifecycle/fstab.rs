@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::cairn::BINARY;
-use crate::toy::{Place, can_mount};
+use crate::toy::{Place, require_mounting};
 
 /// Installs the helpers where mount(8) looks for them, in a mount namespace of this script's own.
 const INSTALL: &str = r#"
@@ -38,9 +38,7 @@ publish() {
 /// Runs [`INSTALL`] and `script` with namespaces of their own: what they mount and start ends with
 /// them, also when they fail.
 fn run(script: &str) {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let output = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])

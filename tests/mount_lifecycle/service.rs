@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::common::cairn::BINARY;
 use crate::common::{Cairn, wait};
+use crate::toy::require_root;
 
 const UNIT: &str = include_str!("../../dist/systemd/cairn@.service");
 
@@ -89,10 +90,7 @@ const KEPT: u64 = 1 << 21 | 1 << 19 | 1 << 1 | 1 << 2;
 
 #[test]
 fn a_daemon_of_root_gives_up_what_it_does_not_need() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("not tested: this needs root");
-        return;
-    }
+    require_root();
     let cairn = Cairn::start();
     for field in ["CapEff", "CapPrm", "CapBnd"] {
         let found = u64::from_str_radix(&status(&cairn, field), 16).unwrap();
@@ -118,10 +116,7 @@ fn a_daemon_of_root_gives_up_what_it_does_not_need() {
 
 #[test]
 fn a_command_of_roots_may_do_what_root_does() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("not tested: this needs root");
-        return;
-    }
+    require_root();
     let line = "touch \"$CAIRN_STORE/../mark\"; chown 1:1 \"$CAIRN_STORE/../mark\"; env > \"$CAIRN_STORE/../env\"; mv \"$CAIRN_STORE/../mark\" \"$CAIRN_STORE/../done\"";
     let cairn = Cairn::start_with(&["--on-commit", line]);
     assert_eq!(u64::from_str_radix(&status(&cairn, "CapEff"), 16).unwrap() & !KEPT, 0);

@@ -11,13 +11,11 @@ use cairn::engine::invalidation::{Forget, Invalidation, Invalidator};
 use cairn::fuse::mount::{Method, MountError, MountPlan, MountTable, VersionsPlacement};
 use fuser::FileType;
 
-use crate::toy::{FILE, Place, Serving, Toy, can_mount, short};
+use crate::toy::{FILE, Place, Serving, Toy, require_mounting, short};
 
 #[test]
 fn both_filesystems_answer_and_a_stop_leaves_nothing() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let (outer, versions) = (Toy::outer(), Toy::default());
     versions.digit.store(7, Ordering::SeqCst);
@@ -45,9 +43,7 @@ fn both_filesystems_answer_and_a_stop_leaves_nothing() {
 
 #[test]
 fn a_start_that_fails_half_way_leaves_nothing() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let file = Toy { versions: Some(FileType::RegularFile), ..Toy::default() };
     let broken = Toy { broken: true, ..Toy::default() };
@@ -70,9 +66,7 @@ fn a_start_that_fails_half_way_leaves_nothing() {
 
 #[test]
 fn a_mount_that_hangs_is_given_up_and_its_thread_freed() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let outer = Toy { silent: true, ..Toy::outer() };
     let destroyed = Arc::clone(&outer.destroyed);
@@ -86,9 +80,7 @@ fn a_mount_that_hangs_is_given_up_and_its_thread_freed() {
 
 #[test]
 fn versions_can_be_mounted_beside() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let beside = place.root().canonicalize().unwrap().join("m nt.versions");
     let versions = VersionsPlacement::Beside(beside.clone());
@@ -104,9 +96,7 @@ fn versions_can_be_mounted_beside() {
 
 #[test]
 fn fusermount3_mounts_the_same() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let options = "allow_other,noexec".parse().unwrap();
     let plan = MountPlan::prepare(&place.target, &place.store, options, Method::Helper).unwrap();
@@ -122,9 +112,7 @@ fn fusermount3_mounts_the_same() {
 
 #[test]
 fn a_symlink_that_came_after_the_check_is_not_followed() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let plan = place.plan();
     let elsewhere = place.root().canonicalize().unwrap().join("elsewhere");
@@ -138,9 +126,7 @@ fn a_symlink_that_came_after_the_check_is_not_followed() {
 
 #[test]
 fn a_living_mount_is_not_mounted_over() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let serving = place.serve(short()).ready();
     for (target, store) in [
@@ -160,9 +146,7 @@ fn a_living_mount_is_not_mounted_over() {
 
 #[test]
 fn the_kernel_forgets_before_the_reply_is_sent() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let versions = Toy::default();
     let digit = Arc::clone(&versions.digit);

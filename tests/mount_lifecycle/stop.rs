@@ -11,7 +11,7 @@ use cairn::daemon::{DaemonError, signals};
 use cairn::fuse::mount::{Force, MountError, unmount_path};
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::toy::{Place, Serving, Toy, can_mount, endless, short};
+use crate::toy::{Place, Serving, Toy, endless, require_mounting, short};
 
 fn unmount(place: &Place, lazy: bool) -> Result<(), DaemonError> {
     let args = UnmountArgs { target: place.target.clone(), lazy };
@@ -24,9 +24,7 @@ fn unmount(place: &Place, lazy: bool) -> Result<(), DaemonError> {
 
 #[test]
 fn signals_stop_and_clean_up() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let serving = place.serve(short()).ready();
     let thread = signals::start(serving.controller.clone(), false).unwrap();
@@ -45,9 +43,7 @@ fn signals_stop_and_clean_up() {
 
 #[test]
 fn an_unmount_from_outside_ends_the_daemon() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let serving = place.serve(short()).ready();
     unmount_path(&place.target.join("versions"), Force::None).unwrap();
@@ -62,9 +58,7 @@ fn an_unmount_from_outside_ends_the_daemon() {
 
 #[test]
 fn a_busy_mount_is_detached_after_the_grace() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     for inner in [true, false] {
         let place = Place::new();
         let serving = place.serve(short()).ready();
@@ -79,9 +73,7 @@ fn a_busy_mount_is_detached_after_the_grace() {
 
 #[test]
 fn a_second_stop_ends_the_grace() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let serving = place.serve(endless()).ready();
     let file = File::open(place.target.join("file")).unwrap();
@@ -94,9 +86,7 @@ fn a_second_stop_ends_the_grace() {
 
 #[test]
 fn a_stop_goes_on_once_the_files_are_closed() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let serving = place.serve(endless()).ready();
     let file = File::open(place.target.join("versions/file")).unwrap();
@@ -109,9 +99,7 @@ fn a_stop_goes_on_once_the_files_are_closed() {
 
 #[test]
 fn the_command_refuses_a_busy_mount_and_leaves_it_whole() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let serving = place.serve(endless()).ready();
     let file = File::open(place.target.join("versions/file")).unwrap();
@@ -130,9 +118,7 @@ fn the_command_refuses_a_busy_mount_and_leaves_it_whole() {
 
 #[test]
 fn a_lazy_unmount_lets_users_finish() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let serving = place.serve(endless()).ready();
     let file = File::open(place.target.join("file")).unwrap();
@@ -147,9 +133,7 @@ fn a_lazy_unmount_lets_users_finish() {
 
 #[test]
 fn a_request_that_is_never_answered_does_not_hold_up_the_stop() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let (sender, parked) = crossbeam_channel::unbounded();
     let outer = Toy { parked: Some(sender), ..Toy::outer() };

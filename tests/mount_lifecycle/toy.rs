@@ -224,24 +224,30 @@ impl Serving {
     }
 }
 
-/// Whether mounts can be tested here; says why when they cannot.
-pub(crate) fn can_mount() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    let device = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
-    if !root || !device {
-        eprintln!("not tested: this needs root and /dev/fuse");
-    }
-    root && device
+/// Fails, and says why, where nothing can be mounted: what is not tested must not look tested.
+#[track_caller]
+pub(crate) fn require_mounting() {
+    require_root();
+    let opened = std::fs::File::options().read(true).write(true).open("/dev/fuse");
+    assert!(opened.is_ok(), "this test mounts filesystems and cannot open /dev/fuse: {opened:?}");
+}
+
+/// Fails, and says why, unless it runs as root.
+#[track_caller]
+pub(crate) fn require_root() {
+    assert!(rustix::process::geteuid().is_root(), "this test needs root: run the tests as root");
 }
 
 /// Waiting times that a test can spend.
 pub(crate) fn short() -> Timing {
     let second = Duration::from_secs(1);
     let retry = Duration::from_millis(20);
+
     Timing { mount: second * 20, grace: second / 5, attempt: second * 20, retry, drain: second / 5 }
 }
 
 /// A grace that no test can wait for.
 pub(crate) fn endless() -> Timing {
+
     Timing { grace: Duration::from_secs(3600), ..short() }
 }

@@ -12,7 +12,7 @@ use cairn::fuse::mount::{
     Method, MountError, MountOptions, MountPlan, VersionsPlacement, preflight,
 };
 
-use crate::toy::{Place, Serving, Toy, can_mount, short};
+use crate::toy::{Place, Serving, Toy, require_mounting, short};
 
 /// Tells the child what to mount where.
 const CHILD: &str = "CAIRN_TEST_USER";
@@ -55,9 +55,7 @@ fn child_mounts_as_a_user() {
 
 #[test]
 fn an_ordinary_user_mounts_through_fusermount3() {
-    if !can_mount() {
-        return;
-    }
+    require_mounting();
     let place = Place::new();
     let root = place.root().canonicalize().unwrap();
     for path in [&root, &place.store, &place.target] {

@@ -67,11 +67,6 @@ fn visit(
     }
 }
 
-/// Whether tests may set owners and make devices.
-pub(super) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 /// Allocated bytes of a file.
 pub(super) fn allocated(path: &Path) -> u64 {
     Stat::of(fs::File::open(path).unwrap()).unwrap().allocated
@@ -79,6 +74,7 @@ pub(super) fn allocated(path: &Path) -> u64 {
 
 /// Fills `top` with one of everything a version can hold.
 pub(super) fn fill(top: &Path) {
+    assert!(rustix::process::geteuid().is_root(), "only root sets owners and makes devices");
     let path = |name: &str| top.join(name);
     fs::create_dir_all(path("empty directory")).unwrap();
     fs::create_dir_all(path("a/b/c")).unwrap();
@@ -100,7 +96,7 @@ pub(super) fn fill(top: &Path) {
     rustix::fs::link(path("large"), path("a/large hard")).unwrap();
     mknodat(CWD, path("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
     set_mode(&path("a/one"), 0o4751);
-    set_mode(&path("a/b/same"), if is_root() { 0 } else { 0o400 });
+    set_mode(&path("a/b/same"), 0);
     set_mode(&path("a/b"), 0o1500);
     setxattr(path("large"), "user.text", b"with\nnewline = and %", XattrFlags::empty()).unwrap();
     setxattr(path("a"), "user.on=directory%3D", b"\0\xff", XattrFlags::empty()).unwrap();
@@ -108,15 +104,13 @@ pub(super) fn fill(top: &Path) {
     sparse.set_len(8 << 20).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&sparse, b"middle", 4 << 20).unwrap();
     fs::File::create(path("only a hole")).unwrap().set_len(1 << 20).unwrap();
-    if is_root() {
-        let (uid, gid) = (1234, 3_000_000_000);
-        std::os::unix::fs::lchown(path("link"), Some(uid), Some(gid)).unwrap();
-        std::os::unix::fs::chown(path("a/b/c"), Some(uid), Some(gid)).unwrap();
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-        mknodat(CWD, path("char"), FileType::CharacterDevice, mode, makedev(1, 300)).unwrap();
-        mknodat(CWD, path("block"), FileType::BlockDevice, mode, makedev(7, 70_000)).unwrap();
-        setxattr(path("a/b"), "trusted.t", b"v", XattrFlags::empty()).unwrap();
-    }
+    let (uid, gid) = (1234, 3_000_000_000);
+    std::os::unix::fs::lchown(path("link"), Some(uid), Some(gid)).unwrap();
+    std::os::unix::fs::chown(path("a/b/c"), Some(uid), Some(gid)).unwrap();
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+    mknodat(CWD, path("char"), FileType::CharacterDevice, mode, makedev(1, 300)).unwrap();
+    mknodat(CWD, path("block"), FileType::BlockDevice, mode, makedev(7, 70_000)).unwrap();
+    setxattr(path("a/b"), "trusted.t", b"v", XattrFlags::empty()).unwrap();
     for (name, seconds, nanoseconds) in [
         ("a/one", -1, 999_999_999),
         ("large", 1_000_000_000, 1),
