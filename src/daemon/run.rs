@@ -5,11 +5,14 @@
 //! Stop: see [`super::stop`]; then the caller's shutdown. Whatever fails, at whatever point,
 //! nothing is left mounted.
 //!
-//! A daemon stops when it is asked to, and when one of its mounts was unmounted by someone else.
+//! A daemon stops when it is asked to, and when one of its mounts was unmounted by someone else. Who
+//! unmounts both, as `umount -R` does, begins with versions: he is left the time to come to the outer
+//! one, and would else find that it is not mounted.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use log::{error, info};
@@ -137,7 +140,7 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     let result = match started {
         Ok(()) => {
             info!("serving {} at {}", plan.store.display(), plan.target.display());
-            watch(events, collect);
+            watch(events, collect, timing.rest);
             stopping();
             running.stop(events, timing);
             Ok(())
@@ -153,13 +156,24 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     result
 }
 
-/// Waits until it is time to stop.
-fn watch(events: &Events, mut collect: Box<dyn FnMut() + '_>) {
-    // The controller in serve() outlives this, so receiving cannot fail.
-    while let Ok(event) = events.0.recv() {
+/// Waits until it is time to stop; `rest` after versions were unmounted alone it is.
+fn watch(events: &Events, mut collect: Box<dyn FnMut() + '_>, rest: Duration) {
+    let mut deadline = None;
+    // The controller in serve() outlives this, so receiving fails at the deadline only.
+    let next = |deadline: Option<Instant>| match deadline {
+        Some(deadline) => events.0.recv_deadline(deadline).ok(),
+        None => events.0.recv().ok(),
+    };
+    while let Some(event) = next(deadline) {
         match event {
             Event::Collect => collect(),
             Event::Stop => return,
+            Event::Ended(Connection::Versions, Ok(())) => {
+                info!(
+                    "versions was unmounted: stopping once the rest is, in {rest:?} at the latest"
+                );
+                deadline = Some(Instant::now() + rest);
+            }
             Event::Ended(connection, Ok(())) => {
                 info!("{} was unmounted: stopping", connection.name());
                 return;
@@ -270,8 +284,21 @@ mod tests {
         }
         controller.stop();
         let mut count = 0;
-        watch(&events, Box::new(|| count += 1));
+        watch(&events, Box::new(|| count += 1), Duration::MAX);
         assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn when_versions_was_unmounted_the_rest_may_follow() {
+        let (controller, events) = controller();
+        controller.send(Event::Ended(Connection::Versions, Ok(())));
+        controller.collect();
+        controller.send(Event::Ended(Connection::Outer, Ok(())));
+        let mut count = 0;
+        watch(&events, Box::new(|| count += 1), Duration::from_secs(3600));
+        assert_eq!(count, 1, "it went on until the outer one had ended");
+        controller.send(Event::Ended(Connection::Versions, Ok(())));
+        watch(&events, Box::new(|| ()), Duration::ZERO);
     }
 
     #[test]

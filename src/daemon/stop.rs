@@ -35,6 +35,8 @@ pub struct Timing {
     pub retry: Duration,
     /// How long users of a detached mount have to end before their requests fail.
     pub drain: Duration,
+    /// How long whoever unmounted versions has to unmount the rest as well.
+    pub rest: Duration,
 }
 
 impl Default for Timing {
@@ -45,6 +47,7 @@ impl Default for Timing {
             attempt: Duration::from_secs(10),
             retry: Duration::from_millis(100),
             drain: Duration::from_secs(2),
+            rest: Duration::from_secs(5),
         }
     }
 }

@@ -3,14 +3,17 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use cairn::cli::unmount::{Asked, UnmountArgs};
 use cairn::daemon::{DaemonError, signals};
 use cairn::fuse::mount::{Force, MountError, unmount_path};
+use rustix::mount::UnmountFlags;
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::common::wait;
 use crate::toy::{Place, Serving, Toy, endless, require_mounting, short};
 
 fn unmount(place: &Place, lazy: bool) -> Result<(), DaemonError> {
@@ -54,6 +57,38 @@ fn an_unmount_from_outside_ends_the_daemon() {
     unmount_path(&place.target, Force::Detach).unwrap();
     serving.join().unwrap();
     assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn whoever_unmounts_versions_finds_the_rest_mounted() {
+    require_mounting();
+    let place = Place::new();
+    let versions = Toy::default();
+    let ended = Arc::clone(&versions.destroyed);
+    let serving = Serving::start(place.plan(), Toy::outer(), versions, endless()).ready();
+    unmount_path(&place.target.join("versions"), Force::None).unwrap();
+    // The daemon knows of it now, and has all the time for what it must not do.
+    wait::until("the session of versions ended", || ended.load(Ordering::SeqCst) == 1);
+    for _ in 0..500 {
+        assert_eq!(fs::read_to_string(place.target.join("file")).unwrap(), "0");
+    }
+    assert_eq!(place.mounted(), [place.target.clone()]);
+    rustix::mount::unmount(&place.target, UnmountFlags::empty()).unwrap();
+    serving.join().unwrap();
+}
+
+#[test]
+fn umount_of_both_finds_both() {
+    require_mounting();
+    let place = Place::new();
+    for round in 0..15 {
+        let serving = place.serve(endless()).ready();
+        let output = Command::new("umount").args(["-i", "-R"]).arg(&place.target).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "round {round}: {said}");
+        serving.join().unwrap();
+        assert_eq!(place.mounted(), Vec::<PathBuf>::new());
+    }
 }
 
 #[test]

@@ -242,12 +242,12 @@ pub(crate) fn require_root() {
 pub(crate) fn short() -> Timing {
     let second = Duration::from_secs(1);
     let retry = Duration::from_millis(20);
-
-    Timing { mount: second * 20, grace: second / 5, attempt: second * 20, retry, drain: second / 5 }
+    let (mount, attempt) = (second * 20, second * 20);
+    Timing { mount, grace: second / 5, attempt, retry, drain: second / 5, rest: second / 5 }
 }
 
-/// A grace that no test can wait for.
+/// Graces that no test can wait for.
 pub(crate) fn endless() -> Timing {
-
-    Timing { grace: Duration::from_secs(3600), ..short() }
+    let hour = Duration::from_secs(3600);
+    Timing { grace: hour, rest: hour, ..short() }
 }
