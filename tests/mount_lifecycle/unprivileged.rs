@@ -54,6 +54,42 @@ fn child_mounts_as_a_user() {
 }
 
 #[test]
+fn a_missing_fusermount3_is_named() {
+    require_mounting();
+    let place = Place::new();
+    let root = place.root().canonicalize().unwrap();
+    let store = root.join("of a user");
+    for path in [&root, &place.target] {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    // What is needed for the rest is at hand; then nothing is left where programs are. Into one of the
+    // directories of PATH the user may not look.
+    let script = r#"
+set -eu
+cairn=$1 root=$2 store=$3 mnt=$4
+cp "$cairn" "$root/cairn"
+cp "$(command -v setpriv)" "$root/setpriv"
+mkdir -m 700 "$root/closed" "$root/empty"
+chmod 755 "$root/empty"
+as_user() { "$root/setpriv" --reuid 65534 --regid 65534 --clear-groups "$@"; }
+as_user "$root/cairn" init "$store"
+for directory in /usr/bin /usr/local/bin /bin; do mount --bind "$root/empty" "$directory" || true; done
+export PATH=$root/closed:/usr/bin
+as_user "$root/cairn" mount "$store" "$mnt"
+"#;
+    let output = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-c", script, "sh", crate::common::cairn::BINARY])
+        .args([&root, &store, &place.target])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("fusermount3 is missing"), "{said}");
+    assert!(said.contains("apt install fuse3"), "{said}");
+}
+
+#[test]
 fn an_ordinary_user_mounts_through_fusermount3() {
     require_mounting();
     let place = Place::new();

@@ -24,8 +24,10 @@ pub enum MountError {
     /// `/dev/fuse` cannot be opened.
     #[error("cannot open /dev/fuse: {0}")]
     Device(#[source] io::Error),
-    /// `fusermount3` is not installed.
-    #[error("fusermount3 is not installed, and only root can mount without it")]
+    /// There is no `fusermount3` that this user may run.
+    #[error(
+        "fusermount3 is missing (or this user may not run it), and only root mounts without it"
+    )]
     NoHelper,
     /// `fusermount3` refused.
     #[error("fusermount3 cannot {action} {target}: {message}", target = target.display())]

@@ -85,7 +85,13 @@ fn start<T>(mut use_command: impl FnMut(&mut Command) -> io::Result<T>) -> Resul
         // Its messages are read below.
         command.env("LC_ALL", "C").current_dir("/");
         match use_command(&mut command) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // A search along PATH that finds nothing ends with EACCES where the user may not look
+            // into one of its directories; so does a program that this user may not run.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) => {}
             Err(error) => return Err(examine(Path::new(program), error)),
             Ok(result) => return Ok(result),
         }
