@@ -20,9 +20,13 @@ const HELD: Duration = Duration::from_secs(3);
 fn hold(cairn: &Cairn) {
     cairn.signal(Signal::STOP);
     wait::until("the daemon is stopped", || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", cairn.pid())).unwrap();
-        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        is_state(&fs::read_to_string(format!("/proc/{}/stat", cairn.pid())).unwrap(), 'T')
     });
+}
+
+/// Whether the state of a thread or process in its `stat` is `state` (proc(5)).
+fn is_state(stat: &str, state: char) -> bool {
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(state))
 }
 
 fn held_for_a_while() {
@@ -77,18 +81,31 @@ fn held_for_a_while_it_loses_nothing() {
 fn a_commit_gives_writers_the_grace_that_the_daemon_was_held_for() {
     let cairn = Cairn::start();
     let area = cairn.area("lib", "v1");
-    let writer = File::create(area.join("file")).unwrap();
-    let (from, to) = (area, cairn.tags("lib/v1"));
-    let rename = std::thread::spawn(move || fs::rename(from, to));
-    // The commit is under way when its second one is refused as such.
-    wait::until("the commit waits for the writer", || {
-        cairn.cli_fails(&["commit", "lib/v1"]).contains("being committed already")
+    wait::until("the daemon is held within the grace of a commit", || {
+        let writer = File::create(area.join("file")).unwrap();
+        let (from, to) = (area.clone(), cairn.tags("lib/v1"));
+        let (send, thread) = std::sync::mpsc::channel();
+        let rename = std::thread::spawn(move || {
+            send.send(rustix::thread::gettid()).unwrap();
+            fs::rename(from, to)
+        });
+        let stat = format!("/proc/self/task/{}/stat", thread.recv().unwrap());
+        wait::until("the commit waits for the writer", || {
+            // An ended thread has no such file: it came to the end of the grace.
+            fs::read_to_string(&stat).map_or(true, |stat| !is_state(&stat, 'R'))
+        });
+        // By the time that this is answered the daemon has also taken up what was asked before.
+        cairn.cli(&["status"]);
+        hold(&cairn);
+        drop(writer);
+        held_for_a_while();
+        // Held only after the grace: the commit had been refused, and rightly.
+        let too_late = rename.is_finished();
+        cairn.signal(Signal::CONT);
+        let renamed = rename.join().unwrap();
+        assert!(too_late || renamed.is_ok(), "{renamed:?}");
+        renamed.is_ok()
     });
-    hold(&cairn);
-    drop(writer);
-    held_for_a_while();
-    cairn.signal(Signal::CONT);
-    rename.join().unwrap().unwrap();
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Retention, quotas, deletions taken back and the use of space, as the service answers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cairn::control::protocol::{ControlError, ErrorKind, GcRequest, Progress, Request};
 use cairn::control::reply::{GcReply, Reply, StatusReply};
@@ -419,14 +418,12 @@ fn waiting_ends_with_the_next_version() {
 #[test]
 fn nobody_waits_for_a_daemon_that_stops() {
     let world = World::with_repository();
-    let waited = std::thread::scope(|scope| {
-        let began = std::time::Instant::now();
-        let waiting = scope.spawn(|| wait_for(&world, None, 5));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| wait_for(&world, None, 50));
         world.service.stop_waiting();
+        // Who had waited to the end would have heard that there is no version.
         let error = waiting.join().unwrap().unwrap_err();
         assert_eq!(error.kind, ErrorKind::Busy);
-        began.elapsed()
     });
-    assert!(waited < Duration::from_secs(5), "{waited:?}");
     assert_eq!(wait_for(&world, None, 5).unwrap_err().kind, ErrorKind::Busy);
 }

@@ -105,7 +105,9 @@ impl Volume {
 impl Drop for Volume {
     fn drop(&mut self) {
         let mut said = String::new();
-        let unmounted = wait::within(wait::SETTLE, || {
+        // The daemon that used it may have been killed just now.
+        let patience = if std::thread::panicking() { wait::SETTLE } else { wait::PATIENCE };
+        let unmounted = wait::within(patience, || {
             let output = Command::new("umount").arg(self.directory.path()).output().unwrap();
             said = String::from_utf8_lossy(&output.stderr).into_owned();
             output.status.success()

@@ -19,7 +19,7 @@ use crate::world::World;
 pub(crate) const TARGET: Target = Target { run, seeds };
 
 /// No request takes longer, but for those that wait because they are asked to.
-const PATIENCE: Duration = Duration::from_secs(50);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 struct Daemon {
     socket: std::path::PathBuf,
