@@ -1,8 +1,8 @@
 //! The targets of the tests, for libFuzzer.
 #![allow(dead_code, unused_imports, reason = "each fuzzer uses a part of what the tests share")]
 
+#[path = "../../../common"]
 mod common {
-    #[path = "../../../../common/wait.rs"]
     pub(crate) mod wait;
 }
 #[path = "../../targets/mod.rs"]
