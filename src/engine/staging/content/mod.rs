@@ -26,6 +26,8 @@ mod durable;
 mod private_file;
 mod saved;
 mod seal;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub(crate) use ahead::Hashing;
