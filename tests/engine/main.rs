@@ -15,6 +15,7 @@ mod export;
 mod fsck;
 mod hostile;
 mod import;
+mod poison;
 mod quota;
 mod race;
 mod repository;
