@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 
 use super::Engine;
@@ -28,7 +28,7 @@ use super::seal;
 use super::staging::content::{ContentStore, Slots};
 use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
-use super::sync::{SYNC_QUEUE_MAX, SyncJob, SyncThread};
+use super::sync::{Jobs, SYNC_QUEUE_MAX, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
@@ -96,12 +96,13 @@ pub(super) fn start(
         open(path)?;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
-    let (sync_sender, sync_jobs) = bounded(SYNC_QUEUE_MAX);
+    let (sync_sender, asked) = bounded(SYNC_QUEUE_MAX);
+    let (own_sender, own) = unbounded();
     let (sealers, sealers_stop) = bounded(1);
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
     let trees = tree_cache(layout.clone());
-    let sync_thread = sync_thread(&store, &staging, &requests_sender, sync_jobs)?;
+    let sync_thread = sync_thread(&store, &staging, &requests_sender, Jobs { asked, own })?;
     let stop_points = Arc::new(StopPoints::default());
     let last_run = LastRun::default();
     let lines = seal::Lines { jobs: seal_queue, stop: sealers_stop, results: results_sender };
@@ -122,7 +123,7 @@ pub(super) fn start(
         requests_sender: requests_sender.clone(),
         seal_results,
         wake,
-        sync_jobs: Some(sync_sender.clone()),
+        sync_jobs: Some(own_sender),
         journal: Journal::new(recovered.id_limit),
         obsolete: Obsolete::default(),
         gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry)),
@@ -168,7 +169,7 @@ fn sync_thread(
     store: &Store,
     staging: &Arc<Staging>,
     requests: &Sender<Request>,
-    jobs: Receiver<SyncJob>,
+    jobs: Jobs,
 ) -> Result<SyncThread, StoreError> {
     Ok(SyncThread {
         layout: store.layout.clone(),
@@ -177,6 +178,7 @@ fn sync_thread(
         checkpointer: store.catalog.checkpointer()?,
         requests: requests.clone(),
         jobs,
+        put_off: None,
     })
 }
 

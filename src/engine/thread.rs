@@ -71,6 +71,7 @@ pub(super) struct MetadataThread {
     pub(super) requests_sender: Sender<Request>,
     pub(super) seal_results: Receiver<Vec<SealResult>>,
     pub(super) wake: Receiver<()>,
+    /// Unbounded: the sync thread waits for this one.
     pub(super) sync_jobs: Option<Sender<SyncJob>>,
     pub(super) journal: Journal,
     pub(super) obsolete: Obsolete,
@@ -284,8 +285,8 @@ impl MetadataThread {
     /// Writes the journal when it is due.
     fn advance_journal(&mut self, now: Instant) {
         let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
-        for content in unsettled {
-            self.sync(SyncJob::Settle { content });
+        if !unsettled.is_empty() {
+            self.sync(SyncJob::Settle { contents: unsettled });
         }
         if let Some(until) = self.journal.retry_at
             && now < until
@@ -398,7 +399,7 @@ impl MetadataThread {
         }
     }
 
-    /// Hands a job to the sync thread.
+    /// Hands a job to the sync thread, without waiting.
     pub(super) fn sync(&self, job: SyncJob) {
         if let Some(jobs) = &self.sync_jobs
             && jobs.send(job).is_err()

@@ -24,6 +24,7 @@ mod retention;
 mod scrub;
 mod stale;
 mod sweep;
+mod sync;
 mod tag;
 mod upkeep;
 mod world;

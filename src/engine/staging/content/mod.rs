@@ -287,6 +287,11 @@ impl FileContent {
         self.state.lock().dirty_since.is_some()
     }
 
+    /// Whether something newer than what is saved waits to be on disk.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.state.lock().withheld.is_some()
+    }
+
     /// Whether the newest content is in memory only.
     pub fn is_buffered(&self) -> bool {
         matches!(self.state.lock().data, Data::Buffer(_))
