@@ -8,6 +8,7 @@ mod collect;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod damage;
 mod delete;
 mod diff;
 mod doors;
