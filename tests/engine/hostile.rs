@@ -152,8 +152,18 @@ fn a_file_that_became_shorter_leaves_nothing_on_the_way() {
     let error = import.put_with(entries, Attachment::of_files(vec![source])).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Failed);
     assert!(error.message.contains("short"), "{error}");
-    // What is left of it until the next start holds no content.
-    for leftover in std::fs::read_dir(world.engine.layout.incoming()).unwrap() {
-        assert_eq!(leftover.unwrap().metadata().unwrap().len(), 0);
-    }
+    assert_eq!(std::fs::read_dir(world.engine.layout.incoming()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_batch_behind_one_that_is_refused_leaves_nothing_on_the_way() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    import.put_file("file", b"no directory");
+    import.send(vec![inline("file/below", 0, 5)], payload(b"below")).unwrap();
+    let source = tempfile::tempfile().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&source, b"12345", 0).unwrap();
+    let entries = vec![file("behind", 5, FileSource::Attached { index: 0 })];
+    refused(import.put_with(entries, Attachment::of_files(vec![source])), "below");
+    assert_eq!(std::fs::read_dir(world.engine.layout.incoming()).unwrap().count(), 0);
 }

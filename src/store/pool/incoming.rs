@@ -1,11 +1,11 @@
 //! Files on their way into the pool: without a name, or in `incoming/`.
 //!
-//! Any thread may write them; only the owner of the [`RootLock`] moves them on or removes them. A
-//! file whose hash is known is made without a name in the directory where it will get one: that
-//! costs one directory entry instead of three, and a crash leaves nothing. Where the file system
-//! cannot do that, or too many such files are open, and while the hash is not known yet, it has a
-//! name in `incoming/`, which starts with a word that is random per process: what has another is a
-//! leftover.
+//! Any thread may write them, and remove what it could not fill; only the owner of the [`RootLock`]
+//! moves them on or removes them else. A file whose hash is known is made without a name in the
+//! directory where it will get one: that costs one directory entry instead of three, and a crash
+//! leaves nothing. Where the file system cannot do that, or too many such files are open, and while
+//! the hash is not known yet, it has a name in `incoming/`, which starts with a word that is random
+//! per process: what has another is a leftover.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -120,6 +120,11 @@ impl Pool {
             .map_err(StoreError::io("create", &path))?;
         sys::set_mode(&file, BLOB_MODE).map_err(StoreError::io("change the mode of", &path))?;
         Ok((path, file))
+    }
+
+    /// Removes a file that its own writer could not fill.
+    pub fn drop_incoming(&self, path: &Path) {
+        discard(path);
     }
 
     /// A path in `incoming/` that was never used.

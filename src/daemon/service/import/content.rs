@@ -68,18 +68,20 @@ impl Import {
                 }
                 Ok(content) => contents.push(content),
                 Err(error) => {
-                    // Content that nothing names is collected, a file on its way is not.
-                    let adopted = self.adopt(blobs).and_then(|adopting| self.hold(adopting));
-                    if let Err(error) = adopted {
-                        log::warn!(
-                            "content of a failed import stays until the next start: {error}"
-                        );
-                    }
+                    self.let_go(blobs);
                     return Err(at(entry, error));
                 }
             }
         }
         Ok(Written { contents, blobs })
+    }
+
+    /// Files of no use: content that nothing names is collected, a file on its way is not.
+    pub(super) fn let_go(&self, blobs: Vec<IncomingBlob>) {
+        let adopted = self.adopt(blobs).and_then(|adopting| self.hold(adopting));
+        if let Err(error) = adopted {
+            log::warn!("content of a failed import stays until the next start: {error}");
+        }
     }
 
     /// Has files taken into the pool, in one request to the metadata thread; does not wait for it.
@@ -152,11 +154,8 @@ impl Import {
         }
         let (path, mut target) = self.engine.pool.incoming_file().map_err(store_error)?;
         let copied = copy(source, &mut target, size);
-        if !matches!(copied, Ok(Some(_)))
-            && let Err(error) = target.set_len(0)
-        {
-            // The file itself goes at the next start; its space should not wait for that.
-            log::warn!("{} keeps its space until the next start: {error}", path.display());
+        if !matches!(copied, Ok(Some(_))) {
+            self.engine.pool.drop_incoming(&path);
         }
         let hash = copied.map_err(|source| {
             store_error(StoreError::Io { action: "copy into", path: path.clone(), source })
