@@ -8,7 +8,7 @@ use super::parse::parse_duration;
 use super::policy::print_decisions;
 use super::progress::ProgressLine;
 use super::text::{count, instant, size};
-use crate::control::protocol::{GcRequest, Progress, Request};
+use crate::control::protocol::{ErrorKind, GcRequest, Progress, Request};
 use crate::control::reply::{GcReply, Reply};
 use crate::control::service::Attachment;
 
@@ -21,7 +21,8 @@ about to be used again; so are deleted versions, which `cairn undelete` brings b
 A full run applies the retention policies first and looks for leftovers of crashes. A dry run says
 what a run would do: with --full each decision of retention with its reason, and in any case what
 would be freed. Interrupting a command that waits does not interrupt the run. Where no daemon runs,
-the command does the run itself, and waits for it.
+the command does the run itself, and waits for it. The exit status of one that waits is 1 when
+something could not be done.
 
 JSON
   {finished, versions, areas, blobs, freed_bytes, trees, leftovers, duration_ms, protected_blobs,
@@ -55,7 +56,7 @@ impl GcArgs {
     /// Collects garbage.
     ///
     /// # Errors
-    /// The store refuses changes.
+    /// [`CliError::Found`] when something could not be done; the store refuses changes.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
         let dry_run = self.dry_run;
         let request = Request::Gc(GcRequest {
@@ -78,9 +79,12 @@ impl GcArgs {
         };
         gc.decisions = decisions;
         if context.json {
-            return Ok(context.output.json(&gc)?);
+            context.output.json(&gc)?;
+        } else {
+            print(context, &gc, dry_run)?;
         }
-        print(context, &gc, dry_run)
+        // What could be done is done; who needs the rest must hear that it is not.
+        if gc.errors > 0 { Err(CliError::Found(ErrorKind::Failed.exit_code())) } else { Ok(()) }
     }
 }
 
