@@ -16,7 +16,6 @@ mod export;
 mod fsck;
 mod hostile;
 mod import;
-mod poison;
 mod quota;
 mod race;
 mod repository;

@@ -1,14 +1,8 @@
 //! Leftovers of crashes, and what a run does beside orphans.
 
-use std::fs;
-
-use cairn::engine::gc::{GcOptions, RunKind};
-use cairn::engine::request::Request;
-use cairn::engine::staging::Blocked;
+use cairn::engine::gc::GcOptions;
 use cairn::model::hash::BlobHash;
 use cairn::model::quota::Usage;
-use cairn::store::durable::testing::{Fault, everywhere};
-use cairn::store::layout::PrivateId;
 
 use crate::common::wait;
 use crate::world::World;
@@ -37,29 +31,6 @@ fn a_full_run_finds_what_a_crash_left() {
     assert!(std::fs::read_dir(world.engine.layout.incoming()).unwrap().next().is_none());
     assert_eq!(world.bytes("1", "f"), b"kept");
     assert_eq!(world.run(true, 0).leftovers, 0);
-}
-
-#[test]
-fn leftovers_stay_while_it_is_not_on_disk_that_no_row_names_them() {
-    let world = World::with_repository();
-    let area = world.stage("work");
-    let world = world.reopen_changed(|store| {
-        let layout = cairn::store::layout::Layout::new(store);
-        fs::create_dir_all(layout.area(area)).unwrap();
-        fs::write(layout.private(area, PrivateId(7)), "abandoned").unwrap();
-    });
-    world.run(false, 0);
-    let file = world.engine.layout.private(area, PrivateId(7));
-    // The first step of the run is the flush, and it fails (R4).
-    let fault = everywhere(Fault::io_error(1));
-    let kind = RunKind { full: true, protect_seconds: Some(0) };
-    let run = world.engine.call(|reply| Request::Collect { kind, reply });
-    drop(fault);
-    assert!(file.exists(), "{run:?}");
-    assert_eq!(world.engine.staging.blocked(), Blocked::Poisoned);
-    let world = world.reopen();
-    assert_eq!(world.run(true, 0).leftovers, 1);
-    assert!(!file.exists());
 }
 
 #[test]
