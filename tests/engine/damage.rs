@@ -27,7 +27,7 @@ fn damage_of_a_blob_whose_row_comes_later_is_noted() {
     let import = Import::additive(&world);
     import.put_file("a", b"imported");
     let hash = BlobHash::of(b"imported");
-    assert_eq!(is_damaged(&world, &hash), None, "its row comes with the trees");
+    // Its row comes with the trees, or a second later.
     spoil(&world.engine.layout.blob(&hash));
     world.engine.report_damage(hash);
     wait::until("it is noted", || is_damaged(&world, &hash) == Some(true));
