@@ -98,8 +98,7 @@ pub(super) fn start(
         open(path)?;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
-    let (sync_sender, asked) = bounded(SYNC_QUEUE_MAX);
-    let (own_sender, own) = unbounded();
+    let ((sync_sender, asked), (own_sender, own)) = (bounded(SYNC_QUEUE_MAX), unbounded());
     let (sealers, sealers_stop) = bounded(1);
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
