@@ -14,7 +14,6 @@ use super::event::Event;
 use super::pins::BlobPin;
 use super::request::IncomingBlob;
 use super::seal::{Hashed, SealResult, SealSource};
-use super::staging::Blocked;
 use super::staging::content::{FileContent, SealOutcome};
 use super::thread::MetadataThread;
 use crate::model::hash::{BlobHash, TreeHash};
@@ -146,7 +145,7 @@ impl MetadataThread {
             None => (row.is_some(), row.is_some_and(|row| !row.damaged)),
         };
         let intact = recorded
-            && !self.suspects.contains(hash)
+            && !self.doubts.concern(hash)
             && self.store.pool.size_on_disk(hash)? == Some(size);
         Ok(Standing { has_row, intact })
     }
@@ -154,7 +153,7 @@ impl MetadataThread {
     /// Notes that a blob was made or reused: its timestamp of interest is now (G5).
     fn blob_used(&mut self, hash: BlobHash, size: u64, before: Standing) {
         if !before.intact {
-            let suspected = self.suspects.remove(&hash);
+            let suspected = self.doubts.renewed(&hash);
             self.store.pool.forget_fd(&hash);
             if before.has_row || suspected {
                 self.notify_apart(Event::BlobsHealed(Arc::new(BTreeSet::from([hash]))));
@@ -271,27 +270,6 @@ impl MetadataThread {
         };
         blobs.extend(self.journal.pending_blobs.keys().copied());
         Ok(blobs)
-    }
-
-    /// The result of checking a blob after a power loss.
-    pub(super) fn suspect_checked(&mut self, hash: BlobHash, intact: bool) {
-        if !self.suspects.remove(&hash) || intact {
-            return;
-        }
-        self.note_damage(&hash);
-    }
-
-    /// Storing the content again will replace the file (H5).
-    pub(super) fn note_damage(&mut self, hash: &BlobHash) {
-        if !self.store.lock.is_in_place(&self.store.layout) {
-            // Nothing at all is found any more, which says nothing of this blob.
-            log::error!("{} is not the store any more", self.store.layout.root().display());
-            return self.staging.set_blocked(Blocked::Poisoned);
-        }
-        log::error!("blob {hash} is damaged; storing its content again heals it");
-        if let Err(error) = self.write(|tx| tx.set_blob_damaged(hash, true)) {
-            log::error!("cannot note the damage: {error}");
-        }
     }
 }
 

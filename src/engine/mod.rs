@@ -8,6 +8,7 @@ mod areas;
 mod blobs;
 mod build;
 pub mod commit;
+mod damage;
 pub mod error;
 pub mod event;
 mod flush;

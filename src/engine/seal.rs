@@ -226,6 +226,8 @@ fn hash(content: &Arc<FileContent>) -> Input {
                     size,
                     source: SealSource::Private(path),
                 })),
+                // It is not what it was: whoever changed it has it sealed.
+                Err(_) if !content.is_at(generation) => Ok(None),
                 Err(source) => Err(StoreError::Io { action: "hash", path, source }),
             })
         }
@@ -233,7 +235,7 @@ fn hash(content: &Arc<FileContent>) -> Input {
     }
 }
 
-/// Hashes the first `size` bytes of a file; `None` when `wanted` says so in between.
+/// Hashes the first `size` bytes of a file, which must have them; `None` when `wanted` says so in between.
 pub(super) fn hash_file(
     file: &std::fs::File,
     size: u64,
@@ -255,8 +257,8 @@ pub(super) fn hash_rest(
         let want = usize::try_from(size - offset).unwrap_or(usize::MAX).min(chunk.len());
         let read = file.read_at(&mut chunk[..want], offset)?;
         if read == 0 {
-            // Shorter than recorded: it was truncated meanwhile.
-            return Ok(None);
+            // Shorter than recorded.
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         hasher.update(&chunk[..read]);
         offset += read as u64;

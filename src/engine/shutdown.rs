@@ -31,8 +31,8 @@ impl MetadataThread {
         // Nobody is kept waiting any more, so what must be on disk is brought there from here.
         let to_disk =
             ToDisk { layout: &self.store.layout, pool: &self.store.pool, staging: &self.staging };
-        let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
-        let mut result = to_disk.settle(&unsettled);
+        let mut result =
+            to_disk.settle(self.staging.withheld()).map_err(|unsettled| unsettled.error);
         if !self.journal.is_waiting() {
             self.snapshot();
         }
@@ -41,6 +41,8 @@ impl MetadataThread {
             if let Err(error) = self.write_batch() {
                 log::error!("the journal could not be written: {error}");
                 result = Err(error.into());
+                // What comes after it must not be written without it.
+                break;
             }
             self.snapshot();
         }

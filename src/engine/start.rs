@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 
 use super::Engine;
 use super::REQUEST_QUEUE_MAX;
+use super::damage::{Doubts, UNCHECKED};
 use super::event::Observer;
 use super::flush::{ID_LIMIT, ID_STEP, Journal};
 use super::fsck::Subject;
@@ -28,7 +29,7 @@ use super::seal;
 use super::staging::content::{ContentStore, Slots};
 use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
-use super::sync::{SYNC_QUEUE_MAX, SyncJob, SyncThread};
+use super::sync::{Jobs, SYNC_QUEUE_MAX, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
@@ -48,10 +49,11 @@ const TREE_CACHE_BYTES: usize = 64 << 20;
 /// First id of nodes and areas; smaller inode numbers belong to the fixed directories.
 const FIRST_ID: u64 = 1 << 32;
 
-/// Blobs looked at after a power loss.
+/// Blobs looked at after an outage.
 const SUSPECTS_MAX: u32 = u32::MAX;
 
 /// What an earlier run left.
+#[derive(Debug)]
 struct Recovered {
     next_id: u64,
     id_limit: u64,
@@ -96,12 +98,12 @@ pub(super) fn start(
         open(path)?;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
-    let (sync_sender, sync_jobs) = bounded(SYNC_QUEUE_MAX);
+    let ((sync_sender, asked), (own_sender, own)) = (bounded(SYNC_QUEUE_MAX), unbounded());
     let (sealers, sealers_stop) = bounded(1);
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
     let trees = tree_cache(layout.clone());
-    let sync_thread = sync_thread(&store, &staging, &requests_sender, sync_jobs)?;
+    let sync_thread = sync_thread(&store, &staging, &requests_sender, Jobs { asked, own })?;
     let stop_points = Arc::new(StopPoints::default());
     let last_run = LastRun::default();
     let lines = seal::Lines { jobs: seal_queue, stop: sealers_stop, results: results_sender };
@@ -122,7 +124,7 @@ pub(super) fn start(
         requests_sender: requests_sender.clone(),
         seal_results,
         wake,
-        sync_jobs: Some(sync_sender.clone()),
+        sync_jobs: Some(own_sender),
         journal: Journal::new(recovered.id_limit),
         obsolete: Obsolete::default(),
         gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry)),
@@ -135,7 +137,7 @@ pub(super) fn start(
         unpublished: BTreeMap::new(),
         epoch: recovered.epoch,
         durable_epoch: recovered.durable_epoch,
-        suspects: recovered.suspects.iter().map(|(hash, _)| *hash).collect(),
+        doubts: Doubts::of(recovered.suspects.iter().map(|(hash, _)| *hash)),
         last_seal_error: (false, String::new()),
     };
     threads.push(spawn("metadata", move || metadata.run())?);
@@ -168,7 +170,7 @@ fn sync_thread(
     store: &Store,
     staging: &Arc<Staging>,
     requests: &Sender<Request>,
-    jobs: Receiver<SyncJob>,
+    jobs: Jobs,
 ) -> Result<SyncThread, StoreError> {
     Ok(SyncThread {
         layout: store.layout.clone(),
@@ -177,6 +179,7 @@ fn sync_thread(
         checkpointer: store.catalog.checkpointer()?,
         requests: requests.clone(),
         jobs,
+        put_off: None,
     })
 }
 
@@ -245,12 +248,16 @@ fn recover(
     let same_boot = !boot.is_empty() && reader.meta("boot")?.as_deref() == Some(boot.as_str());
     let tx = catalog.begin()?;
     // After a clean stop everything was flushed; after a crash of the daemon alone the kernel
-    // still has what was written. Only a crash of the machine leaves content in doubt (H3).
-    let suspects = if clean || same_boot {
-        Vec::new()
-    } else {
-        tx.blobs_since_epoch(durable_epoch, SUSPECTS_MAX)?
+    // still has what was written. Only a crash of the machine leaves content in doubt (H3), and it
+    // stays so until it was checked, whatever happens meanwhile.
+    let outage = (!clean && !same_boot).then_some(durable_epoch);
+    let since = number(UNCHECKED)?.into_iter().chain(outage).min();
+    let suspects = match since {
+        Some(epoch) => tx.blobs_since_epoch(epoch, SUSPECTS_MAX)?,
+        None => Vec::new(),
     };
+    let unchecked = since.filter(|_| !suspects.is_empty());
+    tx.set_meta(UNCHECKED, &unchecked.map_or_else(String::new, |epoch| epoch.to_string()))?;
     let epoch = last_epoch.max(durable_epoch) + 1;
     tx.set_meta("clean", "no")?;
     tx.set_meta("boot", &boot)?;
@@ -295,7 +302,7 @@ fn fill_reserve(store: &Store) {
     }
 }
 
-/// Hashes blobs that may not have reached the disk before a power loss.
+/// Hashes blobs that may not have reached the disk before an outage.
 fn check_suspects(pool: &Pool, suspects: Vec<(BlobHash, u64)>, requests: &Sender<Request>) {
     for (hash, size) in suspects {
         let look = || {
@@ -314,5 +321,50 @@ fn check_suspects(pool: &Pool, suspects: Vec<(BlobHash, u64)>, requests: &Sender
         if requests.send(Request::SuspectChecked { hash, intact }).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::Timestamp;
+    use crate::store::testing::TestStore;
+
+    /// What a start finds in doubt.
+    fn suspects(store: &mut TestStore) -> Vec<BlobHash> {
+        let (layout, reader) = (store.layout.clone(), store.catalog.reader().unwrap());
+        let recovered = recover(&layout, &mut store.catalog, &reader).unwrap();
+        recovered.suspects.into_iter().map(|(hash, _)| hash).collect()
+    }
+
+    fn note(store: &mut TestStore, notes: &[(&str, &str)]) {
+        let tx = store.catalog.begin().unwrap();
+        notes.iter().for_each(|(key, value)| tx.set_meta(key, value).unwrap());
+        tx.commit().unwrap();
+    }
+
+    #[test]
+    fn what_an_outage_left_in_doubt_is_so_until_it_was_checked() {
+        let mut store = TestStore::new();
+        let [kept, late, later] = [b"kept", b"late", b"more"].map(|data| BlobHash::of(data));
+        assert_eq!(suspects(&mut store), []);
+        let tx = store.catalog.begin().unwrap();
+        for (hash, epoch) in [(kept, 3), (late, 4), (later, 5)] {
+            tx.insert_blob(&hash, 4, epoch, 0, Timestamp::now()).unwrap();
+        }
+        tx.commit().unwrap();
+        note(&mut store, &[(DURABLE_EPOCH, "3"), ("clean", "no")]);
+        assert_eq!(suspects(&mut store), [], "the daemon was killed");
+        note(&mut store, &[("boot", "another")]);
+        assert_eq!(suspects(&mut store), [late, later], "the power was lost");
+        assert_eq!(suspects(&mut store), [late, later], "killed before they were checked");
+        note(&mut store, &[("clean", "yes")]);
+        assert_eq!(suspects(&mut store), [late, later], "stopped before they were checked");
+        note(&mut store, &[(DURABLE_EPOCH, "4"), ("boot", "another")]);
+        assert_eq!(suspects(&mut store), [late, later], "the power was lost again");
+        note(&mut store, &[(UNCHECKED, "")]);
+        assert_eq!(suspects(&mut store), [], "they were checked");
+        note(&mut store, &[("boot", "another")]);
+        assert_eq!(suspects(&mut store), [later], "the power was lost once more");
     }
 }

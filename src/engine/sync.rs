@@ -5,6 +5,7 @@
 //! loss names content that survived too. Requests that arrive while a flush runs share the next.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -13,20 +14,24 @@ use super::pins::BlobPin;
 use super::request::Request;
 use super::staging::content::FileContent;
 use super::staging::{Blocked, Staging};
-use super::to_disk::ToDisk;
+use super::to_disk::{ToDisk, Unsettled};
 use crate::store::catalog::Checkpointer;
 use crate::store::durable;
-use crate::store::error::StoreError;
+use crate::store::error::{CatalogErrorKind, StoreError};
 use crate::store::layout::Layout;
 use crate::store::panics;
 use crate::store::pool::Pool;
 
-/// Jobs that may wait; who asks for more durability than the disk gives waits in line.
+/// Jobs of others than the metadata thread that may wait; who asks for more durability than the
+/// disk gives waits in line.
 pub(super) const SYNC_QUEUE_MAX: usize = 1024;
 
 /// Commits of at most this many new blobs sync them one by one; above it one `syncfs` of the
 /// whole file system is cheaper, although it also writes what strangers made dirty (H18).
 pub(super) const SYNC_ONE_BY_ONE_MAX: usize = 64;
+
+/// Wait for the next try to settle what could not be.
+const SETTLE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A WAL longer than this is copied into the catalog after the next flush.
 const WAL_BYTES_MAX: u64 = 16 << 20;
@@ -79,11 +84,35 @@ pub(super) enum SyncJob {
     File { content: Arc<FileContent>, then: Then },
     /// The journal as it is now, and the WAL.
     Journal { then: Then },
-    /// The content of a file that was synced before and has changed since. The journal may say so
+    /// The content of files that were synced before and have changed since. The journal may say so
     /// afterwards.
-    Settle { content: Arc<FileContent> },
+    Settle { contents: Vec<Arc<FileContent>> },
     /// Nothing but a look at the length of the WAL: much was written since the last one.
     Checkpoint,
+}
+
+/// Where jobs come from.
+pub(super) struct Jobs {
+    /// Of workers that wait for the disk on somebody's behalf: bounded by [`SYNC_QUEUE_MAX`].
+    pub(super) asked: Receiver<SyncJob>,
+    /// Of the metadata thread, which never waits for this one: this one waits for it, when it has the
+    /// journal flushed. Each is for a request whose client waits, or one of the few of its own.
+    pub(super) own: Receiver<SyncJob>,
+}
+
+impl Jobs {
+    /// The next job with all that wait beside it, or nothing at `time`; `None` when all senders are
+    /// gone.
+    fn next(&self, time: Option<Instant>) -> Option<Vec<SyncJob>> {
+        let time = time.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
+        let first = crossbeam_channel::select! {
+            recv(self.own) -> job => job.ok().or_else(|| self.asked.recv().ok())?,
+            recv(self.asked) -> job => job.ok().or_else(|| self.own.recv().ok())?,
+            recv(time) -> _ => return Some(Vec::new()),
+        };
+        let waiting = self.own.try_iter().chain(self.asked.try_iter()).take(SYNC_QUEUE_MAX);
+        Some(std::iter::once(first).chain(waiting).collect())
+    }
 }
 
 pub(super) struct SyncThread {
@@ -92,22 +121,22 @@ pub(super) struct SyncThread {
     pub(super) staging: Arc<Staging>,
     pub(super) checkpointer: Checkpointer,
     pub(super) requests: Sender<Request>,
-    pub(super) jobs: Receiver<SyncJob>,
+    pub(super) jobs: Jobs,
+    /// What could not be settled, and when it is tried again.
+    pub(super) put_off: Option<(Instant, Vec<Arc<FileContent>>)>,
 }
 
 impl SyncThread {
     /// Runs until all senders are gone.
     pub(super) fn run(mut self) {
-        while let Ok(first) = self.jobs.recv() {
-            let mut jobs = vec![first];
-            jobs.extend(self.jobs.try_iter().take(SYNC_QUEUE_MAX));
+        while let Some(jobs) = self.jobs.next(self.put_off.as_ref().map(|(time, _)| *time)) {
             // Nobody knows what reached the disk when this fails half-way.
             if panics::contain("the sync thread", || self.serve(jobs)).is_err() {
                 self.staging.set_blocked(Blocked::Poisoned);
             }
             let checkpointed = panics::contain("a checkpoint", || self.checkpoint());
             if let Ok(Err(error)) = checkpointed {
-                log::warn!("cannot checkpoint the catalog: {error}");
+                self.checkpoint_failed(error);
             }
         }
         if let Err(error) = self.checkpointer.truncate() {
@@ -115,7 +144,7 @@ impl SyncThread {
         }
     }
 
-    fn serve(&self, jobs: Vec<SyncJob>) {
+    fn serve(&mut self, jobs: Vec<SyncJob>) {
         let mut kept = Vec::new();
         let mut journal = false;
         let mut unsettled = Vec::new();
@@ -131,8 +160,8 @@ impl SyncThread {
                     journal = true;
                     (Ok(()), then)
                 }
-                SyncJob::Settle { content } => {
-                    unsettled.push(content);
+                SyncJob::Settle { contents } => {
+                    unsettled.extend(contents);
                     continue;
                 }
                 SyncJob::Checkpoint => continue,
@@ -142,9 +171,7 @@ impl SyncThread {
                 Err(error) => then.tell(Err(error)),
             }
         }
-        if let Err(error) = self.to_disk().settle(&unsettled) {
-            log::error!("changed files keep the content that was synced: {error}");
-        }
+        self.settle(unsettled);
         if kept.is_empty() {
             return;
         }
@@ -158,6 +185,29 @@ impl SyncThread {
                 Err(_) => Err(EngineError::Poisoned),
             });
         }
+    }
+
+    /// Settles these, and what was put off when its time has come. What fails, for instance on a
+    /// full disk, keeps in the journal the content that was synced, and is put off.
+    fn settle(&mut self, mut contents: Vec<Arc<FileContent>>) {
+        let put_off = self.put_off.take();
+        let was_put_off = put_off.is_some();
+        let mut waiting = match put_off {
+            Some((time, waiting)) if time > Instant::now() => Some((time, waiting)),
+            Some((_, waiting)) => {
+                contents.extend(waiting);
+                None
+            }
+            None => None,
+        };
+        if let Err(Unsettled { contents, error }) = self.to_disk().settle(contents) {
+            if !was_put_off {
+                log::error!("changed files keep the content that was synced for now: {error}");
+            }
+            let next = Instant::now() + SETTLE_RETRY_INTERVAL;
+            waiting.get_or_insert_with(|| (next, Vec::new())).1.extend(contents);
+        }
+        self.put_off = waiting.filter(|(_, contents)| !contents.is_empty());
     }
 
     fn flush_journal(&self) -> Result<()> {
@@ -179,14 +229,39 @@ impl SyncThread {
         match scope {
             Scope::Rows => Ok(()),
             Scope::Everything => self.to_disk().everything(),
-            Scope::Blobs(pins) => {
-                pins.iter().map(BlobPin::hash).try_for_each(|hash| self.to_disk().blob(hash))
-            }
+            Scope::Blobs(pins) => pins.iter().map(BlobPin::hash).try_for_each(|hash| {
+                self.to_disk().blob(hash).inspect_err(|error| self.report_missing(error))
+            }),
+        }
+    }
+
+    /// A blob without a file would refuse every commit, of whichever area. It is marked before the
+    /// refusal is heard of: the next commit knows.
+    fn report_missing(&self, error: &EngineError) {
+        if let EngineError::Store(StoreError::MissingBlob(hash)) = error
+            && self.requests.send(Request::Damaged { hash: *hash }).is_err()
+        {
+            log::debug!("the engine has stopped");
         }
     }
 
     fn poison(&self, error: StoreError) -> EngineError {
         self.to_disk().poison(error)
+    }
+
+    /// A full disk, or a reader that stays, keeps the WAL long. But where a sync of it has failed, the
+    /// next one would say nothing of what was lost (R4).
+    fn checkpoint_failed(&self, error: StoreError) {
+        let io = matches!(
+            error,
+            StoreError::Io { .. } | StoreError::Catalog { kind: CatalogErrorKind::Io, .. }
+        );
+        if io && !error.is_full() {
+            // Logged there.
+            drop(self.poison(error));
+        } else {
+            log::warn!("cannot checkpoint the catalog: {error}");
+        }
     }
 
     /// Copies the WAL into the catalog. While rows keep coming, a passive copy never catches up
@@ -201,5 +276,59 @@ impl SyncThread {
             self.checkpointer.truncate()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use crossbeam_channel::unbounded;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::engine::pins::Pins;
+    use crate::engine::staging::content::{ContentStore, Slots};
+    use crate::store::durable::testing::{Fault, on_this_thread};
+    use crate::store::testing::TestStore;
+
+    fn thread(store: &TestStore) -> SyncThread {
+        let contents = Arc::new(ContentStore {
+            pool: Arc::clone(&store.pool),
+            private_files: Arc::clone(&store.private_files),
+            pins: Arc::new(Pins::default()),
+            slots: Arc::new(Slots::new(1024)),
+            buffered_bytes: AtomicU64::new(0),
+            next_id: AtomicU64::new(1),
+            obsolete: Mutex::default(),
+            unsettled: Mutex::default(),
+        });
+        SyncThread {
+            layout: store.layout.clone(),
+            pool: Arc::clone(&store.pool),
+            staging: Arc::new(Staging::new(contents).0),
+            checkpointer: store.catalog.checkpointer().unwrap(),
+            requests: unbounded().0,
+            jobs: Jobs { asked: unbounded().1, own: unbounded().1 },
+            put_off: None,
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_fails_is_a_flush_that_failed() {
+        let mut store = TestStore::new();
+        let tx = store.catalog.begin().unwrap();
+        tx.set_meta("long", &"x".repeat(17 << 20)).unwrap();
+        tx.commit().unwrap();
+        for (fault, blocked) in
+            [(Fault::full(1), Blocked::No), (Fault::io_error(1), Blocked::Poisoned)]
+        {
+            let mut thread = thread(&store);
+            let guard = on_this_thread(fault);
+            let error = thread.checkpoint().unwrap_err();
+            drop(guard);
+            thread.checkpoint_failed(error);
+            assert_eq!(thread.staging.blocked(), blocked);
+        }
     }
 }

@@ -4,13 +4,14 @@
 //! the collector's check and its unlink (G3). It owns its state without locks and never waits for
 //! a FUSE worker, the kernel, the network or the disk's flush (H6, H8).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::commit::{CommitTask, Unpublished};
+use super::damage::Doubts;
 use super::error::{EngineError, Result};
 use super::event::{Event, Observer};
 use super::flush::Journal;
@@ -24,7 +25,6 @@ use super::seal::SealResult;
 use super::staging::{Blocked, Staging};
 use super::stop_point::StopPoints;
 use super::sync::SyncJob;
-use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::model::policy::PolicyState;
 use crate::store::Store;
@@ -71,6 +71,7 @@ pub(super) struct MetadataThread {
     pub(super) requests_sender: Sender<Request>,
     pub(super) seal_results: Receiver<Vec<SealResult>>,
     pub(super) wake: Receiver<()>,
+    /// Unbounded: the sync thread waits for this one.
     pub(super) sync_jobs: Option<Sender<SyncJob>>,
     pub(super) journal: Journal,
     pub(super) obsolete: Obsolete,
@@ -85,8 +86,8 @@ pub(super) struct MetadataThread {
     pub(super) epoch: u64,
     /// Blobs of this epoch and before have been flushed to disk.
     pub(super) durable_epoch: u64,
-    /// Blobs that a power loss may have damaged and that were not checked yet (H3).
-    pub(super) suspects: BTreeSet<BlobHash>,
+    /// Blobs that are not trusted.
+    pub(super) doubts: Doubts,
     /// Ids from here on were given out by this process.
     pub(super) first_id: u64,
     /// Rounds since the last slice of background work that had to be put off.
@@ -137,6 +138,9 @@ impl MetadataThread {
             if now.duration_since(last_housekeeping) >= HOUSEKEEPING_INTERVAL {
                 last_housekeeping = now;
                 self.spill_overdue(now);
+                if let Err(error) = self.mark_all_damage() {
+                    log::debug!("damage is not noted yet: {error}");
+                }
             }
             self.background(now);
         }
@@ -284,8 +288,8 @@ impl MetadataThread {
     /// Writes the journal when it is due.
     fn advance_journal(&mut self, now: Instant) {
         let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
-        for content in unsettled {
-            self.sync(SyncJob::Settle { content });
+        if !unsettled.is_empty() {
+            self.sync(SyncJob::Settle { contents: unsettled });
         }
         if let Some(until) = self.journal.retry_at
             && now < until
@@ -398,7 +402,7 @@ impl MetadataThread {
         }
     }
 
-    /// Hands a job to the sync thread.
+    /// Hands a job to the sync thread, without waiting.
     pub(super) fn sync(&self, job: SyncJob) {
         if let Some(jobs) = &self.sync_jobs
             && jobs.send(job).is_err()

@@ -19,6 +19,13 @@ use crate::store::pool::Pool;
 /// How often a content may change while it is being synced.
 const TRIES_MAX: u32 = 100;
 
+/// Files that could not be settled, and why the first of them could not.
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    pub(super) contents: Vec<Arc<FileContent>>,
+    pub(super) error: EngineError,
+}
+
 /// What syncing needs.
 #[derive(Clone, Copy)]
 pub(super) struct ToDisk<'a> {
@@ -68,20 +75,38 @@ impl ToDisk<'_> {
         Err(EngineError::Invalid("a file changes faster than it can be synced".to_owned()))
     }
 
-    /// What these files hold now, or something newer.
-    pub(super) fn settle(self, contents: &[Arc<FileContent>]) -> Result<()> {
+    /// What these files hold now, or something newer. One that cannot be saved keeps none of the
+    /// others from it.
+    pub(super) fn settle(
+        self,
+        contents: Vec<Arc<FileContent>>,
+    ) -> std::result::Result<(), Unsettled> {
+        let mut unsettled = None;
+        let mut failed = |content, error| {
+            let unsettled =
+                unsettled.get_or_insert_with(|| Unsettled { contents: Vec::new(), error });
+            unsettled.contents.push(content);
+        };
+        let mut spilled = Vec::new();
         if contents.len() <= SYNC_ONE_BY_ONE_MAX {
-            return contents.iter().try_for_each(|content| self.content(content));
+            spilled.extend(contents.into_iter().map(|content| (content, None)));
+        } else {
+            for content in contents {
+                match self.spilled(&content) {
+                    Ok(file) => spilled.push((content, Some(file))),
+                    Err(error) => failed(content, error),
+                }
+            }
+            // A failure poisons the store: nothing is to be settled any more.
+            self.everything().map_err(|error| Unsettled { contents: Vec::new(), error })?;
         }
-        let files: Result<Vec<_>> = contents.iter().map(|content| self.spilled(content)).collect();
-        let files = files?;
-        self.everything()?;
-        for (content, file) in contents.iter().zip(&files) {
-            if !self.settled(content, file.as_ref()) {
-                self.content(content)?;
+        for (content, file) in spilled {
+            let is_settled = file.is_some_and(|file| self.settled(&content, file.as_ref()));
+            if !is_settled && let Err(error) = self.content(&content) {
+                failed(content, error);
             }
         }
-        Ok(())
+        unsettled.map_or(Ok(()), Err)
     }
 
     fn spilled(self, content: &Arc<FileContent>) -> Result<Option<FileToSync>> {

@@ -88,3 +88,16 @@ fn help_and_version_succeed() {
         assert!(!output.stdout.is_empty(), "{args:?}");
     }
 }
+
+#[test]
+fn a_collection_that_could_not_do_all_says_what_it_did_and_fails() {
+    let running = serve();
+    for (protect, code) in [("10m", 0), ("0", 1)] {
+        for json in [&[][..], &["--json"]] {
+            let args = [&["gc", "--wait", "--protect", protect][..], json].concat();
+            let output = run(running.store.path(), &args);
+            assert_eq!(output.status.code(), Some(code), "{args:?}");
+            assert!(!output.stdout.is_empty(), "{args:?}");
+        }
+    }
+}

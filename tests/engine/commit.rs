@@ -1,9 +1,12 @@
 //! Commits: what they publish, and what keeps them from it.
 
+use std::fs::{self, File};
+
 use cairn::control::protocol::{CommitRequest, ErrorDetail, ErrorKind, Request};
 use cairn::engine::request::Request as EngineRequest;
 use cairn::model::hash::BlobHash;
 use cairn::model::id::VersionNumber;
+use cairn::model::time::Timestamp;
 use cairn::model::tree::Content;
 
 use crate::common::content;
@@ -180,4 +183,24 @@ fn damaged_content_is_not_published_until_it_was_written_again() {
     world.commit("work");
     assert_eq!(world.bytes("2", "lost"), b"lost");
     assert_eq!(world.bytes("2", "kept"), b"kept");
+}
+
+#[test]
+fn a_file_that_lost_its_end_refuses_the_commit() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    let content = world.open_writer(area, "f");
+    content.write(0, &vec![7; 2 << 20], Timestamp::now()).unwrap();
+    world.engine.staging.content_modified(&content);
+    let files = fs::read_dir(world.engine.layout.area(area)).unwrap();
+    for file in files.map(|file| file.unwrap().path()) {
+        File::options().write(true).open(file).unwrap().set_len(1).unwrap();
+    }
+    world.close_writer(&content);
+    let refused = world.ask(Request::Commit(commit("work"))).unwrap_err();
+    assert!(refused.message.contains("sealed"), "{refused:?}");
+    // Written again, it is published.
+    world.write(area, "f", b"short");
+    world.commit("work");
+    assert_eq!(world.bytes("1", "f"), b"short");
 }

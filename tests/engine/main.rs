@@ -8,6 +8,7 @@ mod collect;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod damage;
 mod delete;
 mod diff;
 mod doors;
@@ -23,6 +24,7 @@ mod retention;
 mod scrub;
 mod stale;
 mod sweep;
+mod sync;
 mod tag;
 mod upkeep;
 mod world;

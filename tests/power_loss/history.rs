@@ -173,6 +173,8 @@ impl Actor {
     /// Writes beside a file, syncs that, renames it over, and syncs the directory.
     fn replace(&self, path: &Path, bytes: Bytes) -> io::Result<()> {
         let draft = path.with_extension("draft");
+        // That it is gone was promised of the one before.
+        self.note(|promises| drop(promises.files.remove(&draft)));
         let mut file = File::create(self.staging(&draft))?;
         file.write_all(&bytes.make())?;
         file.sync_all()?;

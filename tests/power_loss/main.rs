@@ -5,7 +5,8 @@
 //! This needs root, loop devices and both filesystems, and fails without them. Everything is mounted
 //! in a namespace of the test's own, so that nothing stays behind.
 //!
-//! `CAIRN_TEST_OUTAGES` says how many images of each disk are checked.
+//! `CAIRN_TEST_OUTAGES` says how many images of each disk are checked, and `CAIRN_TEST_SEED`, when
+//! they are taken.
 #![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 #![allow(clippy::print_stderr, reason = "the test runner shows it when the test fails")]

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use crate::check::check;
+use crate::check::{check, start_and_kill};
 use crate::common::{Cairn, scale};
 use crate::disk::{Disk, Loss, Surface};
 use crate::history::{ACTORS, Load, OnAnswer};
@@ -100,7 +100,11 @@ fn check_images(kind: Kind, images: &Receiver<Outage>) -> u32 {
         let answers: u64 = outage.promises.iter().map(|one| one.answers).sum();
         eprintln!("image {}: {:?}, {answers} answers", checked + 1, outage.loss);
         let volume = Volume::mount(kind, &outage.image);
-        check(&volume.path().join("store"), &outage.promises);
+        let store = volume.path().join("store");
+        if checked % 2 == 1 {
+            start_and_kill(&store);
+        }
+        check(&store, &outage.promises);
         drop(volume);
         std::fs::remove_file(outage.image).unwrap();
         checked += 1;
@@ -132,7 +136,7 @@ fn survives(kind: Kind, megabytes: u64) {
         state: Mutex::new(CameraState {
             taken: 0,
             wanted,
-            random: 4711,
+            random: u64::from(scale("CAIRN_TEST_SEED", 4711)),
             next_request: 0,
             answers: 0,
         }),

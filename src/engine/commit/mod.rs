@@ -230,7 +230,7 @@ impl MetadataThread {
     }
 
     fn next_step(&mut self, id: u64, now: Instant) -> Option<Step> {
-        let suspects = self.suspects.len();
+        let suspects = self.doubts.has_suspects();
         let grace = WRITER_GRACE;
         let task = self.commits.get_mut(&id)?;
         let shared = {
@@ -261,7 +261,7 @@ impl MetadataThread {
             }
             Stage::Sealing { retried } => {
                 let failed = shared.failed_count();
-                if shared.unsealed() as usize > failed || suspects > 0 {
+                if shared.unsealed() as usize > failed || suspects {
                     Step::Stay
                 } else if failed == 0 {
                     Step::Build
@@ -343,6 +343,7 @@ impl MetadataThread {
 
     /// What knows the damaged blobs, if there may be any. What was healed is noted first.
     fn damage(&mut self) -> Result<Option<Reader>> {
+        self.mark_all_damage()?;
         if !self.reader.any_damage()? {
             return Ok(None);
         }

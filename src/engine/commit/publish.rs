@@ -213,7 +213,13 @@ impl MetadataThread {
         let publish = Box::new(move |synced: Result<Unpublished>| {
             let unpublished = match synced {
                 Ok(unpublished) => unpublished,
-                Err(error) => return reply(Err(error)),
+                Err(error) => {
+                    // What waits for this commit hears that the store takes nothing.
+                    for operation in staging.unpark(area) {
+                        observer.notify(Vec::new(), operation);
+                    }
+                    return reply(Err(error));
+                }
             };
             let tag = unpublished.tag.clone().map(|(tag, _)| tag);
             let number = version.number;

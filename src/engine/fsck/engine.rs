@@ -8,6 +8,7 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::request::{Reply, Request};
 use crate::engine::thread::MetadataThread;
+use crate::engine::to_disk::ToDisk;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::time::Timestamp;
@@ -45,6 +46,11 @@ impl Engine {
     /// # Errors
     /// Why it could not be done.
     pub fn repair(&self, step: Step) -> Result<bool> {
+        if matches!(step, Step::Remove(Leftover::Private(..))) {
+            // That its row is gone must be on disk before the file is: a power loss would bring the
+            // row back (H2).
+            ToDisk { layout: &self.layout, pool: &self.pool, staging: &self.staging }.rows()?;
+        }
         self.call(|reply| Request::Fsck { job: Job::Repair(step), reply })
     }
 }

@@ -207,6 +207,10 @@ pub(super) fn apply(step: &Step, store: &mut Store) -> Result<bool> {
             return Ok(false);
         }
     }
+    if let Step::Remove(Leftover::Private(..)) = step {
+        // A run that was killed may have let it go by a row that is not on disk (H2).
+        durable::sync_file(&store.layout.wal())?;
+    }
     let tx = store.catalog.begin()?;
     let done = step.rows(&tx, Timestamp::now())?;
     tx.commit()?;

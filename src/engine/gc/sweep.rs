@@ -11,7 +11,9 @@ use crossbeam_channel::Sender;
 use super::Phase;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::request::Request;
+use crate::engine::staging::Staging;
 use crate::engine::thread::MetadataThread;
+use crate::engine::to_disk::ToDisk;
 use crate::model::hash::BlobHash;
 use crate::model::id::AreaId;
 use crate::store::catalog::Reader;
@@ -42,6 +44,7 @@ struct Sweeper {
     /// Areas and private files with this number and above belong to this process: it removes
     /// what it needs no more.
     first_id: u64,
+    staging: Arc<Staging>,
     requests: Sender<Request>,
     found: Vec<Leftover>,
 }
@@ -53,6 +56,7 @@ impl MetadataThread {
             pool: Arc::clone(&self.store.pool),
             private_files: Arc::clone(&self.store.private_files),
             first_id: self.first_id,
+            staging: Arc::clone(&self.staging),
             requests: self.requests_sender.clone(),
             found: Vec::new(),
         };
@@ -172,6 +176,12 @@ impl Sweeper {
 
     fn send(&mut self) -> Result<()> {
         let leftovers = std::mem::take(&mut self.found);
+        if leftovers.is_empty() {
+            return Ok(());
+        }
+        // That their rows are gone must be on disk before the files are: a power loss would bring
+        // the rows back (H2).
+        ToDisk { layout: &self.layout, pool: &self.pool, staging: &self.staging }.rows()?;
         self.requests.send(Request::Swept { leftovers }).map_err(|_| EngineError::Stopping)
     }
 }

@@ -198,6 +198,13 @@ impl Staging {
         watched.values().cloned().collect()
     }
 
+    /// Contents that wait to be settled. Looks at all nodes in memory.
+    pub fn withheld(&self) -> Vec<Arc<FileContent>> {
+        let state = self.read();
+        let contents = state.nodes().filter_map(node::Node::content);
+        contents.filter(|content| content.is_withheld()).cloned().collect()
+    }
+
     /// Wakes the metadata thread.
     pub fn wake(&self) {
         match self.wake.try_send(()) {

@@ -126,9 +126,7 @@ impl StagingFs {
         let grown = if size > content.attr().size { self.check_growable() } else { Ok(()) };
         let truncated =
             grown.and_then(|()| content.truncate(size, Timestamp::now()).map_err(log_store));
-        if truncated.is_ok() {
-            self.engine.staging.content_modified(&content);
-        }
+        self.engine.staging.content_modified(&content);
         let after = content.close_writer();
         self.engine.staging.after_close(&content, after);
         truncated?;

@@ -147,11 +147,13 @@ impl StagingFs {
         if offset.saturating_add(bytes.len() as u64) > FILE_BYTES_MAX {
             return Err(FsError::TooLarge);
         }
-        let prolonged = file.content.write(offset, bytes, Timestamp::now()).map_err(log_store)?;
+        let written = file.content.write(offset, bytes, Timestamp::now());
+        // Part of one that failed may be there.
+        self.engine.staging.content_modified(&file.content);
+        let prolonged = written.map_err(log_store)?;
         if kill_privileges {
             self.take_privileges(caller, file.node, true);
         }
-        self.engine.staging.content_modified(&file.content);
         Ok(prolonged)
     }
 
@@ -201,9 +203,10 @@ impl StagingFs {
         if offset.saturating_add(length) > FILE_BYTES_MAX {
             return Err(FsError::TooLarge);
         }
-        file.content.fallocate(mode, offset, length, Timestamp::now()).map_err(log_store)?;
-        self.changed_by(caller, file.node);
+        let changed = file.content.fallocate(mode, offset, length, Timestamp::now());
         self.engine.staging.content_modified(&file.content);
+        changed.map_err(log_store)?;
+        self.changed_by(caller, file.node);
         Ok(())
     }
 
@@ -260,7 +263,10 @@ impl StagingFs {
             match written {
                 Ok(_) => done += read as u64,
                 Err(_) if done > 0 => break,
-                Err(error) => return Err(log_store(error)),
+                Err(error) => {
+                    self.engine.staging.content_modified(&target.content);
+                    return Err(log_store(error));
+                }
             }
         }
         self.changed_by(caller, target.node);

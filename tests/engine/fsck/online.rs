@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cairn::engine::fsck::{Finding, Options, steps};
+use cairn::engine::fsck::{Finding, Job, Options, Suspicion, steps};
+use cairn::engine::request::Request;
 use cairn::model::hash::BlobHash;
 use cairn::model::time::Timestamp;
 
@@ -104,4 +105,22 @@ fn a_check_can_be_ended() {
     };
     let ended = world.engine.check(FULL, &mut |_| {}, &mut |_, _, _| {}, &mut go_on);
     assert!(matches!(ended, Err(cairn::engine::fsck::Stopped::Cancelled)));
+}
+
+#[test]
+fn a_file_whose_row_may_come_back_is_no_leftover() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    let writing = world.open_writer(area, "f");
+    writing.write(0, &vec![7; 2 << 20], Timestamp::now()).unwrap();
+    world.engine.staging.content_modified(&writing);
+    let world = world.reopen();
+    let named = || world.engine.query(|reader| reader.private_files(area)).unwrap();
+    let file = *named().first().unwrap();
+    world.engine.load_area(area).unwrap();
+    wait::until("its row is of a blob", || named().is_empty());
+    // The row is not on disk yet, or the file is gone.
+    let job = Job::Confirm(Suspicion::Private(area, file));
+    let confirmed = world.engine.call(|reply| Request::Fsck { job, reply }).unwrap();
+    assert!(!confirmed);
 }

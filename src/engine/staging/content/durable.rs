@@ -45,7 +45,9 @@ impl FileContent {
         }
         match &state.data {
             Data::Buffer(_) => self.make_private(&mut state)?,
-            Data::Empty | Data::Private { .. } | Data::Blob(_) => {}
+            Data::Empty | Data::Private { .. } => {}
+            // Withheld.
+            Data::Blob(_) => return Ok(false),
         }
         self.save_current(&mut state);
         Ok(true)

@@ -26,6 +26,8 @@ mod durable;
 mod private_file;
 mod saved;
 mod seal;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub(crate) use ahead::Hashing;
@@ -283,6 +285,11 @@ impl FileContent {
     /// Whether the newest content is not on disk yet.
     pub fn is_dirty(&self) -> bool {
         self.state.lock().dirty_since.is_some()
+    }
+
+    /// Whether something newer than what is saved waits to be on disk.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.state.lock().withheld.is_some()
     }
 
     /// Whether the newest content is in memory only.

@@ -28,19 +28,15 @@ pub(super) struct Withheld {
 }
 
 impl FileContent {
-    /// Records that the current content is on disk.
+    /// Records that the current content is on disk. Of a blob that was recorded, with its pin, when it
+    /// was made.
     pub(super) fn save_current(self: &Arc<Self>, state: &mut FileState) {
         let data = match &state.data {
             Data::Empty => NodeData::Empty,
             Data::Private { id, .. } => NodeData::Private(*id),
-            Data::Blob(hash) => NodeData::Blob(*hash),
-            Data::Buffer(_) => return,
+            Data::Blob(_) | Data::Buffer(_) => return,
         };
-        let pin = match (&state.data, state.saved.pin.take()) {
-            (Data::Blob(_), pin) => pin,
-            (Data::Empty | Data::Private { .. } | Data::Buffer(_), _) => None,
-        };
-        self.mark_saved(state, data, pin);
+        self.mark_saved(state, data, None);
     }
 
     pub(super) fn mark_saved(
@@ -61,6 +57,8 @@ impl FileContent {
             return;
         }
         state.synced &= data == state.saved.data;
+        // Overtaken, if there was something.
+        state.withheld = None;
         self.replace_saved(state, data, pin);
     }
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -109,10 +108,8 @@ impl FileContent {
             }
             Data::Private { id, file } => {
                 if let Err(source) = file.write_all_at(bytes, offset) {
-                    let path = self.store.private_files.path(self.area.id, *id);
-                    cut_back(file, state.size, &path);
-                    // Part of it may have been written: what was hashed before is not this.
-                    self.modified(state, now);
+                    let path = self.private_path(*id);
+                    self.failed_half_way(state, now);
                     return Err(StoreError::Io { action: "write", path, source });
                 }
             }
@@ -156,11 +153,11 @@ impl FileContent {
                     self.rebalance(before, size);
                 }
                 Data::Private { id, file } => {
-                    file.set_len(size).map_err(|source| StoreError::Io {
-                        action: "truncate",
-                        path: self.store.private_files.path(self.area.id, *id),
-                        source,
-                    })?;
+                    if let Err(source) = file.set_len(size) {
+                        let path = self.private_path(*id);
+                        self.failed_half_way(state, now);
+                        return Err(StoreError::Io { action: "truncate", path, source });
+                    }
                 }
                 Data::Empty | Data::Blob(_) => unreachable!("made writable above"),
             }
@@ -203,17 +200,15 @@ impl FileContent {
         }
         if let Data::Private { id, file } = &state.data {
             // Some modes extend the file, some shorten it.
-            let path = self.store.private_files.path(self.area.id, *id);
-            if let Err(source) = sys::fallocate(file, mode, offset, length) {
-                cut_back(file, state.size, &path);
-                // As with a failed write; and it is a private file now, to be sealed.
-                self.modified(state, now);
-                return Err(StoreError::Io { action: "fallocate", path, source });
+            let done = sys::fallocate(file, mode, offset, length);
+            match done.and_then(|()| file.metadata()) {
+                Ok(metadata) => state.size = metadata.len(),
+                Err(source) => {
+                    let path = self.private_path(*id);
+                    self.failed_half_way(state, now);
+                    return Err(StoreError::Io { action: "fallocate", path, source });
+                }
             }
-            let metadata = file.metadata();
-            state.size = metadata
-                .map_err(|source| StoreError::Io { action: "look at", path, source })?
-                .len();
         }
         if state.size == 0 {
             // Reserved space is not kept; an empty file has no data (and so no blob).
@@ -221,6 +216,23 @@ impl FileContent {
         }
         self.modified(state, now);
         Ok(())
+    }
+
+    /// A step on the private file failed. What it may have added goes: it would show as content once
+    /// the file grows again. The file counts as changed all the same: it may have been moved here
+    /// from a blob just now, and what was hashed of it before may not be this.
+    fn failed_half_way(self: &Arc<Self>, state: &mut FileState, now: Timestamp) {
+        if let Data::Private { id, file } = &state.data
+            && let Err(error) = file.set_len(state.size)
+        {
+            let path = self.private_path(*id);
+            log::warn!("cannot cut {} back to {} bytes: {error}", path.display(), state.size);
+        }
+        if state.size == 0 {
+            // An empty file has no data, and so no blob.
+            self.replace_data(state, Data::Empty);
+        }
+        self.modified(state, now);
     }
 
     /// Finds data or a hole as `lseek(2)` with `SEEK_DATA` or `SEEK_HOLE` does.
@@ -336,21 +348,24 @@ impl FileContent {
         let slot = Slot::take(&self.store.slots, &self.area, false)?;
         let id = PrivateId(self.store.new_id());
         let file = self.store.private_files.create(self.area.id, id)?;
+        let path = self.private_path(id);
+        let failed = |source| StoreError::Io { action: "write", path: path.clone(), source };
         let filled = match &state.data {
             Data::Empty | Data::Private { .. } => Ok(()),
-            Data::Buffer(buffer) => file.write_all_at(buffer, 0),
-            Data::Blob(hash) => {
-                let blob = self.store.pool.open(hash)?;
-                sys::copy_range(&blob, &file, state.size)
-            }
+            Data::Buffer(buffer) => file.write_all_at(buffer, 0).map_err(failed),
+            Data::Blob(hash) => self
+                .store
+                .pool
+                .open(hash)
+                .and_then(|blob| sys::copy_range(&blob, &file, state.size).map_err(failed)),
         };
-        if let Err(source) = filled {
-            let path = self.store.private_files.path(self.area.id, id);
-            // Best effort: what stays is swept with the area.
+        if let Err(error) = filled {
+            // At once, since the disk may be full; the name goes when the journal is written.
             if let Err(error) = file.set_len(0) {
                 log::warn!("cannot empty {}: {error}", path.display());
             }
-            return Err(StoreError::Io { action: "write", path, source });
+            self.store.obsolete.lock().push((Arc::clone(self), id));
+            return Err(error);
         }
         self.replace_data(state, Data::Private { id, file: slot.hold(file) });
         Ok(())
@@ -370,14 +385,6 @@ fn fallocated_size(size: u64, mode: i32, offset: u64, length: u64) -> u64 {
         size
     } else {
         size.max(offset.saturating_add(length))
-    }
-}
-
-/// Takes away what a failed step has added to a private file: it would show as content once the
-/// file grows again.
-fn cut_back(file: &File, size: u64, path: &Path) {
-    if let Err(error) = file.set_len(size) {
-        log::warn!("cannot cut {} back to {size} bytes: {error}", path.display());
     }
 }
 

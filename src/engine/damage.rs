@@ -1,0 +1,118 @@
+//! Blobs that cannot be trusted: what an outage may have taken, and what was found damaged.
+//!
+//! After an outage the blobs that may not have reached the disk are hashed before they are reused or
+//! published (H3). That this is to be done is a note of the catalog, so that a stop before its end
+//! does not make it forgotten. What is found damaged is marked in its row, and what has none yet
+//! gets one. A mark that cannot be written now is kept here and tried again. Must not know who found
+//! the damage.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::blobs::write_blobs;
+use super::error::Result;
+use super::staging::Blocked;
+use super::thread::MetadataThread;
+use crate::model::hash::BlobHash;
+use crate::model::time::Timestamp;
+
+/// Name of the catalog's note: blobs written after this epoch are to be hashed, or nothing.
+pub(super) const UNCHECKED: &str = "unchecked_since";
+
+/// What is not trusted.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    /// Blobs that an outage may have damaged and that were not checked yet.
+    suspects: BTreeSet<BlobHash>,
+    /// The catalog has the note of them.
+    noted: bool,
+    /// Damaged blobs that are not marked yet.
+    unmarked: BTreeSet<BlobHash>,
+}
+
+impl Doubts {
+    /// Of these blobs; the note says so.
+    pub(super) fn of(suspects: impl Iterator<Item = BlobHash>) -> Self {
+        let suspects: BTreeSet<BlobHash> = suspects.collect();
+        Self { noted: !suspects.is_empty(), suspects, unmarked: BTreeSet::new() }
+    }
+
+    /// Whether a blob's file may not be what its name says.
+    pub(super) fn concern(&self, hash: &BlobHash) -> bool {
+        self.suspects.contains(hash) || self.unmarked.contains(hash)
+    }
+
+    /// Whether some blobs are still to be checked.
+    pub(super) fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// The blob's file was made anew; says whether it was in doubt.
+    pub(super) fn renewed(&mut self, hash: &BlobHash) -> bool {
+        self.suspects.remove(hash) | self.unmarked.remove(hash)
+    }
+}
+
+impl MetadataThread {
+    /// The result of checking a blob after an outage.
+    pub(super) fn suspect_checked(&mut self, hash: BlobHash, intact: bool) {
+        if self.doubts.suspects.contains(&hash) && !intact {
+            self.note_damage(&hash);
+        }
+        self.doubts.suspects.remove(&hash);
+        self.end_check();
+    }
+
+    /// Forgets the outage once all that it left is known.
+    fn end_check(&mut self) {
+        let doubts = &self.doubts;
+        if !doubts.noted || doubts.has_suspects() || !doubts.unmarked.is_empty() {
+            return;
+        }
+        self.doubts.noted = false;
+        if let Err(error) = self.write(|tx| tx.set_meta(UNCHECKED, "")) {
+            log::warn!("the next start checks again what this one did: {error}");
+        }
+    }
+
+    /// Storing the content again will replace the file (H5).
+    pub(super) fn note_damage(&mut self, hash: &BlobHash) {
+        if !self.store.lock.is_in_place(&self.store.layout) {
+            // Nothing at all is found any more, which says nothing of this blob.
+            log::error!("{} is not the store any more", self.store.layout.root().display());
+            return self.staging.set_blocked(Blocked::Poisoned);
+        }
+        log::error!("blob {hash} is damaged; storing its content again heals it");
+        if let Err(error) = self.mark_damaged(hash) {
+            log::error!("the damage cannot be noted yet: {error}");
+            self.doubts.unmarked.insert(*hash);
+        }
+    }
+
+    fn mark_damaged(&mut self, hash: &BlobHash) -> Result<()> {
+        let pending = std::mem::take(&mut self.journal.pending_blobs);
+        let marked = self.write(|tx| {
+            write_blobs(tx, &pending, &[*hash], BTreeMap::new(), Timestamp::now())?;
+            // One that nobody knows any more has been collected: there is nothing to heal.
+            if tx.blob(hash)?.is_some() {
+                tx.set_blob_damaged(hash, true)?;
+            }
+            Ok(())
+        });
+        let is_written = marked.is_ok() && pending.contains_key(hash);
+        self.journal.pending_blobs = pending;
+        if is_written {
+            self.journal.blobs_written(&[*hash]);
+        }
+        marked
+    }
+
+    /// Marks what could not be marked before.
+    pub(super) fn mark_all_damage(&mut self) -> Result<()> {
+        for hash in self.doubts.unmarked.clone() {
+            self.mark_damaged(&hash)?;
+            self.doubts.unmarked.remove(&hash);
+        }
+        self.end_check();
+        Ok(())
+    }
+}

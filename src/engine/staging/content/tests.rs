@@ -1,0 +1,129 @@
+//! What a content keeps and lets go of, step by step.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+
+use super::private_file::Slots;
+use super::{AfterClose, ContentStore, FileContent};
+use crate::engine::pins::Pins;
+use crate::engine::quota::Account;
+use crate::engine::staging::area::AreaShared;
+use crate::model::hash::BlobHash;
+use crate::model::id::{AreaId, NodeId, RepoId};
+use crate::model::time::Timestamp;
+use crate::store::catalog::NodeData;
+use crate::store::testing::TestStore;
+
+const NOW: Timestamp = Timestamp { seconds: 1, nanoseconds: 0 };
+
+/// A synced file of five bytes whose blob is, or is not, in the pool.
+fn synced(store: &TestStore, hash: BlobHash) -> Arc<FileContent> {
+    let contents = Arc::new(ContentStore {
+        pool: Arc::clone(&store.pool),
+        private_files: Arc::clone(&store.private_files),
+        pins: Arc::new(Pins::default()),
+        slots: Arc::new(Slots::new(1024)),
+        buffered_bytes: AtomicU64::new(0),
+        next_id: AtomicU64::new(1),
+        obsolete: Mutex::default(),
+        unsettled: Mutex::default(),
+    });
+    let account = Arc::new(Account::default());
+    let area = Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, account, 0));
+    let file = FileContent::sealed(&contents, &area, NodeId(1), Some(hash), 5, NOW, NOW);
+    file.assume_synced();
+    Arc::new(file)
+}
+
+/// Writes the whole file anew.
+fn rewrite(file: &Arc<FileContent>, bytes: &[u8]) {
+    file.open_writer();
+    file.truncate(0, NOW).unwrap();
+    file.write(0, bytes, NOW).unwrap();
+}
+
+/// Closes and seals it.
+fn seal(file: &Arc<FileContent>, bytes: &[u8]) -> BlobHash {
+    assert_eq!(file.close_writer(), AfterClose::Seal);
+    let (hash, generation) = (BlobHash::of(bytes), file.seal_input().unwrap().generation);
+    file.seal(generation, hash, || Ok(())).unwrap();
+    hash
+}
+
+#[test]
+fn what_replaces_synced_content_is_pinned_until_a_row_names_it() {
+    let store = TestStore::new();
+    let file = synced(&store, store.add_blob(b"first"));
+    rewrite(&file, b"second");
+    let second = seal(&file, b"second");
+    assert_eq!(file.saved().data, NodeData::Blob(BlobHash::of(b"first")), "withheld");
+    let pins = &file.store.pins;
+    assert!(pins.is_pinned(&second));
+    assert!(!file.spill().unwrap(), "it is in a file");
+    assert!(pins.is_pinned(&second), "while it is brought to disk");
+    assert!(file.settle(Some(&NodeData::Blob(second))));
+    assert_eq!(file.saved().data, NodeData::Blob(second));
+    assert!(pins.is_pinned(&second), "no row names it yet");
+    file.journalled(&NodeData::Blob(second));
+    assert!(!pins.is_pinned(&second));
+}
+
+#[test]
+fn what_was_withheld_of_a_file_that_was_emptied_holds_nothing_up() {
+    let store = TestStore::new();
+    let file = synced(&store, store.add_blob(b"first"));
+    rewrite(&file, b"second");
+    let second = seal(&file, b"second");
+    assert_eq!(file.store.unsettled.lock().drain(..).count(), 1);
+    file.open_writer();
+    file.truncate(0, NOW).unwrap();
+    assert_eq!(file.close_writer(), AfterClose::Journal);
+    assert_eq!(file.saved().data, NodeData::Empty);
+    assert!(!file.store.pins.is_pinned(&second), "nobody needs it");
+    rewrite(&file, b"third");
+    let third = seal(&file, b"third");
+    // It is synced while the next content is being written.
+    rewrite(&file, b"fourth");
+    assert!(file.settle(Some(&NodeData::Blob(third))));
+    seal(&file, b"fourth");
+    assert_eq!(file.saved().data, NodeData::Blob(third), "withheld");
+    assert_eq!(file.store.unsettled.lock().len(), 1, "it will be settled");
+}
+
+#[test]
+fn a_blob_that_could_not_be_truncated_is_sealed_again() {
+    let store = TestStore::new();
+    let file = synced(&store, store.add_blob(b"first"));
+    file.open_writer();
+    // Longer than any file can be.
+    file.truncate(1 << 63, NOW).unwrap_err();
+    assert_eq!(file.attr().size, 5);
+    assert_eq!(seal(&file, b"first"), BlobHash::of(b"first"));
+    assert_eq!(file.blob(), Ok(Some(BlobHash::of(b"first"))));
+    assert_eq!(file.area.unsealed(), 0);
+}
+
+#[test]
+fn an_empty_file_that_could_not_grow_is_empty() {
+    let store = TestStore::new();
+    let file = synced(&store, store.add_blob(b"first"));
+    file.open_writer();
+    file.truncate(0, NOW).unwrap();
+    file.truncate(1 << 63, NOW).unwrap_err();
+    assert_eq!(file.close_writer(), AfterClose::Journal);
+    assert_eq!((file.blob(), file.area.unsealed()), (Ok(None), 0));
+}
+
+#[test]
+fn a_private_file_that_could_not_be_filled_goes() {
+    let store = TestStore::new();
+    let file = synced(&store, BlobHash::of(b"in no pool"));
+    file.open_writer();
+    file.truncate(2 << 20, NOW).unwrap_err();
+    let made = store.private_files.list(AreaId(1)).unwrap();
+    let obsolete: Vec<_> = file.store.obsolete.lock().iter().map(|(_, id)| *id).collect();
+    assert_eq!((obsolete, file.attr().size), (made, 5));
+    assert_eq!(file.close_writer(), AfterClose::Nothing);
+}

@@ -1,0 +1,100 @@
+//! A step of the disk fails in this process: whoever waits hears of it, and what was acknowledged
+//! stays (R3, R4, R8). Faults are everybody's, so one test runs at a time.
+#![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
+#![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../engine/world/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the world of the engine's tests, of which this uses a part"
+)]
+mod world;
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cairn::control::protocol::Request;
+use cairn::engine::gc::RunKind;
+use cairn::engine::request::Request as EngineRequest;
+use cairn::engine::staging::Blocked;
+use cairn::engine::stop_point::StopPoint;
+use cairn::store::durable::testing::{Fault, everywhere};
+use cairn::store::layout::PrivateId;
+use common::wait;
+use parking_lot::Mutex;
+use world::{World, commit};
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// More than the steps of the commit below.
+const STEPS_MAX: u64 = 100;
+
+#[test]
+fn what_waits_for_a_commit_goes_on_whichever_step_of_it_fails() {
+    let _alone = ALONE.lock();
+    let failed = (1..STEPS_MAX).take_while(|step| commit_fails_at(*step)).count();
+    assert!(failed > 3, "the commit has more than {failed} steps");
+}
+
+/// Publishes an area while an operation in it waits; says whether the step's failure was met.
+fn commit_fails_at(step: u64) -> bool {
+    let world = World::with_repository();
+    world.publish("before", &[("f", b"published")]);
+    let area = world.stage("work");
+    let hold = world.engine.stop_points.hold(StopPoint::SealHashed);
+    world.write(area, "f", b"content");
+    hold.wait_reached();
+    let ran = Arc::new(AtomicBool::new(false));
+    let answer = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| world.ask(Request::Commit(commit("work"))));
+        wait::until("the area is frozen", || {
+            let ran = Arc::clone(&ran);
+            let operation = Box::new(move || ran.store(true, Ordering::SeqCst));
+            world.engine.staging.park(area, operation).is_none()
+        });
+        let fault = everywhere(Fault::io_error(step));
+        drop(hold);
+        let answer = answer.join().unwrap();
+        let met = fault.steps() >= step;
+        drop(fault);
+        answer.map(|_| met).map_err(|error| (met, error))
+    });
+    wait::until(&format!("step {step}: what waited goes on"), || ran.load(Ordering::SeqCst));
+    assert_eq!(world.bytes("1", "f"), b"published");
+    match answer {
+        // A step of somebody else, or of the clean-up after it.
+        Ok(met) => met,
+        Err((met, error)) => {
+            assert!(met, "{error}");
+            true
+        }
+    }
+}
+
+#[test]
+fn leftovers_stay_while_it_is_not_on_disk_that_no_row_names_them() {
+    let _alone = ALONE.lock();
+    let world = World::with_repository();
+    let area = world.stage("work");
+    let world = world.reopen_changed(|store| {
+        let layout = cairn::store::layout::Layout::new(store);
+        fs::create_dir_all(layout.area(area)).unwrap();
+        fs::write(layout.private(area, PrivateId(7)), "abandoned").unwrap();
+    });
+    world.run(false, 0);
+    let file = world.engine.layout.private(area, PrivateId(7));
+    // The first step of the run is the flush, and it fails (R4).
+    let fault = everywhere(Fault::io_error(1));
+    let kind = RunKind { full: true, protect_seconds: Some(0) };
+    let run = world.engine.call(|reply| EngineRequest::Collect { kind, reply });
+    drop(fault);
+    assert!(file.exists(), "{run:?}");
+    assert_eq!(world.engine.staging.blocked(), Blocked::Poisoned);
+    let world = world.reopen();
+    assert_eq!(world.run(true, 0).leftovers, 1);
+    assert!(!file.exists());
+}
