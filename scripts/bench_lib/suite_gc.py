@@ -109,7 +109,7 @@ def measure(world, blobs, rounds):
     began = time.perf_counter()
     store.fill("pool", blobs, OWNED, rounds * 2)
     filled = time.perf_counter() - began
-    os.sync()
+    world.sync()
     began = time.perf_counter()
     store.mount()
     mounted = time.perf_counter() - began

@@ -142,15 +142,14 @@ def suite(world, options):
     native = world.path("native")
     run(["cp", "-a", source, native])
     tops = {"native": native, "cairn": store.version("files", 1)}
-    if options.peers:
-        for program in ("bindfs", "fuse-overlayfs"):
-            if world.has(program):
-                tops[program] = world.fresh(f"{program}.mnt")
-                world.fuse_mount(program, native, tops[program])
+    for program in ("bindfs", "fuse-overlayfs"):
+        if world.has(program):
+            tops[program] = world.fresh(f"{program}.mnt")
+            world.fuse_mount(program, native, tops[program])
     only = options.only
     rows = walks(world, Places(world, store, tops, digest(source)), options.rounds, only)
     if not only or only in "read in sequence":
-        size = (1024 if options.full else 256) * MEBIBYTE
+        size = 1024 * MEBIBYTE
         large = world.fresh("native-large")
         make_file(large / "large", size, "read")
         store.cairn("import", large, "large")
