@@ -39,7 +39,7 @@ def arguments(description):
     parser.add_argument("suite", choices=[*SUITES, "all", "markdown"])
     parser.add_argument("--full", action="store_true", help="sizes of the requirements; about two hours")
     parser.add_argument("--rounds", type=int, help="rounds per step (quick 3, full 7)")
-    parser.add_argument("--blobs", type=int, help="gc: blobs in the pool (quick 100000, full 1000000)")
+    parser.add_argument("--blobs", type=int, help="gc: blobs in the pool (1000000)")
     parser.add_argument("--only", help="steps whose name contains this text")
     parser.add_argument("--place", help="where to work: a directory of the filesystem to measure")
     parser.add_argument("--image-size", type=int, help="GiB of the image (quick 12, full 24)")

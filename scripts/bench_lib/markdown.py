@@ -5,7 +5,6 @@ Rows with a limit come first, then the life of a snapshot beside its peers, then
 
 import datetime
 import json
-import re
 import sys
 
 SUITES = ["read", "write", "commit", "gc", "memory", "scale"]
@@ -80,17 +79,23 @@ def peers(results):
 
 
 def growth(results):
+    """Figures by subject: at full size, and what they grew over half of it."""
     if "scale" not in results:
         return []
-    subjects = {}
+    subjects, figures = [], {}
     for step in results["scale"]["steps"]:
         subject, figure = step["step"].split(": ", 1)
         small, large = (found["median"] for found in step["contestants"].values())
-        name = re.sub(r" \((ms|MiB)\)$", r"", figure)
-        ratio = f"{large / small:.2f}" if small else "-"
-        subjects.setdefault(subject, []).append(f"{name} {number(large)} {step['unit']} ({ratio})")
-    lines = ["", "At full size, and in brackets the growth over half of it:", ""]
-    return lines + [f"- {subject}: {'; '.join(figures)}" for subject, figures in subjects.items()]
+        ratio = f" ({large / small:.2f})" if small else ""
+        figure = figure.removesuffix(f" ({step['unit']})")
+        figures.setdefault(figure, {})[subject] = f"{number(large)} {step['unit']}{ratio}"
+        if subject not in subjects:
+            subjects.append(subject)
+    lines = ["", f"| and the growth from half of it | {' | '.join(subjects)} |"]
+    lines.append("|---" * (len(subjects) + 1) + "|")
+    for figure, cells in figures.items():
+        lines.append(f"| {figure} | {' | '.join(cells.get(subject, '') for subject in subjects)} |")
+    return lines
 
 
 def section(results):
@@ -100,7 +105,7 @@ def section(results):
     forms = ", ".join(f"{name} {result['form']}" for name, result in results.items())
     return [
         f"`scripts/bench all` of {day} ({forms}): {machine['cpus']} CPUs ({machine['cpu']}), "
-        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}; {machine['filesystem']}. Time as a ratio "
+        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}; {machine['filesystem'].split(' (')[0]}. Time as a ratio "
         "to the same on that filesystem without cairn, taken in turn; medians with extremes; contents "
         "verified after each step.", "",
         *limits(results), *peers(results), *growth(results),

@@ -154,7 +154,7 @@ def latency_rows(result, blobs):
 
 
 def suite(world, options):
-    full = options.blobs or (1_000_000 if options.full else 200_000)
+    full = options.blobs or 1_000_000
     rounds = min(options.rounds, 3)
     least = OWNED * (rounds * 2 + 1)
     small = max(full // 10, least)
