@@ -166,7 +166,7 @@ impl MetadataThread {
         for orphan in removed {
             // The row is gone: a file that cannot be removed is a leftover, replaced when the
             // content is stored again, or swept by the next full run.
-            match self.store.pool.remove(&self.store.lock, &orphan.hash) {
+            match self.store.pool.remove(&self.store.lock, &orphan.hash, Some(orphan.size)) {
                 Ok(remains) => {
                     self.reaper.take(remains);
                     self.gc.report(|report| {
