@@ -4,21 +4,24 @@
 //! What it makes is an ordinary store: reference counts are exact, blobs hold what their name says.
 //! It must not know how the engine works; it uses `cairn::store` and `cairn::model` only.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 
-use cairn::model::hash::BlobHash;
+use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::id::{RepoId, VersionNumber};
 use cairn::model::name::{EntryName, RepoName};
+use cairn::model::quota::{self, Charge};
 use cairn::model::time::Timestamp;
 use cairn::model::tree::{Attributes, Content, Entry, Root, Xattrs};
 use cairn::model::tree_format::{self, BuiltTree, Reference, TreePage};
 use cairn::model::version::Version;
-use cairn::store::catalog::{Checkpointer, RepositoryRow, Tx};
+use cairn::store::catalog::{Checkpointer, Reader, RepositoryRow, Tx};
 use cairn::store::error::StoreError;
 use cairn::store::pool::Pool;
 use cairn::store::root_lock::RootLock;
+use cairn::store::tree_cache::TreeCache;
 use cairn::store::{Store, init};
 use clap::Parser;
 
@@ -26,6 +29,12 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Blobs per transaction.
 const BATCH: u64 = 16_384;
+
+/// Pages kept to compare versions.
+const TREE_CACHE_BYTES: usize = 8 << 20;
+
+/// The WAL is copied into the catalog when it is longer.
+const WAL_BYTES_MAX: u64 = 64 << 20;
 
 /// Files per directory of the pool's versions.
 const POOL_DIRECTORY_FILES: u64 = 500;
@@ -83,7 +92,10 @@ fn main() -> Outcome<()> {
     }
     let store = Store::open(&arguments.store)?;
     let checkpointer = store.catalog.checkpointer()?;
-    let mut filler = Filler { store, checkpointer, now: Timestamp::now() };
+    let layout = store.layout.clone();
+    let trees = TreeCache::new(move || Reader::open(&layout), TREE_CACHE_BYTES);
+    let published = HashMap::new();
+    let mut filler = Filler { store, checkpointer, trees, published, now: Timestamp::now() };
     match arguments.what {
         What::Pool { blobs, owned, rounds } => filler.pool(blobs, owned, rounds)?,
         What::Version { name, files, per_directory } => {
@@ -105,6 +117,9 @@ fn content(number: u64) -> Vec<u8> {
 struct Filler {
     store: Store,
     checkpointer: Checkpointer,
+    trees: TreeCache,
+    /// The newest version of each repository.
+    published: HashMap<RepoId, (VersionNumber, TreeHash)>,
     now: Timestamp,
 }
 
@@ -176,7 +191,6 @@ impl Filler {
                 (next..batch_end).map(content).map(|data| (BlobHash::of(&data), data)).collect();
             hashes.extend(batch.iter().map(|(hash, _)| *hash));
             self.store_batch(batch)?;
-            self.checkpointer.passive()?;
             next = batch_end;
         }
         Ok(hashes)
@@ -289,9 +303,14 @@ impl Filler {
             released: false,
             locked: false,
         };
+        let tree = version.root.tree;
+        let before = self.published.insert(repo, (version.number, tree));
+        let usage = quota::added(&self.trees, before.as_ref().map(|(_, tree)| tree), &tree)?;
+        let base = before.map_or(VersionNumber(0), |(number, _)| number);
         self.write(|tx| {
             tx.insert_version(repo, &version)?;
-            tx.add_tree_refs(&version.root.tree, 1).map(drop)
+            tx.set_charge(repo, version.number, &Charge { base, usage })?;
+            tx.add_tree_refs(&tree, 1).map(drop)
         })
     }
 
@@ -299,6 +318,9 @@ impl Filler {
         let tx = self.store.catalog.begin()?;
         body(&tx)?;
         tx.commit()?;
+        if self.checkpointer.wal_bytes()? > WAL_BYTES_MAX {
+            self.checkpointer.passive()?;
+        }
         Ok(())
     }
 }

@@ -6,8 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import markdown
+import place
 import report
 import suite_commit
 import suite_gc
@@ -33,15 +36,16 @@ def arguments(description):
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=description, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("suite", choices=[*SUITES, "all"])
-    parser.add_argument("--full", action="store_true", help="sizes of the requirements; tens of minutes")
-    parser.add_argument("--rounds", type=int, help="rounds per step (quick 5, full 7)")
-    parser.add_argument("--blobs", type=int, help="gc: blobs in the pool (quick 200000, full 1000000)")
+    parser.add_argument("suite", choices=[*SUITES, "all", "markdown"])
+    parser.add_argument("--full", action="store_true", help="sizes of the requirements; about two hours")
+    parser.add_argument("--rounds", type=int, help="rounds per step (quick 3, full 7)")
+    parser.add_argument("--blobs", type=int, help="gc: blobs in the pool (1000000)")
     parser.add_argument("--only", help="steps whose name contains this text")
-    parser.add_argument("--peers", action="store_true", help="peers in the quick form, too")
-    parser.add_argument("--dir", help="where to work: a directory of the filesystem to measure")
+    parser.add_argument("--place", help="where to work: a directory of the filesystem to measure")
+    parser.add_argument("--image-size", type=int, help="GiB of the image (quick 12, full 24)")
     parser.add_argument("--cairn", help="the binary to measure, instead of building it")
     parser.add_argument("--fill-store", help="the tool that fills stores (examples/fill_store.rs)")
+    parser.add_argument("--readme", action="store_true", help="markdown: put the table into README.md")
     return parser.parse_args()
 
 
@@ -68,25 +72,42 @@ def build(options, target):
 
 def main(description):
     options = arguments(description)
-    options.peers = options.peers or options.full
-    options.rounds = options.rounds or (7 if options.full else 5)
+    options.rounds = options.rounds or (7 if options.full else 3)
     target = target_directory()
-    build(options, target)
     output = target / "bench"
+    if options.suite == "markdown":
+        return markdown.main(output, ROOT / "README.md" if options.readme else None)
+    build(options, target)
     output.mkdir(parents=True, exist_ok=True)
-    place = options.dir or str(output)
-    # Ended by a signal, the world is still cleaned up.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    failed = False
-    for name in SUITES if options.suite == "all" else [options.suite]:
-        with tempfile.TemporaryDirectory(prefix="work-", dir=place, ignore_cleanup_errors=True) as work:
-            with World(Path(work), options) as world:
-                machine = describe_machine(work)
-                try:
-                    rows = SUITES[name](world, options)
-                except Wrong as wrong:
-                    print(f"{name}: WRONG ANSWER: {wrong}", file=sys.stderr)
-                    failed = True
-                    continue
-                report.write(output, name, machine, options, rows, world.notes)
-    return 1 if failed else 0
+    for ended in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ended, end_cleanly)
+    names = list(SUITES) if options.suite == "all" else [options.suite]
+    with place.choose(options, output) as where:
+        print(f"place: {where.description}", file=sys.stderr)
+        took = {name: run_suite(name, where, output, options) for name in names}
+    print("\n" + ", ".join(f"{name} {'FAILED' if s is None else f'{s:.0f} s'}" for name, s in took.items()))
+    return 1 if None in took.values() else 0
+
+
+def end_cleanly(number, _):
+    """Unwinds, so that mounts and the place are cleaned up; nothing interrupts that."""
+    for ended in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ended, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def run_suite(name, where, output, options):
+    """Seconds that it took, or None if a step gave a wrong answer."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="work-", dir=where.path, ignore_cleanup_errors=True) as work:
+        with World(Path(work), options) as world:
+            machine = {**describe_machine(), "filesystem": where.description}
+            print(f"{name}:", file=sys.stderr)
+            try:
+                rows = SUITES[name](world, options)
+            except Wrong as wrong:
+                print(f"{name}: WRONG ANSWER: {wrong}", file=sys.stderr)
+                return None
+            seconds = time.monotonic() - began
+            report.write(output, name, machine, options, rows, world.notes, seconds)
+    return seconds

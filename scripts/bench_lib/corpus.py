@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import stat
+import subprocess
 from pathlib import Path
 
 from steps import Wrong
@@ -53,30 +54,52 @@ def file_digest(path):
         return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
+class Tree:
+    """What a tree holds, as the hash of its archive: types, modes, sizes, contents, targets of links,
+    and times where they are asked for."""
+
+    def __init__(self, top, times):
+        self.top, self.times = os.fspath(top), times
+        words = ["tar", "c", "--format=gnu", "--sort=name", "--owner=0", "--group=0", "--numeric-owner"]
+        words += [] if times else ["--mtime=@0"]
+        names = sorted(os.listdir(top))
+        archive = subprocess.Popen([*words, "-C", self.top, "--", *names], stdout=subprocess.PIPE)
+        self.sum = hashlib.file_digest(archive.stdout, "blake2b").hexdigest()
+        if archive.wait() != 0:
+            raise Wrong(f"{top} cannot be read")
+
+    def __eq__(self, other):
+        return self.sum == other.sum
+
+    def entries(self):
+        """The same by path, to tell where trees differ."""
+        found = {}
+        for directory, names, files in os.walk(self.top):
+            for name in names + files:
+                path = os.path.join(directory, name)
+                status = os.lstat(path)
+                entry = [oct(status.st_mode)]
+                if stat.S_ISREG(status.st_mode):
+                    entry += [status.st_size, file_digest(path)]
+                elif stat.S_ISLNK(status.st_mode):
+                    entry.append(os.readlink(path))
+                found[os.path.relpath(path, self.top)] = [*entry, status.st_mtime_ns if self.times else 0]
+        return found
+
+
 def digest(top, times=False):
-    """What a tree holds: by relative path, type, mode, size, content (and time of files)."""
-    found = {}
-    top = os.fspath(top)
-    for directory, names, files in os.walk(top):
-        for name in names + files:
-            path = os.path.join(directory, name)
-            status = os.lstat(path)
-            kind = stat.S_IFMT(status.st_mode)
-            entry = [kind, stat.S_IMODE(status.st_mode)]
-            if kind == stat.S_IFREG:
-                entry += [status.st_size, file_digest(path)]
-                if times:
-                    entry.append(status.st_mtime_ns)
-            elif kind == stat.S_IFLNK:
-                entry.append(os.readlink(path))
-            found[os.path.relpath(path, top)] = entry
-    return found
+    """Reads a tree, for `check_same`."""
+    return Tree(top, times)
 
 
 def check_same(expected, found, who):
-    """Fails with the first path that differs."""
+    """Fails with the first difference."""
     if expected == found:
         return
-    for path in sorted(expected.keys() | found.keys()):
-        if expected.get(path) != found.get(path):
-            raise Wrong(f"{who}: {path}: expected {expected.get(path)}, found {found.get(path)}")
+    if isinstance(expected, Tree):
+        expected, found = expected.entries(), found.entries()
+    if isinstance(expected, dict):
+        for path in sorted(expected.keys() | found.keys()):
+            if expected.get(path) != found.get(path):
+                raise Wrong(f"{who}: {path}: expected {expected.get(path)}, found {found.get(path)}")
+    raise Wrong(f"{who}: expected {expected!r:.200}, found {found!r:.200}")

@@ -6,9 +6,10 @@ returns a directory with the version's files, ready to be read. `delete` gives t
 
 import json
 import os
-import shutil
+import subprocess
+import time
 
-from steps import run
+from steps import Wrong, run
 
 
 class Copies:
@@ -101,7 +102,7 @@ class Ostree:
         return path
 
     def delete(self, number):
-        shutil.rmtree(self.out / str(number), ignore_errors=True)
+        run(["rm", "-rf", self.out / str(number)])
         run(["ostree", f"--repo={self.repo}", "refs", "--delete", f"v{number}"])
         run(["ostree", f"--repo={self.repo}", "prune", "--refs-only"])
 
@@ -109,44 +110,79 @@ class Ostree:
         pass
 
 
-class Restic:
-    """restic, compression off; encryption cannot be turned off. Ready to read: `restic restore`."""
+class Mounted:
+    """A backup program whose versions are read through a mount of one of them at a time."""
 
     def __init__(self, world, name):
+        self.world = world
         self.repo = world.path(f"peers-{name}/repo")
-        self.out = world.fresh(f"peers-{name}/out")
+        self.mnt = world.fresh(f"peers-{name}/mnt")
+        self.shown = None
+
+    def open(self, number):
+        if self.shown != number:
+            self.end()
+            self.world.mounts.append(str(self.mnt))
+            path = self.mount(number)
+            deadline = time.monotonic() + 60
+            while not path.is_dir():
+                if time.monotonic() > deadline:
+                    raise Wrong(f"{path} does not appear")
+                time.sleep(0.005)
+            self.shown, self.top = number, path
+        return self.top
+
+    def end(self):
+        if self.shown is not None:
+            run(["fusermount3", "-u", self.mnt])
+            self.ended()
+            self.shown = None
+
+    def ended(self):
+        pass
+
+
+class Restic(Mounted):
+    """restic, compression off; encryption cannot be turned off."""
+
+    def __init__(self, world, name):
+        super().__init__(world, name)
         self.cache = world.fresh(f"peers-{name}/cache")
         self.environment = {**os.environ, "RESTIC_PASSWORD": "bench"}
         self.restic("init")
 
+    def words(self, *words):
+        return ["restic", "-q", "--cache-dir", self.cache, "-r", self.repo, *words]
+
     def restic(self, *words, **options):
-        base = ["restic", "-q", "--cache-dir", self.cache, "-r", self.repo]
-        return run([*base, *words], env=self.environment, **options)
+        return run(self.words(*words), env=self.environment, **options)
 
     def save(self, source, number):
         self.restic("backup", "--compression", "off", "--tag", f"v{number}", ".", cwd=source)
 
-    def open(self, number):
-        path = self.out / str(number)
-        if not path.exists():
-            self.restic("restore", "latest", "--tag", f"v{number}", "--target", path)
-        return path
+    def snapshot(self, number):
+        return json.loads(self.restic("snapshots", "--tag", f"v{number}", "--json"))[0]
+
+    def mount(self, number):
+        words = self.words("mount", self.mnt)
+        self.process = subprocess.Popen(
+            words, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        return self.mnt / "ids" / self.snapshot(number)["short_id"]
+
+    def ended(self):
+        self.process.wait()
 
     def delete(self, number):
-        shutil.rmtree(self.out / str(number), ignore_errors=True)
-        found = json.loads(self.restic("snapshots", "--tag", f"v{number}", "--json"))
-        self.restic("forget", "--prune", *(snapshot["id"] for snapshot in found))
-
-    def end(self):
-        pass
+        self.end()
+        self.restic("forget", "--prune", self.snapshot(number)["id"])
 
 
-class Borg:
-    """borg, encryption and compression off. Ready to read: `borg extract`."""
+class Borg(Mounted):
+    """borg, encryption and compression off."""
 
     def __init__(self, world, name):
-        self.repo = world.path(f"peers-{name}/repo")
-        self.out = world.fresh(f"peers-{name}/out")
+        super().__init__(world, name)
         self.environment = {
             **os.environ, "BORG_BASE_DIR": str(world.fresh(f"peers-{name}/base")),
             "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
@@ -159,32 +195,23 @@ class Borg:
     def save(self, source, number):
         self.borg("create", "--compression=none", f"{self.repo}::v{number}", ".", cwd=source)
 
-    def open(self, number):
-        path = self.out / str(number)
-        if not path.exists():
-            path.mkdir()
-            self.borg("extract", f"{self.repo}::v{number}", cwd=path)
-        return path
+    def mount(self, number):
+        self.borg("mount", f"{self.repo}::v{number}", self.mnt)
+        return self.mnt
 
     def delete(self, number):
-        shutil.rmtree(self.out / str(number), ignore_errors=True)
+        self.end()
         self.borg("delete", f"{self.repo}::v{number}")
         self.borg("compact", "--threshold", "0", self.repo)
 
-    def end(self):
-        pass
 
-
-def available(world, options):
+def available(world):
     """The users that can take part; the first is the baseline."""
     users = {"cp -a": Copies, "cairn rsync+mv": Cairn, "cairn import": CairnImport}
     users["rsync --link-dest"] = LinkDest
     users["cp -al + rsync"] = Links
-    if options.peers:
-        for name, program, user in (
-            ("ostree", "ostree", Ostree), ("restic", "restic", Restic), ("borg", "borg", Borg),
-        ):
-            if world.has(program):
-                users[name] = user
-        world.note("restic encrypts (it cannot be turned off); ostree runs without fsync; cairn syncs each commit")
+    for program, user in (("ostree", Ostree), ("restic", Restic), ("borg", Borg)):
+        if world.has(program):
+            users[program] = user
+    world.note("no compression; restic encrypts (it cannot be turned off); ostree runs without fsync; cairn syncs each commit")
     return users

@@ -57,12 +57,12 @@ def table(rows):
     return "\n".join(text)
 
 
-def heading(name, machine, options):
+def heading(name, machine, options, seconds):
     form = "full" if options.full else "quick"
     return (
-        f"scripts/bench {name} ({form} form, {options.rounds} rounds): {machine['cpus']} CPUs "
-        f"({machine['cpu']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
-        f"{machine['filesystem']}, load before {machine['load_before']:.1f}"
+        f"scripts/bench {name} ({form} form, {options.rounds} rounds, {seconds:.0f} s): "
+        f"{machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_gib']} GiB, "
+        f"Linux {machine['kernel']}, load before {machine['load_before']:.1f}"
     )
 
 
@@ -107,9 +107,9 @@ def chart(title, rows):
     return "\n".join(out) + "\n"
 
 
-def write(output, name, machine, options, rows, notes):
-    title = heading(name, machine, options)
-    print(f"\n{title}\n")
+def write(output, name, machine, options, rows, notes, seconds):
+    title = heading(name, machine, options, seconds)
+    print(f"\n{title}\nplace: {machine['filesystem']}\n")
     print(table(rows))
     for note in notes:
         print(f"note: {note}")
@@ -118,7 +118,7 @@ def write(output, name, machine, options, rows, notes):
             print(f"note: {row.name}: {row.note}")
     result = {
         "suite": name, "form": "full" if options.full else "quick", "rounds": options.rounds,
-        "machine": machine, "finished": int(time.time()), "notes": notes,
+        "seconds": round(seconds), "machine": machine, "finished": int(time.time()), "notes": notes,
         "steps": [row.as_json() for row in rows],
     }
     (output / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")

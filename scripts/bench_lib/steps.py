@@ -80,12 +80,13 @@ def contest(row, rounds, contestants):
     round goes the other way round, so that nobody always comes first."""
     order = list(contestants.items())
     row.samples = {name: [] for name in contestants}
+    began = time.monotonic()
     for number in range(rounds):
         for name, prepare in order if number % 2 == 0 else reversed(order):
             step, check = prepare(number)
             row.add(name, timed(step))
             check()
-    print("  " + summary(row), file=sys.stderr)
+    print(f"  {summary(row)} [{time.monotonic() - began:.0f} s]", file=sys.stderr)
     return row
 
 

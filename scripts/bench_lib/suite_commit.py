@@ -6,7 +6,7 @@ import sys
 
 from corpus import change_tree, check_same, digest, make_tree
 from peers import available
-from steps import Row, timed
+from steps import Row, shell, timed
 
 
 def life(world, options):
@@ -17,9 +17,10 @@ def life(world, options):
         "first": Row(f"first version of {files:,} files in", "source warm"),
         "second": Row("second version, 1 % changed", "source warm"),
         "ready": Row("second version ready to read", "warm"),
+        "read": Row("second version read whole (tar)", "as it was left"),
         "delete": Row("first version deleted, space back", "warm"),
     }
-    users = available(world, options)
+    users = available(world)
     for number in range(min(options.rounds, 3)):
         source = world.path(f"life{number}")
         make_tree(source, files, 50, f"life{number}")
@@ -29,20 +30,21 @@ def life(world, options):
         if number % 2:
             turns.reverse()
         for name, user in turns:
-            os.sync()
+            world.sync()
             steps["first"].add(name, timed(lambda: user.save(source, 1)))
         for name, user in turns:
             check_same(first, digest(user.open(1)), name)
         change_tree(source, 100, f"change{number}")
         second = digest(source)
         for name, user in turns:
-            os.sync()
+            world.sync()
             steps["second"].add(name, timed(lambda: user.save(source, 2)))
         for name, user in turns:
             steps["ready"].add(name, timed(lambda: user.open(2)))
+            steps["read"].add(name, timed(lambda: shell("tar cf - . | wc -c", cwd=user.open(2))))
             check_same(second, digest(user.open(2)), name)
         for name, user in turns:
-            os.sync()
+            world.sync()
             steps["delete"].add(name, timed(lambda: user.delete(1)))
             check_same(second, digest(user.open(2)), name)
             user.end()
@@ -54,7 +56,7 @@ def life(world, options):
 
 def changed(world, options):
     """Opens an area over a large version, changes 1,000 files, commits by a rename."""
-    files = 1_000_000 if options.full else 100_000
+    files = 1_000_000
     store = world.store("large").fill("version", "tree", files, 1_000).mount()
     area = Row(f"open an area on {files:,} files", "warm", must=10, aim=1, unit="ms")
     commit = Row(f"commit 1,000 changed of {files:,} (mv)", "warm", must=1000, aim=100, unit="ms")

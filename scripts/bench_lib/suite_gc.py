@@ -109,7 +109,7 @@ def measure(world, blobs, rounds):
     began = time.perf_counter()
     store.fill("pool", blobs, OWNED, rounds * 2)
     filled = time.perf_counter() - began
-    os.sync()
+    world.sync()
     began = time.perf_counter()
     store.mount()
     mounted = time.perf_counter() - began
@@ -154,7 +154,7 @@ def latency_rows(result, blobs):
 
 
 def suite(world, options):
-    full = options.blobs or (1_000_000 if options.full else 200_000)
+    full = options.blobs or 1_000_000
     rounds = min(options.rounds, 3)
     least = OWNED * (rounds * 2 + 1)
     small = max(full // 10, least)

@@ -34,8 +34,8 @@ def measure(world, files, staged):
 
 
 def suite(world, options):
-    full = 1_000_000 if options.full else 100_000
-    staged = full // 20
+    full = 1_000_000
+    staged = full // (20 if options.full else 100)
     half = measure(world, full // 2, staged // 2)
     whole = measure(world, full, staged)
     rows = []

@@ -145,7 +145,11 @@ class World:
         """Before a timed step: nothing dirty is left to write, and the daemon is idle."""
         if store:
             store.settle()
-        os.sync()
+        self.sync()
+
+    def sync(self):
+        """Writes what is dirty on this filesystem, and not what others left on theirs."""
+        run(["sync", "--file-system", self.directory])
 
     def cold(self, store=None):
         """Drops pages, names and inodes; cairn's daemon is started anew, so that it has nothing in
@@ -153,7 +157,7 @@ class World:
         if store:
             store.unmount()
             store.mount()
-        os.sync()
+        self.sync()
         DROP_CACHES.write_text("3\n")
 
     def fuse_mount(self, program, source, target):
@@ -174,7 +178,7 @@ class World:
         return not missing
 
 
-def describe_machine(directory):
+def describe_machine():
     """What the figures were measured on."""
     cpu = "unknown CPU"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -182,11 +186,7 @@ def describe_machine(directory):
             cpu = line.split(":", 1)[1].strip()
             break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    filesystem = subprocess.run(
-        ["findmnt", "-n", "-o", "FSTYPE", "-T", directory], capture_output=True, text=True
-    ).stdout.strip()
     return {
         "kernel": platform.release(), "cpu": cpu, "cpus": os.cpu_count(),
-        "memory_gib": round(memory / (1 << 30)), "filesystem": filesystem,
-        "load_before": os.getloadavg()[0],
+        "memory_gib": round(memory / (1 << 30)), "load_before": os.getloadavg()[0],
     }

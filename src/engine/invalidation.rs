@@ -25,6 +25,14 @@ pub enum Forget {
         /// Numbers of the inodes.
         inos: Vec<u64>,
     },
+    /// A name, at once, however much is below it: the next look at it asks again. What is below is
+    /// let go of later, when the reply has been sent.
+    Expired {
+        /// Number of the directory.
+        parent: u64,
+        /// The name in it.
+        name: Vec<u8>,
+    },
     /// A name and what is below it. Waits for the parent's lock: never submit it for a directory
     /// that an operation in progress holds and whose reply waits for this job.
     Name {

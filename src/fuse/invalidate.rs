@@ -9,12 +9,20 @@
 //! - `inval_entry(parent, name)` takes the parent's lock exclusively, so it waits for every
 //!   operation in progress there, and then makes the name stale and detaches what is below.
 //!
+//!   That takes microseconds for each name that the kernel knows below, and so seconds for a large
+//!   version that was walked.
+//!
+//! - `expire_entry(parent, name)` makes the name stale only: a look at it asks the daemon, whose
+//!   "no" detaches what is below.
+//!
 //! - `prune(inos)` drops inodes that nobody uses; it waits for nothing.
 //!
-//! Hence two threads. A job with a name in the read-write filesystem may wait for an operation that
+//! Hence three threads. A job with a name in the read-write filesystem may wait for an operation that
 //! itself waits for a reply; were that reply in a job behind it, both would wait for ever. Such
 //! jobs have a thread of their own. Operations in the filesystem of versions never wait for the
-//! engine, so names there are harmless. Within each thread jobs keep their order.
+//! engine, so names there are harmless. Within each thread jobs keep their order. The third detaches
+//! what is below names that expired, for which nobody waits; it may come late, since all that a name
+//! invalidated without need costs is a look-up.
 //!
 //! The queues are not bounded by blocking, since the engine must never wait for the kernel: nearly
 //! every job is the answer to a request of which the kernel and the control server allow only so
@@ -63,8 +71,9 @@ impl KernelInvalidator {
     /// Returns the error of starting a thread.
     pub fn start() -> io::Result<Self> {
         let connections = Arc::new(Connections::default());
-        let names = lane("invalidate-names", &connections)?;
-        let content = lane("invalidate", &connections)?;
+        let detach = lane("invalidate-below", &connections, None)?;
+        let names = lane("invalidate-names", &connections, Some(detach.clone()))?;
+        let content = lane("invalidate", &connections, Some(detach))?;
         Ok(Self { connections, names, content })
     }
 
@@ -92,19 +101,28 @@ impl Invalidator for KernelInvalidator {
     }
 }
 
-fn lane(name: &str, connections: &Arc<Connections>) -> io::Result<Sender<Invalidation>> {
+fn lane(
+    name: &str,
+    connections: &Arc<Connections>,
+    detach: Option<Sender<Invalidation>>,
+) -> io::Result<Sender<Invalidation>> {
     let (sender, jobs) = unbounded();
     let connections = Arc::clone(connections);
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&connections, &jobs))?;
+    let body = move || run(&connections, &jobs, detach.as_ref());
+    std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
     Ok(sender)
 }
 
-fn run(connections: &Connections, jobs: &Receiver<Invalidation>) {
+fn run(
+    connections: &Connections,
+    jobs: &Receiver<Invalidation>,
+    detach: Option<&Sender<Invalidation>>,
+) {
     for Invalidation { versions, staging, then } in jobs {
         let told = panics::contain("an invalidation", || {
             panics::point("invalidate");
             for (notifier, list) in
-                [(&connections.versions, versions), (&connections.outer, staging)]
+                [(&connections.versions, &versions), (&connections.outer, &staging)]
             {
                 if let Some(notifier) = notifier.get() {
                     list.iter().for_each(|forget| tell(notifier, forget));
@@ -116,7 +134,26 @@ fn run(connections: &Connections, jobs: &Receiver<Invalidation>) {
         }
         // Its panic was logged, and the reply in it was dropped, which answers EIO.
         panics::contain("a reply", then).unwrap_or_default();
+        let (versions, staging) = (expired(versions), expired(staging));
+        if let Some(detach) = detach
+            && !(versions.is_empty() && staging.is_empty())
+        {
+            // Without its thread the kernel lets go when memory is short.
+            drop(detach.send(Invalidation::silent(versions, staging)));
+        }
     }
+}
+
+/// What is still to be detached of names that expired.
+fn expired(told: Vec<Forget>) -> Vec<Forget> {
+    let below = |forget| match forget {
+        Forget::Expired { parent, name } => Some(Forget::Name { parent, name }),
+        Forget::Content { .. }
+        | Forget::Attributes { .. }
+        | Forget::Unused { .. }
+        | Forget::Name { .. } => None,
+    };
+    told.into_iter().filter_map(below).collect()
 }
 
 fn tell(notifier: &KernelNotifier, forget: &Forget) {
@@ -125,6 +162,7 @@ fn tell(notifier: &KernelNotifier, forget: &Forget) {
         Forget::Attributes { ino } => notifier.inval_inode(*ino, -1, 0),
         Forget::Name { parent, name } => notifier.inval_entry(*parent, OsStr::from_bytes(name)),
         Forget::Unused { inos } => notifier.prune(inos),
+        Forget::Expired { parent, name } => notifier.expire_entry(*parent, name),
     };
     match result {
         Ok(()) => {}

@@ -1,12 +1,21 @@
 //! Telling the kernel what to forget, by fuser where it can and by hand where it cannot.
 //!
-//! `FUSE_NOTIFY_PRUNE` is missing in fuser 0.18. It makes the kernel drop inodes that it keeps for
-//! nobody (Linux 6.18, protocol 7.45; include/uapi/linux/fuse.h):
+//! Two things are missing in fuser 0.18 (include/uapi/linux/fuse.h). `FUSE_NOTIFY_PRUNE` makes the
+//! kernel drop inodes that it keeps for nobody (Linux 6.18, protocol 7.45):
 //!
 //! ```text
 //! struct fuse_out_header       { u32 len; i32 error = 9; u64 unique = 0; }
 //! struct fuse_notify_prune_out { u32 count; u32 padding; u64 spare; }
 //! u64 nodeids[count]
+//! ```
+//!
+//! `FUSE_EXPIRE_ONLY` lets a name's time run out and leaves what is below for later (Linux 6.2,
+//! protocol 7.38; before, the flag is padding, and all goes at once):
+//!
+//! ```text
+//! struct fuse_out_header             { u32 len; i32 error = 3; u64 unique = 0; }
+//! struct fuse_notify_inval_entry_out { u64 parent; u32 namelen; u32 flags = 1; }
+//! char name[namelen + 1], ends with NUL
 //! ```
 
 use std::ffi::OsStr;
@@ -16,8 +25,12 @@ use std::sync::Arc;
 
 use fuser::{INodeNo, Notifier};
 
-/// The code of the notification.
+/// The codes of the notifications.
+const FUSE_NOTIFY_INVAL_ENTRY: i32 = 3;
 const FUSE_NOTIFY_PRUNE: i32 = 9;
+
+/// The flag of an entry that only expires.
+const FUSE_EXPIRE_ONLY: u32 = 1;
 
 /// Inodes in one message; one page with its headers.
 const PRUNE_INODES_MAX: usize = 500;
@@ -51,6 +64,17 @@ impl KernelNotifier {
         self.notifier.inval_entry(INodeNo(parent), name)
     }
 
+    /// Has the kernel ask again for a name, without a look at what is below it.
+    ///
+    /// # Errors
+    /// The kernel's refusal; that it does not know the name is none.
+    pub fn expire_entry(&self, parent: u64, name: &[u8]) -> io::Result<()> {
+        match rustix::io::write(&self.device, &expire_message(parent, name)) {
+            Ok(_) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Drops those of the inodes that nobody uses. Kernels before 6.18 cannot: then inodes go when
     /// their memory is needed.
     ///
@@ -69,15 +93,31 @@ impl KernelNotifier {
 }
 
 fn prune_message(inos: &[u64]) -> Vec<u8> {
-    let length = 16 + 16 + 8 * inos.len();
-    let mut message = Vec::with_capacity(length);
-    message.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
-    message.extend(FUSE_NOTIFY_PRUNE.to_ne_bytes());
-    message.extend(0_u64.to_ne_bytes());
+    let mut message = header(FUSE_NOTIFY_PRUNE, 16 + 8 * inos.len());
     message.extend(u32::try_from(inos.len()).unwrap_or(u32::MAX).to_ne_bytes());
     message.extend(0_u32.to_ne_bytes());
     message.extend(0_u64.to_ne_bytes());
     message.extend(inos.iter().flat_map(|ino| ino.to_ne_bytes()));
+    message
+}
+
+fn expire_message(parent: u64, name: &[u8]) -> Vec<u8> {
+    let mut message = header(FUSE_NOTIFY_INVAL_ENTRY, 16 + name.len() + 1);
+    message.extend(parent.to_ne_bytes());
+    message.extend(u32::try_from(name.len()).unwrap_or(u32::MAX).to_ne_bytes());
+    message.extend(FUSE_EXPIRE_ONLY.to_ne_bytes());
+    message.extend(name);
+    message.push(0);
+    message
+}
+
+/// The start of a message with that many bytes after it.
+fn header(code: i32, length: usize) -> Vec<u8> {
+    let length = 16 + length;
+    let mut message = Vec::with_capacity(length);
+    message.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
+    message.extend(code.to_ne_bytes());
+    message.extend(0_u64.to_ne_bytes());
     message
 }
 
@@ -96,5 +136,17 @@ mod tests {
         assert_eq!(message[20..32], [0; 12]);
         assert_eq!(message[32..40], 0x0102_0304_0506_0708_u64.to_ne_bytes());
         assert_eq!(message[40..], 9_u64.to_ne_bytes());
+    }
+    #[test]
+    fn a_message_that_expires_a_name_is_as_the_kernel_reads_it() {
+        let message = expire_message(7, b"12");
+        assert_eq!(message.len(), 35);
+        assert_eq!(message[..4], 35_u32.to_ne_bytes());
+        assert_eq!(message[4..8], 3_i32.to_ne_bytes());
+        assert_eq!(message[8..16], [0; 8]);
+        assert_eq!(message[16..24], 7_u64.to_ne_bytes());
+        assert_eq!(message[24..28], 2_u32.to_ne_bytes());
+        assert_eq!(message[28..32], 1_u32.to_ne_bytes());
+        assert_eq!(message[32..], *b"12\0");
     }
 }

@@ -82,7 +82,7 @@ impl StagingDir {
     /// # Errors
     /// The disk's.
     pub fn remove(&self, _lock: &RootLock, area: AreaId, id: PrivateId) -> Result<Remains> {
-        remains::remove(&self.path(area, id))
+        remains::remove(&self.path(area, id), None)
     }
 
     /// Removes what is left of an area, a bounded number of files per call, whose `remains` the
@@ -106,7 +106,7 @@ impl StagingDir {
                 return Ok(false);
             }
             let name = name.map_err(StoreError::io("list", &directory))?;
-            remains.push(remains::remove(&name.path())?);
+            remains.push(remains::remove(&name.path(), None)?);
         }
         durable::rmdir(&directory)?;
         Ok(true)

@@ -162,6 +162,8 @@ fn the_kernel_forgets_before_the_reply_is_sent() {
     assert_eq!(&read(), b"0", "the page is cached");
     for forget in [
         Forget::Attributes { ino: FILE },
+        Forget::Expired { parent: 1, name: b"file".to_vec() },
+        Forget::Expired { parent: 1, name: b"never seen".to_vec() },
         Forget::Name { parent: 1, name: b"file".to_vec() },
         Forget::Name { parent: 1, name: b"never seen".to_vec() },
         Forget::Content { ino: FILE },

@@ -156,7 +156,7 @@ impl Step {
     pub(super) fn files(&self, store: &Store) -> Result<()> {
         let Store { lock, pool, private_files, .. } = store;
         match self {
-            Self::Remove(Leftover::Blob(hash)) => pool.remove(lock, hash).map(drop),
+            Self::Remove(Leftover::Blob(hash)) => pool.remove(lock, hash, None).map(drop),
             Self::Remove(Leftover::Incoming(path)) => pool.remove_incoming(lock, path),
             Self::Remove(Leftover::Private(area, file)) => {
                 private_files.remove(lock, *area, *file).map(drop)

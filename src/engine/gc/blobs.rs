@@ -24,6 +24,10 @@ pub(super) struct Orphans {
     /// Where the next list goes on: those before it were looked at.
     after: Option<(i64, BlobHash)>,
     list: List,
+    /// [`Catalog::orphanings`](crate::store::catalog::Catalog::orphanings) when the WAL was last
+    /// asked to disk, and then is.
+    asked: u64,
+    durable: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +39,13 @@ enum List {
     Waiting(Vec<OrphanBlob>),
     /// May go; taken from the end.
     Durable(Vec<OrphanBlob>),
+}
+
+impl List {
+    fn durable(mut list: Vec<OrphanBlob>) -> Self {
+        list.reverse();
+        Self::Durable(list)
+    }
 }
 
 impl Orphans {
@@ -112,6 +123,13 @@ impl MetadataThread {
             return Ok(());
         }
         self.gc.touched.clear();
+        let orphanings = self.store.catalog.orphanings();
+        if self.gc.blobs.durable == Some(orphanings) {
+            // The flush for an earlier list of this run covers these, too.
+            self.gc.blobs.list = List::durable(list);
+            return Ok(());
+        }
+        self.gc.blobs.asked = orphanings;
         self.gc.blobs.list = List::Waiting(list);
         let requests = self.requests_sender.clone();
         let then = Then::new(move |result| {
@@ -132,9 +150,9 @@ impl MetadataThread {
         result: std::result::Result<(), EngineError>,
     ) {
         match (result, std::mem::take(&mut self.gc.blobs.list)) {
-            (Ok(()), List::Waiting(mut list)) => {
-                list.reverse();
-                self.gc.blobs.list = List::Durable(list);
+            (Ok(()), List::Waiting(list)) => {
+                self.gc.blobs.durable = Some(self.gc.blobs.asked);
+                self.gc.blobs.list = List::durable(list);
             }
             (Ok(()), other) => self.gc.blobs.list = other,
             (Err(error), _) => {
@@ -165,7 +183,7 @@ impl MetadataThread {
         for orphan in removed {
             // The row is gone: a file that cannot be removed is a leftover, replaced when the
             // content is stored again, or swept by the next full run.
-            match self.store.pool.remove(&self.store.lock, &orphan.hash) {
+            match self.store.pool.remove(&self.store.lock, &orphan.hash, Some(orphan.size)) {
                 Ok(remains) => {
                     self.reaper.take(remains);
                     self.gc.report(|report| {

@@ -96,7 +96,7 @@ impl MetadataThread {
                 if held || self.reader.blob(&hash)?.is_some() {
                     return Ok(false);
                 }
-                self.reaper.take(self.store.pool.remove(lock, &hash)?);
+                self.reaper.take(self.store.pool.remove(lock, &hash, None)?);
             }
             Leftover::Private(area, file) => {
                 if self.obsolete.has(area, file) {

@@ -88,6 +88,9 @@ impl Tx<'_> {
             return Err(StoreError::MissingBlob(*hash));
         };
         let refs = changed_count("count a blob", hash, row.refs, delta)?;
+        if refs == 0 {
+            self.orphanings.set(self.orphanings.get() + 1);
+        }
         self.execute_one(
             "count a blob",
             "UPDATE blobs SET refs = ?2 WHERE hash = ?1",
@@ -330,6 +333,20 @@ mod tests {
         tx.insert_blob(&hash(1), 4, 7, 1, at(9)).unwrap();
         let healed = BlobRow { size: 4, refs: 3, interest: 9, epoch: 7, damaged: false };
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(healed));
+    }
+
+    #[test]
+    fn a_lost_last_reference_is_counted() {
+        let mut store = TestStore::new();
+        let tx = store.catalog.begin().unwrap();
+        tx.insert_blob(&hash(1), 4, 1, 2, at(1)).unwrap();
+        tx.add_blob_refs(&hash(1), -1).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(store.catalog.orphanings(), 0);
+        let tx = store.catalog.begin().unwrap();
+        tx.add_blob_refs(&hash(1), -1).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(store.catalog.orphanings(), 1);
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod tags;
 mod trees;
 mod versions;
 
+use std::cell::Cell;
 use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -58,6 +59,7 @@ pub struct Catalog {
     connection: Connection,
     layout: Layout,
     snapshots: Snapshots,
+    orphanings: Cell<u64>,
 }
 
 impl Catalog {
@@ -83,7 +85,7 @@ impl Catalog {
 
     fn new(connection: Connection, layout: &Layout) -> Self {
         let (layout, snapshots) = (layout.clone(), Snapshots::new(layout.clone()));
-        Self { connection, layout, snapshots }
+        Self { connection, layout, snapshots, orphanings: Cell::new(0) }
     }
 
     /// Starts a transaction.
@@ -95,7 +97,14 @@ impl Catalog {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .during("begin a transaction")?;
-        Ok(Tx { transaction })
+        Ok(Tx { transaction, orphanings: &self.orphanings })
+    }
+
+    /// How often a blob has lost its last reference since the catalog was opened, in transactions
+    /// that were not committed, too. While this stands still, a flush covers the cause of every
+    /// orphan that there is (H2).
+    pub fn orphanings(&self) -> u64 {
+        self.orphanings.get()
     }
 
     /// Opens a connection that reads what is committed. Use it from one thread at a time.
@@ -124,6 +133,7 @@ impl Catalog {
 #[derive(Debug)]
 pub struct Tx<'c> {
     transaction: Transaction<'c>,
+    orphanings: &'c Cell<u64>,
 }
 
 impl Tx<'_> {

@@ -116,14 +116,14 @@ impl Pool {
         fs::symlink_metadata(self.layout.blob(hash)).ok().map(|found| found.blocks())
     }
 
-    /// Removes a blob; one that is missing is fine. The caller has checked, in the same slice of
-    /// work, that nothing references it (G3).
+    /// Removes a blob, of `bytes` where its row says so; one that is missing is fine. The caller has
+    /// checked, in the same slice of work, that nothing references it (G3).
     ///
     /// # Errors
     /// The disk's.
-    pub fn remove(&self, _lock: &RootLock, hash: &BlobHash) -> Result<Remains> {
+    pub fn remove(&self, _lock: &RootLock, hash: &BlobHash, bytes: Option<u64>) -> Result<Remains> {
         self.fds.forget(hash);
-        let removed = remains::remove(&self.layout.blob(hash));
+        let removed = remains::remove(&self.layout.blob(hash), bytes);
         // Again: it may have been opened between the two.
         self.fds.forget(hash);
         removed
@@ -182,7 +182,7 @@ mod tests {
         let error = store.pool.open(&hash).unwrap_err();
         assert!(matches!(error, StoreError::MissingBlob(missing) if missing == hash));
         assert_eq!(store.pool.size_on_disk(&hash).unwrap(), None);
-        drop(store.pool.remove(&store.lock, &hash).unwrap());
+        drop(store.pool.remove(&store.lock, &hash, None).unwrap());
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
         let store = TestStore::new();
         let hash = store.add_blob(b"data");
         let reader = store.pool.open(&hash).unwrap();
-        drop(store.pool.remove(&store.lock, &hash).unwrap());
+        drop(store.pool.remove(&store.lock, &hash, None).unwrap());
         assert!(store.pool.open(&hash).is_err());
         assert_eq!(reader.metadata().unwrap().len(), 4, "an open file stays readable");
     }

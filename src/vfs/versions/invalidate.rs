@@ -33,9 +33,10 @@ pub fn repository_changed(repository: &Repository) -> Vec<Forget> {
     vec![Forget::Content { ino }]
 }
 
-/// After a version was deleted. Files of it that are open stay readable.
+/// After a version was deleted. Files of it that are open stay readable. Whoever deletes does not
+/// wait until the kernel has let go of each name that it knows below.
 pub fn version_deleted(repository: &Repository, number: VersionNumber) -> Vec<Forget> {
     let parent = repository_ino(repository.id).0;
-    let name = Forget::Name { parent, name: number.to_string().into_bytes() };
+    let name = Forget::Expired { parent, name: number.to_string().into_bytes() };
     vec![name, Forget::Content { ino: parent }]
 }

@@ -1,0 +1,127 @@
+"""The README's section "How fast", made from the JSON files of the last runs.
+
+Rows with a limit come first, then the life of a snapshot beside its peers, then growth.
+"""
+
+import datetime
+import json
+import sys
+
+SUITES = ["read", "write", "commit", "gc", "memory", "scale"]
+BEGIN = "<!-- made by scripts/bench markdown --readme -->"
+END = "<!-- end of what scripts/bench made -->"
+
+
+def load(output):
+    """Results of the suites that were run, in their order."""
+    paths = [output / f"{name}.json" for name in SUITES]
+    return {path.stem: json.loads(path.read_text()) for path in paths if path.exists()}
+
+
+def number(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def times(seconds):
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+
+
+def measured(step, name):
+    """The median and the spread of one contestant, in the step's unit."""
+    found = step["contestants"][name]
+    value = found["ratio"] if step["unit"] == "ratio" else found
+    unit = "" if step["unit"] == "ratio" else f" {step['unit']}"
+    return value["median"], f"{number(value['median'])}{unit} ({number(value['low'])}-{number(value['high'])})"
+
+
+def verdict(step, value):
+    if step["aim"] is not None and value <= step["aim"]:
+        return "aim met"
+    return "must met" if value <= step["must"] else "**missed**"
+
+
+def contestant(step):
+    return next((name for name in reversed(step["contestants"]) if name.startswith("cairn")), None)
+
+
+def limits(results):
+    lines = ["| | caches | cairn (spread) | must | aim | |", "|---|---|---|---|---|---|"]
+    for result in results.values():
+        for step in result["steps"]:
+            if step["must"] is None:
+                continue
+            value, text = measured(step, contestant(step))
+            others = [
+                f"{name} {measured(step, name)[1].split(' ')[0]}"
+                for name in step["contestants"] if name in ("bindfs", "fuse-overlayfs")
+            ]
+            name = step["step"] + (f" ({', '.join(others)})" if others else "")
+            aim = number(step["aim"]) if step["aim"] is not None else ""
+            lines.append(
+                f"| {name} | {step['state']} | {text} | {number(step['must'])} | {aim} | {verdict(step, value)} |"
+            )
+    return lines
+
+
+def peers(results):
+    """Steps that somebody takes who is not the native filesystem: seconds of each."""
+    steps = [
+        step for result in results.values() for step in result["steps"] if "cp -a" in step["contestants"]
+    ]
+    if not steps:
+        return []
+    names = list(steps[0]["contestants"])
+    lines = ["", f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for step in steps:
+        cells = [times(step["contestants"][name]["median"]) for name in names]
+        lines.append(f"| {step['step']} | {' | '.join(cells)} |")
+    return lines
+
+
+def growth(results):
+    """Figures by subject: at full size, and what they grew over half of it."""
+    if "scale" not in results:
+        return []
+    subjects, figures = [], {}
+    for step in results["scale"]["steps"]:
+        subject, figure = step["step"].split(": ", 1)
+        small, large = (found["median"] for found in step["contestants"].values())
+        ratio = f" ({large / small:.2f})" if small else ""
+        figure = figure.removesuffix(f" ({step['unit']})")
+        figures.setdefault(figure, {})[subject] = f"{number(large)} {step['unit']}{ratio}"
+        if subject not in subjects:
+            subjects.append(subject)
+    lines = ["", f"| and the growth from half of it | {' | '.join(subjects)} |"]
+    lines.append("|---" * (len(subjects) + 1) + "|")
+    for figure, cells in figures.items():
+        lines.append(f"| {figure} | {' | '.join(cells.get(subject, '') for subject in subjects)} |")
+    return lines
+
+
+def section(results):
+    machine = next(iter(results.values()))["machine"]
+    finished = max(result["finished"] for result in results.values())
+    day = datetime.datetime.fromtimestamp(finished, datetime.timezone.utc).date()
+    forms = ", ".join(f"{name} {result['form']}" for name, result in results.items())
+    return [
+        f"`scripts/bench all` of {day} ({forms}): {machine['cpus']} CPUs ({machine['cpu']}), "
+        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}; {machine['filesystem'].split(' (')[0]}. Time as a ratio "
+        "to the same on that filesystem without cairn, taken in turn; medians with extremes; contents "
+        "verified after each step.", "",
+        *limits(results), *peers(results), *growth(results),
+    ]
+
+
+def main(output, readme):
+    """Prints the section, or puts it between its marks in the README."""
+    results = load(output)
+    if not results:
+        sys.exit(f"nothing was measured yet: {output} has no results")
+    text = "\n".join(section(results)) + "\n"
+    if readme is None:
+        print(text, end="")
+        return 0
+    before, rest = readme.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    readme.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+    return 0
