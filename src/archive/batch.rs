@@ -39,6 +39,8 @@ pub struct Totals {
     pub new_bytes: u64,
     /// Regular files whose content the store had.
     pub reused_files: u64,
+    /// Regular files that were not read, being as at an earlier import.
+    pub unread_files: u64,
     /// Files that changed while they were read, and were read again.
     pub reread_files: u64,
     /// Entries with POSIX ACLs, which are not kept.
@@ -62,16 +64,54 @@ impl Observer for Unobserved {
     fn reread(&mut self, _path: &ArchivePath) {}
 }
 
+/// Reads a regular file by its path.
+pub(super) type ReadFile<'a> = dyn Fn(ArchivePath) -> Result<Prepared, Problem> + 'a;
+
+/// What a batch holds, as far as it is bounded.
+#[derive(Debug, Default)]
+struct Load {
+    entries: usize,
+    payload_bytes: usize,
+    metadata_bytes: usize,
+    /// Large contents, and their sizes together.
+    large: HashSet<BlobHash>,
+    large_bytes: u64,
+}
+
+impl Load {
+    /// Whether one more entry fits in.
+    fn fits(&self, prepared: &Prepared) -> bool {
+        let full = self.entries >= ENTRIES_MAX
+            || self.payload_bytes + payload_bytes(prepared) > PAYLOAD_BYTES_MAX
+            || self.metadata_bytes + metadata_bytes(prepared) > METADATA_BYTES_MAX
+            || self.large.len() >= FILES_MAX
+            || self.large_bytes >= LARGE_BYTES_MAX;
+        // A large content travels once: its second file waits until the store has it.
+        let again = match &prepared.content {
+            PreparedContent::Large { hash, .. } => self.large.contains(hash),
+            _ => false,
+        };
+        self.entries == 0 || !(full || again)
+    }
+
+    fn add(&mut self, prepared: &Prepared) {
+        self.entries += 1;
+        self.payload_bytes += payload_bytes(prepared);
+        self.metadata_bytes += metadata_bytes(prepared);
+        if let PreparedContent::Large { hash, size, .. } = &prepared.content {
+            self.large.insert(*hash);
+            self.large_bytes += size;
+        }
+    }
+}
+
 /// The sending end of an import.
 pub(super) struct Batcher<'a> {
     sink: &'a mut dyn ImportSink,
     observer: &'a mut dyn Observer,
+    read_file: Option<&'a ReadFile<'a>>,
     pending: Vec<Prepared>,
-    payload_bytes: usize,
-    metadata_bytes: usize,
-    /// Large contents in the batch, and their sizes together.
-    large: HashSet<BlobHash>,
-    large_bytes: u64,
+    load: Load,
     totals: Totals,
     problems: Problems,
 }
@@ -81,14 +121,17 @@ impl<'a> Batcher<'a> {
         Self {
             sink,
             observer,
+            read_file: None,
             pending: Vec::new(),
-            payload_bytes: 0,
-            metadata_bytes: 0,
-            large: HashSet::new(),
-            large_bytes: 0,
+            load: Load::default(),
             totals: Totals::default(),
             problems: Problems::default(),
         }
+    }
+
+    /// Reads with `read_file` what was not read, where the store turns out to lack it.
+    pub(super) fn reading(self, read_file: &'a ReadFile<'a>) -> Self {
+        Self { read_file: Some(read_file), ..self }
     }
 
     /// Notes an entry that could not be read. The import is going to fail, but goes on to find
@@ -99,34 +142,10 @@ impl<'a> Batcher<'a> {
 
     /// Takes one more entry; delivers a batch when it is full.
     pub(super) fn push(&mut self, prepared: Prepared) -> Result<(), ArchiveError> {
-        let payload = match &prepared.content {
-            PreparedContent::Small { bytes, .. } => bytes.len(),
-            PreparedContent::Large { .. } | PreparedContent::Other(_) => 0,
-        };
-        let metadata = metadata_bytes(&prepared);
-        let full = self.pending.len() >= ENTRIES_MAX
-            || self.payload_bytes + payload > PAYLOAD_BYTES_MAX
-            || self.metadata_bytes + metadata > METADATA_BYTES_MAX
-            || self.large.len() >= FILES_MAX
-            || self.large_bytes >= LARGE_BYTES_MAX;
-        // A large content travels once: its second file waits until the store has it.
-        let again = match &prepared.content {
-            PreparedContent::Large { hash, .. } => self.large.contains(hash),
-            PreparedContent::Small { .. } | PreparedContent::Other(_) => false,
-        };
-        if full || again {
+        if !self.load.fits(&prepared) {
             self.deliver()?;
         }
-        if prepared.reread {
-            self.totals.reread_files += 1;
-            self.observer.reread(&prepared.path);
-        }
-        self.payload_bytes += payload;
-        self.metadata_bytes += metadata;
-        if let PreparedContent::Large { hash, size, .. } = &prepared.content {
-            self.large.insert(*hash);
-            self.large_bytes += size;
-        }
+        self.load.add(&prepared);
         self.pending.push(prepared);
         Ok(())
     }
@@ -150,17 +169,42 @@ impl<'a> Batcher<'a> {
         }
         let known = self.ask()?;
         let mut building = Building::new(known);
+        self.load = Load::default();
         for prepared in std::mem::take(&mut self.pending) {
+            let prepared = match self.fetch(prepared, &building.known) {
+                Ok(prepared) => prepared,
+                Err(problem) => {
+                    self.note(problem);
+                    continue;
+                }
+            };
+            // What was fetched was not in the load of the question.
+            if !building.load.fits(&prepared) {
+                let next = Building::new(std::mem::take(&mut building.known));
+                self.put(std::mem::replace(&mut building, next))?;
+            }
             self.count(&prepared);
             building.add(prepared, &mut self.totals)?;
         }
-        self.payload_bytes = 0;
-        self.metadata_bytes = 0;
-        self.large.clear();
-        self.large_bytes = 0;
         self.put(building)?;
         self.observer.progress(&self.totals);
         Ok(())
+    }
+
+    /// Reads the content of a file that was not read, if the store lacks it.
+    fn fetch(
+        &self,
+        prepared: Prepared,
+        known: &HashMap<BlobHash, bool>,
+    ) -> Result<Prepared, Problem> {
+        match (&prepared.content, self.read_file) {
+            (PreparedContent::Remembered { hash, size }, Some(read_file))
+                if *size > 0 && known.get(hash) != Some(&true) =>
+            {
+                read_file(prepared.path)
+            }
+            _ => Ok(prepared),
+        }
     }
 
     fn ask(&mut self) -> Result<HashMap<BlobHash, bool>, ArchiveError> {
@@ -200,12 +244,17 @@ impl<'a> Batcher<'a> {
         if prepared.acl {
             self.totals.acls_dropped += 1;
         }
+        if prepared.reread {
+            self.totals.reread_files += 1;
+            self.observer.reread(&prepared.path);
+        }
     }
 }
 
 /// A batch being put together.
 struct Building {
     batch: Batch,
+    load: Load,
     known: HashMap<BlobHash, bool>,
     /// Small contents carried by this batch, and where.
     sent: HashMap<BlobHash, FileSource>,
@@ -215,10 +264,17 @@ struct Building {
 
 impl Building {
     fn new(known: HashMap<BlobHash, bool>) -> Self {
-        Self { batch: Batch::default(), known, sent: HashMap::new(), watched: Vec::new() }
+        Self {
+            batch: Batch::default(),
+            load: Load::default(),
+            known,
+            sent: HashMap::new(),
+            watched: Vec::new(),
+        }
     }
 
     fn add(&mut self, prepared: Prepared, totals: &mut Totals) -> Result<(), ArchiveError> {
+        self.load.add(&prepared);
         let Prepared { path, attributes, content, .. } = prepared;
         let content = match content {
             PreparedContent::Other(content) => content,
@@ -226,6 +282,17 @@ impl Building {
                 let size = length(bytes.len());
                 totals.bytes += size;
                 let source = self.small_source(hash, &bytes, totals);
+                ImportContent::File { size_bytes: size, source }
+            }
+            PreparedContent::Remembered { hash, size } => {
+                totals.bytes += size;
+                totals.unread_files += 1;
+                let source = if size == 0 {
+                    FileSource::Empty
+                } else {
+                    totals.reused_files += 1;
+                    FileSource::Known(hash)
+                };
                 ImportContent::File { size_bytes: size, source }
             }
             PreparedContent::Large { hash, size, file, stable } => {
@@ -282,7 +349,15 @@ fn content_hash(prepared: &Prepared) -> Option<BlobHash> {
     match &prepared.content {
         PreparedContent::Small { hash, bytes } => (!bytes.is_empty()).then_some(*hash),
         PreparedContent::Large { hash, .. } => Some(*hash),
+        PreparedContent::Remembered { hash, size } => (*size > 0).then_some(*hash),
         PreparedContent::Other(_) => None,
+    }
+}
+
+fn payload_bytes(prepared: &Prepared) -> usize {
+    match &prepared.content {
+        PreparedContent::Small { bytes, .. } => bytes.len(),
+        _ => 0,
     }
 }
 

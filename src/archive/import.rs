@@ -12,8 +12,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::batch::{Batcher, Observer, Totals};
 use super::error::{ArchiveError, Problem};
+use super::memo::{Memo, MemoOptions, Record};
 use super::path::ArchivePath;
-use super::read::{self, Prepared};
+use super::read::{Prepared, Reader};
 use super::stat::FileId;
 use super::walk::{Place, Walked, Walker};
 use super::{INLINE_FILE_BYTES_MAX, ImportSink, Published};
@@ -42,10 +43,12 @@ pub struct Imported {
 }
 
 /// Choices of a directory import.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct DirectoryImport {
     /// A directory that is refused wherever the walk meets it: the store itself.
     pub refused: Option<FileId>,
+    /// Files that are as at an earlier import of the directory are not read.
+    pub memo: Option<MemoOptions>,
 }
 
 type Outcome = Result<Prepared, Problem>;
@@ -78,10 +81,22 @@ pub(super) fn import_directory_with(
     observer: &mut dyn Observer,
     between: &(dyn Fn(&ArchivePath) + Sync),
 ) -> Result<Imported, ArchiveError> {
-    publish(sink, |sink| {
+    let mut noted = None;
+    let imported = publish(sink, |sink| {
         let walker = Walker::new(top, options.refused)?;
-        deliver_walk(walker, Batcher::new(sink, observer), between)
-    })
+        let top = walker.top().ok_or(ArchiveError::Protocol("a walk without its top"))?;
+        let memo = options.memo.as_ref().and_then(|options| Memo::load(options, &top));
+        let reader = Reader { memo: memo.as_ref(), between };
+        let read_file = |path| reader.read_file(&top, path);
+        let (totals, records) =
+            deliver_walk(walker, Batcher::new(sink, observer).reading(&read_file), reader)?;
+        noted = memo.map(|memo| (memo, records));
+        Ok(totals)
+    })?;
+    if let Some((memo, records)) = noted {
+        memo.save(records);
+    }
+    Ok(imported)
 }
 
 /// Runs `fill`, then publishes what it put; aborts when either fails.
@@ -106,8 +121,8 @@ pub(super) fn publish(
 fn deliver_walk(
     walker: Walker,
     mut batcher: Batcher<'_>,
-    between: &(dyn Fn(&ArchivePath) + Sync),
-) -> Result<Totals, ArchiveError> {
+    reader: Reader<'_>,
+) -> Result<(Totals, Vec<Record>), ArchiveError> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
     let (in_order, results) = bounded::<Receiver<Vec<Outcome>>>(CHUNKS_IN_FLIGHT);
     let (chunks, work) = bounded::<Chunk>(CHUNKS_IN_FLIGHT);
@@ -115,22 +130,26 @@ fn deliver_walk(
         scope.spawn(move || walk_chunks(walker, &in_order, &chunks));
         for _ in 0..workers {
             let work = work.clone();
-            scope.spawn(move || read_chunks(&work, between));
+            scope.spawn(move || read_chunks(&work, reader));
         }
         drop(work);
         // Owned by this closure: an early return closes the channel and so stops the walk.
         let results = results;
+        let mut records = Vec::new();
         for result in &results {
             // A reply is missing only when its worker panicked; the scope passes that on.
             let Ok(outcomes) = result.recv() else { break };
             for outcome in outcomes {
                 match outcome {
-                    Ok(prepared) => batcher.push(prepared)?,
+                    Ok(prepared) => {
+                        records.extend(prepared.record);
+                        batcher.push(prepared)?;
+                    }
                     Err(problem) => batcher.note(problem),
                 }
             }
         }
-        batcher.complete()
+        Ok((batcher.complete()?, records))
     })
 }
 
@@ -146,12 +165,10 @@ fn walk_chunks(walker: Walker, in_order: &Sender<Receiver<Vec<Outcome>>>, work: 
     cut.send(in_order, work);
 }
 
-fn read_chunks(work: &Receiver<Chunk>, between: &(dyn Fn(&ArchivePath) + Sync)) {
+fn read_chunks(work: &Receiver<Chunk>, reader: Reader<'_>) {
     for Chunk { entries, reply } in work {
-        let outcomes = entries
-            .into_iter()
-            .map(|found| found.and_then(|walked| read::read(walked, between)))
-            .collect();
+        let outcomes =
+            entries.into_iter().map(|found| found.and_then(|walked| reader.read(walked))).collect();
         // Nobody listens when the delivery has failed; the walk is about to stop then.
         if reply.send(outcomes).is_err() {
             return;

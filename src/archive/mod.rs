@@ -6,8 +6,8 @@
 //! small traits, so that all of it is tested without an engine.
 //!
 //! Ways through the module:
-//! - import of a directory: `walk` → `read` (hashing workers) → `batch` (probe, put), joined by
-//!   bounded queues in `import`;
+//! - import of a directory: `walk` → `read` (hashing workers; `memo` tells what need not be read) →
+//!   `batch` (probe, put), joined by bounded queues in `import`;
 //! - import of an archive: `tar_read` (members) → `tar_import` (rules) → `batch`;
 //! - export: `tree_walk` → `export` and `write` (directories) or `tar_write` (archives).
 //!
@@ -20,6 +20,7 @@ mod copy;
 pub mod error;
 pub mod export;
 pub mod import;
+pub mod memo;
 pub mod path;
 mod pax;
 mod read;

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::INLINE_FILE_BYTES_MAX;
 use super::error::Problem;
+use super::memo::{Memo, Record, Remembered};
 use super::path::ArchivePath;
 use super::stat::Stat;
 use super::walk::{Place, Walked};
@@ -42,6 +43,8 @@ pub(super) struct Prepared {
     pub(super) reread: bool,
     /// Whether it has a POSIX ACL, which is not kept.
     pub(super) acl: bool,
+    /// What to remember of it.
+    pub(super) record: Option<Record>,
 }
 
 /// Content of a [`Prepared`] entry.
@@ -65,36 +68,154 @@ pub(super) enum PreparedContent {
         /// What the file looked like when it was hashed, where others can still change it.
         stable: Option<Stat>,
     },
+    /// A regular file that was not read: it is as an earlier import read it.
+    Remembered {
+        /// Hash of the content.
+        hash: BlobHash,
+        /// Length in bytes.
+        size: u64,
+    },
     /// Everything that is no regular file.
     Other(ImportContent),
 }
 
-/// Reads what `walked` names. `between` is called after each reading and before the check that
-/// the file is still the same; it does nothing but in tests.
-pub(super) fn read(walked: Walked, between: &dyn Fn(&ArchivePath)) -> Result<Prepared, Problem> {
-    let Walked { path, stat, place } = walked;
-    let result = match place {
-        Place::Hardlink(to) => {
-            Ok(other(stat, ImportContent::Hardlink { to: to.to_raw() }, xattr::Found::default()))
+/// How to read.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    /// What is known of the files already.
+    pub(super) memo: Option<&'a Memo>,
+    /// Called after each reading and before the check that the file is still the same; it does
+    /// nothing but in tests.
+    pub(super) between: &'a (dyn Fn(&ArchivePath) + Sync),
+}
+
+impl Reader<'_> {
+    /// Reads what `walked` names, unless its content is remembered.
+    pub(super) fn read(self, walked: Walked) -> Result<Prepared, Problem> {
+        let Walked { path, stat, place } = walked;
+        let result = match place {
+            Place::Hardlink(to) => Ok(other(
+                stat,
+                ImportContent::Hardlink { to: to.to_raw() },
+                xattr::Found::default(),
+            )),
+            Place::Directory(directory) => xattr::read(Subject::Open(directory.as_fd()))
+                .map(|found| other(stat, ImportContent::Directory, found))
+                .map_err(Failure::from),
+            Place::Name { parent, name } if stat.kind == FileKind::File => {
+                match self.memo.and_then(|memo| memo.find(&stat)) {
+                    Some(found) => self.take_remembered(stat, found, &parent, &name),
+                    None => self.read_stable(&parent, &name, &path),
+                }
+            }
+            Place::Name { parent, name } => read_special(stat, &parent, &name),
+        };
+        finish(path, result)
+    }
+
+    /// Reads the regular file `path` below `top`, whatever is remembered of it.
+    pub(super) fn read_file(self, top: &OwnedFd, path: ArchivePath) -> Result<Prepared, Problem> {
+        let result = open_parent(top, &path)
+            .map_err(Failure::from)
+            .and_then(|(parent, name)| self.read_stable(&parent, &name, &path));
+        finish(path, result)
+    }
+
+    fn take_remembered(
+        self,
+        stat: Stat,
+        found: Remembered,
+        parent: &OwnedFd,
+        name: &CString,
+    ) -> Result<Read, Failure> {
+        let Remembered { hash, plain } = found;
+        let xattrs = if plain { xattr::Found::default() } else { xattrs_of(parent, name)? };
+        Ok(Read {
+            attributes: stat.attributes(xattrs.kept),
+            content: PreparedContent::Remembered { hash, size: stat.size },
+            reread: false,
+            acl: xattrs.acl,
+            record: self.memo.and_then(|memo| memo.record(&stat, hash, plain)),
+        })
+    }
+
+    fn read_stable(
+        self,
+        parent: &OwnedFd,
+        name: &CString,
+        path: &ArchivePath,
+    ) -> Result<Read, Failure> {
+        for attempt in 0..ATTEMPTS {
+            if let Some(mut read) = self.read_once(parent, name, path)? {
+                read.reread = attempt > 0;
+                return Ok(read);
+            }
         }
-        Place::Directory(directory) => xattr::read(Subject::Open(directory.as_fd()))
-            .map(|found| other(stat, ImportContent::Directory, found))
-            .map_err(Failure::from),
-        Place::Name { parent, name } if stat.kind == FileKind::File => {
-            read_stable(&parent, &name, &|| between(&path))
+        Err(Failure::Changed)
+    }
+
+    /// Reads a file; `None` when it changed meanwhile.
+    fn read_once(
+        self,
+        parent: &OwnedFd,
+        name: &CString,
+        path: &ArchivePath,
+    ) -> Result<Option<Read>, Failure> {
+        // NONBLOCK: whatever took this name since the walk must not block the open.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(openat(parent, name, flags, Mode::empty())?);
+        let before = Stat::of(&file)?;
+        if before.kind != FileKind::File {
+            return Err(Failure::Replaced);
         }
-        Place::Name { parent, name } => read_special(stat, &parent, &name),
-    };
+        let found = xattr::read(Subject::Open(file.as_fd()))?;
+        let small = before.size <= INLINE_FILE_BYTES_MAX;
+        let (hash, bytes) = if small {
+            let bytes = read_small(&file, before.size)?;
+            (BlobHash::of(&bytes), bytes)
+        } else {
+            (hash_file(&file, &before)?, Vec::new())
+        };
+        (self.between)(path);
+        let whole = !small || u64::try_from(bytes.len()).ok() == Some(before.size);
+        if !whole || before.content_changed(&Stat::of(&file)?) {
+            return Ok(None);
+        }
+        let content = if small {
+            PreparedContent::Small { hash, bytes }
+        } else {
+            let stable = Some(before);
+            PreparedContent::Large { hash, size: before.size, file, stable }
+        };
+        let plain = found.kept.is_empty() && !found.acl;
+        let record = self.memo.and_then(|memo| memo.record(&before, hash, plain));
+        let attributes = before.attributes(found.kept);
+        Ok(Some(Read { attributes, content, reread: false, acl: found.acl, record }))
+    }
+}
+
+fn finish(path: ArchivePath, result: Result<Read, Failure>) -> Result<Prepared, Problem> {
     let checked = result.and_then(|read| {
         check_attributes(&read.attributes)?;
         Ok(read)
     });
     match checked {
-        Ok(Read { attributes, content, reread, acl }) => {
-            Ok(Prepared { path, attributes, content, reread, acl })
+        Ok(Read { attributes, content, reread, acl, record }) => {
+            Ok(Prepared { path, attributes, content, reread, acl, record })
         }
         Err(failure) => Err(Problem { path, reason: failure.to_string() }),
     }
+}
+
+/// Opens the directory that holds `path`, following no symbolic link below `top`.
+fn open_parent(top: &OwnedFd, path: &ArchivePath) -> Result<(OwnedFd, CString), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let (parent, name) = path.split();
+    let mut directory = openat(top, c".", flags, Mode::empty())?;
+    for step in parent.split(|byte| *byte == b'/').filter(|step| !step.is_empty()) {
+        directory = openat(&directory, step, flags, Mode::empty())?;
+    }
+    Ok((directory, CString::new(name).map_err(|_| Errno::INVAL)?))
 }
 
 /// A [`Prepared`] without its path.
@@ -103,6 +224,7 @@ struct Read {
     content: PreparedContent,
     reread: bool,
     acl: bool,
+    record: Option<Record>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +247,7 @@ fn other(stat: Stat, content: ImportContent, found: xattr::Found) -> Read {
         content: PreparedContent::Other(content),
         reread: false,
         acl: found.acl,
+        record: None,
     }
 }
 
@@ -140,60 +263,19 @@ fn read_special(stat: Stat, parent: &OwnedFd, name: &CString) -> Result<Read, Fa
         FileKind::BlockDevice => ImportContent::BlockDevice { rdev: stat.rdev },
         FileKind::File | FileKind::Directory => return Err(Failure::Replaced),
     };
-    // These cannot be opened without side effects; /proc gives a path below the open parent.
-    let mut path = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
-    path.extend_from_slice(name.to_bytes());
-    let found = match CString::new(path) {
-        Ok(path) => xattr::read(Subject::Path(&path))?,
-        Err(_) => xattr::Found::default(),
-    };
+    // These cannot be opened without side effects.
+    let found = xattrs_of(parent, name)?;
     Ok(other(stat, content, found))
 }
 
-fn read_stable(parent: &OwnedFd, name: &CString, between: &dyn Fn()) -> Result<Read, Failure> {
-    for attempt in 0..ATTEMPTS {
-        if let Some(mut read) = read_once(parent, name, between)? {
-            read.reread = attempt > 0;
-            return Ok(read);
-        }
+/// Extended attributes of what is not opened; /proc gives a path below the open parent.
+fn xattrs_of(parent: &OwnedFd, name: &CString) -> Result<xattr::Found, Errno> {
+    let mut path = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name.to_bytes());
+    match CString::new(path) {
+        Ok(path) => xattr::read(Subject::Path(&path)),
+        Err(_) => Ok(xattr::Found::default()),
     }
-    Err(Failure::Changed)
-}
-
-/// Reads a file; `None` when it changed meanwhile.
-fn read_once(
-    parent: &OwnedFd,
-    name: &CString,
-    between: &dyn Fn(),
-) -> Result<Option<Read>, Failure> {
-    // NONBLOCK: whatever took this name since the walk must not block the open.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(openat(parent, name, flags, Mode::empty())?);
-    let before = Stat::of(&file)?;
-    if before.kind != FileKind::File {
-        return Err(Failure::Replaced);
-    }
-    let found = xattr::read(Subject::Open(file.as_fd()))?;
-    let small = before.size <= INLINE_FILE_BYTES_MAX;
-    let (hash, bytes) = if small {
-        let bytes = read_small(&file, before.size)?;
-        (BlobHash::of(&bytes), bytes)
-    } else {
-        (hash_file(&file, &before)?, Vec::new())
-    };
-    between();
-    let whole = !small || u64::try_from(bytes.len()).ok() == Some(before.size);
-    if !whole || before.content_changed(&Stat::of(&file)?) {
-        return Ok(None);
-    }
-    let content = if small {
-        PreparedContent::Small { hash, bytes }
-    } else {
-        let stable = Some(before);
-        PreparedContent::Large { hash, size: before.size, file, stable }
-    };
-    let attributes = before.attributes(found.kept);
-    Ok(Some(Read { attributes, content, reread: false, acl: found.acl }))
 }
 
 /// Reads up to `size` bytes (at most [`INLINE_FILE_BYTES_MAX`]) from the start.

@@ -24,6 +24,8 @@ pub(super) struct Stat {
     /// Allocated bytes.
     pub(super) allocated: u64,
     pub(super) mtime: Timestamp,
+    /// When content or attributes changed last; only the kernel sets it.
+    pub(super) ctime: Timestamp,
     /// Device number of a device file, in the kernel's 32-bit encoding.
     pub(super) rdev: u32,
     pub(super) id: FileId,
@@ -32,8 +34,8 @@ pub(super) struct Stat {
 /// Device and inode number: names a file on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId {
-    device: (u32, u32),
-    inode: u64,
+    pub(super) device: (u32, u32),
+    pub(super) inode: u64,
 }
 
 impl FileId {
@@ -80,6 +82,7 @@ impl From<&Statx> for Stat {
             size: raw.stx_size,
             allocated: raw.stx_blocks.saturating_mul(512),
             mtime: Timestamp { seconds: raw.stx_mtime.tv_sec, nanoseconds: raw.stx_mtime.tv_nsec },
+            ctime: Timestamp { seconds: raw.stx_ctime.tv_sec, nanoseconds: raw.stx_ctime.tv_nsec },
             rdev: encode_rdev(raw.stx_rdev_major, raw.stx_rdev_minor).unwrap_or(0),
             id: FileId { device: (raw.stx_dev_major, raw.stx_dev_minor), inode: raw.stx_ino },
         }

@@ -114,7 +114,14 @@ fn deliver<R: Read>(
             other => PreparedContent::Other(special(other, &member).map_err(refuse)?),
         };
         let attributes = attributes(&member);
-        batcher.push(Prepared { path, attributes, content, reread: false, acl: false })?;
+        batcher.push(Prepared {
+            path,
+            attributes,
+            content,
+            reread: false,
+            acl: false,
+            record: None,
+        })?;
     }
     reader.finish()?;
     for prepared in hardlinks.resolve(&rules)? {
@@ -264,7 +271,7 @@ impl Hardlinks {
             .map(|(path, attributes)| {
                 let content =
                     PreparedContent::Other(ImportContent::Hardlink { to: resolve(&path)? });
-                Ok(Prepared { path, attributes, content, reread: false, acl: false })
+                Ok(Prepared { path, attributes, content, reread: false, acl: false, record: None })
             })
             .collect()
     }

@@ -81,6 +81,14 @@ impl Walker {
         })
     }
 
+    /// The directory at the top, open.
+    pub(super) fn top(&self) -> Option<Arc<OwnedFd>> {
+        match &self.top.as_ref()?.place {
+            Place::Directory(directory) => Some(Arc::clone(directory)),
+            Place::Name { .. } | Place::Hardlink(_) => None,
+        }
+    }
+
     /// Reads the names of a directory that is about to be yielded.
     fn descend(&mut self, walked: &Walked) -> Result<(), Errno> {
         let Place::Directory(directory) = &walked.place else {

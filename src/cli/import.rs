@@ -15,6 +15,7 @@ use super::text::{count, size};
 use crate::archive::batch::{Observer, Totals};
 use crate::archive::error::ArchiveError;
 use crate::archive::import::{DirectoryImport, Imported, import_directory};
+use crate::archive::memo::{self, MemoOptions};
 use crate::archive::path::ArchivePath;
 use crate::archive::remote::{ImportOptions, RemoteImport};
 use crate::archive::tar_import::import_archive;
@@ -22,6 +23,7 @@ use crate::archive::{FileId, ImportSink, raise_open_files};
 use crate::control::protocol::{ControlError, Progress};
 use crate::control::reply::{CommitReply, VersionInfo};
 use crate::model::name::{RepoName, TagName};
+use crate::model::time::Timestamp;
 
 const HELP: &str = "\
 The source is a directory, a tar archive (plain or gzip, told by its content), or `-` for an archive
@@ -32,13 +34,19 @@ Kept are types, modes, owners, times to the nanosecond, symbolic links, hard lin
 extended attributes (user, trusted, security) as far as the caller can read them; not kept are POSIX
 ACLs and access times. Content that the store has is not sent again.
 
+A file that did not change since an earlier import of the same directory is not read: inode, size,
+time of modification and time of change are as they were (on ext4, XFS, btrfs, F2FS and tmpfs).
+That is remembered below XDG_CACHE_HOME or ~/.cache, in cairn/imports. Not noticed are writes to a
+shared mapping that was in use during that import, and what a power loss undid; --checksum reads
+all.
+
 All or nothing: when a file cannot be read or keeps changing, or an archive has an absolute path, a
 `..`, the same path twice or a link that leads out, the import fails and nothing is published. Large
 members of an archive pass through a temporary file (TMPDIR).
 
 JSON
-  {version, tag, unchanged, files, directories, bytes, new_bytes, reused_files, reread_files,
-  acls_dropped}; version as in `cairn show`
+  {version, tag, unchanged, files, directories, bytes, new_bytes, reused_files, unread_files,
+  reread_files, acls_dropped}; version as in `cairn show`
 
 EXAMPLES
   cairn import build/ web -m 'build 42' --tag b42
@@ -71,6 +79,9 @@ pub struct ImportArgs {
     /// Make a version even when nothing changed
     #[arg(long)]
     allow_empty: bool,
+    /// Read all files, also those that did not change since an earlier import
+    #[arg(long)]
+    checksum: bool,
 }
 
 /// Where the content comes from, open.
@@ -96,6 +107,11 @@ impl ImportArgs {
     /// # Errors
     /// Nothing was published then.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let memo = memo_directory().map(|directory| MemoOptions {
+            directory,
+            read_all: self.checksum,
+            now: Timestamp::now(),
+        });
         let source = Source::open(&self.source)?;
         raise_open_files();
         // The store must not import itself: its pool would grow under the walk.
@@ -112,7 +128,7 @@ impl ImportArgs {
         };
         let mut sink = RemoteImport::begin(&mut connection, options)?;
         let mut observer = Watch::new(context.json);
-        let imported = source.import(DirectoryImport { refused }, &mut sink, &mut observer);
+        let imported = source.import(DirectoryImport { refused, memo }, &mut sink, &mut observer);
         let reread = observer.finish();
         let imported = imported?;
         for path in reread {
@@ -121,6 +137,11 @@ impl ImportArgs {
         let commit = sink.into_commit().ok_or_else(CliError::unexpected_reply)?;
         print(context, &imported, &commit)
     }
+}
+
+fn memo_directory() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    memo::default_directory(variable("XDG_CACHE_HOME").as_deref(), variable("HOME").as_deref())
 }
 
 impl Source {
@@ -199,10 +220,11 @@ fn print(context: &mut Context, imported: &Imported, commit: &CommitReply) -> Re
     }
     super::commit::print(context, commit)?;
     context.output.line(format_args!(
-        "read {}, {}: {} already in the store, {} added",
+        "{}, {}: {} already in the store ({} not read), {} added",
         count(totals.files, "file"),
         size(totals.bytes),
         totals.reused_files,
+        totals.unread_files,
         size(totals.new_bytes),
     ))?;
     if totals.acls_dropped > 0 {

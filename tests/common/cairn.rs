@@ -260,6 +260,8 @@ impl Cairn {
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(BINARY);
         command.args(arguments).env("CAIRN_STORE", self.store()).stdin(Stdio::null());
+        // What imports remember goes with the test.
+        command.env("XDG_CACHE_HOME", self.mount_home.path().join("cache"));
         command.output().expect("the binary runs")
     }
 

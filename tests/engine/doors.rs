@@ -41,7 +41,7 @@ fn import(connection: &mut Connection, top: &Path) -> bool {
         allow_empty: false,
     };
     let mut sink = RemoteImport::begin(connection, options).unwrap();
-    import_directory(top, DirectoryImport { refused: None }, &mut sink, &mut Unobserved).unwrap();
+    import_directory(top, DirectoryImport::default(), &mut sink, &mut Unobserved).unwrap();
     sink.into_commit().unwrap().changed
 }
 

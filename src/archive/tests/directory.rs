@@ -204,7 +204,7 @@ fn the_store_does_not_import_itself() {
     let refused = FileId::of(fs::File::open(&store_dir).unwrap()).ok();
     for top in [dir.path(), &store_dir] {
         let mut store = MemoryStore::default();
-        let options = DirectoryImport { refused };
+        let options = DirectoryImport { refused, memo: None };
         let error = import_directory(top, options, &mut store, &mut Unobserved).unwrap_err();
         assert!(error.to_string().contains("cairn's own store"), "{error}");
         assert!(store.aborted);

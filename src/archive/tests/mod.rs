@@ -9,6 +9,7 @@
 mod compare;
 mod directory;
 mod hostile;
+mod memo;
 mod memory;
 mod remote;
 mod tar;

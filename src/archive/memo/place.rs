@@ -1,0 +1,137 @@
+//! Where memos lie: files named by device and inode of the imported directory, the least recently
+//! written ones removed.
+//!
+//! Only a directory and a file that belong to the caller and that nobody else can write to are
+//! believed: what a memo says is published, so root must not take it from a user (H24).
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::super::stat::FileId;
+use super::{RECORDS_MAX, Record, format};
+
+/// Memos kept, one for each imported directory.
+const MEMOS_MAX: usize = 64;
+/// The longest memo that is read, in bytes.
+const MEMO_BYTES_MAX: u64 = 100 + 80 * RECORDS_MAX as u64;
+
+fn name(top: FileId) -> String {
+    let (major, minor) = top.device;
+    format!("{major:x}-{minor:x}-{:x}", top.inode)
+}
+
+/// The records of the memo of `top`, where there is one that can be believed.
+pub(super) fn read(directory: &Path, top: FileId) -> Option<Vec<Record>> {
+    let directory = open_directory(directory).ok()?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = File::from(openat(&directory, name(top), flags, Mode::empty()).ok()?);
+    let found = file.metadata().ok()?;
+    if !found.is_file() || !is_private(&found) || found.len() > MEMO_BYTES_MAX {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).ok()?);
+    file.read_to_end(&mut bytes).ok()?;
+    format::decode(&bytes, top)
+}
+
+/// Writes the memo of `top`, in place of an older one.
+pub(super) fn write(directory: &Path, top: FileId, records: &[Record]) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    open_directory(directory)?;
+    let mut draft = tempfile::NamedTempFile::new_in(directory)?;
+    draft.write_all(&format::encode(top, records))?;
+    draft.persist(directory.join(name(top)))?;
+    remove_old(directory)
+}
+
+/// Opens the directory if it is the caller's alone.
+fn open_directory(directory: &Path) -> io::Result<File> {
+    let opened = File::open(directory)?;
+    let found = opened.metadata()?;
+    if found.is_dir() && is_private(&found) {
+        return Ok(opened);
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "others can write to it"))
+}
+
+fn is_private(found: &fs::Metadata) -> bool {
+    found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0
+}
+
+fn remove_old(directory: &Path) -> io::Result<()> {
+    let mut memos = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        memos.push((found.mtime(), found.mtime_nsec(), entry.path()));
+    }
+    memos.sort_unstable();
+    let surplus = memos.len().saturating_sub(MEMOS_MAX);
+    for (_, _, path) in memos.into_iter().take(surplus) {
+        rustix::fs::unlink(&path)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn top(inode: u64) -> FileId {
+        FileId { device: (8, 1), inode }
+    }
+
+    #[test]
+    fn a_memo_is_found_by_its_directory() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("below/imports");
+        assert_eq!(read(&directory, top(1)), None);
+        write(&directory, top(1), &[]).unwrap();
+        assert_eq!(read(&directory, top(1)), Some(Vec::new()));
+        assert_eq!(read(&directory, top(2)), None);
+        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_others_can_write_to_is_not_believed() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("imports");
+        write(&directory, top(1), &[]).unwrap();
+        let memo = directory.join(name(top(1)));
+        for path in [&memo, &directory] {
+            let kept = fs::metadata(path).unwrap().permissions();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o722)).unwrap();
+            assert_eq!(read(&directory, top(1)), None, "{}", path.display());
+            fs::set_permissions(path, kept).unwrap();
+        }
+        assert_eq!(read(&directory, top(1)), Some(Vec::new()));
+        // A symbolic link to a memo is none.
+        let aside = home.path().join("aside");
+        fs::copy(&memo, &aside).unwrap();
+        rustix::fs::unlink(&memo).unwrap();
+        symlink(&aside, &memo).unwrap();
+        assert_eq!(read(&directory, top(1)), None);
+    }
+
+    #[test]
+    fn old_memos_go() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        for inode in 0..MEMOS_MAX as u64 + 3 {
+            write(directory.path(), top(inode), &[]).unwrap();
+            let file = File::options().write(true).open(directory.path().join(name(top(inode))));
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(inode);
+            file.unwrap().set_modified(time).unwrap();
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), MEMOS_MAX);
+        let last = MEMOS_MAX as u64 + 2;
+        assert!(read(directory.path(), top(last)).is_some());
+        assert_eq!(read(directory.path(), top(1)), None);
+    }
+}
