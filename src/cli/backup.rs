@@ -47,7 +47,7 @@ JSON
 
 EXAMPLES
   cairn backup /backup/cairn
-  cairn backup /backup/cairn && cairn fsck --store /backup/cairn
+  cairn fsck --full --store /backup/cairn
   cairn backup /backup/cairn --json | jq .copied_bytes
   cairn mount /backup/cairn /mnt/restored";
 
