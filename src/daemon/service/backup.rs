@@ -34,7 +34,8 @@ impl StoreService {
     }
 
     fn release(&self, connection: ConnectionId) -> Answer {
-        match self.holds.lock().remove(&connection) {
+        let held = self.holds.lock().remove(&connection);
+        match held {
             Some(_) => Ok(Reply::Done),
             None => Err(ControlError::new(ErrorKind::Failed, "nothing was held")),
         }

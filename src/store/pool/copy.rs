@@ -171,7 +171,7 @@ mod tests {
         let path = store.layout.blob(&hash);
         assert!(fs::read(&path).unwrap() == content);
         assert!(store.pool.is_sound(&hash, size, &mut |_| {}).unwrap());
-        fs::remove_file(&path).unwrap();
+        drop(store.pool.remove(&store.lock, &hash).unwrap());
         fs::write(&path, &content[1..]).unwrap();
         assert!(!store.pool.is_sound(&hash, size, &mut |_| {}).unwrap());
         let copy = copied(&store, &source, &hash, size).unwrap();
