@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod archive;
+pub mod backup;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -5,6 +5,7 @@
 //! and with `--json` it prints one document (the types of [`crate::control::reply`]).
 
 pub mod areas;
+pub mod backup;
 pub mod commit;
 pub mod completions;
 pub mod create;
@@ -60,7 +61,7 @@ use output::Output;
 pub struct Hooks {
     /// Opens a store in this process.
     pub open_local: OpenLocal,
-    /// Opens a store in this process for a check, changing nothing.
+    /// Opens a store in this process for a check or a backup, changing nothing.
     pub open_bare: OpenLocal,
     /// Makes a store in an empty or missing directory.
     pub init: fn(&Path) -> Result<(), ControlError>,
@@ -163,6 +164,8 @@ pub enum Verb {
     Gc(gc::GcArgs),
     /// Check the store, and repair what can be
     Fsck(fsck::FsckArgs),
+    /// Copy the whole store into a directory that is a store itself
+    Backup(backup::BackupArgs),
     /// Show where space goes: apparent, unique, shared, reclaimable
     Du(du::DuArgs),
     /// Explain what keeps a content
@@ -270,6 +273,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Quota(args) => args.run(context),
         Verb::Gc(args) => args.run(context),
         Verb::Fsck(args) => args.run(context),
+        Verb::Backup(args) => args.run(context),
         Verb::Du(args) => args.run(context),
         Verb::Why(args) => args.run(context),
         Verb::Wait(args) => args.run(context),

@@ -4,6 +4,7 @@
 //! [`frame`] puts messages on a unix socket, [`server`] and [`client`] are its two ends.
 //! Nothing here knows the catalog, the pool or FUSE.
 
+pub mod backup;
 pub mod client;
 pub mod frame;
 pub mod fsck;

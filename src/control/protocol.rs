@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::id::VersionNumber;
 use crate::model::name::{AreaName, BaseName, RepoName, TagName};
 
+use super::backup::BackupRequest;
 use super::fsck::{FsckFinding, FsckRequest};
 use super::reply::{DiffEntry, Reply, VersionInfo};
 use super::transfer::{ExportRequest, ImportRequest, RawPath};
@@ -150,6 +151,8 @@ pub enum Request {
     Gc(GcRequest),
     /// Checks the store. See [`FsckRequest`].
     Fsck(FsckRequest),
+    /// What a backup of the whole store needs. See [`BackupRequest`].
+    Backup(BackupRequest),
     /// Retention, quotas, use of space. See [`UpkeepRequest`].
     Upkeep(UpkeepRequest),
     /// Waits for a version with a number above `after`, for at most [`WAIT_SECONDS_MAX`]: whoever

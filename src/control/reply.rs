@@ -49,6 +49,8 @@ pub enum Reply {
     Gc(GcReply),
     /// Answers `Fsck`.
     Fsck(FsckReply),
+    /// Answers the catalog of a backup, which is the attachment's file.
+    Catalog,
     /// Answers `Flag` and `Undelete`: the versions concerned, ascending.
     Numbers(Vec<VersionNumber>),
     /// Answers `Deleted`.

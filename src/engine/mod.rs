@@ -5,6 +5,7 @@
 //! control protocol: it tells an [`event::Observer`] what became stale.
 
 mod areas;
+pub mod backup;
 mod blobs;
 mod build;
 pub mod commit;

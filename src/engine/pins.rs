@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -22,6 +22,8 @@ pub struct Pins {
     shards: Vec<Mutex<HashMap<u64, Pinned>>>,
     /// A blob that the collector had to leave was let go.
     released: AtomicBool,
+    /// Those who hold every blob.
+    holds: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +36,7 @@ struct Pinned {
 impl Default for Pins {
     fn default() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect();
-        Self { shards, released: AtomicBool::new(false) }
+        Self { shards, released: AtomicBool::new(false), holds: AtomicUsize::new(0) }
     }
 }
 
@@ -65,12 +67,19 @@ impl Pins {
 
     /// Whether any pin (of this blob, or of one sharing its prefix) is held.
     pub fn is_pinned(&self, hash: &BlobHash) -> bool {
-        self.shard(hash).lock().contains_key(&hash.prefix())
+        self.all_are_held() || self.shard(hash).lock().contains_key(&hash.prefix())
+    }
+
+    fn all_are_held(&self) -> bool {
+        self.holds.load(Ordering::SeqCst) > 0
     }
 
     /// As [`Pins::is_pinned`], and remembers that the collector would like to hear when it is not
     /// any more.
     pub(super) fn watch(&self, hash: &BlobHash) -> bool {
+        if self.all_are_held() {
+            return true;
+        }
         let mut shard = self.shard(hash).lock();
         let pinned = shard.get_mut(&hash.prefix());
         pinned.is_some_and(|pinned| {
@@ -82,6 +91,27 @@ impl Pins {
     /// Whether a blob that the collector had to leave was let go since the last call.
     pub(super) fn take_released(&self) -> bool {
         self.released.load(Ordering::Relaxed) && self.released.swap(false, Ordering::Acquire)
+    }
+}
+
+/// Pins every blob there is and will be, until it is dropped: for those who read the catalog first
+/// and the blobs afterwards. Made where blobs are removed, between two removals.
+#[derive(Debug)]
+pub struct BlobsHold {
+    pins: Arc<Pins>,
+}
+
+impl BlobsHold {
+    pub(super) fn new(pins: &Arc<Pins>) -> Self {
+        pins.holds.fetch_add(1, Ordering::SeqCst);
+        Self { pins: Arc::clone(pins) }
+    }
+}
+
+impl Drop for BlobsHold {
+    fn drop(&mut self) {
+        self.pins.holds.fetch_sub(1, Ordering::SeqCst);
+        self.pins.released.store(true, Ordering::Release);
     }
 }
 
@@ -129,6 +159,19 @@ mod tests {
         drop(second);
         assert!(pins.take_released());
         assert!(!pins.take_released());
+    }
+
+    #[test]
+    fn a_hold_pins_every_blob() {
+        let pins = Arc::new(Pins::default());
+        let hash = BlobHash::of(b"1");
+        let (first, second) = (BlobsHold::new(&pins), BlobsHold::new(&pins));
+        drop(first);
+        assert!(pins.is_pinned(&hash) && pins.watch(&hash));
+        pins.take_released();
+        drop(second);
+        assert!(!pins.is_pinned(&hash) && !pins.watch(&hash));
+        assert!(pins.take_released(), "the collector hears of it");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::error::EngineError;
 use super::error::Result;
 use super::fsck::Job;
 use super::gc::{Leftover, RunKind, RunReport};
-use super::pins::BlobPin;
+use super::pins::{BlobPin, BlobsHold};
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName, TagName};
@@ -136,6 +136,8 @@ pub enum Request {
     ReuseBlobs { hashes: Vec<BlobHash>, reply: Reply<Vec<Option<(BlobPin, u64)>>> },
     /// Asks for a collection run. It is answered when a run that began after the request ended.
     Collect { kind: RunKind, reply: Reply<RunReport> },
+    /// Holds every blob for as long as the answer is kept.
+    HoldBlobs { reply: Reply<BlobsHold> },
     /// From the accountant: what a version adds to `base`, or why that is unknown.
     Charged {
         repo: RepoId,

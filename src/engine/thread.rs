@@ -17,7 +17,7 @@ use super::event::{Event, Observer};
 use super::flush::Journal;
 use super::gc::{Collector, FILES_PER_SLICE};
 use super::obsolete::Obsolete;
-use super::pins::Pins;
+use super::pins::{BlobsHold, Pins};
 use super::reaper::Reaper;
 use super::registry::{Registry, Repository};
 use super::request::{Reply, Request};
@@ -262,6 +262,7 @@ impl MetadataThread {
             Request::Flush { reply } => self.journal.add_waiter(reply),
             Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs)),
             Request::ReuseBlobs { hashes, reply } => reply(self.reuse_blobs(&hashes)),
+            Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(&self.pins))),
             Request::Collect { kind, reply } => self.collect(kind, reply),
             Request::CommitPages { task, pages } => self.commit_pages(task, &pages),
             Request::CommitBuilt { task, built } => self.commit_built(task, built),

@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use super::durable;
 use super::error::{Result, StoreError};
 use super::layout::Layout;
 
@@ -25,12 +26,29 @@ const FORMAT_BYTES_MAX: u64 = 4096;
 const MAGIC: &str = "cairn store";
 
 /// The text of a new store's file.
-pub(super) fn text(uuid: &str) -> String {
+fn text(uuid: &str) -> String {
     format!("{MAGIC}\nformat {FORMAT}\nuuid {uuid}\n")
+}
+
+/// Makes the directory a store. It is on disk when this returns.
+///
+/// # Errors
+/// The disk's.
+pub fn write(layout: &Layout, uuid: &str) -> Result<()> {
+    durable::replace(&layout.format(), text(uuid).as_bytes())
 }
 
 /// Checks that there is a store of a format that this release reads.
 pub(super) fn check(layout: &Layout) -> Result<()> {
+    uuid(layout).map(drop)
+}
+
+/// The uuid of the store there, which a backup shares; checks that it has a format that this
+/// release reads.
+///
+/// # Errors
+/// There is none, or it is of a newer format.
+pub fn uuid(layout: &Layout) -> Result<String> {
     let path = layout.format();
     let not_a_store = || StoreError::NotAStore { path: layout.root().to_owned() };
     let file = match File::open(&path) {
@@ -43,23 +61,29 @@ pub(super) fn check(layout: &Layout) -> Result<()> {
     };
     let mut bytes = Vec::new();
     file.take(FORMAT_BYTES_MAX).read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
-    let found = parse(&bytes).ok_or_else(not_a_store)?;
+    let (found, uuid) = parse(&bytes).ok_or_else(not_a_store)?;
     if found > FORMAT {
         return Err(StoreError::NewerFormat { found, supported: FORMAT });
     }
-    Ok(())
+    Ok(uuid)
 }
 
-fn parse(bytes: &[u8]) -> Option<u32> {
+/// The format and the uuid; no uuid in a format that may write it otherwise.
+fn parse(bytes: &[u8]) -> Option<(u32, String)> {
     let mut lines = std::str::from_utf8(bytes).ok()?.lines();
     if lines.next()? != MAGIC {
         return None;
     }
-    lines.next()?.strip_prefix("format ")?.parse().ok().filter(|format| *format > 0)
+    let format = lines.next()?.strip_prefix("format ")?.parse().ok()?;
+    let uuid = lines.next().and_then(|line| line.strip_prefix("uuid ")).unwrap_or_default();
+    (format > 0).then(|| (format, uuid.to_owned()))
 }
 
 /// Checks that the store is this user's, and that nobody else can get into it (R7).
-pub(super) fn check_private(layout: &Layout) -> Result<()> {
+///
+/// # Errors
+/// It is not.
+pub fn check_private(layout: &Layout) -> Result<()> {
     let path = layout.root();
     let found = fs::metadata(path).map_err(StoreError::io("look at", path))?;
     let own = rustix::process::geteuid().as_raw();
@@ -80,8 +104,8 @@ mod tests {
     #[test]
     fn the_format_is_read_from_its_text() {
         assert_eq!(text("u"), "cairn store\nformat 1\nuuid u\n");
-        assert_eq!(parse(text("u").as_bytes()), Some(1));
-        assert_eq!(parse(b"cairn store\nformat 2\n"), Some(2));
+        assert_eq!(parse(text("u").as_bytes()), Some((1, "u".to_owned())));
+        assert_eq!(parse(b"cairn store\nformat 2\n"), Some((2, String::new())));
         let wrong: [&[u8]; 6] = [
             b"",
             b"cairn store\n",

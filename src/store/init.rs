@@ -3,7 +3,7 @@
 //! The format file comes last, by rename: a directory without it is no store, and `init` may be
 //! run on it again as long as it holds nothing but what an interrupted `init` leaves.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -48,22 +48,13 @@ pub fn init(path: &Path) -> Result<()> {
     }
     drop(Catalog::create(&layout)?);
     durable::sync_dir(path)?;
-    write_format(&layout)?;
+    let uuid = sys::new_uuid().map_err(StoreError::io("name", path))?;
+    format::write(&layout, &uuid)?;
     match path.parent().filter(|_| made) {
         Some(parent) if parent.as_os_str().is_empty() => durable::sync_dir(Path::new(".")),
         Some(parent) => durable::sync_dir(parent),
         None => Ok(()),
     }
-}
-
-fn write_format(layout: &Layout) -> Result<()> {
-    let draft = layout.format_draft();
-    let uuid = sys::new_uuid().map_err(StoreError::io("name", layout.root()))?;
-    let file = File::create(&draft).map_err(StoreError::io("create", &draft))?;
-    durable::write_all(&file, &draft, format::text(&uuid).as_bytes(), 0)?;
-    durable::fsync(&file, &draft)?;
-    durable::rename(&draft, &layout.format())?;
-    durable::sync_dir(layout.root())
 }
 
 /// Checks that the directory holds nothing but what an interrupted `init` leaves.

@@ -9,6 +9,8 @@
 //!   staging/A/F       data of file F in area A, private while being written
 //!   incoming/         partial downloads and imports, blobs on their way into the pool
 //!   control.sock      the daemon's socket
+//!   backup            in a backup: the uuid of the store that it is of
+//!   draft.N/          in a backup: the catalog of the next one
 //! ```
 //!
 //! Only paths are made here; nothing touches the disk.
@@ -45,11 +47,6 @@ impl Layout {
     /// The file that makes the directory a store.
     pub fn format(&self) -> PathBuf {
         self.root.join("format")
-    }
-
-    /// Where the format file is written before it gets its name.
-    pub(super) fn format_draft(&self) -> PathBuf {
-        self.root.join("format.new")
     }
 
     /// The owner's lock.
@@ -111,6 +108,16 @@ impl Layout {
     /// Space set aside for a full disk.
     pub fn reserve(&self) -> PathBuf {
         self.root.join("reserve")
+    }
+
+    /// What says of which store this one is a backup.
+    pub fn backup_mark(&self) -> PathBuf {
+        self.root.join("backup")
+    }
+
+    /// The directory of a catalog that a backup is making, the `round`th of its run.
+    pub fn draft(&self, round: u32) -> PathBuf {
+        self.root.join(format!("draft.{round}"))
     }
 
     /// The daemon's socket.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub mod catalog;
 pub mod durable;
 pub mod error;
-mod format;
+pub mod format;
 mod init;
 pub mod layout;
 pub mod panics;

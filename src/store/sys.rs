@@ -100,7 +100,7 @@ pub fn copy_range(source: &File, target: &File, length: u64) -> io::Result<()> {
     if length == 0 {
         return Ok(());
     }
-    if rustix::fs::ioctl_ficlone(target, source).is_ok() {
+    if share_blocks(source, target) {
         return if source_bytes == length { Ok(()) } else { target.set_len(length) };
     }
     target.set_len(length)?;
@@ -115,6 +115,11 @@ pub fn copy_range(source: &File, target: &File, length: u64) -> io::Result<()> {
         offset = end;
     }
     Ok(())
+}
+
+/// Makes `target` (empty before) share all blocks of `source`; `false` where the file system cannot.
+pub fn share_blocks(source: &File, target: &File) -> bool {
+    rustix::fs::ioctl_ficlone(target, source).is_ok()
 }
 
 /// Reads at `offset` what is not going to be read again: pages that were not in the page cache

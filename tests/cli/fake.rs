@@ -248,6 +248,7 @@ impl Service for Fake {
             Request::DeleteRepository { .. }
             | Request::Discard { .. }
             | Request::DeleteTag { .. }
+            | Request::Backup(_)
             | Request::Export(_)
             | Request::Shutdown => Reply::Done,
         };

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure anywhere in a test is the test's failure")]
 
+mod backup;
 mod control;
 mod exit_codes;
 mod fake;

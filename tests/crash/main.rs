@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 #![allow(clippy::print_stderr, reason = "how many steps there were is worth knowing")]
 
+mod backup;
 #[path = "../common/mod.rs"]
 mod common;
 mod disk;

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["engine"],
     &["vfs", "control"],
-    &["archive", "fuse"],
+    &["archive", "backup", "fuse"],
     &["daemon"],
     &["cli"],
 ];

@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::errors::{control_error, store_error};
-use super::{Answer, StoreService};
+use super::{Answer, StoreService, backup};
 use crate::control::fsck::{
     FINDINGS_MAX, FsckFinding, FsckOutcome, FsckReply, FsckRequest, LostPath,
 };
@@ -48,7 +48,7 @@ impl StoreService {
     }
 }
 
-/// Opens a store for a check, without a daemon and without an engine: an engine would sweep and
+/// Opens a store for a check or a backup, without a daemon and without an engine: an engine would sweep and
 /// collect, by counts that may be wrong, and cannot start on every store that can be checked.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub fn open_bare(store: &Path) -> Result<Box<dyn Service>, ControlError> {
     Ok(Box::new(BareService { store: Mutex::new(store) }))
 }
 
-/// Answers checks, and nothing else.
+/// Answers what changes nothing by itself: checks and backups.
 struct BareService {
     store: Mutex<Store>,
 }
@@ -94,7 +94,11 @@ impl Service for BareService {
     ) -> Result<(Reply, Attachment), ControlError> {
         match request {
             Request::Fsck(request) => Ok((self.fsck(request, progress)?, Attachment::none())),
-            _ => Err(ControlError::new(ErrorKind::Usage, "this store is open for a check only")),
+            Request::Backup(request) => backup::bare(&self.store.lock(), request, progress),
+            _ => {
+                let message = "this store is open for a check or a backup only";
+                Err(ControlError::new(ErrorKind::Usage, message))
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the store itself for that command.
 
 mod areas;
+mod backup;
 mod commit;
 mod describe;
 mod du;
@@ -35,6 +36,7 @@ use crate::control::transfer::ImportId;
 use crate::control::upkeep::UpkeepRequest;
 use crate::engine::Engine;
 use crate::engine::event::NoObserver;
+use crate::engine::pins::BlobsHold;
 use crate::engine::registry::Repository;
 use crate::model::name::{BaseName, RepoName};
 use crate::model::version::Version;
@@ -67,6 +69,8 @@ pub struct StoreService {
     /// Imports that have a place, those that are just beginning among them.
     import_places: Arc<AtomicUsize>,
     exports: Mutex<HashMap<ConnectionId, Export>>,
+    /// Blobs kept in place for backups.
+    holds: Mutex<HashMap<ConnectionId, BlobsHold>>,
     next_import: AtomicU64,
     /// Number in the name of the next area that nobody sees.
     next_hidden: AtomicU64,
@@ -108,6 +112,7 @@ impl StoreService {
             imports: Mutex::default(),
             import_places: Arc::default(),
             exports: Mutex::default(),
+            holds: Mutex::default(),
             next_import: AtomicU64::new(1),
             next_hidden: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
@@ -173,10 +178,10 @@ impl StoreService {
                 (self.shutdown)();
                 Ok(Reply::Done)
             }
-            Request::Import(_) | Request::Export(_) => Err(ControlError::new(
-                ErrorKind::Usage,
-                "import and export carry attachments".to_owned(),
-            )),
+            Request::Import(_) | Request::Export(_) | Request::Backup(_) => {
+                let message = "import, export and backup carry attachments";
+                Err(ControlError::new(ErrorKind::Usage, message))
+            }
         }
     }
 
@@ -220,6 +225,7 @@ impl Service for StoreService {
                 Ok((reply, Attachment::none()))
             }
             Request::Export(request) => self.export(caller, request),
+            Request::Backup(request) => self.backup(caller, request, progress),
             other => Ok((self.answer(caller, other, progress)?, Attachment::none())),
         }
     }
@@ -227,6 +233,7 @@ impl Service for StoreService {
     fn disconnected(&self, connection: ConnectionId) {
         self.abort_imports(connection);
         self.end_exports(connection);
+        self.end_hold(connection);
     }
 }
 

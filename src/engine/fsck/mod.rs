@@ -77,6 +77,11 @@ impl Subject {
         }
     }
 
+    /// What takes snapshots of its catalog.
+    pub(in crate::engine) fn snapshots(&self) -> Snapshots {
+        self.snapshots.clone()
+    }
+
     /// The catalog as the last commit left it, statement by statement.
     pub(in crate::engine) fn latest(&self) -> Result<Snapshot, StoreError> {
         self.snapshots.latest()

@@ -100,6 +100,18 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Makes a file to copy a catalog into. It is worth nothing before it is whole, so nothing is kept
+/// for the case that it does not become so.
+pub(super) fn open_copy(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = open(path, flags | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
+    set(&connection, "synchronous", 0)?;
+    connection
+        .query_row("PRAGMA journal_mode = OFF", [], |_| Ok(()))
+        .during("configure the connection")?;
+    Ok(connection)
+}
+
 /// Opens an existing catalog for checkpoints.
 pub(super) fn open_checkpointer(path: &Path) -> Result<Connection> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

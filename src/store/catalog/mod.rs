@@ -20,6 +20,7 @@ mod blobs;
 mod checkpoint;
 mod codec;
 mod connection;
+mod copy;
 mod doomed;
 mod inspect;
 mod meta;

@@ -9,10 +9,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "this module is what the lint sends others to")]
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::error::{Result, StoreError};
 use super::sys;
@@ -133,6 +135,34 @@ pub fn rmdir(path: &Path) -> Result<()> {
     run("remove directory", path, || fs::remove_dir(path))
 }
 
+/// Makes `target` (empty before) a copy of `source`.
+///
+/// # Errors
+/// The disk's.
+pub fn copy(source: &File, target: &File, path: &Path) -> Result<()> {
+    run("copy to", path, || sys::copy_range(source, target, source.metadata()?.len()))
+}
+
+/// Makes `data` the content of the file at `path`: the old or the new, whatever happens. It is on
+/// disk when this returns.
+///
+/// # Errors
+/// The disk's.
+pub fn replace(path: &Path, data: &[u8]) -> Result<()> {
+    let draft = path.with_extension("new");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(&draft)
+        .map_err(StoreError::io("create", &draft))?;
+    write_all(&file, &draft, data, 0)?;
+    fsync(&file, &draft)?;
+    rename(&draft, path)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
 /// Writes all of `data` at `offset`.
 ///
 /// # Errors
@@ -161,6 +191,13 @@ mod tests {
         sync_dir(&at("d")).unwrap();
         syncfs(dir.path()).unwrap();
         assert_eq!(fs::read(at("d/c")).unwrap(), b"hello");
+        copy(&File::open(at("a")).unwrap(), &File::create(at("e")).unwrap(), &at("e")).unwrap();
+        assert_eq!(fs::read(at("e")).unwrap(), b"hello");
+        replace(&at("e"), b"other").unwrap();
+        assert_eq!(fs::read(at("e")).unwrap(), b"other");
+        std::os::unix::fs::symlink(at("a"), at("e.new")).unwrap();
+        replace(&at("e"), b"elsewhere").unwrap_err();
+        assert_eq!(fs::read(at("a")).unwrap(), b"hello");
         unlink(&at("d/c")).unwrap();
         rmdir(&at("d")).unwrap();
         assert!(unlink(&at("d/c")).unwrap_err().is_not_found());

@@ -91,16 +91,16 @@ impl Pool {
     /// The disk's.
     pub fn write_incoming(&self, data: &[u8], hash: &BlobHash) -> Result<Incoming> {
         if let Some(unnamed) = self.unnamed_file(hash)? {
-            write_sparse(&unnamed.file, &self.layout.fan_out(hash), data)?;
+            write_sparse(&unnamed.file, &self.layout.fan_out(hash), data, 0)?;
             return Ok(Incoming::Unnamed(unnamed));
         }
         let (named, file) = self.incoming_file()?;
-        write_sparse(&file, named.path(), data)?;
+        write_sparse(&file, named.path(), data, 0)?;
         Ok(Incoming::Named(named))
     }
 
     /// Makes an empty file without a name; `None` where that cannot be had now.
-    fn unnamed_file(&self, hash: &BlobHash) -> Result<Option<UnnamedFile>> {
+    pub(super) fn unnamed_file(&self, hash: &BlobHash) -> Result<Option<UnnamedFile>> {
         if self.unnamed.load(Ordering::Relaxed) >= UNNAMED_MAX {
             return Ok(None);
         }
@@ -150,7 +150,7 @@ impl Pool {
     }
 
     /// A path in `incoming/` that was never used.
-    pub(super) fn next_incoming_path(&self) -> PathBuf {
+    pub fn next_incoming_path(&self) -> PathBuf {
         let number = self.next_incoming.fetch_add(1, Ordering::Relaxed);
         self.layout.incoming().join(format!("{}{number}", self.incoming_prefix))
     }
@@ -203,8 +203,9 @@ fn is_unsupported(error: &io::Error) -> bool {
     )
 }
 
-/// Writes `data` from offset 0, skipping aligned blocks of zeros, in as few writes as possible.
-fn write_sparse(file: &File, path: &Path, data: &[u8]) -> Result<()> {
+/// Writes `data` at the end of the file, which is at `start`, skipping aligned blocks of zeros, in
+/// as few writes as possible.
+pub(super) fn write_sparse(file: &File, path: &Path, data: &[u8], start: u64) -> Result<()> {
     let mut offset = 0;
     let mut written_to = 0;
     while offset < data.len() {
@@ -212,13 +213,14 @@ fn write_sparse(file: &File, path: &Path, data: &[u8]) -> Result<()> {
         offset += hole;
         let filled = run_length(&data[offset..], false);
         if filled > 0 {
-            durable::write_all(file, path, &data[offset..offset + filled], offset as u64)?;
+            let part = &data[offset..offset + filled];
+            durable::write_all(file, path, part, start + offset as u64)?;
             offset += filled;
             written_to = offset;
         }
     }
     if written_to < data.len() {
-        file.set_len(data.len() as u64).map_err(extend_error(path))?;
+        file.set_len(start + data.len() as u64).map_err(extend_error(path))?;
     }
     Ok(())
 }

@@ -19,11 +19,13 @@ use super::remains::{self, Remains};
 use super::root_lock::RootLock;
 use crate::model::hash::BlobHash;
 
+mod copy;
 mod fd_cache;
 mod incoming;
 mod insert;
 mod names;
 
+pub use copy::Copied;
 use fd_cache::FdCache;
 pub use incoming::{Incoming, UnnamedFile};
 pub use names::PoolName;

@@ -90,7 +90,7 @@ impl Snapshots {
 /// The catalog at one instant. Use it from one thread, and not for long.
 #[derive(Debug)]
 pub struct Snapshot {
-    connection: Connection,
+    pub(super) connection: Connection,
     source: Snapshots,
     held: bool,
 }

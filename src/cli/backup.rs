@@ -1,0 +1,112 @@
+//! `cairn backup`: copies the whole store into a directory.
+//!
+//! This process writes it, with its caller's rights (H24).
+
+use std::path::PathBuf;
+
+use super::Context;
+use super::error::CliError;
+use super::progress::ProgressLine;
+use super::text::{count, printable, size};
+use crate::backup;
+use crate::control::backup::BackupReport;
+use crate::control::client::Connection;
+use crate::control::protocol::{ControlError, Progress};
+
+/// Exit code when the backup was made and lacks content that is damaged in the store.
+const EXIT_DAMAGED: u8 = 8;
+
+const HELP: &str = "\
+The backup is a store: `cairn mount` and `cairn fsck` work on it, and to restore is to mount it, or
+to copy it (cp -a) to where the store was. It has every repository, version, tag, policy and quota
+as they are at one instant after the command began, deleted versions that can be brought back
+included. Staging areas are not in it: commit what must be kept.
+
+With a daemon it is made while everything else goes on, by a process of the lowest priority. Without
+one the store is read as it lies there. The store's file system needs room for a copy of the catalog
+meanwhile.
+
+Run again, it copies what is new, removes what the store has no more, and then replaces the catalog
+in one step: until then the directory is the earlier backup, whatever happens, and after it the new
+one. An interrupted run is made good by the next. All content is hashed while it is copied. What is
+in the backup already is believed; `cairn fsck --full` on the backup reads all of it.
+
+The directory must be missing, empty, or a backup of the same store, which nobody has worked in. It
+becomes the caller's alone (0700), and has the store's own identity, so that a store restored from
+it can be backed up into it again.
+
+EXIT CODES
+  0  the backup is made
+  8  the backup is made, and lacks content that is damaged in the store; where an earlier backup
+     has it, it is kept. `cairn fsck --full` names the files
+  others, as in `cairn help`: there is no new backup, and the one before is whole
+
+JSON
+  {repositories, versions, blobs, blobs_bytes, copied, copied_bytes, removed, areas_left_out,
+  damaged, damaged_blobs: [{hash, reason}], duration_ms}
+
+EXAMPLES
+  cairn backup /backup/cairn
+  cairn fsck --full --store /backup/cairn
+  cairn backup /backup/cairn --json | jq .copied_bytes
+  cairn mount /backup/cairn /mnt/restored";
+
+/// Arguments of `cairn backup`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct BackupArgs {
+    /// Directory of the backup: missing, empty, or an earlier backup of this store
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+impl BackupArgs {
+    /// Makes the backup.
+    ///
+    /// # Errors
+    /// Why there is none; [`CliError::Found`] when it lacks damaged content.
+    pub fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let store = context.store()?.to_owned();
+        let connection = Connection::open(&store, context.hooks.open_bare)?;
+        let mut line = ProgressLine::new(context.json);
+        let mut watch = |progress: Progress| line.show(&progress);
+        let result = backup::run(connection, &store, &self.directory, &mut watch);
+        drop(line);
+        let report = result.map_err(ControlError::from)?;
+        if context.json {
+            context.output.json(&report)?;
+        } else {
+            print(context, &report)?;
+        }
+        if report.damaged > 0 { Err(CliError::Found(EXIT_DAMAGED)) } else { Ok(()) }
+    }
+}
+
+fn print(context: &mut Context, report: &BackupReport) -> Result<(), CliError> {
+    let output = &mut context.output;
+    for blob in &report.damaged_blobs {
+        output.line(format_args!("DAMAGED   blob {}: {}", blob.hash, printable(&blob.reason)))?;
+    }
+    let more = report.damaged - report.damaged_blobs.len() as u64;
+    if more > 0 {
+        output.line(format_args!("DAMAGED   and {more} more"))?;
+    }
+    let (seconds, tenths) = (report.duration_ms / 1000, report.duration_ms % 1000 / 100);
+    output.line(format_args!(
+        "backed up {}: {} ({}) copied, {} removed, {} ({}) in all, in {seconds}.{tenths} s",
+        count(report.versions, "version"),
+        count(report.copied, "blob"),
+        size(report.copied_bytes),
+        report.removed,
+        count(report.blobs, "blob"),
+        size(report.blobs_bytes),
+    ))?;
+    if report.areas_left_out > 0 {
+        let areas = count(report.areas_left_out, "open staging area");
+        output.line(format_args!("left out: {areas}"))?;
+    }
+    if report.damaged > 0 {
+        output.line("the backup lacks what is damaged; `cairn fsck --full` names the files")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! A backup of the whole store, as requests: the daemon hands out its catalog and keeps the blobs
+//! in place, and the command copies (H24).
+
+use serde::{Deserialize, Serialize};
+
+/// What a backup asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackupRequest {
+    /// The catalog as it is now. Replies [`super::reply::Reply::Catalog`]; the attachment's file
+    /// is the catalog.
+    Catalog {
+        /// Keep every blob in place from before that instant on, until the connection ends or
+        /// [`BackupRequest::Release`].
+        hold: bool,
+    },
+    /// Ends the hold. Replies [`super::reply::Reply::Done`], and fails when there was none: it
+    /// ended with a connection or a daemon, and blobs may have gone.
+    Release,
+}
+
+/// A blob that is damaged in the store, and that the backup does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedBlob {
+    /// Its hash.
+    pub hash: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The most damaged blobs that a [`BackupReport`] lists.
+pub const DAMAGED_MAX: usize = 100;
+
+/// What a backup did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BackupReport {
+    /// Repositories in it.
+    pub repositories: u64,
+    /// Versions in it.
+    pub versions: u64,
+    /// Blobs in it.
+    pub blobs: u64,
+    /// Their bytes.
+    pub blobs_bytes: u64,
+    /// Blobs that were copied this time.
+    pub copied: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// Blobs that were removed, as the store has them no more.
+    pub removed: u64,
+    /// Staging areas that were open, and are not in it.
+    pub areas_left_out: u64,
+    /// Blobs that are damaged in the store, and that the backup lacks.
+    pub damaged: u64,
+    /// The first of them, at most [`DAMAGED_MAX`].
+    pub damaged_blobs: Vec<DamagedBlob>,
+    /// How long it took.
+    pub duration_ms: u64,
+}
