@@ -4,7 +4,8 @@
 //! when it is durable, an operation on an area that is being committed when that has ended.
 //!
 //! `HANDLE_KILLPRIV_V2` is negotiated so that the kernel does not ask for `security.capability`
-//! before each write(2) (H23); in return the filesystem takes set-user-ID away itself. Files are
+//! before each write(2) but once (H23), and not at all where writes go around the page cache; in
+//! return the filesystem takes set-user-ID and capabilities away itself. Files are
 //! opened with `FOPEN_NOFLUSH`: a close costs nothing synchronous, and RELEASE, which comes when
 //! the last mapping is gone too, is what seals (DESIGN 2).
 
@@ -23,14 +24,14 @@ use fuser::{
     InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
     RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
     ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    Request, TimeOrNow, Version, WriteFlags,
 };
 
 use rustix::fs::OFlags;
 
 use convert::{
-    attr_done, caller, empty_done, entry_done, has, is_writable, listed_attr, offset, open_flags,
-    rename_mode, run, seeks_hole, send_entry, time, ttl, xattr_mode,
+    attr_done, caller, empty_done, entry_done, has, is_writable, is_write_only, listed_attr,
+    offset, open_flags, rename_mode, run, seeks_hole, send_entry, time, ttl, xattr_mode,
 };
 
 use super::errno::errno;
@@ -38,7 +39,7 @@ use super::guard;
 use super::negotiate;
 use super::reply::{FOREVER, GENERATION, absent, file_attr, file_type, ino, statfs, xattr};
 use crate::vfs::error::FsError;
-use crate::vfs::staging::{Done, Entry, Found, Handle, SetAttr, StagingFs};
+use crate::vfs::staging::{Done, Entry, Found, Handle, Opened, SetAttr, StagingFs};
 
 const CAPABILITIES: [InitFlags; 9] = [
     InitFlags::FUSE_ASYNC_READ,
@@ -59,6 +60,11 @@ const BACKGROUND_MAX: u16 = 512;
 /// The kernel's own limit of one write.
 const WRITE_BYTES_MAX: u32 = 1 << 20;
 
+/// The protocol of Linux 6.18, whose direct writes drop the pages they overlap before and after.
+/// Older kernels drop them before, so that a reader at the same moment could put the old bytes
+/// back, for ever.
+const WRITES_AROUND_CACHE_SINCE: Version = Version(7, 45);
+
 thread_local! {
     /// Each worker's read buffer; it grows to the largest request.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -68,12 +74,13 @@ thread_local! {
 #[derive(Debug)]
 pub struct StagingConnection {
     fs: Arc<StagingFs>,
+    writes_around_cache: bool,
 }
 
 impl StagingConnection {
     /// Serves `fs`.
     pub fn new(fs: Arc<StagingFs>) -> Self {
-        Self { fs }
+        Self { fs, writes_around_cache: false }
     }
 }
 
@@ -83,6 +90,7 @@ impl Filesystem for StagingConnection {
         config
             .set_max_write(WRITE_BYTES_MAX)
             .map_err(|_| io::Error::other("max_write was refused"))?;
+        self.writes_around_cache = config.kernel_abi() >= WRITES_AROUND_CACHE_SINCE;
         Ok(())
     }
 
@@ -240,8 +248,12 @@ impl Filesystem for StagingConnection {
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let truncate = has(flags.0, OFlags::TRUNC);
-        let done: Done<Handle> = Box::new(move |result| match result {
-            Ok(handle) => reply.opened(FileHandle(handle.0), open_flags()),
+        let around = self.writes_around_cache && is_write_only(flags);
+        let done: Done<Opened> = Box::new(move |result| match result {
+            Ok(opened) => {
+                let flags = open_flags(around && opened.only_writer);
+                reply.opened(FileHandle(opened.handle.0), flags);
+            }
             Err(error) => reply.error(errno(error)),
         });
         run("open", || {
@@ -261,11 +273,13 @@ impl Filesystem for StagingConnection {
     ) {
         let exclusive = has(flags, OFlags::EXCL);
         let mode = u16::try_from(mode & 0o7777).unwrap_or(0);
-        let done: Done<(Entry, Handle)> = Box::new(move |result| match result {
-            Ok((entry, handle)) => {
+        let around = self.writes_around_cache && is_write_only(OpenFlags(flags));
+        let done: Done<(Entry, Opened)> = Box::new(move |result| match result {
+            Ok((entry, opened)) => {
                 let attr = file_attr(&entry.attr);
-                let handle = FileHandle(handle.0);
-                reply.created(&FOREVER, &attr, GENERATION, handle, open_flags());
+                let handle = FileHandle(opened.handle.0);
+                let flags = open_flags(around && opened.only_writer);
+                reply.created(&FOREVER, &attr, GENERATION, handle, flags);
             }
             Err(error) => reply.error(errno(error)),
         });

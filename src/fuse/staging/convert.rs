@@ -93,8 +93,15 @@ pub(super) fn decode_time(time: SystemTime) -> Timestamp {
 }
 
 /// Keeps pages from one open to the next: only this kernel changes a file.
-pub(super) fn open_flags() -> FopenFlags {
-    FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH
+///
+/// What is written `around_cache` becomes requests as it is, without a copy in the page cache and
+/// without a look for `security.capability` before it. The kernel drops the pages that it overlaps,
+/// so readers and mappings see it. Only for a handle that cannot read (it would miss the cache) and
+/// is the only writer (a page that is changed by a mapping meanwhile is written as a whole).
+pub(super) fn open_flags(around_cache: bool) -> FopenFlags {
+    let mut flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
+    flags.set(FopenFlags::FOPEN_DIRECT_IO, around_cache);
+    flags
 }
 
 /// Whether open flags of the protocol, which are those of `open(2)`, have one.
@@ -107,6 +114,10 @@ pub(super) fn is_writable(flags: OpenFlags) -> bool {
         OpenAccMode::O_RDONLY => false,
         OpenAccMode::O_WRONLY | OpenAccMode::O_RDWR => true,
     }
+}
+
+pub(super) fn is_write_only(flags: OpenFlags) -> bool {
+    flags.acc_mode() == OpenAccMode::O_WRONLY
 }
 
 /// An offset of the protocol. Negative ones never come from a kernel that is right.
@@ -166,6 +177,13 @@ pub(super) fn xattr_mode(flags: i32) -> Result<SetXattrMode, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_who_cannot_read_may_miss_the_cache() {
+        let flags = |flags: OFlags| OpenFlags(flags.bits().cast_signed());
+        assert!(is_write_only(flags(OFlags::WRONLY | OFlags::APPEND)));
+        assert!(!is_write_only(flags(OFlags::RDWR)) && !is_write_only(flags(OFlags::RDONLY)));
+    }
 
     #[test]
     fn times_before_1970_are_what_the_kernel_sent() {

@@ -7,7 +7,7 @@ use rustix::fs::FileType;
 
 use super::place::Place;
 use super::{
-    Caller, Denied, Done, Entry, Handle, Keep, StagingFs, check_open, entry_name, node_attr,
+    Caller, Denied, Done, Entry, Keep, Opened, StagingFs, check_open, entry_name, node_attr,
 };
 use crate::engine::staging::charge;
 use crate::engine::staging::content::FileContent;
@@ -49,21 +49,21 @@ impl StagingFs {
         name: &[u8],
         mode: u16,
         exclusive: bool,
-        done: Done<(Entry, Handle)>,
+        done: Done<(Entry, Opened)>,
     ) {
         let name = name.to_vec();
         self.run(done, move |fs| {
             let parent = fs.area_directory(parent)?;
             match fs.make(caller, parent, &name, mode, &Make::File) {
                 Ok(entry) => {
-                    let handle = fs.open_node(NodeId(entry.attr.ino.0), true, false)?;
-                    Ok((entry, handle))
+                    let opened = fs.open_node(NodeId(entry.attr.ino.0), true, false)?;
+                    Ok((entry, opened))
                 }
                 // The kernel asked with what it remembered; another process was faster.
                 Err(Denied::Error(FsError::Exists)) if !exclusive => {
                     let node = fs.resolve(parent, &name)?.ok_or(FsError::NotFound)?;
-                    let handle = fs.open_node(node, true, false)?;
-                    Ok((fs.node_entry(node)?, handle))
+                    let opened = fs.open_node(node, true, false)?;
+                    Ok((fs.node_entry(node)?, opened))
                 }
                 Err(denied) => Err(denied),
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::handles::OpenFile;
+use super::handles::{OpenFile, Opened};
 use super::place::Place;
 use super::{Caller, Denied, Done, Handle, StagingFs, check_open, engine_error, log_store};
 use crate::engine::Then;
@@ -36,17 +36,17 @@ impl StagingFs {
         ino: Ino,
         writable: bool,
         truncate: bool,
-        done: Done<Handle>,
+        done: Done<Opened>,
     ) {
         self.run(done, move |fs| {
             let Some(Place::Node(node)) = Place::of(ino) else {
                 return Err(FsError::NotPermitted.into());
             };
-            let handle = fs.open_node(node, writable, truncate)?;
+            let opened = fs.open_node(node, writable, truncate)?;
             if truncate {
                 fs.changed_by(caller, node);
             }
-            Ok(handle)
+            Ok(opened)
         });
     }
 
@@ -55,22 +55,22 @@ impl StagingFs {
         id: NodeId,
         writable: bool,
         truncate: bool,
-    ) -> Result<Handle, Denied> {
+    ) -> Result<Opened, Denied> {
         if writable {
             self.check_writable()?;
             self.complete_links(id)?;
         }
-        let content = {
+        let (content, only_writer) = {
             // Under this lock a commit either sees the writer or is seen by it (H13).
             let state = self.engine.staging.read();
             let node = state.node(id).ok_or(FsError::Stale)?;
             let content = Arc::clone(node.content().ok_or(FsError::Invalid)?);
             if writable {
                 check_open(&state, id)?;
-                content.open_writer();
             }
+            let only_writer = writable && content.open_writer();
             node.opens.fetch_add(1, Ordering::SeqCst);
-            content
+            (content, only_writer)
         };
         let pin = match content.blob() {
             Ok(Some(hash)) => Some(BlobPin::new(&self.engine.pins, hash)),
@@ -84,7 +84,8 @@ impl StagingFs {
             }
             self.engine.staging.content_modified(&content);
         }
-        Ok(self.handles.add_file(OpenFile { node: id, content, writable, _pin: pin }))
+        let handle = self.handles.add_file(OpenFile { node: id, content, writable, _pin: pin });
+        Ok(Opened { handle, only_writer })
     }
 
     fn close(
@@ -126,8 +127,8 @@ impl StagingFs {
         file.content.read(offset, buffer).map_err(log_store)
     }
 
-    /// Writes. `kill_privileges` takes set-user-ID and set-group-ID away, as the kernel asks. What
-    /// is returned may be given to [`StagingFs::hash_ahead`].
+    /// Writes, which takes capabilities away. `kill_privileges` takes set-user-ID and set-group-ID
+    /// too, as the kernel asks. What is returned may be given to [`StagingFs::hash_ahead`].
     ///
     /// # Errors
     /// When the store cannot hold the bytes; the old content is untouched then.
@@ -151,9 +152,8 @@ impl StagingFs {
         // Part of one that failed may be there.
         self.engine.staging.content_modified(&file.content);
         let prolonged = written.map_err(log_store)?;
-        if kill_privileges {
-            self.take_privileges(caller, file.node, true);
-        }
+        // Of a write around its cache the kernel leaves the capabilities to us, whoever writes.
+        self.take_privileges(caller, file.node, kill_privileges);
         Ok(prolonged)
     }
 

@@ -16,6 +16,15 @@ use crate::vfs::error::FsError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle(pub u64);
 
+/// Answer to the opening of a regular file.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened {
+    /// Its number.
+    pub handle: Handle,
+    /// It may write, and at the moment nothing else may: no other handle, no mapping.
+    pub only_writer: bool,
+}
+
 /// An open regular file.
 #[derive(Debug)]
 pub(super) struct OpenFile {

@@ -40,7 +40,7 @@ use crate::vfs::error::FsError;
 
 pub use attributes::SetAttr;
 pub use directory::Listed;
-pub use handles::Handle;
+pub use handles::{Handle, Opened};
 pub use observe::{Holders, MountObserver, RootChanged};
 pub use rename::RenameMode;
 pub use xattr::SetXattrMode;

@@ -27,4 +27,5 @@ mod unlink;
 mod unlinked_open;
 mod utimens;
 mod write;
+mod write_only;
 mod xattr;

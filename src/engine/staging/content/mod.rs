@@ -341,10 +341,14 @@ impl FileContent {
         state.ctime = ctime;
     }
 
-    /// Counts a handle that was opened for writing.
-    pub fn open_writer(&self) {
-        self.state.lock().writers += 1;
+    /// Counts a handle that was opened for writing. Says whether it is the only one.
+    pub fn open_writer(&self) -> bool {
+        let mut state = self.state.lock();
+        state.writers += 1;
+        let only = state.writers == 1;
+        drop(state);
         self.area.add_writer();
+        only
     }
 
     /// Takes a writing handle back.
