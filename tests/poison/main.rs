@@ -18,9 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn::control::protocol::Request;
-use cairn::engine::gc::RunKind;
-use cairn::engine::request::Request as EngineRequest;
-use cairn::engine::staging::Blocked;
 use cairn::engine::stop_point::StopPoint;
 use cairn::store::durable::testing::{Fault, everywhere};
 use cairn::store::layout::PrivateId;
@@ -76,25 +73,21 @@ fn commit_fails_at(step: u64) -> bool {
 }
 
 #[test]
-fn leftovers_stay_while_it_is_not_on_disk_that_no_row_names_them() {
+fn leftovers_go_after_a_flush_of_the_rows_that_let_them_go() {
     let _alone = ALONE.lock();
     let world = World::with_repository();
     let area = world.stage("work");
-    let world = world.reopen_changed(|store| {
-        let layout = cairn::store::layout::Layout::new(store);
-        fs::create_dir_all(layout.area(area)).unwrap();
-        fs::write(layout.private(area, PrivateId(7)), "abandoned").unwrap();
-    });
-    world.run(false, 0);
-    let file = world.engine.layout.private(area, PrivateId(7));
-    // The first step of the run is the flush, and it fails (R4).
-    let fault = everywhere(Fault::io_error(1));
-    let kind = RunKind { full: true, protect_seconds: Some(0) };
-    let run = world.engine.call(|reply| EngineRequest::Collect { kind, reply });
-    drop(fault);
-    assert!(file.exists(), "{run:?}");
-    assert_eq!(world.engine.staging.blocked(), Blocked::Poisoned);
     let world = world.reopen();
-    assert_eq!(world.run(true, 0).leftovers, 1);
+    let steps_of_a_run = |leftovers| {
+        let steps = everywhere(Fault::none());
+        assert_eq!(world.run(true, 0).leftovers, leftovers);
+        steps.steps()
+    };
+    steps_of_a_run(0);
+    let without = steps_of_a_run(0);
+    let file = world.engine.layout.private(area, PrivateId(7));
+    fs::create_dir_all(world.engine.layout.area(area)).unwrap();
+    fs::write(&file, "abandoned").unwrap();
+    assert_eq!(steps_of_a_run(1), without + 2, "the flush, and then the removal");
     assert!(!file.exists());
 }
