@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use cairn::cli::unmount::{Asked, UnmountArgs};
 use cairn::daemon::{DaemonError, signals};
-use cairn::fuse::mount::{Force, MountError, unmount_path};
+use cairn::fuse::mount::{self, Force, Method, MountError, MountOptions, MountTable, unmount_path};
 use rustix::mount::UnmountFlags;
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -89,6 +89,31 @@ fn umount_of_both_finds_both() {
         serving.join().unwrap();
         assert_eq!(place.mounted(), Vec::<PathBuf>::new());
     }
+}
+
+#[test]
+fn another_mount_with_the_same_numbers_is_let_alone() {
+    require_mounting();
+    let (place, other) = (Place::new(), Place::new());
+    let mount = |place: &Place| {
+        let options = MountOptions::default();
+        mount::mount(&place.target, &place.store, &options, Method::Auto).unwrap().mount
+    };
+    let entry = |place: &Place| MountTable::read().unwrap().at(&place.target).cloned().unwrap();
+    wait::until("the kernel used the numbers of a mount again", || {
+        let first = mount(&place);
+        let before = entry(&place);
+        rustix::mount::unmount(&place.target, UnmountFlags::empty()).unwrap();
+        let second = mount(&other);
+        let after = entry(&other);
+        first.abort();
+        first.unmount(Force::Abort).unwrap();
+        assert_eq!(other.mounted(), std::slice::from_ref(&other.target));
+        assert!(second.exists().unwrap());
+        second.unmount(Force::None).unwrap();
+        assert_eq!(other.mounted(), Vec::<PathBuf>::new());
+        (before.id, before.device) == (after.id, after.device)
+    });
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //! fuser's own mount code is not used: as root it fails to unmount a busy mount, its drop does not
 //! wait, and options are not escaped. Root mounts by mount(2), anyone else by `fusermount3`.
 //!
-//! Invariants: a [`Mounted`] names one mount by the kernel's id and never unmounts another one
-//! that came to lie on the same path; dropping it detaches the mount, so that none is left behind.
+//! Invariants: a [`Mounted`] names one mount by the kernel's id and never unmounts another one, be it
+//! on the same path or with the same numbers, which the kernel uses again as soon as they are free;
+//! dropping it detaches the mount, so that none is left behind.
 //!
 //! This module knows nothing of sessions: it hands over the connection and the caller answers it.
 
@@ -17,12 +18,13 @@ mod table;
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::{debug, warn};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -76,7 +78,9 @@ pub struct Mounted {
     id: MountId,
     device: (u32, u32),
     target: PathBuf,
-    /// Set once it was unmounted, since the kernel uses ids again.
+    /// The connection, to ask whether it still is one.
+    connection: OwnedFd,
+    /// Set once it was unmounted.
     gone: AtomicBool,
 }
 
@@ -118,6 +122,7 @@ pub fn mount(
     } else {
         helper::mount(target, source, options)?
     };
+    let connection = device.try_clone().map_err(MountError::Device)?;
     let found = MountTable::read()?.at(target).filter(|entry| entry.is_cairn()).cloned();
     let entry = found.ok_or_else(|| MountError::NotMounted(target.to_owned()))?;
     debug!("mounted {} as {:?}", target.display(), entry.id);
@@ -125,6 +130,7 @@ pub fn mount(
         id: entry.id,
         device: entry.device,
         target: entry.target,
+        connection,
         gone: AtomicBool::new(false),
     };
     Ok(NewMount { device, mount })
@@ -192,10 +198,28 @@ impl Mounted {
         Ok(self.find(&MountTable::read()?).is_some())
     }
 
-    /// The kernel uses an id again, so the device is compared too.
+    /// The kernel uses ids and devices again at once: another daemon's mount may have both by now.
+    /// While the connection lives, its device is nobody else's; that is asked after the table was
+    /// read. One that was aborted is still where it was mounted.
     fn find<'table>(&self, table: &'table MountTable) -> Option<&'table MountEntry> {
-        let same = |entry: &&MountEntry| entry.device == self.device && entry.is_cairn();
-        table.by_id(self.id).filter(same)
+        let is_connected = self.is_connected();
+        table.by_id(self.id).filter(|entry| {
+            let ours = is_connected || entry.target == self.target;
+            ours && entry.device == self.device && entry.is_cairn()
+        })
+    }
+
+    /// Whether the kernel still has the connection: from the unmount, when the last user has gone
+    /// too, and from an abort on it has not.
+    fn is_connected(&self) -> bool {
+        let mut asked = [PollFd::new(&self.connection, PollFlags::empty())];
+        match poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(_) => !asked[0].revents().contains(PollFlags::ERR),
+            Err(error) => {
+                warn!("cannot ask for the connection of {}: {error}", self.target.display());
+                true
+            }
+        }
     }
 
     /// Unmounts it wherever it is by now. One that is gone already, since someone else unmounted
@@ -231,9 +255,15 @@ impl Mounted {
     /// the filesystem `fusectl`, which containers often lack; without it only the end of this
     /// process does the same.
     pub fn abort(&self) {
-        let file = Path::new(CONNECTIONS).join(self.device.1.to_string()).join("abort");
-        if let Err(error) = fs::write(&file, "1") {
-            debug!("cannot abort by {}: {error}", file.display());
+        let path = Path::new(CONNECTIONS).join(self.device.1.to_string()).join("abort");
+        // Opened before the question: what was opened is the connection that has the number then,
+        // and that is ours if ours still lives.
+        let aborted = File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|mut file| if self.is_connected() { file.write_all(b"1") } else { Ok(()) });
+        if let Err(error) = aborted {
+            debug!("cannot abort by {}: {error}", path.display());
         }
     }
 }
