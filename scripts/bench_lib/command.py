@@ -37,7 +37,7 @@ def arguments(description):
         prog="scripts/bench", description=description, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("suite", choices=[*SUITES, "all", "markdown"])
-    parser.add_argument("--full", action="store_true", help="sizes of the requirements; about two hours")
+    parser.add_argument("--full", action="store_true", help="more files and rounds, much longer")
     parser.add_argument("--rounds", type=int, help="rounds per step (quick 3, full 7)")
     parser.add_argument("--blobs", type=int, help="gc: blobs in the pool (1000000)")
     parser.add_argument("--only", help="steps whose name contains this text")

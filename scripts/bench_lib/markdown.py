@@ -23,7 +23,7 @@ def number(value):
 
 
 def times(seconds):
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms" if seconds > 0.001 else "0"
 
 
 def measured(step, name):
@@ -73,7 +73,8 @@ def peers(results):
     names = list(steps[0]["contestants"])
     lines = ["", f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for step in steps:
-        cells = [times(step["contestants"][name]["median"]) for name in names]
+        scale = 1000 if step["unit"] == "ms" else 1
+        cells = [times(step["contestants"][name]["median"] / scale) for name in names]
         lines.append(f"| {step['step']} | {' | '.join(cells)} |")
     return lines
 

@@ -193,6 +193,8 @@ class Borg(Mounted):
         return run(["borg", *words], env=self.environment, **options)
 
     def save(self, source, number):
+        # A mount holds the repository's lock.
+        self.end()
         self.borg("create", "--compression=none", f"{self.repo}::v{number}", ".", cwd=source)
 
     def mount(self, number):
