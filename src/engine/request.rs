@@ -163,8 +163,8 @@ pub enum Request {
         result: std::result::Result<(), EngineError>,
         publish: Box<dyn FnOnce(Result<Unpublished>) + Send>,
     },
-    /// From the sync thread: a list of orphans became durable (H2).
-    OrphansDurable { result: std::result::Result<(), EngineError> },
+    /// From the sync thread: the cause of so many orphanings became durable (H2).
+    OrphansDurable { orphanings: u64, result: std::result::Result<(), EngineError> },
     /// From the sync thread: what was written before obsolete files asked for a flush is on disk.
     RowsDurable { result: std::result::Result<(), EngineError> },
     /// From the start: a blob that may not have reached the disk before a power loss was checked.

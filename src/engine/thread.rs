@@ -277,7 +277,9 @@ impl MetadataThread {
             Request::Accounted => self.accounted(),
             Request::Swept { leftovers } => self.remove_leftovers(leftovers),
             Request::SweepEnded { result } => self.sweep_ended(result),
-            Request::OrphansDurable { result } => self.orphans_durable(result),
+            Request::OrphansDurable { orphanings, result } => {
+                self.orphans_durable(orphanings, result);
+            }
             Request::RowsDurable { result } => self.rows_durable(result),
             Request::SuspectChecked { hash, intact } => self.suspect_checked(hash, intact),
             Request::Fsck { job, reply } => self.fsck(job, reply),

@@ -133,7 +133,7 @@ impl MetadataThread {
         self.gc.blobs.list = List::Waiting(list);
         let requests = self.requests_sender.clone();
         let then = Then::new(move |result| {
-            drop(requests.send(Request::OrphansDurable { result }));
+            drop(requests.send(Request::OrphansDurable { orphanings, result }));
         });
         self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
         Ok(())
@@ -144,14 +144,16 @@ impl MetadataThread {
         self.pins.watch(hash) || self.journal.is_pending(hash)
     }
 
-    /// The cause of the listed orphans is on disk.
+    /// The cause of that many orphanings, counted as in [`Orphans::asked`], is on disk: of the listed
+    /// ones, unless it was asked for by a run that ended before.
     pub(in crate::engine) fn orphans_durable(
         &mut self,
+        orphanings: u64,
         result: std::result::Result<(), EngineError>,
     ) {
         match (result, std::mem::take(&mut self.gc.blobs.list)) {
-            (Ok(()), List::Waiting(list)) => {
-                self.gc.blobs.durable = Some(self.gc.blobs.asked);
+            (Ok(()), List::Waiting(list)) if orphanings >= self.gc.blobs.asked => {
+                self.gc.blobs.durable = Some(orphanings);
                 self.gc.blobs.list = List::durable(list);
             }
             (Ok(()), other) => self.gc.blobs.list = other,
