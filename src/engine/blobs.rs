@@ -69,9 +69,9 @@ impl MetadataThread {
         content: &Arc<FileContent>,
         hashed: Hashed,
     ) -> std::result::Result<(), StoreError> {
-        let Hashed { generation, hash, size, source } = hashed;
+        let Hashed { generation, hash, size, source, hashing } = hashed;
         let mut standing = None;
-        let outcome = content.seal(generation, hash, || {
+        let outcome = content.seal(generation, hash, hashing, || {
             let (pool, lock) = (&self.store.pool, &self.store.lock);
             let found = match source {
                 SealSource::Incoming(incoming) => self.take_in(incoming, &hash, size)?,

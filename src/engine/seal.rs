@@ -54,6 +54,8 @@ pub(super) struct Hashed {
     pub(super) hash: BlobHash,
     pub(super) size: u64,
     pub(super) source: SealSource,
+    /// Where the hash of a large file came from.
+    pub(super) hashing: Option<Box<Hashing>>,
 }
 
 /// What a sealer hands to the metadata thread.
@@ -173,7 +175,7 @@ impl Sealer {
                     Some(_) => SealSource::Held(bytes),
                     None => SealSource::Incoming(self.pool.write_incoming(&bytes, &hash)?),
                 };
-                Ok(Some(Hashed { generation, hash, size, source }))
+                Ok(Some(Hashed { generation, hash, size, source, hashing: None }))
             }
         };
         let results = batch.into_iter().zip(inputs);
@@ -220,11 +222,12 @@ fn hash(content: &Arc<FileContent>) -> Input {
             let path = content.private_path(id);
             let wanted = || content.is_at(generation);
             Input::Done(match hash_rest(input.hashing, &file, size, wanted) {
-                Ok(hash) => Ok(hash.map(|hash| Hashed {
+                Ok(hashed) => Ok(hashed.map(|hashing| Hashed {
                     generation,
-                    hash,
+                    hash: hashing.hash(),
                     size,
                     source: SealSource::Private(path),
+                    hashing: Some(Box::new(hashing)),
                 })),
                 // It is not what it was: whoever changed it has it sealed.
                 Err(_) if !content.is_at(generation) => Ok(None),
@@ -241,30 +244,29 @@ pub(super) fn hash_file(
     size: u64,
     wanted: impl Fn() -> bool,
 ) -> io::Result<Option<BlobHash>> {
-    hash_rest(Hashing::new(), file, size, wanted)
+    Ok(hash_rest(Hashing::new(), file, size, wanted)?.map(|hashed| hashed.hash()))
 }
 
 /// As [`hash_file`], where some of the bytes have been hashed.
 pub(super) fn hash_rest(
-    hashing: Hashing,
+    mut hashing: Hashing,
     file: &std::fs::File,
     size: u64,
     wanted: impl Fn() -> bool,
-) -> io::Result<Option<BlobHash>> {
-    let (mut hasher, mut offset) = hashing.into_parts();
+) -> io::Result<Option<Hashing>> {
     let mut chunk = vec![0; HASH_CHUNK_BYTES];
-    while offset < size {
-        let want = usize::try_from(size - offset).unwrap_or(usize::MAX).min(chunk.len());
-        let read = file.read_at(&mut chunk[..want], offset)?;
+    while hashing.length() < size {
+        let left = size - hashing.length();
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+        let read = file.read_at(&mut chunk[..want], hashing.length())?;
         if read == 0 {
             // Shorter than recorded.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        hasher.update(&chunk[..read]);
-        offset += read as u64;
+        hashing.update(&chunk[..read]);
         if !wanted() {
             return Ok(None);
         }
     }
-    Ok(Some(hasher.finalize().into()))
+    Ok(Some(hashing))
 }

@@ -138,6 +138,7 @@ impl MetadataThread {
             if now.duration_since(last_housekeeping) >= HOUSEKEEPING_INTERVAL {
                 last_housekeeping = now;
                 self.spill_overdue(now);
+                self.staging.end_rest(|_, due| due <= now);
                 if let Err(error) = self.mark_all_damage() {
                     log::debug!("damage is not noted yet: {error}");
                 }

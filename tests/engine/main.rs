@@ -20,6 +20,7 @@ mod import;
 mod quota;
 mod race;
 mod repository;
+mod rest;
 mod restart;
 mod retention;
 mod scrub;

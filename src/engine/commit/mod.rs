@@ -262,6 +262,7 @@ impl MetadataThread {
             Stage::Sealing { retried } => {
                 let failed = shared.failed_count();
                 if shared.unsealed() as usize > failed || suspects {
+                    self.staging.end_rest(|content, _| content.area.id == task.area);
                     Step::Stay
                 } else if failed == 0 {
                     Step::Build

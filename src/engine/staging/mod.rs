@@ -21,6 +21,7 @@ pub mod state;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -34,6 +35,9 @@ use state::State;
 /// Seals that may wait for a sealer. A close that finds the queue full waits: writers cannot run
 /// ahead of the disk for ever.
 const SEAL_QUEUE_MAX: usize = 65_536;
+
+/// Files that may rest before they are sealed: each keeps a descriptor.
+const RESTING_MAX: usize = 32;
 
 /// Why no change is accepted at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub struct Staging {
     seals: Sender<SealJob>,
     wake: Sender<()>,
     watched: Mutex<BTreeMap<NodeId, Arc<FileContent>>>,
+    /// Changed copies of large blobs, and when they are to be sealed.
+    resting: Mutex<BTreeMap<NodeId, (Instant, Arc<FileContent>)>>,
     parked: Mutex<BTreeMap<AreaId, Vec<Parked>>>,
     blocked: AtomicU8,
 }
@@ -91,6 +97,7 @@ impl Staging {
             seals,
             wake,
             watched: Mutex::default(),
+            resting: Mutex::default(),
             parked: Mutex::default(),
             blocked: AtomicU8::new(0),
         };
@@ -150,6 +157,7 @@ impl Staging {
             AfterClose::Nothing => {}
             AfterClose::Journal => self.mark_dirty(content.node),
             AfterClose::Seal => self.queue_seal(content),
+            AfterClose::Rest(time) => self.rest(content, Instant::now() + time),
         }
     }
 
@@ -161,6 +169,26 @@ impl Staging {
             log::warn!("a file was closed after the sealers stopped; it is sealed at next start");
             self.seal_done(ticket);
         }
+    }
+
+    /// Has a file sealed at `due`, unless it is changed before; at once where too many rest.
+    fn rest(&self, content: &Arc<FileContent>, due: Instant) {
+        let mut resting = self.resting.lock();
+        if resting.len() < RESTING_MAX || resting.contains_key(&content.node) {
+            resting.insert(content.node, (due, Arc::clone(content)));
+            return;
+        }
+        drop(resting);
+        self.queue_seal(content);
+    }
+
+    /// Queues those that rested until now, or are of an area that is to be committed. Does not wait.
+    pub(super) fn end_rest(&self, is_over: impl Fn(&FileContent, Instant) -> bool) {
+        self.resting.lock().retain(|_, (due, content)| {
+            let job = SealJob { content: Arc::clone(content), ticket: None };
+            // A full queue takes it the next time.
+            !is_over(content, *due) || self.seals.try_send(job).is_err()
+        });
     }
 
     /// Queues a file that could not be sealed once more.

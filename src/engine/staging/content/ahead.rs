@@ -9,8 +9,11 @@
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use parking_lot::MutexGuard;
+
 use super::private_file::PrivateFile;
 use super::{BUFFER_BYTES_MAX, Data, FileContent, FileState};
+use crate::model::hash::BlobHash;
 
 /// Bytes hashed after one write: a worker of the mount must not be kept for long.
 const BYTES_PER_WRITE_MAX: u64 = 8 << 20;
@@ -37,6 +40,12 @@ impl Prefix {
     pub(super) fn restart(&mut self) {
         self.number += 1;
         self.end = Some(0);
+    }
+
+    /// All `size` bytes of the file are one, however they were written.
+    fn is_all(&mut self, size: u64) {
+        self.number += 1;
+        self.end = Some(size);
     }
 
     /// Bytes from `offset` on are about to change.
@@ -76,9 +85,20 @@ impl Hashing {
         Self { number: 0, hasher: blake3::Hasher::new(), length: 0 }
     }
 
-    /// What was hashed, and how many bytes that is.
-    pub(crate) fn into_parts(self) -> (blake3::Hasher, u64) {
-        (self.hasher, self.length)
+    /// How many bytes are hashed.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Goes on with the bytes that follow.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
+    /// The hash of what was hashed.
+    pub(crate) fn hash(&self) -> BlobHash {
+        self.hasher.finalize().into()
     }
 }
 
@@ -90,10 +110,7 @@ impl FileContent {
             return;
         }
         let mut hashing = self.hashing.lock();
-        let Some((number, end, file)) = self.state.lock().to_hash() else {
-            *hashing = None;
-            return;
-        };
+        let Some((number, end, file)) = self.state.lock().to_hash() else { return };
         if written != PrefixNumber(number) {
             // Given up since: these bytes may be no more what the file has.
             return;
@@ -107,8 +124,7 @@ impl FileContent {
         while hashing.length < end {
             let left = end - hashing.length;
             if hashing.length == offset && bytes.len() as u64 <= left {
-                hashing.hasher.update(bytes);
-                hashing.length += bytes.len() as u64;
+                hashing.update(bytes);
                 continue;
             }
             chunk.resize(CHUNK_BYTES, 0);
@@ -118,10 +134,7 @@ impl FileContent {
             let want =
                 gap.and_then(|gap| usize::try_from(gap).ok()).map_or(want, |gap| want.min(gap));
             match file.read_at(&mut chunk[..want], hashing.length) {
-                Ok(read) if read > 0 => {
-                    hashing.hasher.update(&chunk[..read]);
-                    hashing.length += read as u64;
-                }
+                Ok(read) if read > 0 => hashing.update(&chunk[..read]),
                 // Whoever hashes the rest will see it, too.
                 Ok(_) => return,
                 Err(error) => {
@@ -137,12 +150,21 @@ impl FileContent {
         self.hashing.lock().clone()
     }
 
-    /// The content is a blob: nothing of it will be hashed again.
-    pub(super) fn forget_hashing(&self) {
-        // Whoever holds it hashes what has changed since.
-        if let Some(mut hashing) = self.hashing.try_lock() {
-            *hashing = None;
+    /// The content is a blob, and `hashed` is what its hash came from, if it is large: kept, so that
+    /// only what is appended later is hashed. Whoever is hashing at the moment, for the next content,
+    /// is not waited for.
+    pub(super) fn keep_hashing(
+        hashing: Option<MutexGuard<'_, Option<Box<Hashing>>>>,
+        state: &mut FileState,
+        hashed: Option<Box<Hashing>>,
+    ) {
+        let Some(mut hashing) = hashing else { return };
+        let hashed = hashed.filter(|hashed| hashed.length == state.size);
+        if hashed.is_some() {
+            state.prefix.is_all(state.size);
         }
+        let number = state.prefix.number;
+        *hashing = hashed.map(|hashed| Box::new(Hashing { number, ..*hashed }));
     }
 }
 
@@ -178,7 +200,6 @@ mod tests {
     use crate::engine::quota::Account;
     use crate::engine::seal::hash_rest;
     use crate::engine::staging::area::AreaShared;
-    use crate::model::hash::BlobHash;
     use crate::model::id::{AreaId, NodeId, RepoId};
     use crate::model::time::Timestamp;
     use crate::store::testing::TestStore;
@@ -211,9 +232,19 @@ mod tests {
     fn seal(file: &FileContent) -> (u64, BlobHash) {
         let input = file.seal_input().unwrap();
         let Data::Private { file, .. } = input.data else { panic!("not in a private file") };
-        let (_, ahead) = input.hashing.clone().into_parts();
-        let hash = hash_rest(input.hashing, &file, input.size, || true).unwrap().unwrap();
-        (ahead, hash)
+        let ahead = input.hashing.length();
+        let hashed = hash_rest(input.hashing, &file, input.size, || true).unwrap().unwrap();
+        (ahead, hashed.hash())
+    }
+
+    /// Seals it, as the metadata thread does.
+    fn sealed(store: &TestStore, file: &Arc<FileContent>) {
+        let input = file.seal_input().unwrap();
+        let Data::Private { id, file: private } = input.data else { return };
+        let hashed = hash_rest(input.hashing, &private, input.size, || true).unwrap().unwrap();
+        let (hash, path) = (hashed.hash(), file.private_path(id));
+        let link = || store.pool.link(&store.lock, &path, &hash);
+        file.seal(input.generation, hash, Some(Box::new(hashed)), link).unwrap();
     }
 
     fn content(file: &FileContent) -> Vec<u8> {
@@ -275,6 +306,24 @@ mod tests {
         assert_eq!(check(&file), 0);
     }
 
+    #[test]
+    fn h21_of_a_sealed_file_only_what_is_appended_is_hashed() {
+        let store = TestStore::new();
+        let file = file(&store);
+        // However it was written.
+        write(&file, LARGE, &vec![2; LARGE]);
+        write(&file, 0, &vec![1; LARGE]);
+        for _ in 0..2 {
+            let size = usize::try_from(file.attr().size).unwrap();
+            sealed(&store, &file);
+            assert!(write(&file, size, b"more").is_some());
+            assert_eq!(check(&file), size as u64, "hashed when it was sealed");
+        }
+        sealed(&store, &file);
+        write(&file, 0, b"changed");
+        assert_eq!(check(&file), 0);
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Append(usize),
@@ -283,6 +332,7 @@ mod tests {
         Punch(usize, usize),
         /// Hashes after a write that came so many writes before.
         Hash(usize),
+        Seal,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -294,6 +344,7 @@ mod tests {
             1 => prop_oneof![Just(0), place.clone()].prop_map(Step::Truncate),
             1 => (place, length).prop_map(|(at, len)| Step::Punch(at, len)),
             4 => (0..3_usize).prop_map(Step::Hash),
+            2 => Just(Step::Seal),
         ]
     }
 
@@ -322,15 +373,22 @@ mod tests {
                     Step::Punch(at, length) => {
                         file.fallocate(3, at as u64, length as u64, NOW).unwrap();
                     }
+                    Step::Seal => {
+                        if file.blob().is_err() {
+                            sealed(&store, &file);
+                        }
+                    }
                     Step::Hash(back) => {
                         let (written, at, bytes) = &writes[writes.len().saturating_sub(1 + back)];
                         file.hash_ahead(*written, *at as u64, bytes);
                     }
                 }
             }
-            let private = matches!(file.seal_input().unwrap().data, Data::Private { .. });
-            if private {
-                check(&file);
+            match file.seal_input().map(|input| input.data) {
+                Some(Data::Private { .. }) => drop(check(&file)),
+                _ => if let Ok(Some(hash)) = file.blob() {
+                    assert_eq!(hash, BlobHash::of(&content(&file)));
+                }
             }
         }
     }

@@ -24,6 +24,7 @@ mod ahead;
 mod charge;
 mod durable;
 mod private_file;
+mod rest;
 mod saved;
 mod seal;
 #[cfg(test)]
@@ -131,6 +132,8 @@ pub struct FileState {
     /// What is taken of the quota for it; `None` while the content is its base's.
     charged: Option<u64>,
     dirty_since: Option<Instant>,
+    /// The private file is a copy of what was sealed.
+    copied: bool,
     /// What was written in order.
     prefix: ahead::Prefix,
     saved: Saved,
@@ -173,6 +176,8 @@ pub enum AfterClose {
     Journal,
     /// To be sealed.
     Seal,
+    /// To be sealed after that time, unless it is changed again before, or is to be committed.
+    Rest(Duration),
 }
 
 /// The content of one staged file.
@@ -266,6 +271,7 @@ impl FileContent {
                 abandoned: false,
                 charged: None,
                 dirty_since: None,
+                copied: false,
                 prefix: ahead::Prefix::default(),
                 saved,
                 synced: false,
@@ -371,7 +377,7 @@ impl FileContent {
             self.mark_sealed(state);
             return AfterClose::Journal;
         }
-        AfterClose::Seal
+        if state.copied { AfterClose::Rest(rest::time(state.size)) } else { AfterClose::Seal }
     }
 
     /// Whether the journal or the content still needs a private file.
@@ -437,6 +443,7 @@ impl FileContent {
 
     fn replace_data(self: &Arc<Self>, state: &mut FileState, data: Data) {
         let old = std::mem::replace(&mut state.data, data);
+        state.copied = false;
         self.forget_buffer(&old);
         if let Data::Private { id, .. } = old {
             self.store.obsolete.lock().push((Arc::clone(self), id));

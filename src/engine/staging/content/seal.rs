@@ -52,14 +52,17 @@ impl FileContent {
         state.generation == generation && state.writers == 0
     }
 
-    /// Makes the content the blob `hash`, unless it changed since `generation`. `link` puts the
-    /// blob into the pool and runs while nobody can change the file. Metadata thread only.
+    /// Makes the content the blob `hash`, unless it changed since `generation`. `hashed` is where the
+    /// hash of a large one came from. `link` puts the blob into the pool and runs while nobody can
+    /// change the file. Metadata thread only.
     pub(crate) fn seal(
         self: &Arc<Self>,
         generation: u64,
         hash: BlobHash,
+        hashed: Option<Box<Hashing>>,
         link: impl FnOnce() -> Result<(), StoreError>,
     ) -> Result<SealOutcome, StoreError> {
+        let hashing = self.hashing.try_lock();
         let mut state = self.state.lock();
         if state.generation != generation || state.writers > 0 || state.abandoned {
             return Ok(SealOutcome::Overtaken);
@@ -69,8 +72,7 @@ impl FileContent {
         self.replace_data(&mut state, Data::Blob(hash));
         self.mark_saved(&mut state, NodeData::Blob(hash), Some(pin));
         self.mark_sealed(&mut state);
-        drop(state);
-        self.forget_hashing();
+        Self::keep_hashing(hashing, &mut state, hashed);
         Ok(SealOutcome::Sealed)
     }
 }

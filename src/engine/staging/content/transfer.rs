@@ -367,7 +367,9 @@ impl FileContent {
             self.store.obsolete.lock().push((Arc::clone(self), id));
             return Err(error);
         }
+        let copied = matches!(state.data, Data::Blob(_));
         self.replace_data(state, Data::Private { id, file: slot.hold(file) });
+        state.copied = copied;
         Ok(())
     }
 }

@@ -1,0 +1,30 @@
+//! How long a changed copy of a large blob rests between its close and its seal (H21).
+//!
+//! Changing a large sealed file copies it, and sealing it hashes it. A file that is changed again and
+//! again is therefore not sealed as soon as it is closed: it rests, in proportion to its length, so
+//! that copying and hashing are a small part of the time. Must not know who ends the rest earlier.
+
+use std::time::Duration;
+
+/// Several times slower than memory is copied and hashed.
+const BYTES_PER_SECOND: u64 = 128 << 20;
+
+const MIN: Duration = Duration::from_secs(1);
+const MAX: Duration = Duration::from_secs(60);
+
+/// How long a file of `size` bytes rests.
+pub(super) fn time(size: u64) -> Duration {
+    Duration::from_secs(size / BYTES_PER_SECOND).clamp(MIN, MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h21_the_larger_the_longer_within_bounds() {
+        assert_eq!(time(2 << 20), MIN);
+        assert_eq!(time(1 << 30), Duration::from_secs(8));
+        assert_eq!(time(u64::MAX), MAX);
+    }
+}
