@@ -30,14 +30,15 @@ use fuser::{
 use rustix::fs::OFlags;
 
 use convert::{
-    attr_done, caller, empty_done, entry_done, has, is_writable, is_write_only, listed_attr,
-    offset, open_flags, rename_mode, run, seeks_hole, send_entry, time, ttl, xattr_mode,
+    WRITE_BYTES_MAX, attr_done, caller, empty_done, entry_done, has, is_writable, is_write_only,
+    listed_attr, offset, open_flags, rename_mode, run, seeks_hole, send_entry, staged_attr, time,
+    ttl, xattr_mode,
 };
 
 use super::errno::errno;
 use super::guard;
 use super::negotiate;
-use super::reply::{FOREVER, GENERATION, absent, file_attr, file_type, ino, statfs, xattr};
+use super::reply::{FOREVER, GENERATION, absent, file_type, ino, statfs, xattr};
 use crate::vfs::error::FsError;
 use crate::vfs::staging::{Done, Entry, Found, Handle, Opened, SetAttr, StagingFs};
 
@@ -56,9 +57,6 @@ const CAPABILITIES: [InitFlags; 9] = [
 /// Requests without a waiting caller (read-ahead, RELEASE) that may be under way at once. Large,
 /// since a RELEASE held back behind reads would make a commit wait for its writer (H11).
 const BACKGROUND_MAX: u16 = 512;
-
-/// The kernel's own limit of one write.
-const WRITE_BYTES_MAX: u32 = 1 << 20;
 
 /// The protocol of Linux 6.18, whose direct writes drop the pages they overlap before and after.
 /// Older kernels drop them before, so that a reader at the same moment could put the old bytes
@@ -114,7 +112,7 @@ impl Filesystem for StagingConnection {
         reply: ReplyAttr,
     ) {
         match guard("getattr", || self.fs.getattr(ino(number))) {
-            Ok((attr, keep)) => reply.attr(&ttl(keep), &file_attr(&attr)),
+            Ok((attr, keep)) => reply.attr(&ttl(keep), &staged_attr(&attr)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -276,7 +274,7 @@ impl Filesystem for StagingConnection {
         let around = self.writes_around_cache && is_write_only(OpenFlags(flags));
         let done: Done<(Entry, Opened)> = Box::new(move |result| match result {
             Ok((entry, opened)) => {
-                let attr = file_attr(&entry.attr);
+                let attr = staged_attr(&entry.attr);
                 let handle = FileHandle(opened.handle.0);
                 let flags = open_flags(around && opened.only_writer);
                 reply.created(&FOREVER, &attr, GENERATION, handle, flags);

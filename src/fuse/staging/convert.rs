@@ -13,7 +13,7 @@ use crate::fuse::errno::errno;
 use crate::fuse::guard;
 use crate::fuse::reply::{FOREVER, GENERATION, absent, file_attr, file_type};
 use crate::model::time::Timestamp;
-use crate::vfs::attr::Attr;
+use crate::vfs::attr::{Attr, FileKind};
 use crate::vfs::staging::{Caller, Done, Entry, Keep, Listed, RenameMode, SetXattrMode};
 
 /// `SEEK_DATA` and `SEEK_HOLE` of Linux.
@@ -23,6 +23,9 @@ const SEEK_HOLE: i32 = 4;
 /// Flags of `setxattr(2)`.
 const XATTR_CREATE: i32 = 1;
 const XATTR_REPLACE: i32 = 2;
+
+/// The kernel's own limit of one write.
+pub(super) const WRITE_BYTES_MAX: u32 = 1 << 20;
 
 pub(super) fn caller(request: &Request) -> Caller {
     Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
@@ -35,8 +38,18 @@ pub(super) fn ttl(keep: Keep) -> Duration {
     }
 }
 
+/// The attributes of an inode. Of a file they advise to write as much at a time as one request holds:
+/// `cp` follows that, and around the page cache each of its writes is a request.
+pub(super) fn staged_attr(attr: &Attr) -> FileAttr {
+    let mut staged = file_attr(attr);
+    if attr.kind == FileKind::File {
+        staged.blksize = WRITE_BYTES_MAX;
+    }
+    staged
+}
+
 pub(super) fn send_entry(reply: ReplyEntry, entry: &Entry) {
-    let attr = file_attr(&entry.attr);
+    let attr = staged_attr(&entry.attr);
     reply.entry_with_ttls(&ttl(entry.keep_attr), &ttl(entry.keep_name), &attr, GENERATION);
 }
 
@@ -56,7 +69,7 @@ pub(super) fn empty_done(reply: ReplyEmpty) -> Done<()> {
 
 pub(super) fn attr_done(reply: ReplyAttr) -> Done<(Attr, Keep)> {
     Box::new(move |result| match result {
-        Ok((attr, keep)) => reply.attr(&ttl(keep), &file_attr(&attr)),
+        Ok((attr, keep)) => reply.attr(&ttl(keep), &staged_attr(&attr)),
         Err(error) => reply.error(errno(error)),
     })
 }
@@ -140,7 +153,7 @@ pub(super) fn listed_attr(listed: &Listed, entry: Option<&Entry>) -> (Duration, 
     match entry {
         Some(entry) => {
             let keep = ttl(entry.keep_name).min(ttl(entry.keep_attr));
-            (keep, file_attr(&entry.attr))
+            (keep, staged_attr(&entry.attr))
         }
         None => {
             let mut attr = absent();

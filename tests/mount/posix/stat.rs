@@ -36,7 +36,15 @@ fn blocks_cover_the_content() {
     let path = area.sealed("f", content::bytes(1, 100_000));
     let meta = fs::metadata(&path).unwrap();
     assert!(meta.blocks() * 512 >= 100_000, "{} blocks", meta.blocks());
-    assert!(meta.blksize() >= 512);
+}
+
+#[test]
+fn files_are_best_written_by_as_much_as_a_request_holds() {
+    let area = Area::new();
+    let path = area.file("f", "x");
+    assert_eq!(fs::metadata(&path).unwrap().blksize(), 1 << 20);
+    assert_eq!(File::open(&path).unwrap().metadata().unwrap().blksize(), 1 << 20);
+    assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().blksize(), 4096, "of a directory");
 }
 
 #[test]
