@@ -1,5 +1,6 @@
 """Timed steps: contestants take turns, each answer is verified, ratios are taken round by round."""
 
+import mmap
 import statistics
 import subprocess
 import sys
@@ -74,16 +75,27 @@ class Row:
         }
 
 
-def contest(row, rounds, contestants):
+def touch_memory(mebibytes):
+    """Uses as much free memory once and gives it back. A virtual machine may get a page from its host
+    at the first use only, which takes five times as long as using it: whoever came first after a
+    while would pay for that."""
+    with mmap.mmap(-1, mebibytes << 20) as memory:
+        for offset in range(0, len(memory), mmap.PAGESIZE):
+            memory[offset] = 1
+
+
+def contest(row, rounds, contestants, memory=1024):
     """Lets the contestants take turns. Each is a name and a function of the round that prepares
     (untimed) and returns two functions: the timed step, and the check of its answer. Every second
-    round goes the other way round, so that nobody always comes first."""
+    round goes the other way round, so that nobody always comes first. No step takes more than
+    `memory` mebibytes of free memory."""
     order = list(contestants.items())
     row.samples = {name: [] for name in contestants}
     began = time.monotonic()
     for number in range(rounds):
         for name, prepare in order if number % 2 == 0 else reversed(order):
             step, check = prepare(number)
+            touch_memory(memory)
             row.add(name, timed(step))
             check()
     print(f"  {summary(row)} [{time.monotonic() - began:.0f} s]", file=sys.stderr)

@@ -89,7 +89,7 @@ def sequential(world, places, size, rounds):
         for name, words, must, aim in ways:
             row = Row(name.format(size // MEBIBYTE), "cold" if cold else "warm", must, aim)
             action = lambda top, words=words: shell(words, cwd=top)
-            rows.append(contest(row, rounds, places.contestants(action, cold, "cmp")))
+            rows.append(contest(row, rounds, places.contestants(action, cold, "cmp"), 3072))
     return rows
 
 

@@ -107,8 +107,8 @@ def large_file(world, store, rounds, size):
 
         return prepare
 
-    contest(closed, rounds, {"native": native, "cairn": cairn_with(False)})
-    contest(sealed, rounds, {"native": native, "cairn": cairn_with(True)})
+    contest(closed, rounds, {"native": native, "cairn": cairn_with(False)}, 2048)
+    contest(sealed, rounds, {"native": native, "cairn": cairn_with(True)}, 2048)
     os.unlink(source)
     return [closed, sealed]
 
