@@ -241,6 +241,7 @@ impl Starter<'_> {
             move |result| controller.send(Event::Ended(connection, result)),
         )
         .map_err(|source| DaemonError::Session { target, source })?;
+        mount.read_ahead();
         running.answered(&mount, session);
         Ok(())
     }

@@ -42,6 +42,12 @@ const DEVICE: &str = "/dev/fuse";
 /// Where the kernel lists FUSE connections, if that filesystem is mounted.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
+/// Where the kernel lists what filesystems lie on, with how much is read ahead of each.
+const BACKING_DEVICES: &str = "/sys/class/bdi";
+
+/// What the kernel reads ahead: as much as one request holds. By itself it reads 128 KiB.
+const READ_AHEAD_KIBIBYTES: &str = "1024";
+
 /// How a mount is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
@@ -251,18 +257,30 @@ impl Mounted {
         Ok(())
     }
 
+    /// Has the kernel read more ahead, where this process may say so, which only root may. To be called
+    /// after the handshake, which sets it back.
+    pub fn read_ahead(&self) {
+        let (major, minor) = self.device;
+        let path = Path::new(BACKING_DEVICES).join(format!("{major}:{minor}/read_ahead_kb"));
+        if let Err(error) = self.write_if_ours(&path, READ_AHEAD_KIBIBYTES) {
+            debug!("{} reads ahead as it did: {error}", self.target.display());
+        }
+    }
+
+    /// Writes to a file of the kernel that is called after the device. It is opened before the
+    /// question: what was opened belongs to the connection that has the number then, and that is ours
+    /// if ours still lives.
+    fn write_if_ours(&self, path: &Path, text: &str) -> io::Result<()> {
+        let mut file = File::options().write(true).open(path)?;
+        if self.is_connected() { file.write_all(text.as_bytes()) } else { Ok(()) }
+    }
+
     /// Ends the connection: what waits for an answer fails, and so does every later request. Needs
     /// the filesystem `fusectl`, which containers often lack; without it only the end of this
     /// process does the same.
     pub fn abort(&self) {
         let path = Path::new(CONNECTIONS).join(self.device.1.to_string()).join("abort");
-        // Opened before the question: what was opened is the connection that has the number then,
-        // and that is ours if ours still lives.
-        let aborted = File::options()
-            .write(true)
-            .open(&path)
-            .and_then(|mut file| if self.is_connected() { file.write_all(b"1") } else { Ok(()) });
-        if let Err(error) = aborted {
+        if let Err(error) = self.write_if_ours(&path, "1") {
             debug!("cannot abort by {}: {error}", path.display());
         }
     }

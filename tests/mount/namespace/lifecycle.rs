@@ -1,6 +1,7 @@
 //! Mounting, unmounting, and what is left when the daemon dies
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -136,6 +137,20 @@ fn mounts_are_of_our_type_without_devices_and_set_id() {
     }
     let versions = found.iter().find(|mount| mount.path == cairn.versions("")).unwrap();
     assert!(versions.options.split(',').any(|option| option == "ro"), "{versions:?}");
+}
+
+#[test]
+fn root_s_mounts_read_ahead_as_much_as_a_request_holds() {
+    let cairn = Cairn::start();
+    for path in [cairn.mnt(), cairn.mnt().join("versions")] {
+        let device = fs::metadata(&path).unwrap().dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+        // Containers may not let even root say so.
+        let may_set = File::options().write(true).open(&setting).is_ok();
+        let expected = if may_set { "1024" } else { "128" };
+        assert_eq!(fs::read_to_string(&setting).unwrap().trim(), expected);
+    }
 }
 
 #[test]
