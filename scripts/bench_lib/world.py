@@ -107,8 +107,10 @@ class World:
         return self
 
     def __exit__(self, *_):
+        root = os.geteuid() == 0
         for mount in reversed(self.mounts):
-            subprocess.run(["fusermount3", "-u", "-z", mount], capture_output=True)
+            words = ["umount", "--lazy"] if root else ["fusermount3", "-u", "-z"]
+            subprocess.run([*words, mount], capture_output=True)
         for store in self.stores:
             if store.mounted:
                 done = subprocess.run([self.cairn, "unmount", store.mnt], capture_output=True)
@@ -169,6 +171,16 @@ class World:
             layers = f"lowerdir={source},upperdir={upper},workdir={work}"
             run(["fuse-overlayfs", "-o", layers, target])
         self.mounts.append(str(target))
+
+    def small_pages(self, size):
+        """A directory in memory whose files have pages of 4 KiB; `None` if it cannot be mounted."""
+        if os.geteuid() != 0:
+            return None
+        path = self.fresh("small-pages")
+        # A little more: its directories take some.
+        run(["mount", "-t", "tmpfs", "-o", f"huge=never,size={size + (16 << 20)}", "tmpfs", path])
+        self.mounts.append(str(path))
+        return path
 
     def has(self, *programs):
         """Whether peers are installed; those missing are noted."""
