@@ -3,10 +3,11 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{Advice, SeekFrom};
 use rustix::io::Errno;
 
 use crate::model::hash::BlobHash;
@@ -17,6 +18,16 @@ use crate::vfs::error::FsError;
 
 use super::number::Class;
 use super::{Blobs, VersionFs, class};
+
+/// Reads of this length and more are the kernel's read-ahead of a file that is read in sequence.
+const LARGE_READ_BYTES_MIN: usize = 256 << 10;
+
+/// What the disk reads meanwhile. Its filesystem's own read-ahead is often 128 KiB, and several
+/// workers that read one file do not look like one who reads in sequence.
+const READ_AHEAD_BYTES: u64 = 4 << 20;
+
+/// What is asked for at a time: a call reads no more than the device takes at once.
+const READ_AHEAD_STEP: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
 /// What to search from an offset on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +63,12 @@ where
         if offset == 0 {
             self.prefetch.note_read();
         }
-        self.open(&blob)?
-            .read_exact_at(&mut buffer[..length], offset)
+        let file = self.open(&blob)?;
+        let end = offset + length as u64;
+        if length >= LARGE_READ_BYTES_MIN && end < size {
+            read_ahead(&file, end);
+        }
+        file.read_exact_at(&mut buffer[..length], offset)
             .map_err(|error| self.damaged(&blob, size, &error))?;
         Ok(length)
     }
@@ -115,5 +130,18 @@ where
         }
         self.blobs.report_damage(blob);
         FsError::Io
+    }
+}
+
+/// Has the disk read what probably comes next; does not wait for it.
+fn read_ahead(file: &File, offset: u64) {
+    let end = offset.saturating_add(READ_AHEAD_BYTES);
+    let mut next = offset;
+    while next < end {
+        if let Err(error) = rustix::fs::fadvise(file, next, Some(READ_AHEAD_STEP), Advice::WillNeed)
+        {
+            return log::debug!("read-ahead: {error}");
+        }
+        next += READ_AHEAD_STEP.get();
     }
 }
