@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -26,7 +25,7 @@ use super::reaper::reaper;
 use super::registry::Registry;
 use super::request::Request;
 use super::seal;
-use super::staging::content::{ContentStore, Slots};
+use super::staging::content::ContentStore;
 use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
 use super::sync::{Jobs, SYNC_QUEUE_MAX, SyncThread};
@@ -81,7 +80,8 @@ fn open(path: &Path) -> Result<Opened, StoreError> {
     sweep_incoming(&store)?;
     fill_reserve(&store);
     let pins = Arc::new(Pins::default());
-    let (staging, seal_queue, wake) = Staging::new(content_store(&store, &pins, recovered.next_id));
+    let (staging, seal_queue, wake) =
+        Staging::new(ContentStore::new(&store, &pins, recovered.next_id));
     let staging = Arc::new(staging);
     let registry = Arc::new(Registry::default());
     let leftovers = load_registry(&reader, &registry, &staging)?;
@@ -185,19 +185,6 @@ fn sync_thread(
 
 fn tree_cache(layout: Layout) -> Arc<TreeCache> {
     Arc::new(TreeCache::new(move || Reader::open(&layout), TREE_CACHE_BYTES))
-}
-
-fn content_store(store: &Store, pins: &Arc<Pins>, next_id: u64) -> Arc<ContentStore> {
-    Arc::new(ContentStore {
-        slots: Arc::new(Slots::new(sys::nofile_limit())),
-        pool: Arc::clone(&store.pool),
-        private_files: Arc::clone(&store.private_files),
-        pins: Arc::clone(pins),
-        buffered_bytes: AtomicU64::new(0),
-        next_id: AtomicU64::new(next_id),
-        obsolete: Mutex::new(Vec::new()),
-        unsettled: Mutex::new(Vec::new()),
-    })
 }
 
 /// Repositories with versions whose charge is out of date.

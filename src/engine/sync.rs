@@ -281,32 +281,18 @@ impl SyncThread {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
-
     use crossbeam_channel::unbounded;
-    use parking_lot::Mutex;
 
     use super::*;
-    use crate::engine::pins::Pins;
-    use crate::engine::staging::content::{ContentStore, Slots};
+    use crate::engine::staging::content::testing::contents;
     use crate::store::durable::testing::{Fault, on_this_thread};
     use crate::store::testing::TestStore;
 
     fn thread(store: &TestStore) -> SyncThread {
-        let contents = Arc::new(ContentStore {
-            pool: Arc::clone(&store.pool),
-            private_files: Arc::clone(&store.private_files),
-            pins: Arc::new(Pins::default()),
-            slots: Arc::new(Slots::new(1024)),
-            buffered_bytes: AtomicU64::new(0),
-            next_id: AtomicU64::new(1),
-            obsolete: Mutex::default(),
-            unsettled: Mutex::default(),
-        });
         SyncThread {
             layout: store.layout.clone(),
             pool: Arc::clone(&store.pool),
-            staging: Arc::new(Staging::new(contents).0),
+            staging: Arc::new(Staging::new(contents(store)).0),
             checkpointer: store.catalog.checkpointer().unwrap(),
             requests: unbounded().0,
             jobs: Jobs { asked: unbounded().1, own: unbounded().1 },

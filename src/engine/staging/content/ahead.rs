@@ -188,40 +188,19 @@ impl FileState {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
-
-    use parking_lot::Mutex;
     use proptest::prelude::*;
 
-    use super::super::ContentStore;
-    use super::super::private_file::Slots;
+    use super::super::testing::{NOW, area, contents};
     use super::*;
-    use crate::engine::pins::Pins;
-    use crate::engine::quota::Account;
     use crate::engine::seal::hash_rest;
-    use crate::engine::staging::area::AreaShared;
-    use crate::model::id::{AreaId, NodeId, RepoId};
-    use crate::model::time::Timestamp;
+    use crate::model::id::NodeId;
     use crate::store::testing::TestStore;
 
     /// Above what a buffer holds.
     const LARGE: usize = 1 << 20;
-    const NOW: Timestamp = Timestamp { seconds: 1, nanoseconds: 0 };
 
     fn file(store: &TestStore) -> Arc<FileContent> {
-        let contents = Arc::new(ContentStore {
-            pool: Arc::clone(&store.pool),
-            private_files: Arc::clone(&store.private_files),
-            pins: Arc::new(Pins::default()),
-            slots: Arc::new(Slots::new(1024)),
-            buffered_bytes: AtomicU64::new(0),
-            next_id: AtomicU64::new(1),
-            obsolete: Mutex::default(),
-            unsettled: Mutex::default(),
-        });
-        let account = Arc::new(Account::default());
-        let area = Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, account, 0));
-        Arc::new(FileContent::new(&contents, &area, NodeId(1), NOW))
+        Arc::new(FileContent::new(&contents(store), &area(), NodeId(1), NOW))
     }
 
     fn write(file: &Arc<FileContent>, offset: usize, bytes: &[u8]) -> Option<PrefixNumber> {

@@ -27,6 +27,9 @@ mod private_file;
 mod rest;
 mod saved;
 mod seal;
+mod store;
+#[cfg(test)]
+pub(in crate::engine) mod testing;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -38,26 +41,24 @@ use private_file::Slot;
 pub use private_file::{PrivateFile, Slots};
 use saved::{Saved, Withheld};
 pub(crate) use seal::SealOutcome;
+pub use store::ContentStore;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::area::AreaShared;
-use crate::engine::pins::Pins;
 use crate::model::hash::BlobHash;
 use crate::model::id::NodeId;
 use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
-use crate::store::pool::Pool;
-use crate::store::staging_dir::StagingDir;
 
 /// Files up to this size are held in memory while they are written and reach the disk once, as a
 /// blob. Above it a write costs more than the extra file would.
@@ -68,35 +69,6 @@ pub const BUFFERED_BYTES_MAX: u64 = 256 << 20;
 
 /// A buffer older than this is written out: a crash costs at most this much unsynced data.
 pub const DIRTY_AGE_MAX: Duration = Duration::from_secs(1);
-
-/// What reading and writing content needs of the store.
-#[derive(Debug)]
-pub struct ContentStore {
-    /// Sealed content.
-    pub pool: Arc<Pool>,
-    /// Content being written.
-    pub private_files: Arc<StagingDir>,
-    /// Pins of blobs that no row names yet.
-    pub pins: Arc<Pins>,
-    /// Private files that may be open.
-    pub slots: Arc<Slots>,
-    /// Bytes in all buffers.
-    pub buffered_bytes: AtomicU64,
-    /// Source of ids for nodes and private files; never repeats, also not after a restart.
-    pub next_id: AtomicU64,
-    /// Private files that a content left. The metadata thread removes each once no row names it
-    /// and it is not what the content would be saved as.
-    pub obsolete: Mutex<Vec<(Arc<FileContent>, PrivateId)>>,
-    /// Contents that replace synced ones: to be brought to disk before a row may name them.
-    pub unsettled: Mutex<Vec<Arc<FileContent>>>,
-}
-
-impl ContentStore {
-    /// A fresh id.
-    pub fn new_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
-    }
-}
 
 /// Where a file's bytes are.
 #[derive(Debug, Clone)]

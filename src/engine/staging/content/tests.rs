@@ -1,37 +1,17 @@
 //! What a content keeps and lets go of, step by step.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use parking_lot::Mutex;
-
-use super::private_file::Slots;
-use super::{AfterClose, ContentStore, FileContent};
-use crate::engine::pins::Pins;
-use crate::engine::quota::Account;
-use crate::engine::staging::area::AreaShared;
+use super::testing::{NOW, area, contents};
+use super::{AfterClose, FileContent};
 use crate::model::hash::BlobHash;
-use crate::model::id::{AreaId, NodeId, RepoId};
-use crate::model::time::Timestamp;
+use crate::model::id::{AreaId, NodeId};
 use crate::store::catalog::NodeData;
 use crate::store::testing::TestStore;
 
-const NOW: Timestamp = Timestamp { seconds: 1, nanoseconds: 0 };
-
 /// A synced file of five bytes whose blob is, or is not, in the pool.
 fn synced(store: &TestStore, hash: BlobHash) -> Arc<FileContent> {
-    let contents = Arc::new(ContentStore {
-        pool: Arc::clone(&store.pool),
-        private_files: Arc::clone(&store.private_files),
-        pins: Arc::new(Pins::default()),
-        slots: Arc::new(Slots::new(1024)),
-        buffered_bytes: AtomicU64::new(0),
-        next_id: AtomicU64::new(1),
-        obsolete: Mutex::default(),
-        unsettled: Mutex::default(),
-    });
-    let account = Arc::new(Account::default());
-    let area = Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, account, 0));
+    let (contents, area) = (contents(store), area());
     let file = FileContent::sealed(&contents, &area, NodeId(1), Some(hash), 5, NOW, NOW);
     file.assume_synced();
     Arc::new(file)

@@ -1,0 +1,25 @@
+//! Contents over a store in a temporary directory, for unit tests.
+
+use std::sync::Arc;
+
+use super::ContentStore;
+use crate::engine::pins::Pins;
+use crate::engine::quota::Account;
+use crate::engine::staging::area::AreaShared;
+use crate::model::id::{AreaId, RepoId};
+use crate::model::time::Timestamp;
+use crate::store::testing::TestStore;
+
+/// When everything happens.
+pub(in crate::engine) const NOW: Timestamp = Timestamp { seconds: 1, nanoseconds: 0 };
+
+/// What the contents of a store share.
+pub(in crate::engine) fn contents(store: &TestStore) -> Arc<ContentStore> {
+    ContentStore::new(store, &Arc::new(Pins::default()), 1)
+}
+
+/// An area of a repository without a quota.
+pub(in crate::engine) fn area() -> Arc<AreaShared> {
+    let account = Arc::new(Account::default());
+    Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, account, 0))
+}
