@@ -203,7 +203,7 @@ fn content_store(store: &Store, pins: &Arc<Pins>, next_id: u64) -> Arc<ContentSt
 /// Repositories with versions whose charge is out of date.
 fn uncharged(registry: &Registry) -> BTreeSet<RepoId> {
     let all = registry.all();
-    let stale = all.iter().filter(|repository| repository.uncharged().is_some());
+    let stale = all.iter().filter(|repository| repository.versions.uncharged().next().is_some());
     stale.map(|repository| repository.id).collect()
 }
 

@@ -175,7 +175,7 @@ mod tests {
     use super::super::private_file::Slots;
     use super::*;
     use crate::engine::pins::Pins;
-    use crate::engine::quota::Account;
+    use crate::engine::quota::{Account, AreaCharge};
     use crate::engine::seal::hash_rest;
     use crate::engine::staging::area::AreaShared;
     use crate::model::hash::BlobHash;
@@ -199,7 +199,8 @@ mod tests {
             unsettled: Mutex::default(),
         });
         let account = Arc::new(Account::default());
-        let area = Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, account, 0));
+        let area =
+            Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, AreaCharge::new(account), 0));
         Arc::new(FileContent::new(&contents, &area, NodeId(1), NOW))
     }
 

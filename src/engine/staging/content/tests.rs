@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::private_file::Slots;
 use super::{AfterClose, ContentStore, FileContent};
 use crate::engine::pins::Pins;
-use crate::engine::quota::Account;
+use crate::engine::quota::{Account, AreaCharge};
 use crate::engine::staging::area::AreaShared;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId, RepoId};
@@ -31,7 +31,7 @@ fn synced(store: &TestStore, hash: BlobHash) -> Arc<FileContent> {
         unsettled: Mutex::default(),
     });
     let account = Arc::new(Account::default());
-    let area = Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, account, 0));
+    let area = Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, AreaCharge::new(account), 0));
     let file = FileContent::sealed(&contents, &area, NodeId(1), Some(hash), 5, NOW, NOW);
     file.assume_synced();
     Arc::new(file)
