@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::tree_hash;
 use super::connection::{During, changed_count, collect, still_referenced};
+use super::totals::Sums;
 use super::{Reader, Tx};
 use crate::model::hash::TreeHash;
 use crate::model::time::Timestamp;
@@ -63,6 +64,7 @@ impl Tx<'_> {
             "INSERT INTO trees(hash, refs, interest, page) VALUES(?1, 0, ?2, ?3)",
             params![hash.as_bytes(), now.seconds, page],
         )?;
+        self.add_up(Sums { trees: 1, ..Sums::default() });
         Ok(true)
     }
 
@@ -121,6 +123,7 @@ impl Tx<'_> {
         };
         self.execute_one("remove a tree", "DELETE FROM trees WHERE hash = ?1", [hash.as_bytes()])?;
         self.execute_one("remove a tree's page", "DELETE FROM tree_pages WHERE page = ?1", [page])?;
+        self.add_up(Sums { trees: -1, ..Sums::default() });
         Ok(Some(bytes))
     }
 
