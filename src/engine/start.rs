@@ -29,7 +29,7 @@ use super::seal;
 use super::staging::content::{ContentStore, Slots};
 use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
-use super::sync::{Jobs, SYNC_QUEUE_MAX, SyncThread};
+use super::sync::{Jobs, SYNC_QUEUE_MAX, SyncJob, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
@@ -99,6 +99,8 @@ pub(super) fn start(
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
     let ((sync_sender, asked), (own_sender, own)) = (bounded(SYNC_QUEUE_MAX), unbounded());
+    // Before anybody waits for it. The thread that takes it is not running yet.
+    own_sender.send(SyncJob::Checkpoint).ok();
     let (sealers, sealers_stop) = bounded(1);
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
