@@ -98,9 +98,7 @@ pub(super) fn start(
         open(path)?;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
-    let ((sync_sender, asked), (own_sender, own)) = (bounded(SYNC_QUEUE_MAX), unbounded());
-    // Before anybody waits for it. The thread that takes it is not running yet.
-    own_sender.send(SyncJob::Checkpoint).ok();
+    let ((sync_sender, asked), (own_sender, own)) = (bounded(SYNC_QUEUE_MAX), own_jobs());
     let (sealers, sealers_stop) = bounded(1);
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
@@ -166,6 +164,15 @@ pub(super) fn start(
     });
     collect(&engine);
     Ok(engine)
+}
+
+/// The line of the metadata thread's own jobs. The first prepares the WAL, before anybody waits.
+fn own_jobs() -> (Sender<SyncJob>, Receiver<SyncJob>) {
+    let (sender, receiver) = unbounded();
+    if sender.send(SyncJob::Checkpoint).is_err() {
+        log::error!("a line without a bound takes nothing");
+    }
+    (sender, receiver)
 }
 
 fn sync_thread(

@@ -89,8 +89,9 @@ mod tests {
         let reader = store.catalog.reader().unwrap();
         let (one, two) = (RepoId(1), RepoId(2));
         let of_two = (two, a.clone(), row(3, true));
-        let expected = [(one, a.clone(), row(2, true)), (one, b.clone(), row(1, false))];
-        assert_eq!(reader.tags().unwrap(), [&expected[..], &[of_two.clone()]].concat());
+        let of_one = [(one, a.clone(), row(2, true)), (one, b.clone(), row(1, false))];
+        let expected: Vec<_> = of_one.into_iter().chain([of_two.clone()]).collect();
+        assert_eq!(reader.tags().unwrap(), expected);
         let tx = store.catalog.begin().unwrap();
         assert!(tx.delete_tag(RepoId(1), &a).unwrap());
         assert!(!tx.delete_tag(RepoId(1), &a).unwrap());
