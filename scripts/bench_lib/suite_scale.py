@@ -27,46 +27,47 @@ class Figures:
 
 
 def mount_figures(figures, world, store):
-    def again():
-        store.unmount()
-        figures.mounts.append(timed(store.mount))
+    """A start after a clean end, and after the daemon was killed; the second is left running."""
+    def again(end):
+        end()
+        return timed(store.mount)
 
-    figures.mounts = []
-    for _ in range(3):
-        again()
-    figures.found["mount (ms)"] = min(figures.mounts) * 1000
+    figures.found["mount (ms)"] = min(again(store.unmount) for _ in range(3)) * 1000
+    store.settle()
+    killed = min(again(store.kill) for _ in range(3))
+    figures.found["mount after a kill (ms)"] = killed * 1000
     store.settle()
 
 
 def change(figures, store, path, name):
-    """Opens an area on the newest version, adds 100 files, commits, compares, deletes."""
-    serial = iter(range(100))
+    """Three times: opens an area on the newest version, adds 100 files, commits. Then compares the
+    newest two, and deletes and collects the new ones."""
     versions = store.mnt / "versions" / name
-    base = store.mnt / "staging" / name
-
-    def area():
-        return base / f"s{next(serial)}@latest"
-
-    areas = [area() for _ in range(3)]
-    todo = iter(areas)
-    figures.time("open an area (ms)", lambda: next(todo).mkdir())
-    for place in areas:
-        directory = place / path
-        for number in range(100):
-            (directory / f"new{number}").write_bytes(b"new %d in %s" % (number, bytes(place)))
-    store.settle()
     tags = store.mnt / "tags" / name
-    first = timed(lambda: os.rename(areas[0], tags / areas[0].name))
-    figures.found["commit 100 new files (ms)"] = first * 1000
-    for place in areas[1:]:
-        store.cairn("discard", f"{name}/{place.name}")
+    opened, committed, deleted, collected = [], [], [], []
+    for number in range(3):
+        area = store.mnt / "staging" / name / f"s{number}@latest"
+        opened.append(timed(area.mkdir))
+        for file in range(100):
+            (area / path / f"new{file}").write_bytes(b"new %d in %d" % (file, number))
+        store.settle()
+        committed.append(timed(lambda: os.rename(area, tags / area.name)))
+    store.settle()
     latest = int(os.readlink(tags / "latest").split("/")[-1])
-    check_same(b"new 7 in " + bytes(areas[0]), (versions / str(latest) / path / "new7").read_bytes(), name)
+    check_same(b"new 7 in 2", (versions / str(latest) / path / "new7").read_bytes(), name)
+    figures.time("status (ms)", lambda: store.cairn("status"))
+    figures.time("describe the newest version (ms)", lambda: store.cairn("show", f"{name}/{latest}"))
     compare = ["diff", f"{name}/{latest - 1}", f"{name}/{latest}"]
     figures.time("diff with the version before (ms)", lambda: store.command(*compare))
-    deleted = timed(lambda: store.cairn("delete", f"{name}/{latest}", "--force"))
-    figures.found["delete it (ms)"] = deleted * 1000
-    figures.found["collect it (ms)"] = timed(lambda: store.cairn("gc", "--wait", "--protect", "0")) * 1000
+    for version in (latest, latest - 1, latest - 2):
+        deleted.append(timed(lambda: store.cairn("delete", f"{name}/{version}", "--force")))
+        collected.append(timed(lambda: store.cairn("gc", "--wait", "--protect", "0")))
+    if (versions / str(latest)).exists():
+        raise Wrong(f"{name}/{latest} is still there")
+    figures.found["open an area (ms)"] = min(opened) * 1000
+    figures.found["commit 100 new files (ms)"] = min(committed) * 1000
+    figures.found["delete it (ms)"] = min(deleted) * 1000
+    figures.found["collect it (ms)"] = min(collected) * 1000
 
 
 def files(world, size):
@@ -90,6 +91,13 @@ def names(world, size):
     version = store.version("wide", 1)
     looks = iter(range(777, size, size // 10))
     figures.time("look up one name (ms)", lambda: os.stat(version / f"f{next(looks):07}"))
+    cold = []
+    for _ in range(3):
+        store.unmount()
+        store.mount()
+        store.settle()
+        cold.append(timed(lambda: os.stat(version / f"f{next(looks):07}")))
+    figures.found["look up the first name after a start (ms)"] = min(cold) * 1000
 
     def listing():
         count = int(shell(f"find {version} -name 'f*' | wc -l"))
@@ -117,6 +125,12 @@ def versions(world, size):
     figures.found["list versions, per 1,000 (ms)"] /= size / 1000
     looks = iter(range(77, size, size // 10))
     figures.time("look into one (ms)", lambda: os.stat(listed / str(next(looks)) / "f0000007"))
+
+    def described():
+        check_same({"count": size}, {"count": len(store.cairn("versions", "many"))}, "described")
+
+    figures.time("cairn versions, per 1,000 (ms)", described, 1)
+    figures.found["cairn versions, per 1,000 (ms)"] /= size / 1000
     change(figures, store, ".", "many")
     figures.memory(store)
     world.remove(store)
@@ -128,6 +142,13 @@ def repositories(world, size):
     store = world.store(f"repositories{size}").fill("repositories", size)
     mount_figures(figures, world, store)
     change(figures, store, ".", "r7")
+
+    def listing():
+        count = len(os.listdir(store.mnt / "versions"))
+        check_same({"count": size}, {"count": count}, "repositories listed")
+
+    figures.time("list repositories, per 1,000 (ms)", listing, 1)
+    figures.found["list repositories, per 1,000 (ms)"] /= size / 1000
     figures.time("make a repository (ms)", lambda: (store.mnt / "staging" / "one-more").mkdir(), 1)
     figures.memory(store)
     world.remove(store)
@@ -155,12 +176,54 @@ def areas(world, size):
     return figures
 
 
+def nodes(world, size):
+    """Few areas with many files in all, which a start does not read."""
+    figures = Figures()
+    store = world.store(f"nodes{size}").fill("version", "base", 1_000, 1_000)
+    store.mount()
+    names = [f"n{number}" for number in range(4)]
+    for name in names:
+        area = store.area("base", name)
+        for file in range(size // len(names)):
+            os.close(os.open(area / f"f{file}", os.O_CREAT | os.O_WRONLY))
+    store.settle()
+    mount_figures(figures, world, store)
+    change(figures, store, ".", "base")
+    figures.memory(store)
+    for name in names:
+        count = len(os.listdir(store.mnt / "staging" / "base" / name))
+        check_same({"count": size // len(names)}, {"count": count}, name)
+    world.remove(store)
+    return figures
+
+
+def blobs(world, size):
+    """A pool, of which 10,000 blobs go with one version."""
+    figures = Figures()
+    store = world.store(f"blobs{size}").fill("pool", size, 10_000, 2)
+    world.sync()
+    mount_figures(figures, world, store)
+    figures.time("status (ms)", lambda: store.cairn("status"))
+    for version in (2, 3):
+        store.cairn("delete", f"pool/{version}")
+        seconds = timed(lambda: store.cairn("gc", "--wait", "--protect", "0"))
+        name = "collect 10,000 (ms)"
+        figures.found[name] = min(seconds * 1000, figures.found.get(name, seconds * 1000))
+        found = store.cairn("status")["blobs"]
+        check_same({"blobs": size - 10_000 * (version - 1)}, {"blobs": found}, "blobs left")
+    figures.memory(store)
+    world.remove(store)
+    return figures
+
+
 SUBJECTS = [
     ("files in a version", files, 1_000_000),
     ("names in a directory", names, 1_000_000),
     ("versions", versions, 10_000),
     ("repositories", repositories, 1_000),
     ("areas at once", areas, 100),
+    ("files in open areas", nodes, 20_000),
+    ("blobs in the pool", blobs, 200_000),
 ]
 # Twice the size may cost this much more. Less than a few milliseconds or MiB more is noise.
 GROWTH_MAX = 1.3

@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import select
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -52,6 +54,14 @@ class Store:
             run([self.world.cairn, "unmount", self.mnt])
             self.mounted = False
 
+    def kill(self):
+        """Ends the daemon as a crash does, and removes the dead mount."""
+        pid = self.pid()
+        os.kill(pid, signal.SIGKILL)
+        wait_for_end(pid)
+        run(["umount", "--lazy", self.mnt] if os.geteuid() == 0 else ["fusermount3", "-uz", self.mnt])
+        self.mounted = False
+
     def pid(self):
         return self.cairn("status")["daemon_pid"]
 
@@ -84,6 +94,15 @@ class Store:
 
     def version(self, repository, number):
         return self.mnt / "versions" / repository / str(number)
+
+
+def wait_for_end(pid):
+    """Waits until a process that is no child of this one has ended."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        select.select([descriptor], [], [])
+    finally:
+        os.close(descriptor)
 
 
 def cpu_ticks(pid):

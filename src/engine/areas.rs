@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::error::{EngineError, Result};
 use super::event::Event;
 use super::gc::RunKind;
-use super::registry::Repository;
+use super::quota::AreaCharge;
+use super::registry::{Repository, Tags, Versions};
 use super::request::{AreaNotes, Owner, OwnerChange, Reply};
 use super::staging::area::{AreaShared, Phase};
 use super::staging::node::{Area, Base, Body, Directory};
@@ -14,6 +15,7 @@ use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, BaseName, RepoName};
 use crate::model::policy::PolicyState;
+use crate::model::shared_map::SharedMap;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Root, Xattrs};
 use crate::store::catalog::{AreaRow, AreaState, Doomed, NodeData, NodeKind, NodeRow, Tx};
@@ -44,13 +46,12 @@ impl MetadataThread {
             created: now,
             changed: now,
             next_number: VersionNumber(1),
-            versions: std::collections::BTreeMap::new(),
-            tags: std::collections::BTreeMap::new(),
-            areas: std::collections::BTreeMap::new(),
+            versions: Versions::default(),
+            tags: Tags::default(),
+            areas: SharedMap::default(),
             policy: PolicyState::None,
             account: Arc::default(),
-            charges: std::collections::BTreeMap::new(),
-            deleted: std::collections::BTreeMap::new(),
+            deleted: SharedMap::default(),
         };
         let id = self.write(|tx| tx.insert_repository(&repository_row(&repository)))?;
         repository.id = id;
@@ -123,8 +124,8 @@ impl MetadataThread {
         let base = find_base(&repository, name)?;
         let root = base.as_ref().and_then(|base| base.root.clone());
         let id = AreaId(self.staging.store.new_id());
-        let account = Arc::clone(&repository.account);
-        let shared = Arc::new(AreaShared::new(id, repo, journalled, account, now.seconds));
+        let charge = AreaCharge::new(Arc::clone(&repository.account));
+        let shared = Arc::new(AreaShared::new(id, repo, journalled, charge, now.seconds));
         let area = new_area(shared, name.clone(), base, now, true);
         let new = new_root(root.as_ref(), owner, now);
         self.write(|tx| {
@@ -192,7 +193,7 @@ impl MetadataThread {
             return Err(EngineError::CommitRunning);
         }
         self.write(|tx| doom_area(tx, &row))?;
-        self.registry.update(repo, |repository| repository.areas.retain(|_, area| *area != id));
+        self.registry.update(repo, |repository| repository.close_area(id));
         let area = self.staging.change(|state, dirty| state.remove_area(dirty, id));
         if let Some(area) = &area {
             area.shared.charge.close();

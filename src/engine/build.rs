@@ -16,6 +16,7 @@ use super::request::Request;
 use super::staging::Staging;
 use super::staging::node::{Base, Body, Node, Slot};
 use super::staging::state::State;
+use super::stop_point::{StopPoint, StopPoints};
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::merge::{self, Merge};
@@ -46,6 +47,7 @@ pub(super) struct BuildJob {
     pub(super) staging: Arc<Staging>,
     pub(super) trees: Arc<TreeCache>,
     pub(super) requests: Sender<Request>,
+    pub(super) stop_points: Arc<StopPoints>,
 }
 
 /// Starts a builder. It reports by [`Request::CommitBuilt`].
@@ -56,6 +58,7 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
     let name = format!("build-{}", job.task);
     let body = move || {
         let (task, requests) = (job.task, job.requests.clone());
+        job.stop_points.pass(StopPoint::Building);
         let mut builder = Builder {
             source: Pages { trees: Arc::clone(&job.trees), new: HashMap::new() },
             job,

@@ -1,13 +1,14 @@
 //! Bringing back what the catalog knows: the registry at start, an area when it is first touched.
 //!
-//! Start-up reads one row per repository, version, tag and open area, and no node (H10).
+//! Start-up reads one row per repository, version, tag and open area, and no node (H10), but for
+//! those of the areas of repositories with a quota.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::areas::new_area;
-use super::quota::Account;
-use super::registry::{DeletedVersion, Registry, Repository, Tag};
+use super::quota::{Account, AreaCharge};
+use super::registry::{DeletedVersion, Registry, Repository, Tag, Tags, Versions};
 use super::staging::Staging;
 use super::staging::area::AreaShared;
 use super::staging::content::{ContentStore, FileContent};
@@ -16,10 +17,10 @@ use super::staging::state::{NewNode, State};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::EntryName;
 use crate::model::policy::PolicyState;
-use crate::model::quota::{Charge, Usage};
+use crate::model::quota::Usage;
+use crate::model::shared_map::SharedMap;
 use crate::model::tree::Attributes;
-use crate::model::version::Version;
-use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeKind, NodeRow, Reader};
+use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeKind, NodeRow, Reader, TagRow};
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
 use crate::store::sys;
@@ -32,19 +33,21 @@ pub(super) fn load_registry(
     staging: &Staging,
 ) -> Result<Vec<AreaId>, StoreError> {
     let mut leftovers = Vec::new();
-    let mut areas: BTreeMap<_, Vec<AreaRow>> = BTreeMap::new();
+    let mut areas: BTreeMap<RepoId, Vec<AreaRow>> = BTreeMap::new();
     for area in reader.areas()? {
         match area.state {
             AreaState::Open => areas.entry(area.repo).or_default().push(area),
             AreaState::Doomed => leftovers.push(area.id),
         }
     }
+    // One statement for all: one for each repository would cost more than its rows.
+    let (mut versions, mut tags) = (versions(reader)?, tags(reader)?);
     for row in reader.repositories()? {
+        let (versions, deleted) = versions.remove(&row.id).unwrap_or_default();
+        let tags = tags.remove(&row.id).unwrap_or_default();
         let open = areas.remove(&row.id).unwrap_or_default();
-        let versions = Versions::read(reader, row.id)?;
         let account = Arc::new(Account::default());
         account.set_quota(row.quota);
-        let tags = reader.tags(row.id)?;
         let repository = Repository {
             id: row.id,
             name: row.name,
@@ -54,76 +57,98 @@ pub(super) fn load_registry(
             created: row.created,
             changed: row.changed,
             next_number: row.next_number,
-            versions: versions.live,
-            tags: tags
-                .into_iter()
-                .map(|(name, tag)| {
-                    let number = tag.number;
-                    (name, Tag { number, protects: tag.protects, created: tag.created })
-                })
-                .collect(),
+            versions,
+            tags,
             areas: open.iter().map(|area| (area.name.clone(), area.id)).collect(),
             policy: PolicyState::from_text(row.policy.as_deref()),
             account: Arc::clone(&account),
-            charges: versions.charges,
-            deleted: versions.deleted,
+            deleted,
         };
         if let PolicyState::Unreadable { reason, .. } = &repository.policy {
             let name = &repository.name;
             log::error!("the policy of {name} is unreadable, nothing expires: {reason}");
         }
         repository.settle();
+        if !open.is_empty() {
+            show_areas(staging, &account, open);
+        }
+        if !row.quota.is_unlimited() {
+            count_areas(reader, staging, &repository)?;
+        }
         registry.put(repository);
-        let charged = open
-            .iter()
-            .map(|area| Ok((area.id, reader.charged(area.id)?)))
-            .collect::<Result<HashMap<AreaId, Usage>, StoreError>>()?;
-        staging.change(|state, _| {
-            for area in open {
-                let account = Arc::clone(&account);
-                let shared = AreaShared::new(area.id, area.repo, true, account, area.changed);
-                shared.charge.restore(charged.get(&area.id).copied().unwrap_or_default());
-                let shared = Arc::new(shared);
-                // `@latest` of a repository without versions has a base without a version.
-                let base = area
-                    .name
-                    .base()
-                    .map(|_| Base { number: area.base, root: area.base_root.clone() });
-                let mut value = new_area(shared, area.name, base, area.created, false);
-                value.message = area.message;
-                value.author = area.author;
-                value.on_stale = area.on_stale;
-                state.areas.insert(area.id, value);
-            }
-        });
     }
     Ok(leftovers)
 }
 
-/// The versions of a repository.
-#[derive(Default)]
-struct Versions {
-    live: BTreeMap<VersionNumber, Arc<Version>>,
-    charges: BTreeMap<VersionNumber, Charge>,
-    deleted: BTreeMap<VersionNumber, DeletedVersion>,
+/// Makes open areas of one repository known, without what is in them.
+fn show_areas(staging: &Staging, account: &Arc<Account>, open: Vec<AreaRow>) {
+    staging.change(|state, _| {
+        for area in open {
+            let charge = AreaCharge::uncounted(Arc::clone(account));
+            let shared = Arc::new(AreaShared::new(area.id, area.repo, true, charge, area.changed));
+            // `@latest` of a repository without versions has a base without a version.
+            let base =
+                area.name.base().map(|_| Base { number: area.base, root: area.base_root.clone() });
+            let mut value = new_area(shared, area.name, base, area.created, false);
+            value.message = area.message;
+            value.author = area.author;
+            value.on_stale = area.on_stale;
+            state.areas.insert(area.id, value);
+        }
+    });
 }
 
-impl Versions {
-    fn read(reader: &Reader, repo: RepoId) -> Result<Self, StoreError> {
-        let mut versions = Self::default();
-        for row in reader.versions(repo)? {
-            let number = row.version.number;
-            let version = Arc::new(row.version);
-            versions.charges.extend(row.charge.map(|charge| (number, charge)));
-            match row.deleted {
-                None => drop(versions.live.insert(number, version)),
-                Some(deleted) => {
-                    versions.deleted.insert(number, DeletedVersion { version, deleted });
-                }
-            }
+/// Counts what the areas of a repository take of its quota, where nobody needed to know it since
+/// the start: that is a look at each of their nodes.
+///
+/// # Errors
+/// When the catalog cannot be read; what was counted stays.
+pub(super) fn count_areas(
+    reader: &Reader,
+    staging: &Staging,
+    repository: &Repository,
+) -> Result<(), StoreError> {
+    for id in repository.areas.values() {
+        let known = |charge: &AreaCharge| charge.is_counted();
+        if staging.read().areas.get(id).is_none_or(|area| known(&area.shared.charge)) {
+            continue;
         }
-        Ok(versions)
+        let usage = reader.charged(*id)?;
+        // One that was loaded meanwhile has been counted, and may have changed since.
+        staging.change(|state, _| {
+            if let Some(area) = state.areas.get(id).filter(|area| !area.loaded) {
+                area.shared.charge.count(usage);
+            }
+        });
     }
+    Ok(())
+}
+
+type VersionsOf = BTreeMap<RepoId, (Versions, SharedMap<VersionNumber, DeletedVersion>)>;
+
+fn versions(reader: &Reader) -> Result<VersionsOf, StoreError> {
+    let mut all = VersionsOf::new();
+    for (repo, row) in reader.versions()? {
+        let (versions, gone) = all.entry(repo).or_default();
+        let number = row.version.number;
+        let version = Arc::new(row.version);
+        if let Some(charge) = row.charge {
+            versions.set_charge(number, charge);
+        }
+        match row.deleted {
+            None => versions.insert(version),
+            Some(deleted) => drop(gone.insert(number, DeletedVersion { version, deleted })),
+        }
+    }
+    Ok(all)
+}
+
+fn tags(reader: &Reader) -> Result<BTreeMap<RepoId, Tags>, StoreError> {
+    let mut all: BTreeMap<RepoId, Tags> = BTreeMap::new();
+    for (repo, name, TagRow { number, protects, created }) in reader.tags()? {
+        all.entry(repo).or_default().insert(name, Tag { number, protects, created });
+    }
+    Ok(all)
 }
 
 /// Reads the nodes and names of an area into memory, once.
@@ -149,6 +174,9 @@ pub(super) fn load_area(reader: &Reader, staging: &Staging, id: AreaId) -> Resul
             }
         }
         let mut unsealed = Vec::new();
+        let ids: Vec<NodeId> = nodes.iter().map(|row| row.id).collect();
+        let charged = nodes.iter().filter(|row| row.charged);
+        shared.charge.count(charged.map(|row| Usage { bytes: row.size, files: 1 }).sum());
         for row in nodes {
             let file = contents.remove(&row.id);
             if let Some(file) = file.as_ref().filter(|file| file.blob().is_err()) {
@@ -157,7 +185,7 @@ pub(super) fn load_area(reader: &Reader, staging: &Staging, id: AreaId) -> Resul
             insert(state, &shared, row, file);
         }
         link(state, names);
-        shared.charge.correct(state.charged(&shared));
+        shared.charge.correct(state.charged(&ids));
         if let Some(area) = state.areas.get_mut(&id) {
             area.loaded = true;
         }

@@ -59,7 +59,7 @@ use error::{EngineError, Result};
 use event::Observer;
 use gc::{GcOptions, LastRun, RunReport};
 use pins::Pins;
-use registry::Registry;
+use registry::{Registry, Repository};
 use request::{Reply, Request};
 use staging::content::FileContent;
 use staging::{Blocked, Staging};
@@ -212,6 +212,15 @@ impl Engine {
             load::load_area(&self.reader.lock(), &self.staging, area)?;
         }
         Ok(())
+    }
+
+    /// Makes known what the areas of a repository use, for those who are to be told. The cost
+    /// follows the nodes of areas that nobody touched since the start, once.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn count_areas(&self, repository: &Repository) -> Result<()> {
+        Ok(load::count_areas(&self.reader.lock(), &self.staging, repository)?)
     }
 
     /// Runs `query` on a read-only connection to the catalog.

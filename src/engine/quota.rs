@@ -87,18 +87,45 @@ fn less(from: Usage, usage: Usage) -> Usage {
     Usage { bytes: from.bytes - usage.bytes, files: from.files - usage.files }
 }
 
+#[derive(Debug)]
+struct Taken {
+    /// `None` once the area is published or discarded: its files count no more.
+    usage: Option<Usage>,
+    /// Whether what an earlier run took is in it.
+    counted: bool,
+}
+
 /// What one area took of its repository's account, until the area is closed.
 #[derive(Debug)]
 pub struct AreaCharge {
     account: std::sync::Arc<Account>,
-    /// `None` once the area is published or discarded: its files count no more.
-    taken: Mutex<Option<Usage>>,
+    taken: Mutex<Taken>,
 }
 
 impl AreaCharge {
     /// Of an area that has taken nothing yet.
     pub fn new(account: std::sync::Arc<Account>) -> Self {
-        Self { account, taken: Mutex::new(Some(Usage::default())) }
+        let taken = Taken { usage: Some(Usage::default()), counted: true };
+        Self { account, taken: Mutex::new(taken) }
+    }
+
+    /// Of an area that an earlier run left; what it took is not known before [`AreaCharge::count`]
+    /// or [`AreaCharge::correct`], which must come before the area changes or a quota is set.
+    pub fn uncounted(account: std::sync::Arc<Account>) -> Self {
+        let taken = Taken { usage: Some(Usage::default()), counted: false };
+        Self { account, taken: Mutex::new(taken) }
+    }
+
+    /// Whether all is known that the area took.
+    pub fn is_counted(&self) -> bool {
+        self.taken.lock().counted
+    }
+
+    /// Takes what an earlier run took, if that is not known yet.
+    pub fn count(&self, usage: Usage) {
+        if !std::mem::replace(&mut self.taken.lock().counted, true) {
+            self.restore(usage);
+        }
     }
 
     /// The account of the repository.
@@ -108,7 +135,7 @@ impl AreaCharge {
 
     /// What the area has taken.
     pub fn taken(&self) -> Usage {
-        self.taken.lock().unwrap_or_default()
+        self.taken.lock().usage.unwrap_or_default()
     }
 
     /// Takes space before it is used.
@@ -128,7 +155,7 @@ impl AreaCharge {
 
     fn take(&self, usage: Usage, force: bool) -> Result<(), OverQuota> {
         let mut taken = self.taken.lock();
-        if let Some(taken) = taken.as_mut() {
+        if let Some(taken) = taken.usage.as_mut() {
             self.account.take(usage, force)?;
             *taken = *taken + usage;
         }
@@ -141,7 +168,7 @@ impl AreaCharge {
     /// When more is given back than was taken: the accounting would be wrong from then on.
     pub fn release(&self, usage: Usage) {
         let mut taken = self.taken.lock();
-        if let Some(taken) = taken.as_mut() {
+        if let Some(taken) = taken.usage.as_mut() {
             *taken = less(*taken, usage);
             self.account.give_back(usage);
         }
@@ -149,6 +176,7 @@ impl AreaCharge {
 
     /// Corrects what is taken to what was counted.
     pub fn correct(&self, exact: Usage) {
+        self.taken.lock().counted = true;
         let before = self.taken();
         self.restore(Usage {
             bytes: exact.bytes.saturating_sub(before.bytes),
@@ -163,7 +191,7 @@ impl AreaCharge {
     /// Gives everything back: the area is published or discarded.
     pub fn close(&self) {
         let mut taken = self.taken.lock();
-        if let Some(taken) = taken.take() {
+        if let Some(taken) = taken.usage.take() {
             self.account.give_back(taken);
         }
     }
@@ -205,6 +233,25 @@ mod tests {
         assert_eq!(account.areas(), usage(250, 1));
         drop(second);
         assert_eq!(account.usage(), usage(300, 1));
+    }
+
+    #[test]
+    fn what_an_earlier_run_took_is_counted_once() {
+        let account = Arc::new(Account::default());
+        let [loaded, summed, closed] =
+            std::array::from_fn(|_| AreaCharge::uncounted(Arc::clone(&account)));
+        loaded.correct(usage(10, 1));
+        loaded.count(usage(7, 7));
+        assert_eq!(loaded.taken(), usage(10, 1), "it may have changed since it was loaded");
+        assert!(!summed.is_counted());
+        summed.count(usage(20, 2));
+        summed.count(usage(20, 2));
+        summed.correct(usage(21, 2));
+        assert!(summed.is_counted());
+        assert_eq!(account.areas(), usage(31, 3));
+        closed.close();
+        closed.count(usage(5, 5));
+        assert_eq!(account.areas(), usage(31, 3));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::seal;
 use super::staging::content::ContentStore;
 use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
-use super::sync::{Jobs, SYNC_QUEUE_MAX, SyncThread};
+use super::sync::{Jobs, SYNC_QUEUE_MAX, SyncJob, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
@@ -98,7 +98,7 @@ pub(super) fn start(
         open(path)?;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
-    let ((sync_sender, asked), (own_sender, own)) = (bounded(SYNC_QUEUE_MAX), unbounded());
+    let ((sync_sender, asked), (own_sender, own)) = (bounded(SYNC_QUEUE_MAX), own_jobs());
     let (sealers, sealers_stop) = bounded(1);
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
@@ -166,6 +166,15 @@ pub(super) fn start(
     Ok(engine)
 }
 
+/// The line of the metadata thread's own jobs. The first prepares the WAL, before anybody waits.
+fn own_jobs() -> (Sender<SyncJob>, Receiver<SyncJob>) {
+    let (sender, receiver) = unbounded();
+    if sender.send(SyncJob::Checkpoint).is_err() {
+        log::error!("a line without a bound takes nothing");
+    }
+    (sender, receiver)
+}
+
 fn sync_thread(
     store: &Store,
     staging: &Arc<Staging>,
@@ -190,7 +199,7 @@ fn tree_cache(layout: Layout) -> Arc<TreeCache> {
 /// Repositories with versions whose charge is out of date.
 fn uncharged(registry: &Registry) -> BTreeSet<RepoId> {
     let all = registry.all();
-    let stale = all.iter().filter(|repository| repository.uncharged().is_some());
+    let stale = all.iter().filter(|repository| repository.versions.uncharged().next().is_some());
     stale.map(|repository| repository.id).collect()
 }
 

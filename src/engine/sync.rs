@@ -87,7 +87,8 @@ pub(super) enum SyncJob {
     /// The content of files that were synced before and have changed since. The journal may say so
     /// afterwards.
     Settle { contents: Vec<Arc<FileContent>> },
-    /// Nothing but a look at the length of the WAL: much was written since the last one.
+    /// Nothing but a look at the length of the WAL: much was written since the last one, or
+    /// nothing yet.
     Checkpoint,
 }
 
@@ -137,6 +138,9 @@ impl SyncThread {
             let checkpointed = panics::contain("a checkpoint", || self.checkpoint());
             if let Ok(Err(error)) = checkpointed {
                 self.checkpoint_failed(error);
+            }
+            if let Err(error) = self.checkpointer.prepare() {
+                log::debug!("the next flushes take longer: {error}");
             }
         }
         if let Err(error) = self.checkpointer.truncate() {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::error::{EngineError, Result};
 use super::event::Event;
 use super::gc::RunKind;
+use super::load::count_areas;
 use super::registry::{DeletedVersion, Repository, Tag};
 use super::request::{FlagChange, Reply};
 use super::sync::{Scope, SyncJob, Then};
@@ -58,13 +59,9 @@ impl MetadataThread {
         now: Timestamp,
     ) -> Result<Vec<Event>> {
         let repo = repository.id;
-        let tags: Vec<TagName> = self
-            .repository(repo)?
-            .tags
-            .iter()
-            .filter(|(_, tag)| numbers.contains(&tag.number))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let known = self.repository(repo)?;
+        let tags: Vec<TagName> =
+            numbers.iter().flat_map(|number| known.tags.of(*number)).cloned().collect();
         self.write(|tx| {
             for number in numbers {
                 tx.delete_version(repo, *number, now.seconds)?;
@@ -76,7 +73,7 @@ impl MetadataThread {
         })?;
         self.registry.update(repo, |repository| {
             for number in numbers {
-                if let Some(version) = repository.versions.remove(number) {
+                if let Some(version) = repository.versions.remove(*number) {
                     let deleted = DeletedVersion { version, deleted: now.seconds };
                     repository.deleted.insert(*number, deleted);
                 }
@@ -145,7 +142,7 @@ impl MetadataThread {
         self.registry.update(repo, |repository| {
             for version in &versions {
                 repository.deleted.remove(&version.number);
-                repository.versions.insert(version.number, Arc::clone(version));
+                repository.versions.insert(Arc::clone(version));
             }
             for (name, number) in &names {
                 let tag = Tag { number: *number, protects: false, created: now };
@@ -195,8 +192,9 @@ impl MetadataThread {
             Ok(())
         })?;
         self.registry.update(repo, |repository| {
-            let changed = changed.into_iter().map(|version| (version.number, Arc::new(version)));
-            repository.versions.extend(changed);
+            for version in changed {
+                repository.versions.insert(Arc::new(version));
+            }
         });
         Ok(())
     }
@@ -218,6 +216,8 @@ impl MetadataThread {
 
     pub(super) fn set_quota(&mut self, repo: RepoId, quota: Quota, reply: Reply<()>) {
         let set = self.repository(repo).and_then(|repository| {
+            // From here on it matters what the areas take.
+            count_areas(&self.reader, &self.staging, &repository)?;
             let row = RepositoryRow { quota, ..repository_row(&repository) };
             self.write(|tx| tx.update_repository(&row))?;
             repository.account.set_quota(quota);

@@ -137,7 +137,7 @@ pub(crate) fn describe(world: &World) -> String {
     };
     writeln!(text, "policy {policy}").unwrap();
     writeln!(text, "quota {:?} {:?}", quota.bytes, quota.files).unwrap();
-    for (number, version) in &repository.versions {
+    for (number, version) in repository.versions.iter() {
         let (hash, summary) = (version.hash, version.root.summary);
         writeln!(
             text,
@@ -152,7 +152,7 @@ pub(crate) fn describe(world: &World) -> String {
         .unwrap();
         text.push_str(&content(world, &number.to_string()));
     }
-    for (tag, to) in &repository.tags {
+    for (tag, to) in repository.tags.iter() {
         writeln!(text, "tag {tag} {} protects {}", to.number, to.protects).unwrap();
     }
     for area in repository.areas.keys() {

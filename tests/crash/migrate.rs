@@ -77,7 +77,7 @@ fn take_back_to_first(catalog: &Path) {
     }
     connection
         .execute_batch(&format!(
-            "DETACH new; PRAGMA application_id = {id}; PRAGMA user_version = 1;
+            "DELETE FROM meta WHERE key = 'totals'; DETACH new; PRAGMA application_id = {id}; PRAGMA user_version = 1;
              PRAGMA wal_checkpoint(TRUNCATE)"
         ))
         .unwrap();

@@ -1,9 +1,13 @@
 //! Quotas: what counts, when it is refused, and that nothing is counted twice or lost (G15, H20).
 
+use std::collections::BTreeSet;
+
 use cairn::engine::error::EngineError;
 use cairn::engine::request::Request;
 use cairn::engine::staging::content::FileContent;
-use cairn::model::id::AreaId;
+use cairn::engine::staging::node::Slot;
+use cairn::engine::staging::state::State;
+use cairn::model::id::{AreaId, NodeId};
 use cairn::model::quota::{Quota, Usage};
 use cairn::model::time::Timestamp;
 use cairn::store::error::StoreError;
@@ -28,8 +32,28 @@ fn usage(bytes: u64, files: u64) -> Usage {
 #[track_caller]
 fn check(world: &World, area: AreaId) {
     let state = world.engine.staging.read();
-    let shared = &state.areas[&area].shared;
-    assert_eq!(shared.charge.taken(), state.charged(shared));
+    let area = &state.areas[&area];
+    let mut nodes = BTreeSet::new();
+    below(&state, area.root, &mut nodes);
+    let nodes: Vec<NodeId> = nodes.into_iter().collect();
+    assert_eq!(area.shared.charge.taken(), state.charged(&nodes));
+}
+
+/// A node and all that are named below it, each once.
+fn below(state: &State, id: NodeId, found: &mut BTreeSet<NodeId>) {
+    if !found.insert(id) {
+        return;
+    }
+    let directory = state.node(id).and_then(|node| node.directory());
+    for slot in directory.iter().flat_map(|directory| directory.slots.values()) {
+        if let Slot::Node(child) = slot {
+            below(state, *child, found);
+        }
+    }
+}
+
+fn is_counted(world: &World, area: AreaId) -> bool {
+    world.engine.staging.read().areas[&area].shared.charge.is_counted()
 }
 
 fn write(content: &std::sync::Arc<FileContent>, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
@@ -102,9 +126,16 @@ fn a_restart_keeps_the_count() {
     let before = used(&world);
     assert_eq!(before, usage(1010 + 700 + (2 << 20) + 10, 5));
     let world = world.reopen();
+    assert!(!is_counted(&world, area), "a start looks at no node without need (H10)");
+    world.engine.count_areas(&world.repository()).unwrap();
     assert_eq!(used(&world), before, "before the area is loaded");
     world.engine.load_area(area).unwrap();
     assert_eq!(used(&world), before, "and after");
+    let world = world.reopen();
+    world.engine.load_area(area).unwrap();
+    assert_eq!(used(&world), before, "loaded before anybody asked");
+    world.engine.count_areas(&world.repository()).unwrap();
+    assert_eq!(used(&world), before, "and counted once");
     check(&world, area);
     world.remove(area, "large");
     assert_eq!(used(&world), usage(1010 + 710, 4));
@@ -116,6 +147,25 @@ fn a_restart_keeps_the_count() {
     assert_eq!(used(&world), usage(1010, 2));
     let world = world.reopen();
     assert_eq!(used(&world), usage(1010, 2));
+}
+
+#[test]
+fn a_quota_knows_areas_that_nobody_touched_since_the_start() {
+    let world = World::with_repository();
+    let old = world.stage("old");
+    world.write(old, "a", &[1; 1000]);
+    let world = world.reopen();
+    assert!(!is_counted(&world, old));
+    set(&world, Some(1500), None);
+    assert_eq!(used(&world), usage(1000, 1), "set now");
+    let world = world.reopen();
+    assert_eq!(used(&world), usage(1000, 1), "set before the start");
+    let new = world.stage("new");
+    let content = world.open_writer(new, "b");
+    let refused = write(&content, 0, &[2; 501]);
+    assert!(matches!(refused, Err(StoreError::OverQuota)), "{refused:?}");
+    write(&content, 0, &[2; 500]).unwrap();
+    world.close_writer(&content);
 }
 
 #[test]

@@ -90,6 +90,30 @@ fn a_writer_that_hashed_before_the_removal_stores_its_own_data() {
 }
 
 #[test]
+fn the_newest_version_may_go_while_the_next_is_compared_with_it() {
+    let world = World::with_repository();
+    world.publish("one", &[("d/a", CONTENT), ("d/b", b"other"), ("e/c", b"third")]);
+    // After a start no page of a tree is in memory.
+    let world = world.reopen();
+    std::thread::scope(|scope| {
+        let hold = world.engine.stop_points.hold(StopPoint::Building);
+        let (world, area) = (&world, world.stage("new"));
+        world.write(area, "d/a", b"another");
+        let committed = scope.spawn(|| world.commit("new"));
+        hold.wait_reached();
+        world.delete(&["1"], true).unwrap();
+        world.run(false, 0);
+        drop(hold);
+        assert_eq!(committed.join().unwrap().version.number.0, 2);
+    });
+    assert_eq!(world.bytes("2", "d/a"), b"another");
+    world.run(false, 0);
+    let totals = world.engine.query(|reader| reader.totals()).unwrap();
+    assert_eq!((totals.blobs, totals.trees), (1, 2), "the first version is gone");
+    crate::common::fsck::check_clean_store(&world.close().path());
+}
+
+#[test]
 fn an_upload_probe_that_comes_after_the_choice_keeps_the_blob() {
     let world = with_orphan();
     std::thread::scope(|scope| {

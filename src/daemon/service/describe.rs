@@ -24,13 +24,12 @@ pub(super) fn repository(repository: &Repository) -> RepositoryInfo {
 }
 
 pub(super) fn version(repository: &Repository, version: &Version) -> VersionInfo {
-    let tags = repository.tags.iter().filter(|(_, tag)| tag.number == version.number);
     VersionInfo {
         repository: repository.name.clone(),
         number: version.number,
         hash: version.hash,
         name: version.name.clone(),
-        tags: tags.map(|(name, _)| name.clone()).collect(),
+        tags: repository.tags.of(version.number).to_vec(),
         base: version.base,
         author: version.author.clone(),
         message: version.message.clone(),

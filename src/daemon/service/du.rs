@@ -50,6 +50,7 @@ impl StoreService {
             }
             if wanted.whole {
                 step(progress, wanted.repository.name.as_str(), done, total);
+                self.engine.count_areas(&wanted.repository).map_err(control_error)?;
                 reply.repositories.push(repository_usage(&mut reclaim, &wanted.repository)?);
             }
         }

@@ -12,7 +12,9 @@ use crate::model::quota::Quota;
 
 impl StoreService {
     pub(super) fn quota(&self, name: &RepoName) -> Answer {
-        Ok(Reply::Quota(describe(&*self.repository(name)?)))
+        let repository = self.repository(name)?;
+        self.engine.count_areas(&repository).map_err(control_error)?;
+        Ok(Reply::Quota(describe(&repository)))
     }
 
     pub(super) fn set_quota(&self, name: &RepoName, bytes: Limit, files: Limit) -> Answer {

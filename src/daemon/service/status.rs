@@ -42,10 +42,8 @@ impl StoreService {
                 Ok((reader.totals()?, reader.doomed_count()?, due.1, all.1))
             })
             .map_err(control_error)?;
-        let ((running, last), damaged) = self
-            .engine
-            .query(|reader| Ok((scrub::noted(reader)?, reader.damaged_count()?)))
-            .map_err(control_error)?;
+        let (running, last) = self.engine.query(scrub::noted).map_err(control_error)?;
+        let damaged = totals.damaged;
         let repositories = self.engine.registry.all();
         let areas = repositories
             .iter()
@@ -90,6 +88,7 @@ impl StoreService {
             deleted_versions: repositories.iter().map(|r| r.deleted.len() as u64).sum(),
             quotas: repositories
                 .iter()
+                // What areas use without a quota may not be known, and is no matter here.
                 .map(|repository| quota::describe(repository))
                 .filter(quota::is_near_limit)
                 .collect(),

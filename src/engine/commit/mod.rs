@@ -118,7 +118,8 @@ pub(super) struct CommitTask {
     newest: Option<VersionNumber>,
     /// Epoch that the content sync covers.
     epoch: u64,
-    /// Trees that this commit made or reuses and nothing references yet: collection skips them.
+    /// Trees that this commit made or reuses and nothing references yet, and the one that it is
+    /// compared with: collection skips them, and so what is below them.
     pub(super) pinned: BTreeSet<TreeHash>,
 }
 
@@ -315,6 +316,8 @@ impl MetadataThread {
         };
         task.stage = Stage::Building;
         task.newest = newest.as_ref().map(|version| version.number);
+        // It is read while this one is built, even if it is deleted meanwhile.
+        task.pinned.extend(newest.as_ref().map(|version| version.root.tree));
         let on_stale = {
             let state = self.staging.read();
             state.areas.get(&task.area).map_or_else(String::new, |area| area.on_stale.clone())
@@ -336,6 +339,7 @@ impl MetadataThread {
             staging: Arc::clone(&self.staging),
             trees: Arc::clone(&self.trees),
             requests: self.requests_sender.clone(),
+            stop_points: Arc::clone(&self.stop_points),
         };
         if let Err(error) = build::spawn(job) {
             self.refuse_commit(id, EngineError::Store(error));
@@ -468,8 +472,8 @@ fn check_place(repository: &Repository, options: &CommitOptions) -> Result<()> {
 /// Whether `base` is still the newest version.
 fn check_fresh(repository: &Repository, base: Option<VersionNumber>) -> Result<()> {
     let after = base.map_or(0, |number| number.0);
-    let between: Vec<_> =
-        repository.versions.keys().copied().filter(|number| number.0 > after).collect();
+    let newer = repository.versions.range(VersionNumber(after.saturating_add(1))..);
+    let between: Vec<_> = newer.map(|(number, _)| *number).collect();
     if between.is_empty() {
         return Ok(());
     }

@@ -229,7 +229,7 @@ impl MetadataThread {
             }
             registry.update(repo, |repository| {
                 unpublished.apply(repository);
-                repository.areas.retain(|_, id| *id != area);
+                repository.close_area(area);
             });
             let removed = staging.change(|state, dirty| state.remove_area(dirty, area));
             for operation in staging.unpark(area) {
@@ -267,8 +267,10 @@ impl Unpublished {
         repository.next_number = repository.next_number.max(self.next);
         repository.changed = repository.changed.max(self.changed);
         if let Some(version) = &self.created {
-            repository.versions.insert(version.number, Arc::clone(version));
-            repository.charges.extend(self.charge.map(|charge| (version.number, charge)));
+            if let Some(charge) = self.charge {
+                repository.versions.set_charge(version.number, charge);
+            }
+            repository.versions.insert(Arc::clone(version));
         }
         if let Some((tag, value)) = &self.tag {
             repository.tags.insert(tag.clone(), value.clone());

@@ -34,6 +34,21 @@ struct Counts {
 }
 
 impl Check<'_> {
+    /// Compares the sums over all blobs and trees with their rows.
+    pub(super) fn check_totals(&mut self) -> Result<(), Stopped> {
+        let damaged =
+            ["meta", "blobs", "trees"].iter().any(|table| self.bad_tables.contains(table));
+        if damaged {
+            // What of them can be read has another sum.
+            return Ok(());
+        }
+        let (recorded, counted) = self.subject.snapshots.latest()?.totals()?;
+        if recorded != Some(counted) {
+            self.found(Finding::Totals { recorded, counted });
+        }
+        Ok(())
+    }
+
     pub(super) fn check_counts(&mut self) -> Result<(), Stopped> {
         let mut after = None;
         let mut tries = 0;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
-use crate::store::catalog::BadRow;
+use crate::store::catalog::{BadRow, Totals};
 use crate::store::layout::PrivateId;
 
 /// What is wrong with a blob.
@@ -182,6 +182,13 @@ pub enum Finding {
         /// As a full walk says.
         counted: i64,
     },
+    /// The sums over all blobs and trees are not those of their rows.
+    Totals {
+        /// As they are noted, if they are.
+        recorded: Option<Totals>,
+        /// As the rows say.
+        counted: Totals,
+    },
     /// A version's hash is not that of its root.
     Root {
         /// The version, as people write it.
@@ -250,6 +257,7 @@ impl Finding {
             Self::Tree { .. } => "tree",
             Self::BlobCount { .. } => "blob_count",
             Self::TreeCount { .. } => "tree_count",
+            Self::Totals { .. } => "totals",
             Self::Root { .. } => "root",
             Self::Tag { .. } => "tag",
             Self::NextNumber { .. } => "next_number",
@@ -270,6 +278,7 @@ impl Finding {
             | Self::BlobSound(_)
             | Self::BlobCount { .. }
             | Self::TreeCount { .. }
+            | Self::Totals { .. }
             | Self::Root { .. }
             | Self::Tag { .. }
             | Self::NextNumber { .. }
@@ -297,6 +306,10 @@ impl fmt::Display for Finding {
             Self::TreeCount { hash, recorded, counted } => {
                 write!(f, "tree {hash} has {counted} references, {recorded} are recorded")
             }
+            Self::Totals { recorded: None, .. } => f.write_str("the sums over the store are lost"),
+            Self::Totals { recorded: Some(recorded), counted } => {
+                write!(f, "there are {}, and noted are {}", sums(counted), sums(recorded))
+            }
             Self::Root { version } => write!(f, "version {version} has another hash than its root"),
             Self::Tag { repository, tag, number, .. } => {
                 write!(f, "tag {repository}/{tag} points at version {number}, which does not exist")
@@ -313,6 +326,11 @@ impl fmt::Display for Finding {
             Self::Leftover(leftover) => write!(f, "leftover: {leftover}"),
         }
     }
+}
+
+fn sums(totals: &Totals) -> String {
+    let Totals { blobs, bytes, damaged, trees } = totals;
+    format!("{blobs} blobs ({damaged} damaged) of {bytes} bytes and {trees} trees")
 }
 
 impl fmt::Display for Leftover {

@@ -215,6 +215,7 @@ pub fn check(subject: &Subject, options: Options, sink: &mut dyn Sink) -> Result
     };
     check.check_rows()?;
     check.check_counts()?;
+    check.check_totals()?;
     if options.files {
         check.check_content()?;
     }

@@ -42,6 +42,8 @@ pub enum Step {
     CountBlob(BlobHash, i64),
     /// Adds to the count of a tree.
     CountTree(TreeHash, i64),
+    /// Adds up the blobs and trees anew.
+    Totals,
     /// Deletes a tag that points at no version.
     DeleteTag(RepoId, TagName, VersionNumber),
     /// Makes the next version come after this one.
@@ -73,6 +75,7 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
         Finding::TreeCount { hash, recorded, counted } => {
             vec![Step::CountTree(*hash, counted - recorded)]
         }
+        Finding::Totals { .. } => vec![Step::Totals],
         Finding::Tag { repo, tag, number, .. } => {
             vec![Step::DeleteTag(*repo, tag.clone(), *number)]
         }
@@ -98,6 +101,7 @@ impl Finding {
             Self::BlobSound(_)
             | Self::BlobCount { .. }
             | Self::TreeCount { .. }
+            | Self::Totals { .. }
             | Self::Tag { .. }
             | Self::NextNumber { .. }
             | Self::Leftover(_) => true,
@@ -132,6 +136,7 @@ impl Step {
             Self::CountTree(hash, delta) => {
                 tx.add_tree_refs(hash, *delta)?;
             }
+            Self::Totals => return tx.repair_totals(),
             Self::DeleteTag(repo, tag, _) => return tx.delete_tag(*repo, tag),
             Self::RaiseNumber(repo, newest) => return tx.raise_next_number(*repo, *newest),
             Self::Remove(Leftover::Area(area) | Leftover::AreaRows(area)) => {
@@ -177,6 +182,7 @@ impl Step {
             | Self::BlankTree { .. }
             | Self::CountBlob(..)
             | Self::CountTree(..)
+            | Self::Totals
             | Self::DeleteTag(..)
             | Self::RaiseNumber(..) => Ok(()),
         }

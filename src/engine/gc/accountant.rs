@@ -28,11 +28,8 @@ impl MetadataThread {
     pub(super) fn account_next(&mut self) {
         let Some(repo) = self.gc.uncharged.pop_first() else { return };
         let Some(repository) = self.registry.by_id(repo) else { return };
-        let steps = steps(&repository, |version, before| {
-            let charge = repository.charges.get(&version.number);
-            charge.is_none_or(|charge| charge.base != number(before))
-        });
-        self.account(steps);
+        let uncharged = repository.versions.uncharged();
+        self.account(uncharged.map(|version| step(&repository, version)).collect());
     }
 
     /// Computes all charges of all repositories, for the run under way.
@@ -40,7 +37,9 @@ impl MetadataThread {
         self.enter(Phase::Account);
         self.gc.uncharged.clear();
         let repositories = self.registry.all();
-        let steps = repositories.iter().flat_map(|repository| steps(repository, |_, _| true));
+        let steps = repositories.iter().flat_map(|repository| {
+            repository.versions.values().map(|version| step(repository, version))
+        });
         self.account(steps.collect());
     }
 
@@ -94,11 +93,11 @@ impl MetadataThread {
                 return self.gc.fail(what);
             }
         };
-        if charge.base != number(repository.before(version)) {
+        if charge.base != number(repository.versions.before(version)) {
             self.gc.expect_accounting(repo);
             return;
         }
-        let known = repository.charges.get(&version);
+        let known = repository.versions.charge(version);
         if known == Some(&charge) {
             return;
         }
@@ -107,7 +106,7 @@ impl MetadataThread {
         }
         match self.write(|tx| tx.set_charge(repo, version, &charge)) {
             Ok(()) => self.registry.update(repo, |repository| {
-                repository.charges.insert(version, charge);
+                repository.versions.set_charge(version, charge);
             }),
             Err(error) => log::error!("what {} adds cannot be noted: {error}", name()),
         }
@@ -126,19 +125,7 @@ fn number(version: Option<&Arc<Version>>) -> VersionNumber {
     version.map_or(VersionNumber(0), |version| version.number)
 }
 
-/// The versions of a repository that `wanted` chooses, each with the one before it.
-fn steps(
-    repository: &Repository,
-    wanted: impl Fn(&Arc<Version>, Option<&Arc<Version>>) -> bool,
-) -> Vec<Step> {
-    let mut before = None;
-    let mut steps = Vec::new();
-    for version in repository.versions.values() {
-        if wanted(version, before.as_ref()) {
-            let version = Arc::clone(version);
-            steps.push(Step { repo: repository.id, version, before: before.clone() });
-        }
-        before = Some(Arc::clone(version));
-    }
-    steps
+fn step(repository: &Repository, version: &Arc<Version>) -> Step {
+    let before = repository.versions.before(version.number).cloned();
+    Step { repo: repository.id, version: Arc::clone(version), before }
 }

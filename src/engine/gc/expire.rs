@@ -85,7 +85,7 @@ impl MetadataThread {
         for (repo, number) in &released {
             self.registry.update(*repo, |repository| {
                 repository.deleted.remove(number);
-                repository.charges.remove(number);
+                repository.versions.forget_charge(*number);
             });
         }
         Ok(!released.is_empty())

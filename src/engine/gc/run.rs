@@ -198,13 +198,7 @@ impl MetadataThread {
         let protect = i64::try_from(self.gc.options.protect_seconds).unwrap_or(i64::MAX);
         let limit = Timestamp::now().seconds.saturating_sub(protect);
         let orphan = self.reader.oldest_orphan_after(limit)?;
-        let deleted = self
-            .registry
-            .all()
-            .iter()
-            .flat_map(|repository| repository.deleted.values().map(|v| v.deleted).min())
-            .filter(|deleted| *deleted > limit)
-            .min();
+        let deleted = self.reader.oldest_deletion_after(limit)?;
         Ok(orphan.into_iter().chain(deleted).min())
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use parking_lot::Mutex;
 
 use super::content::FileContent;
-use crate::engine::quota::{Account, AreaCharge};
+use crate::engine::quota::AreaCharge;
 use crate::model::id::{AreaId, NodeId, RepoId};
 
 /// Whether an area may be changed.
@@ -48,14 +48,14 @@ impl AreaShared {
         id: AreaId,
         repo: RepoId,
         journalled: bool,
-        account: Arc<Account>,
+        charge: AreaCharge,
         changed: i64,
     ) -> Self {
         Self {
             id,
             repo,
             journalled,
-            charge: AreaCharge::new(account),
+            charge,
             changed: AtomicI64::new(changed),
             writers: AtomicU32::new(0),
             unsealed: AtomicU32::new(0),

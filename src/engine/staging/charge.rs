@@ -57,10 +57,9 @@ impl State {
         }
     }
 
-    /// What an area's nodes in memory count for.
-    pub fn charged(&self, area: &AreaShared) -> Usage {
-        let nodes = self.nodes().filter(|node| node.area.id == area.id);
-        nodes.map(Node::charged).sum()
+    /// What these nodes count for.
+    pub fn charged(&self, nodes: &[NodeId]) -> Usage {
+        nodes.iter().filter_map(|id| self.node(*id)).map(Node::charged).sum()
     }
 
     /// A node that lost its last name and that nobody has open counts no more, although the

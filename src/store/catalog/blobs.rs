@@ -1,10 +1,13 @@
 //! Rows of blobs: what is in the pool, who needs it, and whether its file can be trusted.
 
+use std::iter::once;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::blob_hash;
 use super::connection::{During, changed_count, collect, still_referenced};
-use super::{BlobRow, OrphanBlob, Reader, Totals, Tx};
+use super::totals::{Sums, take_blob};
+use super::{BlobRow, OrphanBlob, Reader, Tx};
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::error::{Result, StoreError};
@@ -55,14 +58,28 @@ impl Tx<'_> {
         refs: u32,
         now: Timestamp,
     ) -> Result<()> {
-        self.execute_one(
+        let added = self.execute(
             "add a blob",
             "INSERT INTO blobs(hash, size, refs, interest, epoch, damaged)
-             VALUES(?1, ?2, ?5, ?3, ?4, 0)
-             ON CONFLICT(hash) DO UPDATE SET size = excluded.size, interest = excluded.interest,
-                 epoch = excluded.epoch, damaged = 0, refs = refs + excluded.refs",
+             VALUES(?1, ?2, ?5, ?3, ?4, 0) ON CONFLICT(hash) DO NOTHING",
             params![hash.as_bytes(), size, now.seconds, epoch, refs],
-        )
+        )?;
+        if added > 0 {
+            self.add_up(Sums { blobs: 1, bytes: size.into(), ..Sums::default() });
+            return Ok(());
+        }
+        let Some(old) = self.blob(hash)? else {
+            return Err(StoreError::MissingBlob(*hash));
+        };
+        self.execute_one(
+            "add a blob",
+            "UPDATE blobs SET size = ?2, interest = ?3, epoch = ?4, damaged = 0, refs = refs + ?5
+             WHERE hash = ?1",
+            params![hash.as_bytes(), size, now.seconds, epoch, refs],
+        )?;
+        let bytes = i128::from(size) - i128::from(old.size);
+        self.add_up(Sums { bytes, damaged: -i128::from(old.damaged), ..Sums::default() });
+        Ok(())
     }
 
     /// Sets a blob's timestamp of interest (G5) and adds `refs` references.
@@ -105,17 +122,17 @@ impl Tx<'_> {
     /// # Errors
     /// When it is referenced; the database's.
     pub fn delete_blob(&self, hash: &BlobHash) -> Result<()> {
-        let removed = self.execute(
-            "remove a blob",
-            "DELETE FROM blobs WHERE hash = ?1 AND refs = 0",
-            [hash.as_bytes()],
-        )?;
-        if removed == 0
-            && let Some(row) = self.blob(hash)?
-        {
-            return Err(still_referenced("remove a blob", hash, row.refs));
+        match take_blob(&self.transaction, hash.as_bytes()).during("remove a blob")? {
+            Some((size, damaged)) => {
+                let (bytes, damaged) = (-i128::from(size), -i128::from(damaged));
+                self.add_up(Sums { blobs: -1, bytes, damaged, trees: 0 });
+                Ok(())
+            }
+            None => match self.blob(hash)? {
+                Some(row) => Err(still_referenced("remove a blob", hash, row.refs)),
+                None => Ok(()),
+            },
         }
-        Ok(())
     }
 
     /// Sets the sync epoch that a blob's file was written in (H3).
@@ -136,15 +153,17 @@ impl Tx<'_> {
     /// # Errors
     /// [`StoreError::MissingBlob`]; the database's.
     pub fn set_blob_damaged(&self, hash: &BlobHash, damaged: bool) -> Result<()> {
-        let changed = self.execute(
+        let Some(old) = self.blob(hash)? else {
+            return Err(StoreError::MissingBlob(*hash));
+        };
+        self.execute_one(
             "change a blob",
             "UPDATE blobs SET damaged = ?2 WHERE hash = ?1",
             params![hash.as_bytes(), damaged],
         )?;
-        if damaged {
-            self.note_damage()?;
-        }
-        found(changed, hash)
+        let change = i128::from(damaged) - i128::from(old.damaged);
+        self.add_up(Sums { damaged: change, ..Sums::default() });
+        if damaged { self.note_damage() } else { Ok(()) }
     }
 
     /// Leaves the note that [`Reader::any_damage`] finds.
@@ -270,35 +289,29 @@ impl Reader {
         &self,
         hashes: impl IntoIterator<Item = BlobHash>,
     ) -> Result<Vec<Option<BlobRow>>> {
-        let transaction =
-            self.connection.unchecked_transaction().during("begin to look at blobs")?;
-        let rows = hashes.into_iter().map(|hash| get(&transaction, &hash)).collect();
-        transaction.finish().during("end to look at blobs")?;
+        let mut hashes = hashes.into_iter().peekable();
+        let Some(first) = hashes.next() else { return Ok(Vec::new()) };
+        if hashes.peek().is_none() {
+            // A statement sees one commit by itself.
+            return Ok(vec![get(&self.connection, &first)?]);
+        }
+        self.run("begin to look at blobs", "BEGIN")?;
+        let rows = once(first).chain(hashes).map(|hash| get(&self.connection, &hash)).collect();
+        self.run("end to look at blobs", "COMMIT")?;
         rows
     }
 
-    /// Sums over the whole store. Reads all rows of blobs and trees: for who asks, not for a loop.
-    ///
-    /// # Errors
-    /// The database's.
-    pub fn totals(&self) -> Result<Totals> {
-        let read = || {
-            self.connection
-                .prepare_cached(
-                    "SELECT count(*), ifnull(sum(size), 0), (SELECT count(*) FROM tree_pages)
-                     FROM blobs",
-                )?
-                .query_row([], |row| {
-                    Ok(Totals { blobs: row.get(0)?, bytes: row.get(1)?, trees: row.get(2)? })
-                })
-        };
-        read().during("add up the store")
+    /// Runs a statement that is kept compiled.
+    fn run(&self, action: &'static str, sql: &str) -> Result<()> {
+        let run = || self.connection.prepare_cached(sql)?.execute([]);
+        run().map(drop).during(action)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::catalog::Totals;
     use crate::store::error::CatalogErrorKind;
     use crate::store::testing::TestStore;
 
@@ -328,7 +341,10 @@ mod tests {
         tx.commit().unwrap();
         let row = BlobRow { size, refs: 2, interest: 8, epoch: 6, damaged: true };
         assert_eq!(reader.blob(&hash(1)).unwrap(), Some(row));
-        assert_eq!(reader.totals().unwrap(), Totals { blobs: 1, bytes: size, trees: 0 });
+        assert_eq!(
+            reader.totals().unwrap(),
+            Totals { blobs: 1, bytes: size, damaged: 1, trees: 0 }
+        );
         let tx = store.catalog.begin().unwrap();
         tx.insert_blob(&hash(1), 4, 7, 1, at(9)).unwrap();
         let healed = BlobRow { size: 4, refs: 3, interest: 9, epoch: 7, damaged: false };

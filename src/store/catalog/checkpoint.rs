@@ -1,23 +1,32 @@
 //! Copying the WAL into the database, from a connection of its own: no writer waits for it (H6).
 
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 use super::Snapshots;
 use super::connection::{self, During, PAGE_BYTES};
 use crate::store::durable;
-use crate::store::error::Result;
+use crate::store::error::{Result, StoreError};
 use crate::store::layout::Layout;
 
 /// Bytes of a WAL frame beside its page.
 const FRAME_HEADER_BYTES: u64 = 24;
+
+/// The WAL's file is lengthened when less than this is left of it, by [`AHEAD_BYTES`].
+const AHEAD_BYTES_MIN: u64 = 256 << 10;
+
+/// What the WAL's file is lengthened by: a few hundred small transactions.
+const AHEAD_BYTES: usize = 1 << 20;
 
 /// The connection that checkpoints.
 #[derive(Debug)]
 pub struct Checkpointer {
     connection: Connection,
     snapshots: Snapshots,
+    wal: PathBuf,
 }
 
 /// Frames in the WAL, and how many of them the database has.
@@ -33,7 +42,7 @@ impl Checkpointer {
     /// The database's.
     pub(super) fn open(layout: &Layout, snapshots: Snapshots) -> Result<Self> {
         let connection = connection::open_checkpointer(&layout.catalog())?;
-        Ok(Self { connection, snapshots })
+        Ok(Self { connection, snapshots, wal: layout.wal() })
     }
 
     /// Syncs the WAL and copies into the database what no reader needs from it, waiting for nobody
@@ -73,6 +82,29 @@ impl Checkpointer {
         Ok(waiting * (u64::from(PAGE_BYTES) + FRAME_HEADER_BYTES))
     }
 
+    /// Keeps the WAL's file longer than what is in use of it, by zeros, which SQLite takes for its
+    /// end. Syncing what was written over them takes the disk one write; syncing what made the file
+    /// longer takes the file system's own journal, too, and with that whatever others changed.
+    ///
+    /// They are appended, so that they never meet what the writer writes at the same time: that may
+    /// go over the zeros, and they not over that. Optional: where it fails, nothing is lost.
+    ///
+    /// # Errors
+    /// The database's; the disk's.
+    pub fn prepare(&self) -> Result<()> {
+        let frames = self.checkpoint("PRAGMA wal_checkpoint(NOOP)")?;
+        // Once all is copied, writing restarts at the front.
+        let in_use = if frames.copied < frames.in_wal { frames.in_wal } else { 0 };
+        let wanted = in_use * (u64::from(PAGE_BYTES) + FRAME_HEADER_BYTES) + AHEAD_BYTES_MIN;
+        let failed = |source| StoreError::Io { action: "lengthen", path: self.wal.clone(), source };
+        let mut file = OpenOptions::new().append(true).open(&self.wal).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() >= wanted {
+            return Ok(());
+        }
+        #[expect(clippy::disallowed_methods, reason = "nothing relies on it: no durable step")]
+        file.write_all(&vec![0; AHEAD_BYTES]).and_then(|()| file.sync_data()).map_err(failed)
+    }
+
     fn checkpoint(&self, sql: &'static str) -> Result<Frames> {
         self.connection
             .prepare_cached(sql)
@@ -89,6 +121,8 @@ impl Checkpointer {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::catalog::Catalog;
+    use crate::store::layout::Layout;
     use crate::store::testing::TestStore;
 
     #[test]
@@ -112,6 +146,40 @@ mod tests {
         assert!(checkpointer.truncate().unwrap());
         assert_eq!(std::fs::metadata(store.layout.wal()).unwrap().len(), 0);
         assert_eq!(store.catalog.reader().unwrap().meta("k").unwrap().as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn rows_go_over_what_was_prepared_and_survive_a_crash() {
+        let mut store = TestStore::new();
+        let checkpointer = store.catalog.checkpointer().unwrap();
+        let wal = store.layout.wal();
+        let length = || std::fs::metadata(&wal).unwrap().len();
+        checkpointer.prepare().unwrap();
+        let prepared = length();
+        for number in 0..20 {
+            let tx = store.catalog.begin().unwrap();
+            tx.set_meta("k", &number.to_string()).unwrap();
+            tx.commit().unwrap();
+            checkpointer.prepare().unwrap();
+        }
+        assert_eq!(length(), prepared, "no transaction made it longer, and no look at it");
+        // What a crash leaves: the files as they are, and none of what was in memory.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let layout = Layout::new(elsewhere.path());
+        std::fs::copy(store.layout.catalog(), layout.catalog()).unwrap();
+        std::fs::copy(&wal, layout.wal()).unwrap();
+        let survived = Catalog::open(&layout).unwrap().reader().unwrap().meta("k").unwrap();
+        assert_eq!(survived.as_deref(), Some("19"));
+        assert!(checkpointer.passive().unwrap());
+        checkpointer.prepare().unwrap();
+        assert_eq!(length(), prepared, "writing restarts at the front");
+        let long = "x".repeat(super::AHEAD_BYTES);
+        let tx = store.catalog.begin().unwrap();
+        tx.set_meta("long", &long).unwrap();
+        tx.commit().unwrap();
+        checkpointer.prepare().unwrap();
+        assert!(length() > prepared, "little was left");
+        assert_eq!(store.catalog.reader().unwrap().meta("long").unwrap(), Some(long));
     }
 
     #[test]

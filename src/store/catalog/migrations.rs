@@ -8,7 +8,11 @@ use super::connection::During;
 use crate::store::durable;
 use crate::store::error::{Result, StoreError};
 
-const MIGRATIONS: [&str; 2] = [include_str!("migration_1.sql"), include_str!("migration_2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migration_1.sql"),
+    include_str!("migration_2.sql"),
+    include_str!("migration_3.sql"),
+];
 
 /// Takes the steps that are missing, in one transaction.
 pub(super) fn run(connection: &mut Connection) -> Result<()> {
@@ -68,7 +72,7 @@ mod tests {
         store.catalog.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(store);
         let error = Store::open(directory.path()).unwrap_err();
-        assert!(matches!(error, StoreError::NewerFormat { found: 99, supported: 2 }), "{error}");
+        assert!(matches!(error, StoreError::NewerFormat { found: 99, supported: 3 }), "{error}");
     }
 
     #[test]

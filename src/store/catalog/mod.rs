@@ -1,7 +1,7 @@
 //! The catalog: everything the store knows that is not file content, in SQLite.
 //!
 //! ```text
-//! meta(key, value)                          notes of the engine
+//! meta(key, value)                          notes of the engine, and `totals`
 //! repositories, versions, tags              what is published
 //! trees(hash, refs, interest, page)         directories: counts apart from bytes,
 //! tree_pages(page, data)                    so that counting never rewrites a page
@@ -31,6 +31,7 @@ mod repositories;
 mod row;
 mod snapshot;
 mod tags;
+mod totals;
 mod trees;
 mod versions;
 
@@ -53,6 +54,7 @@ pub use snapshot::{
     AreaFacts, BadRow, BlobFacts, NodeFacts, RepositoryFacts, Snapshot, Snapshots, TABLES,
     TreeFacts, VersionFacts,
 };
+use totals::Sums;
 
 /// The one writing connection.
 #[derive(Debug)]
@@ -98,7 +100,7 @@ impl Catalog {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .during("begin a transaction")?;
-        Ok(Tx { transaction, orphanings: &self.orphanings })
+        Ok(Tx { transaction, orphanings: &self.orphanings, sums: Cell::default() })
     }
 
     /// How often a blob has lost its last reference since the catalog was opened, in transactions
@@ -135,6 +137,8 @@ impl Catalog {
 pub struct Tx<'c> {
     transaction: Transaction<'c>,
     orphanings: &'c Cell<u64>,
+    /// What it adds to the sums over the store.
+    sums: Cell<Sums>,
 }
 
 impl Tx<'_> {
@@ -174,6 +178,7 @@ impl Tx<'_> {
     /// # Errors
     /// The database's; nothing has changed then, but the catalog cannot be trusted to accept more.
     pub fn commit(self) -> Result<()> {
+        self.note_sums()?;
         durable::around("catalog commit", Path::new("catalog.db"), || {
             self.transaction.commit().during("commit")
         })

@@ -6,7 +6,8 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::connection::During;
-use super::{Reader, Tx, trees};
+use super::totals::Sums;
+use super::{Tx, trees};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::time::Timestamp;
@@ -59,7 +60,9 @@ impl Tx<'_> {
             "blank a page",
             "INSERT INTO trees(hash, refs, interest, page) VALUES(?1, ?2, ?3, ?4)",
             params![hash.as_bytes(), refs, now.seconds, page],
-        )
+        )?;
+        self.add_up(Sums { trees: 1, ..Sums::default() });
+        Ok(())
     }
 
     /// Removes a page that belongs to no tree; `false` when it does, or is gone.
@@ -93,6 +96,7 @@ impl Tx<'_> {
              VALUES(?1, ?2, ?3, ?4, 0, 1)",
             params![hash.as_bytes(), size, refs, now.seconds],
         )?;
+        self.add_up(Sums { blobs: 1, bytes: size.into(), damaged: 1, trees: 0 });
         self.note_damage()
     }
 
@@ -107,18 +111,5 @@ impl Tx<'_> {
             [repo.0, newest.0],
         )?;
         Ok(raised > 0)
-    }
-}
-
-impl Reader {
-    /// Number of blobs that are marked damaged. Reads the rows of all blobs.
-    ///
-    /// # Errors
-    /// The database's.
-    pub fn damaged_count(&self) -> Result<u64> {
-        self.connection
-            .prepare_cached("SELECT count(*) FROM blobs WHERE damaged <> 0")
-            .and_then(|mut count| count.query_row([], |row| row.get(0)))
-            .during("count damaged blobs")
     }
 }

@@ -205,6 +205,8 @@ pub struct Totals {
     pub blobs: u64,
     /// Sum of their sizes, in bytes.
     pub bytes: u64,
+    /// Number of blobs that are marked damaged.
+    pub damaged: u64,
     /// Number of tree pages.
     pub trees: u64,
 }

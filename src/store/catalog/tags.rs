@@ -45,24 +45,24 @@ impl Tx<'_> {
 }
 
 impl Reader {
-    /// The tags of a repository by name.
+    /// All tags by repository and name.
     ///
     /// # Errors
     /// The database's.
-    pub fn tags(&self, repo: RepoId) -> Result<Vec<(TagName, TagRow)>> {
+    pub fn tags(&self) -> Result<Vec<(RepoId, TagName, TagRow)>> {
         collect(
             &self.connection,
             "list tags",
-            "SELECT name, number, protects, created_s, created_ns
-             FROM tags WHERE repository = ?1 ORDER BY name",
-            [repo.0],
+            "SELECT name, number, protects, created_s, created_ns, repository
+             FROM tags ORDER BY repository, name",
+            [],
             |row| {
                 let tag = TagRow {
                     number: VersionNumber(row.get(1)?),
                     protects: row.get(2)?,
                     created: time(row, 3)?,
                 };
-                Ok((text(row, 0)?, tag))
+                Ok((RepoId(row.get(5)?), text(row, 0)?, tag))
             },
         )
     }
@@ -87,12 +87,15 @@ mod tests {
         tx.put_tag(RepoId(2), &a, &row(3, true)).unwrap();
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
-        let expected = [(a.clone(), row(2, true)), (b, row(1, false))];
-        assert_eq!(reader.tags(RepoId(1)).unwrap(), expected);
+        let (one, two) = (RepoId(1), RepoId(2));
+        let of_two = (two, a.clone(), row(3, true));
+        let of_one = [(one, a.clone(), row(2, true)), (one, b.clone(), row(1, false))];
+        let expected: Vec<_> = of_one.into_iter().chain([of_two.clone()]).collect();
+        assert_eq!(reader.tags().unwrap(), expected);
         let tx = store.catalog.begin().unwrap();
         assert!(tx.delete_tag(RepoId(1), &a).unwrap());
         assert!(!tx.delete_tag(RepoId(1), &a).unwrap());
         tx.commit().unwrap();
-        assert_eq!(reader.tags(RepoId(1)).unwrap().len(), 1);
+        assert_eq!(reader.tags().unwrap(), [(one, b, row(1, false)), of_two]);
     }
 }

@@ -7,10 +7,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::tree_hash;
 use super::connection::{During, changed_count, collect, still_referenced};
+use super::totals::Sums;
 use super::{Reader, Tx};
 use crate::model::hash::TreeHash;
 use crate::model::time::Timestamp;
 use crate::store::error::{Result, StoreError};
+
+/// Reads a page by its hash.
+const PAGE_BYTES: &str = "SELECT data FROM trees JOIN tree_pages USING(page) WHERE hash = ?1";
 
 fn refs(connection: &Connection, hash: &TreeHash) -> Result<Option<i64>> {
     let read = || {
@@ -25,7 +29,7 @@ fn refs(connection: &Connection, hash: &TreeHash) -> Result<Option<i64>> {
 pub(super) fn bytes(connection: &Connection, hash: &TreeHash) -> Result<Option<Vec<u8>>> {
     let read = || {
         connection
-            .prepare_cached("SELECT data FROM trees JOIN tree_pages USING(page) WHERE hash = ?1")?
+            .prepare_cached(PAGE_BYTES)?
             .query_row([hash.as_bytes()], |row| row.get(0))
             .optional()
     };
@@ -60,6 +64,7 @@ impl Tx<'_> {
             "INSERT INTO trees(hash, refs, interest, page) VALUES(?1, 0, ?2, ?3)",
             params![hash.as_bytes(), now.seconds, page],
         )?;
+        self.add_up(Sums { trees: 1, ..Sums::default() });
         Ok(true)
     }
 
@@ -118,6 +123,7 @@ impl Tx<'_> {
         };
         self.execute_one("remove a tree", "DELETE FROM trees WHERE hash = ?1", [hash.as_bytes()])?;
         self.execute_one("remove a tree's page", "DELETE FROM tree_pages WHERE page = ?1", [page])?;
+        self.add_up(Sums { trees: -1, ..Sums::default() });
         Ok(Some(bytes))
     }
 
@@ -156,6 +162,8 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::StatementStatus;
+
     use super::*;
     use crate::store::error::CatalogErrorKind;
     use crate::store::testing::TestStore;
@@ -185,6 +193,24 @@ mod tests {
         assert_eq!(tx.delete_tree(&hash).unwrap(), None);
         tx.commit().unwrap();
         assert_eq!(reader.tree(&hash).unwrap(), None);
+    }
+
+    #[test]
+    fn a_statement_is_compiled_once_whatever_is_bound_to_it() {
+        let mut store = TestStore::new();
+        let pages: Vec<[u8; 1]> = (0..9).map(|number| [number]).collect();
+        let tx = store.catalog.begin().unwrap();
+        for page in &pages {
+            tx.insert_tree(&TreeHash::of(page), page, at(1)).unwrap();
+        }
+        tx.commit().unwrap();
+        let reader = store.catalog.reader().unwrap();
+        for page in &pages {
+            assert_eq!(reader.tree(&TreeHash::of(page)).unwrap(), Some(page.to_vec()));
+        }
+        let statement = reader.connection.prepare_cached(PAGE_BYTES).unwrap();
+        assert_eq!(statement.get_status(StatementStatus::Run), 9, "it is the one that was kept");
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
     }
 
     #[test]

@@ -167,19 +167,35 @@ impl Tx<'_> {
 }
 
 impl Reader {
-    /// The versions of a repository, oldest first; deleted ones are among them until they are
+    /// All versions by repository, oldest first; deleted ones are among them until they are
     /// removed.
     ///
     /// # Errors
     /// The database's.
-    pub fn versions(&self, repo: RepoId) -> Result<Vec<VersionRow>> {
+    pub fn versions(&self) -> Result<Vec<(RepoId, VersionRow)>> {
         collect(
             &self.connection,
             "list versions",
-            &format!("SELECT {COLUMNS} FROM versions WHERE repository = ?1 ORDER BY number"),
-            [repo.0],
-            from_row,
+            &format!("SELECT {COLUMNS}, repository FROM versions ORDER BY repository, number"),
+            [],
+            |row| Ok((RepoId(row.get(15)?), from_row(row)?)),
         )
+    }
+
+    /// When the version was deleted that was deleted first after that second.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn oldest_deletion_after(&self, seconds: i64) -> Result<Option<i64>> {
+        let read = || {
+            self.connection
+                .prepare_cached(
+                    "SELECT min(deleted_s) FROM versions
+                     WHERE deleted_s IS NOT NULL AND deleted_s > ?1",
+                )?
+                .query_row([seconds], |row| row.get(0))
+        };
+        read().during("look for deleted versions")
     }
 }
 
@@ -238,7 +254,9 @@ pub(super) mod tests {
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
         let changed = Version { released: true, locked: false, ..version(2) };
-        assert_eq!(reader.versions(repo).unwrap(), [row(1), VersionRow::from(changed)]);
+        let changed = VersionRow::from(changed);
+        let rows = [(repo, row(1)), (repo, changed), (RepoId(5), row(1))];
+        assert_eq!(reader.versions().unwrap(), rows);
     }
 
     #[test]
@@ -261,12 +279,14 @@ pub(super) mod tests {
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
         let deleted = VersionRow { deleted: Some(50), ..row(1) };
-        assert_eq!(reader.versions(repo).unwrap(), [deleted, row(2)]);
+        assert_eq!(reader.versions().unwrap(), [(repo, deleted), (repo, row(2))]);
+        assert_eq!(reader.oldest_deletion_after(49).unwrap(), Some(50));
+        assert_eq!(reader.oldest_deletion_after(50).unwrap(), None);
         let tx = store.catalog.begin().unwrap();
         assert_eq!(tx.remove_version(repo, one).unwrap(), Some(version(1)));
         assert_eq!(tx.remove_version(repo, one).unwrap(), None);
         tx.commit().unwrap();
-        assert_eq!(reader.versions(repo).unwrap(), [row(2)]);
+        assert_eq!(reader.versions().unwrap(), [(repo, row(2))]);
     }
 
     #[test]
@@ -281,7 +301,7 @@ pub(super) mod tests {
         assert!(tx.set_charge(repo, VersionNumber(2), &charge).is_err());
         tx.commit().unwrap();
         let charged = VersionRow { charge: Some(charge), ..row(1) };
-        assert_eq!(store.catalog.reader().unwrap().versions(repo).unwrap(), [charged]);
+        assert_eq!(store.catalog.reader().unwrap().versions().unwrap(), [(repo, charged)]);
     }
 
     #[test]
@@ -291,7 +311,7 @@ pub(super) mod tests {
         tx.insert_version(RepoId(1), &version(1)).unwrap();
         tx.commit().unwrap();
         store.catalog.connection.execute("UPDATE versions SET created_ns = -1", []).unwrap();
-        let error = store.catalog.reader().unwrap().versions(RepoId(1)).unwrap_err();
+        let error = store.catalog.reader().unwrap().versions().unwrap_err();
         use crate::store::error::{CatalogErrorKind, StoreError};
         assert!(
             matches!(error, StoreError::Catalog { kind: CatalogErrorKind::Corrupt, .. }),

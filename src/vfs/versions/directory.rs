@@ -7,7 +7,7 @@
 use std::fmt::Display;
 
 use crate::engine::registry::Repository;
-use crate::model::id::Ino;
+use crate::model::id::{Ino, RepoId, VersionNumber};
 use crate::model::tree::Entry;
 use crate::model::tree_format::{self, TreeSource};
 use crate::model::version::Version;
@@ -20,6 +20,9 @@ use super::{Blobs, NewInode, VersionFs, class, inode_of, repository_attr, versio
 
 /// Offset of the first entry after `.` and `..`.
 const FIRST: u64 = 2;
+
+/// Repositories taken from the registry at a time.
+const REPOSITORIES_PER_LOOK: usize = 64;
 
 /// One entry of a plain listing.
 #[derive(Debug)]
@@ -142,27 +145,22 @@ where
     fn list(&self, ino: Ino, offset: u64, each: EachRow<'_>) -> Result<Option<Place>, FsError> {
         match class(ino)? {
             Class::Root => {
-                let mut repositories = self.registry.all();
-                repositories.sort_unstable_by_key(|repository| repository.id);
-                let full = self.list_dots(ino, ROOT, offset, each)?;
-                let rows = repositories.iter().map(|repository| {
-                    let name = repository.name.as_str().as_bytes();
-                    (repository.id.0, name, Row::Repository(repository))
-                });
-                if !full {
-                    list_by_id(rows, offset, each);
+                if !self.list_dots(ino, ROOT, offset, each)? {
+                    self.list_repositories(offset, each);
                 }
                 Ok(None)
             }
             Class::Repository(id) => {
                 let repository = self.repository(id)?;
-                let full = self.list_dots(ino, ROOT, offset, each)?;
-                let rows = repository.versions.values().map(|version| {
+                if self.list_dots(ino, ROOT, offset, each)? {
+                    return Ok(None);
+                }
+                let first = VersionNumber(first_id(offset));
+                for (number, version) in repository.versions.range(first..) {
                     let row = Row::Version(&repository, version);
-                    (version.number.0, version.number.to_string(), row)
-                });
-                if !full {
-                    list_by_id(rows, offset, each);
+                    if each(after_id(number.0), number.to_string().as_bytes(), row) {
+                        break;
+                    }
                 }
                 Ok(None)
             }
@@ -201,6 +199,22 @@ where
         Ok(each(FIRST, b"..", Row::Dots(above)))
     }
 
+    /// Lists repositories, a few at a look: they may be many, and a reply holds few.
+    fn list_repositories(&self, offset: u64, each: EachRow<'_>) {
+        let mut first = first_id(offset);
+        loop {
+            let repositories = self.registry.from_id(RepoId(first), REPOSITORIES_PER_LOOK);
+            for repository in &repositories {
+                let name = repository.name.as_str().as_bytes();
+                if each(after_id(repository.id.0), name, Row::Repository(repository)) {
+                    return;
+                }
+            }
+            let Some(last) = repositories.last() else { return };
+            first = last.id.0 + 1;
+        }
+    }
+
     fn list_entries(&self, place: &Place, offset: u64, each: EachRow<'_>) -> Result<(), FsError> {
         let from = offset.saturating_sub(FIRST);
         let entries = tree_format::entries(&*self.trees, &place.tree, from);
@@ -214,16 +228,12 @@ where
     }
 }
 
-/// Lists rows that are in ascending order of an id, which makes their offset.
-fn list_by_id<'a, N: AsRef<[u8]>>(
-    rows: impl Iterator<Item = (u64, N, Row<'a>)>,
-    offset: u64,
-    each: EachRow<'_>,
-) {
-    for (id, name, row) in rows {
-        let next = FIRST + 1 + id;
-        if next > offset && each(next, name.as_ref(), row) {
-            break;
-        }
-    }
+/// The least id of what a listing goes on with at `offset`.
+fn first_id(offset: u64) -> u64 {
+    offset.saturating_sub(FIRST)
+}
+
+/// The offset after what has this id.
+fn after_id(id: u64) -> u64 {
+    FIRST + 1 + id
 }

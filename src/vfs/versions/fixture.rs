@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::engine::pins::Pins;
-use crate::engine::registry::{Registry, Repository};
+use crate::engine::registry::{Registry, Repository, Tags, Versions};
 use crate::model::hash::BlobHash;
 use crate::model::id::{Ino, RepoId, VersionNumber};
 use crate::model::name::EntryName;
 use crate::model::policy::PolicyState;
+use crate::model::shared_map::SharedMap;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Xattrs};
 use crate::model::tree_format::{MemoryTrees, build, root_hash};
@@ -192,7 +193,7 @@ impl Fixture {
     pub(crate) fn remove(&self, number: u64) -> Arc<Version> {
         let mut removed = None;
         self.registry.update(REPOSITORY, |repository| {
-            removed = repository.versions.remove(&VersionNumber(number));
+            removed = repository.versions.remove(VersionNumber(number));
             repository.changed.nanoseconds += 1;
         });
         removed.unwrap()
@@ -201,7 +202,7 @@ impl Fixture {
     /// Publishes a version, as the metadata thread does.
     pub(crate) fn publish(&self, version: Arc<Version>) {
         self.registry.update(REPOSITORY, |repository| {
-            repository.versions.insert(version.number, version);
+            repository.versions.insert(version);
             repository.changed.nanoseconds += 1;
         });
     }
@@ -233,8 +234,10 @@ impl Fixture {
 pub(crate) fn repository(
     id: RepoId,
     name: &str,
-    versions: BTreeMap<VersionNumber, Arc<Version>>,
+    published: BTreeMap<VersionNumber, Arc<Version>>,
 ) -> Repository {
+    let mut versions = Versions::default();
+    published.into_values().for_each(|version| versions.insert(version));
     Repository {
         id,
         name: name.parse().unwrap(),
@@ -245,12 +248,11 @@ pub(crate) fn repository(
         changed: TIME,
         next_number: VersionNumber(versions.len() as u64 + 1),
         versions,
-        tags: BTreeMap::new(),
-        areas: BTreeMap::new(),
+        tags: Tags::default(),
+        areas: SharedMap::default(),
         policy: PolicyState::None,
         account: Arc::default(),
-        charges: BTreeMap::new(),
-        deleted: BTreeMap::new(),
+        deleted: SharedMap::default(),
     }
 }
 

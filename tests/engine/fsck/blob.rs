@@ -81,8 +81,10 @@ fn an_altered_one_is_found_marked_and_healed() {
 fn one_that_was_restored_by_other_means_loses_its_mark() {
     let patient = Patient::new();
     patient.sql("UPDATE blobs SET damaged = 1 WHERE hash = ?1", [BlobHash::of(ONLY).as_bytes()]);
-    assert_eq!(damage_of(&patient.finding(false)), BlobDamage::Marked);
-    assert_eq!(patient.finding(true), Finding::BlobSound(BlobHash::of(ONLY)));
+    let findings = patient.findings_beside_totals(false);
+    assert_eq!(findings.iter().map(damage_of).collect::<Vec<_>>(), [BlobDamage::Marked]);
+    let sound = [Finding::BlobSound(BlobHash::of(ONLY))];
+    assert_eq!(patient.findings_beside_totals(true), sound);
     patient.repair();
     patient.assert_clean();
 }
@@ -91,7 +93,7 @@ fn one_that_was_restored_by_other_means_loses_its_mark() {
 fn one_without_a_row_gets_one_and_keeps_its_file() {
     let patient = Patient::new();
     patient.sql("DELETE FROM blobs WHERE hash = ?1", [BlobHash::of(KEEP).as_bytes()]);
-    let findings = patient.findings(true);
+    let findings = patient.findings_beside_totals(true);
     assert_eq!(damage_of(&findings[0]), BlobDamage::NoRow { refs: 3, sound: true });
     assert!(findings[0].is_repairable());
     assert!(findings[1..].iter().all(Finding::is_leftover), "{findings:?}");
@@ -105,9 +107,10 @@ fn one_without_row_and_file_can_be_stored_again() {
     let patient = Patient::new();
     patient.sql("DELETE FROM blobs WHERE hash = ?1", [BlobHash::of(ONLY).as_bytes()]);
     fs::remove_file(patient.blob(ONLY)).unwrap();
-    let finding = patient.finding(true);
-    assert_eq!(damage_of(&finding), BlobDamage::NoRow { refs: 1, sound: false });
-    assert_eq!(lost(&finding), ["web/1:dir/only"]);
+    let findings = patient.findings_beside_totals(true);
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(damage_of(&findings[0]), BlobDamage::NoRow { refs: 1, sound: false });
+    assert_eq!(lost(&findings[0]), ["web/1:dir/only"]);
     patient.repair();
     let world = heal(patient, ONLY);
     crate::common::fsck::check_clean_store(&world.close().path());

@@ -61,3 +61,22 @@ fn a_difference_is_right_whatever_is_counted_in_between() {
     }
     crate::common::fsck::check_clean_store(&world.close().path());
 }
+
+#[test]
+fn sums_that_are_wrong_or_lost_are_found_and_written_anew() {
+    let patient = Patient::new();
+    patient.sql("UPDATE meta SET value = '1 0 2 3 4' WHERE key = 'totals'", []);
+    let Finding::Totals { recorded: Some(recorded), counted } = patient.finding(false) else {
+        panic!("other sums are noted");
+    };
+    assert_eq!((recorded.blobs, recorded.bytes, recorded.damaged, recorded.trees), (1, 2, 3, 4));
+    patient.repair();
+    patient.assert_clean();
+    patient.sql("DELETE FROM meta WHERE key = 'totals'", []);
+    assert_eq!(patient.finding(false), Finding::Totals { recorded: None, counted });
+    let world = patient.closed.open();
+    assert_eq!(world.engine.query(|reader| reader.totals()).unwrap(), counted, "they are counted");
+    let repaired = world.engine.repair(cairn::engine::fsck::Step::Totals).unwrap();
+    assert!(repaired, "while the engine runs");
+    crate::common::fsck::check_clean_store(&world.close().path());
+}

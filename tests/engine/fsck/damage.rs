@@ -79,6 +79,16 @@ impl Patient {
         findings.remove(0)
     }
 
+    /// What a check finds beside sums that are those of other rows, which it must find, too.
+    #[track_caller]
+    pub(crate) fn findings_beside_totals(&self, full: bool) -> Vec<Finding> {
+        let mut findings = self.findings(full);
+        let all = findings.len();
+        findings.retain(|finding| !matches!(finding, Finding::Totals { .. }));
+        assert_eq!(findings.len() + 1, all, "{findings:#?}");
+        findings
+    }
+
     /// Repairs what a check finds.
     pub(crate) fn repair(&self) {
         let findings = self.findings(true);

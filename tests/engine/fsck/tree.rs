@@ -43,7 +43,7 @@ fn one_without_a_page_is_found_and_healed() {
 fn one_without_a_row_is_found_and_healed() {
     let patient = Patient::new();
     patient.sql("DELETE FROM trees WHERE hash = ?1", [patient.dir.as_bytes()]);
-    let findings = patient.findings(false);
+    let findings = patient.findings_beside_totals(false);
     assert_eq!(damage_of(&findings[1..]), (TreeDamage::NoRow(1), vec!["web/1:dir".into()]));
     assert!(findings[0].is_leftover(), "its page belongs to nothing now: {findings:?}");
     patient.repair();

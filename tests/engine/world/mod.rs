@@ -23,7 +23,7 @@ use cairn::engine::staging::node::{Body, Directory, Node};
 use cairn::engine::staging::state::NewNode;
 use cairn::model::hash::BlobHash;
 use cairn::model::id::{AreaId, NodeId, RepoId};
-use cairn::model::name::EntryName;
+use cairn::model::name::{AreaName, EntryName};
 use cairn::model::time::Timestamp;
 use cairn::model::tree::{Attributes, Content, Entry, Xattrs};
 use cairn::model::tree_format;
@@ -158,7 +158,7 @@ impl World {
     /// The id of an open area.
     pub(crate) fn area(&self, name: &str) -> AreaId {
         let repository = self.engine.registry.by_name("web").unwrap();
-        repository.areas[&name.parse().unwrap()]
+        *repository.areas.get(&name.parse::<AreaName>().unwrap()).unwrap()
     }
 
     /// Writes a whole file as a worker of the mount does: open, write, close.

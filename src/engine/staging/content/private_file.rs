@@ -118,12 +118,12 @@ impl Deref for PrivateFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::quota::Account;
+    use crate::engine::quota::{Account, AreaCharge};
     use crate::model::id::{AreaId, RepoId};
 
     fn area(repo: u64) -> Arc<AreaShared> {
         let account = Arc::new(Account::default());
-        Arc::new(AreaShared::new(AreaId(repo), RepoId(repo), true, account, 0))
+        Arc::new(AreaShared::new(AreaId(repo), RepoId(repo), true, AreaCharge::new(account), 0))
     }
 
     #[test]

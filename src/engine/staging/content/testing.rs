@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ContentStore;
 use crate::engine::pins::Pins;
-use crate::engine::quota::Account;
+use crate::engine::quota::{Account, AreaCharge};
 use crate::engine::staging::area::AreaShared;
 use crate::model::id::{AreaId, RepoId};
 use crate::model::time::Timestamp;
@@ -20,6 +20,6 @@ pub(in crate::engine) fn contents(store: &TestStore) -> Arc<ContentStore> {
 
 /// An area of a repository without a quota.
 pub(in crate::engine) fn area() -> Arc<AreaShared> {
-    let account = Arc::new(Account::default());
-    Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, account, 0))
+    let charge = AreaCharge::new(Arc::new(Account::default()));
+    Arc::new(AreaShared::new(AreaId(1), RepoId(1), true, charge, 0))
 }

@@ -94,6 +94,21 @@ fn the_root_lists_repositories_in_order_of_creation() {
 }
 
 #[test]
+fn many_repositories_are_each_listed_once() {
+    let fixture = Fixture::new(&[]);
+    let ids: Vec<u64> = (1..200).map(|number| 1000 + number * number).collect();
+    for id in &ids {
+        fixture.registry.put(repository(RepoId(*id), &format!("r{id}"), BTreeMap::new()));
+    }
+    let mut expected: Vec<String> = [".", "..", "repo"].map(str::to_owned).into();
+    expected.extend(ids.iter().map(|id| format!("r{id}")));
+    for room in [1, 50, 1000] {
+        let entries = all(&fixture, ROOT, room, true);
+        assert_eq!(names(&entries), expected);
+    }
+}
+
+#[test]
 fn directories_list_the_numbers_that_lookups_find() {
     let mut draft = Draft::default().file("dir/sub/x", "x");
     for i in 0..3000 {

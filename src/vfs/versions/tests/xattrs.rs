@@ -33,7 +33,7 @@ fn files_answer_their_hash_without_being_read() {
 fn versions_answer_what_is_known_of_them() {
     let fixture = Fixture::new(&[Draft::default(), draft()]);
     let repository = fixture.registry.by_id(REPOSITORY).unwrap();
-    let hash = repository.versions[&VersionNumber(2)].hash.to_string();
+    let hash = repository.versions.get(&VersionNumber(2)).unwrap().hash.to_string();
     let expected = [
         ("hash", Ok(hash.as_str())),
         ("number", Ok("2")),

@@ -2,9 +2,13 @@
 //!
 //! The metadata thread is the only writer and enters a version here only once it is durable, so
 //! whatever a reader finds is complete and stays after a power loss. Readers clone `Arc`s out and
-//! hold no lock while they work.
+//! hold no lock while they work. The maps of a repository share what did not change, so replacing
+//! one that readers hold costs little, however much is in it.
 
-use std::collections::{BTreeMap, HashMap};
+mod tags;
+mod versions;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,20 +18,11 @@ use super::quota::Account;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, BaseName, RepoName, TagName};
 use crate::model::policy::PolicyState;
-use crate::model::quota::Charge;
+use crate::model::shared_map::SharedMap;
 use crate::model::time::Timestamp;
 use crate::model::version::Version;
-
-/// A name for a version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    /// The version it points at.
-    pub number: VersionNumber,
-    /// Whether it protects the version: made with `ln -s` or `cairn tag`, not at commit (N6, N10).
-    pub protects: bool,
-    /// When it was made or last moved.
-    pub created: Timestamp,
-}
+pub use tags::{Tag, Tags};
+pub use versions::Versions;
 
 /// One repository. Values are replaced, never changed in place.
 #[derive(Debug, Clone)]
@@ -48,20 +43,18 @@ pub struct Repository {
     pub changed: Timestamp,
     /// The number that the next version gets.
     pub next_number: VersionNumber,
-    /// Published versions.
-    pub versions: BTreeMap<VersionNumber, Arc<Version>>,
+    /// Published versions, and what they add to each other.
+    pub versions: Versions,
     /// Tags; `latest` is not among them, it is [`Repository::latest`].
-    pub tags: BTreeMap<TagName, Tag>,
+    pub tags: Tags,
     /// Open staging areas.
-    pub areas: BTreeMap<AreaName, AreaId>,
+    pub areas: SharedMap<AreaName, AreaId>,
     /// What is kept when nobody decides.
     pub policy: PolicyState,
     /// Quota and usage.
     pub account: Arc<Account>,
-    /// What versions add to the ones before them, as far as it was computed.
-    pub charges: BTreeMap<VersionNumber, Charge>,
     /// Deleted versions whose deletion can still be undone.
-    pub deleted: BTreeMap<VersionNumber, DeletedVersion>,
+    pub deleted: SharedMap<VersionNumber, DeletedVersion>,
 }
 
 /// A version that was deleted and is kept for a while (H25).
@@ -79,35 +72,23 @@ impl Repository {
         self.versions.values().next_back()
     }
 
-    /// The newest version before `number`.
-    pub fn before(&self, number: VersionNumber) -> Option<&Arc<Version>> {
-        self.versions.range(..number).next_back().map(|(_, version)| version)
-    }
-
-    /// A version whose charge was computed against another version than the one before it, or
-    /// never.
-    pub fn uncharged(&self) -> Option<VersionNumber> {
-        let mut before = VersionNumber(0);
-        for number in self.versions.keys() {
-            let charge = self.charges.get(number);
-            if charge.is_none_or(|charge| charge.base != before) {
-                return Some(*number);
-            }
-            before = *number;
-        }
-        None
-    }
-
     /// Tells the account what the versions use.
     pub(super) fn settle(&self) {
-        let live = self.charges.iter().filter(|(number, _)| self.versions.contains_key(number));
-        self.account.set_versions(live.map(|(_, charge)| charge.usage).sum());
+        self.account.set_versions(self.versions.usage());
     }
 
     /// The tag that keeps a version from being deleted, if there is one.
     pub fn protecting_tag(&self, number: VersionNumber) -> Option<&TagName> {
-        let tag = self.tags.iter().find(|(_, tag)| tag.number == number && tag.protects);
-        tag.map(|(name, _)| name)
+        let protects = |name: &&TagName| self.tags.get(*name).is_some_and(|tag| tag.protects);
+        self.tags.of(number).iter().find(protects)
+    }
+
+    /// Takes an area off the list of open ones.
+    pub(super) fn close_area(&mut self, area: AreaId) {
+        let name = self.areas.iter().find(|(_, id)| **id == area).map(|(name, _)| name.clone());
+        if let Some(name) = name {
+            self.areas.remove(&name);
+        }
     }
 
     /// Resolves what a user may call a version. `None` when it does not exist.
@@ -122,7 +103,7 @@ impl Repository {
 
 #[derive(Debug, Default)]
 struct Index {
-    by_id: HashMap<RepoId, Arc<Repository>>,
+    by_id: BTreeMap<RepoId, Arc<Repository>>,
     by_name: BTreeMap<RepoName, RepoId>,
 }
 
@@ -152,6 +133,12 @@ impl Registry {
     pub fn all(&self) -> Vec<Arc<Repository>> {
         let index = self.index.read();
         index.by_name.values().filter_map(|id| index.by_id.get(id)).cloned().collect()
+    }
+
+    /// At most `limit` repositories by id, from `first` on.
+    pub fn from_id(&self, first: RepoId, limit: usize) -> Vec<Arc<Repository>> {
+        let index = self.index.read();
+        index.by_id.range(first..).take(limit).map(|(_, repository)| repository).cloned().collect()
     }
 
     /// Number of changes so far: read it before looking, to wait for what comes after.
