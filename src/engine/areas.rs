@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rpds::RedBlackTreeMapSync;
+
 use super::error::{EngineError, Result};
 use super::event::Event;
 use super::gc::RunKind;
@@ -15,7 +17,6 @@ use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, BaseName, RepoName};
 use crate::model::policy::PolicyState;
-use crate::model::shared_map::SharedMap;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Root, Xattrs};
 use crate::store::catalog::{AreaRow, AreaState, Doomed, NodeData, NodeKind, NodeRow, Tx};
@@ -48,10 +49,10 @@ impl MetadataThread {
             next_number: VersionNumber(1),
             versions: Versions::default(),
             tags: Tags::default(),
-            areas: SharedMap::default(),
+            areas: RedBlackTreeMapSync::default(),
             policy: PolicyState::None,
             account: Arc::default(),
-            deleted: SharedMap::default(),
+            deleted: RedBlackTreeMapSync::default(),
         };
         let id = self.write(|tx| tx.insert_repository(&repository_row(&repository)))?;
         repository.id = id;
@@ -85,8 +86,8 @@ impl MetadataThread {
         if !repository.versions.is_empty() || !repository.areas.is_empty() {
             return Err(EngineError::RepositoryNotEmpty {
                 name: repository.name.to_string(),
-                versions: repository.versions.len(),
-                areas: repository.areas.len(),
+                versions: repository.versions.size(),
+                areas: repository.areas.size(),
             });
         }
         self.write(|tx| {
@@ -119,7 +120,7 @@ impl MetadataThread {
             return Err(EngineError::AreaExists(name.to_string()));
         }
         if journalled {
-            check_number(repository.areas.len(), self.staging.read().areas.len())?;
+            check_number(repository.areas.size(), self.staging.read().areas.len())?;
         }
         let base = find_base(&repository, name)?;
         let root = base.as_ref().and_then(|base| base.root.clone());
@@ -149,7 +150,7 @@ impl MetadataThread {
         });
         if journalled {
             self.registry.update(repo, |repository| {
-                repository.areas.insert(name.clone(), id);
+                repository.areas.insert_mut(name.clone(), id);
             });
         }
         Ok(id)

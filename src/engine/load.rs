@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use rpds::RedBlackTreeMapSync;
+
 use super::areas::new_area;
 use super::quota::{Account, AreaCharge};
 use super::registry::{DeletedVersion, Registry, Repository, Tag, Tags, Versions};
@@ -18,7 +20,6 @@ use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::EntryName;
 use crate::model::policy::PolicyState;
 use crate::model::quota::Usage;
-use crate::model::shared_map::SharedMap;
 use crate::model::tree::Attributes;
 use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeKind, NodeRow, Reader, TagRow};
 use crate::store::error::StoreError;
@@ -124,7 +125,7 @@ pub(super) fn count_areas(
     Ok(())
 }
 
-type VersionsOf = BTreeMap<RepoId, (Versions, SharedMap<VersionNumber, DeletedVersion>)>;
+type VersionsOf = BTreeMap<RepoId, (Versions, RedBlackTreeMapSync<VersionNumber, DeletedVersion>)>;
 
 fn versions(reader: &Reader) -> Result<VersionsOf, StoreError> {
     let mut all = VersionsOf::new();
@@ -137,7 +138,7 @@ fn versions(reader: &Reader) -> Result<VersionsOf, StoreError> {
         }
         match row.deleted {
             None => versions.insert(version),
-            Some(deleted) => drop(gone.insert(number, DeletedVersion { version, deleted })),
+            Some(deleted) => gone.insert_mut(number, DeletedVersion { version, deleted }),
         }
     }
     Ok(all)

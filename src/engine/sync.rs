@@ -139,12 +139,23 @@ impl SyncThread {
             if let Ok(Err(error)) = checkpointed {
                 self.checkpoint_failed(error);
             }
-            if let Err(error) = self.checkpointer.prepare() {
-                log::debug!("the next flushes take longer: {error}");
-            }
+            self.prepare();
         }
         if let Err(error) = self.checkpointer.truncate() {
             log::warn!("cannot checkpoint the catalog: {error}");
+        }
+    }
+
+    /// Makes the next flushes short, while nobody waits for one.
+    fn prepare(&self) {
+        let synced = match self.checkpointer.prepare() {
+            // Rows may be there by now: a failure is one of theirs, and is told once.
+            Ok(true) => self.to_disk().rows(),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = synced {
+            log::debug!("the next flushes take longer: {error}");
         }
     }
 

@@ -75,7 +75,7 @@ impl MetadataThread {
             for number in numbers {
                 if let Some(version) = repository.versions.remove(*number) {
                     let deleted = DeletedVersion { version, deleted: now.seconds };
-                    repository.deleted.insert(*number, deleted);
+                    repository.deleted.insert_mut(*number, deleted);
                 }
             }
             for tag in &tags {
@@ -141,7 +141,7 @@ impl MetadataThread {
         })?;
         self.registry.update(repo, |repository| {
             for version in &versions {
-                repository.deleted.remove(&version.number);
+                repository.deleted.remove_mut(&version.number);
                 repository.versions.insert(Arc::clone(version));
             }
             for (name, number) in &names {

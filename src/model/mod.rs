@@ -10,7 +10,6 @@ pub mod name;
 pub mod policy;
 pub mod quota;
 pub mod retention;
-pub mod shared_map;
 pub mod time;
 pub mod tree;
 pub mod tree_format;

@@ -207,7 +207,7 @@ fn a_commit_over_quota_is_refused_and_the_area_stays() {
     world.write(area, "a", &[1; 1000]);
     set(&world, Some(100), None);
     let repo = world.repository().id;
-    assert_eq!(world.repository().areas.len(), 1);
+    assert_eq!(world.repository().areas.size(), 1);
     let refused =
         world.ask(cairn::control::protocol::Request::Commit(crate::world::commit("work")));
     // It was written before there was a quota: nothing grows by the commit.

@@ -156,7 +156,7 @@ fn a_deletion_can_be_taken_back_until_a_run_gives_it_up() {
     world.run(false, 600);
     let world = world.reopen();
     assert_eq!(world.numbers(), [2, 3, 4, 6, 7, 8, 9]);
-    assert_eq!(world.repository().deleted.len(), 2);
+    assert_eq!(world.repository().deleted.size(), 2);
     undelete(&world, &[5]).unwrap();
     assert_eq!(world.bytes("5", "f"), b"content 5");
     assert_eq!(world.show("v5").unwrap().number, VersionNumber(5), "its own name is back");

@@ -80,7 +80,7 @@ impl StoreService {
     ) -> Result<AreaId, EngineError> {
         let repo = repository.id;
         // Users may have called areas of theirs like this: each of those costs one try at most.
-        let mut tries = repository.areas.len();
+        let mut tries = repository.areas.size();
         loop {
             let number = self.next_hidden.fetch_add(1, Ordering::Relaxed);
             let text = match base {

@@ -15,10 +15,10 @@ pub(super) fn repository(repository: &Repository) -> RepositoryInfo {
         mode: repository.mode,
         uid: repository.uid,
         gid: repository.gid,
-        versions: repository.versions.len() as u64,
+        versions: repository.versions.size() as u64,
         latest: repository.latest().map(|version| version.number),
-        areas: repository.areas.len() as u64,
-        tags: repository.tags.len() as u64,
+        areas: repository.areas.size() as u64,
+        tags: repository.tags.size() as u64,
         created: Created::from(repository.created),
     }
 }

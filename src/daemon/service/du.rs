@@ -144,13 +144,13 @@ fn repository_usage(
     let (unique, areas) = (reclaim.garbage().bytes(), repository.account.areas());
     Ok(RepositoryUsage {
         repository: repository.name.clone(),
-        versions: repository.versions.len() as u64,
+        versions: repository.versions.size() as u64,
         apparent_bytes: apparent,
         unique_bytes: unique,
         shared_bytes: apparent.saturating_add(deleted_bytes).saturating_sub(unique),
         areas_bytes: areas.bytes,
         areas_files: areas.files,
-        deleted_versions: repository.deleted.len() as u64,
+        deleted_versions: repository.deleted.size() as u64,
         deleted_bytes,
     })
 }

@@ -23,7 +23,7 @@ impl StoreService {
         let files = is_near(open, max)
             .then(|| format!("{open} large files are being written, of {max} at a time"));
         let areas = repositories.iter().filter_map(|repository| {
-            let areas = repository.areas.len();
+            let areas = repository.areas.size();
             let near = is_near(areas as u64, REPOSITORY_AREAS_MAX as u64);
             let name = &repository.name;
             near.then(|| format!("{name} has {areas} of at most {REPOSITORY_AREAS_MAX} areas"))
@@ -73,7 +73,7 @@ impl StoreService {
             mount: self.facts.mount.as_ref().map(|path| path.display().to_string()),
             read_only: self.facts.read_only,
             repositories: repositories.len() as u64,
-            versions: repositories.iter().map(|r| r.versions.len() as u64).sum(),
+            versions: repositories.iter().map(|r| r.versions.size() as u64).sum(),
             blobs: totals.blobs,
             blobs_bytes: totals.bytes,
             trees: totals.trees,
@@ -85,7 +85,7 @@ impl StoreService {
             next_run_seconds: last_run.and_then(|report| report.next_full),
             reclaimable_bytes: due,
             protected_bytes: orphans.saturating_sub(due),
-            deleted_versions: repositories.iter().map(|r| r.deleted.len() as u64).sum(),
+            deleted_versions: repositories.iter().map(|r| r.deleted.size() as u64).sum(),
             quotas: repositories
                 .iter()
                 // What areas use without a quota may not be known, and is no matter here.

@@ -84,7 +84,7 @@ impl MetadataThread {
         })?;
         for (repo, number) in &released {
             self.registry.update(*repo, |repository| {
-                repository.deleted.remove(number);
+                repository.deleted.remove_mut(number);
                 repository.versions.forget_charge(*number);
             });
         }

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, RwLock};
+use rpds::RedBlackTreeMapSync;
 
 use super::quota::Account;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, BaseName, RepoName, TagName};
 use crate::model::policy::PolicyState;
-use crate::model::shared_map::SharedMap;
 use crate::model::time::Timestamp;
 use crate::model::version::Version;
 pub use tags::{Tag, Tags};
@@ -48,13 +48,13 @@ pub struct Repository {
     /// Tags; `latest` is not among them, it is [`Repository::latest`].
     pub tags: Tags,
     /// Open staging areas.
-    pub areas: SharedMap<AreaName, AreaId>,
+    pub areas: RedBlackTreeMapSync<AreaName, AreaId>,
     /// What is kept when nobody decides.
     pub policy: PolicyState,
     /// Quota and usage.
     pub account: Arc<Account>,
     /// Deleted versions whose deletion can still be undone.
-    pub deleted: SharedMap<VersionNumber, DeletedVersion>,
+    pub deleted: RedBlackTreeMapSync<VersionNumber, DeletedVersion>,
 }
 
 /// A version that was deleted and is kept for a while (H25).
@@ -87,7 +87,7 @@ impl Repository {
     pub(super) fn close_area(&mut self, area: AreaId) {
         let name = self.areas.iter().find(|(_, id)| **id == area).map(|(name, _)| name.clone());
         if let Some(name) = name {
-            self.areas.remove(&name);
+            self.areas.remove_mut(&name);
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::ops::Deref;
 
+use rpds::RedBlackTreeMapSync;
+
 use crate::model::id::VersionNumber;
 use crate::model::name::TagName;
-use crate::model::shared_map::SharedMap;
 use crate::model::time::Timestamp;
 
 /// A name for a version.
@@ -21,12 +22,12 @@ pub struct Tag {
 /// Tags by name; reads as their map.
 #[derive(Debug, Clone, Default)]
 pub struct Tags {
-    by_name: SharedMap<TagName, Tag>,
-    by_number: SharedMap<VersionNumber, Vec<TagName>>,
+    by_name: RedBlackTreeMapSync<TagName, Tag>,
+    by_number: RedBlackTreeMapSync<VersionNumber, Vec<TagName>>,
 }
 
 impl Deref for Tags {
-    type Target = SharedMap<TagName, Tag>;
+    type Target = RedBlackTreeMapSync<TagName, Tag>;
 
     fn deref(&self) -> &Self::Target {
         &self.by_name
@@ -46,19 +47,20 @@ impl Tags {
         if let Err(index) = names.binary_search(&name) {
             names.insert(index, name.clone());
         }
-        self.by_number.insert(tag.number, names);
-        self.by_name.insert(name, tag);
+        self.by_number.insert_mut(tag.number, names);
+        self.by_name.insert_mut(name, tag);
     }
 
     /// Removes a tag.
     pub fn remove(&mut self, name: &TagName) -> Option<Tag> {
-        let tag = self.by_name.remove(name)?;
+        let tag = self.by_name.get(name)?.clone();
+        self.by_name.remove_mut(name);
         let mut names = self.of(tag.number).to_vec();
         names.retain(|other| other != name);
         if names.is_empty() {
-            self.by_number.remove(&tag.number);
+            self.by_number.remove_mut(&tag.number);
         } else {
-            self.by_number.insert(tag.number, names);
+            self.by_number.insert_mut(tag.number, names);
         }
         Some(tag)
     }
@@ -93,6 +95,6 @@ mod tests {
         assert_eq!(tags.remove(&name("b")), Some(tag(1)));
         assert_eq!(tags.remove(&name("b")), None);
         assert_eq!(tags.of(VersionNumber(1)), []);
-        assert_eq!((tags.len(), tags.get(&name("a"))), (2, Some(&tag(2))));
+        assert_eq!((tags.size(), tags.get(&name("a"))), (2, Some(&tag(2))));
     }
 }

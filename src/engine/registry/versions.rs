@@ -6,9 +6,10 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use rpds::RedBlackTreeMapSync;
+
 use crate::model::id::VersionNumber;
 use crate::model::quota::{Charge, Usage};
-use crate::model::shared_map::SharedMap;
 use crate::model::version::Version;
 
 /// Sums wide enough for any number of sizes: what was added can be taken away again.
@@ -33,17 +34,17 @@ impl Sum {
 /// Published versions by number; reads as their map.
 #[derive(Debug, Clone, Default)]
 pub struct Versions {
-    live: SharedMap<VersionNumber, Arc<Version>>,
+    live: RedBlackTreeMapSync<VersionNumber, Arc<Version>>,
     /// Of deleted versions, too, until they are gone for good.
-    charges: SharedMap<VersionNumber, Charge>,
+    charges: RedBlackTreeMapSync<VersionNumber, Charge>,
     /// Of the live ones.
     sum: Sum,
     /// Live versions without a charge, or with one against another version than the one before.
-    uncharged: SharedMap<VersionNumber, ()>,
+    uncharged: RedBlackTreeMapSync<VersionNumber, ()>,
 }
 
 impl Deref for Versions {
-    type Target = SharedMap<VersionNumber, Arc<Version>>;
+    type Target = RedBlackTreeMapSync<VersionNumber, Arc<Version>>;
 
     fn deref(&self) -> &Self::Target {
         &self.live
@@ -76,7 +77,9 @@ impl Versions {
     /// Adds a version, or puts it in the place of the one of its number.
     pub fn insert(&mut self, version: Arc<Version>) {
         let number = version.number;
-        if self.live.insert(number, version).is_some() {
+        let replaced = self.live.contains_key(&number);
+        self.live.insert_mut(number, version);
+        if replaced {
             return;
         }
         if let Some(charge) = self.charges.get(&number) {
@@ -88,18 +91,20 @@ impl Versions {
 
     /// Takes a version out; its charge stays for its return.
     pub fn remove(&mut self, number: VersionNumber) -> Option<Arc<Version>> {
-        let version = self.live.remove(&number)?;
+        let version = Arc::clone(self.live.get(&number)?);
+        self.live.remove_mut(&number);
         if let Some(charge) = self.charges.get(&number) {
             self.sum.take(charge);
         }
-        self.uncharged.remove(&number);
+        self.uncharged.remove_mut(&number);
         self.check_after(number);
         Some(version)
     }
 
     /// Notes what a version adds.
     pub fn set_charge(&mut self, number: VersionNumber, charge: Charge) {
-        let before = self.charges.insert(number, charge);
+        let before = self.charges.get(&number).copied();
+        self.charges.insert_mut(number, charge);
         if self.live.contains_key(&number) {
             before.iter().for_each(|charge| self.sum.take(charge));
             self.sum.add(&charge);
@@ -110,7 +115,7 @@ impl Versions {
     /// Forgets what a version that is gone for good added.
     pub fn forget_charge(&mut self, number: VersionNumber) {
         if !self.live.contains_key(&number) {
-            self.charges.remove(&number);
+            self.charges.remove_mut(&number);
         }
     }
 
@@ -118,8 +123,10 @@ impl Versions {
     fn check(&mut self, number: VersionNumber) {
         let base = self.before(number).map_or(VersionNumber(0), |version| version.number);
         match self.charges.get(&number) {
-            Some(charge) if charge.base == base => drop(self.uncharged.remove(&number)),
-            Some(_) | None => drop(self.uncharged.insert(number, ())),
+            Some(charge) if charge.base == base => {
+                self.uncharged.remove_mut(&number);
+            }
+            Some(_) | None => self.uncharged.insert_mut(number, ()),
         }
     }
 

@@ -87,11 +87,12 @@ impl Checkpointer {
     /// longer takes the file system's own journal, too, and with that whatever others changed.
     ///
     /// They are appended, so that they never meet what the writer writes at the same time: that may
-    /// go over the zeros, and they not over that. Optional: where it fails, nothing is lost.
+    /// go over the zeros, and they not over that. Optional: where it fails, nothing is lost. Says whether
+    /// there are new ones, which the next sync of the WAL brings to disk.
     ///
     /// # Errors
     /// The database's; the disk's.
-    pub fn prepare(&self) -> Result<()> {
+    pub fn prepare(&self) -> Result<bool> {
         let frames = self.checkpoint("PRAGMA wal_checkpoint(NOOP)")?;
         // Once all is copied, writing restarts at the front.
         let in_use = if frames.copied < frames.in_wal { frames.in_wal } else { 0 };
@@ -99,10 +100,11 @@ impl Checkpointer {
         let failed = |source| StoreError::Io { action: "lengthen", path: self.wal.clone(), source };
         let mut file = OpenOptions::new().append(true).open(&self.wal).map_err(failed)?;
         if file.metadata().map_err(failed)?.len() >= wanted {
-            return Ok(());
+            return Ok(false);
         }
         #[expect(clippy::disallowed_methods, reason = "nothing relies on it: no durable step")]
-        file.write_all(&vec![0; AHEAD_BYTES]).and_then(|()| file.sync_data()).map_err(failed)
+        file.write_all(&vec![0; AHEAD_BYTES]).map_err(failed)?;
+        Ok(true)
     }
 
     fn checkpoint(&self, sql: &'static str) -> Result<Frames> {

@@ -7,13 +7,14 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rpds::RedBlackTreeMapSync;
+
 use crate::engine::pins::Pins;
 use crate::engine::registry::{Registry, Repository, Tags, Versions};
 use crate::model::hash::BlobHash;
 use crate::model::id::{Ino, RepoId, VersionNumber};
 use crate::model::name::EntryName;
 use crate::model::policy::PolicyState;
-use crate::model::shared_map::SharedMap;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Xattrs};
 use crate::model::tree_format::{MemoryTrees, build, root_hash};
@@ -246,13 +247,13 @@ pub(crate) fn repository(
         gid: 8,
         created: TIME,
         changed: TIME,
-        next_number: VersionNumber(versions.len() as u64 + 1),
+        next_number: VersionNumber(versions.size() as u64 + 1),
         versions,
         tags: Tags::default(),
-        areas: SharedMap::default(),
+        areas: RedBlackTreeMapSync::default(),
         policy: PolicyState::None,
         account: Arc::default(),
-        deleted: SharedMap::default(),
+        deleted: RedBlackTreeMapSync::default(),
     }
 }
 

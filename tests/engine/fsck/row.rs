@@ -14,7 +14,7 @@ fn a_tag_that_points_nowhere_goes() {
     patient.assert_clean();
     let world = patient.closed.open();
     let repository = world.engine.registry.by_name("web").unwrap();
-    assert_eq!(repository.tags.len(), 1);
+    assert_eq!(repository.tags.size(), 1);
 }
 
 #[test]
