@@ -9,6 +9,7 @@ use std::fs::File;
 
 use super::error::{ArchiveError, Problem, Problems};
 use super::path::ArchivePath;
+use super::payload::Bytes;
 use super::read::{Prepared, PreparedContent};
 use super::stat::Stat;
 use super::{Batch, ImportSink};
@@ -281,7 +282,7 @@ impl Building {
             PreparedContent::Small { hash, bytes } => {
                 let size = length(bytes.len());
                 totals.bytes += size;
-                let source = self.small_source(hash, &bytes, totals);
+                let source = self.small_source(hash, bytes, totals);
                 ImportContent::File { size_bytes: size, source }
             }
             PreparedContent::Remembered { hash, size } => {
@@ -323,7 +324,7 @@ impl Building {
         Ok(())
     }
 
-    fn small_source(&mut self, hash: BlobHash, bytes: &[u8], totals: &mut Totals) -> FileSource {
+    fn small_source(&mut self, hash: BlobHash, bytes: Bytes, totals: &mut Totals) -> FileSource {
         if bytes.is_empty() {
             return FileSource::Empty;
         }
@@ -339,7 +340,7 @@ impl Building {
             offset: position(self.batch.payload.len()),
             len: position(bytes.len()),
         };
-        self.batch.payload.extend_from_slice(bytes);
+        self.batch.payload.push(bytes);
         self.sent.insert(hash, source);
         source
     }

@@ -23,6 +23,7 @@ pub mod import;
 pub mod memo;
 pub mod path;
 mod pax;
+pub mod payload;
 mod read;
 pub mod remote;
 mod stat;
@@ -48,6 +49,7 @@ use crate::model::tree::Root;
 
 pub use error::ArchiveError;
 pub use path::ArchivePath;
+pub use payload::Payload;
 pub use stat::FileId;
 
 /// Regular files up to this size travel inside a batch; larger ones as open files. Bytes.
@@ -58,8 +60,8 @@ pub const INLINE_FILE_BYTES_MAX: u64 = 128 * 1024;
 pub struct Batch {
     /// Entries, parents before children.
     pub entries: Vec<ImportEntry>,
-    /// Concatenated small contents.
-    pub payload: Vec<u8>,
+    /// Small contents, one after the other.
+    pub payload: Payload,
     /// Large contents, open for reading.
     pub files: Vec<File>,
 }

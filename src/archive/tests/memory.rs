@@ -177,8 +177,9 @@ impl ImportSink for MemoryStore {
 
     fn put(&mut self, batch: Batch) -> Result<(), ArchiveError> {
         self.batches += 1;
+        let payload = batch.payload.slices().concat();
         for entry in &batch.entries {
-            self.apply(entry, &batch.payload, &batch.files);
+            self.apply(entry, &payload, &batch.files);
         }
         Ok(())
     }

@@ -185,8 +185,9 @@ impl ImportSink for Sink {
     }
 
     fn put(&mut self, batch: Batch) -> Result<(), ArchiveError> {
+        let payload = batch.payload.slices().concat();
         for entry in &batch.entries {
-            self.put_entry(entry, &batch.payload, &batch.files);
+            self.put_entry(entry, &payload, &batch.files);
         }
         Ok(())
     }
