@@ -90,7 +90,8 @@ pub(super) fn import_directory_with(
         let reader = Reader { memo: memo.as_ref(), between };
         let buffers = Buffers::default();
         let read_file = |path| reader.read_file(&top, path, &mut buffers.take());
-        let batcher = Batcher::new(sink, observer).reading(&read_file);
+        let whole = !options.memo.as_ref().is_some_and(|options| options.read_all);
+        let batcher = Batcher::new(sink, observer).reading(&read_file).whole(whole);
         let (totals, records) = deliver_walk(walker, batcher, reader, &buffers)?;
         noted = memo.map(|memo| (memo, records));
         Ok(totals)

@@ -34,6 +34,7 @@ mod tar_sparse;
 pub mod tar_write;
 mod tree_walk;
 mod walk;
+mod whole;
 mod write;
 mod xattr;
 
@@ -42,7 +43,7 @@ mod tests;
 
 use std::fs::File;
 
-use crate::control::transfer::ImportEntry;
+use crate::control::transfer::{ImportEntry, WantedTree};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::VersionNumber;
 use crate::model::tree::Root;
@@ -82,6 +83,15 @@ pub trait ImportSink {
     /// # Errors
     /// When the store cannot be asked.
     fn known(&mut self, hashes: &[BlobHash]) -> Result<Vec<bool>, ArchiveError>;
+
+    /// Asks which directories the store has with all that is below them, and can take whole where
+    /// they are wanted. What it has is kept until the import ends.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    fn known_trees(&mut self, wanted: &[WantedTree]) -> Result<Vec<bool>, ArchiveError> {
+        Ok(vec![false; wanted.len()])
+    }
 
     /// Adds entries, in order. All bytes have been taken when this returns.
     ///

@@ -44,6 +44,8 @@ pub(super) struct Prepared {
     pub(super) reread: bool,
     /// Whether it has a POSIX ACL, which is not kept.
     pub(super) acl: bool,
+    /// Whether it may have other names.
+    pub(super) has_links: bool,
     /// What to remember of it.
     pub(super) record: Option<Record>,
 }
@@ -112,7 +114,7 @@ impl Reader<'_> {
             }
             Place::Name { parent, name } => read_special(stat, &parent, &name),
         };
-        finish(path, result)
+        finish(path, result, stat.nlink > 1)
     }
 
     /// Reads the regular file `path` below `top`, whatever is remembered of it.
@@ -125,7 +127,7 @@ impl Reader<'_> {
         let result = open_parent(top, &path)
             .map_err(Failure::from)
             .and_then(|(parent, name)| self.read_stable(&parent, &name, &path, into));
-        finish(path, result)
+        finish(path, result, true)
     }
 
     fn take_remembered(
@@ -193,9 +195,7 @@ impl Reader<'_> {
         }
         let content = match bytes {
             Some(bytes) => PreparedContent::Small { hash, bytes },
-            None => {
-                PreparedContent::Large { hash, size: before.size, file, stable: Some(before) }
-            }
+            None => PreparedContent::Large { hash, size: before.size, file, stable: Some(before) },
         };
         let plain = found.kept.is_empty() && !found.acl;
         let record = self.memo.and_then(|memo| memo.record(&before, hash, plain));
@@ -204,14 +204,18 @@ impl Reader<'_> {
     }
 }
 
-fn finish(path: ArchivePath, result: Result<Read, Failure>) -> Result<Prepared, Problem> {
+fn finish(
+    path: ArchivePath,
+    result: Result<Read, Failure>,
+    has_links: bool,
+) -> Result<Prepared, Problem> {
     let checked = result.and_then(|read| {
         check_attributes(&read.attributes)?;
         Ok(read)
     });
     match checked {
         Ok(Read { attributes, content, reread, acl, record }) => {
-            Ok(Prepared { path, attributes, content, reread, acl, record })
+            Ok(Prepared { path, attributes, content, reread, acl, has_links, record })
         }
         Err(failure) => Err(Problem { path, reason: failure.to_string() }),
     }

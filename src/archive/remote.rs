@@ -7,7 +7,7 @@ use crate::control::client::Connection;
 use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::reply::{CommitReply, Reply, VersionInfo};
 use crate::control::service::Attachment;
-use crate::control::transfer::{ExportRequest, HASHES_MAX, ImportId, ImportRequest};
+use crate::control::transfer::{ExportRequest, HASHES_MAX, ImportId, ImportRequest, WantedTree};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::name::{BaseName, RepoName, TagName};
 use crate::model::tree::Root;
@@ -84,6 +84,18 @@ impl ImportSink for RemoteImport<'_> {
         let mut known = Vec::with_capacity(hashes.len());
         for some in hashes.chunks(HASHES_MAX) {
             let request = ImportRequest::Known { import: self.import, hashes: some.to_vec() };
+            match self.call(request)? {
+                Reply::Known(flags) => known.extend(flags),
+                _ => return Err(OTHER_ANSWER),
+            }
+        }
+        Ok(known)
+    }
+
+    fn known_trees(&mut self, wanted: &[WantedTree]) -> Result<Vec<bool>, ArchiveError> {
+        let mut known = Vec::with_capacity(wanted.len());
+        for some in wanted.chunks(HASHES_MAX) {
+            let request = ImportRequest::KnownTrees { import: self.import, trees: some.to_vec() };
             match self.call(request)? {
                 Reply::Known(flags) => known.extend(flags),
                 _ => return Err(OTHER_ANSWER),

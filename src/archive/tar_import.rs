@@ -127,6 +127,7 @@ fn deliver<R: Read>(
             content,
             reread: false,
             acl: false,
+            has_links: false,
             record: None,
         });
         if chunk.is_full() {
@@ -308,7 +309,15 @@ impl Hardlinks {
             .map(|(path, attributes)| {
                 let content =
                     PreparedContent::Other(ImportContent::Hardlink { to: resolve(&path)? });
-                Ok(Prepared { path, attributes, content, reread: false, acl: false, record: None })
+                Ok(Prepared {
+                    path,
+                    attributes,
+                    content,
+                    reread: false,
+                    acl: false,
+                    has_links: true,
+                    record: None,
+                })
             })
             .collect()
     }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::commit::Page;
 use super::error::Result;
 use super::event::Event;
-use super::pins::BlobPin;
+use super::pins::{BlobPin, TreePin};
 use super::request::IncomingBlob;
 use super::seal::{Hashed, SealResult, SealSource};
 use super::staging::content::{FileContent, SealOutcome};
@@ -236,6 +236,19 @@ impl MetadataThread {
         Ok(pins)
     }
 
+    /// Pins those of the trees that can be reused with all that they name. Blobs are not looked at
+    /// one by one: where any is in doubt or damaged, nothing is reused whole (H3, R5).
+    pub(super) fn reuse_trees(&mut self, trees: &[TreeHash]) -> Result<Vec<Option<TreePin>>> {
+        if !self.doubts.is_empty() || self.reader.any_damage()? {
+            return Ok(trees.iter().map(|_| None).collect());
+        }
+        let pin = |tree: &TreeHash| {
+            let exists = self.reader.tree_refs(tree)?.is_some();
+            Ok(exists.then(|| TreePin::new(&self.pins, *tree)))
+        };
+        trees.iter().map(pin).collect()
+    }
+
     /// Writes rows of pending blobs that nothing names, some thousands at a time. Returns whether
     /// all are written.
     pub(super) fn write_pending(&mut self) -> Result<bool> {
@@ -268,7 +281,9 @@ impl MetadataThread {
             let rows = tx.blobs_since_epoch(self.durable_epoch, limit)?;
             rows.into_iter().map(|(hash, _)| hash).collect()
         };
-        blobs.extend(self.journal.pending_blobs.keys().copied());
+        let made = |blob: &PendingBlob| !blob.known || blob.renewed;
+        let pending = self.journal.pending_blobs.iter().filter(|(_, blob)| made(blob));
+        blobs.extend(pending.map(|(hash, _)| *hash));
         Ok(blobs)
     }
 }

@@ -9,8 +9,8 @@ use super::error::EngineError;
 use super::error::Result;
 use super::fsck::Job;
 use super::gc::{Leftover, RunKind, RunReport};
-use super::pins::{BlobPin, BlobsHold};
-use crate::model::hash::BlobHash;
+use super::pins::{BlobPin, BlobsHold, TreePin};
+use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName, TagName};
 use crate::model::policy::Policy;
@@ -134,6 +134,8 @@ pub enum Request {
     AdoptBlobs { blobs: Vec<IncomingBlob>, reply: Reply<Vec<BlobPin>> },
     /// Pins and touches the blobs that exist, and says how long they are.
     ReuseBlobs { hashes: Vec<BlobHash>, reply: Reply<Vec<Option<(BlobPin, u64)>>> },
+    /// Pins the trees that exist; none while there is damage, which only a look at each blob finds.
+    ReuseTrees { trees: Vec<TreeHash>, reply: Reply<Vec<Option<TreePin>>> },
     /// Asks for a collection run. It is answered when a run that began after the request ended.
     Collect { kind: RunKind, reply: Reply<RunReport> },
     /// Holds every blob for as long as the answer is kept.

@@ -28,4 +28,5 @@ mod sweep;
 mod sync;
 mod tag;
 mod upkeep;
+mod whole;
 mod world;

@@ -61,6 +61,7 @@ impl MemoryStore {
         self.make_parents(&path);
         let attributes = entry.attributes.to_attributes().unwrap();
         let node = match &entry.content {
+            ImportContent::Tree { .. } => panic!("nothing was said to be known"),
             ImportContent::Directory => Node::Directory,
             ImportContent::File { size_bytes, source } => {
                 let blob = self.take(*source, payload, files);

@@ -58,6 +58,7 @@ impl MemoryService {
                 assert_eq!(import, ImportId(7));
                 Reply::Known(store.known(&hashes).unwrap())
             }
+            ImportRequest::KnownTrees { trees, .. } => Reply::Known(vec![false; trees.len()]),
             ImportRequest::Put { entries, .. } => {
                 let Attachment { payload, files } = attachment;
                 let payload = Payload::from(&payload[..]);

@@ -56,6 +56,7 @@ impl Sink {
         check_attributes(&attributes).unwrap();
         self.imply_parents(path);
         let content = match &entry.content {
+            ImportContent::Tree { .. } => panic!("nothing was said to be known"),
             ImportContent::Directory => {
                 let before = self.nodes.insert(path.to_vec(), Node::Directory(attributes));
                 assert!(matches!(before, None | Some(Node::Implied)), "{:?} is put twice", path);
