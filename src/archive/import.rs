@@ -22,7 +22,7 @@ use super::{INLINE_FILE_BYTES_MAX, ImportSink, Published};
 use crate::vfs::attr::FileKind;
 
 /// Chunks between the walk and the delivery.
-const CHUNKS_IN_FLIGHT: usize = 16;
+const CHUNKS_IN_FLIGHT: usize = 6;
 /// Entries in a chunk.
 const CHUNK_ENTRIES_MAX: usize = 256;
 /// Bytes of small files in a chunk.
