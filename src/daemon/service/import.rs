@@ -12,7 +12,7 @@ mod lane;
 mod removal;
 mod trees;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -32,7 +32,7 @@ use crate::engine::commit::{CommitOptions, OnStale};
 use crate::engine::error::EngineError;
 use crate::engine::pins::{BlobPin, TreePin};
 use crate::engine::registry::Repository;
-use crate::engine::request::{Owner, Request};
+use crate::engine::request::{Owner, Request, Reuse};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::AreaId;
 use crate::model::name::{BaseName, RepoName, TagName};
@@ -40,6 +40,10 @@ use crate::model::time::Timestamp;
 
 /// Imports that may run at a time, over all connections: each holds what it has put.
 const IMPORTS_MAX: usize = 32;
+
+/// Absent contents that are remembered; beyond that they are forgotten, which costs their names
+/// some time.
+const ABSENT_MAX: usize = 4 * HASHES_MAX;
 
 /// A place among the imports that may run, free again when it is dropped.
 struct Place(Arc<AtomicUsize>);
@@ -80,6 +84,8 @@ struct Import {
     /// Content that was found or stored, with its size: what entries may name. Held until the
     /// commit is over.
     held: Mutex<BTreeMap<BlobHash, (u64, BlobPin)>>,
+    /// Content that was asked for and has no row: what is stored of it gets its name at once.
+    absent: Mutex<HashSet<BlobHash>>,
     /// Directories that were found: what entries may name. Held as long.
     held_trees: Mutex<BTreeMap<TreeHash, TreePin>>,
     /// Nothing said yet what the root directory is like, neither an entry nor a base.
@@ -151,6 +157,7 @@ impl StoreService {
             repository,
             area,
             held: Mutex::default(),
+            absent: Mutex::default(),
             held_trees: Mutex::default(),
             root_unknown: AtomicBool::new(root_unknown),
         });
@@ -179,14 +186,25 @@ impl StoreService {
         check_number(hashes.len())?;
         let running = self.running(caller, id)?;
         let asked = hashes.clone();
-        let pins = self
+        let found = self
             .engine
             .call(|reply| Request::ReuseBlobs { hashes: asked, reply })
             .map_err(control_error)?;
         let mut held = running.import.held.lock();
-        let known = hashes.into_iter().zip(pins).map(|(hash, pin)| {
-            let found = pin.map(|(pin, size)| held.insert(hash, (size, pin)));
-            found.is_some()
+        let mut absent = running.import.absent.lock();
+        if absent.len() > ABSENT_MAX {
+            absent.clear();
+        }
+        let known = hashes.into_iter().zip(found).map(|(hash, found)| match found {
+            Reuse::Whole(pin, size) => {
+                held.insert(hash, (size, pin));
+                true
+            }
+            Reuse::Broken => false,
+            Reuse::Nothing => {
+                absent.insert(hash);
+                false
+            }
         });
         Ok(Reply::Known(known.collect()))
     }
