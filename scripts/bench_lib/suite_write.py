@@ -9,7 +9,7 @@ import shutil
 import time
 
 from corpus import MEBIBYTE, check_same, digest, make_file, make_tree, stamp
-from steps import Row, contest, run
+from steps import Row, contest, run, shell
 
 STATE = "source warm"
 
@@ -121,6 +121,9 @@ def wait_until_hashed(path):
             time.sleep(0.002)
 
 
+# Seconds after which a change is old enough to be remembered (`memo`'s SETTLED_SECONDS and one more).
+SETTLED = 3.1
+
 IMPORTS = [
     # What is imported, and the limits against `cp -r` of the same tree.
     ("new content", 1.2, 0.6),
@@ -129,31 +132,50 @@ IMPORTS = [
 ]
 
 
+def native(world, store, trees, words, check=digest):
+    """A program that makes `{target}` of a corpus; with `synced`, until it is on disk as well."""
+
+    def into(synced):
+        def prepare(number):
+            source, expected = trees.of(number)
+            target = world.path(f"native/{trees.name}{number}{synced}")
+            text = words.format(source=source, target=target)
+            text += f" && sync --file-system {world.directory}" if synced else ""
+            world.quiet(store)
+
+            def verify():
+                check_same(expected, check(target), text)
+
+            return lambda: shell(text), verify
+
+        return prepare
+
+    return {"native": into(""), "native, synced": into("synced")}
+
+
 def imports(world, store, rounds, files):
-    """`cairn import` beside `cp -r` of the same tree: new, known to another repository, unchanged."""
+    """`cairn import` beside `cp -r` of the same tree: new, known to another repository, unchanged.
+
+    An import is on disk when it ends; `cp -r` is not, so what it takes with a sync stands beside it.
+    """
     rows = []
     for what, must, aim in IMPORTS:
         row = Row(f"import of {files:,} files, {what}, against cp -r", STATE, must, aim)
         label = what.split()[0]
         trees = Trees(world, f"import-{label}", files)
 
-        def native(number, trees=trees, label=label):
-            source, expected = trees.of(number)
-            target = world.path(f"native/import-{label}{number}")
-            world.quiet(store)
-            step = lambda: run(["cp", "-r", source, target])
-            return step, lambda: check_same(expected, digest(target), "cp -r")
-
         def cairn(number, trees=trees, label=label):
             source, expected = trees.of(number)
             repository = f"{label}{number}"
             words = ["import", "--mirror", source, repository]
+            # Where the command remembers what it read.
+            os.environ["XDG_CACHE_HOME"] = str(world.path(f"cache/{label}{number}"))
+            if label == "unchanged":
+                time.sleep(SETTLED)
+                store.cairn(*words)
             if label == "known":
                 store.cairn("import", source, f"{label}-first{number}")
-            if label == "unchanged":
-                # A change is trusted to be old once a second has passed (see `cairn import --help`).
-                time.sleep(1.1)
-                store.cairn(*words)
+                os.environ["XDG_CACHE_HOME"] = str(world.path(f"cache/{label}-again{number}"))
             world.quiet(store)
 
             def check():
@@ -161,8 +183,59 @@ def imports(world, store, rounds, files):
 
             return lambda: store.cairn(*words), check
 
-        rows.append(contest(row, rounds, {"native": native, "cairn": cairn}))
+        beside = native(world, store, trees, "cp -r {source} {target}")
+        rows.append(contest(row, rounds, {**beside, "cairn": cairn}))
         trees.drop()
+    return rows
+
+
+def archives(world, store, rounds, files):
+    """Tar archives in and out, and a directory out, beside tar and cp."""
+    trees = Trees(world, "import-tar", files)
+
+    def tar_in(number):
+        source, expected = trees.of(number)
+        repository = f"tar{number}"
+        words = ["import", "--mirror", f"{source}.tar", repository]
+        world.quiet(store)
+
+        def check():
+            check_same(expected, digest(store.version(repository, 1)), "import of an archive")
+
+        return lambda: store.cairn(*words), check
+
+    def out(ending, check):
+        def prepare(number):
+            _, expected = trees.of(number)
+            target = world.path(f"exports/{number}{ending}")
+            world.quiet(store)
+
+            def verify():
+                check_same(expected, check(target), "export")
+
+            return lambda: store.cairn("export", f"tar{number}/1", target), verify
+
+        return prepare
+
+    def unpacked(archive):
+        target = world.fresh(f"unpacked/{archive.name}")
+        run(["tar", "xf", archive, "-C", target])
+        return digest(target)
+
+    into = native(world, store, trees, "mkdir {target} && tar xf {source}.tar -C {target}")
+    beside = native(world, store, trees, "cp -r {source} {target}-copy", lambda path: digest(f"{path}-copy"))
+    packed = native(
+        world, store, trees, "tar cf {target}.tar -C {source} .",
+        lambda path: unpacked(path.with_name(path.name + ".tar")),
+    )
+    packed = {"native": packed["native"]}
+    plain = {"native": beside["native"]}
+    rows = [
+        contest(Row(f"import of a tar of {files:,} files, against tar x", STATE), rounds, {**into, "cairn": tar_in}),
+        contest(Row(f"export of {files:,} files, against cp -r", STATE), rounds, {**plain, "cairn": out("", digest)}),
+        contest(Row(f"export to a tar of {files:,} files, against tar c", STATE), rounds, {**packed, "cairn": out(".tar", unpacked)}),
+    ]
+    trees.drop()
     return rows
 
 
@@ -193,6 +266,8 @@ def programs(world, options, steps):
         rows += large_file(world, store, options.rounds, 512 * MEBIBYTE)
     if not options.only or options.only in "import":
         rows += imports(world, store, options.rounds, files)
+    if not options.only or options.only in "tar export":
+        rows += archives(world, store, options.rounds, files)
     return rows
 
 

@@ -9,10 +9,14 @@ use std::fs::File;
 
 use super::error::{ArchiveError, Problem, Problems};
 use super::path::ArchivePath;
+use super::payload::Bytes;
 use super::read::{Prepared, PreparedContent};
 use super::stat::Stat;
+use super::whole::{self, Asking, Whole};
 use super::{Batch, ImportSink};
-use crate::control::transfer::{FileSource, ImportContent, ImportEntry, WireAttributes};
+use crate::control::transfer::{
+    FileSource, ImportContent, ImportEntry, WantedTree, WireAttributes,
+};
 use crate::model::hash::BlobHash;
 
 /// Entries in a batch.
@@ -45,6 +49,23 @@ pub struct Totals {
     pub reread_files: u64,
     /// Entries with POSIX ACLs, which are not kept.
     pub acls_dropped: u64,
+}
+
+impl Totals {
+    /// Counts a file whose content the store has.
+    fn add_known(&mut self, prepared: &Prepared) {
+        let size = match &prepared.content {
+            PreparedContent::Small { bytes, .. } => length(bytes.len()),
+            PreparedContent::Large { size, .. } => *size,
+            PreparedContent::Remembered { size, .. } => {
+                self.unread_files += 1;
+                *size
+            }
+            PreparedContent::Other(_) => return,
+        };
+        self.bytes += size;
+        self.reused_files += u64::from(size > 0);
+    }
 }
 
 /// Told about an import as it goes on.
@@ -110,6 +131,7 @@ pub(super) struct Batcher<'a> {
     sink: &'a mut dyn ImportSink,
     observer: &'a mut dyn Observer,
     read_file: Option<&'a ReadFile<'a>>,
+    asking: Asking,
     pending: Vec<Prepared>,
     load: Load,
     totals: Totals,
@@ -122,6 +144,7 @@ impl<'a> Batcher<'a> {
             sink,
             observer,
             read_file: None,
+            asking: Asking::Never,
             pending: Vec::new(),
             load: Load::default(),
             totals: Totals::default(),
@@ -134,6 +157,12 @@ impl<'a> Batcher<'a> {
         Self { read_file: Some(read_file), ..self }
     }
 
+    /// Asks for directories before it asks for what is in them. The entries must come as a walk
+    /// yields them.
+    pub(super) fn whole(self, asks: bool) -> Self {
+        Self { asking: if asks { Asking::START } else { Asking::Never }, ..self }
+    }
+
     /// Notes an entry that could not be read. The import is going to fail, but goes on to find
     /// the other ones.
     pub(super) fn note(&mut self, problem: Problem) {
@@ -143,7 +172,7 @@ impl<'a> Batcher<'a> {
     /// Takes one more entry; delivers a batch when it is full.
     pub(super) fn push(&mut self, prepared: Prepared) -> Result<(), ArchiveError> {
         if !self.load.fits(&prepared) {
-            self.deliver()?;
+            self.deliver(false)?;
         }
         self.load.add(&prepared);
         self.pending.push(prepared);
@@ -155,7 +184,7 @@ impl<'a> Batcher<'a> {
     /// # Errors
     /// Also when entries were noted as unreadable: the caller must not publish then.
     pub(super) fn complete(mut self) -> Result<Totals, ArchiveError> {
-        self.deliver()?;
+        self.deliver(true)?;
         if self.problems.is_empty() {
             Ok(self.totals)
         } else {
@@ -163,10 +192,11 @@ impl<'a> Batcher<'a> {
         }
     }
 
-    fn deliver(&mut self) -> Result<(), ArchiveError> {
+    fn deliver(&mut self, is_last: bool) -> Result<(), ArchiveError> {
         if self.pending.is_empty() {
             return Ok(());
         }
+        self.take_wholes(is_last)?;
         let known = self.ask()?;
         let mut building = Building::new(known);
         self.load = Load::default();
@@ -188,6 +218,35 @@ impl<'a> Batcher<'a> {
         }
         self.put(building)?;
         self.observer.progress(&self.totals);
+        Ok(())
+    }
+
+    /// Names directories that the store has as wholes, in place of what is in them.
+    fn take_wholes(&mut self, is_last: bool) -> Result<(), ArchiveError> {
+        if !self.asking.is_due() {
+            return Ok(());
+        }
+        let found = whole::find(&self.pending, is_last);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let wanted = |whole: &Whole| WantedTree {
+            path: self.pending[whole.range.start].path.to_raw(),
+            tree: whole.tree,
+        };
+        let answers = self.sink.known_trees(&found.iter().map(wanted).collect::<Vec<_>>())?;
+        if answers.len() != found.len() {
+            return Err(other_question());
+        }
+        self.asking.note(answers.contains(&true));
+        let known =
+            found.into_iter().zip(answers).filter_map(|(whole, known)| known.then_some(whole));
+        let (named, below) = whole::name(std::mem::take(&mut self.pending), known);
+        self.pending = named;
+        for prepared in below {
+            self.count(&prepared);
+            self.totals.add_known(&prepared);
+        }
         Ok(())
     }
 
@@ -216,7 +275,7 @@ impl<'a> Batcher<'a> {
         }
         let answers = self.sink.known(&hashes)?;
         if answers.len() != hashes.len() {
-            return Err(ArchiveError::Format("the store answered another question".to_owned()));
+            return Err(other_question());
         }
         Ok(hashes.into_iter().zip(answers).collect())
     }
@@ -238,7 +297,9 @@ impl<'a> Batcher<'a> {
 
     fn count(&mut self, prepared: &Prepared) {
         match &prepared.content {
-            PreparedContent::Other(ImportContent::Directory) => self.totals.directories += 1,
+            PreparedContent::Other(ImportContent::Directory | ImportContent::Tree { .. }) => {
+                self.totals.directories += 1;
+            }
             _ => self.totals.files += 1,
         }
         if prepared.acl {
@@ -281,7 +342,7 @@ impl Building {
             PreparedContent::Small { hash, bytes } => {
                 let size = length(bytes.len());
                 totals.bytes += size;
-                let source = self.small_source(hash, &bytes, totals);
+                let source = self.small_source(hash, bytes, totals);
                 ImportContent::File { size_bytes: size, source }
             }
             PreparedContent::Remembered { hash, size } => {
@@ -323,7 +384,7 @@ impl Building {
         Ok(())
     }
 
-    fn small_source(&mut self, hash: BlobHash, bytes: &[u8], totals: &mut Totals) -> FileSource {
+    fn small_source(&mut self, hash: BlobHash, bytes: Bytes, totals: &mut Totals) -> FileSource {
         if bytes.is_empty() {
             return FileSource::Empty;
         }
@@ -339,10 +400,14 @@ impl Building {
             offset: position(self.batch.payload.len()),
             len: position(bytes.len()),
         };
-        self.batch.payload.extend_from_slice(bytes);
+        self.batch.payload.push(bytes);
         self.sent.insert(hash, source);
         source
     }
+}
+
+fn other_question() -> ArchiveError {
+    ArchiveError::Format("the store answered another question".to_owned())
 }
 
 fn content_hash(prepared: &Prepared) -> Option<BlobHash> {

@@ -14,6 +14,7 @@ use super::batch::{Batcher, Observer, Totals};
 use super::error::{ArchiveError, Problem};
 use super::memo::{Memo, MemoOptions, Record};
 use super::path::ArchivePath;
+use super::payload::Buffers;
 use super::read::{Prepared, Reader};
 use super::stat::FileId;
 use super::walk::{Place, Walked, Walker};
@@ -21,7 +22,7 @@ use super::{INLINE_FILE_BYTES_MAX, ImportSink, Published};
 use crate::vfs::attr::FileKind;
 
 /// Chunks between the walk and the delivery.
-const CHUNKS_IN_FLIGHT: usize = 16;
+const CHUNKS_IN_FLIGHT: usize = 6;
 /// Entries in a chunk.
 const CHUNK_ENTRIES_MAX: usize = 256;
 /// Bytes of small files in a chunk.
@@ -87,9 +88,11 @@ pub(super) fn import_directory_with(
         let top = walker.top().ok_or(ArchiveError::Protocol("a walk without its top"))?;
         let memo = options.memo.as_ref().and_then(|options| Memo::load(options, &top));
         let reader = Reader { memo: memo.as_ref(), between };
-        let read_file = |path| reader.read_file(&top, path);
-        let (totals, records) =
-            deliver_walk(walker, Batcher::new(sink, observer).reading(&read_file), reader)?;
+        let buffers = Buffers::default();
+        let read_file = |path| reader.read_file(&top, path, &mut buffers.take());
+        let whole = !options.memo.as_ref().is_some_and(|options| options.read_all);
+        let batcher = Batcher::new(sink, observer).reading(&read_file).whole(whole);
+        let (totals, records) = deliver_walk(walker, batcher, reader, &buffers)?;
         noted = memo.map(|memo| (memo, records));
         Ok(totals)
     })?;
@@ -122,6 +125,7 @@ fn deliver_walk(
     walker: Walker,
     mut batcher: Batcher<'_>,
     reader: Reader<'_>,
+    buffers: &Buffers,
 ) -> Result<(Totals, Vec<Record>), ArchiveError> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
     let (in_order, results) = bounded::<Receiver<Vec<Outcome>>>(CHUNKS_IN_FLIGHT);
@@ -130,7 +134,7 @@ fn deliver_walk(
         scope.spawn(move || walk_chunks(walker, &in_order, &chunks));
         for _ in 0..workers {
             let work = work.clone();
-            scope.spawn(move || read_chunks(&work, reader));
+            scope.spawn(move || read_chunks(&work, reader, buffers));
         }
         drop(work);
         // Owned by this closure: an early return closes the channel and so stops the walk.
@@ -165,10 +169,14 @@ fn walk_chunks(walker: Walker, in_order: &Sender<Receiver<Vec<Outcome>>>, work: 
     cut.send(in_order, work);
 }
 
-fn read_chunks(work: &Receiver<Chunk>, reader: Reader<'_>) {
+fn read_chunks(work: &Receiver<Chunk>, reader: Reader<'_>, buffers: &Buffers) {
     for Chunk { entries, reply } in work {
-        let outcomes =
-            entries.into_iter().map(|found| found.and_then(|walked| reader.read(walked))).collect();
+        let mut buffer = buffers.take();
+        let read = |found: Result<Walked, Problem>| {
+            found.and_then(|walked| reader.read(walked, &mut buffer))
+        };
+        let outcomes = entries.into_iter().map(read).collect();
+        drop(buffer);
         // Nobody listens when the delivery has failed; the walk is about to stop then.
         if reply.send(outcomes).is_err() {
             return;

@@ -23,6 +23,7 @@ pub mod import;
 pub mod memo;
 pub mod path;
 mod pax;
+pub mod payload;
 mod read;
 pub mod remote;
 mod stat;
@@ -33,6 +34,7 @@ mod tar_sparse;
 pub mod tar_write;
 mod tree_walk;
 mod walk;
+mod whole;
 mod write;
 mod xattr;
 
@@ -41,13 +43,14 @@ mod tests;
 
 use std::fs::File;
 
-use crate::control::transfer::ImportEntry;
+use crate::control::transfer::{ImportEntry, WantedTree};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::VersionNumber;
 use crate::model::tree::Root;
 
 pub use error::ArchiveError;
 pub use path::ArchivePath;
+pub use payload::Payload;
 pub use stat::FileId;
 
 /// Regular files up to this size travel inside a batch; larger ones as open files. Bytes.
@@ -58,8 +61,8 @@ pub const INLINE_FILE_BYTES_MAX: u64 = 128 * 1024;
 pub struct Batch {
     /// Entries, parents before children.
     pub entries: Vec<ImportEntry>,
-    /// Concatenated small contents.
-    pub payload: Vec<u8>,
+    /// Small contents, one after the other.
+    pub payload: Payload,
     /// Large contents, open for reading.
     pub files: Vec<File>,
 }
@@ -80,6 +83,15 @@ pub trait ImportSink {
     /// # Errors
     /// When the store cannot be asked.
     fn known(&mut self, hashes: &[BlobHash]) -> Result<Vec<bool>, ArchiveError>;
+
+    /// Asks which directories the store has with all that is below them, and can take whole where
+    /// they are wanted. What it has is kept until the import ends.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    fn known_trees(&mut self, wanted: &[WantedTree]) -> Result<Vec<bool>, ArchiveError> {
+        Ok(vec![false; wanted.len()])
+    }
 
     /// Adds entries, in order. All bytes have been taken when this returns.
     ///

@@ -16,6 +16,7 @@ use super::INLINE_FILE_BYTES_MAX;
 use super::error::Problem;
 use super::memo::{Memo, Record, Remembered};
 use super::path::ArchivePath;
+use super::payload::{Bytes, Filling};
 use super::stat::Stat;
 use super::walk::{Place, Walked};
 use super::xattr::{self, Subject};
@@ -43,6 +44,8 @@ pub(super) struct Prepared {
     pub(super) reread: bool,
     /// Whether it has a POSIX ACL, which is not kept.
     pub(super) acl: bool,
+    /// Whether it may have other names.
+    pub(super) has_links: bool,
     /// What to remember of it.
     pub(super) record: Option<Record>,
 }
@@ -55,7 +58,7 @@ pub(super) enum PreparedContent {
         /// Hash of `bytes`.
         hash: BlobHash,
         /// The whole content; may be empty.
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     /// A regular file that stays on disk.
     Large {
@@ -90,8 +93,9 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads what `walked` names, unless its content is remembered.
-    pub(super) fn read(self, walked: Walked) -> Result<Prepared, Problem> {
+    /// Reads what `walked` names, unless its content is remembered; a small file goes `into` a
+    /// buffer.
+    pub(super) fn read(self, walked: Walked, into: &mut Filling) -> Result<Prepared, Problem> {
         let Walked { path, stat, place } = walked;
         let result = match place {
             Place::Hardlink(to) => Ok(other(
@@ -105,20 +109,25 @@ impl Reader<'_> {
             Place::Name { parent, name } if stat.kind == FileKind::File => {
                 match self.memo.and_then(|memo| memo.find(&stat)) {
                     Some(found) => self.take_remembered(stat, found, &parent, &name),
-                    None => self.read_stable(&parent, &name, &path),
+                    None => self.read_stable(&parent, &name, &path, into),
                 }
             }
             Place::Name { parent, name } => read_special(stat, &parent, &name),
         };
-        finish(path, result)
+        finish(path, result, stat.nlink > 1)
     }
 
     /// Reads the regular file `path` below `top`, whatever is remembered of it.
-    pub(super) fn read_file(self, top: &OwnedFd, path: ArchivePath) -> Result<Prepared, Problem> {
+    pub(super) fn read_file(
+        self,
+        top: &OwnedFd,
+        path: ArchivePath,
+        into: &mut Filling,
+    ) -> Result<Prepared, Problem> {
         let result = open_parent(top, &path)
             .map_err(Failure::from)
-            .and_then(|(parent, name)| self.read_stable(&parent, &name, &path));
-        finish(path, result)
+            .and_then(|(parent, name)| self.read_stable(&parent, &name, &path, into));
+        finish(path, result, true)
     }
 
     fn take_remembered(
@@ -144,9 +153,10 @@ impl Reader<'_> {
         parent: &OwnedFd,
         name: &CString,
         path: &ArchivePath,
+        into: &mut Filling,
     ) -> Result<Read, Failure> {
         for attempt in 0..ATTEMPTS {
-            if let Some(mut read) = self.read_once(parent, name, path)? {
+            if let Some(mut read) = self.read_once(parent, name, path, into)? {
                 read.reread = attempt > 0;
                 return Ok(read);
             }
@@ -160,6 +170,7 @@ impl Reader<'_> {
         parent: &OwnedFd,
         name: &CString,
         path: &ArchivePath,
+        into: &mut Filling,
     ) -> Result<Option<Read>, Failure> {
         // NONBLOCK: whatever took this name since the walk must not block the open.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -171,21 +182,20 @@ impl Reader<'_> {
         let found = xattr::read(Subject::Open(file.as_fd()))?;
         let small = before.size <= INLINE_FILE_BYTES_MAX;
         let (hash, bytes) = if small {
-            let bytes = read_small(&file, before.size)?;
-            (BlobHash::of(&bytes), bytes)
+            let bytes = read_small(&file, before.size, into)?;
+            (BlobHash::of(into.get(&bytes)), Some(bytes))
         } else {
-            (hash_file(&file, &before)?, Vec::new())
+            (hash_file(&file, &before)?, None)
         };
         (self.between)(path);
-        let whole = !small || u64::try_from(bytes.len()).ok() == Some(before.size);
+        let whole =
+            bytes.as_ref().is_none_or(|bytes| u64::try_from(bytes.len()).ok() == Some(before.size));
         if !whole || before.content_changed(&Stat::of(&file)?) {
             return Ok(None);
         }
-        let content = if small {
-            PreparedContent::Small { hash, bytes }
-        } else {
-            let stable = Some(before);
-            PreparedContent::Large { hash, size: before.size, file, stable }
+        let content = match bytes {
+            Some(bytes) => PreparedContent::Small { hash, bytes },
+            None => PreparedContent::Large { hash, size: before.size, file, stable: Some(before) },
         };
         let plain = found.kept.is_empty() && !found.acl;
         let record = self.memo.and_then(|memo| memo.record(&before, hash, plain));
@@ -194,14 +204,18 @@ impl Reader<'_> {
     }
 }
 
-fn finish(path: ArchivePath, result: Result<Read, Failure>) -> Result<Prepared, Problem> {
+fn finish(
+    path: ArchivePath,
+    result: Result<Read, Failure>,
+    has_links: bool,
+) -> Result<Prepared, Problem> {
     let checked = result.and_then(|read| {
         check_attributes(&read.attributes)?;
         Ok(read)
     });
     match checked {
         Ok(Read { attributes, content, reread, acl, record }) => {
-            Ok(Prepared { path, attributes, content, reread, acl, record })
+            Ok(Prepared { path, attributes, content, reread, acl, has_links, record })
         }
         Err(failure) => Err(Problem { path, reason: failure.to_string() }),
     }
@@ -279,21 +293,21 @@ fn xattrs_of(parent: &OwnedFd, name: &CString) -> Result<xattr::Found, Errno> {
 }
 
 /// Reads up to `size` bytes (at most [`INLINE_FILE_BYTES_MAX`]) from the start.
-fn read_small(file: &File, size: u64) -> Result<Vec<u8>, Failure> {
+fn read_small(file: &File, size: u64, into: &mut Filling) -> Result<Bytes, Failure> {
     let size = usize::try_from(size.min(INLINE_FILE_BYTES_MAX)).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; size];
-    let mut filled = 0;
-    while filled < size {
-        let offset = u64::try_from(filled).unwrap_or(u64::MAX);
-        match file.read_at(&mut bytes[filled..], offset) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
+    into.add(size, |bytes| {
+        let mut filled = 0;
+        while filled < size {
+            let offset = u64::try_from(filled).unwrap_or(u64::MAX);
+            match file.read_at(&mut bytes[filled..], offset) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
+        Ok(filled)
+    })
 }
 
 /// Hashes the first `stat.size` bytes of `file`; a shorter file gives the hash of what there is,

@@ -7,7 +7,7 @@ use crate::control::client::Connection;
 use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::reply::{CommitReply, Reply, VersionInfo};
 use crate::control::service::Attachment;
-use crate::control::transfer::{ExportRequest, HASHES_MAX, ImportId, ImportRequest};
+use crate::control::transfer::{ExportRequest, HASHES_MAX, ImportId, ImportRequest, WantedTree};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::name::{BaseName, RepoName, TagName};
 use crate::model::tree::Root;
@@ -74,14 +74,8 @@ impl<'a> RemoteImport<'a> {
         self.commit
     }
 
-    fn call(
-        &mut self,
-        request: ImportRequest,
-        attachment: Attachment,
-    ) -> Result<Reply, ArchiveError> {
-        let request = Request::Import(request);
-        let (reply, _) = self.connection.call(request, attachment, &mut |_| {})?;
-        Ok(reply)
+    fn call(&mut self, request: ImportRequest) -> Result<Reply, ArchiveError> {
+        Ok(self.connection.ask(Request::Import(request))?)
     }
 }
 
@@ -90,7 +84,19 @@ impl ImportSink for RemoteImport<'_> {
         let mut known = Vec::with_capacity(hashes.len());
         for some in hashes.chunks(HASHES_MAX) {
             let request = ImportRequest::Known { import: self.import, hashes: some.to_vec() };
-            match self.call(request, Attachment::none())? {
+            match self.call(request)? {
+                Reply::Known(flags) => known.extend(flags),
+                _ => return Err(OTHER_ANSWER),
+            }
+        }
+        Ok(known)
+    }
+
+    fn known_trees(&mut self, wanted: &[WantedTree]) -> Result<Vec<bool>, ArchiveError> {
+        let mut known = Vec::with_capacity(wanted.len());
+        for some in wanted.chunks(HASHES_MAX) {
+            let request = ImportRequest::KnownTrees { import: self.import, trees: some.to_vec() };
+            match self.call(request)? {
                 Reply::Known(flags) => known.extend(flags),
                 _ => return Err(OTHER_ANSWER),
             }
@@ -100,8 +106,8 @@ impl ImportSink for RemoteImport<'_> {
 
     fn put(&mut self, batch: Batch) -> Result<(), ArchiveError> {
         let Batch { entries, payload, files } = batch;
-        let request = ImportRequest::Put { import: self.import, entries };
-        match self.call(request, Attachment { payload, files })? {
+        let request = Request::Import(ImportRequest::Put { import: self.import, entries });
+        match self.connection.send(request, &payload.slices(), files)? {
             Reply::Done => Ok(()),
             _ => Err(OTHER_ANSWER),
         }
@@ -109,7 +115,7 @@ impl ImportSink for RemoteImport<'_> {
 
     fn finish(&mut self) -> Result<Published, ArchiveError> {
         let request = ImportRequest::Finish { import: self.import, allow_empty: self.allow_empty };
-        match self.call(request, Attachment::none())? {
+        match self.call(request)? {
             Reply::Commit(commit) => {
                 let published =
                     Published { version: commit.version.number, unchanged: !commit.changed };
@@ -122,7 +128,7 @@ impl ImportSink for RemoteImport<'_> {
 
     fn abort(&mut self) -> Result<(), ArchiveError> {
         let request = ImportRequest::Abort { import: self.import };
-        match self.call(request, Attachment::none())? {
+        match self.call(request)? {
             Reply::Done => Ok(()),
             _ => Err(OTHER_ANSWER),
         }

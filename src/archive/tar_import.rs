@@ -17,6 +17,7 @@ use super::batch::{Batcher, Observer, Totals};
 use super::error::ArchiveError;
 use super::import::{Imported, publish};
 use super::path::{ArchivePath, printable};
+use super::payload::{Buffers, Bytes, Filling};
 use super::read::{Prepared, PreparedContent, hash_zeros};
 use super::stat::encode_rdev;
 use super::tar_read::{Member, TarReader};
@@ -26,6 +27,10 @@ use crate::model::hash::BlobHash;
 use crate::model::tree::{Attributes, FILE_BYTES_MAX};
 use crate::model::tree_format::check_attributes;
 
+/// Members in a chunk.
+const CHUNK_MEMBERS_MAX: usize = 256;
+/// Bytes of small members in a chunk.
+const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes copied at a time; a chunk of zeros becomes a hole.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// The longest target of a symbolic link, in bytes.
@@ -91,6 +96,8 @@ fn deliver<R: Read>(
 ) -> Result<Totals, ArchiveError> {
     let mut rules = Rules::default();
     let mut hardlinks = Hardlinks::default();
+    let buffers = Buffers::default();
+    let mut chunk = Chunk::new(&buffers);
     while let Some(member) = reader.next()? {
         let spelled = printable(&member.path);
         let path = ArchivePath::parse(&member.path)
@@ -110,24 +117,55 @@ fn deliver<R: Read>(
             continue;
         }
         let content = match kind {
-            Kind::File => file(&mut reader, &member)?,
+            Kind::File => file(&mut reader, &member, &mut chunk.buffer)?,
             other => PreparedContent::Other(special(other, &member).map_err(refuse)?),
         };
         let attributes = attributes(&member);
-        batcher.push(Prepared {
+        chunk.members.push(Prepared {
             path,
             attributes,
             content,
             reread: false,
             acl: false,
+            has_links: false,
             record: None,
-        })?;
+        });
+        if chunk.is_full() {
+            std::mem::replace(&mut chunk, Chunk::new(&buffers)).deliver(&mut batcher)?;
+        }
     }
     reader.finish()?;
+    chunk.deliver(&mut batcher)?;
     for prepared in hardlinks.resolve(&rules)? {
         batcher.push(prepared)?;
     }
     batcher.complete()
+}
+
+/// Members whose contents share a buffer.
+struct Chunk {
+    members: Vec<Prepared>,
+    buffer: Filling,
+}
+
+impl Chunk {
+    fn new(buffers: &Buffers) -> Self {
+        Self { members: Vec::new(), buffer: buffers.take() }
+    }
+
+    fn is_full(&self) -> bool {
+        let large = matches!(
+            self.members.last(),
+            Some(Prepared { content: PreparedContent::Large { .. }, .. })
+        );
+        large || self.members.len() >= CHUNK_MEMBERS_MAX || self.buffer.len() >= CHUNK_BYTES_MAX
+    }
+
+    fn deliver(self, batcher: &mut Batcher<'_>) -> Result<(), ArchiveError> {
+        let Self { members, buffer } = self;
+        drop(buffer);
+        members.into_iter().try_for_each(|prepared| batcher.push(prepared))
+    }
 }
 
 fn attributes(member: &Member) -> Attributes {
@@ -271,7 +309,15 @@ impl Hardlinks {
             .map(|(path, attributes)| {
                 let content =
                     PreparedContent::Other(ImportContent::Hardlink { to: resolve(&path)? });
-                Ok(Prepared { path, attributes, content, reread: false, acl: false, record: None })
+                Ok(Prepared {
+                    path,
+                    attributes,
+                    content,
+                    reread: false,
+                    acl: false,
+                    has_links: true,
+                    record: None,
+                })
             })
             .collect()
     }
@@ -282,17 +328,11 @@ impl Hardlinks {
 fn file<R: Read>(
     reader: &mut TarReader<R>,
     member: &Member,
+    into: &mut Filling,
 ) -> Result<PreparedContent, ArchiveError> {
     if member.size <= INLINE_FILE_BYTES_MAX {
-        let mut bytes = vec![0; usize::try_from(member.size).unwrap_or(0)];
-        for (offset, length) in &member.segments {
-            let start = usize::try_from(*offset).unwrap_or(usize::MAX);
-            let end = usize::try_from(offset.saturating_add(*length)).unwrap_or(usize::MAX);
-            if let Some(segment) = bytes.get_mut(start..end) {
-                reader.read_exact(segment)?;
-            }
-        }
-        return Ok(PreparedContent::Small { hash: BlobHash::of(&bytes), bytes });
+        let bytes = read_small(reader, member, into)?;
+        return Ok(PreparedContent::Small { hash: BlobHash::of(into.get(&bytes)), bytes });
     }
     let failed = |action| ArchiveError::io::<io::Error>(action, std::env::temp_dir());
     let mut spool = tempfile::tempfile().map_err(failed("make a temporary file in"))?;
@@ -309,6 +349,28 @@ fn file<R: Read>(
     spool.seek(SeekFrom::Start(0)).map_err(failed("rewind a temporary file in"))?;
     let hash = hasher.finalize().into();
     Ok(PreparedContent::Large { hash, size: member.size, file: spool, stable: None })
+}
+
+fn read_small<R: Read>(
+    reader: &mut TarReader<R>,
+    member: &Member,
+    into: &mut Filling,
+) -> Result<Bytes, ArchiveError> {
+    let size = usize::try_from(member.size).unwrap_or(0);
+    into.add(size, |bytes| {
+        if member.segments != [(0, member.size)] {
+            // Between the segments are zeros, in the buffer is what was there before.
+            bytes.fill(0);
+        }
+        for (offset, length) in &member.segments {
+            let start = usize::try_from(*offset).unwrap_or(usize::MAX);
+            let end = usize::try_from(offset.saturating_add(*length)).unwrap_or(usize::MAX);
+            if let Some(segment) = bytes.get_mut(start..end) {
+                reader.read_exact(segment)?;
+            }
+        }
+        Ok(size)
+    })
 }
 
 fn copy_segment<R: Read>(

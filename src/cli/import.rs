@@ -32,7 +32,8 @@ the version holds exactly what the source holds. The repository is made where it
 
 Kept are types, modes, owners, times to the nanosecond, symbolic links, hard links, holes and
 extended attributes (user, trusted, security) as far as the caller can read them; not kept are POSIX
-ACLs and access times. Content that the store has is not sent again.
+ACLs and access times. Content that the store has is not sent again, and a directory that it has
+just so is named as a whole.
 
 A file that did not change since an earlier import of the same directory is not read: inode, size,
 time of modification and time of change are as they were (on ext4, XFS, btrfs, F2FS and tmpfs).
@@ -79,7 +80,7 @@ pub struct ImportArgs {
     /// Make a version even when nothing changed
     #[arg(long)]
     allow_empty: bool,
-    /// Read all files, also those that did not change since an earlier import
+    /// Read all files, also those that did not change since an earlier import, and name them one by one
     #[arg(long)]
     checksum: bool,
 }

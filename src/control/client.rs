@@ -2,6 +2,7 @@
 //!
 //! Knows where a store's socket is and how to speak on it, not what the requests mean.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -100,11 +101,27 @@ impl Client {
         attachment: &Attachment,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Reply, Attachment), ControlError> {
+        self.send(request, &[&attachment.payload], &attachment.files)?;
+        self.answer(progress)
+    }
+
+    /// Sends one request; the parts of its payload follow each other.
+    fn send(
+        &self,
+        request: &Request,
+        payload: &[&[u8]],
+        files: &[File],
+    ) -> Result<(), ControlError> {
         let json = serde_json::to_vec(request).map_err(|error| {
             ControlError::new(ErrorKind::Usage, format!("cannot encode the request: {error}"))
         })?;
-        frame::send(&self.stream, &json, &attachment.payload, &attachment.files)
-            .map_err(|error| broken(&error))?;
+        frame::send_parts(&self.stream, &json, payload, files).map_err(|error| broken(&error))
+    }
+
+    fn answer(
+        &self,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Reply, Attachment), ControlError> {
         loop {
             let (message, attachment) = receive(&self.stream)?;
             match message {
@@ -249,6 +266,29 @@ impl Connection {
             Self::Remote(client) => client.call(&request, &attachment, progress),
             Self::Local { service, caller } => service.call(*caller, request, attachment, progress),
         }
+    }
+
+    /// Asks one thing with a payload that lies in several places, and with open files.
+    ///
+    /// # Errors
+    /// Why it was refused or failed.
+    pub fn send(
+        &mut self,
+        request: Request,
+        payload: &[&[u8]],
+        files: Vec<File>,
+    ) -> Result<Reply, ControlError> {
+        let (reply, _) = match self {
+            Self::Remote(client) => {
+                client.send(&request, payload, &files)?;
+                client.answer(&mut |_| {})?
+            }
+            Self::Local { service, caller } => {
+                let attachment = Attachment { payload: payload.concat(), files };
+                service.call(*caller, request, attachment, &mut |_| {})?
+            }
+        };
+        Ok(reply)
     }
 
     /// Asks one thing that has neither attachment nor progress.

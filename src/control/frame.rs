@@ -12,7 +12,7 @@
 //! here panics on input. This module does not know what the messages mean.
 
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -30,6 +30,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 pub const FILES_MAX: usize = 64;
 
 const HEADER_BYTES: usize = 8;
+/// Places that one system call sends from (the kernel's limit is 1024).
+const SLICES_MAX: usize = 512;
 /// What a claimed length may reserve before any of its bytes has arrived.
 const RESERVE_BYTES_MAX: usize = 1 << 20;
 
@@ -71,13 +73,27 @@ pub enum FrameError {
 /// # Errors
 /// A part exceeds its limit (nothing has been sent), or the socket failed.
 pub fn send(
-    mut stream: &UnixStream,
+    stream: &UnixStream,
     json: &[u8],
     payload: &[u8],
     files: &[File],
 ) -> Result<(), FrameError> {
+    send_parts(stream, json, &[payload], files)
+}
+
+/// [`send`] with a payload that lies in several places: it is sent from there.
+///
+/// # Errors
+/// As those.
+pub fn send_parts(
+    stream: &UnixStream,
+    json: &[u8],
+    payload: &[&[u8]],
+    files: &[File],
+) -> Result<(), FrameError> {
     let json_bytes = checked(json.len(), JSON_BYTES_MAX, FrameError::JsonTooLong)?;
-    let payload_bytes = checked(payload.len(), PAYLOAD_BYTES_MAX, FrameError::PayloadTooLong)?;
+    let payload_len = payload.iter().map(|part| part.len()).sum();
+    let payload_bytes = checked(payload_len, PAYLOAD_BYTES_MAX, FrameError::PayloadTooLong)?;
     if files.len() > FILES_MAX {
         return Err(FrameError::TooManyFiles);
     }
@@ -85,11 +101,17 @@ pub fn send(
     header[..4].copy_from_slice(&json_bytes.to_le_bytes());
     header[4..].copy_from_slice(&payload_bytes.to_le_bytes());
 
-    let mut sent = send_first(stream, &[&header, json, payload], files)?;
-    for part in [&header, json, payload] {
-        let skip = sent.min(part.len());
-        sent -= skip;
-        stream.write_all(&part[skip..])?;
+    let parts = [&header, json].into_iter().chain(payload.iter().copied());
+    let mut parts: Vec<IoSlice<'_>> =
+        parts.filter(|part| !part.is_empty()).map(IoSlice::new).collect();
+    let mut unsent = &mut parts[..];
+    let mut files = files;
+    while !unsent.is_empty() {
+        let some = unsent.len().min(SLICES_MAX);
+        let sent = send_some(stream, &unsent[..some], files)?;
+        IoSlice::advance_slices(&mut unsent, sent);
+        // They go with the first byte.
+        files = &[];
     }
     Ok(())
 }
@@ -102,9 +124,9 @@ fn checked(len: usize, limit: usize, error: fn(usize) -> FrameError) -> Result<u
 }
 
 /// Sends as much of `parts` as the socket takes at once, with `files` on the first byte.
-fn send_first(
+fn send_some(
     stream: &UnixStream,
-    parts: &[&[u8]; 3],
+    parts: &[IoSlice<'_>],
     files: &[File],
 ) -> Result<usize, FrameError> {
     let borrowed: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
@@ -113,10 +135,12 @@ fn send_first(
     if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
         return Err(FrameError::TooManyFiles);
     }
-    let slices = parts.map(IoSlice::new);
     let sent =
-        rustix::io::retry_on_intr(|| sendmsg(stream, &slices, &mut control, SendFlags::NOSIGNAL))
+        rustix::io::retry_on_intr(|| sendmsg(stream, parts, &mut control, SendFlags::NOSIGNAL))
             .map_err(io::Error::from)?;
+    if sent == 0 {
+        return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+    }
     Ok(sent)
 }
 
@@ -206,7 +230,7 @@ fn read_part(stream: &UnixStream, len: usize) -> Result<Vec<u8>, FrameError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::io::Seek;
+    use std::io::{Seek, Write};
 
     #[test]
     fn files_and_bytes_arrive_together() {
@@ -235,6 +259,23 @@ mod tests {
         let sender = std::thread::spawn(move || send(&left, b"{}", &payload, &[]));
         assert_eq!(receive(&right).unwrap().unwrap().payload, expected);
         sender.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_payload_in_many_places_arrives_as_one() {
+        let (left, right) = UnixStream::pair().unwrap();
+        let bytes: Vec<u8> = (0..900_000_u32).map(|i| i.to_le_bytes()[1]).collect();
+        let mut parts: Vec<&[u8]> = bytes.chunks(601).collect();
+        assert!(parts.len() > 2 * SLICES_MAX);
+        parts.insert(7, b"");
+        std::thread::scope(|scope| {
+            scope.spawn(|| send_parts(&left, b"{}", &parts, &[tempfile::tempfile().unwrap()]));
+            let frame = receive(&right).unwrap().unwrap();
+            assert_eq!((frame.payload == bytes, frame.files.len()), (true, 1));
+        });
+        let half = vec![0; PAYLOAD_BYTES_MAX / 2 + 1];
+        let refused = send_parts(&left, b"{}", &[&half, &half], &[]);
+        assert!(matches!(refused, Err(FrameError::PayloadTooLong(_))));
     }
 
     #[test]

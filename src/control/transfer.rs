@@ -132,6 +132,15 @@ pub enum ImportRequest {
         /// At most [`HASHES_MAX`].
         hashes: Vec<BlobHash>,
     },
+    /// Asks which directories are there with all that is below them, and can be put whole where
+    /// they are wanted; those are pinned for this import. Replies
+    /// [`Reply::Known`](super::reply::Reply::Known).
+    KnownTrees {
+        /// The import.
+        import: ImportId,
+        /// At most [`HASHES_MAX`].
+        trees: Vec<WantedTree>,
+    },
     /// Adds entries; parents come before children, or are made with default attributes. Replies
     /// [`Reply::Done`](super::reply::Reply::Done) when they have arrived; a failure to store them
     /// answers a later request. With open files, or with no entries at all, it replies when all
@@ -156,7 +165,17 @@ pub enum ImportRequest {
     },
 }
 
-/// The most hashes in one [`ImportRequest::Known`] or [`ExportRequest::Pages`].
+/// A directory that an import would like to put whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedTree {
+    /// Where.
+    pub path: RawPath,
+    /// What it holds.
+    pub tree: TreeHash,
+}
+
+/// The most hashes in one [`ImportRequest::Known`], [`ImportRequest::KnownTrees`] or
+/// [`ExportRequest::Pages`].
 pub const HASHES_MAX: usize = 10_000;
 
 /// The most hashes in one [`ExportRequest::Open`], as a message carries so many files at most.
@@ -230,6 +249,11 @@ impl WireAttributes {
 pub enum ImportContent {
     /// A directory; an existing one keeps its entries.
     Directory,
+    /// A directory with all that is below it: [`ImportRequest::KnownTrees`] said that it is there.
+    Tree {
+        /// What it holds.
+        tree: TreeHash,
+    },
     /// A regular file.
     File {
         /// Length in bytes.

@@ -11,8 +11,9 @@ use std::time::Instant;
 use super::commit::Page;
 use super::error::Result;
 use super::event::Event;
-use super::pins::BlobPin;
-use super::request::IncomingBlob;
+use super::gc::Leftover;
+use super::pins::{BlobPin, TreePin};
+use super::request::{IncomingBlob, Reuse};
 use super::seal::{Hashed, SealResult, SealSource};
 use super::staging::content::{FileContent, SealOutcome};
 use super::thread::MetadataThread;
@@ -202,38 +203,58 @@ impl MetadataThread {
     pub(super) fn adopt_blobs(&mut self, blobs: Vec<IncomingBlob>) -> Result<Vec<BlobPin>> {
         self.check_not_poisoned()?;
         let mut pins = Vec::with_capacity(blobs.len());
-        for IncomingBlob { file, hash, size } in blobs {
-            // Pinned before anything else, so that no collection can come between.
-            pins.push(BlobPin::new(&self.pins, hash));
-            let standing = self.take_in(file, &hash, size)?;
-            self.blob_used(hash, size, standing);
-        }
-        Ok(pins)
+        let mut blobs = blobs.into_iter();
+        let failed = blobs.by_ref().find_map(|IncomingBlob { file, pin, size }| {
+            let hash = *pin.hash();
+            pins.push(pin);
+            match self.take_in(file, &hash, size) {
+                Ok(standing) => self.blob_used(hash, size, standing),
+                Err(error) => return Some((hash, error)),
+            }
+            None
+        });
+        let Some((hash, error)) = failed else { return Ok(pins) };
+        // Names that the others have already.
+        let others = blobs.filter(|blob| blob.file.is_placed()).map(|blob| *blob.pin.hash());
+        let leftovers = std::iter::once(hash).chain(others).map(Leftover::Blob).collect();
+        drop(pins);
+        self.remove_leftovers(leftovers);
+        Err(error.into())
     }
 
     /// Pins and touches those of the blobs that can be reused, and says how long they are.
-    pub(super) fn reuse_blobs(
-        &mut self,
-        hashes: &[BlobHash],
-    ) -> Result<Vec<Option<(BlobPin, u64)>>> {
+    pub(super) fn reuse_blobs(&mut self, hashes: &[BlobHash]) -> Result<Vec<Reuse>> {
         let rows = self.reader.blobs(hashes.iter().copied())?;
-        let mut pins = Vec::with_capacity(hashes.len());
+        let mut found = Vec::with_capacity(hashes.len());
         for (hash, row) in hashes.iter().zip(rows) {
             let pending = self.journal.pending_blobs.get(hash).map(|blob| blob.size);
             let Some(size) = pending.or(row.as_ref().map(|row| row.size)) else {
-                pins.push(None);
+                found.push(Reuse::Nothing);
                 continue;
             };
             let standing = self.judge(hash, size, row)?;
             if standing.intact {
                 let pin = BlobPin::new(&self.pins, *hash);
                 self.blob_used(*hash, size, standing);
-                pins.push(Some((pin, size)));
+                found.push(Reuse::Whole(pin, size));
             } else {
-                pins.push(None);
+                found.push(Reuse::Broken);
             }
         }
-        Ok(pins)
+        Ok(found)
+    }
+
+    /// Pins those of the trees that can be reused with all that they name. Blobs are not looked at
+    /// one by one: where any is in doubt or damaged, nothing is reused whole (H3, R5).
+    pub(super) fn reuse_trees(&mut self, trees: &[TreeHash]) -> Result<Vec<Option<TreePin>>> {
+        if !self.doubts.is_empty() || self.reader.any_damage()? {
+            return Ok(trees.iter().map(|_| None).collect());
+        }
+        let pin = |tree: &TreeHash| {
+            let exists = self.reader.tree_refs(tree)?.is_some();
+            Ok(exists.then(|| TreePin::new(&self.pins, *tree)))
+        };
+        trees.iter().map(pin).collect()
     }
 
     /// Writes rows of pending blobs that nothing names, some thousands at a time. Returns whether
@@ -268,7 +289,9 @@ impl MetadataThread {
             let rows = tx.blobs_since_epoch(self.durable_epoch, limit)?;
             rows.into_iter().map(|(hash, _)| hash).collect()
         };
-        blobs.extend(self.journal.pending_blobs.keys().copied());
+        let made = |blob: &PendingBlob| !blob.known || blob.renewed;
+        let pending = self.journal.pending_blobs.iter().filter(|(_, blob)| made(blob));
+        blobs.extend(pending.map(|(hash, _)| *hash));
         Ok(blobs)
     }
 }

@@ -46,6 +46,11 @@ impl Doubts {
         !self.suspects.is_empty()
     }
 
+    /// Whether there is no doubt of any blob.
+    pub(super) fn is_empty(&self) -> bool {
+        self.suspects.is_empty() && self.unmarked.is_empty()
+    }
+
     /// The blob's file was made anew; says whether it was in doubt.
     pub(super) fn renewed(&mut self, hash: &BlobHash) -> bool {
         self.suspects.remove(hash) | self.unmarked.remove(hash)

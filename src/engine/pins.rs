@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::model::hash::BlobHash;
+use crate::model::hash::{BlobHash, TreeHash};
 
 /// Number of independently locked shards; a power of two well above the number of workers.
 const SHARDS: usize = 64;
@@ -24,6 +24,8 @@ pub struct Pins {
     released: AtomicBool,
     /// Those who hold every blob.
     holds: AtomicUsize,
+    /// Trees that an import is going to name.
+    trees: Mutex<HashMap<TreeHash, u32>>,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +38,12 @@ struct Pinned {
 impl Default for Pins {
     fn default() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect();
-        Self { shards, released: AtomicBool::new(false), holds: AtomicUsize::new(0) }
+        Self {
+            shards,
+            released: AtomicBool::new(false),
+            holds: AtomicUsize::new(0),
+            trees: Mutex::default(),
+        }
     }
 }
 
@@ -86,6 +93,11 @@ impl Pins {
             pinned.watched = true;
             true
         })
+    }
+
+    /// Whether a tree is held. What it names stays with it: that goes only after the tree.
+    pub(super) fn is_tree_pinned(&self, tree: &TreeHash) -> bool {
+        self.trees.lock().contains_key(tree)
     }
 
     /// Whether a blob that the collector had to leave was let go since the last call.
@@ -141,6 +153,33 @@ impl Drop for BlobPin {
     }
 }
 
+/// A pin of a tree that ends when dropped. Taken while the tree has a row, where trees are removed.
+#[derive(Debug)]
+pub struct TreePin {
+    pins: Arc<Pins>,
+    tree: TreeHash,
+}
+
+impl TreePin {
+    /// Pins `tree` until the value is dropped.
+    pub fn new(pins: &Arc<Pins>, tree: TreeHash) -> Self {
+        *pins.trees.lock().entry(tree).or_default() += 1;
+        Self { pins: Arc::clone(pins), tree }
+    }
+}
+
+impl Drop for TreePin {
+    fn drop(&mut self) {
+        let mut trees = self.pins.trees.lock();
+        if let Some(count) = trees.get_mut(&self.tree) {
+            *count -= 1;
+            if *count == 0 {
+                trees.remove(&self.tree);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +211,17 @@ mod tests {
         drop(second);
         assert!(!pins.is_pinned(&hash) && !pins.watch(&hash));
         assert!(pins.take_released(), "the collector hears of it");
+    }
+
+    #[test]
+    fn a_tree_is_pinned_until_its_last_pin_is_gone() {
+        let pins = Arc::new(Pins::default());
+        let tree = TreeHash::of(b"x");
+        let (first, second) = (TreePin::new(&pins, tree), TreePin::new(&pins, tree));
+        drop(first);
+        assert!(pins.is_tree_pinned(&tree));
+        drop(second);
+        assert!(!pins.is_tree_pinned(&tree));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::error::EngineError;
 use super::error::Result;
 use super::fsck::Job;
 use super::gc::{Leftover, RunKind, RunReport};
-use super::pins::{BlobPin, BlobsHold};
-use crate::model::hash::BlobHash;
+use super::pins::{BlobPin, BlobsHold, TreePin};
+use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName, TagName};
 use crate::model::policy::Policy;
@@ -60,10 +60,21 @@ pub struct AreaNotes {
 pub struct IncomingBlob {
     /// The file.
     pub file: Incoming,
-    /// Its hash.
-    pub hash: BlobHash,
+    /// Its hash, pinned since before it was written.
+    pub pin: BlobPin,
     /// Its length in bytes.
     pub size: u64,
+}
+
+/// What there is of a content.
+#[derive(Debug)]
+pub enum Reuse {
+    /// It can be reused; its length in bytes.
+    Whole(BlobPin, u64),
+    /// It has a row, but its file is missing or not trusted.
+    Broken,
+    /// Nothing: no row, so that nobody looks at a file of that name.
+    Nothing,
 }
 
 /// Changes of a version's class; `None` stays.
@@ -133,7 +144,9 @@ pub enum Request {
     /// Takes hashed files into the pool; the pins keep them until something names them.
     AdoptBlobs { blobs: Vec<IncomingBlob>, reply: Reply<Vec<BlobPin>> },
     /// Pins and touches the blobs that exist, and says how long they are.
-    ReuseBlobs { hashes: Vec<BlobHash>, reply: Reply<Vec<Option<(BlobPin, u64)>>> },
+    ReuseBlobs { hashes: Vec<BlobHash>, reply: Reply<Vec<Reuse>> },
+    /// Pins the trees that exist; none while there is damage, which only a look at each blob finds.
+    ReuseTrees { trees: Vec<TreeHash>, reply: Reply<Vec<Option<TreePin>>> },
     /// Asks for a collection run. It is answered when a run that began after the request ended.
     Collect { kind: RunKind, reply: Reply<RunReport> },
     /// Holds every blob for as long as the answer is kept.

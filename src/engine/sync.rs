@@ -78,6 +78,8 @@ pub(super) enum Scope {
 
 /// One job.
 pub(super) enum SyncJob {
+    /// Content, then `then`.
+    Content { scope: Scope, then: Then },
     /// Content, then the WAL as it is now, then `then`.
     Catalog { scope: Scope, then: Then },
     /// A file, with whatever the journal says of it and of the names above it.
@@ -166,6 +168,10 @@ impl SyncThread {
         panics::point("sync");
         for job in jobs {
             let (result, then) = match job {
+                SyncJob::Content { scope, then } => {
+                    then.tell(self.sync_scope(&scope));
+                    continue;
+                }
                 SyncJob::Catalog { scope, then } => (self.sync_scope(&scope), then),
                 SyncJob::File { content, then } => {
                     journal = true;

@@ -263,6 +263,7 @@ impl MetadataThread {
             Request::Flush { reply } => self.journal.add_waiter(reply),
             Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs)),
             Request::ReuseBlobs { hashes, reply } => reply(self.reuse_blobs(&hashes)),
+            Request::ReuseTrees { trees, reply } => reply(self.reuse_trees(&trees)),
             Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(&self.pins))),
             Request::Collect { kind, reply } => self.collect(kind, reply),
             Request::CommitPages { task, pages } => self.commit_pages(task, &pages),

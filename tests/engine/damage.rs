@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use cairn::control::protocol::Request;
-use cairn::engine::request::Request as EngineRequest;
+use cairn::engine::request::{Request as EngineRequest, Reuse};
 use cairn::model::hash::BlobHash;
 
 use crate::common::wait;
@@ -89,4 +89,15 @@ fn a_blob_that_is_missing_in_one_area_keeps_no_other_from_being_published() {
     assert_eq!(is_damaged(&world, &hash), Some(true));
     let refused = world.ask(Request::Commit(commit("one"))).unwrap_err();
     assert!(refused.message.contains('f'), "{refused:?}");
+}
+
+#[test]
+fn content_that_readers_may_look_for_is_not_absent() {
+    let world = World::with_repository();
+    world.publish("v1", &[("f", b"lost")]);
+    let (lost, none) = (BlobHash::of(b"lost"), BlobHash::of(b"none"));
+    fs::remove_file(world.engine.layout.blob(&lost)).unwrap();
+    let hashes = vec![lost, none];
+    let found = world.engine.call(|reply| EngineRequest::ReuseBlobs { hashes, reply }).unwrap();
+    assert!(matches!(found[..], [Reuse::Broken, Reuse::Nothing]), "{found:?}");
 }

@@ -6,6 +6,7 @@ use cairn::control::service::Attachment;
 use cairn::control::transfer::{FileSource, ImportContent, ImportEntry, ImportRequest};
 use cairn::model::hash::BlobHash;
 
+use crate::common::wait;
 use crate::world::{Import, World, entry, file, inline, long_text};
 
 #[track_caller]
@@ -162,6 +163,37 @@ fn a_file_that_became_shorter_leaves_nothing_on_the_way() {
     let error = import.put_with(entries, Attachment::of_files(files)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Failed);
     assert!(error.message.contains("short"), "{error}");
+    assert_eq!(on_the_way(&world), 0);
+}
+
+#[test]
+fn what_a_refused_batch_stored_by_its_name_goes_again() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    let hash = BlobHash::of(b"first");
+    // New content gets its name at once.
+    assert_eq!(import.known(&[hash]), [false]);
+    let attached = FileSource::Attached { index: 0 };
+    let entries = vec![inline("first", 0, 5), file("short", 10, attached)];
+    let attachment = Attachment { payload: b"first".to_vec(), files: vec![opened(b"54321")] };
+    assert!(import.put_with(entries, attachment).is_err());
+    wait::until("it is removed", || world.blob(&hash).is_none());
+    import.put_file("first", b"first");
+    import.finish().unwrap();
+    assert_eq!(world.bytes("1", "first"), b"first");
+}
+
+#[test]
+fn what_a_batch_behind_a_refused_one_stored_by_its_name_goes_again() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    import.put_file("file", b"1");
+    let hash = BlobHash::of(b"12345");
+    assert_eq!(import.known(&[hash]), [false]);
+    import.send(vec![inline("file/below", 0, 1)], payload(b"2")).unwrap();
+    let answer = import.send(vec![inline("next", 0, 5)], payload(b"12345"));
+    refused(answer.and_then(|_| import.put(Vec::new())), "below a file");
+    wait::until("it is removed", || world.blob(&hash).is_none());
     assert_eq!(on_the_way(&world), 0);
 }
 

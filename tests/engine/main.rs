@@ -29,4 +29,5 @@ mod sweep;
 mod sync;
 mod tag;
 mod upkeep;
+mod whole;
 mod world;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cairn::engine::request::Request;
+use cairn::engine::request::{Request, Reuse};
 use cairn::engine::stop_point::StopPoint;
 use cairn::model::hash::BlobHash;
 
@@ -122,7 +122,7 @@ fn an_upload_probe_that_comes_after_the_choice_keeps_the_blob() {
         hold.wait_reached();
         let hashes = vec![BlobHash::of(CONTENT)];
         let pins = world.engine.call(|reply| Request::ReuseBlobs { hashes, reply }).unwrap();
-        assert!(pins[0].is_some());
+        assert!(matches!(pins[0], Reuse::Whole(..)));
         drop(hold);
         assert_eq!(collected.join().unwrap(), 0);
         drop(pins);

@@ -61,6 +61,7 @@ impl MemoryStore {
         self.make_parents(&path);
         let attributes = entry.attributes.to_attributes().unwrap();
         let node = match &entry.content {
+            ImportContent::Tree { .. } => panic!("nothing was said to be known"),
             ImportContent::Directory => Node::Directory,
             ImportContent::File { size_bytes, source } => {
                 let blob = self.take(*source, payload, files);
@@ -177,8 +178,9 @@ impl ImportSink for MemoryStore {
 
     fn put(&mut self, batch: Batch) -> Result<(), ArchiveError> {
         self.batches += 1;
+        let payload = batch.payload.slices().concat();
         for entry in &batch.entries {
-            self.apply(entry, &batch.payload, &batch.files);
+            self.apply(entry, &payload, &batch.files);
         }
         Ok(())
     }

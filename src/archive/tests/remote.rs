@@ -11,7 +11,7 @@ use crate::archive::export::{LinkMode, export_directory};
 use crate::archive::import::{DirectoryImport, import_directory};
 use crate::archive::remote::{ImportOptions, RemoteExport, RemoteImport};
 use crate::archive::tar_import::import_archive;
-use crate::archive::{Batch, ExportSource, ImportSink};
+use crate::archive::{Batch, ExportSource, ImportSink, Payload};
 use crate::control::client::Connection;
 use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
 use crate::control::reply::{CommitReply, Reply, VersionInfo};
@@ -58,8 +58,10 @@ impl MemoryService {
                 assert_eq!(import, ImportId(7));
                 Reply::Known(store.known(&hashes).unwrap())
             }
+            ImportRequest::KnownTrees { trees, .. } => Reply::Known(vec![false; trees.len()]),
             ImportRequest::Put { entries, .. } => {
                 let Attachment { payload, files } = attachment;
+                let payload = Payload::from(&payload[..]);
                 store.put(Batch { entries, payload, files }).unwrap();
                 Reply::Done
             }

@@ -10,8 +10,9 @@ mod content;
 mod entries;
 mod lane;
 mod removal;
+mod trees;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -25,20 +26,24 @@ use super::{Answer, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind, check_text};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId};
-use crate::control::transfer::{HASHES_MAX, ImportEntry, ImportId, ImportRequest};
+use crate::control::transfer::{HASHES_MAX, ImportEntry, ImportId, ImportRequest, WantedTree};
 use crate::engine::Engine;
 use crate::engine::commit::{CommitOptions, OnStale};
 use crate::engine::error::EngineError;
-use crate::engine::pins::BlobPin;
+use crate::engine::pins::{BlobPin, TreePin};
 use crate::engine::registry::Repository;
-use crate::engine::request::{Owner, Request};
-use crate::model::hash::BlobHash;
+use crate::engine::request::{Owner, Request, Reuse};
+use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::AreaId;
 use crate::model::name::{BaseName, RepoName, TagName};
 use crate::model::time::Timestamp;
 
 /// Imports that may run at a time, over all connections: each holds what it has put.
 const IMPORTS_MAX: usize = 32;
+
+/// Absent contents that are remembered; beyond that they are forgotten, which costs their names
+/// some time.
+const ABSENT_MAX: usize = 4 * HASHES_MAX;
 
 /// A place among the imports that may run, free again when it is dropped.
 struct Place(Arc<AtomicUsize>);
@@ -79,6 +84,10 @@ struct Import {
     /// Content that was found or stored, with its size: what entries may name. Held until the
     /// commit is over.
     held: Mutex<BTreeMap<BlobHash, (u64, BlobPin)>>,
+    /// Content that was asked for and has no row: what is stored of it gets its name at once.
+    absent: Mutex<HashSet<BlobHash>>,
+    /// Directories that were found: what entries may name. Held as long.
+    held_trees: Mutex<BTreeMap<TreeHash, TreePin>>,
     /// Nothing said yet what the root directory is like, neither an entry nor a base.
     root_unknown: AtomicBool,
 }
@@ -105,6 +114,7 @@ impl StoreService {
                 self.begin(caller, Begin { repository, create, mirror, message, author, tag })
             }
             ImportRequest::Known { import, hashes } => self.known(caller, import, hashes),
+            ImportRequest::KnownTrees { import, trees } => self.known_trees(caller, import, trees),
             ImportRequest::Put { import, entries } => self.put(caller, import, entries, attachment),
             ImportRequest::Finish { import, allow_empty } => {
                 self.finish(caller, import, allow_empty)
@@ -147,6 +157,8 @@ impl StoreService {
             repository,
             area,
             held: Mutex::default(),
+            absent: Mutex::default(),
+            held_trees: Mutex::default(),
             root_unknown: AtomicBool::new(root_unknown),
         });
         let running = RunningImport {
@@ -171,22 +183,49 @@ impl StoreService {
     }
 
     fn known(&self, caller: Caller, id: ImportId, hashes: Vec<BlobHash>) -> Answer {
-        if hashes.len() > HASHES_MAX {
-            let message = format!("{} hashes, at most {HASHES_MAX} are answered", hashes.len());
-            return Err(ControlError::new(ErrorKind::Usage, message));
-        }
+        check_number(hashes.len())?;
         let running = self.running(caller, id)?;
         let asked = hashes.clone();
-        let pins = self
+        let found = self
             .engine
             .call(|reply| Request::ReuseBlobs { hashes: asked, reply })
             .map_err(control_error)?;
         let mut held = running.import.held.lock();
-        let known = hashes.into_iter().zip(pins).map(|(hash, pin)| {
-            let found = pin.map(|(pin, size)| held.insert(hash, (size, pin)));
-            found.is_some()
+        let mut absent = running.import.absent.lock();
+        if absent.len() > ABSENT_MAX {
+            absent.clear();
+        }
+        let known = hashes.into_iter().zip(found).map(|(hash, found)| match found {
+            Reuse::Whole(pin, size) => {
+                held.insert(hash, (size, pin));
+                true
+            }
+            Reuse::Broken => false,
+            Reuse::Nothing => {
+                absent.insert(hash);
+                false
+            }
         });
         Ok(Reply::Known(known.collect()))
+    }
+
+    fn known_trees(&self, caller: Caller, id: ImportId, wanted: Vec<WantedTree>) -> Answer {
+        check_number(wanted.len())?;
+        let running = self.running(caller, id)?;
+        let trees = wanted.iter().map(|wanted| wanted.tree).collect();
+        let pins = self
+            .engine
+            .call(|reply| Request::ReuseTrees { trees, reply })
+            .map_err(control_error)?;
+        let known: Result<Vec<bool>, ControlError> = wanted
+            .iter()
+            .zip(pins)
+            .map(|(wanted, pin)| match pin {
+                Some(pin) => running.import.hold_tree(wanted, pin),
+                None => Ok(false),
+            })
+            .collect();
+        Ok(Reply::Known(known?))
     }
 
     fn put(
@@ -236,6 +275,9 @@ impl StoreService {
             return;
         };
         running.lane.end();
+        // Before the area: what only this import held is looked for after that.
+        running.import.held.lock().clear();
+        running.import.held_trees.lock().clear();
         self.drop_hidden(running.import.area);
     }
 
@@ -251,6 +293,14 @@ impl StoreService {
             self.abort(id);
         }
     }
+}
+
+fn check_number(hashes: usize) -> Result<(), ControlError> {
+    if hashes <= HASHES_MAX {
+        return Ok(());
+    }
+    let message = format!("{hashes} hashes, at most {HASHES_MAX} are answered");
+    Err(ControlError::new(ErrorKind::Usage, message))
 }
 
 /// An error that says which entry it is about.

@@ -369,7 +369,7 @@ impl MetadataThread {
         }
     }
 
-    /// The trees are complete: bring their content to disk, unless nothing changed.
+    /// The trees are complete: bring their content to disk.
     pub(super) fn commit_built(
         &mut self,
         id: u64,
@@ -397,10 +397,11 @@ impl MetadataThread {
         let then = Then::new(move |result| {
             drop(requests.send(Request::CommitSynced { task: id, result }));
         });
-        self.sync(SyncJob::Catalog { scope, then });
+        // The rows follow with the last transaction, which is durable only with all before it.
+        self.sync(SyncJob::Content { scope, then });
     }
 
-    /// Content and trees are on disk: publish.
+    /// Content is on disk: publish.
     pub(super) fn commit_synced(&mut self, id: u64, synced: std::result::Result<(), EngineError>) {
         if let Err(error) = synced {
             return self.refuse_commit(id, error);

@@ -182,9 +182,11 @@ impl MetadataThread {
         Ok(())
     }
 
-    /// A commit under way has unreferenced trees of its own; what cannot be removed stays.
+    /// A commit under way has unreferenced trees of its own, an import trees that it is going to
+    /// name; what cannot be removed stays.
     fn is_tree_held(&self, hash: &TreeHash) -> bool {
         self.gc.metadata.broken_trees.contains(hash)
+            || self.pins.is_tree_pinned(hash)
             || self.commits.values().any(|commit| commit.pinned.contains(hash))
     }
 

@@ -119,6 +119,16 @@ pub fn unlink(path: &Path) -> Result<()> {
     run("unlink", path, || fs::remove_file(path))
 }
 
+/// Makes an empty file with permission bits `mode` (less the umask), open for reading and writing.
+///
+/// # Errors
+/// The disk's, also when it exists.
+pub fn create(path: &Path, mode: u32) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(mode);
+    run("create", path, || options.open(path))
+}
+
 /// Makes a directory with permission bits `mode` (less the umask).
 ///
 /// # Errors
@@ -180,7 +190,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         mkdir(&at("d"), 0o700).unwrap();
-        let file = File::create(at("a")).unwrap();
+        let file = create(&at("a"), 0o600).unwrap();
+        assert!(create(&at("a"), 0o600).is_err());
         write_all(&file, &at("a"), b"llo", 2).unwrap();
         write_all(&file, &at("a"), b"he", 0).unwrap();
         fsync(&file, &at("a")).unwrap();

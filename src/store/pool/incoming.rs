@@ -3,7 +3,9 @@
 //! Any thread may write them; only the owner of the [`RootLock`] moves them on. One that is dropped
 //! before that is gone, whoever drops it: a caller that fails cannot leave one behind. A file whose
 //! hash is known is made without a name in the directory where it will get one: that
-//! costs one directory entry instead of three, and a crash leaves nothing. Where the file system
+//! costs one directory entry instead of three, and a crash leaves nothing. Content of which whoever
+//! writes it knows that the store has no row gets its name at once, which is cheaper by a third: until
+//! it is adopted that is a leftover (H1), and the writer sees to it that it goes. Where the file system
 //! cannot do that, or too many such files are open, and while the hash is not known yet, it has a
 //! name in `incoming/`, which starts with a word that is random per process: what has another is a
 //! leftover.
@@ -38,6 +40,16 @@ pub enum Incoming {
     Named(NamedFile),
     /// Open, in the directory of the pool where its name belongs.
     Unnamed(UnnamedFile),
+    /// Open, with its name in the pool unless somebody else took that since. When it is dropped the
+    /// name stays: only who owns the [`RootLock`] removes names there.
+    Placed(UnnamedFile),
+}
+
+impl Incoming {
+    /// Whether dropping it may leave a name in the pool.
+    pub fn is_placed(&self) -> bool {
+        matches!(self, Self::Placed(_))
+    }
 }
 
 /// A file in `incoming/`, removed when this is dropped.
@@ -70,7 +82,7 @@ impl Drop for NamedFile {
     }
 }
 
-/// A file that is gone when it is closed.
+/// A file without a name is gone when it is closed.
 #[derive(Debug)]
 pub struct UnnamedFile {
     pub(super) file: File,
@@ -99,6 +111,39 @@ impl Pool {
         Ok(Incoming::Named(named))
     }
 
+    /// As [`Pool::write_incoming`], with its name at once unless that is taken. For content without a
+    /// row, so that nobody reads it by that name before it is whole, and pinned, so that no sweep
+    /// takes it away. After a failure a part of it may be there by that name.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn place(&self, data: &[u8], hash: &BlobHash) -> Result<Incoming> {
+        if self.unnamed.load(Ordering::Relaxed) >= UNNAMED_MAX {
+            return self.write_incoming(data, hash);
+        }
+        self.make_fan_out(hash)?;
+        let path = self.layout.blob(hash);
+        let file = match durable::create(&path, BLOB_MODE) {
+            Ok(file) => file,
+            Err(StoreError::Io { source, .. })
+                if source.kind() == io::ErrorKind::AlreadyExists || is_out_of_files(&source) =>
+            {
+                return self.write_incoming(data, hash);
+            }
+            Err(error) => return Err(error),
+        };
+        let placed = self.counted(file);
+        sys::set_mode(&placed.file, BLOB_MODE)
+            .map_err(StoreError::io("change the mode of", &path))?;
+        write_sparse(&placed.file, &path, data, 0)?;
+        Ok(Incoming::Placed(placed))
+    }
+
+    fn counted(&self, file: File) -> UnnamedFile {
+        self.unnamed.fetch_add(1, Ordering::Relaxed);
+        UnnamedFile { file, open: Arc::clone(&self.unnamed) }
+    }
+
     /// Makes an empty file without a name; `None` where that cannot be had now.
     pub(super) fn unnamed_file(&self, hash: &BlobHash) -> Result<Option<UnnamedFile>> {
         if self.unnamed.load(Ordering::Relaxed) >= UNNAMED_MAX {
@@ -122,8 +167,7 @@ impl Pool {
             Err(error) if is_out_of_files(&error) => return Ok(None),
             Err(error) => return Err(StoreError::io("create a file in", &directory)(error)),
         };
-        self.unnamed.fetch_add(1, Ordering::Relaxed);
-        let unnamed = UnnamedFile { file, open: Arc::clone(&self.unnamed) };
+        let unnamed = self.counted(file);
         sys::set_mode(&unnamed.file, BLOB_MODE)
             .map_err(StoreError::io("change the mode in", &directory))?;
         Ok(Some(unnamed))

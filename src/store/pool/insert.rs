@@ -47,6 +47,7 @@ impl Pool {
         let adopted = match incoming {
             Incoming::Named(named) => named.rename(&target),
             Incoming::Unnamed(unnamed) => self.name_file(&unnamed.file, &target),
+            Incoming::Placed(placed) => self.keep_name(&placed.file, &target),
         };
         self.fds.forget(hash);
         adopted
@@ -63,8 +64,16 @@ impl Pool {
         incoming: &Incoming,
         hash: &BlobHash,
     ) -> Result<bool> {
-        let Incoming::Unnamed(unnamed) = incoming else {
-            return Ok(false);
+        let unnamed = match incoming {
+            Incoming::Unnamed(unnamed) => unnamed,
+            Incoming::Named(_) => return Ok(false),
+            Incoming::Placed(placed) => {
+                let named = has_name(&placed.file, &self.layout.blob(hash))?;
+                if named {
+                    self.fds.forget(hash);
+                }
+                return Ok(named);
+            }
         };
         match link_outcome(durable::link_open(&unnamed.file, &self.layout.blob(hash))) {
             Ok(()) => {
@@ -74,6 +83,17 @@ impl Pool {
             Err((Fallback::Replace, _)) => Ok(false),
             Err((Fallback::Copy | Fallback::Fail, error)) => Err(error),
         }
+    }
+
+    /// Makes a file that had its name from the start keep it, or a copy of it have that: one that lost
+    /// its last name cannot get another.
+    fn keep_name(&self, file: &File, target: &Path) -> Result<()> {
+        if has_name(file, target)? {
+            return Ok(());
+        }
+        let (draft, copy) = self.incoming_file()?;
+        durable::copy(file, &copy, draft.path())?;
+        draft.rename(target)
     }
 
     /// Gives a file its first name, in place of whatever has it.
@@ -143,6 +163,11 @@ fn link_outcome(linked: Result<()>) -> std::result::Result<(), (Fallback, StoreE
         StoreError::Io { source, .. } => (fallback(source.kind()), error),
         _ => (Fallback::Fail, error),
     })
+}
+
+/// Whether a file that was made with the name `path`, and got no other, still has it.
+fn has_name(file: &File, path: &Path) -> Result<bool> {
+    Ok(file.metadata().map_err(StoreError::io("look at", path))?.nlink() > 0)
 }
 
 fn is_same_file(one: &Path, other: &Path) -> Result<bool> {
@@ -218,6 +243,45 @@ mod tests {
         assert_eq!(content(&store, &hash), b"data");
         drop((second, named));
         assert_eq!(incoming_count(&store), 0);
+    }
+
+    #[test]
+    fn a_placed_file_is_a_blob_while_it_has_its_name() {
+        let store = TestStore::new();
+        let hash = BlobHash::of(b"data");
+        let placed = store.pool.place(b"data", &hash).unwrap();
+        assert!(placed.is_placed());
+        let other = store.pool.place(b"data", &hash).unwrap();
+        assert!(matches!(other, Incoming::Unnamed(_)), "the name is taken");
+        assert!(!store.pool.adopt_new(&store.lock, &other, &hash).unwrap());
+        assert!(store.pool.adopt_new(&store.lock, &placed, &hash).unwrap());
+        // A leftover is what nobody vouches for: it is replaced, whoever still holds it.
+        store.pool.adopt(&store.lock, other, &hash).unwrap();
+        assert!(!store.pool.adopt_new(&store.lock, &placed, &hash).unwrap());
+        durable::unlink(&store.layout.blob(&hash)).unwrap();
+        store.pool.adopt(&store.lock, placed, &hash).unwrap();
+        assert_eq!(content(&store, &hash), b"data");
+        let found = fs::metadata(store.layout.blob(&hash)).unwrap();
+        assert_eq!((found.nlink(), found.mode() & 0o7777), (1, BLOB_MODE));
+        assert_eq!(incoming_count(&store), 0);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_written_whole_is_a_leftover() {
+        let store = TestStore::new();
+        let hash = BlobHash::of(b"data");
+        store.pool.make_fan_out(&hash).unwrap();
+        // Steps: create, write.
+        for (step, left) in [(1, false), (2, true)] {
+            let fault = on_this_thread(Fault::full(step));
+            assert!(store.pool.place(b"data", &hash).unwrap_err().is_full());
+            drop(fault);
+            assert_eq!(store.layout.blob(&hash).exists(), left);
+        }
+        let again = store.pool.place(b"data", &hash).unwrap();
+        assert!(!store.pool.adopt_new(&store.lock, &again, &hash).unwrap());
+        store.pool.adopt(&store.lock, again, &hash).unwrap();
+        assert_eq!(content(&store, &hash), b"data");
     }
 
     #[test]

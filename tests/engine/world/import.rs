@@ -4,9 +4,9 @@ use cairn::control::protocol::{ControlError, Request};
 use cairn::control::reply::Reply;
 use cairn::control::service::Attachment;
 use cairn::control::transfer::{
-    FileSource, ImportContent, ImportEntry, ImportId, ImportRequest, WireAttributes,
+    FileSource, ImportContent, ImportEntry, ImportId, ImportRequest, WantedTree, WireAttributes,
 };
-use cairn::model::hash::BlobHash;
+use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::time::Timestamp;
 
 use super::World;
@@ -50,6 +50,18 @@ impl<'a> Import<'a> {
     /// Which contents are there.
     pub(crate) fn known(&self, hashes: &[BlobHash]) -> Vec<bool> {
         let request = ImportRequest::Known { import: self.id, hashes: hashes.to_vec() };
+        match self.ask(request, Attachment::none()).unwrap() {
+            Reply::Known(known) => known,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Which directories can be put whole.
+    pub(crate) fn known_trees(&self, wanted: &[(&str, TreeHash)]) -> Vec<bool> {
+        let wanted = wanted
+            .iter()
+            .map(|(path, tree)| WantedTree { path: path.as_bytes().into(), tree: *tree });
+        let request = ImportRequest::KnownTrees { import: self.id, trees: wanted.collect() };
         match self.ask(request, Attachment::none()).unwrap() {
             Reply::Known(known) => known,
             other => panic!("{other:?}"),

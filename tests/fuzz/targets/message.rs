@@ -7,7 +7,8 @@ use cairn::control::protocol::{
 use cairn::control::reply::Reply;
 use cairn::control::server::decode;
 use cairn::control::transfer::{
-    ExportRequest, FileSource, ImportContent, ImportEntry, ImportId, ImportRequest, WireAttributes,
+    ExportRequest, FileSource, ImportContent, ImportEntry, ImportId, ImportRequest, WantedTree,
+    WireAttributes,
 };
 use cairn::control::upkeep::UpkeepRequest;
 use cairn::model::hash::{BlobHash, TreeHash};
@@ -126,10 +127,15 @@ fn imports() -> Vec<ImportRequest> {
             tag: None,
         },
         ImportRequest::Known { import, hashes: vec![BlobHash::of(b"data")] },
+        ImportRequest::KnownTrees {
+            import,
+            trees: vec![WantedTree { path: b"d"[..].into(), tree: TreeHash::of(b"tree") }],
+        },
         ImportRequest::Put {
             import,
             entries: vec![
                 entry(b"d", ImportContent::Directory),
+                entry(b"w", ImportContent::Tree { tree: TreeHash::of(b"tree") }),
                 entry(b"d/a", ImportContent::File { size_bytes: 4, source }),
                 entry(b"d/b", ImportContent::Hardlink { to: b"d/a"[..].into() }),
                 entry(b"\xff", ImportContent::Symlink { target: b"\xfe"[..].into() }),

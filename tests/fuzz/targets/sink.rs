@@ -56,6 +56,7 @@ impl Sink {
         check_attributes(&attributes).unwrap();
         self.imply_parents(path);
         let content = match &entry.content {
+            ImportContent::Tree { .. } => panic!("nothing was said to be known"),
             ImportContent::Directory => {
                 let before = self.nodes.insert(path.to_vec(), Node::Directory(attributes));
                 assert!(matches!(before, None | Some(Node::Implied)), "{:?} is put twice", path);
@@ -185,8 +186,9 @@ impl ImportSink for Sink {
     }
 
     fn put(&mut self, batch: Batch) -> Result<(), ArchiveError> {
+        let payload = batch.payload.slices().concat();
         for entry in &batch.entries {
-            self.put_entry(entry, &batch.payload, &batch.files);
+            self.put_entry(entry, &payload, &batch.files);
         }
         Ok(())
     }

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
+use std::num::NonZero;
 use std::os::unix::fs::FileExt;
+use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -13,12 +15,18 @@ use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::service::Attachment;
 use crate::control::transfer::{FileSource, ImportContent, ImportEntry};
 use crate::engine::error::EngineError;
+use crate::engine::gc::Leftover;
 use crate::engine::pins::BlobPin;
 use crate::engine::request::{IncomingBlob, Request};
 use crate::model::hash::BlobHash;
 use crate::model::tree::FILE_BYTES_MAX;
 use crate::store::error::StoreError;
 use crate::store::pool::Incoming;
+
+/// Threads that write a batch.
+const WRITERS_MAX: usize = 4;
+/// Entries for which a thread of their own is worth while.
+const ENTRIES_PER_WRITER: usize = 64;
 
 /// Bytes copied at a time.
 const COPY_CHUNK_BYTES: usize = 1 << 20;
@@ -27,6 +35,7 @@ const COPY_CHUNK_BYTES: usize = 1 << 20;
 pub(super) type StoredContent = Option<BlobHash>;
 
 /// Contents of a batch, written to files of their own.
+#[derive(Default)]
 pub(super) struct Written {
     /// The blob of each entry.
     pub(super) contents: Vec<StoredContent>,
@@ -41,7 +50,8 @@ pub(super) struct Adopting {
 }
 
 impl Import {
-    /// Writes the contents of a batch.
+    /// Writes the contents of a batch, on several threads when they are many: making files is most of
+    /// what a new content costs.
     pub(super) fn write_contents(
         &self,
         entries: &[ImportEntry],
@@ -51,6 +61,54 @@ impl Import {
         for entry in entries {
             self.check_source(entry, attachment).map_err(|error| at(entry, error))?;
         }
+        let writers = thread::available_parallelism().map_or(1, NonZero::get).min(WRITERS_MAX);
+        let mut parts = entries.chunks(entries.len().div_ceil(writers).max(ENTRIES_PER_WRITER));
+        let first = parts.next().unwrap_or_default();
+        let written = thread::scope(|scope| {
+            let write = |part| self.write_part(part, attachment);
+            let others: Vec<_> = parts
+                .map(|part| {
+                    let builder = thread::Builder::new().name("import-write".to_owned());
+                    (part, builder.spawn_scoped(scope, move || write(part)))
+                })
+                .collect();
+            let mut written = vec![write(first)];
+            for (part, thread) in others {
+                written.push(match thread.map(thread::ScopedJoinHandle::join) {
+                    Ok(Ok(written)) => written,
+                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                    // No more threads: it is done here.
+                    Err(_) => write(part),
+                });
+            }
+            written
+        });
+        let (mut whole, mut failed) = (Written::default(), None);
+        for part in written {
+            match part {
+                Ok(part) => {
+                    whole.contents.extend(part.contents);
+                    whole.blobs.extend(part.blobs);
+                }
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        match failed {
+            None => Ok(whole),
+            Some(error) => {
+                self.discard(whole.blobs);
+                Err(error)
+            }
+        }
+    }
+
+    fn write_part(
+        &self,
+        entries: &[ImportEntry],
+        attachment: &Attachment,
+    ) -> Result<Written, ControlError> {
         let mut blobs = Vec::new();
         let mut contents = Vec::with_capacity(entries.len());
         // Equal files of a batch share their bytes in the message.
@@ -62,20 +120,38 @@ impl Import {
                 continue;
             }
             match self.take(entry, attachment, &mut blobs) {
-                Ok(content) if let Some(bytes) = bytes => {
-                    taken.insert(bytes, content);
+                Ok(content) => {
+                    if let Some(bytes) = bytes {
+                        taken.insert(bytes, content);
+                    }
                     contents.push(content);
                 }
-                Ok(content) => contents.push(content),
-                Err(error) => return Err(at(entry, error)),
+                Err(error) => {
+                    self.discard(blobs);
+                    return Err(at(entry, error));
+                }
             }
         }
         Ok(Written { contents, blobs })
     }
 
+    /// Throws away what was written. Names in the pool are removed where they are made.
+    pub(super) fn discard(&self, blobs: Vec<IncomingBlob>) {
+        let placed = blobs.iter().filter(|blob| blob.file.is_placed());
+        let leftovers = placed.map(|blob| Leftover::Blob(*blob.pin.hash())).collect();
+        drop(blobs);
+        self.remove_leftovers(leftovers);
+    }
+
+    fn remove_leftovers(&self, leftovers: Vec<Leftover>) {
+        if self.engine.submit(Request::Swept { leftovers }).is_err() {
+            log::debug!("what an import leaves is removed by a later run of the collector");
+        }
+    }
+
     /// Has files taken into the pool, in one request to the metadata thread; does not wait for it.
     pub(super) fn adopt(&self, blobs: Vec<IncomingBlob>) -> Result<Adopting, ControlError> {
-        let names = blobs.iter().map(|blob| (blob.hash, blob.size)).collect();
+        let names = blobs.iter().map(|blob| (*blob.pin.hash(), blob.size)).collect();
         let (send, pins) = bounded(1);
         // Who went away meanwhile does not need the answer.
         let reply = Box::new(move |result| drop(send.send(result)));
@@ -125,8 +201,22 @@ impl Import {
             return Ok(None);
         }
         let hash = BlobHash::of(bytes);
-        let file = self.engine.pool.write_incoming(bytes, &hash).map_err(store_error)?;
-        blobs.push(IncomingBlob { file, hash, size: bytes.len() as u64 });
+        let pin = BlobPin::new(&self.engine.pins, hash);
+        let pool = &self.engine.pool;
+        let absent = self.absent.lock().remove(&hash);
+        let written = match absent {
+            true => pool.place(bytes, &hash),
+            false => pool.write_incoming(bytes, &hash),
+        };
+        let file = match written {
+            Ok(file) => file,
+            Err(error) => {
+                drop(pin);
+                self.remove_leftovers(vec![Leftover::Blob(hash)]);
+                return Err(store_error(error));
+            }
+        };
+        blobs.push(IncomingBlob { file, pin, size: bytes.len() as u64 });
         Ok(Some(hash))
     }
 
@@ -150,7 +240,8 @@ impl Import {
             return Err(ControlError::new(ErrorKind::Failed, message)
                 .with_hint("import again when nobody writes to it"));
         };
-        blobs.push(IncomingBlob { file: Incoming::Named(named), hash, size });
+        let pin = BlobPin::new(&self.engine.pins, hash);
+        blobs.push(IncomingBlob { file: Incoming::Named(named), pin, size });
         Ok(Some(hash))
     }
 

@@ -64,6 +64,9 @@ impl Import {
                     self.replace((parent, name), existing, body, attributes)
                 }
             },
+            ImportContent::Tree { tree } => {
+                self.put_tree((parent, name), existing, tree, attributes)
+            }
             content => {
                 if let Some(id) = existing.filter(|id| self.equals(*id, content, blob)) {
                     return self.set_attributes(id, attributes);
@@ -146,14 +149,16 @@ impl Import {
             ImportContent::Socket => Body::Socket,
             ImportContent::CharDevice { rdev } => Body::CharDevice(*rdev),
             ImportContent::BlockDevice { rdev } => Body::BlockDevice(*rdev),
-            ImportContent::Directory | ImportContent::Hardlink { .. } => {
+            ImportContent::Directory
+            | ImportContent::Tree { .. }
+            | ImportContent::Hardlink { .. } => {
                 return Err(usage("no such content"));
             }
         })
     }
 
     /// Puts a new node at a name, in place of whatever is there.
-    fn replace(
+    pub(super) fn replace(
         &self,
         (parent, name): (NodeId, &EntryName),
         existing: Option<NodeId>,
@@ -230,7 +235,11 @@ impl Import {
     }
 
     /// Sets attributes where they differ: an entry that is the same changes nothing.
-    fn set_attributes(&self, id: NodeId, attributes: Attributes) -> Result<(), ControlError> {
+    pub(super) fn set_attributes(
+        &self,
+        id: NodeId,
+        attributes: Attributes,
+    ) -> Result<(), ControlError> {
         self.engine.complete_links(id).map_err(resolve_error)?;
         let now = Timestamp::now();
         self.engine.staging.change(|state, dirty| {
@@ -267,7 +276,7 @@ fn restore_time(state: &mut State, directory: NodeId, mtime: Timestamp) {
     }
 }
 
-fn usage(message: impl Into<String>) -> ControlError {
+pub(super) fn usage(message: impl Into<String>) -> ControlError {
     ControlError::new(ErrorKind::Usage, message)
 }
 

@@ -182,6 +182,9 @@ impl Worker {
         }
         let written = self.import.write_contents(&entries, attachment);
         if let Err(error) = self.name(waiting.take()) {
+            if let Ok(written) = written {
+                self.import.discard(written.blobs);
+            }
             let dropped = !entries.is_empty();
             self.failed.lock().get_or_insert(Failure { error, dropped });
             return Ok(());

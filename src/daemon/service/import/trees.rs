@@ -1,0 +1,79 @@
+//! Directories that are put whole: the tree is there already, so no entry of it is looked at.
+//!
+//! What such a directory holds is kept by the rows of its tree, which is pinned until the commit is
+//! over. No interest of a blob is renewed (G5): what a version names needs none.
+//!
+//! Invariants: only a tree without hardlinks, whose names would have to be counted in the whole
+//! area, and only where nothing is yet, or that very tree.
+
+use super::super::errors::store_error;
+use super::Import;
+use super::entries::{resolve_error, usage};
+use crate::control::protocol::ControlError;
+use crate::control::transfer::WantedTree;
+use crate::engine::pins::TreePin;
+use crate::engine::resolve::ResolveError;
+use crate::engine::staging::node::{Body, Directory, Node};
+use crate::model::hash::TreeHash;
+use crate::model::id::NodeId;
+use crate::model::name::EntryName;
+use crate::model::tree::Attributes;
+use crate::model::tree_format::TreeSource;
+
+impl Import {
+    /// Whether a directory can be put whole; its tree is held then.
+    pub(super) fn hold_tree(
+        &self,
+        wanted: &WantedTree,
+        pin: TreePin,
+    ) -> Result<bool, ControlError> {
+        let page = self.engine.trees.page(&wanted.tree).map_err(store_error)?;
+        if page.summary().has_links || !self.has_room(wanted)? {
+            return Ok(false);
+        }
+        self.held_trees.lock().insert(wanted.tree, pin);
+        Ok(true)
+    }
+
+    /// Whether nothing is at a path, or the wanted tree as it is.
+    fn has_room(&self, wanted: &WantedTree) -> Result<bool, ControlError> {
+        let names = wanted.path.components().map_err(|error| usage(error.to_string()))?;
+        let mut node = NodeId(self.area.0);
+        for name in &names {
+            match self.engine.resolve(node, name.as_bytes()) {
+                Ok(Some(found)) => node = found,
+                Ok(None) => return Ok(true),
+                Err(ResolveError::NotDirectory) => return Ok(false),
+                Err(error) => return Err(resolve_error(error)),
+            }
+        }
+        Ok(!names.is_empty() && self.is_untouched(node, &wanted.tree))
+    }
+
+    /// Whether a directory is a tree of its base, with nothing of it in memory.
+    fn is_untouched(&self, id: NodeId, tree: &TreeHash) -> bool {
+        let state = self.engine.staging.read();
+        let directory = state.node(id).and_then(Node::directory);
+        directory.is_some_and(|found| found.base == Some(*tree) && found.slots.is_empty())
+    }
+
+    pub(super) fn put_tree(
+        &self,
+        place: (NodeId, &EntryName),
+        existing: Option<NodeId>,
+        tree: &TreeHash,
+        attributes: Attributes,
+    ) -> Result<(), ControlError> {
+        if !self.held_trees.lock().contains_key(tree) {
+            return Err(usage(format!("directory {tree} was not found for this import")));
+        }
+        match existing {
+            None => {
+                let body = Body::Directory(Directory::new(Some(*tree)));
+                self.replace(place, None, body, attributes)
+            }
+            Some(id) if self.is_untouched(id, tree) => self.set_attributes(id, attributes),
+            Some(_) => Err(usage("a whole directory in the place of something else")),
+        }
+    }
+}
