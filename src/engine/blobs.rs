@@ -244,17 +244,18 @@ impl MetadataThread {
         Ok(found)
     }
 
-    /// Pins those of the trees that can be reused with all that they name. Blobs are not looked at
+    /// Pins and touches those of the trees that can be reused with all that they name. Blobs are not looked at
     /// one by one: where any is in doubt or damaged, nothing is reused whole (H3, R5).
     pub(super) fn reuse_trees(&mut self, trees: &[TreeHash]) -> Result<Vec<Option<TreePin>>> {
         if !self.doubts.is_empty() || self.reader.any_damage()? {
             return Ok(trees.iter().map(|_| None).collect());
         }
-        let pin = |tree: &TreeHash| {
-            let exists = self.reader.tree_refs(tree)?.is_some();
-            Ok(exists.then(|| TreePin::new(&self.pins, *tree)))
-        };
-        trees.iter().map(pin).collect()
+        let now = Timestamp::now();
+        let exist: Vec<bool> =
+            self.write(|tx| trees.iter().map(|tree| tx.renew_tree(tree, now)).collect())?;
+        let pin =
+            |(tree, exists): (&TreeHash, bool)| exists.then(|| TreePin::new(&self.pins, *tree));
+        Ok(trees.iter().zip(exist).map(pin).collect())
     }
 
     /// Writes rows of pending blobs that nothing names, some thousands at a time. Returns whether

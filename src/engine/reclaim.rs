@@ -68,11 +68,30 @@ impl Garbage {
     }
 }
 
-/// Counts of references, where they are not as in the catalog.
+/// What a tree or blob would have.
+#[derive(Clone, Copy)]
+struct Left {
+    refs: i64,
+    /// Its own, or that of a tree that held it, if that was later (G5).
+    interest: i64,
+}
+
+impl Left {
+    /// Drops a reference that a tree of that interest held.
+    fn lower(&mut self, interest: i64) {
+        self.refs -= 1;
+        self.interest = self.interest.max(interest);
+    }
+}
+
+/// No tree held it.
+const NO_INTEREST: i64 = i64::MIN;
+
+/// What is left, where that is not as in the catalog.
 #[derive(Default)]
 struct Counts {
-    trees: HashMap<TreeHash, i64>,
-    blobs: HashMap<BlobHash, i64>,
+    trees: HashMap<TreeHash, Left>,
+    blobs: HashMap<BlobHash, Left>,
 }
 
 /// Counts of references as they would be.
@@ -135,10 +154,15 @@ impl<'e> Reclaim<'e> {
     /// # Errors
     /// When a page that becomes garbage cannot be read.
     pub fn drop_tree(&mut self, tree: &TreeHash) -> Result<()> {
-        let mut open = vec![*tree];
-        while let Some(tree) = open.pop() {
-            if self.lower_tree(&tree)? {
-                self.take_apart(&tree, &mut open)?;
+        self.drop_trees(vec![(*tree, NO_INTEREST)])
+    }
+
+    /// Drops one reference on each of these, held by a tree of that interest.
+    fn drop_trees(&mut self, mut open: Vec<(TreeHash, i64)>) -> Result<()> {
+        while let Some((tree, interest)) = open.pop() {
+            let left = self.lower_tree(&tree, interest)?;
+            if left.refs == 0 {
+                self.take_apart(&tree, left.interest, &mut open)?;
             }
         }
         Ok(())
@@ -146,18 +170,21 @@ impl<'e> Reclaim<'e> {
 
     /// Removes a tree that nothing references.
     fn remove_tree(&mut self, tree: &TreeHash) -> Result<()> {
-        if self.counts.trees.insert(*tree, 0).is_some() {
+        let interest = self.reader.tree_row(tree)?.map_or(NO_INTEREST, |row| row.interest);
+        if self.counts.trees.insert(*tree, Left { refs: 0, interest }).is_some() {
             return Ok(());
         }
         let mut open = Vec::new();
-        self.take_apart(tree, &mut open)?;
-        for below in open {
-            self.drop_tree(&below)?;
-        }
-        Ok(())
+        self.take_apart(tree, interest, &mut open)?;
+        self.drop_trees(open)
     }
 
-    fn take_apart(&mut self, tree: &TreeHash, open: &mut Vec<TreeHash>) -> Result<()> {
+    fn take_apart(
+        &mut self,
+        tree: &TreeHash,
+        interest: i64,
+        open: &mut Vec<(TreeHash, i64)>,
+    ) -> Result<()> {
         let page = match self.engine.trees.page(tree) {
             Ok(page) => page,
             // The collector was faster.
@@ -167,38 +194,45 @@ impl<'e> Reclaim<'e> {
         self.garbage.trees += 1;
         for reference in page.references() {
             match reference {
-                Reference::Tree(below) => open.push(below),
-                Reference::Blob(blob) => self.drop_blob(&blob)?,
+                Reference::Tree(below) => open.push((below, interest)),
+                Reference::Blob(blob) => self.drop_blob(&blob, interest)?,
             }
         }
         Ok(())
     }
 
-    /// Whether that was the last reference.
-    fn lower_tree(&mut self, tree: &TreeHash) -> Result<bool> {
+    fn lower_tree(&mut self, tree: &TreeHash, interest: i64) -> Result<Left> {
         let left = match self.counts.trees.entry(*tree) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(match self.settled.trees.get(tree) {
                 Some(settled) => *settled,
-                None => self.reader.tree_refs(tree)?.unwrap_or(0),
+                None => {
+                    let row = self.reader.tree_row(tree)?;
+                    let interest = row.map_or(NO_INTEREST, |row| row.interest);
+                    Left { refs: row.map_or(0, |row| row.refs), interest }
+                }
             }),
         };
-        *left -= 1;
-        Ok(*left == 0)
+        left.lower(interest);
+        Ok(*left)
     }
 
-    fn drop_blob(&mut self, blob: &BlobHash) -> Result<()> {
+    fn drop_blob(&mut self, blob: &BlobHash, interest: i64) -> Result<()> {
         let mut row = None;
         let left = match self.counts.blobs.entry(*blob) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 row = self.reader.blob(blob)?;
-                let refs = row.map_or(0, |row| row.refs);
-                new.insert(self.settled.blobs.get(blob).copied().unwrap_or(refs))
+                let counted = Left {
+                    refs: row.map_or(0, |row| row.refs),
+                    interest: row.map_or(NO_INTEREST, |row| row.interest),
+                };
+                new.insert(self.settled.blobs.get(blob).copied().unwrap_or(counted))
             }
         };
-        *left -= 1;
-        if *left > 0 {
+        left.lower(interest);
+        let left = *left;
+        if left.refs > 0 {
             return Ok(());
         }
         let row = match row {
@@ -206,8 +240,8 @@ impl<'e> Reclaim<'e> {
             None => self.reader.blob(blob)?,
         };
         // Below zero: the collector was faster, and has told of it.
-        if let Some(row) = row.filter(|_| *left == 0) {
-            self.unreferenced(blob, row.size, row.interest);
+        if let Some(row) = row.filter(|_| left.refs == 0) {
+            self.unreferenced(blob, row.size, left.interest);
         }
         Ok(())
     }
@@ -236,7 +270,7 @@ impl<'e> Reclaim<'e> {
             let Some((last, _)) = rows.last() else { break };
             after = Some(*last);
             for (_, blob) in rows {
-                self.drop_blob(&blob)?;
+                self.drop_blob(&blob, NO_INTEREST)?;
             }
         }
         let row = self.reader.areas()?.into_iter().find(|row| row.id == area);

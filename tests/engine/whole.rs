@@ -2,9 +2,11 @@
 
 use cairn::control::protocol::ErrorKind;
 use cairn::control::transfer::{ImportContent, ImportEntry};
+use cairn::engine::gc::RunKind;
 use cairn::engine::request::Request as EngineRequest;
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::quota::Quota;
+use cairn::model::time::Timestamp;
 use cairn::model::tree::Content;
 
 use crate::common::{fsck, wait};
@@ -169,4 +171,31 @@ fn g15_a_whole_directory_counts() {
     import.put(vec![whole("new", tree)]).unwrap();
     let refused = import.finish().unwrap_err();
     assert!(refused.message.contains("quota"), "{refused}");
+}
+
+fn changed(world: World, sql: &str) -> World {
+    world.reopen_changed(|store| {
+        let catalog = rusqlite::Connection::open(store.join("catalog.db")).unwrap();
+        catalog.execute_batch(sql).unwrap();
+    })
+}
+
+#[test]
+fn g5_what_a_whole_directory_holds_is_reused() {
+    let (world, tree) = world();
+    let world = changed(world, "UPDATE blobs SET interest = 9; UPDATE trees SET interest = 9;");
+    let import = Import::mirror(&world);
+    assert_eq!(import.known_trees(&[("d", tree)]), [true]);
+    import.put(vec![whole("d", tree)]).unwrap();
+    committed(import.finish());
+    world.delete(&["1", "2"], true).unwrap();
+    let kind = RunKind { full: false, protect_seconds: Some(600) };
+    let kept = world.engine.foresee(kind, Timestamp::now()).unwrap().kept;
+    assert_eq!((kept.free.count, kept.protected.count), (1, 2));
+    // So long ago that nobody takes it back.
+    let world = changed(world, "UPDATE versions SET deleted_s = 9");
+    world.run(false, 600);
+    for (path, bytes) in FILES {
+        assert_eq!(world.blob(&BlobHash::of(bytes)).is_some(), path != "f", "{path}");
+    }
 }

@@ -195,10 +195,10 @@ impl MetadataThread {
         let began = Instant::now();
         self.write(|tx| {
             let mut done = 0;
-            for (_, hash) in trees {
+            for (interest, hash) in trees {
                 if let Some(bytes) = tx.delete_tree(hash)? {
                     for reference in TreePage::parse(bytes)?.references() {
-                        lower(tx, reference)?;
+                        release(tx, reference, *interest)?;
                     }
                 }
                 done += 1;
@@ -211,10 +211,14 @@ impl MetadataThread {
     }
 }
 
-fn lower(tx: &Tx<'_>, reference: Reference) -> std::result::Result<(), StoreError> {
+fn release(
+    tx: &Tx<'_>,
+    reference: Reference,
+    interest: i64,
+) -> std::result::Result<(), StoreError> {
     match reference {
-        Reference::Blob(blob) => tx.add_blob_refs(&blob, -1)?,
-        Reference::Tree(tree) => tx.add_tree_refs(&tree, -1)?,
+        Reference::Blob(blob) => tx.release_blob(&blob, interest)?,
+        Reference::Tree(tree) => tx.release_tree(&tree, interest)?,
     };
     Ok(())
 }

@@ -101,6 +101,19 @@ impl Tx<'_> {
     /// [`StoreError::MissingBlob`]; a corrupt catalog when the number would become negative (it
     /// stays as it is); the database's.
     pub fn add_blob_refs(&self, hash: &BlobHash, delta: i64) -> Result<i64> {
+        self.count_blob(hash, delta, i64::MIN)
+    }
+
+    /// Takes a reference from a blob that a tree of that interest held: who reused the tree reused
+    /// what is in it (G5).
+    ///
+    /// # Errors
+    /// As [`Tx::add_blob_refs`].
+    pub fn release_blob(&self, hash: &BlobHash, interest: i64) -> Result<i64> {
+        self.count_blob(hash, -1, interest)
+    }
+
+    fn count_blob(&self, hash: &BlobHash, delta: i64, interest: i64) -> Result<i64> {
         let Some(row) = self.blob(hash)? else {
             return Err(StoreError::MissingBlob(*hash));
         };
@@ -110,8 +123,8 @@ impl Tx<'_> {
         }
         self.execute_one(
             "count a blob",
-            "UPDATE blobs SET refs = ?2 WHERE hash = ?1",
-            params![hash.as_bytes(), refs],
+            "UPDATE blobs SET refs = ?2, interest = max(interest, ?3) WHERE hash = ?1",
+            params![hash.as_bytes(), refs, interest],
         )?;
         Ok(refs)
     }

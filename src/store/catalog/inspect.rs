@@ -5,21 +5,23 @@ use rusqlite::{OptionalExtension, params};
 
 use super::codec::{blob_hash, corrupt, tree_hash};
 use super::connection::{During, collect};
-use super::{Doomed, OrphanBlob, Reader};
+use super::{Doomed, OrphanBlob, Reader, TreeRow};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId};
 use crate::store::error::Result;
 
 impl Reader {
-    /// The number of references on a page; `None` when there is none.
+    /// How a page is counted; `None` when there is none.
     ///
     /// # Errors
     /// The database's.
-    pub fn tree_refs(&self, hash: &TreeHash) -> Result<Option<i64>> {
+    pub fn tree_row(&self, hash: &TreeHash) -> Result<Option<TreeRow>> {
         let read = || {
             self.connection
-                .prepare_cached("SELECT refs FROM trees WHERE hash = ?1")?
-                .query_row([hash.as_bytes()], |row| row.get(0))
+                .prepare_cached("SELECT refs, interest FROM trees WHERE hash = ?1")?
+                .query_row([hash.as_bytes()], |row| {
+                    Ok(TreeRow { refs: row.get(0)?, interest: row.get(1)? })
+                })
                 .optional()
         };
         read().during("look at a tree")
@@ -162,8 +164,9 @@ mod tests {
         tx.push_doomed(&Doomed::Area(AreaId(9))).unwrap();
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
-        assert_eq!(reader.tree_refs(&trees[0]).unwrap(), Some(2));
-        assert_eq!(reader.tree_refs(&TreeHash::of(b"none")).unwrap(), None);
+        let row = TreeRow { refs: 2, interest: 1 };
+        assert_eq!(reader.tree_row(&trees[0]).unwrap(), Some(row));
+        assert_eq!(reader.tree_row(&TreeHash::of(b"none")).unwrap(), None);
         let mut orphans = reader.orphan_trees().unwrap();
         orphans.sort();
         let mut expected = trees[1..].to_vec();

@@ -48,7 +48,7 @@ use connection::During;
 pub use nodes::NameRow;
 pub use row::{
     AreaRow, AreaState, BlobRow, Doomed, NodeData, NodeKind, NodeRow, OrphanBlob, RepositoryRow,
-    TagRow, Totals, VersionRow,
+    TagRow, Totals, TreeRow, VersionRow,
 };
 pub use snapshot::{
     AreaFacts, BadRow, BlobFacts, NodeFacts, RepositoryFacts, Snapshot, Snapshots, TABLES,

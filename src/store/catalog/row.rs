@@ -78,6 +78,15 @@ pub struct BlobRow {
     pub damaged: bool,
 }
 
+/// A page of a tree, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeRow {
+    /// Number of pages, versions and areas that name it.
+    pub refs: i64,
+    /// When it was made or last reused, and what it holds with it, in seconds since 1970 (G5).
+    pub interest: i64,
+}
+
 /// A blob that nothing references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OrphanBlob {

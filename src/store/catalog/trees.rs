@@ -44,12 +44,7 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn insert_tree(&self, hash: &TreeHash, bytes: &[u8], now: Timestamp) -> Result<bool> {
-        let renewed = self.execute(
-            "renew a tree",
-            "UPDATE trees SET interest = ?2 WHERE hash = ?1",
-            params![hash.as_bytes(), now.seconds],
-        )?;
-        if renewed > 0 {
+        if self.renew_tree(hash, now)? {
             self.heal_page(hash, bytes)?;
             return Ok(false);
         }
@@ -68,6 +63,20 @@ impl Tx<'_> {
         Ok(true)
     }
 
+    /// Renews a page's timestamp of interest, and so that of what it holds (G5); `false` when there
+    /// is none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn renew_tree(&self, hash: &TreeHash, now: Timestamp) -> Result<bool> {
+        let renewed = self.execute(
+            "renew a tree",
+            "UPDATE trees SET interest = ?2 WHERE hash = ?1",
+            params![hash.as_bytes(), now.seconds],
+        )?;
+        Ok(renewed > 0)
+    }
+
     /// The number of references on a page; `None` when there is none.
     ///
     /// # Errors
@@ -82,14 +91,27 @@ impl Tx<'_> {
     /// [`StoreError::MissingTree`]; a corrupt catalog when the number would become negative (it
     /// stays as it is); the database's.
     pub fn add_tree_refs(&self, hash: &TreeHash, delta: i64) -> Result<i64> {
+        self.count_tree(hash, delta, i64::MIN)
+    }
+
+    /// Takes a reference from a page that another page, of that interest, held: who reused that
+    /// reused what is in it (G5).
+    ///
+    /// # Errors
+    /// As [`Tx::add_tree_refs`].
+    pub fn release_tree(&self, hash: &TreeHash, interest: i64) -> Result<i64> {
+        self.count_tree(hash, -1, interest)
+    }
+
+    fn count_tree(&self, hash: &TreeHash, delta: i64, interest: i64) -> Result<i64> {
         let Some(refs) = self.tree_refs(hash)? else {
             return Err(StoreError::MissingTree(*hash));
         };
         let refs = changed_count("count a tree", hash, refs, delta)?;
         self.execute_one(
             "count a tree",
-            "UPDATE trees SET refs = ?2 WHERE hash = ?1",
-            params![hash.as_bytes(), refs],
+            "UPDATE trees SET refs = ?2, interest = max(interest, ?3) WHERE hash = ?1",
+            params![hash.as_bytes(), refs, interest],
         )?;
         Ok(refs)
     }

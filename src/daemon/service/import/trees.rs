@@ -1,7 +1,7 @@
 //! Directories that are put whole: the tree is there already, so no entry of it is looked at.
 //!
 //! What such a directory holds is kept by the rows of its tree, which is pinned until the commit is
-//! over. No interest of a blob is renewed (G5): what a version names needs none.
+//! over. The tree's interest is renewed, which goes over to what it holds when it is taken apart (G5).
 //!
 //! Invariants: only a tree without hardlinks, whose names would have to be counted in the whole
 //! area, and only where nothing is yet, or that very tree.
