@@ -173,6 +173,25 @@ fn g15_a_whole_directory_counts() {
     assert!(refused.message.contains("quota"), "{refused}");
 }
 
+/// The look at the inner one left it in memory, and the outer one was taken for changed.
+#[test]
+fn v3_a_directory_and_one_in_it_are_there_when_both_are_asked_for() {
+    let (world, outer) = world();
+    let inner = tree(&world, "1", "d/e");
+    let import = Import::additive(&world);
+    assert_eq!(import.known_trees(&[("d", outer), ("d/e", inner)]), [true, true]);
+    import.put(vec![whole("d", outer)]).unwrap();
+    import.put_file("g", b"four");
+    committed(import.finish());
+    for (path, bytes) in FILES {
+        assert_eq!(world.bytes("2", path), bytes, "{path}");
+    }
+    // What was changed is something else.
+    let import = Import::additive(&world);
+    import.put_file("d/e/b", b"changed");
+    assert_eq!(import.known_trees(&[("d", outer), ("d/e", inner)]), [false, false]);
+}
+
 fn changed(world: World, sql: &str) -> World {
     world.reopen_changed(|store| {
         let catalog = rusqlite::Connection::open(store.join("catalog.db")).unwrap();

@@ -13,7 +13,7 @@ use crate::control::protocol::ControlError;
 use crate::control::transfer::WantedTree;
 use crate::engine::pins::TreePin;
 use crate::engine::resolve::ResolveError;
-use crate::engine::staging::node::{Body, Directory, Node};
+use crate::engine::staging::node::{Body, Directory, Node, Slot};
 use crate::model::hash::TreeHash;
 use crate::model::id::NodeId;
 use crate::model::name::EntryName;
@@ -50,11 +50,18 @@ impl Import {
         Ok(!names.is_empty() && self.is_untouched(node, &wanted.tree))
     }
 
-    /// Whether a directory is a tree of its base, with nothing of it in memory.
+    /// Whether a directory is a tree of its base, and nothing in it was changed. Looking something up
+    /// leaves it in memory as it was.
     fn is_untouched(&self, id: NodeId, tree: &TreeHash) -> bool {
         let state = self.engine.staging.read();
+        let is_unchanged = |slot: &Slot| match slot {
+            Slot::Node(id) => state.node(*id).is_some_and(|node| !node.changed),
+            Slot::Whiteout => false,
+        };
         let directory = state.node(id).and_then(Node::directory);
-        directory.is_some_and(|found| found.base == Some(*tree) && found.slots.is_empty())
+        directory.is_some_and(|found| {
+            found.base == Some(*tree) && found.slots.values().all(is_unchanged)
+        })
     }
 
     pub(super) fn put_tree(
