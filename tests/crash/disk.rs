@@ -68,11 +68,11 @@ fn shell(line: &str, paths: &[&Path]) {
 /// Runs everything that a user may try; each must come back.
 fn everything_returns(cairn: &Cairn) {
     type Attempt = Box<dyn FnOnce() -> io::Result<()> + Send>;
-    let area = cairn.staging("lib/work");
+    let area = cairn.staging("lib/draft");
     let path = |name: &str| area.join(name);
     let (large, synced, directory, open) = (path("l"), path("s"), path("d"), path("open"));
     let (old, other) = (cairn.versions("lib/1/file"), cairn.staging("other"));
-    let (from, to) = (area.clone(), cairn.tags("lib/work"));
+    let (from, to) = (area.clone(), cairn.tags("lib/draft"));
     let attempts: Vec<(&str, Attempt)> = vec![
         ("write", Box::new(move || fs::write(large, content::bytes(9, 5 << 20)))),
         (
@@ -111,7 +111,7 @@ fn filled(cairn: &Cairn) {
         fs::write(area.join("file"), content::bytes(number, 100_000)).unwrap();
         cairn.publish("lib", &name).unwrap();
     }
-    let area = cairn.area("lib", "work");
+    let area = cairn.area("lib", "draft");
     fs::write(area.join("open"), "staged").unwrap();
     wait::until("the file is sealed", || hash_of(&area.join("open")).is_some());
     File::open(area.join("open")).unwrap().sync_all().unwrap();
@@ -123,9 +123,9 @@ fn is_whole(cairn: &mut Cairn) {
         let found = fs::read(cairn.versions(format!("lib/{number}/file"))).unwrap();
         assert!(found == content::bytes(number, 100_000));
     }
-    assert_eq!(fs::read(cairn.staging("lib/work/open")).unwrap(), b"staged");
-    fs::write(cairn.staging("lib/work/more"), "x").unwrap();
-    cairn.publish("lib", "work").unwrap();
+    assert_eq!(fs::read(cairn.staging("lib/draft/open")).unwrap(), b"staged");
+    fs::write(cairn.staging("lib/draft/more"), "x").unwrap();
+    cairn.publish("lib", "draft").unwrap();
     cairn.stop();
     fsck::check_store(&cairn.store());
 }

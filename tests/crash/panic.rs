@@ -165,14 +165,14 @@ fn is_poisoned(mut cairn: Cairn, place: &str) {
     assert!(has_panicked(&cairn, place), "{place}\n{}", cairn.log());
     assert_eq!(fs::read(cairn.versions("lib/1/file")).unwrap(), b"text");
     assert_eq!(errno(fs::create_dir(cairn.staging("other"))), Errno::IO, "{place}");
-    let area = cairn.staging("lib/work");
+    let area = cairn.staging("lib/draft");
     assert_eq!(errno(File::create(area.join("refused"))), Errno::IO, "{place}");
     let message = cairn.cli_fails(&["create", "other"]);
     assert!(message.contains("refuses changes"), "{place}: {message}");
     assert!(cairn.cli(&["versions", "lib"]).contains('1'));
     restart(&mut cairn);
-    fs::write(cairn.staging("lib/work/after"), "x").unwrap();
-    cairn.publish("lib", "work").unwrap();
+    fs::write(cairn.staging("lib/draft/after"), "x").unwrap();
+    cairn.publish("lib", "draft").unwrap();
     assert_eq!(fs::read(cairn.versions("lib/1/file")).unwrap(), b"text");
     assert_eq!(fs::read(cairn.versions("lib/2/kept")).unwrap(), b"kept", "{place}");
     cairn.stop();
@@ -183,7 +183,7 @@ fn is_poisoned(mut cairn: Cairn, place: &str) {
 fn the_metadata_thread_poisons_the_store_and_answers_all_who_wait() {
     for (place, at) in [("metadata", 60), ("journal", 20), ("sync", 20), ("namespace", 300)] {
         let cairn = published(place, at);
-        let area = cairn.area("lib", "work");
+        let area = cairn.area("lib", "draft");
         fs::write(area.join("kept"), "kept").unwrap();
         File::open(area.join("kept")).unwrap().sync_all().unwrap();
         // Several wait at once, for different things, when it happens.
@@ -209,7 +209,7 @@ fn the_metadata_thread_poisons_the_store_and_answers_all_who_wait() {
 #[test]
 fn what_waits_for_a_commit_that_never_ends_is_answered() {
     let cairn = published("commit", 1);
-    let area = cairn.area("lib", "work");
+    let area = cairn.area("lib", "draft");
     fs::write(area.join("kept"), "kept").unwrap();
     File::open(area.join("kept")).unwrap().sync_all().unwrap();
     // Some of these meet the frozen area and wait for the commit.
@@ -217,7 +217,7 @@ fn what_waits_for_a_commit_that_never_ends_is_answered() {
         let area = area.clone();
         move || until_refused(|number| fs::create_dir(area.join(format!("dir{}", number % 500))))
     });
-    let (from, to) = (area, cairn.tags("lib/work"));
+    let (from, to) = (area, cairn.tags("lib/draft"));
     let renamed = returns("the commit", move || fs::rename(from, to));
     assert_eq!(errno(renamed), Errno::IO);
     returns("a change of the area", move || writer.join().unwrap());
