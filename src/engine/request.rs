@@ -180,6 +180,8 @@ pub enum Request {
     OrphansDurable { orphanings: u64, result: std::result::Result<(), EngineError> },
     /// From the sync thread: what was written before obsolete files asked for a flush is on disk.
     RowsDurable { result: std::result::Result<(), EngineError> },
+    /// From the sync thread: the WAL was copied into the catalog for the collector.
+    WalCopied { result: std::result::Result<(), EngineError> },
     /// From the start: a blob that may not have reached the disk before a power loss was checked.
     SuspectChecked { hash: BlobHash, intact: bool },
     /// From a check or a scrub: one slice of work.

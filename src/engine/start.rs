@@ -189,6 +189,8 @@ fn sync_thread(
         requests: requests.clone(),
         jobs,
         put_off: None,
+        collecting: false,
+        copies: Vec::new(),
     })
 }
 

@@ -33,11 +33,20 @@ pub(super) const SYNC_ONE_BY_ONE_MAX: usize = 64;
 /// Wait for the next try to settle what could not be.
 const SETTLE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A WAL longer than this is copied into the catalog after the next flush.
-const WAL_BYTES_MAX: u64 = 16 << 20;
+/// How long the WAL may become.
+struct WalLimits {
+    /// More than this is copied into the catalog after the next flush.
+    copied: u64,
+    /// A longer file is cut.
+    file: u64,
+}
 
-/// A WAL file longer than this is cut.
-const WAL_FILE_BYTES_MAX: u64 = 48 << 20;
+/// Usually, and where the disk is full.
+const WAL_LIMITS: WalLimits = WalLimits { copied: 16 << 20, file: 48 << 20 };
+
+/// While the collector asks for copies by itself: only if others write much meanwhile, or a reader
+/// keeps the copy from its end.
+const WAL_LIMITS_COLLECTING: WalLimits = WalLimits { copied: 128 << 20, file: 256 << 20 };
 
 type Told = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -92,6 +101,10 @@ pub(super) enum SyncJob {
     /// Nothing but a look at the length of the WAL: much was written since the last one, or
     /// nothing yet.
     Checkpoint,
+    /// Whether the collector writes, and so says when the WAL is to be copied.
+    Collecting(bool),
+    /// A copy of the WAL into the catalog, as far as readers and writers let it, then `then`.
+    CopyWal { then: Then },
 }
 
 /// Where jobs come from.
@@ -127,6 +140,10 @@ pub(super) struct SyncThread {
     pub(super) jobs: Jobs,
     /// What could not be settled, and when it is tried again.
     pub(super) put_off: Option<(Instant, Vec<Arc<FileContent>>)>,
+    /// The collector says when the WAL is to be copied.
+    pub(super) collecting: bool,
+    /// Who waits for a copy of the WAL.
+    pub(super) copies: Vec<Then>,
 }
 
 impl SyncThread {
@@ -140,6 +157,12 @@ impl SyncThread {
             let checkpointed = panics::contain("a checkpoint", || self.checkpoint());
             if let Ok(Err(error)) = checkpointed {
                 self.checkpoint_failed(error);
+            }
+            for then in std::mem::take(&mut self.copies) {
+                then.tell(match self.staging.blocked() {
+                    Blocked::Poisoned => Err(EngineError::Poisoned),
+                    Blocked::No | Blocked::Full => Ok(()),
+                });
             }
             self.prepare();
         }
@@ -186,6 +209,14 @@ impl SyncThread {
                     continue;
                 }
                 SyncJob::Checkpoint => continue,
+                SyncJob::Collecting(collecting) => {
+                    self.collecting = collecting;
+                    continue;
+                }
+                SyncJob::CopyWal { then } => {
+                    self.copies.push(then);
+                    continue;
+                }
             };
             match result {
                 Ok(()) => kept.push(then),
@@ -289,11 +320,16 @@ impl SyncThread {
     /// and the file only grows; then the rest is copied with the writer held off, which is short
     /// because the passive copy came just before.
     fn checkpoint(&mut self) -> std::result::Result<(), StoreError> {
-        if self.checkpointer.wal_bytes()? > WAL_BYTES_MAX {
+        let limits = if self.collecting && self.staging.blocked() == Blocked::No {
+            WAL_LIMITS_COLLECTING
+        } else {
+            WAL_LIMITS
+        };
+        if !self.copies.is_empty() || self.checkpointer.wal_bytes()? > limits.copied {
             self.checkpointer.passive()?;
         }
         let file_bytes = std::fs::metadata(self.layout.wal()).map_or(0, |wal| wal.len());
-        if file_bytes > WAL_FILE_BYTES_MAX {
+        if file_bytes > limits.file {
             self.checkpointer.truncate()?;
         }
         Ok(())
@@ -318,15 +354,53 @@ mod tests {
             requests: unbounded().0,
             jobs: Jobs { asked: unbounded().1, own: unbounded().1 },
             put_off: None,
+            collecting: false,
+            copies: Vec::new(),
         }
+    }
+
+    /// A WAL that is longer than is usually left.
+    fn fill_wal(store: &mut TestStore) {
+        let tx = store.catalog.begin().unwrap();
+        tx.set_meta("long", &"x".repeat(17 << 20)).unwrap();
+        tx.commit().unwrap();
+    }
+
+    #[test]
+    fn the_wal_is_left_to_the_collector_until_it_asks_for_a_copy() {
+        let mut store = TestStore::new();
+        fill_wal(&mut store);
+        let long = store.catalog.checkpointer().unwrap();
+        let mut thread = thread(&store);
+        thread.serve(vec![SyncJob::Collecting(true)]);
+        thread.checkpoint().unwrap();
+        assert!(long.wal_bytes().unwrap() > WAL_LIMITS.copied);
+        let (told, hear) = unbounded();
+        let then = Then::new(move |result| told.send(result.is_ok()).unwrap());
+        let (own, jobs) = unbounded();
+        own.send(SyncJob::CopyWal { then }).unwrap();
+        drop(own);
+        thread.jobs.own = jobs;
+        thread.run();
+        assert!(hear.recv().unwrap());
+        assert_eq!(long.wal_bytes().unwrap(), 0);
+    }
+
+    #[test]
+    fn where_the_disk_is_full_the_collector_gets_no_longer_wal() {
+        let mut store = TestStore::new();
+        fill_wal(&mut store);
+        let mut thread = thread(&store);
+        thread.collecting = true;
+        thread.staging.set_blocked(Blocked::Full);
+        thread.checkpoint().unwrap();
+        assert_eq!(thread.checkpointer.wal_bytes().unwrap(), 0);
     }
 
     #[test]
     fn a_checkpoint_that_fails_is_a_flush_that_failed() {
         let mut store = TestStore::new();
-        let tx = store.catalog.begin().unwrap();
-        tx.set_meta("long", &"x".repeat(17 << 20)).unwrap();
-        tx.commit().unwrap();
+        fill_wal(&mut store);
         for (fault, blocked) in
             [(Fault::full(1), Blocked::No), (Fault::io_error(1), Blocked::Poisoned)]
         {

@@ -176,6 +176,7 @@ impl MetadataThread {
     /// would fill up.
     fn background(&mut self, now: Instant) {
         self.tick_collector(now);
+        self.tidy_wal();
         if !self.gc.has_work() || self.gc.is_paused(now) {
             return;
         }
@@ -283,6 +284,7 @@ impl MetadataThread {
                 self.orphans_durable(orphanings, result);
             }
             Request::RowsDurable { result } => self.rows_durable(result),
+            Request::WalCopied { result } => self.wal_copied(result),
             Request::SuspectChecked { hash, intact } => self.suspect_checked(hash, intact),
             Request::Fsck { job, reply } => self.fsck(job, reply),
             Request::Damaged { hash } => self.note_damage(&hash),

@@ -2,9 +2,10 @@
 
 use cairn::control::protocol::{GcRequest, Request};
 use cairn::control::reply::Reply;
+use cairn::control::service::Attachment;
 use cairn::model::hash::BlobHash;
 
-use crate::world::{Import, World};
+use crate::world::{Import, World, inline};
 
 #[test]
 fn what_is_not_shared_goes() {
@@ -111,4 +112,20 @@ fn a_tree_without_its_page_does_not_keep_the_collector_busy() {
     world.publish("one", &[("a", b"a")]);
     let report = world.run(true, 0);
     assert_eq!(report.trees, 0);
+}
+
+#[test]
+fn a_long_collection_goes_on_after_each_copy_of_the_log() {
+    // A row that is let go and a row that is removed for each: more than are removed at a stretch.
+    const FILES: u32 = 12_500;
+    let world = World::with_repository();
+    let import = Import::mirror(&world);
+    let bytes: Vec<u8> = (0..FILES).flat_map(u32::to_le_bytes).collect();
+    let entries = (0..FILES).map(|n| inline(&format!("d{}/f{n}", n % 100), n * 4, 4)).collect();
+    import.put_with(entries, Attachment::of_payload(bytes)).unwrap();
+    import.finish().unwrap();
+    world.publish("keeps", &[("a", b"a")]);
+    world.delete(&["1"], true).unwrap();
+    assert_eq!(world.collect().blobs, u64::from(FILES));
+    assert_eq!(world.bytes("2", "a"), b"a");
 }

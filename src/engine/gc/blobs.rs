@@ -182,6 +182,7 @@ impl MetadataThread {
             }
             Ok(removed)
         })?;
+        self.note_removed(removed.len() as u64);
         for orphan in removed {
             // The row is gone: a file that cannot be removed is a leftover, replaced when the
             // content is stored again, or swept by the next full run.

@@ -112,6 +112,7 @@ impl MetadataThread {
             Ok((nodes.len(), names))
         })?;
         if nodes > 0 || names > 0 {
+            self.note_removed(nodes as u64 + names);
             return Ok(());
         }
         if !self.may_remove_area(area) {
@@ -193,21 +194,25 @@ impl MetadataThread {
     /// Removes trees until the slice's time is over; returns how many, at least one.
     fn remove_trees(&mut self, trees: &[(i64, TreeHash)]) -> Result<usize> {
         let began = Instant::now();
-        self.write(|tx| {
-            let mut done = 0;
+        let (done, rows) = self.write(|tx| {
+            let (mut done, mut rows) = (0, 0);
             for (interest, hash) in trees {
                 if let Some(bytes) = tx.delete_tree(hash)? {
                     for reference in TreePage::parse(bytes)?.references() {
                         release(tx, reference, *interest)?;
+                        rows += 1;
                     }
                 }
                 done += 1;
+                rows += 1;
                 if began.elapsed() >= SLICE_TIME_MAX {
                     break;
                 }
             }
-            Ok(done)
-        })
+            Ok((done, rows))
+        })?;
+        self.note_removed(rows);
+        Ok(done)
     }
 }
 

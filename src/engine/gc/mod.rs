@@ -16,6 +16,8 @@
 //! of an unlink is on disk before the unlink can be (H2), and nothing can come between check and
 //! unlink, because this thread also makes every link (G3).
 //!
+//! After so many rows the collector waits for the WAL to be copied into the catalog ([`wal`]).
+//!
 //! Between runs the deletion queue is worked off as well: a published area leaves rows behind.
 
 mod accountant;
@@ -25,6 +27,7 @@ mod metadata;
 mod run;
 mod sweep;
 pub mod trigger;
+mod wal;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -141,6 +144,7 @@ pub(super) struct Collector {
     accounting: bool,
     /// No slice before.
     paused_until: Option<Instant>,
+    wal: wal::Wal,
 }
 
 /// A run under way.
@@ -187,6 +191,7 @@ impl Collector {
             uncharged,
             accounting: false,
             paused_until: None,
+            wal: wal::Wal::default(),
         }
     }
 
@@ -209,6 +214,9 @@ impl Collector {
 
     /// Whether a slice would do something.
     pub(super) fn has_work(&self) -> bool {
+        if self.wal.is_waiting() {
+            return false;
+        }
         let run = self.run.as_ref().is_some_and(|run| match run.phase {
             Phase::Expire(_) | Phase::Release => true,
             Phase::Metadata => !self.metadata.is_waiting(),

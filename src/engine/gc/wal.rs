@@ -1,0 +1,77 @@
+//! The write-ahead log while much is removed.
+//!
+//! Each removed row changes pages all over a large catalog, so the log grows by tens of megabytes
+//! in a second. A copy of it into the catalog beside such a writer never catches up: it ends with
+//! the writer locked out while the rest is copied, and whoever waits for this thread meanwhile
+//! waits for the disk. So nothing is copied beside a collection; the collection stops after so
+//! many rows until the log was copied, and others write meanwhile.
+
+use super::Phase;
+use crate::engine::error::Result;
+use crate::engine::request::Request;
+use crate::engine::sync::{SyncJob, Then};
+use crate::engine::thread::MetadataThread;
+
+/// Rows between two copies: some tens of megabytes of log, as each row is on a page of its own in
+/// the table and in each index.
+const ROWS_PER_COPY: u64 = 24_000;
+
+/// What the collection has added to the log.
+#[derive(Debug, Default)]
+pub(super) struct Wal {
+    /// Since the last copy.
+    rows: u64,
+    /// The sync thread knows that the collection copies by itself.
+    announced: bool,
+    /// A copy is on its way.
+    copying: bool,
+}
+
+impl Wal {
+    /// Whether nothing more may be removed before the log was copied.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.copying
+    }
+}
+
+impl MetadataThread {
+    /// Counts rows that were removed or changed.
+    pub(super) fn note_removed(&mut self, rows: u64) {
+        if rows == 0 {
+            return;
+        }
+        if !std::mem::replace(&mut self.gc.wal.announced, true) {
+            self.sync(SyncJob::Collecting(true));
+        }
+        self.gc.wal.rows += rows;
+        if self.gc.wal.rows >= ROWS_PER_COPY {
+            self.gc.wal.rows = 0;
+            self.gc.wal.copying = true;
+            let requests = self.requests_sender.clone();
+            let then = Then::new(move |result| drop(requests.send(Request::WalCopied { result })));
+            self.sync(SyncJob::CopyWal { then });
+        }
+    }
+
+    /// The log was copied as far as others let it. Where that failed, it is long, which the next
+    /// copy makes good, or the store refuses changes, which the next slice hears of.
+    pub(in crate::engine) fn wal_copied(&mut self, result: Result<()>) {
+        self.gc.wal.copying = false;
+        if let Err(error) = result {
+            log::debug!("the log was not copied: {error}");
+        }
+    }
+
+    /// Leaves the log to the sync thread again, once nothing is to be removed.
+    pub(in crate::engine) fn tidy_wal(&mut self) {
+        let removing = self.gc.awake
+            || self.gc.run.as_ref().is_some_and(|run| match run.phase {
+                Phase::Release | Phase::Metadata | Phase::Blobs => true,
+                Phase::Expire(_) | Phase::Account | Phase::Sweep => false,
+            });
+        if self.gc.wal.announced && !removing && !self.gc.wal.copying {
+            self.gc.wal.announced = false;
+            self.sync(SyncJob::Collecting(false));
+        }
+    }
+}
