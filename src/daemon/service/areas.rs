@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::errors::control_error;
 use super::{Answer, StoreService};
@@ -14,9 +15,16 @@ use crate::engine::request::{Owner, Request};
 use crate::model::id::AreaId;
 use crate::model::name::{AreaName, BaseName, RepoName};
 use crate::model::time::Timestamp;
+use crate::vfs::staging::NAME_KEPT;
 
 /// Permission bits of an area when nobody says otherwise.
 const AREA_MODE: u16 = 0o755;
+
+/// The kernel rounds times up to its ticks, of which the longest take 10 ms.
+const KERNEL_TICKS: Duration = Duration::from_millis(20);
+
+/// Nobody takes longer to hear of a name.
+const NAME_HEARD_MAX: Duration = Duration::from_secs(1);
 
 impl StoreService {
     pub(super) fn areas(&self, name: Option<&RepoName>) -> Answer {
@@ -66,8 +74,28 @@ impl StoreService {
 
     pub(super) fn discard(&self, repository: &RepoName, name: &AreaName) -> Answer {
         let (_, area, _) = self.area(repository, name)?;
-        self.engine.call(|reply| Request::DiscardArea { area, reply }).map_err(control_error)?;
+        self.taking_name(area, || {
+            self.engine.call(|reply| Request::DiscardArea { area, reply }).map_err(control_error)
+        })?;
         Ok(Reply::Done)
+    }
+
+    /// Ends an area by `end`, and returns when no kernel keeps its name any more: who asked does not
+    /// see it afterwards (H14). The kernel counts from when it heard of the name, which for whoever saw
+    /// it and then asked for its end was before that.
+    pub(super) fn taking_name<T>(&self, area: AreaId, end: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let shared = self.engine.staging.area(area);
+        if let Some(shared) = &shared {
+            shared.let_name_go();
+        }
+        let ended = end();
+        let told = shared.and_then(|shared| shared.name_asked());
+        if told.is_some_and(|told| began.saturating_duration_since(told) < NAME_HEARD_MAX) {
+            let kept_until = began + NAME_KEPT + KERNEL_TICKS;
+            std::thread::sleep(kept_until.saturating_duration_since(Instant::now()));
+        }
+        ended
     }
 
     /// Opens an area that nobody sees and that a restart removes: what an import builds in, or

@@ -53,9 +53,10 @@ impl StoreService {
         area: AreaId,
         options: CommitOptions,
     ) -> Result<CommitOutcome, ControlError> {
-        self.engine
-            .call(|reply| Request::Commit { area, options, reply })
-            .map_err(|error| self.commit_error(repository, error))
+        self.taking_name(area, || {
+            self.engine.call(|reply| Request::Commit { area, options, reply })
+        })
+        .map_err(|error| self.commit_error(repository, error))
     }
 
     pub(super) fn commit_reply(

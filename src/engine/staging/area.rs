@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -24,6 +25,15 @@ pub enum Phase {
     Closed,
 }
 
+/// What the kernel was told of an area's name.
+#[derive(Debug, Default)]
+struct KeptName {
+    /// When it was last told to keep it.
+    asked: Option<Instant>,
+    /// The name is about to go: it is kept no more.
+    goes: bool,
+}
+
 /// Counters of one area. All are exact: a commit relies on them.
 #[derive(Debug)]
 pub struct AreaShared {
@@ -40,6 +50,7 @@ pub struct AreaShared {
     writers: AtomicU32,
     unsealed: AtomicU32,
     failed: Mutex<BTreeMap<NodeId, Arc<FileContent>>>,
+    kept_name: Mutex<KeptName>,
 }
 
 impl AreaShared {
@@ -60,6 +71,7 @@ impl AreaShared {
             writers: AtomicU32::new(0),
             unsealed: AtomicU32::new(0),
             failed: Mutex::new(BTreeMap::new()),
+            kept_name: Mutex::default(),
         }
     }
 
@@ -116,8 +128,55 @@ impl AreaShared {
         self.failed.lock().values().cloned().collect()
     }
 
+    /// The area's name is asked for: whether the kernel may keep it for a while, which it may not once
+    /// the name is to go.
+    pub fn keep_name(&self, now: Instant) -> bool {
+        let mut name = self.kept_name.lock();
+        if !name.goes {
+            name.asked = Some(now);
+        }
+        !name.goes
+    }
+
+    /// The area is to be published or discarded: its name is not kept from now on. Whether the kernel
+    /// may keep it from before this was said for the first time.
+    pub fn let_name_go(&self) -> bool {
+        let mut name = self.kept_name.lock();
+        !std::mem::replace(&mut name.goes, true) && name.asked.is_some()
+    }
+
+    /// When the name was given to be kept the last time.
+    pub fn name_asked(&self) -> Option<Instant> {
+        self.kept_name.lock().asked
+    }
+
     /// Number of files that could not be sealed.
     pub fn failed_count(&self) -> usize {
         self.failed.lock().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::staging::content::testing::area;
+
+    #[test]
+    fn a_name_is_kept_until_it_is_to_go() {
+        let now = Instant::now();
+        let kept = area();
+        assert!(kept.keep_name(now));
+        assert!(kept.let_name_go());
+        // The kernel has asked again, and asks each time from now on.
+        assert!(!kept.keep_name(now + std::time::Duration::from_secs(1)));
+        assert!(!kept.let_name_go());
+        assert_eq!(kept.name_asked(), Some(now));
+    }
+
+    #[test]
+    fn a_name_that_nobody_asked_for_is_not_kept() {
+        let unseen = area();
+        assert!(!unseen.let_name_go());
+        assert_eq!(unseen.name_asked(), None);
     }
 }

@@ -28,6 +28,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::model::id::{AreaId, NodeId};
 use crate::store::panics;
+use area::AreaShared;
 use content::{AfterClose, ContentStore, FileContent};
 use journal::{Dirty, SealOrder};
 use state::State;
@@ -107,6 +108,11 @@ impl Staging {
     /// Looks at the namespace.
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read()
+    }
+
+    /// What the files of an area share, while it is open or being committed.
+    pub fn area(&self, area: AreaId) -> Option<Arc<AreaShared>> {
+        self.read().areas.get(&area).map(|area| Arc::clone(&area.shared))
     }
 
     /// Changes the namespace and what the journal must write, as one step. A panic may leave the step

@@ -14,7 +14,7 @@ use crate::fuse::guard;
 use crate::fuse::reply::{FOREVER, GENERATION, absent, file_attr, file_type};
 use crate::model::time::Timestamp;
 use crate::vfs::attr::{Attr, FileKind};
-use crate::vfs::staging::{Caller, Done, Entry, Keep, Listed, RenameMode, SetXattrMode};
+use crate::vfs::staging::{Caller, Done, Entry, Keep, Listed, NAME_KEPT, RenameMode, SetXattrMode};
 
 /// `SEEK_DATA` and `SEEK_HOLE` of Linux.
 const SEEK_DATA: i32 = 3;
@@ -34,6 +34,7 @@ pub(super) fn caller(request: &Request) -> Caller {
 pub(super) fn ttl(keep: Keep) -> Duration {
     match keep {
         Keep::Forever => FOREVER,
+        Keep::Briefly => NAME_KEPT,
         Keep::Never => Duration::ZERO,
     }
 }

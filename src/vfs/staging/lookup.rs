@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::place::{self, Place};
 use super::{Entry, Found, Keep, StagingFs, engine_error, node_attr};
@@ -68,7 +69,7 @@ impl StagingFs {
         Ok(Found::Entry(repository_entry(&repository, ino(repository.id))))
     }
 
-    /// An area. The name is asked for again each time: a commit or discard takes it away.
+    /// An area. The name is kept briefly: a commit or discard takes it away.
     pub(super) fn lookup_area(&self, repo: RepoId, name: &[u8]) -> Result<Entry, FsError> {
         let repository = self.repository(repo)?;
         let area = AreaName::new(name).ok().and_then(|name| repository.areas.get(&name).copied());
@@ -84,7 +85,9 @@ impl StagingFs {
     pub(super) fn area_entry(&self, area: AreaId) -> Result<Entry, FsError> {
         self.engine.load_area(area).map_err(engine_error)?;
         let mut entry = self.node_entry(NodeId(area.0))?;
-        entry.keep_name = Keep::Never;
+        let shared = self.engine.staging.area(area);
+        let kept = shared.is_some_and(|shared| shared.keep_name(Instant::now()));
+        entry.keep_name = if kept { Keep::Briefly } else { Keep::Never };
         Ok(entry)
     }
 
@@ -271,15 +274,15 @@ pub(super) fn tag_attr(repository: &Repository, ino: Ino, target_bytes: usize) -
     }
 }
 
-/// A repository's directory. Its name may go by a command, so it is asked for each time; its
-/// attributes are invalidated when they change.
+/// A repository's directory. Its attributes are invalidated when they change, and when it is removed:
+/// the kernel asks for them, is told that they are stale, and asks for the name again.
 pub(super) fn repository_entry(repository: &Repository, ino: Ino) -> Entry {
     let attr = Attr {
         uid: repository.uid,
         gid: repository.gid,
         ..directory_attr(ino, repository.mode, repository.changed)
     };
-    Entry { attr, keep_name: Keep::Never, keep_attr: Keep::Forever }
+    Entry { attr, keep_name: Keep::Forever, keep_attr: Keep::Forever }
 }
 
 fn directory_attr(ino: Ino, mode: u16, time: Timestamp) -> Attr {

@@ -22,6 +22,7 @@ mod xattr;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -64,9 +65,16 @@ pub struct Caller {
 pub enum Keep {
     /// Until it changes it itself, or is told to forget it.
     Forever,
+    /// For [`NAME_KEPT`].
+    Briefly,
     /// Not at all: it asks again each time.
     Never,
 }
+
+/// How long the kernel may keep the name of an area. Without that each path that a program gives from
+/// the root of the mount costs a request more; some hundred such paths in a row share one then. With
+/// more, an area would be seen that much longer after its end (H14).
+pub const NAME_KEPT: Duration = Duration::from_millis(20);
 
 /// Answer to a lookup or creation.
 #[derive(Debug, Clone, Copy)]

@@ -79,7 +79,7 @@ impl Mounts {
             }
             Event::RepositoryRemoved(repository) => {
                 (self.root_changed)(Timestamp::now());
-                (invalidate::repository_deleted(repository), Vec::new())
+                (invalidate::repository_deleted(repository), attributes(repository.id))
             }
             Event::RepositoryChanged(repo) => {
                 let versions = repository(repo).map(|r| invalidate::repository_changed(&r));

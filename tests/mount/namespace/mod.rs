@@ -14,6 +14,7 @@ mod hook;
 mod identity;
 mod immutable;
 mod inspect;
+mod kept;
 mod latest;
 mod level;
 mod lifecycle;
