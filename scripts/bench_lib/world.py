@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import wakeup
 from steps import Wrong, run
 
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
@@ -220,4 +221,5 @@ def describe_machine():
     return {
         "kernel": platform.release(), "cpu": cpu, "cpus": os.cpu_count(),
         "memory_gib": round(memory / (1 << 30)), "load_before": os.getloadavg()[0],
+        **wakeup.measure(),
     }
