@@ -46,7 +46,7 @@ const WAL_LIMITS: WalLimits = WalLimits { copied: 16 << 20, file: 48 << 20 };
 
 /// While the collector asks for copies by itself: only if others write much meanwhile, or a reader
 /// keeps the copy from its end.
-const WAL_LIMITS_COLLECTING: WalLimits = WalLimits { copied: 128 << 20, file: 256 << 20 };
+const WAL_LIMITS_COLLECTING: WalLimits = WalLimits { copied: 256 << 20, file: 512 << 20 };
 
 type Told = Box<dyn FnOnce(Result<()>) + Send>;
 

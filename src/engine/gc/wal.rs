@@ -12,9 +12,9 @@ use crate::engine::request::Request;
 use crate::engine::sync::{SyncJob, Then};
 use crate::engine::thread::MetadataThread;
 
-/// Rows between two copies: some tens of megabytes of log, as each row is on a page of its own in
-/// the table and in each index.
-const ROWS_PER_COPY: u64 = 24_000;
+/// Rows between two copies: 200 MB of log in a large catalog, where each row is on a page of its own.
+/// A copy writes each page once, however many of its rows were removed since the last one.
+const ROWS_PER_COPY: u64 = 48_000;
 
 /// What the collection has added to the log.
 #[derive(Debug, Default)]
