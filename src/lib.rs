@@ -1,4 +1,5 @@
 #![doc = include_str!("ARCHITECTURE.md")]
+#![allow(rustdoc::private_intra_doc_links, reason = "read beside the code, private items included")]
 
 pub mod archive;
 pub mod backup;

@@ -19,7 +19,7 @@ type Changes = BTreeMap<EntryName, Option<Entry>>;
 /// Builds the directory that `base` (nothing: an empty one) becomes with `changes`: by name, the
 /// entry it gets, or `None` to remove it. Removing what is not there changes nothing.
 ///
-/// The result is what [`super::build`] makes of the changed entries, byte for byte, but its pages
+/// The result is what [`super::build()`] makes of the changed entries, byte for byte, but its pages
 /// are only those that `base` does not have. Reads and writes grow with the number of changes, not
 /// with the size of the directory.
 ///

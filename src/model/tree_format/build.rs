@@ -15,7 +15,7 @@ pub struct BuiltTree {
     /// Totals over the directory and all below it.
     pub summary: Summary,
     /// All pages, each once, children before parents (so the root page is last). From
-    /// [`super::apply`]: those that the base does not have, so the root page may be missing.
+    /// [`super::apply()`]: those that the base does not have, so the root page may be missing.
     pub pages: Vec<(TreeHash, Vec<u8>)>,
 }
 

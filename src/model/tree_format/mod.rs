@@ -36,7 +36,7 @@
 //! ends after a record when it then has [`RECORDS_MAX`] records, or [`RECORD_BYTES_CUT`] bytes of
 //! records, or at least [`RECORDS_MIN`] and the record's name hashes to a boundary (one in 256).
 //! Whether a page ends depends on nothing that comes later: so a page that starts where an old one
-//! did, with the same records, is the old one. [`apply`] rests on that.
+//! did, with the same records, is the old one. [`apply()`] rests on that.
 //!
 //! This module must not know where pages are stored; they come from a [`TreeSource`].
 

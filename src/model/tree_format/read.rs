@@ -109,7 +109,7 @@ pub fn entries_after<'s, S: TreeSource>(
     }
 }
 
-/// Whether a directory's own pages are exactly those that [`build`] makes of its entries. Parsing
+/// Whether a directory's own pages are exactly those that [`build()`] makes of its entries. Parsing
 /// checks pages one by one; this checks that they were also cut and joined as they must be. It
 /// reads the whole directory.
 ///

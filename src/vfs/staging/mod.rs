@@ -1,7 +1,8 @@
 //! The writable mount: staging areas as an ordinary POSIX tree, and the directories around them.
 //!
 //! Operations carry the kernel's names and run on the FUSE worker that got the request. What an
-//! area's commit must not overlap with waits in [`Staging::park`]; what is durable or concerns
+//! area's commit must not overlap with waits in
+//! [`Staging::park`](crate::engine::staging::Staging::park); what is durable or concerns
 //! repositories, areas and tags as such is handed to the engine, which answers by callback. So no
 //! operation blocks a worker on another thread.
 //!
