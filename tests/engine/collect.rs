@@ -116,7 +116,7 @@ fn a_tree_without_its_page_does_not_keep_the_collector_busy() {
 
 #[test]
 fn a_long_collection_goes_on_after_each_copy_of_the_log() {
-    // A row that is let go and a row that is removed for each: more than are removed at a stretch.
+    // Let go of and removed: more than is done at a stretch.
     const FILES: u32 = 25_000;
     let world = World::with_repository();
     let import = Import::mirror(&world);

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::wal::PAGES_PER_RELEASE;
 use super::{Phase, SLICE_TIME_MAX};
 use crate::engine::error::Result;
 use crate::engine::thread::MetadataThread;
@@ -194,24 +195,24 @@ impl MetadataThread {
     /// Removes trees until the slice's time is over; returns how many, at least one.
     fn remove_trees(&mut self, trees: &[(i64, TreeHash)]) -> Result<usize> {
         let began = Instant::now();
-        let (done, rows) = self.write(|tx| {
-            let (mut done, mut rows) = (0, 0);
+        let (done, pages) = self.write(|tx| {
+            let (mut done, mut pages) = (0, 0);
             for (interest, hash) in trees {
                 if let Some(bytes) = tx.delete_tree(hash)? {
                     for reference in TreePage::parse(bytes)?.references() {
                         release(tx, reference, *interest)?;
-                        rows += 1;
+                        pages += PAGES_PER_RELEASE;
                     }
                 }
                 done += 1;
-                rows += 1;
+                pages += 1;
                 if began.elapsed() >= SLICE_TIME_MAX {
                     break;
                 }
             }
-            Ok((done, rows))
+            Ok((done, pages))
         })?;
-        self.note_removed(rows);
+        self.note_removed(pages);
         Ok(done)
     }
 }

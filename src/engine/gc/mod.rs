@@ -16,7 +16,7 @@
 //! of an unlink is on disk before the unlink can be (H2), and nothing can come between check and
 //! unlink, because this thread also makes every link (G3).
 //!
-//! After so many rows the collector waits for the WAL to be copied into the catalog ([`wal`]).
+//! After so many changes the collector waits for the WAL to be copied into the catalog ([`wal`]).
 //!
 //! Between runs the deletion queue is worked off as well: a published area leaves rows behind.
 

@@ -4,7 +4,7 @@
 //! in a second. A copy of it into the catalog beside such a writer never catches up: it ends with
 //! the writer locked out while the rest is copied, and whoever waits for this thread meanwhile
 //! waits for the disk. So nothing is copied beside a collection; the collection stops after so
-//! many rows until the log was copied, and others write meanwhile.
+//! many pages until the log was copied, and others write meanwhile.
 
 use super::Phase;
 use crate::engine::error::Result;
@@ -12,15 +12,19 @@ use crate::engine::request::Request;
 use crate::engine::sync::{SyncJob, Then};
 use crate::engine::thread::MetadataThread;
 
-/// Rows between two copies: 200 MB of log in a large catalog, where each row is on a page of its own.
-/// A copy writes each page once, however many of its rows were removed since the last one.
-const ROWS_PER_COPY: u64 = 48_000;
+/// Pages of the log between two copies, in a large catalog, where each row is on a page of its own: 240
+/// MB. A copy writes each page of the catalog once, however often the log has it.
+const PAGES_PER_COPY: u64 = 60_000;
+
+/// Pages for what is let go of: its row, and a place of its own in the index of what nothing names.
+/// Those that are removed are in the order of that index.
+pub(super) const PAGES_PER_RELEASE: u64 = 2;
 
 /// What the collection has added to the log.
 #[derive(Debug, Default)]
 pub(super) struct Wal {
-    /// Since the last copy.
-    rows: u64,
+    /// Pages since the last copy, if it is large.
+    pages: u64,
     /// The sync thread knows that the collection copies by itself.
     announced: bool,
     /// A copy is on its way.
@@ -35,17 +39,17 @@ impl Wal {
 }
 
 impl MetadataThread {
-    /// Counts rows that were removed or changed.
-    pub(super) fn note_removed(&mut self, rows: u64) {
-        if rows == 0 {
+    /// Counts pages that rows were removed from or changed in.
+    pub(super) fn note_removed(&mut self, pages: u64) {
+        if pages == 0 {
             return;
         }
         if !std::mem::replace(&mut self.gc.wal.announced, true) {
             self.sync(SyncJob::Collecting(true));
         }
-        self.gc.wal.rows += rows;
-        if self.gc.wal.rows >= ROWS_PER_COPY {
-            self.gc.wal.rows = 0;
+        self.gc.wal.pages += pages;
+        if self.gc.wal.pages >= PAGES_PER_COPY {
+            self.gc.wal.pages = 0;
             self.gc.wal.copying = true;
             let requests = self.requests_sender.clone();
             let then = Then::new(move |result| drop(requests.send(Request::WalCopied { result })));
