@@ -30,6 +30,9 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// More than the steps of the commit below.
 const STEPS_MAX: u64 = 100;
 
+/// Runs whose steps are counted.
+const RUNS: usize = 5;
+
 #[test]
 fn what_waits_for_a_commit_goes_on_whichever_step_of_it_fails() {
     let _alone = ALONE.lock();
@@ -83,11 +86,14 @@ fn leftovers_go_after_a_flush_of_the_rows_that_let_them_go() {
         assert_eq!(world.run(true, 0).leftovers, leftovers);
         steps.steps()
     };
-    steps_of_a_run(0);
-    let without = steps_of_a_run(0);
+    // Other threads may take a step of their own meanwhile: the fewest are the run's.
+    let without = (0..RUNS).map(|_| steps_of_a_run(0)).min();
     let file = world.engine.layout.private(area, PrivateId(7));
     fs::create_dir_all(world.engine.layout.area(area)).unwrap();
-    fs::write(&file, "abandoned").unwrap();
-    assert_eq!(steps_of_a_run(1), without + 2, "the flush, and then the removal");
+    let with = (0..RUNS).map(|_| {
+        fs::write(&file, "abandoned").unwrap();
+        steps_of_a_run(1)
+    });
+    assert_eq!(with.min(), without.map(|steps| steps + 2), "the flush, and then the removal");
     assert!(!file.exists());
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -23,6 +24,9 @@ const WAITING_MAX: usize = 4;
 
 /// Requests of the disk between two images, at most.
 const REQUESTS_BETWEEN: u64 = 60;
+
+/// Between two looks whether there are enough images: the load and the checks need the CPUs.
+const POLL: Duration = Duration::from_millis(5);
 
 /// Answers between two images, at most.
 const ANSWERS_BETWEEN: u64 = 4;
@@ -158,7 +162,7 @@ fn survives(kind: Kind, megabytes: u64) {
     });
     let load = Load::start(&cairn, &promises, &on_answer);
     while !camera.enough.load(Ordering::Relaxed) && !checks.is_finished() {
-        std::thread::yield_now();
+        std::thread::sleep(POLL);
     }
     disk.watch(None);
     load.stop();
