@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -154,6 +154,31 @@ pub fn lower_priority() -> io::Result<()> {
     // SAFETY: the call takes three integers and no pointer.
     let set = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, CLASS_IDLE) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives the calling thread a table of descriptors of its own, without those that are `unwanted`, of
+/// which it is told the number and what the kernel calls the file. The process keeps them open for its
+/// other threads. The calling thread must not use any of those, nor own one.
+///
+/// # Errors
+/// The system call's; it shares the table then.
+pub fn leave_descriptors(unwanted: impl Fn(RawFd, &Path) -> bool) -> io::Result<()> {
+    // SAFETY: all numbers stay open in this thread's copy, and untouched in the table of the others.
+    if unsafe { libc::unshare(libc::CLONE_FILES) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    for entry in std::fs::read_dir("/proc/thread-self/fd")? {
+        let entry = entry?;
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // The descriptor of this listing is in it, too.
+        if std::fs::read_link(entry.path()).is_ok_and(|target| unwanted(number, &target)) {
+            // SAFETY: nothing of this thread owns or uses the number, as the caller has to see to.
+            unsafe { libc::close(number) };
+        }
+    }
+    Ok(())
 }
 
 /// Gives an open file, made without a name, the name `to`.

@@ -3,11 +3,13 @@
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use cairn::cli::unmount::{Asked, UnmountArgs};
-use cairn::fuse::mount::{Method, MountOptions, MountPlan};
+use cairn::fuse::mount::{Force, Method, MountOptions, MountPlan, unmount_path};
+use rustix::io::Errno;
 
+use crate::common::wait;
 use crate::toy::{Place, Serving, Toy, endless, require_mounting, short};
 
 /// Tells the child what to mount where.
@@ -28,10 +30,27 @@ fn child_serves_until_it_is_killed() {
     serving.join().unwrap();
 }
 
-/// Leaves the mounts of a daemon that was killed at `place`.
-fn kill_a_daemon(place: &Place) {
+/// Starts for ever: it waits for the place of versions, which it does not answer for.
+#[test]
+fn child_starts_until_it_is_killed() {
+    let Some(root) = std::env::var_os(CHILD).map(PathBuf::from) else {
+        return;
+    };
+    let (target, store) = (root.join("m nt"), root.join("st ore"));
+    let options = MountOptions::default();
+    let plan = MountPlan::prepare(&target, &store, options, Method::Auto).unwrap();
+    let (sender, asked) = crossbeam_channel::unbounded();
+    let outer = Toy { silent: Some(sender), ..Toy::outer() };
+    let serving = Serving::start(plan, outer, Toy::default(), endless());
+    asked.recv().unwrap();
+    eprint!("!");
+    serving.join().unwrap();
+}
+
+/// Starts a test of this program as a daemon at `place`, and waits for its sign.
+fn start_child(place: &Place, test: &str) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "dead::child_serves_until_it_is_killed", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(CHILD, place.root().canonicalize().unwrap())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -47,11 +66,36 @@ fn kill_a_daemon(place: &Place) {
             .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&text)));
         text.extend(byte);
     }
+    child
+}
+
+/// Leaves the mounts of a daemon that was killed at `place`.
+fn kill_a_daemon(place: &Place) {
+    let mut child = start_child(place, "dead::child_serves_until_it_is_killed");
     // What a user does with it stays in the kernel's caches, which makes the mount look alive.
     std::fs::metadata(place.target.join("versions/file")).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(place.mounted().len(), 2);
+}
+
+#[test]
+fn one_that_is_killed_while_it_starts_ends_and_hangs_nobody() {
+    require_mounting();
+    let place = Place::new();
+    let mut child = start_child(&place, "dead::child_starts_until_it_is_killed");
+    child.kill().unwrap();
+    let ended = wait::within(wait::PATIENCE, || child.try_wait().unwrap().is_some());
+    if !ended {
+        // Or others would hang who ask each mount.
+        unmount_path(&place.target, Force::Abort).unwrap();
+    }
+    assert!(ended, "it waits for its own answer");
+    let error = std::fs::metadata(place.target.join("versions")).unwrap_err();
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::NOTCONN));
+    let serving = place.serve(short()).ready();
+    serving.controller.stop();
+    serving.join().unwrap();
 }
 
 #[test]

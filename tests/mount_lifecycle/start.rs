@@ -68,7 +68,8 @@ fn a_start_that_fails_half_way_leaves_nothing() {
 fn a_mount_that_hangs_is_given_up_and_its_thread_freed() {
     require_mounting();
     let place = Place::new();
-    let outer = Toy { silent: true, ..Toy::outer() };
+    let (sender, _asked) = crossbeam_channel::unbounded();
+    let outer = Toy { silent: Some(sender), ..Toy::outer() };
     let destroyed = Arc::clone(&outer.destroyed);
     let timing = Timing { mount: Duration::from_millis(200), ..short() };
     let error = Serving::start(place.plan(), outer, Toy::default(), timing).join().unwrap_err();

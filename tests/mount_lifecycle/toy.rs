@@ -38,8 +38,8 @@ pub(crate) struct Toy {
     pub(crate) broken: bool,
     /// What `file` says, as one digit.
     pub(crate) digit: Arc<AtomicUsize>,
-    /// Whether nobody is ever told of `versions`.
-    pub(crate) silent: bool,
+    /// Who hears of questions for `versions`, if they are never to be answered.
+    pub(crate) silent: Option<Sender<()>>,
     /// Where reads wait that are never answered, if they are not to be.
     pub(crate) parked: Option<Sender<ReplyData>>,
     /// How often it was told of its end.
@@ -88,9 +88,12 @@ impl Filesystem for Toy {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        if self.silent && name == "versions" {
+        if let Some(asked) = &self.silent
+            && name == "versions"
+        {
             // Dropped, it would answer.
-            return std::mem::forget(reply);
+            std::mem::forget(reply);
+            return asked.send(()).unwrap();
         }
         let ino = match (parent.0, name.to_str()) {
             (1, Some("file")) => FILE,

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::check::{check, start_and_kill};
-use crate::common::{Cairn, scale};
+use crate::common::{Cairn, scale, wait};
 use crate::disk::{Disk, Loss, Surface};
 use crate::history::{ACTORS, Load, OnAnswer};
 use crate::promises::{Promises, Shared};
@@ -24,9 +24,6 @@ const WAITING_MAX: usize = 4;
 
 /// Requests of the disk between two images, at most.
 const REQUESTS_BETWEEN: u64 = 60;
-
-/// Between two looks whether there are enough images: the load and the checks need the CPUs.
-const POLL: Duration = Duration::from_millis(5);
 
 /// Answers between two images, at most.
 const ANSWERS_BETWEEN: u64 = 4;
@@ -161,9 +158,7 @@ fn survives(kind: Kind, megabytes: u64) {
         }
     });
     let load = Load::start(&cairn, &promises, &on_answer);
-    while !camera.enough.load(Ordering::Relaxed) && !checks.is_finished() {
-        std::thread::sleep(POLL);
-    }
+    wait::within(Duration::MAX, || camera.enough.load(Ordering::Relaxed) || checks.is_finished());
     disk.watch(None);
     load.stop();
     drop((camera, on_answer));

@@ -9,6 +9,7 @@
 //!
 //! This module knows nothing of sessions: it hands over the connection and the caller answers it.
 
+mod apart;
 mod busy;
 mod error;
 mod helper;
@@ -19,7 +20,7 @@ mod table;
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +31,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{getegid, geteuid};
 
+use apart::apart;
 pub use busy::{BusyProcess, list as users_text, processes_using};
 pub use error::MountError;
 pub use options::{MountOptions, OptionError};
@@ -105,7 +107,8 @@ pub fn mount(
     options: &MountOptions,
     method: Method,
 ) -> Result<NewMount, MountError> {
-    let metadata = fs::metadata(target).map_err(|source| MountError::Examine {
+    let examined = apart(None, || fs::metadata(target)).and_then(|found| found);
+    let metadata = examined.map_err(|source| MountError::Examine {
         action: "examine",
         path: target.to_owned(),
         source,
@@ -163,13 +166,17 @@ fn mount_directly(
     );
     let failed = |source: io::Error| MountError::Mount { target: target.to_owned(), source };
     let data = CString::new(data).map_err(|error| failed(error.into()))?;
-    let place = hold_place(target).map_err(failed)?;
-    let path = match &place {
-        Some(place) => Path::new("/proc/self/fd").join(place.as_raw_fd().to_string()),
-        None => target.to_owned(),
-    };
-    rustix::mount::mount(source, &path, FILESYSTEM_TYPE, options.flags(), data.as_c_str())
-        .map_err(|error| failed(error.into()))?;
+    let mounted = apart(Some(device.as_fd()), || {
+        let place = hold_place(target)?;
+        let path = match &place {
+            // Of this thread: it has a table of its own.
+            Some(place) => Path::new("/proc/thread-self/fd").join(place.as_raw_fd().to_string()),
+            None => target.to_owned(),
+        };
+        let flags = options.flags();
+        Ok(rustix::mount::mount(source, &path, FILESYSTEM_TYPE, flags, data.as_c_str())?)
+    });
+    mounted.and_then(|mounted| mounted).map_err(failed)?;
     Ok(device.into())
 }
 
@@ -320,12 +327,14 @@ pub fn unmount_path(target: &Path, force: Force) -> Result<(), MountError> {
             Force::Detach => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
             Force::Abort => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH | UnmountFlags::FORCE,
         };
-        match rustix::mount::unmount(target, flags) {
-            Err(Errno::PERM) => helper::unmount(target, force != Force::None),
-            result => result.map_err(|error| MountError::Unmount {
-                target: target.to_owned(),
-                source: error.into(),
-            }),
+        let unmounted = apart(None, || rustix::mount::unmount(target, flags));
+        match unmounted.and_then(|unmounted| Ok(unmounted?)) {
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                helper::unmount(target, force != Force::None)
+            }
+            result => {
+                result.map_err(|source| MountError::Unmount { target: target.to_owned(), source })
+            }
         }
     } else {
         helper::unmount(target, force != Force::None)
