@@ -8,8 +8,9 @@
 //!
 //! Unmounting looks a path up in the outer filesystem; should that hang, the attempt is given up,
 //! the outermost mount, whose path leads through no filesystem of ours, is detached, and its
-//! connection ended. The last matters: a thread of ours that waits for an answer cannot be killed
-//! and keeps the connection open, so that the process would never end, nor anybody's request.
+//! connection ended: who waits for an answer, a thread of ours among them, would else wait until this
+//! process ends. That it can end, even when it is killed, is why such a thread has no connection open
+//! (`fuse::mount::apart`).
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
