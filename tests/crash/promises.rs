@@ -166,8 +166,10 @@ fn work_goes_on(cairn: &Cairn) {
     }
 }
 
-/// No blob was ever changed in place: each file of the pool has the content that names it.
+/// No blob was ever changed in place: each file of the pool has the content that names it, once those
+/// are gone that an import was writing.
 fn check_pool(cairn: &Cairn) {
+    cairn.cli(&["gc", "--full", "--wait"]);
     let pool = cairn.store().join("pool");
     for (path, _) in cairn.pool() {
         let name = path.strip_prefix(&pool).unwrap().to_str().unwrap().replace('/', "");
