@@ -21,6 +21,7 @@ use crate::store::error::{CatalogErrorKind, StoreError};
 use crate::store::layout::Layout;
 use crate::store::panics;
 use crate::store::pool::Pool;
+use crate::store::sys;
 
 /// Jobs of others than the metadata thread that may wait; who asks for more durability than the
 /// disk gives waits in line.
@@ -34,6 +35,7 @@ pub(super) const SYNC_ONE_BY_ONE_MAX: usize = 64;
 const SETTLE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the WAL may become.
+#[derive(Debug, PartialEq, Eq)]
 struct WalLimits {
     /// More than this is copied into the catalog after the next flush.
     copied: u64,
@@ -44,9 +46,12 @@ struct WalLimits {
 /// Usually, and where the disk is full.
 const WAL_LIMITS: WalLimits = WalLimits { copied: 16 << 20, file: 48 << 20 };
 
-/// While the collector asks for copies by itself: only if others write much meanwhile, or a reader
-/// keeps the copy from its end.
+/// While the collector asks for copies by itself, and the disk has room: only if others write much
+/// meanwhile, or a reader keeps the copy from its end.
 const WAL_LIMITS_COLLECTING: WalLimits = WalLimits { copied: 256 << 20, file: 512 << 20 };
+
+/// Bytes that must be free for a longer WAL than usual.
+const ROOM_MIN: u64 = 2 << 30;
 
 type Told = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -320,11 +325,7 @@ impl SyncThread {
     /// and the file only grows; then the rest is copied with the writer held off, which is short
     /// because the passive copy came just before.
     fn checkpoint(&mut self) -> std::result::Result<(), StoreError> {
-        let limits = if self.collecting && self.staging.blocked() == Blocked::No {
-            WAL_LIMITS_COLLECTING
-        } else {
-            WAL_LIMITS
-        };
+        let limits = wal_limits(self.collecting, self.staging.blocked(), || has_room(&self.layout));
         if !self.copies.is_empty() || self.checkpointer.wal_bytes()? > limits.copied {
             self.checkpointer.passive()?;
         }
@@ -333,6 +334,29 @@ impl SyncThread {
             self.checkpointer.truncate()?;
         }
         Ok(())
+    }
+}
+
+fn wal_limits(
+    collecting: bool,
+    blocked: Blocked,
+    has_room: impl FnOnce() -> bool,
+) -> &'static WalLimits {
+    if collecting && blocked == Blocked::No && has_room() {
+        &WAL_LIMITS_COLLECTING
+    } else {
+        &WAL_LIMITS
+    }
+}
+
+/// Whether the disk has room for a longer WAL than usual.
+pub(super) fn has_room(layout: &Layout) -> bool {
+    match sys::statvfs(layout.root()) {
+        Ok(space) => space.available_bytes() >= ROOM_MIN,
+        Err(error) => {
+            log::debug!("cannot ask for the space of the store: {error}");
+            false
+        }
     }
 }
 
@@ -367,14 +391,22 @@ mod tests {
     }
 
     #[test]
-    fn the_wal_is_left_to_the_collector_until_it_asks_for_a_copy() {
+    fn the_wal_becomes_longer_where_the_collector_works_and_there_is_room() {
+        assert_eq!(wal_limits(true, Blocked::No, || true), &WAL_LIMITS_COLLECTING);
+        for (collecting, blocked, room) in
+            [(false, Blocked::No, true), (true, Blocked::Full, true), (true, Blocked::No, false)]
+        {
+            assert_eq!(wal_limits(collecting, blocked, || room), &WAL_LIMITS);
+        }
+    }
+
+    #[test]
+    fn the_collector_is_told_when_the_wal_was_copied() {
         let mut store = TestStore::new();
         fill_wal(&mut store);
         let long = store.catalog.checkpointer().unwrap();
         let mut thread = thread(&store);
         thread.serve(vec![SyncJob::Collecting(true)]);
-        thread.checkpoint().unwrap();
-        assert!(long.wal_bytes().unwrap() > WAL_LIMITS.copied);
         let (told, hear) = unbounded();
         let then = Then::new(move |result| told.send(result.is_ok()).unwrap());
         let (own, jobs) = unbounded();
@@ -384,17 +416,6 @@ mod tests {
         thread.run();
         assert!(hear.recv().unwrap());
         assert_eq!(long.wal_bytes().unwrap(), 0);
-    }
-
-    #[test]
-    fn where_the_disk_is_full_the_collector_gets_no_longer_wal() {
-        let mut store = TestStore::new();
-        fill_wal(&mut store);
-        let mut thread = thread(&store);
-        thread.collecting = true;
-        thread.staging.set_blocked(Blocked::Full);
-        thread.checkpoint().unwrap();
-        assert_eq!(thread.checkpointer.wal_bytes().unwrap(), 0);
     }
 
     #[test]

@@ -26,6 +26,12 @@ const KERNEL_TICKS: Duration = Duration::from_millis(20);
 /// Nobody takes longer to hear of a name.
 const NAME_HEARD_MAX: Duration = Duration::from_secs(1);
 
+/// Waits until the kernel keeps no name that it heard of before `heard`.
+pub(super) fn wait_for_names(heard: Instant) {
+    let kept_until = heard + NAME_KEPT + KERNEL_TICKS;
+    std::thread::sleep(kept_until.saturating_duration_since(Instant::now()));
+}
+
 impl StoreService {
     pub(super) fn areas(&self, name: Option<&RepoName>) -> Answer {
         let repositories = match name {
@@ -83,19 +89,22 @@ impl StoreService {
     /// Ends an area by `end`, and returns when no kernel keeps its name any more: who asked does not
     /// see it afterwards (H14). The kernel counts from when it heard of the name, which for whoever saw
     /// it and then asked for its end was before that.
-    pub(super) fn taking_name<T>(&self, area: AreaId, end: impl FnOnce() -> T) -> T {
+    pub(super) fn taking_name<T, E>(
+        &self,
+        area: AreaId,
+        end: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         let began = Instant::now();
         let shared = self.engine.staging.area(area);
         if let Some(shared) = &shared {
             shared.let_name_go();
         }
-        let ended = end();
+        let ended = end().inspect_err(|_| self.engine.staging.let_name_stay(area))?;
         let told = shared.and_then(|shared| shared.name_asked());
         if told.is_some_and(|told| began.saturating_duration_since(told) < NAME_HEARD_MAX) {
-            let kept_until = began + NAME_KEPT + KERNEL_TICKS;
-            std::thread::sleep(kept_until.saturating_duration_since(Instant::now()));
+            wait_for_names(began);
         }
-        ended
+        Ok(ended)
     }
 
     /// Opens an area that nobody sees and that a restart removes: what an import builds in, or

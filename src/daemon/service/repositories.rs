@@ -1,5 +1,8 @@
 //! Repositories.
 
+use std::time::Instant;
+
+use super::areas::wait_for_names;
 use super::errors::control_error;
 use super::{Answer, StoreService, describe};
 use crate::control::reply::Reply;
@@ -25,9 +28,12 @@ impl StoreService {
 
     pub(super) fn delete_repository(&self, name: &RepoName) -> Answer {
         let repo = self.repository(name)?.id;
+        let began = Instant::now();
         self.engine
             .call(|reply| Request::DeleteRepository { repo, reply })
             .map_err(control_error)?;
+        // The kernel asks for it at most ways that lead to it, but not at all of them (H14).
+        wait_for_names(began);
         Ok(Reply::Done)
     }
 

@@ -9,12 +9,15 @@
 use super::Phase;
 use crate::engine::error::Result;
 use crate::engine::request::Request;
-use crate::engine::sync::{SyncJob, Then};
+use crate::engine::sync::{SyncJob, Then, has_room};
 use crate::engine::thread::MetadataThread;
 
 /// Pages of the log between two copies, in a large catalog, where each row is on a page of its own: 240
 /// MB. A copy writes each page of the catalog once, however often the log has it.
 const PAGES_PER_COPY: u64 = 60_000;
+
+/// Where the disk has little room.
+const PAGES_PER_COPY_SHORT: u64 = 4_000;
 
 /// Pages for what is let go of: its row, and a place of its own in the index of what nothing names.
 /// Those that are removed are in the order of that index.
@@ -29,6 +32,8 @@ pub(super) struct Wal {
     announced: bool,
     /// A copy is on its way.
     copying: bool,
+    /// There is little room for it, as far as was known at the last copy.
+    is_short: bool,
 }
 
 impl Wal {
@@ -45,12 +50,15 @@ impl MetadataThread {
             return;
         }
         if !std::mem::replace(&mut self.gc.wal.announced, true) {
+            self.gc.wal.is_short = !has_room(&self.store.layout);
             self.sync(SyncJob::Collecting(true));
         }
         self.gc.wal.pages += pages;
-        if self.gc.wal.pages >= PAGES_PER_COPY {
+        let limit = if self.gc.wal.is_short { PAGES_PER_COPY_SHORT } else { PAGES_PER_COPY };
+        if self.gc.wal.pages >= limit {
             self.gc.wal.pages = 0;
             self.gc.wal.copying = true;
+            self.gc.wal.is_short = !has_room(&self.store.layout);
             let requests = self.requests_sender.clone();
             let then = Then::new(move |result| drop(requests.send(Request::WalCopied { result })));
             self.sync(SyncJob::CopyWal { then });

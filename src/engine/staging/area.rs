@@ -32,6 +32,8 @@ struct KeptName {
     asked: Option<Instant>,
     /// The name is about to go: it is kept no more.
     goes: bool,
+    /// The kernel was made to ask again, and so keeps what it was told before no more.
+    asked_again: bool,
 }
 
 /// Counters of one area. All are exact: a commit relies on them.
@@ -138,11 +140,24 @@ impl AreaShared {
         !name.goes
     }
 
-    /// The area is to be published or discarded: its name is not kept from now on. Whether the kernel
-    /// may keep it from before this was said for the first time.
-    pub fn let_name_go(&self) -> bool {
+    /// The area is to be published or discarded: its name is not kept from now on.
+    pub fn let_name_go(&self) {
+        self.kept_name.lock().goes = true;
+    }
+
+    /// As [`Self::let_name_go`]; whether the kernel must be made to ask again, since it may keep the name
+    /// from before. That is so once.
+    pub fn let_name_move(&self) -> bool {
         let mut name = self.kept_name.lock();
-        !std::mem::replace(&mut name.goes, true) && name.asked.is_some()
+        name.goes = true;
+        name.asked.is_some() && !std::mem::replace(&mut name.asked_again, true)
+    }
+
+    /// The area stays.
+    pub fn let_name_stay(&self) {
+        let mut name = self.kept_name.lock();
+        name.goes = false;
+        name.asked_again = false;
     }
 
     /// When the name was given to be kept the last time.
@@ -164,19 +179,23 @@ mod tests {
     #[test]
     fn a_name_is_kept_until_it_is_to_go() {
         let now = Instant::now();
+        let later = now + std::time::Duration::from_secs(1);
         let kept = area();
         assert!(kept.keep_name(now));
-        assert!(kept.let_name_go());
-        // The kernel has asked again, and asks each time from now on.
-        assert!(!kept.keep_name(now + std::time::Duration::from_secs(1)));
-        assert!(!kept.let_name_go());
+        kept.let_name_go();
+        assert!(!kept.keep_name(later));
         assert_eq!(kept.name_asked(), Some(now));
+        // A rename has the kernel ask once more, whoever said before that the name goes.
+        assert!(kept.let_name_move());
+        assert!(!kept.keep_name(later) && !kept.let_name_move());
+        kept.let_name_stay();
+        assert!(kept.keep_name(later) && kept.let_name_move());
     }
 
     #[test]
     fn a_name_that_nobody_asked_for_is_not_kept() {
         let unseen = area();
-        assert!(!unseen.let_name_go());
+        assert!(!unseen.let_name_move());
         assert_eq!(unseen.name_asked(), None);
     }
 }

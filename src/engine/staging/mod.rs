@@ -28,7 +28,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::model::id::{AreaId, NodeId};
 use crate::store::panics;
-use area::AreaShared;
+use area::{AreaShared, Phase};
 use content::{AfterClose, ContentStore, FileContent};
 use journal::{Dirty, SealOrder};
 use state::State;
@@ -113,6 +113,16 @@ impl Staging {
     /// What the files of an area share, while it is open or being committed.
     pub fn area(&self, area: AreaId) -> Option<Arc<AreaShared>> {
         self.read().areas.get(&area).map(|area| Arc::clone(&area.shared))
+    }
+
+    /// An area was not published or discarded after all: its name may be kept again, unless somebody
+    /// else is about to do so.
+    pub fn let_name_stay(&self, area: AreaId) {
+        let state = self.read();
+        let open = state.areas.get(&area).filter(|area| area.phase == Phase::Open);
+        if let Some(area) = open {
+            area.shared.let_name_stay();
+        }
     }
 
     /// Changes the namespace and what the journal must write, as one step. A panic may leave the step

@@ -274,15 +274,16 @@ pub(super) fn tag_attr(repository: &Repository, ino: Ino, target_bytes: usize) -
     }
 }
 
-/// A repository's directory. Its attributes are invalidated when they change, and when it is removed:
-/// the kernel asks for them, is told that they are stale, and asks for the name again.
+/// A repository's directory. Its name is kept briefly; its attributes are invalidated when they change,
+/// and when it is removed: the kernel asks for them, is told that they are stale, and asks for the name
+/// again at once.
 pub(super) fn repository_entry(repository: &Repository, ino: Ino) -> Entry {
     let attr = Attr {
         uid: repository.uid,
         gid: repository.gid,
         ..directory_attr(ino, repository.mode, repository.changed)
     };
-    Entry { attr, keep_name: Keep::Forever, keep_attr: Keep::Forever }
+    Entry { attr, keep_name: Keep::Briefly, keep_attr: Keep::Forever }
 }
 
 fn directory_attr(ino: Ino, mode: u16, time: Timestamp) -> Attr {

@@ -72,9 +72,9 @@ pub enum Keep {
     Never,
 }
 
-/// How long the kernel may keep the name of an area. Without that each path that a program gives from
+/// How long the kernel may keep the name of a repository or an area. Without that each path that a program gives from
 /// the root of the mount costs a request more; some hundred such paths in a row share one then. With
-/// more, an area would be seen that much longer after its end (H14).
+/// more, they could be seen that much longer after their end (H14).
 pub const NAME_KEPT: Duration = Duration::from_millis(20);
 
 /// Answer to a lookup or creation.

@@ -64,6 +64,9 @@ impl StagingFs {
             return done(Err(FsError::IsDirectory));
         }
         let owner = OwnerChange { mode: change.mode, uid: change.uid, gid: change.gid };
+        if let Err(error) = self.repository(repo) {
+            return done(Err(error));
+        }
         let fs = Arc::clone(self);
         let done: Done<()> = Box::new(move |changed| {
             done(changed.and_then(|()| fs.getattr(ino)));
@@ -139,7 +142,7 @@ impl StagingFs {
             let area = repository.areas.get(&name).copied().ok_or(FsError::NotFound)?;
             self.engine.load_area(area).map_err(engine_error)?;
             let (tag, number) = wanted_name(&name, to)?;
-            self.let_name_go(area)?;
+            self.let_name_move(area)?;
             Ok((area, tag, number))
         });
         let (area, tag, number) = match prepared {
@@ -157,14 +160,20 @@ impl StagingFs {
             allow_empty: false,
             now: Timestamp::now(),
         };
-        let done: Done<_> = Box::new(move |outcome: Result<_, FsError>| done(outcome.map(|_| ())));
+        let staging = Arc::clone(&self.engine.staging);
+        let done: Done<_> = Box::new(move |outcome: Result<_, FsError>| {
+            if outcome.is_err() {
+                staging.let_name_stay(area);
+            }
+            done(outcome.map(|_| ()));
+        });
         self.submit(done, |reply| Request::Commit { area, options, reply });
     }
 
     /// The kernel moves what it keeps of an area's name to the name of the tag. So it must ask again
     /// before, to be told to keep nothing, which it does, once, when told that something is stale (H14).
-    fn let_name_go(&self, area: AreaId) -> Result<(), FsError> {
-        let kept = self.engine.staging.area(area).is_some_and(|shared| shared.let_name_go());
+    fn let_name_move(&self, area: AreaId) -> Result<(), FsError> {
+        let kept = self.engine.staging.area(area).is_some_and(|shared| shared.let_name_move());
         if kept { Err(FsError::Stale) } else { Ok(()) }
     }
 
