@@ -7,6 +7,8 @@ import datetime
 import json
 import sys
 
+import wakeup
+
 SUITES = ["read", "write", "commit", "gc", "memory", "scale"]
 BEGIN = "<!-- made by scripts/bench markdown --readme -->"
 END = "<!-- end of what scripts/bench made -->"
@@ -109,7 +111,8 @@ def section(results):
     forms = ", ".join(f"{name} {result['form']}" for name, result in results.items())
     return [
         f"`scripts/bench all` of {day} ({forms}): {machine['cpus']} CPUs ({machine['cpu']}), "
-        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}; {machine['filesystem'].split(' (')[0]}. Time as a ratio "
+        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}; {machine['filesystem'].split(' (')[0]}; "
+        f"{wakeup.words(machine)}. Time as a ratio "
         "to the same on that filesystem without cairn, taken in turn; medians with extremes; contents "
         "verified after each step.", "",
         *limits(results), *peers(results), *growth(results),

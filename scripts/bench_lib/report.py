@@ -5,6 +5,8 @@ import json
 import statistics
 import time
 
+import wakeup
+
 BAR = 14
 LEFT = 340
 WIDTH = 980
@@ -59,14 +61,11 @@ def table(rows):
 
 def heading(name, machine, options, seconds):
     form = "full" if options.full else "quick"
-    other = machine["wakeup_other_us"]
-    wakeup = f"{machine['wakeup_same_us']:.1f} us on the same CPU"
-    wakeup += f", {other:.1f} us on another" if other else ""
     return (
         f"scripts/bench {name} ({form} form, {options.rounds} rounds, {seconds:.0f} s): "
         f"{machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_gib']} GiB, "
         f"Linux {machine['kernel']}, load before {machine['load_before']:.1f}; "
-        f"a wake-up takes {wakeup}"
+        f"{wakeup.words(machine)}"
     )
 
 

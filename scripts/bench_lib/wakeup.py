@@ -20,6 +20,13 @@ def measure():
     }
 
 
+def words(machine):
+    """What was measured, for those who read the figures."""
+    other = machine["wakeup_other_us"]
+    text = f"a wake-up takes {machine['wakeup_same_us']:.1f} us on the same CPU"
+    return text + (f", {other:.1f} us on another" if other else "")
+
+
 def ping_pong(here, there):
     """The median of three, since another process may have been in the way."""
     return sorted(once(here, there) for _ in range(3))[1]
