@@ -207,13 +207,22 @@ class Borg(Mounted):
         self.borg("compact", "--threshold", "0", self.repo)
 
 
+def borg_mounts(world):
+    """Whether borg can mount: it may be installed without what that takes. Noted where it is not."""
+    tried = subprocess.run(["borg", "mount", "/nowhere::none", "/nowhere"], capture_output=True, text=True)
+    if "no FUSE support" not in tried.stdout + tried.stderr:
+        return True
+    world.note("borg cannot mount (python3-pyfuse3 is not installed): left out")
+    return False
+
+
 def available(world):
     """The users that can take part; the first is the baseline."""
     users = {"cp -a": Copies, "cairn rsync+mv": Cairn, "cairn import": CairnImport}
     users["rsync --link-dest"] = LinkDest
     users["cp -al + rsync"] = Links
     for program, user in (("ostree", Ostree), ("restic", Restic), ("borg", Borg)):
-        if world.has(program):
+        if world.has(program) and (program != "borg" or borg_mounts(world)):
             users[program] = user
     world.note("no compression; restic encrypts (it cannot be turned off); ostree runs without fsync; cairn syncs each commit")
     return users
