@@ -161,7 +161,7 @@ pub fn lower_priority() -> io::Result<()> {
 /// other threads. The calling thread must not use any of those, nor own one.
 ///
 /// # Errors
-/// The system call's; it shares the table then.
+/// The system call's; what is unwanted may be open then.
 pub fn leave_descriptors(unwanted: impl Fn(RawFd, &Path) -> bool) -> io::Result<()> {
     // SAFETY: all numbers stay open in this thread's copy, and untouched in the table of the others.
     if unsafe { libc::unshare(libc::CLONE_FILES) } != 0 {

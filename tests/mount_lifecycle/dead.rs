@@ -15,15 +15,19 @@ use crate::toy::{Place, Serving, Toy, endless, require_mounting, short};
 /// Tells the child what to mount where.
 const CHILD: &str = "CAIRN_TEST_CHILD";
 
+/// What this process is to mount, if it is a child.
+fn child_plan() -> Option<MountPlan> {
+    let root = std::env::var_os(CHILD).map(PathBuf::from)?;
+    let (target, store) = (root.join("m nt"), root.join("st ore"));
+    Some(MountPlan::prepare(&target, &store, MountOptions::default(), Method::Auto).unwrap())
+}
+
 /// Serves for ever: the child of [`kill_a_daemon`].
 #[test]
 fn child_serves_until_it_is_killed() {
-    let Some(root) = std::env::var_os(CHILD).map(PathBuf::from) else {
+    let Some(plan) = child_plan() else {
         return;
     };
-    let (target, store) = (root.join("m nt"), root.join("st ore"));
-    let options = MountOptions::default();
-    let plan = MountPlan::prepare(&target, &store, options, Method::Auto).unwrap();
     let serving = Serving::start(plan, Toy::outer(), Toy::default(), endless()).ready();
     // Standard error tells the parent: standard output is the test harness's.
     eprint!("!");
@@ -33,12 +37,9 @@ fn child_serves_until_it_is_killed() {
 /// Starts for ever: it waits for the place of versions, which it does not answer for.
 #[test]
 fn child_starts_until_it_is_killed() {
-    let Some(root) = std::env::var_os(CHILD).map(PathBuf::from) else {
+    let Some(plan) = child_plan() else {
         return;
     };
-    let (target, store) = (root.join("m nt"), root.join("st ore"));
-    let options = MountOptions::default();
-    let plan = MountPlan::prepare(&target, &store, options, Method::Auto).unwrap();
     let (sender, asked) = crossbeam_channel::unbounded();
     let outer = Toy { silent: Some(sender), ..Toy::outer() };
     let serving = Serving::start(plan, outer, Toy::default(), endless());
