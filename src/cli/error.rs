@@ -58,6 +58,11 @@ pub fn report(error: &CliError, json: bool) -> u8 {
     error.kind.exit_code()
 }
 
+/// Prints to stderr what the command decided by itself.
+pub fn note(message: &str) {
+    print(&format!("cairn: {}\n", printable(message)));
+}
+
 /// Prints a warning to stderr: the command goes on, or has done its work.
 pub fn warn(message: &str) {
     print(&format!("cairn: warning: {}\n", printable(message)));

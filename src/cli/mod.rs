@@ -13,6 +13,7 @@ mod daemon;
 pub mod delete;
 pub mod diff;
 pub mod discard;
+mod discovery;
 pub mod du;
 pub mod error;
 pub mod export;
@@ -44,13 +45,16 @@ pub mod versions;
 pub mod wait;
 pub mod why;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::control::client::{Connection, OpenLocal};
 use crate::control::protocol::{ControlError, ErrorKind};
+use crate::fuse::mount::MountTable;
 
 use error::CliError;
 use mount_helper::Helper;
@@ -84,7 +88,8 @@ EXIT CODES
   7  the store cannot be used: locked, damaged, not a store, of a newer format
 
 A command speaks to the store's daemon where one is running (`cairn mount`) and opens the store
-itself otherwise. Only the store's owner and root may use it.
+itself otherwise. Only the store's owner and root may use it. Without --store and CAIRN_STORE the
+store is the one on whose mount the working directory lies, else the only one that you have mounted.
 
 EXAMPLES
   export CAIRN_STORE=/srv/cairn
@@ -101,9 +106,10 @@ EXAMPLES
 #[command(name = "cairn", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 #[command(arg_required_else_help = true)]
 pub struct Cli {
-    /// Directory of the store
+    /// Directory of the store [default: the one mounted here, or the only one mounted by you]
     #[arg(long, global = true, env = "CAIRN_STORE", value_name = "PATH", hide_env_values = true)]
-    #[arg(help_heading = GLOBAL)]
+    // Unlike the parser of paths, this one takes an empty `CAIRN_STORE=`, which means none.
+    #[arg(help_heading = GLOBAL, value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub store: Option<PathBuf>,
     /// Print JSON: the result on stdout, an error on stderr
     #[arg(long, global = true, help_heading = GLOBAL)]
@@ -187,24 +193,37 @@ pub struct Context {
     pub json: bool,
     /// The layers below.
     pub hooks: Hooks,
-    store: Option<PathBuf>,
+    store: OnceCell<PathBuf>,
 }
 
 impl Context {
     /// Makes a context, for one command.
     pub fn new(store: Option<PathBuf>, json: bool, output: Output, hooks: Hooks) -> Self {
+        // An empty variable names no store, as shells and other programs have it.
+        let given = store.filter(|store| !store.as_os_str().is_empty());
+        let store = given.map_or_else(OnceCell::new, OnceCell::from);
         Self { output, json, hooks, store }
     }
 
-    /// The store given with `--store` or `CAIRN_STORE`.
+    /// The store given with `--store` or `CAIRN_STORE`, else the one that the mounts tell (see
+    /// [`discovery`]), which is then said on stderr, once.
     ///
     /// # Errors
-    /// Neither was given.
+    /// None was given, and the mounts tell none or several.
     pub fn store(&self) -> Result<&Path, ControlError> {
-        self.store.as_deref().ok_or_else(|| {
-            ControlError::new(ErrorKind::Usage, "no store was given")
-                .with_hint("say --store PATH, or set CAIRN_STORE")
-        })
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let table = MountTable::read()
+            .map_err(|error| ControlError::new(ErrorKind::Failed, error.to_string()))?;
+        let directory = std::env::current_dir().ok();
+        let user = rustix::process::geteuid().as_raw();
+        let found = discovery::find(&table, directory.as_deref(), user)?;
+        if !self.json {
+            let (store, target) = (found.store.display(), found.target.display());
+            error::note(&format!("using the store {store}, mounted at {target}"));
+        }
+        Ok(self.store.get_or_init(|| found.store))
     }
 
     /// Connects to the store's daemon, or opens the store here.

@@ -1,10 +1,15 @@
 //! Exit codes, and errors as text and JSON.
 
-use std::process::Stdio;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use cairn::control::protocol::ErrorKind;
 
 use crate::fake::{cairn, run, serve};
+
+/// A user who mounts nothing.
+const NOBODY: u32 = 65533;
 
 #[test]
 fn every_kind_has_its_code() {
@@ -62,10 +67,22 @@ fn failures_are_json_when_asked() {
 
 #[test]
 fn without_a_store_the_command_says_how_to_name_one() {
-    let mut command = cairn(std::path::Path::new(""));
-    let output = command.env_remove("CAIRN_STORE").arg("list").output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("CAIRN_STORE"));
+    // Two mounts of root may be there at any time, one of which would be taken: so another user asks.
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("cairn");
+    std::fs::copy(env!("CARGO_BIN_EXE_cairn"), &program).unwrap();
+    for variable in [None, Some("")] {
+        let mut command = Command::new(&program);
+        command.env_remove("CAIRN_STORE").uid(NOBODY).current_dir("/").arg("list");
+        let output = command.envs(variable.map(|value| ("CAIRN_STORE", value))).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(
+            errors.contains("no store was given") && errors.contains("CAIRN_STORE"),
+            "{errors}"
+        );
+    }
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub struct MountEntry {
     pub kind: String,
     /// What is mounted; for ours the path of the store.
     pub source: PathBuf,
+    /// Who mounted it, where its filesystem says so (`user_id=`, which FUSE shows).
+    pub user: Option<u32>,
 }
 
 impl MountEntry {
@@ -134,7 +136,10 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let kind = text(fields.next()?);
     // An empty source is shown as nothing at all between two spaces.
     let source = path(fields.next()?);
-    Some(MountEntry { id, parent, device, root, target, options, kind, source })
+    let own_options = text(fields.next().unwrap_or_default());
+    let user = own_options.split(',').find_map(|option| option.strip_prefix("user_id="));
+    let user = user.and_then(|user| user.parse().ok());
+    Some(MountEntry { id, parent, device, root, target, options, kind, source, user })
 }
 
 fn number(field: &[u8]) -> Option<u64> {
