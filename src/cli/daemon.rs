@@ -62,10 +62,12 @@ impl From<DaemonError> for CliError {
         let hint = error.hint();
         let kind = match &error {
             DaemonError::NotAStore(_) => ErrorKind::StoreUnusable,
+            DaemonError::NoAccess(_) => ErrorKind::Permission,
+            DaemonError::LogFilter { .. } => ErrorKind::Usage,
             DaemonError::StillRunning { .. } => ErrorKind::Busy,
             DaemonError::Mount(error) => kind_of_mount(error),
-            // The daemon's own process has put its hint on a line of its own.
-            DaemonError::Child(text) => return Self::Control(split_hint(text)),
+            // The daemon's own process has said its kind and its hint.
+            DaemonError::Child(error) => return Self::Control((**error).clone()),
             DaemonError::Start(cause) => match cause.downcast_ref::<ControlError>() {
                 Some(error) => return Self::Control(error.clone()),
                 None => ErrorKind::Failed,
@@ -82,13 +84,6 @@ impl From<DaemonError> for CliError {
             Some(hint) => error.with_hint(hint),
             None => error,
         })
-    }
-}
-
-fn split_hint(text: &str) -> ControlError {
-    match text.split_once("\nhint: ") {
-        Some((message, hint)) => ControlError::new(ErrorKind::Failed, message).with_hint(hint),
-        None => ControlError::new(ErrorKind::Failed, text),
     }
 }
 

@@ -36,6 +36,14 @@ impl CliError {
         Self::Control(ControlError::new(ErrorKind::Failed, message).with_hint(hint))
     }
 
+    /// The error as the control protocol has it.
+    pub fn into_control(self) -> ControlError {
+        match self {
+            Self::Control(error) => error,
+            other => other.as_control(),
+        }
+    }
+
     fn as_control(&self) -> ControlError {
         match self {
             Self::Control(error) => error.clone(),

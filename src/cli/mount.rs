@@ -1,16 +1,18 @@
 //! `cairn mount`: starts the daemon of a store.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::error::CliError;
 use super::parse::{parse_duration, parse_size};
 use crate::daemon::DaemonError;
 use crate::daemon::background::{self, Readiness};
 use crate::daemon::config::{DaemonConfig, GcOptions, ScrubOptions};
-use crate::daemon::logging;
+use crate::daemon::logging::{self, LogFormat};
 use crate::fuse::mount::{self, MountError, MountOptions};
 
 const EXAMPLES: &str = "\
@@ -27,7 +29,9 @@ in its environment; its output goes to the log. Publishing does not wait for it.
 
 Returns when the mount is usable; the daemon goes on in the background and logs to
 STORE/daemon.log. Stop it with `cairn unmount`, or SIGTERM. CAIRN_LOG chooses what is logged
-(error, warn, info, debug, trace).";
+(off, error, warn, info, debug, trace, or cairn::fuse=debug for one part); info, unless told
+otherwise, has one line for each publication, import, deletion, tag and setting, with who asked.
+SIGHUP reopens a log file, for logrotate.";
 
 /// Arguments of `cairn mount`.
 #[derive(Debug, Clone, clap::Args)]
@@ -58,6 +62,9 @@ pub struct MountArgs {
     /// Log to this file [default: STORE/daemon.log; in the foreground: standard error]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// Form of the log's lines
+    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
     /// Time between full collection runs; 0: only when asked
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub gc_period: Duration,
@@ -92,35 +99,37 @@ impl MountArgs {
     ///
     /// Returns the [`DaemonError`] that says why the store cannot be mounted.
     pub fn run(self, serve: ServeStore) -> Result<MountReport, DaemonError> {
+        logging::check_filter()?;
         let config = self.config()?;
         let report = MountReport { store: config.store.clone(), target: config.target.clone() };
         if self.daemon_child {
             let mut readiness = background::enter()?;
-            logging::start();
-            let served = serve(&config, &mut readiness);
-            if let Err(error) = &served {
-                log::error!("{error}");
-                readiness.failed(error);
-            }
-            return served.map(|()| report);
+            logging::start(self.log_format);
+            let Err(error) = serve(&config, &mut readiness) else { return Ok(report) };
+            log::error!("{error}");
+            let error = CliError::from(error).into_control();
+            readiness.failed(&error);
+            return Err(DaemonError::Child(Box::new(error)));
         }
-        if !config.store.join("format").is_file() {
-            return Err(DaemonError::NotAStore(config.store));
-        }
+        check_store(&config.store)?;
         mount::preflight(&config.target, &config.store, &config.options)?;
         if self.foreground {
-            if let Some(log) = &self.log {
-                logging::to_file(log)?;
-            }
             background::predictable_modes();
-            logging::start();
+            logging::start(self.log_format);
             serve(&config, &mut Readiness::nobody())?;
         } else {
-            let log =
-                self.log.map_or_else(|| Ok(config.store.join(logging::FILE_NAME)), absolute)?;
-            background::start(&child_arguments(&config, &log), &log)?;
+            let log = config.log.as_deref().unwrap_or(Path::new(logging::FILE_NAME));
+            background::start(&child_arguments(&config, self.log_format), log)?;
         }
         Ok(report)
+    }
+
+    fn no_store(&self, error: &io::Error) -> DaemonError {
+        let path = self.store_path.clone();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => DaemonError::NoAccess(path),
+            _ => DaemonError::NotAStore(path),
+        }
     }
 
     fn config(&self) -> Result<DaemonConfig, DaemonError> {
@@ -129,9 +138,15 @@ impl MountArgs {
             options.add(list).map_err(MountError::from)?;
         }
         options.read_only |= self.read_only;
-        let store = self.store_path.canonicalize();
+        let store = self.store_path.canonicalize().map_err(|error| self.no_store(&error))?;
+        let log = match (&self.log, self.foreground) {
+            (Some(log), _) => Some(absolute(log)?),
+            (None, true) => None,
+            (None, false) => Some(store.join(logging::FILE_NAME)),
+        };
         Ok(DaemonConfig {
-            store: store.map_err(|_| DaemonError::NotAStore(self.store_path.clone()))?,
+            store,
+            log,
             target: mount::resolve(&self.target)?,
             options,
             scrub: ScrubOptions {
@@ -148,9 +163,19 @@ impl MountArgs {
     }
 }
 
-/// The command line that makes the daemon. The log is named there to be seen in `ps` only: the
-/// daemon's standard error leads to it already.
-fn child_arguments(config: &DaemonConfig, log: &Path) -> Vec<OsString> {
+/// Whether there is a store that this user may open.
+fn check_store(store: &Path) -> Result<(), DaemonError> {
+    match std::fs::metadata(store.join("format")) {
+        Ok(format) if format.is_file() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(DaemonError::NoAccess(store.to_owned()))
+        }
+        Ok(_) | Err(_) => Err(DaemonError::NotAStore(store.to_owned())),
+    }
+}
+
+/// The command line that makes the daemon.
+fn child_arguments(config: &DaemonConfig, format: LogFormat) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ["mount", "--daemon-child", "-o"].map(Into::into).into();
     arguments.push(config.options.to_string().into());
     let ScrubOptions { period_seconds, rate_bytes } = config.scrub;
@@ -160,13 +185,14 @@ fn child_arguments(config: &DaemonConfig, log: &Path) -> Vec<OsString> {
     arguments.push(format!("--gc-period={}", period_seconds.unwrap_or(0)).into());
     arguments.push(format!("--protect={protect_seconds}").into());
     arguments.extend(config.on_commit.as_ref().map(|run| format!("--on-commit={run}").into()));
-    arguments.extend(["--log".into(), log.into(), "--".into()]);
+    arguments.extend(config.log.iter().flat_map(|log| ["--log".into(), log.into()]));
+    arguments.extend(["--log-format".into(), format.name().into(), "--".into()]);
     arguments.extend([config.store.clone().into(), config.target.clone().into()]);
     arguments
 }
 
-fn absolute(path: PathBuf) -> Result<PathBuf, DaemonError> {
-    std::path::absolute(&path).map_err(|source| DaemonError::Log { path, source })
+fn absolute(path: &Path) -> Result<PathBuf, DaemonError> {
+    std::path::absolute(path).map_err(|source| DaemonError::Log { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -211,15 +237,15 @@ mod tests {
         assert_eq!(config.scrub, ScrubOptions { period_seconds: 7 * 86_400, rate_bytes: 3 << 20 });
         assert_eq!((config.gc, &config.on_commit), (GcOptions::default(), &None));
         let child =
-            Command::try_parse_from(child_arguments(&config, Path::new("/log"))).unwrap().args;
-        assert!(child.daemon_child);
+            Command::try_parse_from(child_arguments(&config, LogFormat::Json)).unwrap().args;
+        assert!(child.daemon_child && child.log_format == LogFormat::Json);
         assert_eq!(child.config().unwrap(), config);
         let hook = "--on-commit=-x 'a b' \"$CAIRN_NAME\"";
         let args = parse(&["mount", "--gc-period=0", "--protect", "1h", hook, store, target]);
         let config = args.config().unwrap();
         assert_eq!(config.gc, GcOptions { period_seconds: None, protect_seconds: 3600 });
         let child =
-            Command::try_parse_from(child_arguments(&config, Path::new("/log"))).unwrap().args;
+            Command::try_parse_from(child_arguments(&config, LogFormat::Text)).unwrap().args;
         assert_eq!(child.config().unwrap(), config);
     }
 

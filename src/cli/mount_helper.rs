@@ -53,7 +53,8 @@ const OTHERS: &[&str] = &[
 ];
 
 /// Options with a value that those of `cairn mount` stand for.
-const OWN: &[&str] = &["gc_period", "protect", "scrub_period", "scrub_rate", "on_commit", "log"];
+const OWN: &[&str] =
+    &["gc_period", "protect", "scrub_period", "scrub_rate", "on_commit", "log", "log_format"];
 
 /// What a name of the program asks for.
 #[derive(Debug, PartialEq, Eq)]

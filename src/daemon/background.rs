@@ -6,11 +6,15 @@
 //!
 //! ```text
 //! ready\n            the mount is usable: the parent exits with success
-//! any other text     why it failed: the parent prints it and exits with failure
+//! {"kind":…,…}       why it failed, a [`ControlError`]: the parent reports it as its own
 //! ```
 //!
-//! Nothing at all means that the child died; the log tells more. The child leads a session of its
-//! own, works in `/`, and has its log as standard error.
+//! Nothing at all means that the child died. The child leads a session of its own and works in `/`.
+//!
+//! Its standard error is a file in memory at first: the log belongs to the daemon that has the store,
+//! and a second one, which only finds the store locked, must not write into it. Once the store is
+//! the child's, [`logging::adopt`] moves what was said to the log and goes on there. The parent
+//! copies what is left of it if the start failed, but for a store that is locked.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,10 +23,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::fs::Mode;
+use rustix::fs::{MemfdFlags, Mode};
 
 use super::error::DaemonError;
 use super::logging;
+use crate::control::protocol::{ControlError, ErrorDetail, ErrorKind};
 
 /// What the child says when its mount is usable.
 const READY: &str = "ready\n";
@@ -52,8 +57,10 @@ impl Readiness {
     }
 
     /// Says why the start failed, unless it succeeded before.
-    pub fn failed(&mut self, error: &DaemonError) {
-        if let Err(lost) = self.say(&error.full_text()) {
+    pub fn failed(&mut self, error: &ControlError) {
+        let said =
+            serde_json::to_string(error).map_err(io::Error::from).and_then(|text| self.say(&text));
+        if let Err(lost) = said {
             log::debug!("nobody reads why the start failed: {lost}");
         }
     }
@@ -82,7 +89,10 @@ pub fn start(arguments: &[OsString], log: &Path) -> Result<(), DaemonError> {
 fn start_command(mut command: Command, log: &Path) -> Result<(), DaemonError> {
     let process = |action| move |source| DaemonError::Process { action, source };
     let (mut reader, writer) = io::pipe().map_err(process("make a pipe"))?;
-    command.stdin(Stdio::null()).stdout(writer).stderr(logging::open(log)?);
+    let early = rustix::fs::memfd_create("early-log", MemfdFlags::empty());
+    let early = File::from(early.map_err(|error| process("make a file in memory")(error.into()))?);
+    let stderr = early.try_clone().map_err(process("share a file in memory"))?;
+    command.stdin(Stdio::null()).stdout(writer).stderr(stderr);
     let mut child = command.spawn().map_err(process("start the daemon"))?;
     drop(command);
     let mut text = Vec::new();
@@ -93,10 +103,18 @@ fn start_command(mut command: Command, log: &Path) -> Result<(), DaemonError> {
         return Ok(());
     }
     let status = child.wait().map_err(wait)?;
-    if text.is_empty() {
-        return Err(DaemonError::ChildDied { status: status.to_string(), log: log.to_owned() });
+    match serde_json::from_str::<ControlError>(&text) {
+        Ok(error) => {
+            if !matches!(error.detail.as_deref(), Some(ErrorDetail::Locked { .. })) {
+                logging::copy(&early, log)?;
+            }
+            Err(DaemonError::Child(Box::new(error)))
+        }
+        Err(_) => {
+            logging::copy(&early, log)?;
+            Err(DaemonError::ChildDied { status: status.to_string(), log: log.to_owned() })
+        }
     }
-    Err(DaemonError::Child(text.into_owned()))
 }
 
 /// Turns this process into the daemon that [`start`] started.
@@ -114,9 +132,9 @@ pub fn enter() -> Result<Readiness, DaemonError> {
     match entered {
         Ok(()) => Ok(readiness),
         Err(source) => {
-            let error = DaemonError::Process { action: "leave the terminal", source };
-            readiness.failed(&error);
-            Err(error)
+            let message = format!("cannot leave the terminal: {source}");
+            readiness.failed(&ControlError::new(ErrorKind::Failed, message));
+            Err(DaemonError::Process { action: "leave the terminal", source })
         }
     }
 }
@@ -141,13 +159,13 @@ mod tests {
     use super::*;
 
     /// Plays the child with a shell script; its process id is `$$`.
-    fn child(script: &str) -> (Result<(), DaemonError>, String) {
+    fn child(script: &str) -> (Result<(), DaemonError>, Option<String>) {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log");
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
         let result = start_command(command, &log);
-        (result, std::fs::read_to_string(log).unwrap())
+        (result, std::fs::read_to_string(log).ok())
     }
 
     #[test]
@@ -159,21 +177,31 @@ mod tests {
         let script = format!("exec 3</proc/{pid}/fd/{fd}; echo ready; exec >/dev/null; cat <&3");
         let (result, log) = child(&script);
         result.unwrap();
-        assert_eq!(log, "");
+        assert_eq!(log, None);
         drop(writer);
     }
 
     #[test]
-    fn the_parent_repeats_what_the_child_says() {
-        let (result, log) = child("echo to the log >&2; printf 'it is locked\nhint: wait'; exit 1");
-        assert_eq!(result.unwrap_err().to_string(), "it is locked\nhint: wait");
-        assert_eq!(log, "to the log\n");
+    fn the_parent_repeats_what_the_child_says_and_leaves_the_log_alone() {
+        let error = ControlError::new(ErrorKind::StoreUnusable, "it is locked").with_hint("wait");
+        let error = error.with_detail(ErrorDetail::Locked { pid: None });
+        let json = serde_json::to_string(&error).unwrap();
+        let (result, log) = child(&format!("echo early >&2; printf '{json}'; exit 1"));
+        let DaemonError::Child(said) = result.unwrap_err() else { panic!() };
+        assert_eq!((said.kind, said.message), (error.kind, error.message));
+        assert_eq!(said.hint, error.hint);
+        assert_eq!(log, None, "the log is another daemon's");
+        let json = serde_json::to_string(&ControlError::new(ErrorKind::Failed, "no")).unwrap();
+        let (_, log) = child(&format!("echo early >&2; printf '{json}'; exit 1"));
+        assert_eq!(log.as_deref(), Some("early\n"), "nobody else has the store");
     }
 
     #[test]
     fn a_child_that_dies_silently_is_reported_with_its_log() {
-        let message = child("kill -9 $$").0.unwrap_err().to_string();
+        let (result, log) = child("echo early >&2; kill -9 $$");
+        let message = result.unwrap_err().to_string();
         assert!(message.contains("SIGKILL") && message.contains("/log"), "{message}");
+        assert_eq!(log.as_deref(), Some("early\n"));
         let message = child("exit 3").0.unwrap_err().to_string();
         assert!(message.contains("exit status: 3"), "{message}");
     }
@@ -183,7 +211,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut readiness = Readiness(Some(File::from(std::os::fd::OwnedFd::from(writer))));
         readiness.ready().unwrap();
-        readiness.failed(&DaemonError::Interrupted);
+        readiness.failed(&ControlError::new(ErrorKind::Failed, "late"));
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, READY);

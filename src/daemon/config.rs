@@ -17,7 +17,9 @@ pub struct DaemonConfig {
     pub options: MountOptions,
     /// When and how fast content is scrubbed.
     pub scrub: ScrubOptions,
-    /// It runs in the foreground: a lost terminal stops it.
+    /// File that the log goes to; `None`: standard error.
+    pub log: Option<PathBuf>,
+    /// It runs in the foreground: its standard error is the caller's until the log is opened.
     pub foreground: bool,
     /// When to collect garbage, and what is protected from it.
     pub gc: GcOptions,

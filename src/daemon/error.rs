@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::logging::FILTER;
+use crate::control::protocol::ControlError;
 use crate::fuse::mount::{self, BusyProcess, MountError};
 
 /// Failure to start or to serve.
@@ -44,6 +46,17 @@ pub enum DaemonError {
     /// There is no store at the path.
     #[error("{} is not a store of cairn", .0.display())]
     NotAStore(PathBuf),
+    /// The store belongs to another user.
+    #[error("permission denied on the store {}", .0.display())]
+    NoAccess(PathBuf),
+    /// What is to be logged cannot be told.
+    #[error("{FILTER}={value}: {reason}")]
+    LogFilter {
+        /// What the variable holds.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A mount or its daemon did not end in time.
     #[error("{what} after {seconds} s{}", mount::users_text(users))]
     StillRunning {
@@ -54,9 +67,9 @@ pub enum DaemonError {
         /// The processes that use the mount.
         users: Vec<BusyProcess>,
     },
-    /// The daemon in the background reported this text.
-    #[error("{0}")]
-    Child(String),
+    /// The daemon in the background reported this.
+    #[error("{}", .0.message)]
+    Child(Box<ControlError>),
     /// The daemon in the background ended without saying why.
     #[error("the daemon ended before it was ready ({status}); its log is {log}", log = log.display())]
     ChildDied {
@@ -76,6 +89,10 @@ impl DaemonError {
         match self {
             Self::Mount(error) => error.hint(),
             Self::NotAStore(_) => Some("make one with `cairn init`"),
+            Self::NoAccess(_) => Some("only its owner and root may use a store"),
+            Self::LogFilter { .. } => {
+                Some("a level (off, error, warn, info, debug, trace), or cairn::ROOM=LEVEL,…")
+            }
             Self::StillRunning { .. } => {
                 Some("`cairn unmount --lazy` detaches the mount; the daemon's log may say more")
             }
@@ -84,7 +101,7 @@ impl DaemonError {
         }
     }
 
-    /// The message with the hint on a line of its own, as the parent of a daemon prints it.
+    /// The message with the hint on a line of its own.
     pub fn full_text(&self) -> String {
         match self.hint() {
             Some(hint) => format!("{self}\nhint: {hint}"),

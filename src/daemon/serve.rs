@@ -9,9 +9,10 @@ use super::background::Readiness;
 use super::config::DaemonConfig;
 use super::error::DaemonError;
 use super::hook::{Hook, HookCommand, HookObserver};
+use super::logging;
 use super::privileges;
 use super::run::{self, Filesystems, Hooks};
-use super::service::{DaemonFacts, StoreService};
+use super::service::{DaemonFacts, StoreService, store_error};
 use super::service_manager::ServiceManager;
 use super::signals;
 use crate::control::server::Server;
@@ -44,7 +45,13 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let observer = Arc::new(MountObserver::new(Arc::clone(&kernel) as Arc<_>));
     let hooked = Arc::new(HookObserver::new(Arc::clone(&observer) as Arc<_>));
     let engine = Engine::start_with(&config.store, Arc::clone(&hooked) as Arc<_>, config.gc)
-        .map_err(|error| DaemonError::Start(Box::new(error)))?;
+        .map_err(|error| DaemonError::Start(Box::new(store_error(error))))?;
+    // The store is ours, and so is its log.
+    match &config.log {
+        Some(log) if config.foreground => logging::to_file(log)?,
+        Some(log) => logging::adopt(log)?,
+        None => {}
+    }
     log_limits(&engine);
     // The lock is ours from here on: other mounts of this store are leftovers.
     let plan =
@@ -63,7 +70,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let hook = start_hook(config, &plan, &engine, &hooked)?;
     let socket = engine.layout.control_socket();
     let server = Server::start(&socket, service.clone()).map_err(start)?;
-    let signals = signals::start(controller.clone(), config.foreground)?;
+    let signals = signals::start(controller.clone(), config.log.clone())?;
     let collector = Arc::clone(&engine);
     let mut scrubber = Scrubber::start(&engine, config.scrub)
         .map_err(|source| DaemonError::Process { action: "start a thread", source })?;

@@ -3,14 +3,16 @@
 //! | signal | effect |
 //! |---|---|
 //! | SIGTERM, SIGINT | stop; the second one stops at once, although files are in use |
-//! | SIGHUP | stop in the foreground, where the terminal is gone; nothing in the background |
+//! | SIGHUP | open the log file anew; stop where there is none, since then the terminal is gone |
 //! | SIGUSR1 | full clean-up: retention, quotas, orphans |
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use super::error::DaemonError;
+use super::logging;
 use super::run::Controller;
 
 /// The thread that receives signals; it ends when this is dropped.
@@ -21,20 +23,21 @@ pub struct SignalThread {
 }
 
 /// Starts to receive signals and passes them on to `controller`. Call it before anything is
-/// mounted, so that no signal can end the process with a mount left behind.
+/// mounted, so that no signal can end the process with a mount left behind. `log` is the file that the
+/// log goes to.
 ///
 /// # Errors
 ///
 /// Returns [`DaemonError::Process`].
-pub fn start(controller: Controller, foreground: bool) -> Result<SignalThread, DaemonError> {
+pub fn start(controller: Controller, log: Option<PathBuf>) -> Result<SignalThread, DaemonError> {
     let process = |source| DaemonError::Process { action: "receive signals", source };
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(process)?;
     let handle = signals.handle();
     let receive = move || {
         for signal in &mut signals {
-            match signal {
-                SIGUSR1 => controller.collect(),
-                SIGHUP if !foreground => log::info!("ignoring SIGHUP in the background"),
+            match (signal, &log) {
+                (SIGUSR1, _) => controller.collect(),
+                (SIGHUP, Some(log)) => reopen(log),
                 _ => {
                     let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
                     log::info!("stopping on {name}");
@@ -46,6 +49,14 @@ pub fn start(controller: Controller, foreground: bool) -> Result<SignalThread, D
     let thread = std::thread::Builder::new().name("signals".into()).spawn(receive);
     let thread = Some(thread.map_err(process)?);
     Ok(SignalThread { handle, thread })
+}
+
+/// After the file was renamed, by logrotate mostly. The old one is written on if there is no new one.
+fn reopen(log: &Path) {
+    match logging::to_file(log) {
+        Ok(()) => log::info!("SIGHUP: the log goes on in {}", log.display()),
+        Err(error) => log::error!("SIGHUP: {error}; the log goes on where it was"),
+    }
 }
 
 impl Drop for SignalThread {

@@ -12,6 +12,7 @@
 mod common;
 mod dead;
 mod fstab;
+mod log;
 mod readme;
 mod service;
 mod start;

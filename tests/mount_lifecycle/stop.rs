@@ -30,9 +30,7 @@ fn signals_stop_and_clean_up() {
     require_mounting();
     let place = Place::new();
     let serving = place.serve(short()).ready();
-    let thread = signals::start(serving.controller.clone(), false).unwrap();
-    // In the background the end of a terminal is none of our business.
-    kill_process(getpid(), Signal::HUP).unwrap();
+    let thread = signals::start(serving.controller.clone(), None).unwrap();
     kill_process(getpid(), Signal::USR1).unwrap();
     while serving.collected.load(Ordering::SeqCst) == 0 {
         std::thread::yield_now();

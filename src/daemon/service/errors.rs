@@ -68,7 +68,7 @@ pub fn control_error(error: EngineError) -> ControlError {
 }
 
 /// Translates a failure of the store.
-pub(super) fn store_error(error: StoreError) -> ControlError {
+pub fn store_error(error: StoreError) -> ControlError {
     let message = error.to_string();
     match &error {
         StoreError::Locked { pid } => {

@@ -2,6 +2,7 @@
 //! the store itself for that command.
 
 mod areas;
+mod audit;
 mod backup;
 mod commit;
 mod describe;
@@ -41,7 +42,7 @@ use crate::engine::registry::Repository;
 use crate::model::name::{BaseName, RepoName};
 use crate::model::version::Version;
 
-pub use errors::{control_error, init_error};
+pub use errors::{control_error, init_error, store_error};
 use export::Export;
 pub use fsck::open_bare;
 use import::RunningImport;
@@ -205,14 +206,7 @@ impl StoreService {
         }
     }
 
-    /// Id of the next import.
-    fn new_import(&self) -> ImportId {
-        ImportId(self.next_import.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl Service for StoreService {
-    fn call(
+    fn dispatch(
         &self,
         caller: Caller,
         request: Request,
@@ -228,6 +222,28 @@ impl Service for StoreService {
             Request::Backup(request) => self.backup(caller, request, progress),
             other => Ok((self.answer(caller, other, progress)?, Attachment::none())),
         }
+    }
+
+    /// Id of the next import.
+    fn new_import(&self) -> ImportId {
+        ImportId(self.next_import.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Service for StoreService {
+    fn call(
+        &self,
+        caller: Caller,
+        request: Request,
+        attachment: Attachment,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Reply, Attachment), ControlError> {
+        let change = audit::change(&request);
+        let result = self.dispatch(caller, request, attachment, progress);
+        if let Some(change) = change {
+            audit::log(caller, &change, result.as_ref().map(drop));
+        }
+        result
     }
 
     fn disconnected(&self, connection: ConnectionId) {

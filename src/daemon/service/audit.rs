@@ -1,0 +1,99 @@
+//! What is logged of the commands that change a store: who asked for what, and how it ended.
+//!
+//! Publications are logged by the engine, which also knows those that came through a mount.
+
+use crate::control::protocol::{ControlError, Request};
+use crate::control::service::Caller;
+use crate::control::transfer::ImportRequest;
+use crate::control::upkeep::{Flag, UpkeepRequest};
+use crate::model::name::{BaseName, RepoName};
+
+use super::commit::user_name;
+
+/// Logs the end of a command. `what` is [`change`] of its request.
+pub(super) fn log(caller: Caller, what: &str, result: Result<(), &ControlError>) {
+    let (user, pid) = (user_name(caller), caller.pid);
+    match result {
+        Ok(()) => log::info!("{what}, by {user} (pid {pid})"),
+        Err(error) => log::info!("refused: {what}, by {user} (pid {pid}): {}", error.message),
+    }
+}
+
+/// What a request changes, in words; `None` for one that only reads, and for commits.
+pub(super) fn change(request: &Request) -> Option<String> {
+    Some(match request {
+        Request::CreateRepository { name, .. } => format!("create repository {name}"),
+        Request::DeleteRepository { name } => format!("delete repository {name}"),
+        Request::Stage { repository, name, from: Some(base) } => {
+            format!("open area {repository}/{name} on {base}")
+        }
+        Request::Stage { repository, name, from: None } => format!("open area {repository}/{name}"),
+        Request::Discard { repository, area } => format!("discard area {repository}/{area}"),
+        Request::SetTag { repository, tag, version } => {
+            format!("tag {repository}/{version} as {tag}")
+        }
+        Request::DeleteTag { repository, tag } => format!("delete tag {repository}/{tag}"),
+        Request::Delete { repository, versions, force } => {
+            let forced = if *force { " with force" } else { "" };
+            format!("delete {}{forced}", list(repository, versions))
+        }
+        Request::Gc(gc) if gc.dry_run => return None,
+        Request::Gc(gc) if gc.full => "full collection".to_owned(),
+        Request::Gc(_) => "collection".to_owned(),
+        Request::Fsck(fsck) if fsck.repair || fsck.rebuild_counts => {
+            "repair of the store".to_owned()
+        }
+        Request::Upkeep(request) => return upkeep(request),
+        Request::Import(ImportRequest::Begin { repository, .. }) => {
+            format!("begin an import into {repository}")
+        }
+        Request::Shutdown => "stop the daemon".to_owned(),
+        Request::Status
+        | Request::Repositories
+        | Request::Versions { .. }
+        | Request::Show { .. }
+        | Request::Diff { .. }
+        | Request::Areas { .. }
+        | Request::Commit(_)
+        | Request::Tags { .. }
+        | Request::Fsck(_)
+        | Request::Wait { .. }
+        | Request::Import(_)
+        | Request::Export(_)
+        | Request::Backup(_) => return None,
+    })
+}
+
+fn upkeep(request: &UpkeepRequest) -> Option<String> {
+    Some(match request {
+        UpkeepRequest::Flag { repository, versions, flag, set } => {
+            let verb = match (flag, set) {
+                (Flag::Released, true) => "release",
+                (Flag::Released, false) => "take the release back of",
+                (Flag::Locked, true) => "lock",
+                (Flag::Locked, false) => "unlock",
+            };
+            format!("{verb} {}", list(repository, versions))
+        }
+        UpkeepRequest::Undelete { repository, versions } => {
+            format!("undelete {}", list(repository, versions))
+        }
+        UpkeepRequest::SetPolicy { repository, policy: Some(policy) } => {
+            format!("set the policy of {repository}: {}", policy.to_text())
+        }
+        UpkeepRequest::SetPolicy { repository, policy: None } => {
+            format!("clear the policy of {repository}")
+        }
+        UpkeepRequest::SetQuota { repository, .. } => format!("set the quota of {repository}"),
+        UpkeepRequest::Deleted { .. }
+        | UpkeepRequest::Policy { .. }
+        | UpkeepRequest::Quota { .. }
+        | UpkeepRequest::Du { .. }
+        | UpkeepRequest::Why(_) => return None,
+    })
+}
+
+fn list(repository: &RepoName, versions: &[BaseName]) -> String {
+    let names = versions.iter().map(|version| format!("{repository}/{version}"));
+    names.collect::<Vec<_>>().join(" ")
+}
