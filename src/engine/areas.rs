@@ -64,15 +64,16 @@ impl MetadataThread {
         &mut self,
         id: RepoId,
         change: OwnerChange,
+        now: Timestamp,
     ) -> Result<((), Event)> {
         let repository = self.repository(id)?;
         let mut row = repository_row(&repository);
         row.mode = change.mode.unwrap_or(row.mode);
         row.uid = change.uid.unwrap_or(row.uid);
         row.gid = change.gid.unwrap_or(row.gid);
-        row.changed = Timestamp::now();
+        row.changed = now;
         self.write(|tx| tx.update_repository(&row))?;
-        self.registry.update(id, |repository| {
+        self.show(id, |repository| {
             repository.mode = row.mode;
             repository.uid = row.uid;
             repository.gid = row.gid;
@@ -149,7 +150,7 @@ impl MetadataThread {
             state.areas.insert(id, area);
         });
         if journalled {
-            self.registry.update(repo, |repository| {
+            self.show(repo, |repository| {
                 repository.areas.insert_mut(name.clone(), id);
             });
         }
@@ -194,7 +195,7 @@ impl MetadataThread {
             return Err(EngineError::CommitRunning);
         }
         self.write(|tx| doom_area(tx, &row))?;
-        self.registry.update(repo, |repository| repository.close_area(id));
+        self.show(repo, |repository| repository.close_area(id));
         let area = self.staging.change(|state, dirty| state.remove_area(dirty, id));
         if let Some(area) = &area {
             area.shared.charge.close();

@@ -17,6 +17,7 @@ pub mod fsck;
 pub mod gc;
 pub mod holders;
 pub mod invalidation;
+mod known;
 mod load;
 mod obsolete;
 pub mod pins;

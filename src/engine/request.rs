@@ -4,12 +4,13 @@
 //! durability or kernel notifications come first, on the thread that provides those. Callbacks
 //! must not block.
 
-use super::commit::{CommitOptions, CommitOutcome, Page, Unpublished};
+use super::commit::{CommitOptions, CommitOutcome, Page};
 use super::error::EngineError;
 use super::error::Result;
 use super::fsck::Job;
 use super::gc::{Leftover, RunKind, RunReport};
 use super::pins::{BlobPin, BlobsHold, TreePin};
+use super::registry::Repository;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName, TagName};
@@ -92,7 +93,7 @@ pub enum Request {
     /// Makes an empty repository.
     CreateRepository { name: RepoName, owner: Owner, now: Timestamp, reply: Reply<RepoId> },
     /// Changes owner or mode of a repository.
-    ChangeRepository { repo: RepoId, change: OwnerChange, reply: Reply<()> },
+    ChangeRepository { repo: RepoId, change: OwnerChange, now: Timestamp, reply: Reply<()> },
     /// Deletes an empty repository.
     DeleteRepository { repo: RepoId, reply: Reply<()> },
     /// Opens a staging area; its name says the base.
@@ -169,12 +170,13 @@ pub enum Request {
     CommitBuilt { task: u64, built: std::result::Result<(Root, Usage), EngineError> },
     /// From the sync thread: content of a commit is on disk.
     CommitSynced { task: u64, result: std::result::Result<(), EngineError> },
-    /// From the sync thread: the last transaction of a commit is on disk, or is not.
+    /// From the sync thread: the last transaction of a commit is on disk, or is not. `publish` gets
+    /// what readers are to see of the repository.
     Publish {
         repo: RepoId,
         task: u64,
         result: std::result::Result<(), EngineError>,
-        publish: Box<dyn FnOnce(Result<Unpublished>) + Send>,
+        publish: Box<dyn FnOnce(Result<Repository>) + Send>,
     },
     /// From the sync thread: the cause of so many orphanings became durable (H2).
     OrphansDurable { orphanings: u64, result: std::result::Result<(), EngineError> },

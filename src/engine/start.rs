@@ -18,6 +18,7 @@ use super::event::Observer;
 use super::flush::{ID_LIMIT, ID_STEP, Journal};
 use super::fsck::Subject;
 use super::gc::{Collector, GcOptions, LastRun, RunKind};
+use super::known::Known;
 use super::load::load_registry;
 use super::obsolete::Obsolete;
 use super::pins::Pins;
@@ -98,13 +99,13 @@ pub(super) fn start(
         open(path)?;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
-    let ((sync_sender, asked), (own_sender, own)) = (bounded(SYNC_QUEUE_MAX), own_jobs());
+    let (sync_sender, own_sender, jobs) = sync_jobs();
     let (sealers, sealers_stop) = bounded(1);
     let pool = Arc::clone(&store.pool);
     let layout = store.layout.clone();
     let trees = tree_cache(layout.clone());
-    let sync_thread = sync_thread(&store, &staging, &requests_sender, Jobs { asked, own })?;
     let stop_points = Arc::new(StopPoints::default());
+    let sync_thread = sync_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
     let last_run = LastRun::default();
     let lines = seal::Lines { jobs: seal_queue, stop: sealers_stop, results: results_sender };
     let mut threads = seal::start(&store.catalog, &pool, &staging, lines, &stop_points)?;
@@ -134,7 +135,7 @@ pub(super) fn start(
         commits: BTreeMap::new(),
         next_task: 1,
         commits_seen: Instant::now(),
-        unpublished: BTreeMap::new(),
+        known: Known::default(),
         epoch: recovered.epoch,
         durable_epoch: recovered.durable_epoch,
         doubts: Doubts::of(recovered.suspects.iter().map(|(hash, _)| *hash)),
@@ -166,13 +167,14 @@ pub(super) fn start(
     Ok(engine)
 }
 
-/// The line of the metadata thread's own jobs. The first prepares the WAL, before anybody waits.
-fn own_jobs() -> (Sender<SyncJob>, Receiver<SyncJob>) {
-    let (sender, receiver) = unbounded();
-    if sender.send(SyncJob::Checkpoint).is_err() {
+/// The lines to the sync thread: of those who wait for the disk, and of the metadata thread's own
+/// jobs. The first of these prepares the WAL, before anybody waits.
+fn sync_jobs() -> (Sender<SyncJob>, Sender<SyncJob>, Jobs) {
+    let ((asking, asked), (own_sender, own)) = (bounded(SYNC_QUEUE_MAX), unbounded());
+    if own_sender.send(SyncJob::Checkpoint).is_err() {
         log::error!("a line without a bound takes nothing");
     }
-    (sender, receiver)
+    (asking, own_sender, Jobs { asked, own })
 }
 
 fn sync_thread(
@@ -180,6 +182,7 @@ fn sync_thread(
     staging: &Arc<Staging>,
     requests: &Sender<Request>,
     jobs: Jobs,
+    stop_points: &Arc<StopPoints>,
 ) -> Result<SyncThread, StoreError> {
     Ok(SyncThread {
         layout: store.layout.clone(),
@@ -191,6 +194,7 @@ fn sync_thread(
         put_off: None,
         collecting: false,
         copies: Vec::new(),
+        stop_points: Arc::clone(stop_points),
     })
 }
 

@@ -17,6 +17,8 @@ pub enum StopPoint {
     Building,
     /// A sealer knows the hash of a file and has not handed it in.
     SealHashed,
+    /// The sync thread is about to flush the WAL: what waits for it is not on disk.
+    Flushing,
 }
 
 #[derive(Debug, Default)]

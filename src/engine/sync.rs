@@ -14,6 +14,7 @@ use super::pins::BlobPin;
 use super::request::Request;
 use super::staging::content::FileContent;
 use super::staging::{Blocked, Staging};
+use super::stop_point::{StopPoint, StopPoints};
 use super::to_disk::{ToDisk, Unsettled};
 use crate::store::catalog::Checkpointer;
 use crate::store::durable;
@@ -149,6 +150,8 @@ pub(super) struct SyncThread {
     pub(super) collecting: bool,
     /// Who waits for a copy of the WAL.
     pub(super) copies: Vec<Then>,
+    /// Where tests hold this thread.
+    pub(super) stop_points: Arc<StopPoints>,
 }
 
 impl SyncThread {
@@ -233,6 +236,7 @@ impl SyncThread {
             return;
         }
         let flushed = if journal { self.flush_journal() } else { Ok(()) };
+        self.stop_points.pass(StopPoint::Flushing);
         let synced = flushed.and_then(|()| {
             durable::sync_file(&self.layout.wal()).map_err(|error| self.poison(error))
         });
@@ -380,6 +384,7 @@ mod tests {
             put_off: None,
             collecting: false,
             copies: Vec::new(),
+            stop_points: Arc::default(),
         }
     }
 

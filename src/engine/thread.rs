@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::commit::{CommitTask, Unpublished};
+use super::commit::CommitTask;
 use super::damage::Doubts;
 use super::error::{EngineError, Result};
 use super::event::{Event, Observer};
 use super::flush::Journal;
 use super::gc::{Collector, FILES_PER_SLICE};
+use super::known::Known;
 use super::obsolete::Obsolete;
 use super::pins::{BlobsHold, Pins};
 use super::reaper::Reaper;
@@ -25,7 +26,6 @@ use super::seal::SealResult;
 use super::staging::{Blocked, Staging};
 use super::stop_point::StopPoints;
 use super::sync::SyncJob;
-use crate::model::id::RepoId;
 use crate::model::policy::PolicyState;
 use crate::store::Store;
 use crate::store::catalog::{Reader, RepositoryRow, Tx};
@@ -80,8 +80,8 @@ pub(super) struct MetadataThread {
     pub(super) next_task: u64,
     /// When the commits were looked at last.
     pub(super) commits_seen: Instant,
-    /// Committed, not yet known to be on disk.
-    pub(super) unpublished: BTreeMap<RepoId, Vec<Unpublished>>,
+    /// Commits that readers do not see yet.
+    pub(super) known: Known,
     /// Epoch that new blobs belong to.
     pub(super) epoch: u64,
     /// Blobs of this epoch and before have been flushed to disk.
@@ -159,7 +159,7 @@ impl MetadataThread {
         for (_, task) in std::mem::take(&mut self.commits) {
             task.refuse(EngineError::Poisoned);
         }
-        self.unpublished.clear();
+        self.known.clear();
         for operation in self.staging.thaw() {
             self.observer.notify(Vec::new(), operation);
         }
@@ -227,8 +227,8 @@ impl MetadataThread {
                 let made = self.create_repository(name, owner, now);
                 self.answer_notified(made, reply);
             }
-            Request::ChangeRepository { repo, change, reply } => {
-                let changed = self.change_repository(repo, change);
+            Request::ChangeRepository { repo, change, now, reply } => {
+                let changed = self.change_repository(repo, change, now);
                 self.answer_notified(changed, reply);
             }
             Request::DeleteRepository { repo, reply } => {
@@ -245,7 +245,7 @@ impl MetadataThread {
                 self.set_tag(repo, &tag, number, fresh, now, reply);
             }
             Request::RenameTag { repo, from, to, now, reply } => {
-                reply(self.rename_tag(repo, &from, &to, now));
+                self.rename_tag(repo, &from, &to, now, reply);
             }
             Request::DeleteTag { repo, tag, now, reply } => {
                 self.delete_tag(repo, &tag, now, reply);
@@ -271,8 +271,8 @@ impl MetadataThread {
             Request::CommitBuilt { task, built } => self.commit_built(task, built),
             Request::CommitSynced { task, result } => self.commit_synced(task, result),
             Request::Publish { repo, task, result, publish } => {
-                let published = self.take_unpublished(repo, task);
-                publish(result.and_then(|()| published.ok_or(EngineError::Stopping)));
+                let visible = self.let_go(repo, task);
+                publish(result.and_then(|()| visible.ok_or(EngineError::Stopping)));
                 self.gc.wake();
                 self.gc.expect_accounting(repo);
             }
@@ -370,34 +370,6 @@ impl MetadataThread {
             Blocked::Poisoned => Err(EngineError::Poisoned),
             Blocked::No | Blocked::Full => Ok(()),
         }
-    }
-
-    /// A repository with what this thread committed and readers do not see yet.
-    pub(super) fn repository(&self, id: RepoId) -> Result<Arc<Repository>> {
-        let mut repository =
-            self.registry.by_id(id).ok_or_else(|| EngineError::NoRepository(id.to_string()))?;
-        if let Some(waiting) = self.unpublished.get(&id) {
-            let repository = Arc::make_mut(&mut repository);
-            for unpublished in waiting {
-                unpublished.apply(repository);
-            }
-        }
-        Ok(repository)
-    }
-
-    /// A repository as readers see it: what is not durable yet is nobody's to delete or change.
-    pub(super) fn published(&self, id: RepoId) -> Result<Arc<Repository>> {
-        self.registry.by_id(id).ok_or_else(|| EngineError::NoRepository(id.to_string()))
-    }
-
-    fn take_unpublished(&mut self, repo: RepoId, task: u64) -> Option<Unpublished> {
-        let waiting = self.unpublished.get_mut(&repo)?;
-        let position = waiting.iter().position(|unpublished| unpublished.task == task)?;
-        let taken = waiting.remove(position);
-        if waiting.is_empty() {
-            self.unpublished.remove(&repo);
-        }
-        Some(taken)
     }
 
     /// Tells of what takes long to translate, from a thread of its own.

@@ -62,6 +62,7 @@ impl MetadataThread {
         let known = self.repository(repo)?;
         let tags: Vec<TagName> =
             numbers.iter().flat_map(|number| known.tags.of(*number)).cloned().collect();
+        let changed = RepositoryRow { changed: now, ..repository_row(&known) };
         self.write(|tx| {
             for number in numbers {
                 tx.delete_version(repo, *number, now.seconds)?;
@@ -69,9 +70,9 @@ impl MetadataThread {
             for tag in &tags {
                 tx.delete_tag(repo, tag)?;
             }
-            Ok(())
+            tx.update_repository(&changed)
         })?;
-        self.registry.update(repo, |repository| {
+        self.show(repo, |repository| {
             for number in numbers {
                 if let Some(version) = repository.versions.remove(*number) {
                     let deleted = DeletedVersion { version, deleted: now.seconds };
@@ -83,10 +84,6 @@ impl MetadataThread {
             }
             repository.changed = now;
         });
-        // A commit that changed nothing may be about to name one of them.
-        for unpublished in self.unpublished.get_mut(&repo).into_iter().flatten() {
-            unpublished.tag.take_if(|(_, tag)| numbers.contains(&tag.number));
-        }
         self.gc.expect_accounting(repo);
         let mut events: Vec<Event> =
             numbers.iter().map(|number| Event::VersionRemoved(repo, *number)).collect();
@@ -130,6 +127,7 @@ impl MetadataThread {
             });
             names.extend(free.map(|name| (name, version.number)));
         }
+        let changed = RepositoryRow { changed: now, ..repository_row(&repository) };
         self.write(|tx| {
             for version in &versions {
                 tx.undelete_version(repo, version.number)?;
@@ -137,9 +135,9 @@ impl MetadataThread {
             for (name, number) in &names {
                 tx.put_tag(repo, name, &TagRow { number: *number, protects: false, created: now })?;
             }
-            Ok(())
+            tx.update_repository(&changed)
         })?;
-        self.registry.update(repo, |repository| {
+        self.show(repo, |repository| {
             for version in &versions {
                 repository.deleted.remove_mut(&version.number);
                 repository.versions.insert(Arc::clone(version));
@@ -182,18 +180,18 @@ impl MetadataThread {
             let mut version = Version::clone(version);
             version.released = change.released.unwrap_or(version.released);
             version.locked = change.locked.unwrap_or(version.locked);
-            changed.push(version);
+            changed.push(Arc::new(version));
         }
         self.write(|tx| {
             for version in &changed {
-                let Version { number, released, locked, .. } = version;
+                let Version { number, released, locked, .. } = &**version;
                 tx.update_version_flags(repo, *number, *released, *locked)?;
             }
             Ok(())
         })?;
-        self.registry.update(repo, |repository| {
-            for version in changed {
-                repository.versions.insert(Arc::new(version));
+        self.show(repo, |repository| {
+            for version in &changed {
+                repository.versions.insert(Arc::clone(version));
             }
         });
         Ok(())
@@ -208,7 +206,7 @@ impl MetadataThread {
         if let Err(error) = set {
             return reply(Err(error));
         }
-        self.registry.update(repo, |repository| {
+        self.show(repo, |repository| {
             repository.policy = policy.map_or(PolicyState::None, PolicyState::Set);
         });
         self.answer_when_durable(Vec::new(), reply);

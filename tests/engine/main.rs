@@ -17,6 +17,7 @@ mod export;
 mod fsck;
 mod hostile;
 mod import;
+mod order;
 mod quota;
 mod race;
 mod repository;

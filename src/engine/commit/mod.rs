@@ -36,8 +36,6 @@ use crate::model::version::Version;
 use crate::store::catalog::Reader;
 use crate::store::panics;
 
-pub use publish::Unpublished;
-
 /// How long a commit waits, without any writer closing, before files open for writing refuse it.
 /// A close has been queued before `mv` starts but may reach the daemon after it (H11).
 pub const WRITER_GRACE: Duration = Duration::from_secs(1);

@@ -8,15 +8,15 @@ use super::{
 use crate::engine::areas::{area_row, doom_area};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
+use crate::engine::known::Unpublished;
 use crate::engine::registry::{Repository, Tag};
 use crate::engine::request::Request;
 use crate::engine::staging::area::Phase;
 use crate::engine::sync::{Scope, SyncJob, Then};
 use crate::engine::thread::{DURABLE_EPOCH, MetadataThread, repository_row};
-use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::id::{AreaId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::quota::{Charge, Usage};
-use crate::model::time::Timestamp;
 use crate::model::tree::Root;
 use crate::model::tree_format::root_hash;
 use crate::model::version::Version;
@@ -178,15 +178,24 @@ impl MetadataThread {
         let Some(shown) = created.clone().or_else(|| repository.latest().cloned()) else {
             return Ok(());
         };
-        let unpublished = Unpublished {
-            task: id,
-            created,
-            charge,
-            next,
-            tag: tag.map(|tag| (tag, Tag { number, protects: false, created: now })),
-            changed: now,
-        };
-        self.publish_when_durable(repo, task, unpublished, shown);
+        let unpublished =
+            Unpublished { task: id, area, created: created.as_ref().map(|version| version.number) };
+        let named = tag.clone();
+        self.hold_back(repository, unpublished, |repository| {
+            repository.next_number = next;
+            repository.changed = now;
+            if let Some(version) = created.clone() {
+                if let Some(charge) = charge {
+                    repository.versions.set_charge(version.number, charge);
+                }
+                repository.versions.insert(version);
+            }
+            if let Some(tag) = tag {
+                repository.tags.insert(tag, Tag { number, protects: false, created: now });
+            }
+        });
+        let outcome = CommitOutcome { version: shown, created: created.is_some() };
+        self.publish_when_durable(id, task, outcome, named);
         Ok(())
     }
 
@@ -194,25 +203,22 @@ impl MetadataThread {
     /// knows of it, through [`MetadataThread::repository`].
     fn publish_when_durable(
         &mut self,
-        repo: RepoId,
+        id: u64,
         task: CommitTask,
-        unpublished: Unpublished,
-        version: Arc<Version>,
+        outcome: CommitOutcome,
+        tag: Option<TagName>,
     ) {
-        let id = unpublished.task;
-        let created = unpublished.created.is_some();
-        self.unpublished.entry(repo).or_default().push(unpublished);
         let registry = Arc::clone(&self.registry);
         let staging = Arc::clone(&self.staging);
         let observer = Arc::clone(&self.observer);
-        let (area, reply) = (task.area, task.reply);
+        let (repo, area, reply) = (task.repo, task.area, task.reply);
         let shared = {
             let state = staging.read();
             state.areas.get(&area).map(|area| Arc::clone(&area.shared))
         };
-        let publish = Box::new(move |synced: Result<Unpublished>| {
-            let unpublished = match synced {
-                Ok(unpublished) => unpublished,
+        let publish = Box::new(move |synced: Result<Repository>| {
+            let visible = match synced {
+                Ok(visible) => visible,
                 Err(error) => {
                     // What waits for this commit hears that the store takes nothing.
                     for operation in staging.unpark(area) {
@@ -221,16 +227,11 @@ impl MetadataThread {
                     return reply(Err(error));
                 }
             };
-            let tag = unpublished.tag.clone().map(|(tag, _)| tag);
-            let number = version.number;
-            let outcome = CommitOutcome { version, created };
+            let number = outcome.version.number;
             if let Some(shared) = shared {
                 shared.charge.close();
             }
-            registry.update(repo, |repository| {
-                unpublished.apply(repository);
-                repository.close_area(area);
-            });
+            registry.update(repo, |repository| *repository = visible);
             let removed = staging.change(|state, dirty| state.remove_area(dirty, area));
             for operation in staging.unpark(area) {
                 observer.notify(Vec::new(), operation);
@@ -245,35 +246,5 @@ impl MetadataThread {
             drop(requests.send(Request::Publish { repo, task: id, result, publish }));
         });
         self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
-    }
-}
-
-/// A version (or a name for one) that is committed and not known to be on disk yet.
-#[derive(Debug, Clone)]
-pub struct Unpublished {
-    /// The commit.
-    pub(in crate::engine) task: u64,
-    /// The new version, if there is one.
-    created: Option<Arc<Version>>,
-    charge: Option<Charge>,
-    next: VersionNumber,
-    pub(in crate::engine) tag: Option<(TagName, Tag)>,
-    changed: Timestamp,
-}
-
-impl Unpublished {
-    /// Makes it part of what a repository shows.
-    pub(in crate::engine) fn apply(&self, repository: &mut Repository) {
-        repository.next_number = repository.next_number.max(self.next);
-        repository.changed = repository.changed.max(self.changed);
-        if let Some(version) = &self.created {
-            if let Some(charge) = self.charge {
-                repository.versions.set_charge(version.number, charge);
-            }
-            repository.versions.insert(Arc::clone(version));
-        }
-        if let Some((tag, value)) = &self.tag {
-            repository.tags.insert(tag.clone(), value.clone());
-        }
     }
 }

@@ -170,13 +170,13 @@ impl MetadataThread {
     fn follow(&mut self, step: &Step) -> Vec<Event> {
         match step {
             Step::DeleteTag(repo, tag, _) => {
-                self.registry.update(*repo, |repository| {
+                self.show(*repo, |repository| {
                     repository.tags.remove(tag);
                 });
                 vec![Event::TagChanged(*repo, TagName::clone(tag))]
             }
             Step::RaiseNumber(repo, newest) => {
-                self.registry.update(*repo, |repository| {
+                self.show(*repo, |repository| {
                     let next = VersionNumber(newest.0 + 1);
                     repository.next_number = repository.next_number.max(next);
                 });

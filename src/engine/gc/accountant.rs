@@ -105,7 +105,7 @@ impl MetadataThread {
             log::warn!("{} was charged {:?}, adds {:?}", name(), known.usage, charge.usage);
         }
         match self.write(|tx| tx.set_charge(repo, version, &charge)) {
-            Ok(()) => self.registry.update(repo, |repository| {
+            Ok(()) => self.show(repo, |repository| {
                 repository.versions.set_charge(version, charge);
             }),
             Err(error) => log::error!("what {} adds cannot be noted: {error}", name()),

@@ -83,7 +83,7 @@ impl MetadataThread {
             Ok(versions)
         })?;
         for (repo, number) in &released {
-            self.registry.update(*repo, |repository| {
+            self.show(*repo, |repository| {
                 repository.deleted.remove_mut(number);
                 repository.versions.forget_charge(*number);
             });

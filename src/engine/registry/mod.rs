@@ -39,7 +39,8 @@ pub struct Repository {
     pub gid: u32,
     /// When it was created.
     pub created: Timestamp,
-    /// When a version or tag was last added or removed: the directory's mtime.
+    /// When a version or a tag came or went, or mode, owner or group changed last: the directory's
+    /// mtime.
     pub changed: Timestamp,
     /// The number that the next version gets.
     pub next_number: VersionNumber,

@@ -24,7 +24,7 @@ pub struct RepositoryRow {
     pub gid: u32,
     /// When it was made.
     pub created: Timestamp,
-    /// When mode, owner or group changed last.
+    /// When a version or a tag came or went, or mode, owner or group changed last.
     pub changed: Timestamp,
     /// Number of the next version; only grows.
     pub next_number: VersionNumber,

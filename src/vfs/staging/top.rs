@@ -71,7 +71,8 @@ impl StagingFs {
         let done: Done<()> = Box::new(move |changed| {
             done(changed.and_then(|()| fs.getattr(ino)));
         });
-        self.submit(done, |reply| Request::ChangeRepository { repo, change: owner, reply });
+        let now = Timestamp::now();
+        self.submit(done, |reply| Request::ChangeRepository { repo, change: owner, now, reply });
     }
 
     pub(super) fn make_area(

@@ -1,0 +1,135 @@
+//! What the metadata thread knows of a repository, and what of it readers see.
+//!
+//! The catalog is written first, and what it says is known from then on. Readers see the same, but
+//! for versions whose commit is not on disk yet ([`Unpublished`]) and the tags that point at them.
+//! While there is such a version, this thread keeps the repository as the catalog has it, makes
+//! every change to that as well, and derives from it what readers see once the flush is done. So
+//! registry and catalog hold the same changes in the same order, whatever happens to a repository
+//! while one of its versions is on its way to disk.
+//!
+//! Must not know what a change is about.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::error::{EngineError, Result};
+use super::registry::{Registry, Repository};
+use super::thread::MetadataThread;
+use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::name::TagName;
+
+/// A commit that is in the catalog and not known to be on disk.
+#[derive(Debug)]
+pub(super) struct Unpublished {
+    /// The commit's number among the tasks.
+    pub(super) task: u64,
+    /// The area that it publishes, which stays in the listings until then.
+    pub(super) area: AreaId,
+    /// The new version, if there is one.
+    pub(super) created: Option<VersionNumber>,
+}
+
+/// A repository that has commits which are not on disk.
+#[derive(Debug)]
+struct Ahead {
+    /// As the catalog has it.
+    known: Repository,
+    waiting: Vec<Unpublished>,
+}
+
+impl Ahead {
+    /// What readers see: all but the versions that wait, and the tags that point at them.
+    fn visible(&self) -> Repository {
+        let mut visible = self.known.clone();
+        for number in self.waiting.iter().filter_map(|unpublished| unpublished.created) {
+            visible.versions.remove(number);
+            let tags: Vec<TagName> = visible.tags.of(number).to_vec();
+            for tag in &tags {
+                visible.tags.remove(tag);
+            }
+        }
+        visible
+    }
+}
+
+/// The repositories that are ahead of what readers see.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    ahead: BTreeMap<RepoId, Ahead>,
+}
+
+impl Known {
+    /// Nothing waits any more: the store refuses changes.
+    pub(super) fn clear(&mut self) {
+        self.ahead.clear();
+    }
+
+    fn repository(&self, registry: &Registry, id: RepoId) -> Option<Arc<Repository>> {
+        match self.ahead.get(&id) {
+            Some(ahead) => Some(Arc::new(ahead.known.clone())),
+            None => registry.by_id(id),
+        }
+    }
+
+    /// A commit is in the catalog; `change` is what it makes of the repository.
+    fn hold_back(
+        &mut self,
+        repository: &Repository,
+        unpublished: Unpublished,
+        change: impl FnOnce(&mut Repository),
+    ) {
+        let fresh = || Ahead { known: repository.clone(), waiting: Vec::new() };
+        let ahead = self.ahead.entry(repository.id).or_insert_with(fresh);
+        change(&mut ahead.known);
+        ahead.waiting.push(unpublished);
+    }
+
+    /// A commit waits no more: what readers see from now on.
+    fn let_go(&mut self, repo: RepoId, task: u64) -> Option<Repository> {
+        let ahead = self.ahead.get_mut(&repo)?;
+        let position = ahead.waiting.iter().position(|unpublished| unpublished.task == task)?;
+        let unpublished = ahead.waiting.remove(position);
+        ahead.known.close_area(unpublished.area);
+        let visible = ahead.visible();
+        if ahead.waiting.is_empty() {
+            self.ahead.remove(&repo);
+        }
+        Some(visible)
+    }
+}
+
+impl MetadataThread {
+    /// A repository as the catalog has it, with what readers do not see yet.
+    pub(super) fn repository(&self, id: RepoId) -> Result<Arc<Repository>> {
+        let known = self.known.repository(&self.registry, id);
+        known.ok_or_else(|| EngineError::NoRepository(id.to_string()))
+    }
+
+    /// A repository as readers see it: what is not durable yet is nobody's to delete or change.
+    pub(super) fn published(&self, id: RepoId) -> Result<Arc<Repository>> {
+        self.registry.by_id(id).ok_or_else(|| EngineError::NoRepository(id.to_string()))
+    }
+
+    /// Makes a change that the catalog has: to what readers see, and to what is known beyond it.
+    pub(super) fn show(&mut self, repo: RepoId, change: impl Fn(&mut Repository)) {
+        self.registry.update(repo, &change);
+        if let Some(ahead) = self.known.ahead.get_mut(&repo) {
+            change(&mut ahead.known);
+        }
+    }
+
+    /// Notes what a commit changed that the catalog has and readers are not to see yet.
+    pub(super) fn hold_back(
+        &mut self,
+        repository: &Repository,
+        unpublished: Unpublished,
+        change: impl FnOnce(&mut Repository),
+    ) {
+        self.known.hold_back(repository, unpublished, change);
+    }
+
+    /// The flush of a commit is done: what readers are to see of the repository now.
+    pub(super) fn let_go(&mut self, repo: RepoId, task: u64) -> Option<Repository> {
+        self.known.let_go(repo, task)
+    }
+}
