@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::error::Result;
-use super::gc::RunKind;
+use super::gc::{RunKind, protection_limit};
 use super::registry::Repository;
 use super::request::Request;
 use crate::model::hash::{BlobHash, TreeHash};
@@ -119,13 +119,12 @@ impl<'e> Reclaim<'e> {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn new(engine: &'e Engine, now: Timestamp, protect_seconds: u64) -> Result<Self> {
-        let protect = i64::try_from(protect_seconds).unwrap_or(i64::MAX);
         Ok(Self {
             engine,
             reader: engine.open_reader()?,
             settled: Counts::default(),
             counts: Counts::default(),
-            limit: now.seconds.saturating_sub(protect),
+            limit: protection_limit(now, protect_seconds),
             garbage: Garbage::default(),
         })
     }

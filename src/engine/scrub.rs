@@ -239,7 +239,13 @@ impl Worker {
                 return Ok(Duration::from_secs(self.options.period_seconds));
             }
             (None, Some(last)) => {
-                let passed = Timestamp::now().seconds.saturating_sub(last.began);
+                let now = Timestamp::now();
+                let passed = now.seconds.saturating_sub(last.began);
+                if passed < 0 {
+                    // The clock was ahead then. It is noted as now, or the wait would begin anew
+                    // with each start until the clock has caught up.
+                    self.note(LAST, &Scrub { began: now.seconds, ..last })?;
+                }
                 let passed = passed.max(0).unsigned_abs();
                 if let Some(left) = self.options.period_seconds.checked_sub(passed)
                     && left > 0

@@ -83,8 +83,13 @@ pub fn decide<'a>(
 ) -> Vec<Decision> {
     let mut counted = [0_u64; 2];
     let mut decisions = Vec::new();
+    // Versions are made in the order of their numbers: one whose time is in the future, since the
+    // clock was ahead then, is no younger than the next one whose time is not.
+    let mut newer = now;
     for (version, tag) in versions.rev() {
         let latest = decisions.is_empty();
+        let created = if version.created > now { newer } else { version.created };
+        newer = created;
         let reason = if version.locked {
             Reason::Locked
         } else if let Some(tag) = tag {
@@ -93,7 +98,7 @@ pub fn decide<'a>(
             let released = version.released;
             let before = counted[usize::from(released)];
             counted[usize::from(released)] += 1;
-            match by_class(version, before, policy, now) {
+            match by_class((version, created), before, policy, now) {
                 Reason::Expired { .. } if latest => Reason::Latest,
                 reason => reason,
             }
@@ -104,8 +109,14 @@ pub fn decide<'a>(
     decisions
 }
 
-/// Decides about one version, of whose class `newer` versions were counted before it.
-fn by_class(version: &Version, newer: u64, policy: &Policy, now: Timestamp) -> Reason {
+/// Decides about one version that was created then, of whose class `newer` versions were counted
+/// before it.
+fn by_class(
+    (version, created): (&Version, Timestamp),
+    newer: u64,
+    policy: &Policy,
+    now: Timestamp,
+) -> Reason {
     let released = version.released;
     let count = if released { policy.keep_released } else { policy.keep_unreleased };
     let has_rule = count.is_some() || (!released && policy.keep_within_seconds.is_some());
@@ -116,7 +127,7 @@ fn by_class(version: &Version, newer: u64, policy: &Policy, now: Timestamp) -> R
         return Reason::Newest { released, keep };
     }
     let within = policy.keep_within_seconds.map_or(0, |s| i64::try_from(s).unwrap_or(i64::MAX));
-    if within > 0 && version.created.seconds > now.seconds.saturating_sub(within) {
+    if within > 0 && created.seconds > now.seconds.saturating_sub(within) {
         return Reason::Young;
     }
     Reason::Expired { released }
@@ -213,6 +224,27 @@ mod tests {
             "1 no rule keeps this unreleased version",
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_was_made_while_the_clock_was_ahead_is_as_old_as_what_came_next() {
+        let policy = Policy { keep_within_seconds: Some(3 * 86_400), ..Policy::default() };
+        // Made 6, 5, 4, 3, 2, 1 and 0 days ago; of some the clock was ten years ahead.
+        for (ahead, expected) in [
+            ([1, 2].as_slice(), "----kkk"),
+            (&[4], "---kkkk"),
+            (&[5, 6], "----kkk"),
+            (&[1, 2, 3, 4, 5, 6, 7], "kkkkkkk"),
+        ] {
+            let mut versions = versions("uuuuuuu");
+            for number in ahead {
+                versions[number - 1].0.created.seconds += 3650 * DAY;
+            }
+            let all = versions.iter().map(|(version, tag)| (version, tag.as_ref()));
+            let kept = decide(all, &policy, NOW).into_iter().rev();
+            let kept: String = kept.map(|d| if d.keep { 'k' } else { '-' }).collect();
+            assert_eq!(kept, expected, "{ahead:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod backup;
 mod buffers;
+mod clock;
 mod collect;
 mod commit;
 #[path = "../common/mod.rs"]

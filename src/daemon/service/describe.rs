@@ -7,6 +7,7 @@ use crate::engine::registry::{Repository, Tag};
 use crate::model::id::AreaId;
 use crate::model::name::{AreaName, TagName};
 use crate::model::policy::PolicyState;
+use crate::model::time::Timestamp;
 use crate::model::version::Version;
 
 pub(super) fn repository(repository: &Repository) -> RepositoryInfo {
@@ -84,7 +85,7 @@ impl StoreService {
             stale: base.is_some() && number != newest,
             open_files: u64::from(area.shared.writers()),
             created: Created::from(area.created),
-            expires: expires(repository, area.shared.changed()),
+            expires: expires(repository, area.shared.changed().min(Timestamp::now().seconds)),
         })
     }
 }

@@ -8,6 +8,7 @@ use super::{Answer, StoreService, quota};
 use crate::control::fsck::{ScrubInfo, ScrubResult};
 use crate::control::reply::{Reply, StatusReply};
 use crate::engine::REPOSITORY_AREAS_MAX;
+use crate::engine::gc::protection_limit;
 use crate::engine::registry::Repository;
 use crate::engine::scrub::{self, Scrub};
 use crate::engine::staging::Blocked;
@@ -32,9 +33,7 @@ impl StoreService {
     }
 
     pub(super) fn status(&self) -> Answer {
-        let protect = self.engine.gc_options.protect_seconds;
-        let protect = i64::try_from(protect).unwrap_or(i64::MAX);
-        let limit = Timestamp::now().seconds.saturating_sub(protect);
+        let limit = protection_limit(Timestamp::now(), self.engine.gc_options.protect_seconds);
         let (totals, doomed, due, orphans) = self
             .engine
             .query(|reader| {

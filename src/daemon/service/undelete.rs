@@ -6,6 +6,7 @@ use crate::control::protocol::{ControlError, ErrorKind, VERSIONS_MAX};
 use crate::control::reply::Reply;
 use crate::control::upkeep::DeletedInfo;
 use crate::control::utc::{Deleted, Until};
+use crate::engine::gc;
 use crate::engine::registry::{DeletedVersion, Repository};
 use crate::engine::request::Request;
 use crate::model::id::VersionNumber;
@@ -34,8 +35,7 @@ impl StoreService {
 
     /// When the protection of what happened at a time ends, in seconds since 1970.
     pub(super) fn protected_until(&self, seconds: i64) -> i64 {
-        let protect = i64::try_from(self.engine.gc_options.protect_seconds).unwrap_or(i64::MAX);
-        seconds.saturating_add(protect)
+        gc::protected_until(seconds, Timestamp::now(), self.engine.gc_options.protect_seconds)
     }
 
     pub(super) fn undelete(&self, name: &RepoName, versions: &[BaseName]) -> Answer {

@@ -9,6 +9,7 @@ use crate::control::upkeep::{
     HOLDER_PATHS_MAX, HOLDERS_MAX, Holder, HolderKind, WhyReply, WhyTarget,
 };
 use crate::control::utc::Until;
+use crate::engine::gc::protection_limit;
 use crate::engine::holders::{self, Bounds, Holders, Names};
 use crate::model::hash::BlobHash;
 use crate::model::name::{BaseName, RepoName};
@@ -77,7 +78,9 @@ impl StoreService {
 
     fn describe_holders(&self, hash: BlobHash, found: Holders) -> WhyReply {
         let until = self.protected_until(found.row.interest);
-        let protected = found.row.refs == 0 && until > Timestamp::now().seconds;
+        let protect = self.engine.gc_options.protect_seconds;
+        let limit = protection_limit(Timestamp::now(), protect);
+        let protected = found.row.refs == 0 && found.row.interest > limit;
         let references = u64::try_from(found.row.refs).unwrap_or(0);
         let mut holders: Vec<_> =
             found.listed.into_iter().map(|holder| self.describe_holder(holder)).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{FILES_PER_SLICE, Phase, SLICE_TIME_MAX};
+use super::{FILES_PER_SLICE, Phase, SLICE_TIME_MAX, protection_limit};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::request::Request;
 use crate::engine::stop_point::StopPoint;
@@ -95,8 +95,14 @@ impl MetadataThread {
                 Err(error) => return Err(error),
             }
         }
-        let protect = i64::try_from(self.protect_seconds()).unwrap_or(i64::MAX);
-        let limit = Timestamp::now().seconds.saturating_sub(protect);
+        let now = Timestamp::now();
+        let limit = protection_limit(now, self.protect_seconds());
+        // What was used while the clock was ahead was used now.
+        if limit < now.seconds
+            && self.write(|tx| tx.date_orphans_back(now.seconds, BLOBS_PER_LIST))? > 0
+        {
+            return Ok(());
+        }
         let listed = {
             let tx = self.store.catalog.begin()?;
             tx.orphan_blobs(limit, self.gc.blobs.after, BLOBS_PER_LIST)?

@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::protection_limit;
 use crate::engine::error::Result;
-use crate::engine::registry::Repository;
+use crate::engine::registry::{DeletedVersion, Repository};
 use crate::engine::staging::Staging;
 use crate::engine::staging::area::Phase;
 use crate::engine::thread::MetadataThread;
@@ -50,7 +51,34 @@ impl MetadataThread {
                 }
             }
         }
+        if let Err(error) = self.date_areas_back(&repository, &policy, now) {
+            let name = &repository.name;
+            self.gc.fail(format!("the areas of {name} keep times in the future: {error}"));
+        }
         self.expire_areas(&repository, &policy, now);
+    }
+
+    /// Areas that were changed while the clock was ahead were changed now.
+    fn date_areas_back(
+        &mut self,
+        repository: &Repository,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<()> {
+        if policy.expire_areas_seconds.is_none() {
+            return Ok(());
+        }
+        let ahead: Vec<_> = {
+            let state = self.staging.read();
+            let open = repository.areas.values().filter_map(|id| state.areas.get(id));
+            let ahead = open.filter(|area| area.shared.changed() > now.seconds);
+            ahead.map(|area| Arc::clone(&area.shared)).collect()
+        };
+        for area in ahead {
+            self.write(|tx| tx.touch_area(area.id, now.seconds))?;
+            area.note_changed(now.seconds);
+        }
+        Ok(())
     }
 
     fn expire_areas(&mut self, repository: &Arc<Repository>, policy: &Policy, now: Timestamp) {
@@ -69,10 +97,34 @@ impl MetadataThread {
         }
     }
 
+    /// Versions that were deleted while the clock was ahead were deleted now; `false` when there
+    /// are no more of them.
+    fn date_deletions_back(&mut self, now: Timestamp) -> Result<bool> {
+        let ahead = self.write(|tx| {
+            let ahead = tx.versions_deleted_after(now.seconds, VERSIONS_PER_SLICE)?;
+            for (repo, number) in &ahead {
+                tx.date_deletion(*repo, *number, now.seconds)?;
+            }
+            Ok(ahead)
+        })?;
+        for (repo, number) in &ahead {
+            self.show(*repo, |repository| {
+                if let Some(deleted) = repository.deleted.get(number).cloned() {
+                    let deleted = DeletedVersion { deleted: now.seconds, ..deleted };
+                    repository.deleted.insert_mut(*number, deleted);
+                }
+            });
+        }
+        Ok(!ahead.is_empty())
+    }
+
     /// Gives some deleted versions up; `false` when none is left to give up now.
     pub(super) fn release_versions(&mut self) -> Result<bool> {
-        let protect = i64::try_from(self.protect_seconds()).unwrap_or(i64::MAX);
-        let limit = Timestamp::now().seconds.saturating_sub(protect);
+        let now = Timestamp::now();
+        let limit = protection_limit(now, self.protect_seconds());
+        if limit < now.seconds && self.date_deletions_back(now)? {
+            return Ok(true);
+        }
         let released = self.write(|tx| {
             let versions = tx.versions_deleted_by(limit, VERSIONS_PER_SLICE)?;
             for (repo, number) in &versions {

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::{HELD_RETRY_SECONDS_MAX, HELD_RETRY_SECONDS_MIN, Phase, Run, RunKind, RunReport};
+use super::{
+    HELD_RETRY_SECONDS_MAX, HELD_RETRY_SECONDS_MIN, Phase, Run, RunKind, RunReport,
+    protected_until, protection_limit,
+};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::gc::trigger::Triggered;
@@ -186,8 +189,9 @@ impl MetadataThread {
                 return None;
             }
         };
-        let protect = i64::try_from(self.gc.options.protect_seconds).unwrap_or(i64::MAX);
-        let left = oldest.saturating_add(protect).saturating_sub(Timestamp::now().seconds);
+        let wall = Timestamp::now();
+        let until = protected_until(oldest, wall, self.gc.options.protect_seconds);
+        let left = until.saturating_sub(wall.seconds);
         // A second more: the protection covers the whole second that it ends in.
         Some(now.saturating_add(u64::try_from(left).unwrap_or(0)).saturating_add(1))
     }
@@ -195,8 +199,7 @@ impl MetadataThread {
     /// The time of interest of the unreferenced content, or of the deletion, that is the longest
     /// ago and still protected.
     fn oldest_protected(&self) -> Result<Option<i64>> {
-        let protect = i64::try_from(self.gc.options.protect_seconds).unwrap_or(i64::MAX);
-        let limit = Timestamp::now().seconds.saturating_sub(protect);
+        let limit = protection_limit(Timestamp::now(), self.gc.options.protect_seconds);
         let orphan = self.reader.oldest_orphan_after(limit)?;
         let deleted = self.reader.oldest_deletion_after(limit)?;
         Ok(orphan.into_iter().chain(deleted).min())

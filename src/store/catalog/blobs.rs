@@ -211,6 +211,20 @@ impl Tx<'_> {
         )
     }
 
+    /// Sets the interest of blobs without references back to that second where it is later: of at
+    /// most `limit`. Returns how many there were.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn date_orphans_back(&self, seconds: i64, limit: u32) -> Result<usize> {
+        self.execute(
+            "date orphaned blobs",
+            "UPDATE blobs SET interest = ?1 WHERE hash IN
+                 (SELECT hash FROM blobs WHERE refs = 0 AND interest > ?1 LIMIT ?2)",
+            params![seconds, limit],
+        )
+    }
+
     /// Blobs written after `epoch` ended, with their sizes, oldest first: with the last durable
     /// epoch, those that may not be on disk. Those known to be damaged are lost, not late.
     ///
@@ -432,6 +446,14 @@ mod tests {
         assert_eq!(orphans(20, None), [2]);
         tx.add_blob_refs(&hash(3), -1).unwrap();
         assert_eq!(orphans(20, None), [3, 2]);
+        tx.add_blob_refs(&hash(2), 1).unwrap();
+        assert_eq!(tx.date_orphans_back(29, 9).unwrap(), 1);
+        assert_eq!(tx.date_orphans_back(29, 9).unwrap(), 0);
+        assert_eq!(tx.date_orphans_back(10, 1).unwrap(), 1);
+        tx.touch_blob(&hash(0), 0, at(30)).unwrap();
+        tx.touch_blob(&hash(1), 0, at(21)).unwrap();
+        tx.touch_blob(&hash(3), 0, at(15)).unwrap();
+        tx.add_blob_refs(&hash(2), -1).unwrap();
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
         assert_eq!(reader.oldest_orphan_after(14).unwrap(), Some(15));

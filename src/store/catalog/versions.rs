@@ -133,6 +133,38 @@ impl Tx<'_> {
         )
     }
 
+    /// Versions that were deleted after that second, at most `limit`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn versions_deleted_after(
+        &self,
+        seconds: i64,
+        limit: u32,
+    ) -> Result<Vec<(RepoId, VersionNumber)>> {
+        collect(
+            &self.transaction,
+            "list deleted versions",
+            "SELECT repository, number FROM versions
+             WHERE deleted_s IS NOT NULL AND deleted_s > ?1 LIMIT ?2",
+            params![seconds, limit],
+            |row| Ok((RepoId(row.get(0)?), VersionNumber(row.get(1)?))),
+        )
+    }
+
+    /// Notes another time for a deletion.
+    ///
+    /// # Errors
+    /// The database's, also when there is no such deleted version.
+    pub fn date_deletion(&self, repo: RepoId, number: VersionNumber, seconds: i64) -> Result<()> {
+        self.execute_one(
+            "date a deletion",
+            "UPDATE versions SET deleted_s = ?3
+             WHERE repository = ?1 AND number = ?2 AND deleted_s IS NOT NULL",
+            params![repo.0, number.0, seconds],
+        )
+    }
+
     /// Sets what a version adds to the one before it.
     ///
     /// # Errors
@@ -275,6 +307,13 @@ pub(super) mod tests {
         assert_eq!(tx.versions_deleted_by(39, 9).unwrap(), []);
         assert_eq!(tx.versions_deleted_by(50, 9).unwrap(), [(repo, two), (repo, one)]);
         assert_eq!(tx.versions_deleted_by(50, 1).unwrap(), [(repo, two)]);
+        assert_eq!(tx.versions_deleted_after(39, 1).unwrap().len(), 1);
+        assert_eq!(tx.versions_deleted_after(40, 9).unwrap(), [(repo, one)]);
+        assert_eq!(tx.versions_deleted_after(50, 9).unwrap(), []);
+        tx.date_deletion(repo, one, 30).unwrap();
+        assert_eq!(tx.versions_deleted_by(39, 9).unwrap(), [(repo, one)]);
+        tx.date_deletion(repo, one, 50).unwrap();
+        assert!(tx.date_deletion(repo, VersionNumber(3), 1).is_err(), "it is not deleted");
         tx.undelete_version(repo, two).unwrap();
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
