@@ -27,12 +27,10 @@ use fuser::{
     Request, TimeOrNow, Version, WriteFlags,
 };
 
-use rustix::fs::OFlags;
-
 use convert::{
-    WRITE_BYTES_MAX, attr_done, caller, empty_done, entry_done, has, is_writable, is_write_only,
-    listed_attr, offset, open_flags, rename_mode, run, seeks_hole, send_entry, staged_attr, time,
-    ttl, xattr_mode,
+    WRITE_BYTES_MAX, attr_done, caller, empty_done, entry_done, is_synchronous, listed_attr,
+    open_flags, open_mode, rename_mode, run, seek_start, seeks_hole, send_entry, staged_attr, time,
+    ttl, written_done, xattr_mode,
 };
 
 use super::errno::errno;
@@ -40,7 +38,7 @@ use super::guard;
 use super::negotiate;
 use super::reply::{FOREVER, GENERATION, absent, file_type, ino, statfs, xattr};
 use crate::vfs::error::FsError;
-use crate::vfs::staging::{Done, Entry, Found, Handle, Opened, SetAttr, StagingFs};
+use crate::vfs::staging::{Done, Entry, Found, Handle, OpenMode, Opened, SetAttr, StagingFs};
 
 const CAPABILITIES: [InitFlags; 9] = [
     InitFlags::FUSE_ASYNC_READ,
@@ -245,18 +243,14 @@ impl Filesystem for StagingConnection {
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let truncate = has(flags.0, OFlags::TRUNC);
-        let around = self.writes_around_cache && is_write_only(flags);
+        let mode = open_mode(flags, self.writes_around_cache);
         let done: Done<Opened> = Box::new(move |result| match result {
             Ok(opened) => {
-                let flags = open_flags(around && opened.only_writer);
-                reply.opened(FileHandle(opened.handle.0), flags);
+                reply.opened(FileHandle(opened.handle.0), open_flags(opened.around_cache));
             }
             Err(error) => reply.error(errno(error)),
         });
-        run("open", || {
-            self.fs.open(caller(request), ino(number), is_writable(flags), truncate, done)
-        });
+        run("open", || self.fs.open(caller(request), ino(number), mode, done));
     }
 
     fn create(
@@ -269,21 +263,26 @@ impl Filesystem for StagingConnection {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let exclusive = has(flags, OFlags::EXCL);
+        let open = OpenMode {
+            // Whatever the access mode: who makes a file may write to it.
+            writable: true,
+            ..open_mode(OpenFlags(flags), self.writes_around_cache)
+        };
         let mode = u16::try_from(mode & 0o7777).unwrap_or(0);
-        let around = self.writes_around_cache && is_write_only(OpenFlags(flags));
         let done: Done<(Entry, Opened)> = Box::new(move |result| match result {
             Ok((entry, opened)) => {
                 let attr = staged_attr(&entry.attr);
                 let handle = FileHandle(opened.handle.0);
-                let flags = open_flags(around && opened.only_writer);
-                reply.created(&FOREVER, &attr, GENERATION, handle, flags);
+                let flags = open_flags(opened.around_cache);
+                // One time for name and attributes.
+                let keep = ttl(entry.keep_name).min(ttl(entry.keep_attr));
+                reply.created(&keep, &attr, GENERATION, handle, flags);
             }
             Err(error) => reply.error(errno(error)),
         });
         run("create", || {
             let name = name.as_bytes();
-            self.fs.create(caller(request), ino(parent), name, mode, exclusive, done);
+            self.fs.create(caller(request), ino(parent), name, mode, open, done);
         });
     }
 
@@ -319,7 +318,7 @@ impl Filesystem for StagingConnection {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
@@ -329,7 +328,16 @@ impl Filesystem for StagingConnection {
             self.fs.write(caller(request), Handle(handle.0), offset, data, kill)
         }) {
             Ok(prolonged) => {
-                reply.written(length);
+                // The kernel adds the flag for `RWF_DSYNC`, and where it is mounted `sync`.
+                if is_synchronous(flags) && self.fs.syncs_writes(Handle(handle.0)) {
+                    let done = written_done(reply);
+                    let synced = Box::new(move |synced: Result<(), FsError>| {
+                        done(synced.map(|()| u64::from(length)));
+                    });
+                    run("fsync", || self.fs.fsync(Handle(handle.0), synced));
+                } else {
+                    reply.written(length);
+                }
                 if let Some(written) = prolonged {
                     let handle = Handle(handle.0);
                     run("hash_ahead", || self.fs.hash_ahead(handle, written, offset, data));
@@ -507,11 +515,11 @@ impl Filesystem for StagingConnection {
         reply: ReplyEmpty,
     ) {
         let caller = caller(request);
-        let allocate = || self.fs.fallocate(caller, Handle(handle.0), mode, offset, length);
-        match guard("fallocate", allocate) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
+        let handle = Handle(handle.0);
+        run("fallocate", || {
+            let done = self.fs.when_durable(handle, empty_done(reply));
+            done(self.fs.fallocate(caller, handle, mode, offset, length));
+        });
     }
 
     fn lseek(
@@ -527,7 +535,7 @@ impl Filesystem for StagingConnection {
             Ok(hole) => hole,
             Err(errno) => return reply.error(errno),
         };
-        let found = offset(position)
+        let found = seek_start(position)
             .and_then(|start| guard("lseek", || self.fs.lseek(Handle(handle.0), start, hole)));
         match found.map(i64::try_from) {
             Ok(Ok(found)) => reply.offset(found),
@@ -549,15 +557,12 @@ impl Filesystem for StagingConnection {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let copied = guard("copy_file_range", || {
+        run("copy_file_range", || {
             let from = (Handle(from_handle.0), from_offset);
             let to = (Handle(to_handle.0), to_offset);
-            self.fs.copy_file_range(caller(request), from, to, length)
+            let done = self.fs.when_durable(to.0, written_done(reply));
+            done(self.fs.copy_file_range(caller(request), from, to, length));
         });
-        match copied {
-            Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
-            Err(errno) => reply.error(errno),
-        }
     }
 
     /// Regular files have none. Asked at each open by runtimes that look for a terminal.

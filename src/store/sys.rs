@@ -24,6 +24,9 @@ pub const FDS_PER_MESSAGE_MAX: usize = 64;
 /// Bytes moved at once where the kernel cannot copy by itself.
 const COPY_CHUNK_BYTES: usize = 1 << 20;
 
+/// The flag of `open(2)`; rustix gives `O_SYNC` for it.
+pub const O_DSYNC: i32 = libc::O_DSYNC;
+
 /// Space and inodes of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FsSpace {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     Errno, FileAttr, FopenFlags, INodeNo, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyEmpty, ReplyEntry, Request, TimeOrNow,
+    ReplyEmpty, ReplyEntry, ReplyWrite, Request, TimeOrNow,
 };
 use rustix::fs::OFlags;
 
@@ -13,8 +13,11 @@ use crate::fuse::errno::errno;
 use crate::fuse::guard;
 use crate::fuse::reply::{FOREVER, GENERATION, absent, file_attr, file_type};
 use crate::model::time::Timestamp;
+use crate::store::sys;
 use crate::vfs::attr::{Attr, FileKind};
-use crate::vfs::staging::{Caller, Done, Entry, Keep, Listed, NAME_KEPT, RenameMode, SetXattrMode};
+use crate::vfs::staging::{
+    Caller, Done, Entry, Keep, Listed, NAME_KEPT, OpenMode, RenameMode, SetXattrMode,
+};
 
 /// `SEEK_DATA` and `SEEK_HOLE` of Linux.
 const SEEK_DATA: i32 = 3;
@@ -75,6 +78,14 @@ pub(super) fn attr_done(reply: ReplyAttr) -> Done<(Attr, Keep)> {
     })
 }
 
+/// Answers with the number of bytes written.
+pub(super) fn written_done(reply: ReplyWrite) -> Done<u64> {
+    Box::new(move |result| match result {
+        Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
+        Err(error) => reply.error(errno(error)),
+    })
+}
+
 /// Runs an operation that replies by itself. A panic drops the reply, which answers EIO.
 pub(super) fn run(operation: &'static str, body: impl FnOnce()) {
     let body = || {
@@ -123,20 +134,37 @@ pub(super) fn has(flags: i32, wanted: OFlags) -> bool {
     OFlags::from_bits_retain(flags.cast_unsigned()).contains(wanted)
 }
 
-pub(super) fn is_writable(flags: OpenFlags) -> bool {
+/// What the flags of `open(2)` ask for, on a kernel that can send writes around its cache or not.
+pub(super) fn open_mode(flags: OpenFlags, writes_around_cache: bool) -> OpenMode {
+    OpenMode {
+        writable: is_writable(flags),
+        truncate: has(flags.0, OFlags::TRUNC),
+        exclusive: has(flags.0, OFlags::EXCL),
+        synchronous: is_synchronous(flags),
+        may_skip_cache: writes_around_cache && is_write_only(flags),
+    }
+}
+
+/// Whether flags, of an open file or of one write, ask for `O_DSYNC`, which `O_SYNC` contains.
+pub(super) fn is_synchronous(flags: OpenFlags) -> bool {
+    flags.0 & sys::O_DSYNC != 0
+}
+
+fn is_writable(flags: OpenFlags) -> bool {
     match flags.acc_mode() {
         OpenAccMode::O_RDONLY => false,
         OpenAccMode::O_WRONLY | OpenAccMode::O_RDWR => true,
     }
 }
 
-pub(super) fn is_write_only(flags: OpenFlags) -> bool {
+fn is_write_only(flags: OpenFlags) -> bool {
     flags.acc_mode() == OpenAccMode::O_WRONLY
 }
 
-/// An offset of the protocol. Negative ones never come from a kernel that is right.
-pub(super) fn offset(value: i64) -> Result<u64, Errno> {
-    u64::try_from(value).map_err(|_| Errno::EINVAL)
+/// Where a search for data or a hole starts. The kernel hands over what the caller gave, and
+/// before the start of a file a local filesystem finds neither.
+pub(super) fn seek_start(position: i64) -> Result<u64, Errno> {
+    u64::try_from(position).map_err(|_| Errno::ENXIO)
 }
 
 /// Whether `lseek` looks for a hole, or for data; the kernel handles all else itself.
@@ -197,6 +225,14 @@ mod tests {
         let flags = |flags: OFlags| OpenFlags(flags.bits().cast_signed());
         assert!(is_write_only(flags(OFlags::WRONLY | OFlags::APPEND)));
         assert!(!is_write_only(flags(OFlags::RDWR)) && !is_write_only(flags(OFlags::RDONLY)));
+    }
+
+    #[test]
+    fn either_flag_of_synchronous_writes_is_seen() {
+        let flags = |flags: OFlags| OpenFlags(flags.bits().cast_signed());
+        assert!(is_synchronous(flags(OFlags::WRONLY | OFlags::SYNC)));
+        assert!(is_synchronous(OpenFlags(sys::O_DSYNC)));
+        assert!(!is_synchronous(flags(OFlags::WRONLY | OFlags::APPEND | OFlags::DIRECT)));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::file::drop_privileges;
 use super::place::Place;
-use super::{Caller, Denied, Done, Handle, Keep, StagingFs, check_open, log_store, node_attr};
+use super::{
+    Caller, Denied, Done, Handle, Keep, StagingFs, check_open, keep_attr, log_store, node_attr,
+};
 use crate::model::id::{Ino, NodeId};
 use crate::model::time::Timestamp;
 use crate::model::tree::FILE_BYTES_MAX;
@@ -42,10 +44,16 @@ impl StagingFs {
             Some(Place::Areas(repo) | Place::TagsOf(repo)) => {
                 self.change_repository(repo, ino, change, done);
             }
-            Some(Place::Node(id)) => self.run(done, move |fs| {
-                let attr = fs.set_node(caller, id, handle, change)?;
-                Ok((fs.with_blocks(attr), Keep::Forever))
-            }),
+            Some(Place::Node(id)) => {
+                let done = match handle {
+                    Some(handle) if change.size.is_some() => self.when_durable(handle, done),
+                    _ => done,
+                };
+                self.run(done, move |fs| {
+                    let attr = fs.set_node(caller, id, handle, change)?;
+                    Ok((fs.with_blocks(attr), keep_attr(&attr)))
+                });
+            }
             // `ln -s` and `cp -a` set times of links; a tag's time is its own business.
             Some(Place::Tag(_)) if change.size.is_none() => done(self.getattr(ino)),
             Some(_) => done(Err(FsError::NotPermitted)),

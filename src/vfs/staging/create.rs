@@ -7,7 +7,8 @@ use rustix::fs::FileType;
 
 use super::place::Place;
 use super::{
-    Caller, Denied, Done, Entry, Keep, Opened, StagingFs, check_open, entry_name, node_attr,
+    Caller, Denied, Done, Entry, OpenMode, Opened, StagingFs, check_open, entry_name, node_attr,
+    staged_entry,
 };
 use crate::engine::staging::charge;
 use crate::engine::staging::content::FileContent;
@@ -48,7 +49,7 @@ impl StagingFs {
         parent: Ino,
         name: &[u8],
         mode: u16,
-        exclusive: bool,
+        open: OpenMode,
         done: Done<(Entry, Opened)>,
     ) {
         let name = name.to_vec();
@@ -56,13 +57,16 @@ impl StagingFs {
             let parent = fs.area_directory(parent)?;
             match fs.make(caller, parent, &name, mode, &Make::File) {
                 Ok(entry) => {
-                    let opened = fs.open_node(NodeId(entry.attr.ino.0), true, false)?;
+                    let opened = fs.open_node(NodeId(entry.attr.ino.0), open)?;
                     Ok((entry, opened))
                 }
                 // The kernel asked with what it remembered; another process was faster.
-                Err(Denied::Error(FsError::Exists)) if !exclusive => {
+                Err(Denied::Error(FsError::Exists)) if !open.exclusive => {
                     let node = fs.resolve(parent, &name)?.ok_or(FsError::NotFound)?;
-                    let opened = fs.open_node(node, true, false)?;
+                    let opened = fs.open_node(node, open)?;
+                    if open.truncate {
+                        fs.changed_by(caller, node);
+                    }
                     Ok((fs.node_entry(node)?, opened))
                 }
                 Err(denied) => Err(denied),
@@ -208,8 +212,7 @@ impl StagingFs {
             state.link(dirty, id, parent, &name, now);
             let node = state.node(id).ok_or(FsError::Io)?;
             node.lookups.fetch_add(1, Ordering::SeqCst);
-            let attr = node_attr(id, node);
-            Ok(Entry { attr, keep_name: Keep::Forever, keep_attr: Keep::Forever })
+            Ok(staged_entry(node_attr(id, node)))
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::handles::{OpenFile, Opened};
+use super::handles::{OpenFile, OpenMode, Opened};
 use super::place::Place;
 use super::{Caller, Denied, Done, Handle, StagingFs, check_open, engine_error, log_store};
 use crate::engine::Then;
@@ -21,8 +21,9 @@ const COPY_BYTES_MAX: u64 = 8 << 20;
 /// Bytes per step of a copy.
 const COPY_CHUNK_BYTES: usize = 1 << 20;
 
-const SETUID: u16 = 0o4000;
-const SETGID: u16 = 0o2000;
+/// The mode bits that make a program run as its owner or group.
+pub(super) const SETUID: u16 = 0o4000;
+pub(super) const SETGID: u16 = 0o2000;
 const GROUP_EXECUTE: u16 = 0o010;
 
 /// The attribute that gives a program capabilities.
@@ -30,32 +31,21 @@ const CAPABILITY: &[u8] = b"security.capability";
 
 impl StagingFs {
     /// Opens a regular file.
-    pub fn open(
-        self: &Arc<Self>,
-        caller: Caller,
-        ino: Ino,
-        writable: bool,
-        truncate: bool,
-        done: Done<Opened>,
-    ) {
+    pub fn open(self: &Arc<Self>, caller: Caller, ino: Ino, mode: OpenMode, done: Done<Opened>) {
         self.run(done, move |fs| {
             let Some(Place::Node(node)) = Place::of(ino) else {
                 return Err(FsError::NotPermitted.into());
             };
-            let opened = fs.open_node(node, writable, truncate)?;
-            if truncate {
+            let opened = fs.open_node(node, mode)?;
+            if mode.truncate {
                 fs.changed_by(caller, node);
             }
             Ok(opened)
         });
     }
 
-    pub(super) fn open_node(
-        &self,
-        id: NodeId,
-        writable: bool,
-        truncate: bool,
-    ) -> Result<Opened, Denied> {
+    pub(super) fn open_node(&self, id: NodeId, mode: OpenMode) -> Result<Opened, Denied> {
+        let OpenMode { writable, truncate, exclusive: _, synchronous, may_skip_cache } = mode;
         if writable {
             self.check_writable()?;
             self.complete_links(id)?;
@@ -84,8 +74,9 @@ impl StagingFs {
             }
             self.engine.staging.content_modified(&content);
         }
-        let handle = self.handles.add_file(OpenFile { node: id, content, writable, _pin: pin });
-        Ok(Opened { handle, only_writer })
+        let around_cache = may_skip_cache && only_writer;
+        let file = OpenFile { node: id, content, writable, synchronous, around_cache, _pin: pin };
+        Ok(Opened { handle: self.handles.add_file(file), around_cache })
     }
 
     fn close(
@@ -176,6 +167,30 @@ impl StagingFs {
             }
             Err(error) => done(Err(error)),
         }
+    }
+
+    /// Whether the answer to a synchronous write (`O_DSYNC`, `RWF_DSYNC`) must wait for
+    /// [`StagingFs::fsync`]. After one through the page cache the kernel sends an FSYNC by itself,
+    /// after one around it nothing.
+    pub fn syncs_writes(&self, handle: Handle) -> bool {
+        self.handles.file(handle).is_ok_and(|file| file.around_cache)
+    }
+
+    /// Has the answer to a change through a synchronous handle wait until the change is durable.
+    /// For everything but a write: of other changes the kernel never asks that by itself.
+    pub fn when_durable<T: Send + 'static>(
+        self: &Arc<Self>,
+        handle: Handle,
+        done: Done<T>,
+    ) -> Done<T> {
+        if !self.handles.file(handle).is_ok_and(|file| file.synchronous) {
+            return done;
+        }
+        let fs = Arc::clone(self);
+        Box::new(move |result| match result {
+            Ok(value) => fs.fsync(handle, Box::new(move |synced| done(synced.map(|()| value)))),
+            Err(error) => done(Err(error)),
+        })
     }
 
     /// Makes all names durable.

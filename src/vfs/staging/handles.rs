@@ -16,13 +16,29 @@ use crate::vfs::error::FsError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle(pub u64);
 
+/// How a regular file is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenMode {
+    /// For writing, too.
+    pub writable: bool,
+    /// What it held is thrown away.
+    pub truncate: bool,
+    /// It must not be there yet; only for one that is made.
+    pub exclusive: bool,
+    /// With `O_SYNC` or `O_DSYNC`: a change made through the handle is on disk when it is answered.
+    pub synchronous: bool,
+    /// The kernel can be told to send writes as they are, around its page cache.
+    pub may_skip_cache: bool,
+}
+
 /// Answer to the opening of a regular file.
 #[derive(Debug, Clone, Copy)]
 pub struct Opened {
     /// Its number.
     pub handle: Handle,
-    /// It may write, and at the moment nothing else may: no other handle, no mapping.
-    pub only_writer: bool,
+    /// Its writes are to go around the page cache: that was possible, and at the moment nothing
+    /// else may write to the file: no other handle, no mapping.
+    pub around_cache: bool,
 }
 
 /// An open regular file.
@@ -31,6 +47,8 @@ pub(super) struct OpenFile {
     pub(super) node: NodeId,
     pub(super) content: Arc<FileContent>,
     pub(super) writable: bool,
+    pub(super) synchronous: bool,
+    pub(super) around_cache: bool,
     /// Keeps the content readable when area and version are gone (G16).
     pub(super) _pin: Option<BlobPin>,
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::place::{self, Place};
-use super::{Entry, Found, Keep, StagingFs, engine_error, node_attr};
+use super::{Entry, Found, Keep, StagingFs, engine_error, keep_attr, node_attr, staged_entry};
 use crate::engine::registry::Repository;
 use crate::model::id::{AreaId, Ino, NodeId, RepoId};
 use crate::model::name::{AreaName, LATEST, TagName};
@@ -130,8 +130,7 @@ impl StagingFs {
             node.lookups.fetch_add(1, Ordering::SeqCst);
             node_attr(id, node)
         };
-        let attr = self.with_blocks(attr);
-        Ok(Entry { attr, keep_name: Keep::Forever, keep_attr: Keep::Forever })
+        Ok(staged_entry(self.with_blocks(attr)))
     }
 
     /// What is allocated to a large file is asked of the disk: without the namespace lock.
@@ -173,7 +172,7 @@ impl StagingFs {
                     let state = self.engine.staging.read();
                     node_attr(id, state.node(id).ok_or(FsError::Stale)?)
                 };
-                Ok((self.with_blocks(attr), Keep::Forever))
+                Ok((self.with_blocks(attr), keep_attr(&attr)))
             }
         }
     }

@@ -37,12 +37,12 @@ use crate::engine::staging::state::State;
 use crate::model::id::{AreaId, Ino, NodeId};
 use crate::model::name::EntryName;
 use crate::store::error::StoreError;
-use crate::vfs::attr::Attr;
+use crate::vfs::attr::{Attr, FileKind};
 use crate::vfs::error::FsError;
 
 pub use attributes::SetAttr;
 pub use directory::Listed;
-pub use handles::{Handle, Opened};
+pub use handles::{Handle, OpenMode, Opened};
 pub use observe::{Holders, MountObserver, RootChanged};
 pub use rename::RenameMode;
 pub use xattr::SetXattrMode;
@@ -208,7 +208,7 @@ fn check_open(state: &State, id: NodeId) -> Result<(), Denied> {
 /// Attributes of a node.
 fn node_attr(id: NodeId, node: &Node) -> Attr {
     use crate::engine::staging::node::Body;
-    use crate::vfs::attr::{DIRECTORY_BYTES, FileKind, blocks};
+    use crate::vfs::attr::{DIRECTORY_BYTES, blocks};
     let mut attr = Attr {
         ino: Ino(id.0),
         kind: FileKind::File,
@@ -254,6 +254,23 @@ fn node_attr(id: NodeId, node: &Node) -> Attr {
         }
     }
     attr
+}
+
+/// How long the kernel may keep the attributes of a node.
+///
+/// A write by another user takes set-user-ID and set-group-ID away, here and not in the kernel
+/// (`HANDLE_KILLPRIV_V2`), which after a write drops size and times of what it keeps and not the
+/// mode. A notification could not tell it in time: it would have to come before the reply to the
+/// write, and may wait for a page that the writer holds until that reply (H8). So the mode of such a
+/// file is not kept at all: whoever looks at the file or executes it asks.
+fn keep_attr(attr: &Attr) -> Keep {
+    let runs_as_another = attr.mode & (file::SETUID | file::SETGID) != 0;
+    if attr.kind == FileKind::File && runs_as_another { Keep::Never } else { Keep::Forever }
+}
+
+/// A node as the answer to a lookup or creation.
+fn staged_entry(attr: Attr) -> Entry {
+    Entry { attr, keep_name: Keep::Forever, keep_attr: keep_attr(&attr) }
 }
 
 /// A name as an area can hold it.

@@ -247,3 +247,20 @@ fn cairn_area(cairn: &Cairn) -> String {
     fs::remove_file(area.join("directory")).unwrap();
     "lib/gone@1".to_owned()
 }
+
+/// Where root let set-user-ID work: what another user made of the program runs as that user.
+#[test]
+fn a_set_user_id_program_that_others_changed_has_no_privileges() {
+    let cairn = Cairn::start_with(&["-o", "allow_other,suid"]);
+    let area = cairn.area("lib", "a");
+    let program = area.join("id");
+    fs::copy("/usr/bin/id", &program).unwrap();
+    set_mode(&program, 0o4777);
+    let runs_as = |line: &str| {
+        let output = as_nobody(line, &[&program]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(runs_as("\"$1\" -u"), "0");
+    assert_eq!(runs_as("printf x >> \"$1\"; \"$1\" -u"), NOBODY.to_string());
+}

@@ -26,4 +26,5 @@ mod repository;
 mod restart;
 mod stale;
 mod store;
+mod synchronous;
 mod tag;

@@ -19,6 +19,7 @@ mod readdir;
 mod rename;
 mod rmdir;
 mod seek_hole;
+mod set_id;
 mod stat;
 mod statfs;
 mod symlink;

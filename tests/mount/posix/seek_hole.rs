@@ -34,6 +34,21 @@ fn data_and_holes_are_found_fresh_and_sealed() {
     }
 }
 
+/// The number is signed in the system call: this one is -1, and so on.
+#[test]
+fn nothing_is_before_the_start() {
+    let area = Area::new();
+    let path = sparse(&area);
+    for _ in 0..2 {
+        let file = File::open(&path).unwrap();
+        for before in [u64::MAX, u64::MAX - 4095, 1 << 63] {
+            assert_eq!(errno(seek(&file, SeekFrom::Data(before))), Errno::NXIO);
+            assert_eq!(errno(seek(&file, SeekFrom::Hole(before))), Errno::NXIO);
+        }
+        area.settle(&path);
+    }
+}
+
 #[test]
 fn the_end_is_a_hole() {
     let area = Area::new();
