@@ -106,6 +106,6 @@ fn from_store(error: &StoreError) -> ControlError {
         _ if error.is_corrupt() => ControlError::new(ErrorKind::StoreUnusable, message)
             .with_hint("`cairn fsck` tells what is wrong with the store, or with the backup"),
         _ => ControlError::new(ErrorKind::Failed, message)
-            .with_hint("an earlier backup in the directory is unchanged; run it again"),
+            .with_hint("if the directory has an earlier backup, that one is unchanged"),
     }
 }

@@ -84,16 +84,24 @@ pub fn report_usage(usage: &clap::Error, json: bool) -> u8 {
             Ok(()) => 0,
         };
     }
+    let text = usage.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
     if json {
-        let text = usage.render().to_string();
-        let message = text.lines().next().unwrap_or_default();
-        let message = message.strip_prefix("error: ").unwrap_or(message);
-        let hint = "see `cairn help`";
-        print(&as_json(&ControlError::new(ErrorKind::Usage, message).with_hint(hint)));
-    } else if let Err(error) = usage.print() {
-        return report(&CliError::Output(error), json);
+        let error = ControlError::new(ErrorKind::Usage, usage_message(text));
+        print(&as_json(&error.with_hint("see `cairn help`")));
+    } else {
+        print(&format!("cairn: {text}"));
     }
     ErrorKind::Usage.exit_code()
+}
+
+/// The message of a usage error on one line, with the arguments that clap lists below it and without
+/// the usage that follows.
+fn usage_message(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let lines =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Writes to stderr. When that fails there is nobody left to tell.

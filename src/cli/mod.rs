@@ -49,7 +49,6 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::control::client::{Connection, OpenLocal};
@@ -72,6 +71,9 @@ pub struct Hooks {
     /// Opens a store and serves it until it is stopped.
     pub serve: mount::ServeStore,
 }
+
+/// The variable that names the store.
+const STORE: &str = "CAIRN_STORE";
 
 /// Heads the options of every verb in its help.
 const GLOBAL: &str = "Global options";
@@ -106,10 +108,10 @@ EXAMPLES
 #[command(name = "cairn", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 #[command(arg_required_else_help = true)]
 pub struct Cli {
-    /// Directory of the store [default: the one mounted here, or the only one mounted by you]
-    #[arg(long, global = true, env = "CAIRN_STORE", value_name = "PATH", hide_env_values = true)]
-    // Unlike the parser of paths, this one takes an empty `CAIRN_STORE=`, which means none.
-    #[arg(help_heading = GLOBAL, value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    /// Directory of the store [env: CAIRN_STORE=] [default: the one mounted here, or the only one
+    /// mounted by you]
+    // The variable is not left to clap, which would show the option as required in its usage.
+    #[arg(long, global = true, value_name = "PATH", help_heading = GLOBAL)]
     pub store: Option<PathBuf>,
     /// Print JSON: the result on stdout, an error on stderr
     #[arg(long, global = true, help_heading = GLOBAL)]
@@ -199,9 +201,7 @@ pub struct Context {
 impl Context {
     /// Makes a context, for one command.
     pub fn new(store: Option<PathBuf>, json: bool, output: Output, hooks: Hooks) -> Self {
-        // An empty variable names no store, as shells and other programs have it.
-        let given = store.filter(|store| !store.as_os_str().is_empty());
-        let store = given.map_or_else(OnceCell::new, OnceCell::from);
+        let store = store.map_or_else(OnceCell::new, OnceCell::from);
         Self { output, json, hooks, store }
     }
 
@@ -253,7 +253,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, hooks: Hooks) -> u8 {
         Ok(cli) => cli,
         Err(usage) => return error::report_usage(&usage, args.iter().any(|arg| arg == "--json")),
     };
-    let mut context = Context::new(cli.store, cli.json, Output::stdout(), hooks);
+    // An empty variable names no store, as other programs have it.
+    let variable = || std::env::var_os(STORE).filter(|value| !value.is_empty());
+    let store = cli.store.or_else(|| variable().map(PathBuf::from));
+    let mut context = Context::new(store, cli.json, Output::stdout(), hooks);
     let result = dispatch(cli.verb, &mut context)
         .and_then(|()| context.output.flush().map_err(CliError::from));
     match result {

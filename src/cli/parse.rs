@@ -30,10 +30,35 @@ pub enum ParseError {
     /// Not a duration.
     #[error("expected a number of seconds, or a number with s, m, h or d (for example 10m)")]
     Duration,
+    /// A duration longer than [`DURATION_MAX`].
+    #[error("longer than {} days, which is the most", DURATION_MAX.as_secs() / 86_400)]
+    DurationTooLong,
     /// Not a size.
     #[error("expected a number of bytes, or a number with K, M, G or T (for example 10G)")]
     Size,
+    /// A size beyond 64 bits.
+    #[error("larger than {} bytes, which is the most", u64::MAX)]
+    SizeTooLarge,
+    /// A number that no version has.
+    #[error(
+        "version numbers are whole numbers from 1 on, without leading zeros, at most {}",
+        u64::MAX
+    )]
+    VersionNumber,
+    /// A path where a version was expected.
+    #[error("expected REPO/VERSION, without a path in it (for example {example})")]
+    PathInVersion {
+        /// What was given, without the path.
+        example: String,
+    },
+    /// Not a count.
+    #[error("expected a whole number (for example 20)")]
+    Count,
 }
+
+/// The longest duration that is accepted, a thousand years: a longer one is a slip of the hand, and
+/// added to a date it could leave the calendar.
+pub const DURATION_MAX: Duration = Duration::from_secs(365_000 * 86_400);
 
 fn split(
     text: &str,
@@ -60,8 +85,27 @@ impl FromStr for RepositoryVersion {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let part = "a version number, a tag or `latest`";
         let (repository, version) = split(text, "REPO/VERSION", part, "web/7")?;
+        refuse_path(&repository, &version)?;
         Ok(Self { repository, version: parse_version(&version)? })
     }
+}
+
+/// `web/7/index` names a file, and where a version is wanted it is told so.
+fn refuse_path(repository: &RepoName, version: &str) -> Result<(), ParseError> {
+    match version.split_once('/') {
+        Some((version, _)) if parse_version(version).is_ok() => {
+            Err(ParseError::PathInVersion { example: format!("{repository}/{version}") })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Parses a count.
+///
+/// # Errors
+/// It is no whole number.
+pub fn parse_count(text: &str) -> Result<u64, ParseError> {
+    text.parse().map_err(|_| ParseError::Count)
 }
 
 /// Parses a version on its own: a number, a tag or `latest`.
@@ -70,6 +114,9 @@ impl FromStr for RepositoryVersion {
 /// The rule that it breaks.
 pub fn parse_version(text: &str) -> Result<BaseName, ParseError> {
     text.parse::<BaseName>().or_else(|error| {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ParseError::VersionNumber);
+        }
         // A tag's own rule says more than that it is no base.
         TagName::new(text.as_bytes())?;
         Err(error.into())
@@ -132,6 +179,7 @@ impl FromStr for DeleteTarget {
             return Ok(Self::Repository(text.parse()?));
         };
         let repository: RepoName = repository.parse()?;
+        refuse_path(&repository, version)?;
         let range = version
             .split_once('-')
             .and_then(|(first, last)| Some((parse_number(first)?, parse_number(last)?)));
@@ -176,7 +224,9 @@ impl FromStr for UsageTarget {
         Ok(match text.split_once('/') {
             None => Self { repository: text.parse()?, version: None },
             Some((repository, version)) => {
-                Self { repository: repository.parse()?, version: Some(parse_version(version)?) }
+                let repository = repository.parse()?;
+                refuse_path(&repository, version)?;
+                Self { repository, version: Some(parse_version(version)?) }
             }
         })
     }
@@ -199,14 +249,17 @@ pub fn parse_size(text: &str) -> Result<u64, ParseError> {
         "T" => 40,
         _ => return Err(ParseError::Size),
     };
-    let number: u64 = number.parse().map_err(|_| ParseError::Size)?;
-    number.checked_mul(1 << shift).ok_or(ParseError::Size)
+    if number.is_empty() {
+        return Err(ParseError::Size);
+    }
+    let number: u64 = number.parse().map_err(|_| ParseError::SizeTooLarge)?;
+    number.checked_mul(1 << shift).ok_or(ParseError::SizeTooLarge)
 }
 
 /// Parses a duration: seconds, or a number with `s`, `m`, `h` or `d`.
 ///
 /// # Errors
-/// It is neither, or longer than 2^64 seconds.
+/// It is neither, or longer than [`DURATION_MAX`].
 pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
     let (number, factor) = match text.as_bytes().last() {
         Some(b's') => (&text[..text.len() - 1], 1),
@@ -218,8 +271,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
     if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
         return Err(ParseError::Duration);
     }
-    let number: u64 = number.parse().map_err(|_| ParseError::Duration)?;
-    number.checked_mul(factor).map(Duration::from_secs).ok_or(ParseError::Duration)
+    let number: u64 = number.parse().map_err(|_| ParseError::DurationTooLong)?;
+    let duration = number.checked_mul(factor).map(Duration::from_secs);
+    duration.filter(|duration| *duration <= DURATION_MAX).ok_or(ParseError::DurationTooLong)
 }
 
 /// Parses permission bits in octal: `755`, `0750`.

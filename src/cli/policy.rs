@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Context;
 use super::error::CliError;
 use super::output::Align::{Left, Right};
-use super::parse::parse_duration;
+use super::parse::{parse_count, parse_duration};
 use super::text::{count, duration, printable};
 use crate::control::client::Connection;
 use crate::control::protocol::{Progress, Request};
@@ -46,10 +46,10 @@ pub struct PolicyArgs {
     #[arg(value_name = "REPO")]
     repository: RepoName,
     /// Keep this many of the newest unreleased versions
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     keep_unreleased: Option<u64>,
     /// Keep this many of the newest released versions
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     keep_released: Option<u64>,
     /// Keep what is younger as well; seconds, or with s, m, h, d
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]

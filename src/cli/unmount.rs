@@ -65,7 +65,10 @@ impl UnmountArgs {
     ///
     /// Returns a [`DaemonError`]: not a mount of ours, in use, or not ended in time.
     pub fn run(self, ask: impl FnOnce(&Path) -> Asked) -> Result<UnmountReport, DaemonError> {
-        let target = mount::resolve(&self.target)?;
+        let target = mount::resolve(&self.target).map_err(|error| match error {
+            MountError::Missing(target) => MountError::NotMounted(target),
+            error => error,
+        })?;
         let entry = find(&MountTable::read()?, &target)?;
         let store = entry.source.clone();
         let report = UnmountReport { store: store.clone(), target: target.clone() };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::error::CliError;
-use super::parse::parse_duration;
+use super::parse::{parse_count, parse_duration};
 use super::progress::ProgressLine;
 use super::text::duration;
 use crate::control::protocol::{ControlError, ErrorKind, Progress, Request, WAIT_SECONDS_MAX};
@@ -34,7 +34,7 @@ pub struct WaitArgs {
     #[arg(value_name = "REPO")]
     repository: RepoName,
     /// Only a version with a greater number [default: that of the newest now]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     after: Option<u64>,
     /// Give up after so long, in seconds or with s, m, h, d
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Context;
 use super::error::CliError;
-use super::parse::parse_version;
+use super::parse::{RepositoryVersion, parse_version};
 use super::progress::ProgressLine;
 use super::text::{count, escape_path, instant, size};
 use crate::control::protocol::{ControlError, ErrorKind, Request};
@@ -79,6 +79,12 @@ fn target(text: &std::ffi::OsStr) -> Result<WhyTarget, ControlError> {
         let message = format!("{shown} has no `user.cairn.hash`");
         return Err(ControlError::new(ErrorKind::Usage, message)
             .with_hint("name a file on a mounted cairn; one being written has no hash yet"));
+    }
+    if let Some(version) = text.to_str().and_then(|text| text.parse::<RepositoryVersion>().ok()) {
+        let (repository, version) = (version.repository, version.version);
+        let message = format!("{repository}/{version} is a version, and not a file");
+        return Err(ControlError::new(ErrorKind::Usage, message)
+            .with_hint(format!("name a file in it, for example {repository}/{version}/index")));
     }
     file_of_version(text).ok_or_else(|| {
         let message = format!("{}: no such file", path.display());

@@ -55,7 +55,7 @@ pub enum StoreError {
         pid: Option<u32>,
     },
     /// No store there.
-    #[error("{} is not a cairn store; `cairn init` makes one", path.display())]
+    #[error("{} is not a store of cairn", path.display())]
     NotAStore {
         /// The directory.
         path: PathBuf,

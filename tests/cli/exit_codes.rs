@@ -23,6 +23,16 @@ fn failures_have_code_message_and_hint() {
     for (args, code, texts) in [
         (&["frobnicate"][..], 2, &["unrecognized subcommand"][..]),
         (&["show", "web"], 2, &["expected REPO/VERSION"]),
+        (&["show"], 2, &["cairn: the following required", "Usage: cairn show <REPO/VERSION>"]),
+        (&["why", "web/7"], 2, &["is a version, and not a file", "web/7/index"]),
+        (&["policy", "web", "--keep-unreleased", "abc"], 2, &["expected a whole number"]),
+        (&["quota", "web", "--bytes", "99999999T"], 2, &["larger than 18446744073709551615 bytes"]),
+        (
+            &["policy", "web", "--keep-within", "18446744073709551615"],
+            2,
+            &["longer than 365000 days"],
+        ),
+        (&["unmount", "/nonexistent"], 3, &["is not a mount of cairn", "findmnt"]),
         (&["tag", "web/v1"], 2, &["what shall web/v1 point at?", "hint: "]),
         (&["stage", "web/b@7", "--from", "8"], 2, &["given twice"]),
         (&["show", "web/9"], 3, &["cairn: web has no version 9\nhint: `cairn versions web`"]),
@@ -50,6 +60,7 @@ fn failures_are_json_when_asked() {
     let running = serve();
     for (args, kind) in [
         (&["--json", "frobnicate"][..], "usage"),
+        (&["--json", "import"], "usage"),
         (&["show", "web/9", "--json"], "not_found"),
         (&["commit", "web/stale", "--json"], "conflict"),
     ] {
@@ -58,6 +69,13 @@ fn failures_are_json_when_asked() {
         assert_eq!(document["error"]["kind"], kind);
         assert!(document["error"]["message"].is_string());
         assert!(output.stdout.is_empty());
+        if args.contains(&"import") {
+            let message = document["error"]["message"].as_str().unwrap();
+            assert!(
+                message.ends_with("<DIR|TAR> <REPO>"),
+                "the names of what is missing: {message}"
+            );
+        }
         if kind == "conflict" {
             let between = &document["error"]["detail"]["stale_base"]["between"];
             assert_eq!(between[1]["number"], 7);
