@@ -40,11 +40,13 @@ use super::reply::{FOREVER, GENERATION, absent, file_type, ino, statfs, xattr};
 use crate::vfs::error::FsError;
 use crate::vfs::staging::{Done, Entry, Found, Handle, OpenMode, Opened, SetAttr, StagingFs};
 
-const CAPABILITIES: [InitFlags; 9] = [
+/// Of these, `DIRECT_IO_ALLOW_MMAP` lets a handle be mapped whose writes go around the page cache.
+const CAPABILITIES: [InitFlags; 10] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_BIG_WRITES,
     InitFlags::FUSE_CACHE_SYMLINKS,
+    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,

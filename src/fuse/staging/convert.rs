@@ -121,8 +121,8 @@ pub(super) fn decode_time(time: SystemTime) -> Timestamp {
 ///
 /// What is written `around_cache` becomes requests as it is, without a copy in the page cache and
 /// without a look for `security.capability` before it. The kernel drops the pages that it overlaps,
-/// so readers and mappings see it. Only for a handle that cannot read (it would miss the cache) and
-/// is the only writer (a page that is changed by a mapping meanwhile is written as a whole).
+/// so readers and mappings see it. Only for a handle that gains by it and is the only writer (a page
+/// that is changed by another's mapping meanwhile is written as a whole).
 pub(super) fn open_flags(around_cache: bool) -> FopenFlags {
     let mut flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
     flags.set(FopenFlags::FOPEN_DIRECT_IO, around_cache);
@@ -141,7 +141,7 @@ pub(super) fn open_mode(flags: OpenFlags, writes_around_cache: bool) -> OpenMode
         truncate: has(flags.0, OFlags::TRUNC),
         exclusive: has(flags.0, OFlags::EXCL),
         synchronous: is_synchronous(flags),
-        may_skip_cache: writes_around_cache && is_write_only(flags),
+        may_skip_cache: writes_around_cache && gains_around_cache(flags),
     }
 }
 
@@ -157,8 +157,15 @@ fn is_writable(flags: OpenFlags) -> bool {
     }
 }
 
-fn is_write_only(flags: OpenFlags) -> bool {
-    flags.acc_mode() == OpenAccMode::O_WRONLY
+/// Whether a handle is better off around the page cache. One that cannot read is: it would miss
+/// nothing. So is one that appends, even if it can read, for the sake of those who read beside it.
+///
+/// While a write through the cache makes a file longer, the kernel takes no size from us
+/// (`FUSE_I_SIZE_UNSTABLE`), but hands it on to whoever calls `stat`. Until the writer has run again to
+/// note its new size, a reader is told of bytes, and then meets the end of the file before them, or
+/// SIGBUS in a mapping. Around the cache the kernel takes the size at once.
+fn gains_around_cache(flags: OpenFlags) -> bool {
+    flags.acc_mode() == OpenAccMode::O_WRONLY || has(flags.0, OFlags::APPEND)
 }
 
 /// Where a search for data or a hole starts. The kernel hands over what the caller gave, and
@@ -221,10 +228,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_cannot_read_may_miss_the_cache() {
-        let flags = |flags: OFlags| OpenFlags(flags.bits().cast_signed());
-        assert!(is_write_only(flags(OFlags::WRONLY | OFlags::APPEND)));
-        assert!(!is_write_only(flags(OFlags::RDWR)) && !is_write_only(flags(OFlags::RDONLY)));
+    fn only_who_cannot_read_or_appends_may_miss_the_cache() {
+        let skips = |flags: OFlags, can| {
+            let flags = OpenFlags(flags.bits().cast_signed());
+            open_mode(flags, can).may_skip_cache
+        };
+        assert!(skips(OFlags::WRONLY, true) && skips(OFlags::WRONLY | OFlags::APPEND, true));
+        assert!(skips(OFlags::RDWR | OFlags::APPEND, true));
+        assert!(!skips(OFlags::RDWR, true) && !skips(OFlags::RDONLY, true));
+        assert!(!skips(OFlags::WRONLY, false) && !skips(OFlags::RDWR | OFlags::APPEND, false));
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::common::mapping::Mapping;
 use crate::common::{Area, content};
 
 #[test]
@@ -89,4 +92,94 @@ fn processes_append_whole_lines() {
         assert_eq!(lines, expected, "in order, and none overwritten");
     }
     assert_eq!(text.lines().count(), 1000);
+}
+
+/// Appends `count` records of `length` bytes through a handle that can read as well, while `look` is
+/// called with each size that `stat` says beside it.
+fn beside_an_appender(
+    area: &Area,
+    length: usize,
+    count: usize,
+    look: impl Fn(&File, usize, usize),
+) {
+    let path = area.path(format!("log{length}"));
+    let mut writer = File::options();
+    let mut writer = writer.read(true).append(true).create_new(true).open(&path).unwrap();
+    let reader = File::open(&path).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let record = vec![b'x'; length];
+            for _ in 0..count {
+                writer.write_all(&record).unwrap();
+            }
+        });
+        let mut seen = 0;
+        while seen < length * count {
+            let size = usize::try_from(reader.metadata().unwrap().len()).unwrap();
+            assert!(size >= seen, "{size} bytes after {seen}");
+            if size > seen {
+                look(&reader, seen, size);
+                seen = size;
+            }
+        }
+    });
+}
+
+const RECORDS: [(usize, usize); 3] = [(200, 4_000), (5_000, 2_000), (200_000, 300)];
+
+#[test]
+fn a_reader_beside_an_appender_finds_what_stat_says() {
+    let area = Area::new();
+    for (length, count) in RECORDS {
+        beside_an_appender(&area, length, count, |reader, from, to| {
+            let mut found = vec![0; to - from];
+            let read = reader.read_at(&mut found, from as u64).unwrap();
+            assert_eq!(from + read, to, "the file ends early");
+            assert!(found.iter().all(|byte| *byte == b'x'));
+        });
+    }
+}
+
+#[test]
+fn a_mapping_beside_an_appender_holds_what_stat_says() {
+    let area = Area::new();
+    for (length, count) in RECORDS {
+        beside_an_appender(&area, length, count, |reader, from, to| {
+            let mapping = Mapping::shared(reader, to, false).unwrap();
+            assert_eq!(mapping.read(from, 1), b"x");
+            assert_eq!(mapping.read(to - 1, 1), b"x");
+        });
+    }
+}
+
+/// A handle that appends and reads can be mapped, and what is stored so disturbs no append.
+#[test]
+fn stores_and_appends_in_one_page_both_stay() {
+    let area = Area::new();
+    for round in 0..20_u8 {
+        let path = area.path(format!("f{round}"));
+        let mut file = File::options();
+        let mut file = file.read(true).append(true).create_new(true).open(&path).unwrap();
+        let mut expected = vec![b'.'; 100];
+        file.write_all(&expected).unwrap();
+        let (same, ended) = (file.try_clone().unwrap(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mapping = Mapping::shared(&same, 100, true).unwrap();
+                mapping.write(7, &[round]);
+                while !ended.load(Ordering::Relaxed) {
+                    mapping.write(7, &[round]);
+                }
+            });
+            for record in 0..400_u64 {
+                let record = content::bytes(record, 9);
+                file.write_all(&record).unwrap();
+                expected.extend(record);
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
+        expected[7] = round;
+        drop((file, same));
+        assert!(fs::read(&path).unwrap() == expected, "round {round}");
+    }
 }
