@@ -196,6 +196,13 @@ impl<'a> Batcher<'a> {
         if self.pending.is_empty() {
             return Ok(());
         }
+        if !self.problems.is_empty() {
+            // Nothing is going to be published, and what follows may be a further name of what could
+            // not be read.
+            self.pending.clear();
+            self.load = Load::default();
+            return Ok(());
+        }
         self.take_wholes(is_last)?;
         let known = self.ask()?;
         let mut building = Building::new(known);

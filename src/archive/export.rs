@@ -21,12 +21,13 @@ use rustix::io::Errno;
 use super::copy::{Copier, CopyError, Sharing};
 use super::error::ArchiveError;
 use super::path::ArchivePath;
+use super::stat::FileId;
 use super::tree_walk::Origin;
-use super::write::{Destination, Place};
+use super::write::{Destination, Made, MadeDirectory, Place};
 use super::{ExportSource, OPEN_BATCH};
 use crate::model::hash::BlobHash;
 use crate::model::name::EntryName;
-use crate::model::tree::{Attributes, Content, Entry};
+use crate::model::tree::{Attributes, Content, Entry, Root};
 
 /// Files between the walk and the workers; each is an open blob.
 const FILES_IN_FLIGHT: usize = 128;
@@ -75,20 +76,47 @@ impl Exported {
     }
 }
 
-/// Exports a version into the directory `to`, which must be empty or not exist.
-/// `progress` is called now and then.
+/// Exports a version into the directory `to`, which must be empty or not exist. One that does not
+/// exist appears when it is whole. `progress` is called now and then.
 ///
 /// # Errors
-/// What failed first; what was written until then stays.
+/// What failed first; what was written until then stays in a directory that was there before.
 pub fn export_directory(
     source: &mut dyn ExportSource,
     to: &Path,
     mode: LinkMode,
     progress: &mut dyn FnMut(&Exported),
 ) -> Result<Exported, ArchiveError> {
+    export_directory_with(source, to, mode, progress, &|_| {})
+}
+
+/// [`export_directory`] with a hook between the making of a name and whatever else is done to it.
+pub(super) fn export_directory_with(
+    source: &mut dyn ExportSource,
+    to: &Path,
+    mode: LinkMode,
+    progress: &mut dyn FnMut(&Exported),
+    made: Made<'_>,
+) -> Result<Exported, ArchiveError> {
     let origin = Origin::new(source);
     let root = origin.root()?;
-    let destination = Destination::create(to)?;
+    let destination = Destination::create(to, made)?;
+    let exported = fill(&origin, &root, &destination, mode, progress)
+        .and_then(|exported| destination.publish().map(|()| exported));
+    match &exported {
+        Ok(exported) => progress(exported),
+        Err(_) => destination.give_up(),
+    }
+    exported
+}
+
+fn fill(
+    origin: &Origin<'_>,
+    root: &Root,
+    destination: &Destination<'_>,
+    mode: LinkMode,
+    progress: &mut dyn FnMut(&Exported),
+) -> Result<Exported, ArchiveError> {
     let sharing = match mode {
         LinkMode::Reflink => Sharing::Required,
         LinkMode::Copy | LinkMode::UnsafeHardlink => Sharing::WherePossible,
@@ -97,18 +125,21 @@ pub fn export_directory(
     let stop = AtomicBool::new(false);
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
     let (queue, jobs) = bounded::<Job>(FILES_IN_FLIGHT);
+    let top = ArchivePath::root();
+    let id = FileId::of(destination.top()).map_err(destination.failed("examine", &top))?;
+    let top = MadeDirectory { path: top, attributes: root.attributes.clone(), id };
     let mut plan = Plan {
-        destination: &destination,
+        destination,
         queue,
         pending: Vec::new(),
         first_names: HashMap::new(),
         open: vec![destination.top()],
-        directories: vec![(ArchivePath::root(), root.attributes.clone())],
+        directories: vec![top],
         mode,
         exported: Exported { directories: 1, ..Exported::default() },
     };
     let mut exported = thread::scope(|scope| {
-        let worker = Worker { destination: &destination, copier: &copier, mode, stop: &stop };
+        let worker = Worker { destination, copier: &copier, mode, stop: &stop };
         let handles: Vec<_> = (0..workers)
             .map(|_| {
                 let jobs = jobs.clone();
@@ -116,7 +147,7 @@ pub fn export_directory(
             })
             .collect();
         drop(jobs);
-        let planned = plan.run(&origin, &root, &stop, progress);
+        let planned = plan.run(origin, root, &stop, progress);
         let (exported, directories) = plan.close();
         let mut result = planned;
         for handle in handles {
@@ -128,7 +159,6 @@ pub fn export_directory(
         Ok::<_, ArchiveError>(exported)
     })?;
     exported.xattrs_dropped = destination.xattrs_dropped();
-    progress(&exported);
     Ok(exported)
 }
 
@@ -146,16 +176,16 @@ struct Job {
 
 /// The walk's side of an export.
 struct Plan<'a> {
-    destination: &'a Destination,
+    destination: &'a Destination<'a>,
     queue: Sender<Job>,
     /// Files whose blobs are not open yet.
     pending: Vec<(Job, Option<BlobHash>)>,
-    /// Path of the first name of each hardlink group.
-    first_names: HashMap<u64, ArchivePath>,
+    /// The first name of each hardlink group, and which file it is.
+    first_names: HashMap<u64, (ArchivePath, FileId)>,
     /// The directories on the way to the current entry, the top first.
     open: Vec<Arc<OwnedFd>>,
     /// All directories made, in order, for their attributes at the end.
-    directories: Vec<(ArchivePath, Attributes)>,
+    directories: Vec<MadeDirectory>,
     mode: LinkMode,
     exported: Exported,
 }
@@ -164,7 +194,7 @@ impl Plan<'_> {
     fn run(
         &mut self,
         origin: &Origin<'_>,
-        root: &crate::model::tree::Root,
+        root: &Root,
         stop: &AtomicBool,
         progress: &mut dyn FnMut(&Exported),
     ) -> Result<(), ArchiveError> {
@@ -185,7 +215,7 @@ impl Plan<'_> {
     }
 
     /// Ends the queue, so that the workers end.
-    fn close(self) -> (Exported, Vec<(ArchivePath, Attributes)>) {
+    fn close(self) -> (Exported, Vec<MadeDirectory>) {
         (self.exported, self.directories)
     }
 
@@ -199,29 +229,35 @@ impl Plan<'_> {
         let Entry { attributes, link_group, content, .. } = entry;
         if let Content::Directory { .. } = content {
             let made = destination.make_directory(&place);
-            self.open.push(made.map_err(destination.failed("make the directory", &path))?);
-            self.directories.push((path, attributes));
+            let made = made.map_err(destination.failed("make the directory", &path))?;
+            let id = FileId::of(&made).map_err(destination.failed("examine", &path))?;
+            self.open.push(made);
+            self.directories.push(MadeDirectory { path, attributes, id });
             return Ok(());
         }
         // A blob's own names are a group already, whatever groups the version has.
         let blob_links = self.mode == LinkMode::UnsafeHardlink
             && matches!(content, Content::File { blob: Some(_), .. });
         let group = link_group.filter(|_| !blob_links);
-        if let Some(group) = group {
-            if let Some(first) = self.first_names.get(&group.id) {
-                let linked = destination.make_link(&place, first);
-                return linked.map_err(destination.failed("link", &path));
-            }
-            self.first_names.insert(group.id, path.clone());
+        if let Some((first, id)) = group.and_then(|group| self.first_names.get(&group.id)) {
+            let linked = destination.make_link(&place, first, *id);
+            return linked.map_err(destination.failed("link", &path));
         }
         let Content::File { size, blob } = content else {
             let made = destination.make_special(&place, &content, &attributes);
-            return made.map_err(destination.failed("make", &path));
+            let id = made.map_err(destination.failed("make", &path))?;
+            if let Some(group) = group {
+                self.first_names.insert(group.id, (path, id));
+            }
+            return Ok(());
         };
         let made = match group {
-            Some(_) => {
+            Some(group) => {
                 let made = destination.make_file(&place);
-                Some(made.map_err(destination.failed("create", &path))?)
+                let made = made.map_err(destination.failed("create", &path))?;
+                let id = FileId::of(&made).map_err(destination.failed("examine", &path))?;
+                self.first_names.insert(group.id, (path.clone(), id));
+                Some(made)
             }
             None => None,
         };
@@ -250,7 +286,7 @@ impl Plan<'_> {
 /// The writing side of an export.
 #[derive(Clone, Copy)]
 struct Worker<'a> {
-    destination: &'a Destination,
+    destination: &'a Destination<'a>,
     copier: &'a Copier,
     mode: LinkMode,
     stop: &'a AtomicBool,

@@ -12,7 +12,7 @@
 //! - export: `tree_walk` → `export` and `write` (directories) or `tar_write` (archives).
 //!
 //! Invariant: an import that fails in any way publishes nothing. This module must not know the
-//! store or the engine; entries have the form that the control protocol gives them, and `remote`
+//! store (but for `caller_path`, by which commands open what their callers name) or the engine; entries have the form that the control protocol gives them, and `remote`
 //! alone speaks it.
 
 pub mod batch;
@@ -21,6 +21,7 @@ pub mod error;
 pub mod export;
 pub mod import;
 pub mod memo;
+pub mod new_file;
 pub mod path;
 mod pax;
 pub mod payload;

@@ -6,7 +6,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{Mode, OFlags, SeekFrom, openat, readlinkat, seek};
@@ -17,13 +17,14 @@ use super::error::Problem;
 use super::memo::{Memo, Record, Remembered};
 use super::path::ArchivePath;
 use super::payload::{Bytes, Filling};
-use super::stat::Stat;
+use super::stat::{FileId, Stat};
 use super::walk::{Place, Walked};
 use super::xattr::{self, Subject};
 use crate::control::transfer::{ImportContent, RawBytes};
 use crate::model::hash::BlobHash;
 use crate::model::tree::Attributes;
 use crate::model::tree_format::{TreeError, check_attributes};
+use crate::store::caller_path::own_path;
 use crate::vfs::attr::FileKind;
 
 /// Bytes hashed at a time.
@@ -107,12 +108,14 @@ impl Reader<'_> {
                 .map(|found| other(stat, ImportContent::Directory, found))
                 .map_err(Failure::from),
             Place::Name { parent, name } if stat.kind == FileKind::File => {
+                // Its other names are entered as names of the file that the walk saw.
+                let only = (stat.nlink > 1).then_some(stat.id);
                 match self.memo.and_then(|memo| memo.find(&stat)) {
                     Some(found) => self.take_remembered(stat, found, &parent, &name),
-                    None => self.read_stable(&parent, &name, &path, into),
+                    None => self.read_stable(&parent, &name, &path, only, into),
                 }
             }
-            Place::Name { parent, name } => read_special(stat, &parent, &name),
+            Place::Name { parent, name } => read_special(&stat, &parent, &name),
         };
         finish(path, result, stat.nlink > 1)
     }
@@ -126,7 +129,7 @@ impl Reader<'_> {
     ) -> Result<Prepared, Problem> {
         let result = open_parent(top, &path)
             .map_err(Failure::from)
-            .and_then(|(parent, name)| self.read_stable(&parent, &name, &path, into));
+            .and_then(|(parent, name)| self.read_stable(&parent, &name, &path, None, into));
         finish(path, result, true)
     }
 
@@ -138,7 +141,8 @@ impl Reader<'_> {
         name: &CString,
     ) -> Result<Read, Failure> {
         let Remembered { hash, plain } = found;
-        let xattrs = if plain { xattr::Found::default() } else { xattrs_of(parent, name)? };
+        let xattrs =
+            if plain { xattr::Found::default() } else { xattrs_of(&hold(parent, name, &stat)?.0)? };
         Ok(Read {
             attributes: stat.attributes(xattrs.kept),
             content: PreparedContent::Remembered { hash, size: stat.size },
@@ -153,10 +157,11 @@ impl Reader<'_> {
         parent: &OwnedFd,
         name: &CString,
         path: &ArchivePath,
+        only: Option<FileId>,
         into: &mut Filling,
     ) -> Result<Read, Failure> {
         for attempt in 0..ATTEMPTS {
-            if let Some(mut read) = self.read_once(parent, name, path, into)? {
+            if let Some(mut read) = self.read_once(parent, name, path, only, into)? {
                 read.reread = attempt > 0;
                 return Ok(read);
             }
@@ -164,12 +169,14 @@ impl Reader<'_> {
         Err(Failure::Changed)
     }
 
-    /// Reads a file; `None` when it changed meanwhile.
+    /// Reads a file, which must be the file `only` where that is given; `None` when it changed
+    /// meanwhile.
     fn read_once(
         self,
         parent: &OwnedFd,
         name: &CString,
         path: &ArchivePath,
+        only: Option<FileId>,
         into: &mut Filling,
     ) -> Result<Option<Read>, Failure> {
         // NONBLOCK: whatever took this name since the walk must not block the open.
@@ -178,6 +185,9 @@ impl Reader<'_> {
         let before = Stat::of(&file)?;
         if before.kind != FileKind::File {
             return Err(Failure::Replaced);
+        }
+        if only.is_some_and(|only| only != before.id) {
+            return Err(Failure::OtherFile);
         }
         let found = xattr::read(Subject::Open(file.as_fd()))?;
         let small = before.size <= INLINE_FILE_BYTES_MAX;
@@ -253,6 +263,10 @@ enum Failure {
     Changed,
     #[error("it was replaced by another kind of file while it was read")]
     Replaced,
+    #[error(
+        "it was replaced by another file while it was read; import it when nobody writes there"
+    )]
+    OtherFile,
 }
 
 fn other(stat: Stat, content: ImportContent, found: xattr::Found) -> Read {
@@ -265,10 +279,11 @@ fn other(stat: Stat, content: ImportContent, found: xattr::Found) -> Read {
     }
 }
 
-fn read_special(stat: Stat, parent: &OwnedFd, name: &CString) -> Result<Read, Failure> {
+fn read_special(seen: &Stat, parent: &OwnedFd, name: &CString) -> Result<Read, Failure> {
+    let (file, stat) = hold(parent, name, seen)?;
     let content = match stat.kind {
         FileKind::Symlink => {
-            let target = readlinkat(parent, name, Vec::new())?;
+            let target = readlinkat(&file, c"", Vec::new())?;
             ImportContent::Symlink { target: RawBytes::from(target.into_bytes()) }
         }
         FileKind::Fifo => ImportContent::Fifo,
@@ -277,17 +292,29 @@ fn read_special(stat: Stat, parent: &OwnedFd, name: &CString) -> Result<Read, Fa
         FileKind::BlockDevice => ImportContent::BlockDevice { rdev: stat.rdev },
         FileKind::File | FileKind::Directory => return Err(Failure::Replaced),
     };
-    // These cannot be opened without side effects.
-    let found = xattrs_of(parent, name)?;
+    let found = xattrs_of(&file)?;
     Ok(other(stat, content, found))
 }
 
-/// Extended attributes of what is not opened; /proc gives a path below the open parent.
-fn xattrs_of(parent: &OwnedFd, name: &CString) -> Result<xattr::Found, Errno> {
-    let mut path = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
-    path.extend_from_slice(name.to_bytes());
-    match CString::new(path) {
-        Ok(path) => xattr::read(Subject::Path(&path)),
+/// Takes hold of the file that the walk has seen, without the side effects of opening it, and looks at
+/// it again: a new file may have got the number of the one that was seen.
+fn hold(parent: &OwnedFd, name: &CString, seen: &Stat) -> Result<(OwnedFd, Stat), Failure> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(parent, name, flags, Mode::empty())?;
+    let found = Stat::of(&file)?;
+    if found.kind != seen.kind {
+        return Err(Failure::Replaced);
+    }
+    if found.id != seen.id {
+        return Err(Failure::OtherFile);
+    }
+    Ok((file, found))
+}
+
+/// Extended attributes of what is not opened for reading.
+fn xattrs_of(file: &OwnedFd) -> Result<xattr::Found, Errno> {
+    match CString::new(own_path(file)) {
+        Ok(path) => xattr::read(Subject::Followed(&path)),
         Err(_) => Ok(xattr::Found::default()),
     }
 }

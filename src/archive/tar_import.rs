@@ -1,4 +1,4 @@
-//! Import of a tar archive, plain or gzip.
+//! Import of a tar archive, plain, gzip or zstd.
 //!
 //! The archive is hostile: a member that breaks a rule makes the whole import fail before
 //! anything is published, and the message names it. Paths are [`ArchivePath`]s, no path occurs
@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use flate2::read::MultiGzDecoder;
@@ -53,6 +53,7 @@ pub fn import_archive(
         match decompress(input)? {
             Input::Plain(input) => deliver(TarReader::new(input), batcher),
             Input::Gzip(input) => deliver(TarReader::new(input), batcher),
+            Input::Zstd(input) => deliver(TarReader::new(input), batcher),
         }
     })
 }
@@ -62,7 +63,11 @@ type Start<R> = io::Chain<Cursor<Vec<u8>>, R>;
 enum Input<R> {
     Plain(Start<R>),
     Gzip(MultiGzDecoder<Start<R>>),
+    Zstd(zstd::Decoder<'static, BufReader<Start<R>>>),
 }
+
+/// Memory that a zstd archive may ask for, as a power of two: what the zstd program grants.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// Looks at the first bytes, whatever the file is called.
 fn decompress<R: Read>(mut input: R) -> Result<Input<R>, ArchiveError> {
@@ -72,11 +77,7 @@ fn decompress<R: Read>(mut input: R) -> Result<Input<R>, ArchiveError> {
         .take(6)
         .read_to_end(&mut first)
         .map_err(|error| ArchiveError::Format(format!("the archive cannot be read: {error}")))?;
-    let foreign = [
-        (&b"\x28\xb5\x2f\xfd"[..], "zstd", "zstd -dc"),
-        (b"\xfd7zXZ\0", "xz", "xz -dc"),
-        (b"BZh", "bzip2", "bzip2 -dc"),
-    ];
+    let foreign = [(&b"\xfd7zXZ\0"[..], "xz", "xz -dc"), (b"BZh", "bzip2", "bzip2 -dc")];
     for (magic, name, command) in foreign {
         if first.starts_with(magic) {
             return Err(ArchiveError::Format(format!(
@@ -85,9 +86,18 @@ fn decompress<R: Read>(mut input: R) -> Result<Input<R>, ArchiveError> {
             )));
         }
     }
-    let gzip = first.starts_with(b"\x1f\x8b");
+    let is_gzip = first.starts_with(b"\x1f\x8b");
+    let is_zstd = first.starts_with(b"\x28\xb5\x2f\xfd");
     let whole = Cursor::new(first).chain(input);
-    Ok(if gzip { Input::Gzip(MultiGzDecoder::new(whole)) } else { Input::Plain(whole) })
+    if is_zstd {
+        let decoder = zstd::Decoder::new(whole).and_then(|mut decoder| {
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            Ok(decoder)
+        });
+        let failed = |error| ArchiveError::Format(format!("zstd cannot decompress it: {error}"));
+        return Ok(Input::Zstd(decoder.map_err(failed)?));
+    }
+    Ok(if is_gzip { Input::Gzip(MultiGzDecoder::new(whole)) } else { Input::Plain(whole) })
 }
 
 fn deliver<R: Read>(

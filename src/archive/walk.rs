@@ -11,13 +11,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Dir, Mode, OFlags, openat};
+use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::error::{ArchiveError, Problem};
 use super::path::ArchivePath;
 use super::stat::{FileId, Stat};
 use crate::model::name::EntryName;
+use crate::store::caller_path;
 use crate::vfs::attr::FileKind;
 
 /// One entry found, not read yet.
@@ -60,10 +61,10 @@ const OPEN_DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 impl Walker {
-    /// Starts at `top`, which may itself be reached through symbolic links. A directory that is
-    /// `refused` (the store itself) is a problem, not walked.
+    /// Starts at `top`, which may itself be reached through symbolic links, unless these are of
+    /// somebody who has no say over what they lead to. A directory that is `refused` (the store itself) is a problem, not walked.
     pub(super) fn new(top: &Path, refused: Option<FileId>) -> Result<Self, ArchiveError> {
-        let open = openat(CWD, top, OPEN_DIRECTORY, Mode::empty())
+        let open = caller_path::open_directory(top)
             .map_err(ArchiveError::io("open the directory", top))?;
         let stat = Stat::of(&open).map_err(ArchiveError::io("stat", top))?;
         if refused == Some(stat.id) {

@@ -1,54 +1,108 @@
 //! Creates entries below an open destination directory, with the caller's credentials.
 //!
-//! Every step names one component relative to an open directory, creates exclusively and follows
-//! no symbolic link: whoever can write to the destination meanwhile cannot lead cairn out of it.
-//! Directories stay 0700 until everything is below them; see [`Destination::complete`].
+//! Somebody else may be able to write to the destination, or to a directory above it, and replace
+//! any name there at any time. So a name is used once, to create what is there exclusively. All
+//! else (owner, mode, times, extended attributes, further names) goes to an open descriptor of which
+//! is known that it is what was made: a file is created and opened in one call; what cannot be is
+//! opened without following a symbolic link, and examined (H24). Directories stay 0700 until
+//! everything is below them; see [`Destination::complete`].
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, chmodat, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, lsetxattr, mkdirat, mknodat, openat, symlinkat,
-    utimensat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, chmod, chownat,
+    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, readlinkat, renameat,
+    setxattr, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Uid, geteuid};
 
 use super::error::ArchiveError;
 use super::path::ArchivePath;
-use super::stat::{Stat, decode_rdev};
+use super::stat::{FileId, Stat, decode_rdev};
+use crate::model::name::NAME_BYTES_MAX;
 use crate::model::tree::{Attributes, Content};
+use crate::store::caller_path::{self, own_path};
+use crate::vfs::attr::FileKind;
 
 /// An open directory that is being filled.
 const OPEN_DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// Why one entry could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// A system call failed.
+    #[error("{}", std::io::Error::from(*.0))]
+    System(#[from] Errno),
+    /// What is at the name is not what was made there.
+    #[error("somebody replaced it while it was being written")]
+    Replaced,
+}
+
+impl From<WriteError> for std::io::Error {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::System(errno) => errno.into(),
+            replaced @ WriteError::Replaced => Self::other(replaced),
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, WriteError>;
+
+/// Called with a name that was made, before anything else happens to it; does nothing but in tests,
+/// which play the stranger there.
+pub(super) type Made<'a> = &'a (dyn Fn(&CStr) + Sync);
+
 /// A directory tree being written.
-#[derive(Debug)]
-pub(super) struct Destination {
+pub(super) struct Destination<'a> {
     path: PathBuf,
     top: Arc<OwnedFd>,
     /// Whether owners can be set (the caller is root).
     privileged: bool,
     /// Extended attributes that the caller or the file system cannot set.
     xattrs_dropped: AtomicU64,
+    made: Made<'a>,
+    /// The name it is to get when all of it is there; `None` when it was there before.
+    new: Option<New>,
 }
 
-impl Destination {
-    /// Makes the directory `path`, or takes it when it exists and is empty.
-    pub(super) fn create(path: &Path) -> Result<Self, ArchiveError> {
-        match mkdirat(CWD, path, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(ArchiveError::io("make the directory", path)(error)),
-        }
-        // The caller's own path may lead through symbolic links, its last component included.
-        let top = openat(CWD, path, OPEN_DIRECTORY & !OFlags::NOFOLLOW, Mode::empty())
-            .map_err(ArchiveError::io("open the directory", path))?;
+/// A directory that has a name of its own until it is whole.
+struct New {
+    parent: OwnedFd,
+    draft: CString,
+    name: CString,
+}
+
+/// A directory that was made, and is to have these attributes in the end.
+#[derive(Debug)]
+pub(super) struct MadeDirectory {
+    pub(super) path: ArchivePath,
+    pub(super) attributes: Attributes,
+    pub(super) id: FileId,
+}
+
+impl<'a> Destination<'a> {
+    /// Takes the directory `path` when it is empty, or makes one that is going to be there; see
+    /// [`Destination::publish`].
+    pub(super) fn create(path: &Path, made: Made<'a>) -> std::result::Result<Self, ArchiveError> {
+        let (top, new) = match caller_path::open_directory(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let (parent, name) = caller_path::open_parent(path)
+                    .map_err(ArchiveError::io("make the directory", path))?;
+                let draft = beside(&name);
+                let top = make_directory(&parent, &draft, made)
+                    .map_err(ArchiveError::io("make the directory", path))?;
+                (top, Some(New { parent, draft, name }))
+            }
+            opened => (opened.map_err(ArchiveError::io("open the directory", path))?, None),
+        };
         let entries = Dir::read_from(&top).map_err(ArchiveError::io("read", path))?;
         for entry in entries {
             let entry = entry.map_err(ArchiveError::io("read", path))?;
@@ -60,9 +114,28 @@ impl Destination {
                 });
             }
         }
-        let privileged = rustix::process::geteuid().is_root();
+        let privileged = geteuid().is_root();
         let xattrs_dropped = AtomicU64::new(0);
-        Ok(Self { path: path.to_owned(), top: Arc::new(top), privileged, xattrs_dropped })
+        let (path, top) = (path.to_owned(), Arc::new(top));
+        Ok(Self { path, top, privileged, xattrs_dropped, made, new })
+    }
+
+    /// Gives a directory that is whole its name.
+    pub(super) fn publish(&self) -> std::result::Result<(), ArchiveError> {
+        let Some(New { parent, draft, name }) = &self.new else { return Ok(()) };
+        renameat(parent, draft, parent, name).map_err(ArchiveError::io("make", &self.path))
+    }
+
+    /// Removes a directory that is not going to be whole. One that was there before stays, with
+    /// what is in it by now: it may not be all ours.
+    pub(super) fn give_up(&self) {
+        let Some(New { parent, draft, .. }) = &self.new else { return };
+        let removed =
+            remove_below(&self.top).and_then(|()| Ok(unlinkat(parent, draft, AtFlags::REMOVEDIR)?));
+        if let Err(error) = removed {
+            let draft = self.path.with_file_name(draft.to_string_lossy().as_ref());
+            log::warn!("the half export {} cannot be removed: {error}", draft.display());
+        }
     }
 
     /// The destination itself.
@@ -85,79 +158,114 @@ impl Destination {
         ArchiveError::io(action, self.path.join(std::ffi::OsStr::from_bytes(path.as_bytes())))
     }
 
-    /// Opens the directory `path`, which this export has made.
-    pub(super) fn open_directory(&self, path: &[u8]) -> Result<Arc<OwnedFd>, Errno> {
+    /// Opens the directory at `path`, which this export has made.
+    fn open_directory(&self, path: &[u8]) -> Result<Arc<OwnedFd>> {
         let mut directory = self.top();
         for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            directory = Arc::new(openat(&directory, name, OPEN_DIRECTORY, Mode::empty())?);
+            let opened = openat(&directory, name, OPEN_DIRECTORY, Mode::empty());
+            directory = Arc::new(opened.map_err(gone)?);
         }
         Ok(directory)
     }
 
     /// Makes a directory and opens it.
-    pub(super) fn make_directory(&self, place: &Place) -> Result<Arc<OwnedFd>, Errno> {
-        mkdirat(&place.parent, &place.name, Mode::RWXU)?;
-        openat(&place.parent, &place.name, OPEN_DIRECTORY, Mode::empty()).map(Arc::new)
+    pub(super) fn make_directory(&self, place: &Place) -> Result<Arc<OwnedFd>> {
+        make_directory(&place.parent, &place.name, self.made).map(Arc::new)
     }
 
     /// Makes an empty file and opens it for writing.
-    pub(super) fn make_file(&self, place: &Place) -> Result<File, Errno> {
+    pub(super) fn make_file(&self, place: &Place) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        openat(&place.parent, &place.name, flags, mode).map(File::from)
+        let file = openat(&place.parent, &place.name, flags, mode).map(File::from)?;
+        (self.made)(&place.name);
+        Ok(file)
     }
 
-    /// Makes one more name of the file at `first`.
-    pub(super) fn make_link(&self, place: &Place, first: &ArchivePath) -> Result<(), Errno> {
+    /// Makes one more name of the file `id`, whose first name is `first`.
+    pub(super) fn make_link(&self, place: &Place, first: &ArchivePath, id: FileId) -> Result<()> {
         let (parent, name) = first.split();
         let parent = self.open_directory(parent)?;
-        linkat(&parent, name, &place.parent, &place.name, AtFlags::empty())
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&parent, name, flags, Mode::empty()).map_err(gone)?;
+        if Stat::of(&file)?.id != id {
+            return Err(WriteError::Replaced);
+        }
+        Ok(link(&file, place)?)
     }
 
     /// Makes a name of an open blob. All its names share mode, owner and time.
-    pub(super) fn make_blob_link(&self, place: &Place, blob: &File) -> Result<(), Errno> {
-        let blob = format!("/proc/self/fd/{}", blob.as_raw_fd());
-        linkat(CWD, blob, &place.parent, &place.name, AtFlags::SYMLINK_FOLLOW)
+    pub(super) fn make_blob_link(
+        &self,
+        place: &Place,
+        blob: &File,
+    ) -> std::result::Result<(), Errno> {
+        link(blob, place)
     }
 
-    /// Makes what is neither directory nor regular file, with its attributes.
+    /// Makes what is neither directory nor regular file, with its attributes. Returns which file it
+    /// is.
     pub(super) fn make_special(
         &self,
         place: &Place,
         content: &Content,
         attributes: &Attributes,
-    ) -> Result<(), Errno> {
+    ) -> Result<FileId> {
         let Place { parent, name } = place;
         let mode = Mode::RUSR | Mode::WUSR;
         let node = |kind, rdev| {
             let (major, minor) = decode_rdev(rdev);
             mknodat(parent, name, kind, mode, rustix::fs::makedev(major, minor))
         };
+        let (kind, rdev) = match content {
+            Content::Symlink { .. } => (FileKind::Symlink, 0),
+            Content::Fifo => (FileKind::Fifo, 0),
+            Content::Socket => (FileKind::Socket, 0),
+            Content::CharDevice { rdev } => (FileKind::CharDevice, *rdev),
+            Content::BlockDevice { rdev } => (FileKind::BlockDevice, *rdev),
+            Content::File { .. } | Content::Directory { .. } => return Err(Errno::INVAL.into()),
+        };
         match content {
             Content::Symlink { target } => symlinkat(&**target, parent, name)?,
-            Content::Fifo => node(FileType::Fifo, 0)?,
             Content::Socket => node(FileType::Socket, 0)?,
             Content::CharDevice { rdev } => node(FileType::CharacterDevice, *rdev)?,
             Content::BlockDevice { rdev } => node(FileType::BlockDevice, *rdev)?,
-            Content::File { .. } | Content::Directory { .. } => return Err(Errno::INVAL),
+            _ => node(FileType::Fifo, 0)?,
         }
+        (self.made)(name);
+        // Opened as a path only: anything else would have effects on what may be there by now.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(parent, name, flags, Mode::empty()).map_err(gone)?;
+        let found = Stat::of(&file)?;
+        let is_same = match content {
+            Content::Symlink { target } => {
+                found.kind == kind && readlinkat(&file, c"", Vec::new())?.to_bytes() == &**target
+            }
+            _ => (found.kind, found.rdev) == (kind, rdev),
+        };
+        // A further name of a file elsewhere would have two.
+        if !is_same || found.nlink != 1 || !is_ours(parent, &found)? {
+            return Err(WriteError::Replaced);
+        }
+        self.set_special(&file, kind, attributes)?;
+        Ok(found.id)
+    }
+
+    /// Gives what was made by [`Destination::make_special`] its attributes. Its descriptor cannot do
+    /// that; the kernel's name of the descriptor can, and leads to nothing else.
+    fn set_special(&self, file: &OwnedFd, kind: FileKind, attributes: &Attributes) -> Result<()> {
         if self.privileged {
             let (uid, gid) = owner(attributes);
-            chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+            chownat(file, c"", uid, gid, AtFlags::EMPTY_PATH)?;
         }
-        if !attributes.xattrs.is_empty() {
-            // Opening these has side effects; /proc gives a path below the open parent.
-            let mut path = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
-            path.extend_from_slice(name.to_bytes());
-            self.set_xattrs(attributes, |name, value| {
-                lsetxattr(&path[..], name, value, XattrFlags::empty())
-            })?;
+        let path = own_path(file);
+        self.set_xattrs(attributes, |name, value| {
+            setxattr(&path, name, value, XattrFlags::empty())
+        })?;
+        if kind != FileKind::Symlink {
+            chmod(&path, self.mode(attributes, None))?;
         }
-        if !matches!(content, Content::Symlink { .. }) {
-            // The name was made just now; only its maker and root can have replaced it.
-            chmodat(parent, name, self.mode(attributes, None), AtFlags::empty())?;
-        }
-        utimensat(parent, name, &times(attributes), AtFlags::SYMLINK_NOFOLLOW)
+        Ok(utimensat(CWD, &path, &times(attributes), AtFlags::empty())?)
     }
 
     /// Gives an open file or directory its attributes; the time last, as nothing follows.
@@ -165,7 +273,7 @@ impl Destination {
         &self,
         file: BorrowedFd<'_>,
         attributes: &Attributes,
-    ) -> Result<(), Errno> {
+    ) -> Result<()> {
         let made = Stat::of(file)?;
         if self.privileged && (made.uid, made.gid) != (attributes.uid, attributes.gid) {
             let (uid, gid) = owner(attributes);
@@ -175,19 +283,25 @@ impl Destination {
             fsetxattr(file, name, value, XattrFlags::empty())
         })?;
         fchmod(file, self.mode(attributes, Some(&made)))?;
-        futimens(file, &times(attributes))
+        Ok(futimens(file, &times(attributes))?)
     }
 
     /// Sets the attributes of all directories, those below before those above.
     /// `directories` are in the order of the walk, the top first.
     pub(super) fn complete(
         &self,
-        directories: &[(ArchivePath, Attributes)],
-    ) -> Result<(), ArchiveError> {
-        for (path, attributes) in directories.iter().rev() {
-            self.open_directory(path.as_bytes())
-                .and_then(|directory| self.set_attributes(directory.as_fd(), attributes))
-                .map_err(self.failed("set attributes of", path))?;
+        directories: &[MadeDirectory],
+    ) -> std::result::Result<(), ArchiveError> {
+        let complete = |made: &MadeDirectory| {
+            let directory = self.open_directory(made.path.as_bytes())?;
+            // Two of ours may have been exchanged: the mode of one must not open the other.
+            if Stat::of(&directory)?.id != made.id {
+                return Err(WriteError::Replaced);
+            }
+            self.set_attributes(directory.as_fd(), &made.attributes)
+        };
+        for made in directories.iter().rev() {
+            complete(made).map_err(self.failed("set attributes of", &made.path))?;
         }
         Ok(())
     }
@@ -210,8 +324,8 @@ impl Destination {
     fn set_xattrs(
         &self,
         attributes: &Attributes,
-        set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+        set: impl Fn(&[u8], &[u8]) -> std::result::Result<(), Errno>,
+    ) -> Result<()> {
         for (name, value) in &attributes.xattrs {
             match set(name, value) {
                 Ok(()) => {}
@@ -220,11 +334,86 @@ impl Destination {
                 Err(Errno::NOTSUP | Errno::PERM | Errno::ACCESS) => {
                     self.xattrs_dropped.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
+}
+
+/// A name that was just made is no longer there, or leads elsewhere.
+fn gone(error: Errno) -> WriteError {
+    match error {
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => WriteError::Replaced,
+        error => WriteError::System(error),
+    }
+}
+
+/// Makes a directory that nobody else can enter, and opens it.
+fn make_directory(parent: &OwnedFd, name: &CStr, made: Made<'_>) -> Result<OwnedFd> {
+    mkdirat(parent, name, Mode::RWXU)?;
+    made(name);
+    let directory = openat(parent, name, OPEN_DIRECTORY, Mode::empty()).map_err(gone)?;
+    let found = Stat::of(&directory)?;
+    if !is_ours(parent, &found)? {
+        return Err(WriteError::Replaced);
+    }
+    if found.mode & 0o077 != 0 {
+        // The file system has no modes, or this is an older directory of the caller's, put in place
+        // of the new one: what is below must not be seen by those who can enter it.
+        match fchmod(&directory, Mode::RWXU) {
+            Ok(()) | Err(Errno::PERM | Errno::NOTSUP) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(directory)
+}
+
+/// Whether a file found in `parent` can be one that this process has made there: its owner is whom
+/// the file system makes the owner of our files, which with some is not us.
+fn is_ours(parent: &OwnedFd, found: &Stat) -> Result<bool> {
+    if found.uid == geteuid().as_raw() {
+        return Ok(true);
+    }
+    let name = format!(".cairn-{}", std::process::id());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let probe = openat(parent, &name, flags, Mode::RUSR)?;
+    unlinkat(parent, &name, AtFlags::empty())?;
+    Ok(Stat::of(&probe)?.uid == found.uid)
+}
+
+/// Removes all that is in an open directory.
+fn remove_below(directory: &OwnedFd) -> Result<()> {
+    fchmod(directory, Mode::RWXU)?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        names.push(entry?.file_name().to_owned());
+    }
+    for name in names.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
+        match unlinkat(directory, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => {
+                remove_below(&openat(directory, name, OPEN_DIRECTORY, Mode::empty())?)?;
+                unlinkat(directory, name, AtFlags::REMOVEDIR)?;
+            }
+            removed => removed?,
+        }
+    }
+    Ok(())
+}
+
+/// A name for what is going to be called `name`, as long as it is not whole.
+pub(super) fn beside(name: &CStr) -> CString {
+    let end = format!(".partial-{}", std::process::id());
+    let kept = name.to_bytes().len().min(NAME_BYTES_MAX - end.len());
+    let mut draft = name.to_bytes()[..kept].to_vec();
+    draft.extend_from_slice(end.as_bytes());
+    // Neither part has a NUL.
+    CString::new(draft).unwrap_or_default()
+}
+
+/// Makes a name of an open file.
+fn link(file: impl AsFd, place: &Place) -> std::result::Result<(), Errno> {
+    linkat(CWD, own_path(file), &place.parent, &place.name, AtFlags::SYMLINK_FOLLOW)
 }
 
 /// A name in an open directory.

@@ -16,8 +16,8 @@ use crate::model::tree::Xattrs;
 pub(super) enum Subject<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// A path whose last component is not followed.
-    Path(&'a CString),
+    /// The kernel's path of an open file, which is followed to that file.
+    Followed(&'a CString),
 }
 
 /// What [`read`] found.
@@ -74,14 +74,14 @@ pub(super) fn read(subject: Subject<'_>) -> Result<Found, Errno> {
 fn list(subject: Subject<'_>) -> Result<Vec<u8>, Errno> {
     grown(|buffer| match subject {
         Subject::Open(fd) => rustix::fs::flistxattr(fd, buffer),
-        Subject::Path(path) => rustix::fs::llistxattr(path, buffer),
+        Subject::Followed(path) => rustix::fs::listxattr(path, buffer),
     })
 }
 
 fn value(subject: Subject<'_>, name: &[u8]) -> Result<Vec<u8>, Errno> {
     grown(|buffer| match subject {
         Subject::Open(fd) => rustix::fs::fgetxattr(fd, name, buffer),
-        Subject::Path(path) => rustix::fs::lgetxattr(path, name, buffer),
+        Subject::Followed(path) => rustix::fs::getxattr(path, name, buffer),
     })
 }
 

@@ -2,11 +2,10 @@
 //!
 //! Files are written by this process, with its caller's rights (H24).
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, IsTerminal};
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
@@ -17,6 +16,7 @@ use super::progress::ProgressLine;
 use super::text::{count, size};
 use crate::archive::error::ArchiveError;
 use crate::archive::export::{Exported, LinkMode, export_directory};
+use crate::archive::new_file::NewFile;
 use crate::archive::raise_open_files;
 use crate::archive::remote::RemoteExport;
 use crate::archive::tar_write::export_archive;
@@ -25,8 +25,14 @@ use crate::control::reply::VersionInfo;
 
 const HELP: &str = "\
 The destination is a directory that is empty or does not exist, or an archive where its name ends
-with .tar, .tar.gz or .tgz, or `-` for a plain tar archive on stdout. An archive that exists is not
-overwritten.
+with .tar, .tar.gz, .tgz, .tar.zst or .tzst, or `-` for a plain tar archive on stdout. An archive
+that exists is not overwritten. A name that asks for another kind of archive (.zip, .tar.xz) is an
+error; with a slash at its end it is a directory.
+
+Archives and new directories appear when they are whole. Until then a directory is called
+NAME.partial-PID, and so is an archive on file systems that have no files without a name; nothing
+else of it is left by an export that is interrupted, and a failed one removes it. In a directory that
+was there before, what was written stays.
 
 Modes, times to the nanosecond, symbolic links, hard links, holes and extended attributes are
 restored; owners when the caller is root. Without that right, set-user-id and set-group-id bits are
@@ -44,7 +50,7 @@ JSON
 
 EXAMPLES
   cairn export web/7 /srv/web
-  cairn export web/latest web.tar.gz
+  cairn export web/latest web.tar.zst
   cairn export web/v1.0 - | ssh host tar -x -C /srv/web
   cairn export web/7 /fast/web --link reflink --json";
 
@@ -86,27 +92,51 @@ struct Summary<'a> {
 enum Form {
     Directory,
     Stdout,
-    Tar,
-    TarGz,
+    Tar(Compression),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// Ends of names that ask for an archive that cairn does not write. A directory may be called
+/// anything, but hardly like this.
+const FOREIGN: [&str; 22] = [
+    "7z", "bz2", "cpio", "deb", "gz", "iso", "jar", "lz", "lz4", "lzma", "rar", "rpm", "squashfs",
+    "tbz", "tbz2", "tlz", "txz", "xz", "z", "zip", "zst", "zstd",
+];
+
 impl Form {
-    fn of(destination: &Path) -> Self {
+    fn of(destination: &Path) -> Result<Self, CliError> {
         if destination == Path::new("-") {
-            return Self::Stdout;
+            return Ok(Self::Stdout);
         }
-        // A directory may be called anything.
-        if destination.is_dir() {
-            return Self::Directory;
+        // A slash at the end says that it is one, and what is there already is what it is.
+        let path = destination.as_os_str().as_encoded_bytes();
+        if path.ends_with(b"/") || destination.is_dir() {
+            return Ok(Self::Directory);
         }
-        let name = destination.file_name().unwrap_or_default().as_encoded_bytes();
-        if name.ends_with(b".tar") {
-            Self::Tar
-        } else if name.ends_with(b".tar.gz") || name.ends_with(b".tgz") {
-            Self::TarGz
-        } else {
-            Self::Directory
-        }
+        let name = destination.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let Some((stem, end)) = name.rsplit_once('.') else { return Ok(Self::Directory) };
+        let is_tar = stem.ends_with(".tar");
+        Ok(match end {
+            "tar" => Self::Tar(Compression::None),
+            "tgz" => Self::Tar(Compression::Gzip),
+            "tzst" => Self::Tar(Compression::Zstd),
+            "gz" if is_tar => Self::Tar(Compression::Gzip),
+            "zst" | "zstd" if is_tar => Self::Tar(Compression::Zstd),
+            end if is_tar || FOREIGN.contains(&end) => {
+                return Err(usage(
+                    &format!("cairn writes no archives of the kind .{end}"),
+                    "name one that ends with .tar, .tar.gz, .tgz, .tar.zst or .tzst, or say with \
+                     a slash at the end that it is a directory",
+                ));
+            }
+            _ => Self::Directory,
+        })
     }
 }
 
@@ -116,7 +146,7 @@ impl ExportArgs {
     /// # Errors
     /// The destination is not usable, or what failed first.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let form = Form::of(&self.destination);
+        let form = Form::of(&self.destination)?;
         let mode = self.mode(form)?;
         if form == Form::Stdout && io::stdout().is_terminal() {
             let message = "an archive does not go to a terminal";
@@ -140,20 +170,10 @@ impl ExportArgs {
                 export_directory(&mut source, &self.destination, mode, &mut progress)?
             }
             Form::Stdout => export_archive(&mut source, context.output.writer(), &mut progress)?,
-            Form::Tar => {
-                let mut file = NewFile::create(&self.destination)?;
-                let mut out = BufWriter::with_capacity(BUFFER_BYTES, &file.file);
-                let exported = export_archive(&mut source, &mut out, &mut progress)?;
-                drop(out);
-                file.keep = true;
-                exported
-            }
-            Form::TarGz => {
-                let mut file = NewFile::create(&self.destination)?;
-                let mut out = GzEncoder::new(&file.file, Compression::default());
-                let exported = export_archive(&mut source, &mut out, &mut progress)?;
-                out.finish().map_err(ArchiveError::Output)?;
-                file.keep = true;
+            Form::Tar(compression) => {
+                let file = NewFile::create(&self.destination)?;
+                let exported = write(&mut source, file.file(), compression, &mut progress)?;
+                file.finish()?;
                 exported
             }
         };
@@ -183,33 +203,35 @@ impl ExportArgs {
 /// Bytes collected for one write to an archive.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// A file being made, removed again unless it is kept.
-struct NewFile {
-    path: PathBuf,
-    file: File,
-    keep: bool,
-}
-
-impl NewFile {
-    fn create(path: &Path) -> Result<Self, ArchiveError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(ArchiveError::io("create", path))?;
-        Ok(Self { path: path.to_owned(), file, keep: false })
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if self.keep {
-            return;
+/// Writes an archive to a file.
+fn write(
+    source: &mut RemoteExport<'_>,
+    file: &File,
+    compression: Compression,
+    progress: &mut dyn FnMut(&Exported),
+) -> Result<Exported, ArchiveError> {
+    let mut file = BufWriter::with_capacity(BUFFER_BYTES, file);
+    let exported = match compression {
+        Compression::None => export_archive(source, &mut file, progress)?,
+        Compression::Gzip => {
+            let mut out = GzEncoder::new(&mut file, flate2::Compression::default());
+            let exported = export_archive(source, &mut out, progress)?;
+            out.finish().map_err(ArchiveError::Output)?;
+            exported
         }
-        if let Err(error) = rustix::fs::unlink(&self.path) {
-            log::debug!("cannot remove {}: {error}", self.path.display());
+        Compression::Zstd => {
+            let level = zstd::DEFAULT_COMPRESSION_LEVEL;
+            let encoder = zstd::Encoder::new(&mut file, level);
+            let mut out = encoder.map_err(ArchiveError::Output)?;
+            // As the zstd program does: damage is found when it is read.
+            out.include_checksum(true).map_err(ArchiveError::Output)?;
+            let exported = export_archive(source, &mut out, progress)?;
+            out.finish().map_err(ArchiveError::Output)?;
+            exported
         }
-    }
+    };
+    file.flush().map_err(ArchiveError::Output)?;
+    Ok(exported)
 }
 
 fn usage(message: &str, hint: &str) -> CliError {
@@ -245,4 +267,38 @@ fn print(
         count(exported.files, "file"),
         size(exported.bytes),
     ))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_says_what_is_written() {
+        let tar = |compression| Some(Form::Tar(compression));
+        let home = tempfile::tempdir().unwrap();
+        let there = home.path().join("there.zip");
+        std::fs::create_dir(&there).unwrap();
+        let there = there.to_string_lossy().into_owned();
+        for (name, wanted) in [
+            ("-", Some(Form::Stdout)),
+            ("web", Some(Form::Directory)),
+            ("/no/where/web-1.2", Some(Form::Directory)),
+            ("/no/where/web.d", Some(Form::Directory)),
+            ("/no/where/x.zip/", Some(Form::Directory)),
+            (&there, Some(Form::Directory)),
+            ("x.tar", tar(Compression::None)),
+            ("x.TAR.GZ", tar(Compression::Gzip)),
+            ("x.tgz", tar(Compression::Gzip)),
+            ("x.tar.zst", tar(Compression::Zstd)),
+            ("x.tzst", tar(Compression::Zstd)),
+            ("x.zip", None),
+            ("x.tar.xz", None),
+            ("x.tar.unknown", None),
+            ("x.zst", None),
+            ("x.gz", None),
+        ] {
+            assert_eq!(Form::of(Path::new(name)).ok(), wanted, "{name}");
+        }
+    }
 }

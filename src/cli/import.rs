@@ -24,11 +24,13 @@ use crate::control::protocol::{ControlError, Progress};
 use crate::control::reply::{CommitReply, VersionInfo};
 use crate::model::name::{RepoName, TagName};
 use crate::model::time::Timestamp;
+use crate::store::caller_path;
 
 const HELP: &str = "\
-The source is a directory, a tar archive (plain or gzip, told by its content), or `-` for an archive
-on stdin. By default it is laid over the newest version: what it does not name stays. With --mirror
-the version holds exactly what the source holds. The repository is made where it is missing.
+The source is a directory, a tar archive (plain, gzip or zstd, told by its content), or `-` for an
+archive on stdin. By default it is laid over the newest version: what it does not name stays. With --mirror
+the version holds exactly what the source holds. The repository is made where it is missing, and
+goes again when the import fails.
 
 Kept are types, modes, owners, times to the nanosecond, symbolic links, hard links, holes and
 extended attributes (user, trusted, security) as far as the caller can read them; not kept are POSIX
@@ -53,7 +55,7 @@ EXAMPLES
   cairn import build/ web -m 'build 42' --tag b42
   cairn import --mirror /usr/share/zoneinfo zoneinfo
   cairn import release.tar.gz web
-  curl -s https://example.org/a.tar.zst | zstd -dc | cairn import - web --json";
+  curl -s https://example.org/a.tar.xz | xz -dc | cairn import - web --json";
 
 /// Arguments of `cairn import`.
 #[derive(Debug, clap::Args)]
@@ -150,10 +152,16 @@ impl Source {
         if path == Path::new("-") {
             return Ok(Self::Stdin);
         }
-        if std::fs::metadata(path).as_ref().is_ok_and(Metadata::is_dir) {
-            return Ok(Self::Directory(path.to_owned()));
-        }
-        let file = File::open(path).map_err(ArchiveError::io("open", path))?;
+        // Looked at first and opened then, as the same file: whoever can change the path could put
+        // another one there in between.
+        let found = caller_path::open(path).map_err(ArchiveError::io("open", path))?;
+        let found = match File::from(found) {
+            found if found.metadata().as_ref().is_ok_and(Metadata::is_dir) => {
+                return Ok(Self::Directory(path.to_owned()));
+            }
+            found => found,
+        };
+        let file = caller_path::reopen(&found).map_err(ArchiveError::io("open", path))?;
         Ok(Self::Archive(file))
     }
 

@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+pub mod caller_path;
 pub mod catalog;
 pub mod durable;
 pub mod error;

@@ -4,15 +4,17 @@
 //! Only a directory and a file that belong to the caller and that nobody else can write to are
 //! believed: what a memo says is published, so root must not take it from a user (H24).
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
 
 use super::super::stat::FileId;
 use super::{RECORDS_MAX, Record, format};
+use crate::store::caller_path;
 
 /// Memos kept, one for each imported directory.
 const MEMOS_MAX: usize = 64;
@@ -40,19 +42,33 @@ pub(super) fn read(directory: &Path, top: FileId) -> Option<Vec<Record>> {
 
 /// Writes the memo of `top`, in place of an older one.
 pub(super) fn write(directory: &Path, top: FileId, records: &[Record]) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    open_directory(directory)?;
-    let mut draft = tempfile::NamedTempFile::new_in(directory)?;
-    draft.write_all(&format::encode(top, records))?;
-    draft.persist(directory.join(name(top)))?;
-    remove_old(directory)
+    // From here on by descriptor: whose home a path leads through could make it lead elsewhere.
+    let directory = private(caller_path::make_directories(directory, 0o700)?)?;
+    let draft = format!("draft-{}", std::process::id());
+    let written = write_draft(&directory, &draft, &format::encode(top, records))
+        .and_then(|()| Ok(renameat(&directory, &draft, &directory, name(top))?));
+    if let Err(error) = written {
+        unlinkat(&directory, &draft, AtFlags::empty())?;
+        return Err(error);
+    }
+    remove_old(&directory)
+}
+
+fn write_draft(directory: &File, draft: &str, bytes: &[u8]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let file = openat(directory, draft, flags | OFlags::CLOEXEC, mode)?;
+    File::from(file).write_all(bytes)
 }
 
 /// Opens the directory if it is the caller's alone.
 fn open_directory(directory: &Path) -> io::Result<File> {
-    let opened = File::open(directory)?;
-    let found = opened.metadata()?;
-    if found.is_dir() && is_private(&found) {
+    private(caller_path::open_directory(directory)?)
+}
+
+fn private(directory: OwnedFd) -> io::Result<File> {
+    let opened = File::from(directory);
+    if is_private(&opened.metadata()?) {
         return Ok(opened);
     }
     Err(io::Error::new(io::ErrorKind::PermissionDenied, "others can write to it"))
@@ -62,17 +78,19 @@ fn is_private(found: &fs::Metadata) -> bool {
     found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0
 }
 
-fn remove_old(directory: &Path) -> io::Result<()> {
+fn remove_old(directory: &File) -> io::Result<()> {
     let mut memos = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let found = entry.metadata()?;
-        memos.push((found.mtime(), found.mtime_nsec(), entry.path()));
+    for entry in Dir::read_from(directory)? {
+        let name = entry?.file_name().to_owned();
+        let found = statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
+            memos.push((found.st_mtime, found.st_mtime_nsec, name));
+        }
     }
     memos.sort_unstable();
     let surplus = memos.len().saturating_sub(MEMOS_MAX);
-    for (_, _, path) in memos.into_iter().take(surplus) {
-        rustix::fs::unlink(&path)?;
+    for (_, _, name) in memos.into_iter().take(surplus) {
+        unlinkat(directory, &name, AtFlags::empty())?;
     }
     Ok(())
 }
@@ -117,6 +135,24 @@ mod tests {
         rustix::fs::unlink(&memo).unwrap();
         symlink(&aside, &memo).unwrap();
         assert_eq!(read(&directory, top(1)), None);
+    }
+
+    #[test]
+    fn a_strangers_link_is_not_written_through() {
+        let home = tempfile::tempdir().unwrap();
+        let victim = home.path().join("victim");
+        fs::create_dir(&victim).unwrap();
+        for number in 0..=MEMOS_MAX {
+            fs::write(victim.join(number.to_string()), b"not a memo").unwrap();
+        }
+        let cache = home.path().join("cache");
+        symlink(&victim, &cache).unwrap();
+        std::os::unix::fs::lchown(&cache, Some(4321), Some(4321)).unwrap();
+        for directory in [cache.clone(), cache.join("imports")] {
+            write(&directory, top(1), &[]).unwrap_err();
+            assert_eq!(read(&directory, top(1)), None);
+        }
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), MEMOS_MAX + 1);
     }
 
     #[test]

@@ -7,10 +7,11 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
+use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, makedev, mknodat, openat, setxattr};
 
 use crate::archive::stat::Stat;
 use crate::archive::xattr::{Subject, read};
+use crate::store::caller_path::own_path;
 
 /// Everything about every entry below `top` and `top` itself, as text by path.
 pub(super) fn describe(top: &Path) -> BTreeMap<String, String> {
@@ -29,8 +30,10 @@ fn visit(
     let metadata = fs::symlink_metadata(path).unwrap();
     let name = path.strip_prefix(top).unwrap().as_os_str().as_bytes();
     let name = name.escape_ascii().to_string();
-    let c_path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
-    let xattrs = read(Subject::Path(&c_path)).unwrap().kept;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let file = openat(CWD, path, flags, Mode::empty()).unwrap();
+    let c_path = std::ffi::CString::new(own_path(&file)).unwrap();
+    let xattrs = read(Subject::Followed(&c_path)).unwrap().kept;
     let content = if metadata.is_file() {
         let bytes = fs::read(path).unwrap();
         format!("{} bytes {}", bytes.len(), blake3::hash(&bytes))

@@ -12,4 +12,5 @@ mod hostile;
 mod memo;
 mod memory;
 mod remote;
+mod stranger;
 mod tar;

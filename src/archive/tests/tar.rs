@@ -49,6 +49,8 @@ fn pax_archives_of_gnu_tar_come_out_whole() {
         }
         assert_eq!(found.len(), expected.len());
     }
+    let archive = zstd::encode_all(&gnu_tar(from.path(), &all)[..], 0).unwrap();
+    assert_eq!(describe_archive(&archive), describe(from.path()));
 }
 
 #[test]
