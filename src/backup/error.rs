@@ -27,6 +27,21 @@ pub enum BackupError {
         /// The directory.
         path: PathBuf,
     },
+    /// Somebody else could replace it while it is written.
+    #[error(
+        "{} can be replaced by others while it is written: {} belongs to user {owner}, or others may \
+         write to it",
+        path.display(),
+        directory.display()
+    )]
+    Exposed {
+        /// The directory.
+        path: PathBuf,
+        /// A directory on the way to it.
+        directory: PathBuf,
+        /// Whose that one is.
+        owner: u32,
+    },
     /// Something else is there.
     #[error("{} is neither empty nor a backup", path.display())]
     NotABackup {
@@ -70,6 +85,10 @@ impl From<BackupError> for ControlError {
                 .with_hint("the daemon may be of another version: unmount and mount again"),
             BackupError::Inside { .. } | BackupError::NotABackup { .. } => make(ErrorKind::Usage)
                 .with_hint("name a directory of its own: missing, empty, or an earlier backup"),
+            BackupError::Exposed { .. } => make(ErrorKind::Usage).with_hint(
+                "a backup holds all content: name a directory that only you and root can replace, or \
+                 run this as the owner of that one",
+            ),
             BackupError::OtherStore { .. } => make(ErrorKind::Usage)
                 .with_hint("each store needs a directory of its own for its backup"),
             BackupError::Planted { .. } => make(ErrorKind::Failed)

@@ -12,10 +12,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, unlinkat};
 
 use super::draft::{self, Draft};
 use super::error::{BackupError, Result};
+use crate::store::caller_path;
 use crate::store::catalog::{BlobFacts, Catalog, Reader};
 use crate::store::durable;
 use crate::store::error::StoreError;
@@ -59,10 +60,8 @@ impl Target {
     /// Takes a directory that is missing (then it is made), empty, or a backup of the store
     /// `uuid`, whole or begun.
     pub(super) fn open(path: &Path, uuid: &str) -> Result<Self> {
+        let path = &place(path)?;
         let layout = Layout::new(path);
-        if make_directory(path)? {
-            durable::sync_dir(&super::parent(path))?;
-        }
         let state = look(&layout, uuid)?;
         match format::check_private(&layout) {
             Err(StoreError::OpenPermissions { .. }) if state == State::Unused => {
@@ -196,6 +195,31 @@ impl Target {
         remove_leftovers(&self.layout, &self.pool, &self.lock)?;
         Ok(removed)
     }
+}
+
+/// Finds the directory `path`, makes it where it is missing, and returns where it really is.
+///
+/// All that follows works with that path, SQLite too, which takes no descriptors. So nobody else may be
+/// able to put something in its place (H24), now or while it is written.
+fn place(path: &Path) -> Result<PathBuf> {
+    let failed = |error: io::Error| StoreError::io("open", path)(error);
+    let (found, made) = match caller_path::open_directory(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (parent, name) = caller_path::open_parent(path).map_err(failed)?;
+            mkdirat(&parent, &name, Mode::RWXU).map_err(|error| failed(error.into()))?;
+            durable::sync_dir(&super::parent(path))?;
+            (caller_path::open_directory(path).map_err(failed)?, Some((parent, name)))
+        }
+        opened => (opened.map_err(failed)?, None),
+    };
+    let real = fs::read_link(caller_path::own_path(&found)).map_err(failed)?;
+    let Some((directory, owner)) = caller_path::changeable_by_others(&real).map_err(failed)? else {
+        return Ok(real);
+    };
+    if let Some((parent, name)) = made {
+        unlinkat(&parent, &name, AtFlags::REMOVEDIR).map_err(|error| failed(error.into()))?;
+    }
+    Err(BackupError::Exposed { path: path.to_owned(), directory, owner })
 }
 
 /// Makes a directory; `false` when something is there.

@@ -32,8 +32,9 @@ one. An interrupted run is made good by the next. All content is hashed while it
 in the backup already is believed; `cairn fsck --full` on the backup reads all of it.
 
 The directory must be missing, empty, or a backup of the same store, which nobody has worked in. It
-becomes the caller's alone (0700), and has the store's own identity, so that a store restored from
-it can be backed up into it again.
+becomes the caller's alone (0700): nobody but root and the caller may be able to replace it or a
+directory above it, since they could lead the backup elsewhere. It has the store's own identity, so
+that a store restored from it can be backed up into it again.
 
 EXIT CODES
   0  the backup is made

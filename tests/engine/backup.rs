@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn::backup;
-use cairn::backup::error::Result;
+use cairn::backup::error::{BackupError, Result};
 use cairn::control::backup::{BackupReport, BackupRequest};
 use cairn::control::client::Connection;
 use cairn::control::protocol::{Progress, Request};
@@ -164,4 +164,34 @@ fn writers_commits_and_a_collector_without_protection_go_on() {
         collecting.join().unwrap();
     });
     fsck::check_store(&world.close().path());
+}
+
+/// The directory is a path to SQLite, so nobody else may be able to put another one there (H24).
+#[test]
+fn a_directory_that_others_can_replace_is_refused() {
+    const STRANGER: Option<u32> = Some(4321);
+    let world = World::with_repository();
+    world.publish("one", &[("f", b"content")]);
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name);
+    for name in ["theirs", "theirs/there", "secret", "real"] {
+        std::fs::create_dir(path(name)).unwrap();
+    }
+    std::os::unix::fs::chown(path("theirs"), STRANGER, None).unwrap();
+    for name in ["theirs/new", "theirs/there"] {
+        let refused = watched(&world, &path(name), &mut |_| {}).unwrap_err();
+        assert!(matches!(refused, BackupError::Exposed { owner: 4321, .. }), "{refused}");
+    }
+    assert!(!path("theirs/new").exists());
+    assert_eq!(std::fs::read_dir(path("theirs/there")).unwrap().count(), 0);
+
+    std::os::unix::fs::symlink(path("secret"), path("link")).unwrap();
+    std::os::unix::fs::lchown(path("link"), STRANGER, None).unwrap();
+    let refused = watched(&world, &path("link"), &mut |_| {}).unwrap_err().to_string();
+    assert!(refused.contains("belongs to user 4321"), "{refused}");
+    assert_eq!(std::fs::read_dir(path("secret")).unwrap().count(), 0);
+
+    std::os::unix::fs::symlink(path("real"), path("own")).unwrap();
+    assert_eq!(backed_up(&world, &path("own")).versions, 1);
+    assert!(path("real/catalog.db").exists());
 }
