@@ -59,6 +59,16 @@ impl RootLock {
     }
 }
 
+/// A lock belongs to the open file and not to the descriptor: a program that another thread is just
+/// starting has a copy of all descriptors until it runs, and would keep the store locked meanwhile.
+impl Drop for RootLock {
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
+            log::warn!("the store is unlocked when all copies of its lock are closed: {error}");
+        }
+    }
+}
+
 fn write_pid(file: &File) -> io::Result<()> {
     let text = format!("{}\n", std::process::id());
     file.set_len(0)?;
@@ -89,5 +99,16 @@ mod tests {
         assert!(!first.is_in_place(&Layout::new(&dir.path().join("elsewhere"))));
         drop(first);
         RootLock::acquire(&layout).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let first = RootLock::acquire(&layout).unwrap();
+        let copy = first.file.try_clone().unwrap();
+        drop(first);
+        RootLock::acquire(&layout).unwrap();
+        drop(copy);
     }
 }
