@@ -13,6 +13,8 @@ use parking_lot::{Condvar, Mutex};
 pub enum StopPoint {
     /// The collector has chosen unreferenced blobs and not removed them.
     OrphansListed,
+    /// A commit has seen no writers, and is about to freeze its area.
+    Freezing,
     /// A commit's trees are about to be built.
     Building,
     /// A sealer knows the hash of a file and has not handed it in.

@@ -1,15 +1,18 @@
 //! Commits: what they publish, and what keeps them from it.
 
 use std::fs::{self, File};
+use std::time::Instant;
 
 use cairn::control::protocol::{CommitRequest, ErrorDetail, ErrorKind, Request};
+use cairn::engine::commit::{CommitOptions, WRITER_GRACE};
 use cairn::engine::request::Request as EngineRequest;
+use cairn::engine::stop_point::StopPoint;
 use cairn::model::hash::BlobHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::time::Timestamp;
 use cairn::model::tree::Content;
 
-use crate::common::content;
+use crate::common::{content, wait};
 use crate::world::{World, commit, committed, long_text};
 
 #[test]
@@ -203,4 +206,65 @@ fn a_file_that_lost_its_end_refuses_the_commit() {
     world.write(area, "f", b"short");
     world.commit("work");
     assert_eq!(world.bytes("1", "f"), b"short");
+}
+
+/// Nobody could close anything while the process was held: the grace does not count that time (H11).
+#[test]
+fn the_grace_of_writers_stands_still_while_the_engine_is_held() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    let content = world.open_writer(area, "f");
+    content.write(0, b"written", Timestamp::now()).unwrap();
+    world.engine.staging.content_modified(&content);
+    let options = CommitOptions {
+        tag: None,
+        number: None,
+        message: None,
+        author: None,
+        caller: String::new(),
+        wait: false,
+        on_stale: None,
+        allow_empty: false,
+        now: Timestamp::now(),
+    };
+    let (sender, outcome) = crossbeam_channel::bounded(1);
+    let reply = Box::new(move |result| drop(sender.send(result)));
+    world.engine.submit(EngineRequest::Commit { area, options, reply }).unwrap();
+    // An answer is given on the thread that does everything, which comes to this one next.
+    let (release, held) = crossbeam_channel::bounded::<()>(0);
+    let reply = Box::new(move |_| held.recv().unwrap_or_default());
+    world.engine.submit(EngineRequest::HoldBlobs { reply }).unwrap();
+    let began = Instant::now();
+    wait::until("the grace would be over", || began.elapsed() > WRITER_GRACE * 2);
+    drop(release);
+    // It looks at the commit between two requests.
+    for _ in 0..3 {
+        drop(world.engine.call(|reply| EngineRequest::HoldBlobs { reply }).unwrap());
+    }
+    world.close_writer(&content);
+    assert_eq!(outcome.recv().unwrap().unwrap().version.number, VersionNumber(1));
+    assert_eq!(world.bytes("1", "f"), b"written");
+}
+
+/// The last writer had gone, and another comes before the area stands still.
+#[test]
+fn a_writer_that_comes_just_before_the_freeze_is_waited_for() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    world.write(area, "f", b"before");
+    world.wait_sealed(area, "f");
+    std::thread::scope(|scope| {
+        let hold = world.engine.stop_points.hold(StopPoint::Freezing);
+        let waiting = scope.spawn(|| world.commit("work").version.number.0);
+        hold.wait_reached();
+        let content = world.open_writer(area, "f");
+        content.write(0, b"behind", Timestamp::now()).unwrap();
+        world.engine.staging.content_modified(&content);
+        drop(hold);
+        // Held until the commit was looked at again.
+        world.engine.call(|reply| EngineRequest::Flush { reply }).unwrap();
+        world.close_writer(&content);
+        assert_eq!(waiting.join().unwrap(), 1);
+    });
+    assert_eq!(world.bytes("1", "f"), b"behind");
 }

@@ -131,6 +131,25 @@ fn an_upload_probe_that_comes_after_the_choice_keeps_the_blob() {
     assert_eq!(world.run(false, 0).blobs, 1);
 }
 
+/// Nobody holds the blob any more when it is to be removed and no row is waiting, but it was wanted
+/// after it was chosen (G5).
+#[test]
+fn an_upload_probe_that_came_and_went_after_the_choice_keeps_the_blob() {
+    let world = with_orphan();
+    std::thread::scope(|scope| {
+        let hold = world.engine.stop_points.hold(StopPoint::OrphansListed);
+        let collected = collecting(&world, scope);
+        hold.wait_reached();
+        let hashes = vec![BlobHash::of(CONTENT)];
+        drop(world.engine.call(|reply| Request::ReuseBlobs { hashes, reply }).unwrap());
+        world.engine.call(|reply| Request::Flush { reply }).unwrap();
+        drop(hold);
+        assert_eq!(collected.join().unwrap(), 0);
+    });
+    assert_eq!(world.run(false, 600).blobs, 0, "its timestamp of interest is new");
+    assert_eq!(world.run(false, 0).blobs, 1);
+}
+
 #[test]
 fn an_import_that_comes_after_the_choice_keeps_the_blob() {
     let world = with_orphan();

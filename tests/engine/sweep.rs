@@ -1,6 +1,7 @@
 //! Leftovers of crashes, and what a run does beside orphans.
 
-use cairn::engine::gc::GcOptions;
+use cairn::engine::gc::{GcOptions, Leftover};
+use cairn::engine::request::Request;
 use cairn::model::hash::BlobHash;
 use cairn::model::quota::Usage;
 
@@ -31,6 +32,40 @@ fn a_full_run_finds_what_a_crash_left() {
     assert!(std::fs::read_dir(world.engine.layout.incoming()).unwrap().next().is_none());
     assert_eq!(world.bytes("1", "f"), b"kept");
     assert_eq!(world.run(true, 0).leftovers, 0);
+}
+
+#[test]
+fn a_full_run_leaves_a_file_without_a_row_that_somebody_holds() {
+    let world = World::with_repository();
+    let stray = BlobHash::of(b"its row is on the way");
+    let layout = &world.engine.layout;
+    std::fs::create_dir_all(layout.fan_out(&stray)).unwrap();
+    std::fs::write(layout.blob(&stray), b"its row is on the way").unwrap();
+    world.engine.pins.pin(&stray);
+    assert_eq!(world.run(true, 0).leftovers, 0);
+    assert!(world.blob(&stray).is_some());
+    world.engine.pins.unpin(&stray);
+    assert_eq!(world.run(true, 0).leftovers, 1);
+    assert!(world.blob(&stray).is_none());
+}
+
+/// The sweeper looked before the file was sealed, and tells of it before its row is written.
+#[test]
+fn a_blob_whose_row_is_not_written_yet_is_no_leftover() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    for round in 0..20_u32 {
+        let bytes = format!("content {round}").into_bytes();
+        let (hash, name) = (BlobHash::of(&bytes), format!("f{round}"));
+        world.write(area, &name, &bytes);
+        world.wait_sealed(area, &name);
+        let leftovers = vec![Leftover::Blob(hash)];
+        world.engine.submit(Request::Swept { leftovers }).unwrap();
+    }
+    world.commit("work");
+    for round in 0..20_u32 {
+        assert_eq!(world.bytes("1", &format!("f{round}")), format!("content {round}").as_bytes());
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::pins::BlobPin;
 use super::registry::Repository;
 use super::request::{Reply, Request};
 use super::staging::area::Phase;
+use super::stop_point::StopPoint;
 use super::sync::{SYNC_ONE_BY_ONE_MAX, Scope, SyncJob, Then};
 use super::thread::MetadataThread;
 use crate::model::hash::TreeHash;
@@ -282,6 +283,7 @@ impl MetadataThread {
 
     /// From here on nothing in the area changes.
     fn freeze(&mut self, id: u64) {
+        self.stop_points.pass(StopPoint::Freezing);
         let Some(task) = self.commits.get_mut(&id) else {
             return;
         };

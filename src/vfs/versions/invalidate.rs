@@ -40,3 +40,19 @@ pub fn version_deleted(repository: &Repository, number: VersionNumber) -> Vec<Fo
     let name = Forget::Expired { parent, name: number.to_string().into_bytes() };
     vec![name, Forget::Content { ino: parent }]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::RepoId;
+    use crate::vfs::versions::fixture;
+
+    #[test]
+    fn a_deleted_version_expires_and_is_not_waited_for() {
+        let repository = fixture::repository(RepoId(3), "repo", std::collections::BTreeMap::new());
+        let forgotten = version_deleted(&repository, VersionNumber(7));
+        let parent = repository_ino(repository.id).0;
+        let name = Forget::Expired { parent, name: b"7".to_vec() };
+        assert_eq!(forgotten, [name, Forget::Content { ino: parent }]);
+    }
+}
