@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::daemon::DaemonError;
 use crate::fuse::mount::{
-    self, Force, MountEntry, MountError, MountTable, processes_using, unmount_entry,
+    self, Force, MountEntry, MountError, MountTable, Together, unmount_entry, unmount_together,
+    users_of,
 };
 
 const EXAMPLES: &str = "\
@@ -18,11 +19,23 @@ EXAMPLES
   cairn unmount /mnt/cairn
   cairn unmount --lazy /mnt/cairn
 
-Refuses while files are in use, and names the processes. With --lazy the mount disappears at once
-and ends when the last of them does. A mount whose daemon died is cleaned up.";
+Refuses (exit code 4) while anything uses the mount, and names what it can: processes, loop devices,
+swap, overlays, bind mounts, mounts inside it, NFS exports. The kernel has the last word; when it
+says that the mount is in use, the mount stays as it was. With --lazy the mount disappears at once
+and ends when the last user does. A mount whose daemon died is cleaned up.
+
+Copies of the mount in other mount namespaces (containers, services with a private /tmp) are not
+waited for: when the daemon has ended, they fail. The daemon has a minute to end (exit code 4).
+
+SIGTERM, as `systemctl stop` sends it, always ends the daemon: users have 5 seconds, then what was
+written is flushed, the mount detached, and whatever is still open on it fails. What loop devices and
+overlays write after that is lost: unmount them first.";
 
 /// How long the daemon has to end.
 const WAIT: Duration = Duration::from_secs(60);
+
+/// How long is waited before it is said.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The table of mounts: the kernel reports an exceptional condition on it at each change.
 const MOUNTS: &str = "/proc/self/mounts";
@@ -59,12 +72,17 @@ pub enum Asked {
 
 impl UnmountArgs {
     /// Unmounts, and waits until the mounts are gone and the daemon has ended. `ask` asks the
-    /// daemon of the store at a path to stop.
+    /// daemon of the store at a path to stop; `tell` is told what is waited for, when it takes
+    /// longer than usual.
     ///
     /// # Errors
     ///
     /// Returns a [`DaemonError`]: not a mount of ours, in use, or not ended in time.
-    pub fn run(self, ask: impl FnOnce(&Path) -> Asked) -> Result<UnmountReport, DaemonError> {
+    pub fn run(
+        self,
+        ask: impl FnOnce(&Path) -> Asked,
+        tell: impl FnMut(&str),
+    ) -> Result<UnmountReport, DaemonError> {
         let target = mount::resolve(&self.target).map_err(|error| match error {
             MountError::Missing(target) => MountError::NotMounted(target),
             error => error,
@@ -83,11 +101,20 @@ impl UnmountArgs {
             if !users.is_empty() {
                 return Err(MountError::Busy { target, users }.into());
             }
-            if ask(&store) == Asked::Unreachable {
+            // What uses it and cannot be seen is known to the kernel alone.
+            let unmounted = match unmount_together(&family(&entry)?)? {
+                Together::Unmounted => true,
+                Together::NotPossible => false,
+                Together::InUse(_) => {
+                    let users = self::users(&entry)?;
+                    return Err(MountError::Busy { target, users }.into());
+                }
+            };
+            if ask(&store) == Asked::Unreachable && !unmounted {
                 unmount_all(&entry)?;
             }
         }
-        wait(&entry, daemon, WAIT)?;
+        wait(&entry, daemon, WAIT, tell)?;
         Ok(report)
     }
 }
@@ -100,23 +127,32 @@ fn find(table: &MountTable, target: &Path) -> Result<MountEntry, MountError> {
         Some(parent) if parent.is_cairn() && parent.source == entry.source => {
             Err(MountError::Inner { target: target.to_owned(), outer: parent.target.clone() })
         }
-        _ => Ok(entry.clone()),
+        _ => {
+            let made = table.made_for(&entry.source);
+            match made.last() {
+                // Somebody has bound it there.
+                Some(outer) if made.iter().all(|made| made.id != entry.id) => {
+                    let outer = outer.target.clone();
+                    Err(MountError::Inner { target: target.to_owned(), outer })
+                }
+                _ => Ok(entry.clone()),
+            }
+        }
     }
 }
 
-/// What is mounted from the same store, the latest first.
+/// What the daemon of the store has mounted, the latest first.
 fn family(entry: &MountEntry) -> Result<Vec<MountEntry>, MountError> {
     let table = MountTable::read()?;
-    Ok(table.of_store(&entry.source).into_iter().cloned().collect())
+    Ok(table.made_for(&entry.source).into_iter().cloned().collect())
 }
 
-fn users(entry: &MountEntry) -> Result<Vec<mount::BusyProcess>, MountError> {
-    let mut users = processes_using(&entry.target);
-    for mount in family(entry)? {
-        // What is nested was found with the outer one.
-        if !mount.target.starts_with(&entry.target) {
-            users.extend(processes_using(&mount.target));
-        }
+fn users(entry: &MountEntry) -> Result<Vec<mount::User>, MountError> {
+    let family = family(entry)?;
+    let mut users = users_of(entry, &family);
+    for mount in family.iter().filter(|mount| mount.id != entry.id) {
+        let found = users_of(mount, &family);
+        users.extend(found.into_iter().filter(|user| !users.contains(user)).collect::<Vec<_>>());
     }
     Ok(users)
 }
@@ -124,7 +160,9 @@ fn users(entry: &MountEntry) -> Result<Vec<mount::BusyProcess>, MountError> {
 /// Takes all mounts of the store out of sight. The outer one takes along what is nested in it.
 fn detach(entry: &MountEntry) -> Result<(), MountError> {
     unmount_entry(entry, Force::Detach)?;
-    family(entry)?.iter().try_for_each(|mount| unmount_entry(mount, Force::Detach))
+    let table = MountTable::read()?;
+    let mut rest = table.of_store(&entry.source).into_iter();
+    rest.try_for_each(|mount| unmount_entry(mount, Force::Detach))
 }
 
 /// Unmounts without the daemon's help; it notices.
@@ -146,7 +184,12 @@ fn owner(store: &Path) -> Option<Pid> {
 }
 
 /// Waits until nothing of the store is mounted and `daemon` has ended.
-fn wait(entry: &MountEntry, daemon: Option<Pid>, time: Duration) -> Result<(), DaemonError> {
+fn wait(
+    entry: &MountEntry,
+    daemon: Option<Pid>,
+    time: Duration,
+    mut tell: impl FnMut(&str),
+) -> Result<(), DaemonError> {
     let deadline = Instant::now() + time;
     let late = |what: String| {
         let users = users(entry).unwrap_or_default();
@@ -155,7 +198,9 @@ fn wait(entry: &MountEntry, daemon: Option<Pid>, time: Duration) -> Result<(), D
     let process = |action| move |source| DaemonError::Process { action, source };
     // Opened before the first look, so that no change is missed.
     let mounts = File::open(MOUNTS).map_err(process("watch the mounts"))?;
-    while !family(entry)?.is_empty() {
+    // Not for what somebody has bound elsewhere: that stays, and fails.
+    let is_mounted = || Ok::<_, MountError>(MountTable::read()?.by_id(entry.id) == Some(entry));
+    while is_mounted()? {
         let mut changed = [PollFd::new(&mounts, PollFlags::PRI)];
         let events = poll(&mut changed, left(deadline).as_ref());
         if events.map_err(|error| process("watch the mounts")(error.into()))? == 0 {
@@ -170,8 +215,14 @@ fn wait(entry: &MountEntry, daemon: Option<Pid>, time: Duration) -> Result<(), D
         return Ok(());
     };
     let mut ended = [PollFd::new(&daemon, PollFlags::IN)];
-    let events = poll(&mut ended, left(deadline).as_ref());
-    if events.map_err(|error| process("wait for the daemon")(error.into()))? == 0 {
+    let failed = |error: rustix::io::Errno| process("wait for the daemon")(error.into());
+    let mut events = poll(&mut ended, left(Instant::now() + PATIENCE).as_ref()).map_err(failed)?;
+    if events == 0 {
+        let (pid, seconds) = (pid.as_raw_pid(), time.as_secs());
+        tell(&format!("waiting for the daemon (pid {pid}) to end, {seconds} s at most"));
+        events = poll(&mut ended, left(deadline).as_ref()).map_err(failed)?;
+    }
+    if events == 0 {
         return Err(late(format!("the daemon (pid {}) is still running", pid.as_raw_pid())));
     }
     Ok(())
@@ -189,14 +240,17 @@ mod tests {
 22 1 254:0 / / rw - ext4 /dev/vda rw\n\
 40 22 0:41 / /m rw - fuse.cairn /store rw\n\
 41 40 0:42 / /m/versions ro - fuse.cairn /store ro\n\
+43 22 0:42 /r/1 /bound ro - fuse.cairn /store ro\n\
 42 22 0:43 / /t rw - tmpfs tmpfs rw\n";
 
     #[test]
     fn only_the_outer_mount_can_be_named() {
         let table = MountTable::parse(TABLE).unwrap();
         assert_eq!(find(&table, Path::new("/m")).unwrap().source, Path::new("/store"));
-        let inner = find(&table, Path::new("/m/versions")).unwrap_err();
-        assert!(matches!(inner, MountError::Inner { outer, .. } if outer == Path::new("/m")));
+        for part in ["/m/versions", "/bound"] {
+            let inner = find(&table, Path::new(part)).unwrap_err();
+            assert!(matches!(inner, MountError::Inner { outer, .. } if outer == Path::new("/m")));
+        }
         for other in ["/t", "/m/staging", "/"] {
             let error = find(&table, Path::new(other)).unwrap_err();
             assert!(matches!(error, MountError::NotMounted(_)), "{error}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::logging::FILTER;
 use crate::control::protocol::ControlError;
-use crate::fuse::mount::{self, BusyProcess, MountError};
+use crate::fuse::mount::{self, MountError, User};
 
 /// Failure to start or to serve.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ pub enum DaemonError {
         /// How long was waited.
         seconds: u64,
         /// The processes that use the mount.
-        users: Vec<BusyProcess>,
+        users: Vec<User>,
     },
     /// The daemon in the background reported this.
     #[error("{}", .0.message)]

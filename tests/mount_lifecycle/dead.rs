@@ -146,6 +146,6 @@ fn the_unmount_command_cleans_up() {
     let place = Place::new();
     kill_a_daemon(&place);
     let args = UnmountArgs { target: place.target.clone(), lazy: false };
-    args.run(|_| -> Asked { panic!("nobody is there to ask") }).unwrap();
+    args.run(|_| -> Asked { panic!("nobody is there to ask") }, |_| {}).unwrap();
     assert_eq!(place.mounted(), Vec::<PathBuf>::new());
 }

@@ -70,6 +70,8 @@ pub(super) struct RunningImport {
     message: String,
     author: Option<String>,
     tag: Option<TagName>,
+    /// The repository was made for this import, and goes with it.
+    made: bool,
     import: Arc<Import>,
     lane: Lane,
     _place: Place,
@@ -131,10 +133,25 @@ impl StoreService {
         check_text("message", &begin.message)?;
         check_text("author", begin.author.as_deref().unwrap_or_default())?;
         let name = begin.repository.as_str();
-        if begin.create && self.engine.registry.by_name(name).is_none() {
+        let made = begin.create && self.engine.registry.by_name(name).is_none();
+        if made {
             self.create(caller, begin.repository.clone(), Some(REPOSITORY_MODE))?;
         }
         let repository = self.repository(&begin.repository)?;
+        let begun = self.begin_in(caller, Arc::clone(&repository), begin, made);
+        if begun.is_err() && made {
+            self.remove_made(&repository);
+        }
+        begun
+    }
+
+    fn begin_in(
+        &self,
+        caller: Caller,
+        repository: Arc<Repository>,
+        begin: Begin,
+        made: bool,
+    ) -> Answer {
         if let Some(tag) = begin.tag.as_ref().filter(|tag| repository.tags.contains_key(*tag)) {
             return Err(control_error(EngineError::TagExists(tag.to_string())));
         }
@@ -167,6 +184,7 @@ impl StoreService {
             message: begin.message,
             author: begin.author,
             tag: begin.tag,
+            made,
             lane: Lane::start(id, &import).inspect_err(|_| self.drop_hidden(area))?,
             import,
             _place: place,
@@ -279,6 +297,25 @@ impl StoreService {
         running.import.held.lock().clear();
         running.import.held_trees.lock().clear();
         self.drop_hidden(running.import.area);
+        if running.made {
+            self.remove_made(&running.import.repository);
+        }
+    }
+
+    /// Removes a repository that was made for an import that came to nothing, unless somebody has
+    /// found use for it meanwhile.
+    fn remove_made(&self, repository: &Repository) {
+        let repo = repository.id;
+        let unused = self.engine.registry.by_id(repo).is_some_and(|now| {
+            now.deleted.is_empty() && now.tags.is_empty() && now.versions.is_empty()
+        });
+        if !unused {
+            return;
+        }
+        match self.engine.call(|reply| Request::DeleteRepository { repo, reply }) {
+            Ok(()) | Err(EngineError::RepositoryNotEmpty { .. }) => {}
+            Err(error) => log::warn!("{} stays, with nothing in it: {error}", repository.name),
+        }
     }
 
     /// Ends the imports of a connection that is gone.

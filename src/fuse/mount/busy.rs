@@ -1,32 +1,99 @@
-//! The processes that keep a mount busy.
+//! Who and what keeps a mount busy; here the processes.
 //!
 //! Everything is read from `/proc`, where paths are names that the kernel remembers: the mount
 //! itself is never asked, so the search works, and ends, when its daemon hangs. Other users'
 //! processes are seen by root only, and a path that another mount namespace uses is not seen at
 //! all: the result names what it can.
 
-use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+use super::kernel_users;
+use super::table::MountEntry;
 
 /// The most processes that are listed.
 const LISTED_MAX: usize = 8;
 
-/// A process that uses a mount.
+/// Who or what uses a mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BusyProcess {
-    /// Its process id.
-    pub pid: u32,
-    /// The name of its program.
-    pub name: String,
-    /// What it uses: its working directory, an open file, a mapped one.
-    pub path: PathBuf,
+pub enum User {
+    /// A process.
+    Process {
+        /// Its process id.
+        pid: u32,
+        /// The name of its program.
+        name: String,
+        /// What it uses: its working directory, an open file, a mapped one.
+        path: PathBuf,
+    },
+    /// A loop device.
+    Loop {
+        /// The device.
+        device: PathBuf,
+        /// The file that it shows.
+        file: PathBuf,
+    },
+    /// A swap file.
+    Swap(PathBuf),
+    /// An overlay that has a layer there.
+    Overlay {
+        /// Where it is mounted.
+        target: PathBuf,
+        /// The layer.
+        layer: PathBuf,
+    },
+    /// Another mount of the same filesystem.
+    Bind {
+        /// Where it is mounted.
+        target: PathBuf,
+    },
+    /// A mount inside it.
+    Mount {
+        /// Where it is mounted.
+        target: PathBuf,
+        /// Type of its filesystem.
+        kind: String,
+    },
+    /// A directory that other machines see by NFS.
+    Export(PathBuf),
+}
+
+impl User {
+    /// The process id, if it is a process.
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Process { pid, .. } => Some(*pid),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process { pid, name, path } => {
+                let name = if name.is_empty() { "process" } else { name };
+                write!(f, "{name} (pid {pid}: {})", path.display())
+            }
+            Self::Loop { device, file } => {
+                write!(f, "the loop device {} ({})", device.display(), file.display())
+            }
+            Self::Swap(file) => write!(f, "the swap file {}", file.display()),
+            Self::Overlay { target, layer } => {
+                write!(f, "the overlay at {} (layer {})", target.display(), layer.display())
+            }
+            Self::Bind { target } => write!(f, "the bind mount at {}", target.display()),
+            Self::Mount { target, kind } => write!(f, "the mount at {} ({kind})", target.display()),
+            Self::Export(path) => write!(f, "the NFS export of {}", path.display()),
+        }
+    }
 }
 
 /// Lists the processes that have a working directory, root, program, open file or mapping at or
 /// under `target`, at most [`LISTED_MAX`].
-pub fn processes_using(target: &Path) -> Vec<BusyProcess> {
+pub(super) fn processes_using(target: &Path) -> Vec<User> {
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -38,7 +105,7 @@ pub fn processes_using(target: &Path) -> Vec<BusyProcess> {
         // A process may end while it is being read: whatever cannot be read is no use.
         if let Some(path) = use_of(&process.path(), target) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            found.push(BusyProcess { pid, name: name.trim_end().to_owned(), path });
+            found.push(User::Process { pid, name: name.trim_end().to_owned(), path });
             if found.len() == LISTED_MAX {
                 break;
             }
@@ -65,15 +132,19 @@ fn mapped(maps: &[u8], target: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Writes the processes as the end of a sentence; nothing when there are none.
-pub fn list(users: &[BusyProcess]) -> String {
+/// Lists all that uses a mount and can be named; `family` are the mounts of the same daemon.
+pub fn users_of(entry: &MountEntry, family: &[MountEntry]) -> Vec<User> {
+    let mut users = processes_using(&entry.target);
+    users.extend(kernel_users::of(entry, family));
+    users
+}
+
+/// Writes the users as the end of a sentence; nothing when there are none.
+pub fn list(users: &[User]) -> String {
     let mut text = String::new();
     for (index, user) in users.iter().enumerate() {
         let before = if index == 0 { " by " } else { ", " };
-        let name =
-            if user.name.is_empty() { OsStr::from_bytes(b"process") } else { user.name.as_ref() };
-        let (pid, path) = (user.pid, user.path.display());
-        text.push_str(&format!("{before}{} (pid {pid}: {path})", name.display()));
+        text.push_str(&format!("{before}{user}"));
     }
     text
 }
@@ -90,8 +161,8 @@ mod tests {
         let file = fs::File::create(root.join("open")).unwrap();
         let found = processes_using(&root);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].pid, std::process::id());
-        assert_eq!(found[0].path, root.join("open"));
+        let User::Process { pid, path, .. } = &found[0] else { panic!("{found:?}") };
+        assert_eq!((*pid, path), (std::process::id(), &root.join("open")));
         drop(file);
     }
 
@@ -105,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_list_reads_as_a_sentence() {
-        let user = |pid, name: &str| BusyProcess { pid, name: name.into(), path: "/m/f".into() };
+        let user = |pid, name: &str| User::Process { pid, name: name.into(), path: "/m/f".into() };
         assert_eq!(list(&[]), "");
         assert_eq!(
             list(&[user(1, "sh"), user(2, "")]),

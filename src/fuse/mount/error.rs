@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::busy::{self, BusyProcess};
+use super::busy::{self, User};
 use super::options::OptionError;
 
 /// Failure to mount or unmount.
@@ -114,8 +114,8 @@ pub enum MountError {
     Busy {
         /// The mount point.
         target: PathBuf,
-        /// The processes that use it, as far as they can be seen.
-        users: Vec<BusyProcess>,
+        /// Who and what uses it, as far as that can be seen.
+        users: Vec<User>,
     },
     /// Something else was mounted over the mount.
     #[error("another mount covers {}", .0.display())]
@@ -159,7 +159,7 @@ impl MountError {
             Self::Unresponsive(_) => {
                 "its daemon hangs or is stopped; `cairn unmount --lazy` detaches the mount"
             }
-            Self::Busy { .. } => "end these processes, or detach with `cairn unmount --lazy`",
+            Self::Busy { .. } => "end what uses it, or detach it with `cairn unmount --lazy`",
             Self::Inner { .. } => "unmount that one",
             Self::NotMounted(_) => "`findmnt -t fuse.cairn` lists the mounts of cairn",
             Self::Covered(_) => "unmount what lies on top first",

@@ -13,9 +13,11 @@ mod apart;
 mod busy;
 mod error;
 mod helper;
+mod kernel_users;
 mod options;
 mod plan;
 mod table;
+mod together;
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
@@ -32,11 +34,12 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{getegid, geteuid};
 
 use apart::apart;
-pub use busy::{BusyProcess, list as users_text, processes_using};
+pub use busy::{User, list as users_text, users_of};
 pub use error::MountError;
 pub use options::{MountOptions, OptionError};
 pub use plan::{MountPlan, VersionsPlacement, clean_dead_mounts, preflight, resolve};
 pub use table::{FILESYSTEM_TYPE, MountEntry, MountId, MountTable};
+pub use together::{Together, unmount_together};
 
 /// The device through which the kernel and a FUSE filesystem speak.
 const DEVICE: &str = "/dev/fuse";
@@ -216,10 +219,16 @@ impl Mounted {
     /// read. One that was aborted is still where it was mounted.
     fn find<'table>(&self, table: &'table MountTable) -> Option<&'table MountEntry> {
         let is_connected = self.is_connected();
-        table.by_id(self.id).filter(|entry| {
+        let found = table.by_id(self.id).filter(|entry| {
             let ours = is_connected || entry.target == self.target;
             ours && entry.device == self.device && entry.is_cairn()
-        })
+        });
+        // An unmount that found the outer mount in use has put it back, and it is another mount then.
+        let put_back = || {
+            let there = |entry: &&MountEntry| entry.device == self.device && entry.is_cairn();
+            table.at(&self.target).filter(|_| is_connected).filter(there)
+        };
+        found.or_else(put_back)
     }
 
     /// Whether the kernel still has the connection: from the unmount, when the last user has gone
@@ -343,7 +352,15 @@ pub fn unmount_path(target: &Path, force: Force) -> Result<(), MountError> {
         Err(MountError::Unmount { target, source })
             if source.raw_os_error() == Some(Errno::BUSY.raw_os_error()) =>
         {
-            let users = processes_using(&target);
+            let table = MountTable::read()?;
+            let users = match table.at(&target) {
+                Some(entry) => {
+                    let family: Vec<_> =
+                        table.made_for(&entry.source).into_iter().cloned().collect();
+                    users_of(entry, &family)
+                }
+                None => Vec::new(),
+            };
             Err(MountError::Busy { target, users })
         }
         result => result,

@@ -49,6 +49,8 @@ pub struct MountEntry {
     pub source: PathBuf,
     /// Who mounted it, where its filesystem says so (`user_id=`, which FUSE shows).
     pub user: Option<u32>,
+    /// Options of its filesystem, comma-separated; an overlay names its layers there.
+    pub super_options: Vec<u8>,
 }
 
 impl MountEntry {
@@ -116,6 +118,24 @@ impl MountTable {
         ours.filter(|entry| entry.is_cairn() && entry.source == store).collect()
     }
 
+    /// All mounts, in the order in which they were made.
+    pub fn all(&self) -> impl Iterator<Item = &MountEntry> {
+        self.entries.iter()
+    }
+
+    /// The mounts that a daemon has made for the store at `store`, the latest first: of each
+    /// filesystem the first one. What else shows one of them was bound there by somebody.
+    pub fn made_for(&self, store: &Path) -> Vec<&MountEntry> {
+        let of_store = || self.entries.iter().filter(|e| e.is_cairn() && e.source == store);
+        let is_first = |entry: &&MountEntry| {
+            let first = of_store().find(|other| other.device == entry.device);
+            first.is_some_and(|first| first.id == entry.id) && entry.root == Path::new("/")
+        };
+        let mut made: Vec<_> = of_store().filter(is_first).collect();
+        made.reverse();
+        made
+    }
+
     /// All mounts of cairn, the latest first.
     pub fn of_cairn(&self) -> impl Iterator<Item = &MountEntry> {
         self.entries.iter().rev().filter(|entry| entry.is_cairn())
@@ -136,10 +156,22 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let kind = text(fields.next()?);
     // An empty source is shown as nothing at all between two spaces.
     let source = path(fields.next()?);
-    let own_options = text(fields.next().unwrap_or_default());
-    let user = own_options.split(',').find_map(|option| option.strip_prefix("user_id="));
-    let user = user.and_then(|user| user.parse().ok());
-    Some(MountEntry { id, parent, device, root, target, options, kind, source, user })
+    let super_options = unescape(fields.next().unwrap_or_default());
+    let mut own_options = super_options.split(|&byte| byte == b',');
+    let user = own_options.find_map(|option| option.strip_prefix(b"user_id="));
+    let user = user.and_then(number).and_then(|user| u32::try_from(user).ok());
+    Some(MountEntry {
+        id,
+        parent,
+        device,
+        root,
+        target,
+        options,
+        kind,
+        source,
+        user,
+        super_options,
+    })
 }
 
 fn number(field: &[u8]) -> Option<u64> {
@@ -155,7 +187,7 @@ fn path(field: &[u8]) -> PathBuf {
 }
 
 /// Replaces `\ooo` by the byte of that octal number; anything else stays as it is.
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub(super) fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {

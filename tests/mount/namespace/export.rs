@@ -1,0 +1,105 @@
+//! `cairn export` and `cairn import`: whole results or none
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::common::Cairn;
+use crate::common::cairn::BINARY;
+use crate::common::wait;
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn filled(bytes: usize) -> Cairn {
+    let cairn = Cairn::start();
+    let area = cairn.area("lib", "a");
+    let noise: Vec<u8> =
+        (0..bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(area.join("f"), noise).unwrap();
+    cairn.publish("lib", "a").unwrap();
+    cairn
+}
+
+#[test]
+fn an_interrupted_export_leaves_no_archive_under_its_name() {
+    let cairn = filled(64 << 20);
+    let home = cairn.scratch();
+    for name in ["x.tar", "x.tar.gz", "x.tar.zst"] {
+        let path = home.join(name);
+        let mut command = Command::new(BINARY);
+        command.args(["export", "lib/1"]).arg(&path).env("CAIRN_STORE", cairn.store());
+        let mut export = command.stdout(Stdio::null()).spawn().unwrap();
+        // It has begun when it has a file of that directory open, whatever that is called.
+        let files = format!("/proc/{}/fd", export.id());
+        wait::until("the export writes", || {
+            let open = fs::read_dir(&files).into_iter().flatten().flatten();
+            let mut open = open.filter_map(|file| fs::read_link(file.path()).ok());
+            open.any(|file| file.starts_with(&home)) || export.try_wait().unwrap().is_some()
+        });
+        assert!(!path.exists() || export.try_wait().unwrap().is_some(), "{name}");
+        let pid = rustix::process::Pid::from_child(&export);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).ok();
+        if !export.wait().unwrap().success() {
+            assert_eq!(names(&home), Vec::<String>::new(), "{name}");
+        }
+        fs::read(&path).ok();
+        rustix::fs::unlink(&path).ok();
+    }
+}
+
+#[test]
+fn archives_of_every_kind_come_back() {
+    let cairn = filled(300_000);
+    for (number, name) in ["x.tar", "x.tar.gz", "x.tgz", "x.tar.zst", "x.tzst"].iter().enumerate() {
+        let path = cairn.scratch().join(name);
+        let path = path.to_str().unwrap();
+        cairn.cli(&["export", "lib/1", path]);
+        let said = cairn.cli_fails(&["export", "lib/1", path]);
+        assert!(said.contains("exists"), "{said}");
+        cairn.cli(&["import", path, &format!("copy{number}")]);
+        let copy = cairn.versions(format!("copy{number}/1/f"));
+        assert_eq!(fs::read(copy).unwrap(), fs::read(cairn.versions("lib/1/f")).unwrap(), "{name}");
+    }
+    for name in ["x.zip", "x.tar.xz", "x.zst"] {
+        let path = cairn.scratch().join(name);
+        let output = cairn.run(&["export", "lib/1", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert!(!path.exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_failed_import_takes_the_repository_that_it_made_along() {
+    let cairn = Cairn::start();
+    let bad = cairn.scratch().join("bad.tar");
+    fs::File::create(&bad).unwrap().write_all(&[b'x'; 4096]).unwrap();
+    cairn.cli(&["create", "older"]);
+    for repository in ["new", "older"] {
+        cairn.cli_fails(&["import", bad.to_str().unwrap(), repository]);
+    }
+    assert_eq!(names(&cairn.staging("")), ["older"], "only what the import had made");
+
+    // The command is killed while it sends.
+    let mut command = Command::new(BINARY);
+    command.args(["import", "-", "killed"]).env("CAIRN_STORE", cairn.store());
+    let mut import = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    wait::until("the import has begun", || cairn.staging("killed").exists());
+    import.kill().unwrap();
+    import.wait().unwrap();
+    wait::until("the repository is gone", || !cairn.staging("killed").exists());
+
+    // Somebody else has use for it meanwhile.
+    let mut import = Command::new(BINARY);
+    import.args(["import", "-", "shared"]).env("CAIRN_STORE", cairn.store());
+    let mut import = import.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    wait::until("the import has begun", || cairn.staging("shared").exists());
+    fs::create_dir(cairn.staging("shared/area")).unwrap();
+    import.kill().unwrap();
+    import.wait().unwrap();
+    cairn.cli(&["areas", "shared"]);
+    assert!(cairn.staging("shared/area").exists());
+}
