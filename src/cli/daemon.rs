@@ -35,7 +35,7 @@ pub(super) fn mount(args: MountArgs, context: &mut Context) -> Result<(), CliErr
 /// # Errors
 /// There is no such mount, or it is in use.
 pub(super) fn unmount(args: UnmountArgs, context: &mut Context) -> Result<(), CliError> {
-    let report = args.run(ask_to_stop, |text| super::error::warn(text))?;
+    let report = args.run(ask_to_stop, super::error::warn)?;
     if context.json {
         return Ok(context.output.json(&report)?);
     }

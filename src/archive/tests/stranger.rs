@@ -437,9 +437,7 @@ fn what_failed_leaves_nothing_under_the_final_name() {
     assert!(!seen.load(Ordering::Relaxed), "it was there before it was whole");
     assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
     let again = home.join("again");
-    for bytes in scene.store.blobs.values_mut() {
-        bytes.push(b'!');
-    }
+    scene.store.blobs.values_mut().for_each(|bytes| bytes.push(b'!'));
     let failed =
         export_directory_with(&mut scene.store, &again, LinkMode::Copy, &mut |_| {}, &|_| {});
     failed.unwrap_err();
