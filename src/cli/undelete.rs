@@ -16,16 +16,19 @@ use crate::model::id::VersionNumber;
 use crate::model::name::RepoName;
 
 const HELP: &str = "\
-REPO lists the versions that can be brought back: until the time shown, or a bit longer, until the
-next collection run. REPO/7 brings a version back, REPO/3-5 every one from 3 to 5 that was deleted;
+REPO, where it was deleted itself, brings the repository back, with owner, mode, policy and quota, and
+with every version of it whose content is still there. Where it exists, REPO lists the versions that
+can be brought back: until the time shown, or a bit longer, until the next collection run. REPO/7 brings a version back, REPO/3-5 every one from 3 to 5 that was deleted;
 a version that had a name may be called by it. It gets its own name back where that is free, other
 tags do not come back. Of one repository all the named versions come back, or none.
 
-`cairn gc --protect 0` gives all deleted versions up.
+`cairn gc --protect 0` gives all deleted versions and repositories up. A deleted repository does not
+come back beside another one of its name.
 
 JSON
   REPO: an array of {repository, number, name, deleted, deleted_seconds, until, until_seconds};
-  REPO/VERSION: an array with one element per repository: {repository, versions}
+  REPO that was deleted, REPO/VERSION: an array with one element per repository:
+  {repository, versions}
 
 EXAMPLES
   cairn undelete web
@@ -36,7 +39,7 @@ EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct UndeleteArgs {
-    /// Repositories to list, or versions to bring back
+    /// Deleted repositories or versions to bring back, or repositories to list
     #[arg(value_name = "REPO[/VERSION]", required = true)]
     targets: Vec<DeleteTarget>,
 }
@@ -57,7 +60,7 @@ impl UndeleteArgs {
         let selections = selection::by_repository(self.targets);
         let lists = selections.values().filter(|selection| selection.itself).count();
         if lists == selections.len() && selections.values().all(Selection::is_empty) {
-            return list(context, selections.into_keys());
+            return restore_or_list(context, selections.into_keys());
         }
         if lists > 0 {
             let message = "a repository lists and a version brings back: not both at once";
@@ -88,15 +91,52 @@ impl UndeleteArgs {
     }
 }
 
-fn list(
+/// Brings back the repositories that were deleted, and lists the deleted versions of the others.
+fn restore_or_list(
     context: &mut Context,
     repositories: impl Iterator<Item = RepoName>,
 ) -> Result<(), CliError> {
     let mut connection = context.connect()?;
-    let mut deleted = Vec::new();
+    let mut restored = Vec::new();
+    let mut listed = Vec::new();
     for repository in repositories {
-        deleted.extend(all(&mut connection, &repository)?);
+        let deleted = all(&mut connection, &repository);
+        if let Ok(deleted) = &deleted
+            && !deleted.is_empty()
+        {
+            listed.extend_from_slice(deleted);
+            continue;
+        }
+        let request = UpkeepRequest::UndeleteRepository { name: repository.clone() };
+        match connection.ask(Request::Upkeep(request)) {
+            Ok(Reply::Numbers(versions)) => restored.push(Undeleted { repository, versions }),
+            Ok(_) => return Err(CliError::unexpected_reply()),
+            // It was not deleted: that it does not exist is what there is to say, if so.
+            Err(error) if error.kind == ErrorKind::NotFound => drop(deleted?),
+            Err(error) => return Err(error.into()),
+        }
     }
+    if restored.is_empty() {
+        return list(context, &listed);
+    }
+    if context.json {
+        context.output.json(&restored)?;
+    } else {
+        for Undeleted { repository, versions } in &restored {
+            let versions = match versions.as_slice() {
+                [] => "without versions".to_owned(),
+                some => format!("with {repository}/{}", joined(some)),
+            };
+            context
+                .output
+                .line(format_args!("brought back the repository {repository} {versions}"))?;
+        }
+    }
+    // JSON is one document, and what was brought back is what was asked for first.
+    if listed.is_empty() || context.json { Ok(()) } else { list(context, &listed) }
+}
+
+fn list(context: &mut Context, deleted: &[DeletedInfo]) -> Result<(), CliError> {
     if context.json {
         return Ok(context.output.json(&deleted)?);
     }

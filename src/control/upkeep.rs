@@ -49,6 +49,12 @@ pub enum UpkeepRequest {
         /// The versions.
         versions: Vec<BaseName>,
     },
+    /// Brings a deleted repository back with every version of it that can be. Replies
+    /// [`Reply::Numbers`](super::reply::Reply::Numbers) with those.
+    UndeleteRepository {
+        /// Its name.
+        name: RepoName,
+    },
     /// Shows the policy and what it would do now. Sends the decisions as
     /// [`Progress::Decisions`](super::protocol::Progress::Decisions) and replies
     /// [`Reply::Policy`](super::reply::Reply::Policy).

@@ -44,7 +44,8 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let kernel = Arc::new(KernelInvalidator::start().map_err(no_thread)?);
     let observer = Arc::new(MountObserver::new(Arc::clone(&kernel) as Arc<_>));
     let hooked = Arc::new(HookObserver::new(Arc::clone(&observer) as Arc<_>));
-    let engine = Engine::start_with(&config.store, Arc::clone(&hooked) as Arc<_>, config.gc)
+    let open = if config.options.read_only { Engine::start_read_only } else { Engine::start_with };
+    let engine = open(&config.store, Arc::clone(&hooked) as Arc<_>, config.gc)
         .map_err(|error| DaemonError::Start(Box::new(store_error(error))))?;
     // The store is ours, and so is its log.
     match &config.log {

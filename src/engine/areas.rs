@@ -82,7 +82,7 @@ impl MetadataThread {
         Ok(((), Event::RepositoryChanged(id)))
     }
 
-    pub(super) fn delete_repository(&mut self, id: RepoId) -> Result<((), Event)> {
+    pub(super) fn delete_repository(&mut self, id: RepoId, now: Timestamp) -> Result<((), Event)> {
         let repository = self.repository(id)?;
         if !repository.versions.is_empty() || !repository.areas.is_empty() {
             return Err(EngineError::RepositoryNotEmpty {
@@ -95,15 +95,11 @@ impl MetadataThread {
             for tag in repository.tags.keys() {
                 tx.delete_tag(id, tag)?;
             }
-            for number in repository.deleted.keys() {
-                if let Some(version) = tx.remove_version(id, *number)? {
-                    tx.push_doomed(&Doomed::Tree(version.root.tree))?;
-                }
-            }
-            tx.delete_repository(id)
+            tx.retire_repository(id, now.seconds)
         })?;
-        self.gc.wake();
-        self.registry.remove(id);
+        // What it held goes when its protection ends.
+        self.trigger(RunKind::ORPHANS);
+        self.registry.retire(Arc::clone(&repository), now.seconds);
         Ok(((), Event::RepositoryRemoved(repository)))
     }
 

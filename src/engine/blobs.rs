@@ -201,7 +201,7 @@ impl MetadataThread {
     /// Takes hashed files into the pool. Their rows are written with the trees that name them, or
     /// with whatever the journal writes before.
     pub(super) fn adopt_blobs(&mut self, blobs: Vec<IncomingBlob>) -> Result<Vec<BlobPin>> {
-        self.check_not_poisoned()?;
+        self.check_writable()?;
         let mut pins = Vec::with_capacity(blobs.len());
         let mut blobs = blobs.into_iter();
         let failed = blobs.by_ref().find_map(|IncomingBlob { file, pin, size }| {

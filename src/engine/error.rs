@@ -10,6 +10,11 @@ pub enum EngineError {
     /// A repository of that name exists.
     #[error("repository `{0}` exists already")]
     RepositoryExists(String),
+    /// A deleted repository cannot come back beside another one of its name.
+    #[error(
+        "the deleted repository `{0}` cannot be brought back: another of that name was made since"
+    )]
+    NameTaken(String),
     /// No repository of that name.
     #[error("no repository `{0}`")]
     NoRepository(String),
@@ -130,6 +135,9 @@ pub enum EngineError {
     /// A failed fsync or database commit stopped all changes (R4).
     #[error("the store refuses changes after a failed write: restart the daemon")]
     Poisoned,
+    /// The store was opened for reading.
+    #[error("the store is served read-only, nothing is changed")]
+    ReadOnly,
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Stopping,

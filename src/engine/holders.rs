@@ -158,7 +158,9 @@ struct Open {
 
 impl Search<'_> {
     fn versions(&mut self, found: &mut Holders) -> Result<()> {
-        for repository in self.engine.registry.all() {
+        let registry = &self.engine.registry;
+        let retired = registry.deleted().into_iter().map(|(repository, _)| repository);
+        for repository in registry.all().into_iter().chain(retired) {
             let live = repository.versions.values().map(|version| (version, None));
             let gone = repository.deleted.values();
             let gone = gone.map(|gone| (&gone.version, Some(gone.deleted)));

@@ -43,7 +43,9 @@ pub(super) fn load_registry(
     }
     // One statement for all: one for each repository would cost more than its rows.
     let (mut versions, mut tags) = (versions(reader)?, tags(reader)?);
-    for row in reader.repositories()? {
+    let live = reader.repositories()?.into_iter().map(|row| (row, None));
+    let deleted = reader.deleted_repositories()?.into_iter().map(|(row, at)| (row, Some(at)));
+    for (row, retired) in live.chain(deleted) {
         let (versions, deleted) = versions.remove(&row.id).unwrap_or_default();
         let tags = tags.remove(&row.id).unwrap_or_default();
         let open = areas.remove(&row.id).unwrap_or_default();
@@ -76,7 +78,10 @@ pub(super) fn load_registry(
         if !row.quota.is_unlimited() {
             count_areas(reader, staging, &repository)?;
         }
-        registry.put(repository);
+        match retired {
+            None => registry.put(repository),
+            Some(seconds) => registry.retire(Arc::new(repository), seconds),
+        }
     }
     Ok(leftovers)
 }

@@ -114,7 +114,7 @@ impl Engine {
         path: &Path,
         observer: Arc<dyn Observer>,
     ) -> std::result::Result<Arc<Self>, StoreError> {
-        start::start(path, observer, GcOptions::default())
+        start::start(path, observer, GcOptions::default(), false)
     }
 
     /// As [`Engine::start`], with settings of the collector.
@@ -126,7 +126,25 @@ impl Engine {
         observer: Arc<dyn Observer>,
         options: GcOptions,
     ) -> std::result::Result<Arc<Self>, StoreError> {
-        start::start(path, observer, options)
+        start::start(path, observer, options, false)
+    }
+
+    /// As [`Engine::start_with`], for reading: every change is refused, and nothing is collected or
+    /// expires.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn start_read_only(
+        path: &Path,
+        observer: Arc<dyn Observer>,
+        options: GcOptions,
+    ) -> std::result::Result<Arc<Self>, StoreError> {
+        start::start(path, observer, options, true)
+    }
+
+    /// Whether the store was opened for reading.
+    pub fn is_read_only(&self) -> bool {
+        self.staging.blocked() == Blocked::ReadOnly
     }
 
     /// What the last collection run did; `None` before its end.
@@ -154,7 +172,7 @@ impl Engine {
     fn gone(&self) -> EngineError {
         match self.staging.blocked() {
             Blocked::Poisoned => EngineError::Poisoned,
-            Blocked::No | Blocked::Full => EngineError::Stopping,
+            Blocked::No | Blocked::Full | Blocked::ReadOnly => EngineError::Stopping,
         }
     }
 

@@ -370,7 +370,8 @@ impl Engine {
         let mut later = Vec::new();
         let mut oldest_kept: Option<i64> = None;
         reclaim.drop_leftovers()?;
-        for repository in self.registry.all() {
+        let retired = self.registry.deleted().into_iter().map(|(repository, _)| repository);
+        for repository in self.registry.all().into_iter().chain(retired) {
             let mut deleted: Vec<(VersionNumber, i64, TreeHash)> = repository
                 .deleted
                 .iter()

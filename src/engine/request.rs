@@ -95,7 +95,9 @@ pub enum Request {
     /// Changes owner or mode of a repository.
     ChangeRepository { repo: RepoId, change: OwnerChange, now: Timestamp, reply: Reply<()> },
     /// Deletes an empty repository.
-    DeleteRepository { repo: RepoId, reply: Reply<()> },
+    DeleteRepository { repo: RepoId, now: Timestamp, reply: Reply<()> },
+    /// Brings a deleted repository back, with all of its versions that can be; says which.
+    UndeleteRepository { name: RepoName, now: Timestamp, reply: Reply<Vec<VersionNumber>> },
     /// Opens a staging area; its name says the base.
     OpenArea {
         repo: RepoId,
@@ -192,4 +194,55 @@ pub enum Request {
     Damaged { hash: BlobHash },
     /// Ends the thread after the journal is out.
     Stop { reply: Reply<()> },
+}
+
+impl Request {
+    /// Answers what would change the store, which was opened for reading; the rest comes back. What
+    /// a variant here leaves out, [`MetadataThread::write`](super::thread) refuses.
+    pub(super) fn refuse_changes(self) -> Option<Self> {
+        let refused = || EngineError::ReadOnly;
+        match self {
+            Self::CreateRepository { reply, .. } => reply(Err(refused())),
+            Self::OpenArea { reply, .. } => reply(Err(refused())),
+            Self::Commit { reply, .. } => reply(Err(refused())),
+            Self::UndeleteRepository { reply, .. } => reply(Err(refused())),
+            Self::ChangeRepository { reply, .. }
+            | Self::DeleteRepository { reply, .. }
+            | Self::NoteArea { reply, .. }
+            | Self::DiscardArea { reply, .. }
+            | Self::SetTag { reply, .. }
+            | Self::RenameTag { reply, .. }
+            | Self::DeleteTag { reply, .. }
+            | Self::DeleteVersions { reply, .. }
+            | Self::UndeleteVersions { reply, .. }
+            | Self::FlagVersions { reply, .. }
+            | Self::SetPolicy { reply, .. }
+            | Self::SetQuota { reply, .. } => reply(Err(refused())),
+            Self::AdoptBlobs { reply, .. } => reply(Err(refused())),
+            Self::ReuseBlobs { reply, .. } => reply(Err(refused())),
+            Self::ReuseTrees { reply, .. } => reply(Err(refused())),
+            Self::Collect { reply, .. } => reply(Err(refused())),
+            // Nothing waits to be written.
+            Self::Flush { reply } => reply(Ok(())),
+            // A look at a suspicion changes nothing.
+            Self::Fsck { job: Job::Repair(_) | Job::Note(..), reply } => reply(Err(refused())),
+            other @ (Self::Fsck { job: Job::Confirm(_), .. }
+            | Self::HoldBlobs { .. }
+            | Self::Charged { .. }
+            | Self::Accounted
+            | Self::Swept { .. }
+            | Self::SweepEnded { .. }
+            | Self::CommitPages { .. }
+            | Self::CommitBuilt { .. }
+            | Self::CommitSynced { .. }
+            | Self::Publish { .. }
+            | Self::OrphansDurable { .. }
+            | Self::RowsDurable { .. }
+            | Self::WalCopied { .. }
+            | Self::SuspectChecked { .. }
+            | Self::Damaged { .. }
+            | Self::Stop { .. }) => return Some(other),
+        }
+        None
+    }
 }

@@ -149,7 +149,8 @@ impl Scrubber {
     /// # Errors
     /// No thread can be started.
     pub fn start(engine: &Arc<Engine>, options: ScrubOptions) -> std::io::Result<Self> {
-        if options.period_seconds == 0 {
+        // How far it has come, and what it finds, is noted in the store.
+        if options.period_seconds == 0 || engine.is_read_only() {
             return Ok(Self { stop: None, thread: None });
         }
         let (stop, stopped) = crossbeam_channel::bounded(1);

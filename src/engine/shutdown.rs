@@ -53,7 +53,7 @@ impl MetadataThread {
             }
         }
         if result.is_ok()
-            && self.staging.blocked() == Blocked::No
+            && matches!(self.staging.blocked(), Blocked::No | Blocked::ReadOnly)
             && let Err(error) = self.end_cleanly()
         {
             log::warn!("the store is not marked clean: {error}");
@@ -75,6 +75,7 @@ impl MetadataThread {
         }
         to_disk.rows()?;
         self.all_rows_durable();
-        self.write(|tx| tx.set_meta("clean", "yes"))
+        // The start said "no", of a store that is served read-only as well.
+        self.transact(|tx| tx.set_meta("clean", "yes"))
     }
 }

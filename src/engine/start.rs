@@ -27,7 +27,7 @@ use super::registry::Registry;
 use super::request::Request;
 use super::seal;
 use super::staging::content::ContentStore;
-use super::staging::{SealJob, Staging};
+use super::staging::{Blocked, SealJob, Staging};
 use super::stop_point::StopPoints;
 use super::sync::{Jobs, SYNC_QUEUE_MAX, SyncJob, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
@@ -74,7 +74,7 @@ struct Opened {
     registry: Arc<Registry>,
 }
 
-fn open(path: &Path) -> Result<Opened, StoreError> {
+fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     let mut store = Store::open(path)?;
     let reader = store.catalog.reader()?;
     let recovered = recover(&store.layout, &mut store.catalog, &reader)?;
@@ -84,6 +84,9 @@ fn open(path: &Path) -> Result<Opened, StoreError> {
     let (staging, seal_queue, wake) =
         Staging::new(ContentStore::new(&store, &pins, recovered.next_id));
     let staging = Arc::new(staging);
+    if read_only {
+        staging.set_blocked(Blocked::ReadOnly);
+    }
     let registry = Arc::new(Registry::default());
     let leftovers = load_registry(&reader, &registry, &staging)?;
     doom(&mut store.catalog, &leftovers)?;
@@ -94,9 +97,10 @@ pub(super) fn start(
     path: &Path,
     observer: Arc<dyn Observer>,
     gc_options: GcOptions,
+    read_only: bool,
 ) -> Result<Arc<Engine>, StoreError> {
     let Opened { store, reader, recovered, pins, staging, seal_queue, wake, registry } =
-        open(path)?;
+        open(path, read_only)?;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
     let (sync_sender, own_sender, jobs) = sync_jobs();
@@ -211,6 +215,9 @@ fn uncharged(registry: &Registry) -> BTreeSet<RepoId> {
 
 /// What was orphaned before the stop goes now (G8: a run at start).
 fn collect(engine: &Engine) {
+    if engine.is_read_only() {
+        return;
+    }
     let reply = Box::new(|result| {
         if let Err(error) = result {
             log::warn!("the collection at start failed: {error}");

@@ -169,7 +169,7 @@ impl SyncThread {
             for then in std::mem::take(&mut self.copies) {
                 then.tell(match self.staging.blocked() {
                     Blocked::Poisoned => Err(EngineError::Poisoned),
-                    Blocked::No | Blocked::Full => Ok(()),
+                    Blocked::No | Blocked::Full | Blocked::ReadOnly => Ok(()),
                 });
             }
             self.prepare();

@@ -139,7 +139,10 @@ impl MetadataThread {
                 last_housekeeping = now;
                 self.spill_overdue(now);
                 self.staging.end_rest(|_, due| due <= now);
-                if let Err(error) = self.mark_all_damage() {
+                // What is served read-only keeps the marks for itself.
+                if self.staging.blocked() != Blocked::ReadOnly
+                    && let Err(error) = self.mark_all_damage()
+                {
                     log::debug!("damage is not noted yet: {error}");
                 }
             }
@@ -175,6 +178,9 @@ impl MetadataThread {
     /// A slice of background work, unless somebody waits; but never so long that a busy store
     /// would fill up.
     fn background(&mut self, now: Instant) {
+        if self.staging.blocked() == Blocked::ReadOnly {
+            return;
+        }
         self.tick_collector(now);
         self.tidy_wal();
         if !self.gc.has_work() || self.gc.is_paused(now) {
@@ -193,9 +199,9 @@ impl MetadataThread {
 
     /// Waits for the next input, no longer than the journal or background work can wait.
     fn select(&mut self) -> Option<Request> {
-        // A poisoned store does no background work, and must not spin over it.
-        let poisoned = self.staging.blocked() == Blocked::Poisoned;
-        let timeout = if self.gc.has_work() && !poisoned {
+        // A store that takes no changes does no background work, and must not spin over it.
+        let refused = matches!(self.staging.blocked(), Blocked::Poisoned | Blocked::ReadOnly);
+        let timeout = if self.gc.has_work() && !refused {
             self.gc.pause_left(Instant::now())
         } else if self.journal.is_waiting() || !self.commits.is_empty() {
             Duration::from_millis(1)
@@ -222,6 +228,16 @@ impl MetadataThread {
 
     fn apply(&mut self, request: Request) {
         panics::point("metadata");
+        if self.staging.blocked() == Blocked::ReadOnly {
+            if let Some(request) = request.refuse_changes() {
+                self.serve_request(request);
+            }
+            return;
+        }
+        self.serve_request(request);
+    }
+
+    fn serve_request(&mut self, request: Request) {
         match request {
             Request::CreateRepository { name, owner, now, reply } => {
                 let made = self.create_repository(name, owner, now);
@@ -231,10 +247,11 @@ impl MetadataThread {
                 let changed = self.change_repository(repo, change, now);
                 self.answer_notified(changed, reply);
             }
-            Request::DeleteRepository { repo, reply } => {
-                let deleted = self.delete_repository(repo);
+            Request::DeleteRepository { repo, now, reply } => {
+                let deleted = self.delete_repository(repo, now);
                 self.answer_notified(deleted, reply);
             }
+            Request::UndeleteRepository { name, now, reply } => self.restore(&name, now, reply),
             Request::OpenArea { repo, name, owner, journalled, now, reply } => {
                 reply(self.open_area(repo, &name, owner, journalled, now));
             }
@@ -342,12 +359,20 @@ impl MetadataThread {
         }
     }
 
-    /// Runs one transaction of its own.
+    /// Runs one transaction of its own, if the store accepts changes.
     pub(super) fn write<T>(
         &mut self,
         step: impl FnOnce(&Tx<'_>) -> std::result::Result<T, StoreError>,
     ) -> Result<T> {
-        self.check_not_poisoned()?;
+        self.check_writable()?;
+        self.transact(step)
+    }
+
+    /// As [`MetadataThread::write`], whether changes are accepted or not.
+    pub(super) fn transact<T>(
+        &mut self,
+        step: impl FnOnce(&Tx<'_>) -> std::result::Result<T, StoreError>,
+    ) -> Result<T> {
         let tx = self.store.catalog.begin()?;
         let value = step(&tx)?;
         if let Err(error) = tx.commit() {
@@ -365,9 +390,10 @@ impl MetadataThread {
         self.staging.set_blocked(Blocked::Poisoned);
     }
 
-    pub(super) fn check_not_poisoned(&self) -> Result<()> {
+    pub(super) fn check_writable(&self) -> Result<()> {
         match self.staging.blocked() {
             Blocked::Poisoned => Err(EngineError::Poisoned),
+            Blocked::ReadOnly => Err(EngineError::ReadOnly),
             Blocked::No | Blocked::Full => Ok(()),
         }
     }

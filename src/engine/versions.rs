@@ -16,7 +16,7 @@ use super::request::{FlagChange, Reply};
 use super::sync::{Scope, SyncJob, Then};
 use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{RepoId, VersionNumber};
-use crate::model::name::TagName;
+use crate::model::name::{RepoName, TagName};
 use crate::model::policy::{Policy, PolicyState};
 use crate::model::quota::Quota;
 use crate::model::time::Timestamp;
@@ -153,6 +153,61 @@ impl MetadataThread {
             versions.iter().map(|version| Event::VersionAdded(repo, version.number)).collect();
         events.extend(names.into_iter().map(|(name, _)| Event::TagChanged(repo, name)));
         Ok(events)
+    }
+
+    /// Brings a deleted repository back, with every version that can be.
+    pub(super) fn restore(
+        &mut self,
+        name: &RepoName,
+        now: Timestamp,
+        reply: Reply<Vec<VersionNumber>>,
+    ) {
+        match self.restore_repository(name, now) {
+            Ok((events, numbers)) => self
+                .answer_when_durable(events, Box::new(move |done| reply(done.map(|()| numbers)))),
+            Err(error) => reply(Err(error)),
+        }
+    }
+
+    fn restore_repository(
+        &mut self,
+        name: &RepoName,
+        now: Timestamp,
+    ) -> Result<(Vec<Event>, Vec<VersionNumber>)> {
+        let deleted = self.registry.deleted_by_name(name);
+        let deleted = deleted.ok_or_else(|| EngineError::NotDeleted(name.to_string()))?;
+        if self.registry.by_name(name.as_str()).is_some() {
+            return Err(EngineError::NameTaken(name.to_string()));
+        }
+        let repo = deleted.id;
+        let mut repository = Repository::clone(&deleted);
+        for (number, gone) in &deleted.deleted {
+            repository.deleted.remove_mut(number);
+            repository.versions.insert(Arc::clone(&gone.version));
+            // Of two of one name the newer one has it, as if it had been moved.
+            if let Some(tag) = gone.version.name.clone() {
+                repository.tags.insert(tag, Tag { number: *number, protects: false, created: now });
+            }
+        }
+        repository.changed = now;
+        let row = repository_row(&repository);
+        self.write(|tx| {
+            tx.restore_repository(repo)?;
+            for number in repository.versions.keys() {
+                tx.undelete_version(repo, *number)?;
+            }
+            for (tag, Tag { number, protects, created }) in repository.tags.iter() {
+                let row = TagRow { number: *number, protects: *protects, created: *created };
+                tx.put_tag(repo, tag, &row)?;
+            }
+            tx.update_repository(&row)
+        })?;
+        let numbers: Vec<VersionNumber> = repository.versions.keys().copied().collect();
+        self.registry.forget(repo);
+        repository.settle();
+        self.registry.put(repository);
+        self.gc.expect_accounting(repo);
+        Ok((vec![Event::RepositoryAdded(repo)], numbers))
     }
 
     /// Releases or locks versions, or takes that back: all or none.

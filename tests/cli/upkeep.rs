@@ -33,6 +33,13 @@ pub(crate) fn answer(
         UpkeepRequest::Flag { versions, .. } | UpkeepRequest::Undelete { versions, .. } => {
             Reply::Numbers(versions.iter().map(number).collect::<Result<_, _>>()?)
         }
+        UpkeepRequest::UndeleteRepository { name } if name.as_str() == "gone" => {
+            Reply::Numbers([1, 2].map(VersionNumber).to_vec())
+        }
+        UpkeepRequest::UndeleteRepository { name } => {
+            let message = format!("`{name}` is not deleted");
+            return Err(ControlError::new(ErrorKind::NotFound, message));
+        }
         UpkeepRequest::Deleted { after, .. } => {
             let all = [5, 6].map(VersionNumber).into_iter();
             Reply::DeletedVersions(all.filter(|n| Some(*n) > after).map(deleted).collect())
@@ -219,6 +226,7 @@ VERSION  NAME  DELETED                  CAN BE UNDONE UNTIL
 ",
     ),
     (&["undelete", "web/5-6"], "brought back web/5,6\n"),
+    (&["undelete", "gone"], "brought back the repository gone with gone/1,2\n"),
     (
         &["policy", "web"],
         "\
@@ -333,6 +341,7 @@ fn json_is_one_document() {
         (&["lock", "web/3-7", "--undo"], "/0/locked", Value::from(false)),
         (&["undelete", "web"], "/1/until_seconds", Value::from(WHEN + 600)),
         (&["undelete", "web/5"], "/0/versions/0", Value::from(5)),
+        (&["undelete", "gone"], "/0/versions/1", Value::from(2)),
         (&["policy", "web"], "/policy/keep_within_seconds", Value::from(2_592_000)),
         (&["policy", "web"], "/decisions/1/keep", Value::from(false)),
         (&["policy", "web", "--clear"], "/unreadable", Value::Null),

@@ -75,6 +75,7 @@ fn upkeep(request: &UpkeepRequest) -> Option<String> {
             };
             format!("{verb} {}", list(repository, versions))
         }
+        UpkeepRequest::UndeleteRepository { name } => format!("undelete repository {name}"),
         UpkeepRequest::Undelete { repository, versions } => {
             format!("undelete {}", list(repository, versions))
         }

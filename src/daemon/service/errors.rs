@@ -13,6 +13,8 @@ pub fn control_error(error: EngineError) -> ControlError {
         EngineError::RepositoryExists(_) | EngineError::AreaExists(_) => make(ErrorKind::Failed),
         EngineError::TagExists(_) => make(ErrorKind::Failed)
             .with_hint("choose another name, or delete the tag with `cairn tag --delete`"),
+        EngineError::NameTaken(_) => make(ErrorKind::Failed)
+            .with_hint("delete that one first; of the two, the one deleted last comes back first"),
         EngineError::NumberTaken(_) | EngineError::NumberNotNext { .. } => make(ErrorKind::Failed),
         EngineError::NoRepository(_)
         | EngineError::NoArea(_)
@@ -63,6 +65,9 @@ pub fn control_error(error: EngineError) -> ControlError {
         }
         EngineError::Store(error) => store_error(error),
         EngineError::Poisoned => make(ErrorKind::StoreUnusable),
+        EngineError::ReadOnly => {
+            make(ErrorKind::Permission).with_hint("unmount it, and mount it without --read-only")
+        }
         EngineError::Stopping => make(ErrorKind::Busy),
     }
 }

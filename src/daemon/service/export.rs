@@ -67,6 +67,8 @@ impl StoreService {
             Err(error @ (EngineError::NoVersion(_) | EngineError::NoRepository(_))) => {
                 return Err(control_error(error));
             }
+            // Nothing is deleted while it is read.
+            Err(EngineError::ReadOnly) => return Ok(()),
             // A store that takes no changes is still to be read (R3, R4); and where nothing
             // changes, nothing is deleted.
             Err(error) => {

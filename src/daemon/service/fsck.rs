@@ -15,6 +15,7 @@ use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, Service};
 use crate::control::transfer::RawPath;
+use crate::engine::error::EngineError;
 use crate::engine::fsck::{Finding, Loss, Losses, Options, Report, Step, Stopped, bare, steps};
 use crate::store::Store;
 
@@ -31,6 +32,9 @@ struct Tally<'a> {
 
 impl StoreService {
     pub(super) fn fsck(&self, request: &FsckRequest, progress: &mut dyn FnMut(Progress)) -> Answer {
+        if (request.repair || request.rebuild_counts) && self.engine.is_read_only() {
+            return Err(control_error(EngineError::ReadOnly));
+        }
         let began = Instant::now();
         let options = Options { full: request.full, files: true };
         // Both closures of the check tell the client.

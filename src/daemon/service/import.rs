@@ -312,7 +312,8 @@ impl StoreService {
         if !unused {
             return;
         }
-        match self.engine.call(|reply| Request::DeleteRepository { repo, reply }) {
+        let now = Timestamp::now();
+        match self.engine.call(|reply| Request::DeleteRepository { repo, now, reply }) {
             Ok(()) | Err(EngineError::RepositoryNotEmpty { .. }) => {}
             Err(error) => log::warn!("{} stays, with nothing in it: {error}", repository.name),
         }

@@ -195,6 +195,7 @@ impl StoreService {
             UpkeepRequest::Undelete { repository, versions } => {
                 self.undelete(&repository, &versions)
             }
+            UpkeepRequest::UndeleteRepository { name } => self.undelete_repository(name),
             UpkeepRequest::Policy { repository } => self.policy(&repository, progress),
             UpkeepRequest::SetPolicy { repository, policy } => self.set_policy(&repository, policy),
             UpkeepRequest::Quota { repository } => self.quota(&repository),

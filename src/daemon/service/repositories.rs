@@ -30,7 +30,7 @@ impl StoreService {
         let repo = self.repository(name)?.id;
         let began = Instant::now();
         self.engine
-            .call(|reply| Request::DeleteRepository { repo, reply })
+            .call(|reply| Request::DeleteRepository { repo, now: Timestamp::now(), reply })
             .map_err(control_error)?;
         // The kernel asks for it at most ways that lead to it, but not at all of them (H14).
         wait_for_names(began);

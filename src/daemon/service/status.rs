@@ -32,6 +32,13 @@ impl StoreService {
         files.into_iter().chain(areas).collect()
     }
 
+    /// Versions whose deletion can be undone, of deleted repositories as well.
+    fn deleted_versions(&self, repositories: &[Arc<Repository>]) -> u64 {
+        let retired = self.engine.registry.deleted();
+        let retired = retired.iter().map(|(repository, _)| repository);
+        repositories.iter().chain(retired).map(|r| r.deleted.size() as u64).sum()
+    }
+
     pub(super) fn status(&self) -> Answer {
         let limit = protection_limit(Timestamp::now(), self.engine.gc_options.protect_seconds);
         let (totals, doomed, due, orphans) = self
@@ -54,7 +61,7 @@ impl StoreService {
         let mut warnings = warnings(&repositories, damaged);
         warnings.extend(self.nearly_used_up(&repositories));
         let poisoned = match self.engine.staging.blocked() {
-            Blocked::No => None,
+            Blocked::No | Blocked::ReadOnly => None,
             Blocked::Full => {
                 warnings.push("the store is full: changes wait until space is freed".to_owned());
                 None
@@ -84,7 +91,7 @@ impl StoreService {
             next_run_seconds: last_run.and_then(|report| report.next_full),
             reclaimable_bytes: due,
             protected_bytes: orphans.saturating_sub(due),
-            deleted_versions: repositories.iter().map(|r| r.deleted.size() as u64).sum(),
+            deleted_versions: self.deleted_versions(&repositories),
             quotas: repositories
                 .iter()
                 // What areas use without a quota may not be known, and is no matter here.

@@ -52,6 +52,15 @@ impl StoreService {
             .map_err(control_error)?;
         Ok(Reply::Numbers(back))
     }
+
+    pub(super) fn undelete_repository(&self, name: RepoName) -> Answer {
+        let now = Timestamp::now();
+        let back = self
+            .engine
+            .call(|reply| Request::UndeleteRepository { name, now, reply })
+            .map_err(control_error)?;
+        Ok(Reply::Numbers(back))
+    }
 }
 
 /// A deleted version by its number, or the newest of that name.

@@ -174,7 +174,7 @@ impl MetadataThread {
     }
 
     fn check_commit(&self, area: AreaId, options: &CommitOptions) -> Result<RepoId> {
-        self.check_not_poisoned()?;
+        self.check_writable()?;
         let (repo, base, phase, on_stale) = {
             let state = self.staging.read();
             let area =

@@ -33,6 +33,12 @@ impl Check<'_> {
                 self.names.repositories.insert(facts.id, facts.name.to_string());
             }
         })?;
+        // Their versions are there until they are given up.
+        snapshot.deleted_repositories(&mut |row| {
+            if let Some(facts) = self.row(row) {
+                self.names.repositories.insert(facts.id, facts.name.to_string());
+            }
+        })?;
         let versions = self.check_versions(&snapshot)?;
         self.check_tags(&snapshot, &versions)?;
         self.check_numbers(&next_numbers, &versions);
@@ -52,7 +58,9 @@ impl Check<'_> {
 
     fn no_repository(&mut self, repo: RepoId, what: String) {
         let known = self.names.repositories.contains_key(&repo);
-        if !known && !self.bad_tables.contains("repositories") {
+        let tables = ["repositories", "deleted_repositories"];
+        let readable = !tables.iter().any(|table| self.bad_tables.contains(table));
+        if !known && readable {
             self.found(Finding::NoRepository { repo, what });
         }
     }

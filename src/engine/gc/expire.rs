@@ -115,7 +115,28 @@ impl MetadataThread {
                 }
             });
         }
+        for (repository, _) in self.retired(|seconds| seconds > now.seconds) {
+            self.write(|tx| tx.date_retirement(repository.id, now.seconds))?;
+            self.registry.retire(repository, now.seconds);
+        }
         Ok(!ahead.is_empty())
+    }
+
+    fn retired(&self, when: impl Fn(i64) -> bool) -> Vec<(Arc<Repository>, i64)> {
+        let deleted = self.registry.deleted().into_iter();
+        deleted.filter(|(_, seconds)| when(*seconds)).collect()
+    }
+
+    /// Gives deleted repositories up whose time is over.
+    fn release_repositories(&mut self, limit: i64) -> Result<()> {
+        for (repository, _) in self.retired(|seconds| seconds <= limit) {
+            // One of its versions may have been deleted later than it by a clock that went back.
+            if repository.deleted.is_empty() {
+                self.write(|tx| tx.forget_repository(repository.id))?;
+                self.registry.forget(repository.id);
+            }
+        }
+        Ok(())
     }
 
     /// Gives some deleted versions up; `false` when none is left to give up now.
@@ -139,6 +160,9 @@ impl MetadataThread {
                 repository.deleted.remove_mut(number);
                 repository.versions.forget_charge(*number);
             });
+        }
+        if released.is_empty() {
+            self.release_repositories(limit)?;
         }
         Ok(!released.is_empty())
     }

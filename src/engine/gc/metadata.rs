@@ -91,7 +91,7 @@ impl MetadataThread {
             Doomed::Area(area) => self.purge_area(seq, area),
         };
         if let Err(error) = done {
-            self.check_not_poisoned()?;
+            self.check_writable()?;
             if error.is_full() {
                 return Err(error);
             }
@@ -171,7 +171,7 @@ impl MetadataThread {
         error: crate::engine::error::EngineError,
         slice: &[(i64, TreeHash)],
     ) -> Result<()> {
-        self.check_not_poisoned()?;
+        self.check_writable()?;
         if error.is_full() {
             return Err(error);
         }

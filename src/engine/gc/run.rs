@@ -16,8 +16,8 @@ use crate::model::time::Timestamp;
 impl MetadataThread {
     /// Asks for a run and for its report.
     pub(in crate::engine) fn collect(&mut self, kind: RunKind, reply: Reply<RunReport>) {
-        if self.check_not_poisoned().is_err() {
-            return reply(Err(EngineError::Poisoned));
+        if let Err(error) = self.check_writable() {
+            return reply(Err(error));
         }
         self.gc.next_waiters.push(reply);
         self.trigger(kind);
@@ -70,7 +70,7 @@ impl MetadataThread {
 
     /// One slice of background work.
     pub(in crate::engine) fn collector_slice(&mut self) {
-        if self.check_not_poisoned().is_err() {
+        if self.check_writable().is_err() {
             return self.abort_run();
         }
         if !self.gc.accounting && !self.gc.uncharged.is_empty() {

@@ -88,7 +88,7 @@ impl MetadataThread {
     }
 
     fn remove_leftover(&mut self, leftover: Leftover) -> Result<bool> {
-        self.check_not_poisoned()?;
+        self.check_writable()?;
         let lock = &self.store.lock;
         match leftover {
             Leftover::Blob(hash) => {

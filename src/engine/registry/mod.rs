@@ -106,6 +106,8 @@ impl Repository {
 struct Index {
     by_id: BTreeMap<RepoId, Arc<Repository>>,
     by_name: BTreeMap<RepoName, RepoId>,
+    /// Deleted ones that can be brought back, each with the second of its deletion.
+    deleted: BTreeMap<RepoId, (Arc<Repository>, i64)>,
 }
 
 /// All repositories.
@@ -134,6 +136,19 @@ impl Registry {
     pub fn all(&self) -> Vec<Arc<Repository>> {
         let index = self.index.read();
         index.by_name.values().filter_map(|id| index.by_id.get(id)).cloned().collect()
+    }
+
+    /// The deleted repositories that can be brought back, each with the second of its deletion.
+    pub fn deleted(&self) -> Vec<(Arc<Repository>, i64)> {
+        self.index.read().deleted.values().cloned().collect()
+    }
+
+    /// The deleted repository of that name; of several, the one that was deleted last.
+    pub fn deleted_by_name(&self, name: &RepoName) -> Option<Arc<Repository>> {
+        let index = self.index.read();
+        let named = index.deleted.values().filter(|(repository, _)| repository.name == *name);
+        let last = named.max_by_key(|(repository, seconds)| (*seconds, repository.id));
+        last.map(|(repository, _)| Arc::clone(repository))
     }
 
     /// At most `limit` repositories by id, from `first` on.
@@ -175,7 +190,9 @@ impl Registry {
     /// Changes a repository in place of its old value. Called by the metadata thread only.
     pub(crate) fn update(&self, id: RepoId, change: impl FnOnce(&mut Repository)) {
         let mut index = self.index.write();
-        if let Some(repository) = index.by_id.get_mut(&id) {
+        let parts = &mut *index;
+        let deleted = parts.deleted.get_mut(&id).map(|(repository, _)| repository);
+        if let Some(repository) = parts.by_id.get_mut(&id).or(deleted) {
             let repository = Arc::make_mut(repository);
             change(repository);
             repository.settle();
@@ -184,12 +201,23 @@ impl Registry {
         self.wake_waiters();
     }
 
-    /// Removes a repository. Called by the metadata thread only.
-    pub(crate) fn remove(&self, id: RepoId) {
+    /// Puts a repository among the deleted ones, as deleted in that second. Called by the metadata
+    /// thread only.
+    pub(crate) fn retire(&self, repository: Arc<Repository>, seconds: i64) {
         let mut index = self.index.write();
-        if let Some(repository) = index.by_id.remove(&id) {
+        if index.by_id.remove(&repository.id).is_some() {
             index.by_name.remove(&repository.name);
         }
+        index.deleted.insert(repository.id, (repository, seconds));
+        drop(index);
+        self.wake_waiters();
+    }
+
+    /// Removes a deleted repository: it was given up, or is brought back. Called by the metadata
+    /// thread only.
+    pub(crate) fn forget(&self, id: RepoId) {
+        let mut index = self.index.write();
+        index.deleted.remove(&id);
         drop(index);
         self.wake_waiters();
     }

@@ -49,6 +49,8 @@ pub enum Blocked {
     Full,
     /// A database commit or fsync failed: nothing changes until a restart (R4).
     Poisoned,
+    /// The store was opened for reading.
+    ReadOnly,
 }
 
 /// One file for a sealer.
@@ -292,19 +294,24 @@ impl Staging {
         match self.blocked.load(Ordering::Relaxed) {
             0 => Blocked::No,
             1 => Blocked::Full,
+            2 => Blocked::ReadOnly,
             _ => Blocked::Poisoned,
         }
     }
 
-    /// Refuses or accepts changes from now on. Poison stays.
+    /// Refuses or accepts changes from now on. Poison stays, and a store that was opened for reading
+    /// accepts no change whatever becomes of its disk.
     pub fn set_blocked(&self, blocked: Blocked) {
-        if self.blocked() == Blocked::Poisoned {
-            return;
+        match self.blocked() {
+            Blocked::Poisoned => return,
+            Blocked::ReadOnly if blocked != Blocked::Poisoned => return,
+            Blocked::ReadOnly | Blocked::No | Blocked::Full => {}
         }
         let value = match blocked {
             Blocked::No => 0,
             Blocked::Full => 1,
-            Blocked::Poisoned => 2,
+            Blocked::ReadOnly => 2,
+            Blocked::Poisoned => 3,
         };
         self.blocked.store(value, Ordering::Relaxed);
     }

@@ -9,6 +9,9 @@ use crate::model::id::{RepoId, VersionNumber};
 use crate::model::quota::Quota;
 use crate::store::error::Result;
 
+const COLUMNS: &str = "id, name, mode, uid, gid, created_s, created_ns, changed_s, changed_ns, \
+                       next_number, policy, quota_bytes, quota_files";
+
 fn from_row(row: &Row<'_>) -> rusqlite::Result<RepositoryRow> {
     Ok(RepositoryRow {
         id: RepoId(row.get(0)?),
@@ -87,6 +90,63 @@ impl Tx<'_> {
         )
     }
 
+    /// Deletes a repository so that it can be brought back. Its versions are deleted, its tags and
+    /// areas gone; that is the caller's to see to before.
+    ///
+    /// # Errors
+    /// The database's, also when there is no such repository.
+    pub fn retire_repository(&self, repo: RepoId, seconds: i64) -> Result<()> {
+        self.execute_one(
+            "delete a repository",
+            &format!(
+                "INSERT INTO deleted_repositories({COLUMNS}, deleted_s)
+                 SELECT {COLUMNS}, ?2 FROM repositories WHERE id = ?1"
+            ),
+            params![repo.0, seconds],
+        )?;
+        self.delete_repository(repo)
+    }
+
+    /// Brings a deleted repository back.
+    ///
+    /// # Errors
+    /// The database's, also when it is not deleted, and when its name is taken.
+    pub fn restore_repository(&self, repo: RepoId) -> Result<()> {
+        self.execute_one(
+            "bring a repository back",
+            &format!(
+                "INSERT INTO repositories({COLUMNS})
+                 SELECT {COLUMNS} FROM deleted_repositories WHERE id = ?1"
+            ),
+            [repo.0],
+        )?;
+        self.forget_repository(repo)
+    }
+
+    /// Gives a deleted repository up. Its versions are the caller's to remove before.
+    ///
+    /// # Errors
+    /// The database's, also when it is not deleted.
+    pub fn forget_repository(&self, repo: RepoId) -> Result<()> {
+        self.execute_one(
+            "give a repository up",
+            "DELETE FROM deleted_repositories WHERE id = ?1",
+            [repo.0],
+        )
+    }
+
+    /// Notes another time for the deletion of a repository.
+    ///
+    /// # Errors
+    /// The database's, also when it is not deleted.
+    pub fn date_retirement(&self, repo: RepoId, seconds: i64) -> Result<()> {
+        self.execute_one(
+            "date a deletion",
+            "UPDATE deleted_repositories SET deleted_s = ?2 WHERE id = ?1",
+            params![repo.0, seconds],
+        )
+    }
+
     /// Removes a repository's row. Its versions, tags and areas are the caller's to remove before.
     ///
     /// # Errors
@@ -105,11 +165,24 @@ impl Reader {
         collect(
             &self.connection,
             "list repositories",
-            "SELECT id, name, mode, uid, gid, created_s, created_ns, changed_s, changed_ns,
-                 next_number, policy, quota_bytes, quota_files
-             FROM repositories ORDER BY id",
+            &format!("SELECT {COLUMNS} FROM repositories ORDER BY id"),
             [],
             from_row,
+        )
+    }
+
+    /// The deleted repositories that can be brought back by id, each with the second of its
+    /// deletion.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn deleted_repositories(&self) -> Result<Vec<(RepositoryRow, i64)>> {
+        collect(
+            &self.connection,
+            "list deleted repositories",
+            &format!("SELECT {COLUMNS}, deleted_s FROM deleted_repositories ORDER BY id"),
+            [],
+            |row| Ok((from_row(row)?, row.get(13)?)),
         )
     }
 }
@@ -152,5 +225,33 @@ mod tests {
         tx.commit().unwrap();
         let found = store.catalog.reader().unwrap().repositories().unwrap();
         assert_eq!(found, [RepositoryRow { id: first, ..row("einsé") }, changed]);
+    }
+
+    #[test]
+    fn a_deleted_repository_comes_back_as_it_was_unless_its_name_is_taken() {
+        let mut store = TestStore::new();
+        let tx = store.catalog.begin().unwrap();
+        let id = tx.insert_repository(&row("web")).unwrap();
+        assert!(tx.restore_repository(id).is_err(), "it is not deleted");
+        tx.retire_repository(id, 50).unwrap();
+        assert!(tx.retire_repository(id, 50).is_err());
+        let other = tx.insert_repository(&row("web")).unwrap();
+        assert!(other > id);
+        tx.commit().unwrap();
+        let tx = store.catalog.begin().unwrap();
+        assert!(tx.restore_repository(id).is_err(), "the name is taken");
+        drop(tx);
+        let deleted = RepositoryRow { id, ..row("web") };
+        let reader = store.catalog.reader().unwrap();
+        assert_eq!(reader.deleted_repositories().unwrap(), [(deleted.clone(), 50)]);
+        let tx = store.catalog.begin().unwrap();
+        tx.date_retirement(id, 40).unwrap();
+        tx.retire_repository(other, 60).unwrap();
+        tx.restore_repository(id).unwrap();
+        tx.forget_repository(other).unwrap();
+        assert!(tx.forget_repository(id).is_err());
+        tx.commit().unwrap();
+        assert_eq!(reader.repositories().unwrap(), [deleted]);
+        assert_eq!(reader.deleted_repositories().unwrap(), []);
     }
 }

@@ -170,6 +170,7 @@ impl StagingFs {
         }
         match self.engine.staging.blocked() {
             Blocked::Poisoned => Err(FsError::Io),
+            Blocked::ReadOnly => Err(FsError::ReadOnly),
             Blocked::No | Blocked::Full => Ok(()),
         }
     }
@@ -179,7 +180,7 @@ impl StagingFs {
         self.check_writable()?;
         match self.engine.staging.blocked() {
             Blocked::Full => Err(FsError::NoSpace),
-            Blocked::No | Blocked::Poisoned => Ok(()),
+            Blocked::No | Blocked::Poisoned | Blocked::ReadOnly => Ok(()),
         }
     }
 
@@ -316,6 +317,7 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::RepositoryExists(_)
         | EngineError::AreaExists(_)
         | EngineError::TagExists(_)
+        | EngineError::NameTaken(_)
         | EngineError::NumberTaken(_) => FsError::Exists,
         EngineError::NoRepository(_)
         | EngineError::NoArea(_)
@@ -329,6 +331,7 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::Busy { .. } | EngineError::CommitRunning => FsError::Busy,
         EngineError::StaleBase { .. } | EngineError::Conflicts { .. } => FsError::StaleBase,
         EngineError::Protected { .. } => FsError::NotPermitted,
+        EngineError::ReadOnly => FsError::ReadOnly,
         EngineError::OverQuota(_) => FsError::QuotaExceeded,
         EngineError::TooManyAreas { .. } => FsError::TooManyLinks,
         EngineError::Unsealed { full: true, .. } => FsError::NoSpace,

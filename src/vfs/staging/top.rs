@@ -47,7 +47,8 @@ impl StagingFs {
             return done(Err(FsError::NotFound));
         };
         let repo = repository.id;
-        self.submit(done, |reply| Request::DeleteRepository { repo, reply });
+        let now = Timestamp::now();
+        self.submit(done, |reply| Request::DeleteRepository { repo, now, reply });
     }
 
     pub(super) fn change_repository(

@@ -84,6 +84,16 @@ impl World {
         Self::open_with(home, options)
     }
 
+    /// Stops the engine and opens the store again for reading.
+    pub(crate) fn reopen_read_only(self) -> Self {
+        let closed = self.close();
+        let observer = Arc::new(NoObserver);
+        let options = GcOptions { protect_seconds: 0, period_seconds: Some(1) };
+        let engine = Engine::start_read_only(&closed.path(), observer, options).unwrap();
+        let service = StoreService::new(Arc::clone(&engine), || {}, DaemonFacts::default());
+        Self { service, engine, home: closed.home }
+    }
+
     /// Stops the engine, has `change` done to the closed store, and opens it again.
     pub(crate) fn reopen_changed(self, change: impl FnOnce(&Path)) -> Self {
         self.engine.stop().unwrap();

@@ -23,6 +23,7 @@ mod limits;
 mod preserve;
 mod program;
 mod quota;
+mod read_only;
 mod repository;
 mod restart;
 mod stale;

@@ -30,9 +30,10 @@ pub use facts::{
 const WAL_BYTES_MAX: u64 = 1 << 30;
 
 /// Tables of the catalog, in the order in which a reader of a report wants them.
-pub const TABLES: [&str; 11] = [
+pub const TABLES: [&str; 12] = [
     "meta",
     "repositories",
+    "deleted_repositories",
     "versions",
     "tags",
     "trees",

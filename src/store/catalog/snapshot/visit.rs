@@ -41,6 +41,27 @@ impl Snapshot {
         )
     }
 
+    /// Visits the deleted repositories that can be brought back.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn deleted_repositories(
+        &self,
+        each: &mut dyn FnMut(std::result::Result<RepositoryFacts, BadRow>),
+    ) -> Result<()> {
+        let sql = "SELECT id, name, next_number FROM deleted_repositories ORDER BY id";
+        let scan = Scan { table: "deleted_repositories", sql, keys: &[0, 1] };
+        self.scan(
+            scan,
+            [],
+            |row| {
+                let next_number = VersionNumber(row.get(2)?);
+                Ok(RepositoryFacts { id: RepoId(row.get(0)?), name: text(row, 1)?, next_number })
+            },
+            each,
+        )
+    }
+
     /// Visits all versions, deleted ones that can be brought back included.
     ///
     /// # Errors

@@ -1,0 +1,250 @@
+//! A store that is served read-only: whatever is asked of it, the catalog and the pool stay as they
+//! are, and what only reads is answered.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cairn::control::backup::BackupRequest;
+use cairn::control::fsck::FsckRequest;
+use cairn::control::protocol::{ErrorKind, GcRequest, Request};
+use cairn::control::service::Attachment;
+use cairn::control::transfer::ExportRequest;
+use cairn::control::upkeep::{Flag, Limit, UpkeepRequest, WhyTarget};
+use cairn::engine::error::EngineError;
+use cairn::engine::fsck::Job;
+use cairn::engine::request::Request as EngineRequest;
+use cairn::engine::scrub::{ScrubOptions, Scrubber, noted};
+use cairn::model::hash::BlobHash;
+use cairn::model::id::VersionNumber;
+use cairn::model::policy::Policy;
+use rusqlite::types::Value;
+
+use crate::common::wait;
+use crate::world::{World, begin, commit, create};
+
+/// A store in which a policy would delete a version and an area, and a run would free content.
+fn store() -> World {
+    let world = World::with_repository();
+    for (label, content) in [("one", b"1"), ("two", b"2"), ("three", b"3")] {
+        world.publish(label, &[("f", content)]);
+    }
+    world.delete(&["1"], false).unwrap();
+    let area = world.stage("open");
+    world.write(area, "f", b"4");
+    let policy = Some(Policy {
+        keep_unreleased: Some(1),
+        expire_areas_seconds: Some(1),
+        ..Policy::default()
+    });
+    world.engine_call(|repo, reply| EngineRequest::SetPolicy { repo, policy, reply }).unwrap();
+    let job = Job::Note("scrub_last", "0 0 0 0 0".to_owned());
+    world.engine.call(|reply| EngineRequest::Fsck { job, reply }).unwrap();
+    world.reopen_changed(|store| {
+        let catalog = rusqlite::Connection::open(store.join("catalog.db")).unwrap();
+        catalog.execute("UPDATE areas SET changed_s = 1", []).unwrap();
+    })
+}
+
+/// A table with its rows.
+type Table = (String, Vec<Vec<Value>>);
+
+/// Every row of the catalog, and every file of the pool.
+fn content(world: &World) -> (Vec<Table>, BTreeSet<String>) {
+    let catalog =
+        rusqlite::Connection::open(world.engine.layout.root().join("catalog.db")).unwrap();
+    let mut names = catalog
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+        .unwrap();
+    let names: Vec<String> =
+        names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let tables = names.into_iter().map(|name| {
+        let mut statement = catalog.prepare(&format!("SELECT * FROM {name}")).unwrap();
+        let columns = statement.column_count();
+        let rows = statement
+            .query_map([], |row| (0..columns).map(|column| row.get(column)).collect())
+            .unwrap();
+        (name, rows.map(Result::unwrap).collect())
+    });
+    let pool = walk(&world.engine.layout.root().join("pool"));
+    (tables.collect(), pool)
+}
+
+fn walk(directory: &std::path::Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(walk(&entry.path()));
+        } else {
+            found.insert(entry.path().display().to_string());
+        }
+    }
+    found
+}
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Does {
+    Read,
+    Change,
+    /// Neither: it is about the daemon.
+    Other,
+}
+
+/// Without a last arm for the rest: who adds a request says here what it does.
+fn does(request: &Request) -> (usize, Does) {
+    match request {
+        Request::Status => (0, Does::Read),
+        Request::CreateRepository { .. } => (1, Does::Change),
+        Request::DeleteRepository { .. } => (2, Does::Change),
+        Request::Repositories => (3, Does::Read),
+        Request::Versions { .. } => (4, Does::Read),
+        Request::Show { .. } => (5, Does::Read),
+        Request::Diff { .. } => (6, Does::Read),
+        Request::Areas { .. } => (7, Does::Read),
+        Request::Stage { .. } => (8, Does::Change),
+        Request::Commit(_) => (9, Does::Change),
+        Request::Discard { .. } => (10, Does::Change),
+        Request::Tags { .. } => (11, Does::Read),
+        Request::SetTag { .. } => (12, Does::Change),
+        Request::DeleteTag { .. } => (13, Does::Change),
+        Request::Delete { .. } => (14, Does::Change),
+        Request::Fsck(fsck) if fsck.repair => (15, Does::Change),
+        Request::Fsck(fsck) if fsck.rebuild_counts => (16, Does::Change),
+        Request::Fsck(_) => (17, Does::Read),
+        Request::Gc(gc) if gc.dry_run => (18, Does::Read),
+        Request::Gc(_) => (19, Does::Change),
+        Request::Wait { .. } => (20, Does::Read),
+        Request::Shutdown => (21, Does::Other),
+        Request::Import(_) => (22, Does::Change),
+        Request::Export(_) => (23, Does::Read),
+        Request::Backup(_) => (24, Does::Read),
+        Request::Upkeep(upkeep) => match upkeep {
+            UpkeepRequest::Flag { .. } => (25, Does::Change),
+            UpkeepRequest::Deleted { .. } => (26, Does::Read),
+            UpkeepRequest::Undelete { .. } => (27, Does::Change),
+            UpkeepRequest::Policy { .. } => (28, Does::Read),
+            UpkeepRequest::SetPolicy { .. } => (29, Does::Change),
+            UpkeepRequest::Quota { .. } => (30, Does::Read),
+            UpkeepRequest::SetQuota { .. } => (31, Does::Change),
+            UpkeepRequest::Du { .. } => (32, Does::Read),
+            UpkeepRequest::Why(_) => (33, Does::Read),
+            UpkeepRequest::UndeleteRepository { .. } => (34, Does::Change),
+        },
+    }
+}
+
+/// One request of each kind, all of which succeed on a store that takes changes.
+fn requests() -> Vec<Request> {
+    let web = || "web".parse().unwrap();
+    let version = |text: &str| text.parse().unwrap();
+    let fsck = FsckRequest { full: true, repair: false, rebuild_counts: false };
+    let gc = GcRequest { full: true, dry_run: true, wait: true, protect_seconds: Some(0) };
+    let upkeep = [
+        UpkeepRequest::Flag {
+            repository: web(),
+            versions: vec![version("2")],
+            flag: Flag::Locked,
+            set: true,
+        },
+        UpkeepRequest::Deleted { repository: web(), after: None },
+        UpkeepRequest::Undelete { repository: web(), versions: vec![version("1")] },
+        UpkeepRequest::Policy { repository: web() },
+        UpkeepRequest::SetPolicy { repository: web(), policy: None },
+        UpkeepRequest::Quota { repository: web() },
+        UpkeepRequest::SetQuota { repository: web(), bytes: Limit::Keep, files: Limit::Limit(9) },
+        UpkeepRequest::Du { targets: Vec::new() },
+        UpkeepRequest::Why(WhyTarget::Hash(BlobHash::of(b"2"))),
+        UpkeepRequest::UndeleteRepository { name: "gone".parse().unwrap() },
+    ];
+    let mut all = vec![
+        Request::Status,
+        create("more"),
+        Request::DeleteRepository { name: "empty".parse().unwrap() },
+        Request::Repositories,
+        Request::Versions { repository: web(), after: None },
+        Request::Show { repository: web(), version: version("2") },
+        Request::Diff {
+            repository: web(),
+            first: version("2"),
+            other_repository: web(),
+            second: version("3"),
+        },
+        Request::Areas { repository: None },
+        Request::Stage { repository: web(), name: "more".parse().unwrap(), from: None },
+        Request::Commit(commit("open")),
+        Request::Discard { repository: web(), area: "open".parse().unwrap() },
+        Request::Tags { repository: web() },
+        Request::SetTag { repository: web(), tag: "more".parse().unwrap(), version: version("2") },
+        Request::DeleteTag { repository: web(), tag: "two".parse().unwrap() },
+        Request::Delete { repository: web(), versions: vec![version("2")], force: true },
+        Request::Fsck(FsckRequest { repair: true, ..fsck }),
+        Request::Fsck(FsckRequest { rebuild_counts: true, ..fsck }),
+        Request::Fsck(fsck),
+        Request::Gc(gc.clone()),
+        Request::Gc(GcRequest { dry_run: false, ..gc }),
+        Request::Wait { repository: web(), after: Some(VersionNumber(1)), seconds: 0 },
+        Request::Shutdown,
+        Request::Import(begin(false)),
+        Request::Export(ExportRequest::Root { repository: web(), version: version("2") }),
+        Request::Backup(BackupRequest::Catalog { hold: true }),
+    ];
+    all.extend(upkeep.map(Request::Upkeep));
+    all
+}
+
+#[test]
+fn every_request_that_changes_is_refused_and_every_other_is_answered() {
+    let world = store();
+    world.ask(create("empty")).unwrap();
+    world.ask(create("gone")).unwrap();
+    world.ask(Request::DeleteRepository { name: "gone".parse().unwrap() }).unwrap();
+    let world = world.reopen_read_only();
+    let before = content(&world);
+    let mut kinds = BTreeSet::new();
+    for request in requests() {
+        let (kind, does) = does(&request);
+        kinds.insert(kind);
+        let answer = world.ask_as(1, request.clone(), Attachment::none());
+        match (does, answer) {
+            (Does::Change, Err(error)) => {
+                assert_eq!(error.kind, ErrorKind::Permission, "{request:?}: {error}");
+                assert!(error.message.contains("read-only"), "{error}");
+                assert!(error.hint.unwrap().contains("--read-only"));
+            }
+            (Does::Read | Does::Other, Ok(_)) => {}
+            (_, answer) => panic!("{request:?}: {answer:?}"),
+        }
+        assert_eq!(content(&world), before, "{request:?}");
+    }
+    assert_eq!(kinds, (0..=34).collect(), "each kind is asked");
+    let world = world.reopen();
+    assert_eq!(world.numbers(), [2, 3], "it is as it was, and takes changes");
+    world.commit("open");
+}
+
+#[test]
+fn nothing_is_collected_scrubbed_or_expires_by_itself() {
+    let world = store().reopen_read_only();
+    let before = content(&world);
+    // The period of the full runs and of the scrub is a second.
+    let options = ScrubOptions { period_seconds: 1, rate_bytes: u64::MAX };
+    let scrubber = Scrubber::start(&world.engine, options).unwrap();
+    let began = std::time::Instant::now();
+    wait::until("timers had their time", || began.elapsed() > Duration::from_secs(2));
+    drop(scrubber);
+    assert_eq!(content(&world), before);
+    assert_eq!(world.engine.query(noted).unwrap().0, None);
+    assert_eq!(world.engine.last_run(), None);
+}
+
+/// Also a door that knows nothing of it: the engine itself refuses.
+#[test]
+fn damage_that_is_met_is_told_and_not_noted() {
+    let world = store().reopen_read_only();
+    let before = content(&world);
+    world.engine.report_damage(BlobHash::of(b"2"));
+    let job = Job::Note("scrub_last", "1 1 1 1 1".to_owned());
+    let refused = world.engine.call(|reply| EngineRequest::Fsck { job, reply });
+    assert!(matches!(refused, Err(EngineError::ReadOnly)), "{refused:?}");
+    assert_eq!(content(&world), before);
+}
