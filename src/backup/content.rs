@@ -16,7 +16,7 @@ use crate::control::backup::{BackupReport, DAMAGED_MAX, DamagedBlob};
 use crate::control::protocol::Progress;
 use crate::store::catalog::BlobFacts;
 use crate::store::durable;
-use crate::store::error::StoreError;
+use crate::store::error::{StoreError, is_damage};
 use crate::store::layout::Layout;
 use crate::store::pool::Copied;
 
@@ -29,9 +29,6 @@ const SYNC_FILES: u32 = 4096;
 
 /// Looks at a blob that seems damaged: it may be healed while it is read.
 const LOOKS: u32 = 2;
-
-/// Errors that mean that the disk, not the process, cannot read a file.
-const DISK_ERRORS: [Errno; 4] = [Errno::IO, Errno::UCLEAN, Errno::NODATA, Errno::BADMSG];
 
 /// The content of one backup.
 pub(super) struct Content<'a> {
@@ -181,8 +178,8 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 
 /// The disk's errors are damage, others are ours.
 fn unreadable(source: io::Error, path: &Path) -> Result<Option<String>> {
-    match Errno::from_io_error(&source) {
-        Some(errno) if DISK_ERRORS.contains(&errno) => Ok(Some(format!("unreadable: {source}"))),
-        _ => Err(StoreError::Io { action: "read", path: path.to_owned(), source }.into()),
+    if is_damage(&source) {
+        return Ok(Some(format!("unreadable: {source}")));
     }
+    Err(StoreError::Io { action: "read", path: path.to_owned(), source }.into())
 }

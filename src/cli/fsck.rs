@@ -15,9 +15,10 @@ use crate::control::service::Attachment;
 
 const HELP: &str = "\
 With a daemon the check runs beside everything else. Without one the store is looked at as it is.
-What is damaged is printed with the versions and paths that cannot be read because of it. A repair
-never deletes what anything names: damaged content is marked, and storing it again, by any way and
-into any repository, heals it everywhere.
+What is damaged is printed with the versions and paths that cannot be read because of it. Damaged
+content is marked, with --repair and without: from then on reading it is an error, and storing it
+again, by any way and into any repository, heals it everywhere. Nothing is deleted that anything
+names.
 
 EXIT CODES
   0  clean, leftovers of a crash aside
@@ -46,7 +47,7 @@ pub struct FsckArgs {
     /// Hash the content of every file
     #[arg(long)]
     full: bool,
-    /// Repair: mark what is damaged, rewrite wrong counts, remove what nothing names
+    /// Repair: rewrite wrong counts, unmark what is right again, remove what nothing names
     #[arg(long)]
     repair: bool,
     /// Rewrite wrong counts of references, and nothing else

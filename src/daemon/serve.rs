@@ -173,16 +173,7 @@ fn no_thread(source: std::io::Error) -> DaemonError {
 fn versions(
     engine: &Arc<Engine>,
 ) -> Arc<VersionFs<crate::store::tree_cache::TreeCache, PoolBlobs>> {
-    let reporter = Arc::downgrade(engine);
-    let blobs = PoolBlobs::new(
-        Arc::clone(&engine.pool),
-        engine.layout.clone(),
-        Box::new(move |hash| {
-            if let Some(engine) = reporter.upgrade() {
-                engine.report_damage(*hash);
-            }
-        }),
-    );
+    let blobs = PoolBlobs::new(Arc::clone(&engine.pool), engine.layout.clone());
     let sources = Sources {
         registry: Arc::clone(&engine.registry),
         trees: Arc::clone(&engine.trees),

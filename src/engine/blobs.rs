@@ -38,6 +38,13 @@ pub(super) struct PendingBlob {
     renewed: bool,
 }
 
+impl PendingBlob {
+    /// Its length in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+}
+
 /// What catalog and pool have of a content.
 #[derive(Debug, Clone, Copy)]
 struct Standing {
@@ -147,6 +154,7 @@ impl MetadataThread {
         };
         let intact = recorded
             && !self.doubts.concern(hash)
+            && !self.store.pool.is_damaged(hash)
             && self.store.pool.size_on_disk(hash)? == Some(size);
         Ok(Standing { has_row, intact })
     }
@@ -157,7 +165,8 @@ impl MetadataThread {
             let suspected = self.doubts.renewed(&hash);
             self.store.pool.forget_fd(&hash);
             if before.has_row || suspected {
-                self.notify_apart(Event::BlobsHealed(Arc::new(BTreeSet::from([hash]))));
+                let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
+                self.notify_apart(vec![changed], || ());
             }
         }
         self.gc.touched(&hash);
@@ -247,7 +256,7 @@ impl MetadataThread {
     /// Pins and touches those of the trees that can be reused with all that they name. Blobs are not looked at
     /// one by one: where any is in doubt or damaged, nothing is reused whole (H3, R5).
     pub(super) fn reuse_trees(&mut self, trees: &[TreeHash]) -> Result<Vec<Option<TreePin>>> {
-        if !self.doubts.is_empty() || self.reader.any_damage()? {
+        if !self.doubts.is_empty() || self.store.pool.has_damage() {
             return Ok(trees.iter().map(|_| None).collect());
         }
         let now = Timestamp::now();

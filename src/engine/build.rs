@@ -25,9 +25,9 @@ use crate::model::quota;
 use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Summary};
 use crate::model::tree_format::{self, BuiltTree, TreePage, TreeSource};
 use crate::model::version::Version;
-use crate::store::catalog::Reader;
 use crate::store::error::StoreError;
 use crate::store::panics;
+use crate::store::pool::Pool;
 use crate::store::tree_cache::TreeCache;
 
 /// Pages and bytes per transaction: a slice of a few milliseconds on the metadata thread.
@@ -42,8 +42,8 @@ pub(super) struct BuildJob {
     pub(super) newest: Option<Arc<Version>>,
     /// Merge with the newest version instead of replacing it.
     pub(super) merge: bool,
-    /// Tells which blobs are damaged, where any may be: nothing new is published with those (H3).
-    pub(super) damage: Option<Reader>,
+    /// Tells which blobs are damaged: nothing new is published with those (H3).
+    pub(super) pool: Arc<Pool>,
     pub(super) staging: Arc<Staging>,
     pub(super) trees: Arc<TreeCache>,
     pub(super) requests: Sender<Request>,
@@ -208,10 +208,9 @@ impl Builder {
                 frame.pending.push((name.clone(), *child));
             } else {
                 let entry = file_entry(&state, *child, node, name)?;
-                if let Some(reader) = &self.job.damage
-                    && self.damaged.len() < NAMED_FILES_MAX
+                if self.damaged.len() < NAMED_FILES_MAX
                     && let Content::File { blob: Some(blob), .. } = &entry.content
-                    && reader.blob(blob)?.is_some_and(|row| row.damaged)
+                    && self.job.pool.is_damaged(blob)
                 {
                     let path = state.paths(*child).into_iter().next().unwrap_or_default();
                     self.damaged.push(String::from_utf8_lossy(&path).into_owned());

@@ -2,18 +2,24 @@
 //!
 //! After an outage the blobs that may not have reached the disk are hashed before they are reused or
 //! published (H3). That this is to be done is a note of the catalog, so that a stop before its end
-//! does not make it forgotten. What is found damaged is marked in its row, and what has none yet
-//! gets one. A mark that cannot be written now is kept here and tried again. Must not know who found
-//! the damage.
+//! does not make it forgotten. What is found damaged is marked in the pool, which refuses to open it
+//! from then on, and in its row, which makes that last; a blob without a row gets one. A mark that
+//! cannot be written now is kept here and tried again. Must not know who found the damage.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
 
 use super::blobs::write_blobs;
-use super::error::Result;
+use super::error::{EngineError, Result};
+use super::event::Event;
+use super::request::{Reply, Request};
 use super::staging::Blocked;
 use super::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
+use crate::store::pool::{Damage, Pool};
 
 /// Name of the catalog's note: blobs written after this epoch are to be hashed, or nothing.
 pub(super) const UNCHECKED: &str = "unchecked_since";
@@ -57,11 +63,30 @@ impl Doubts {
     }
 }
 
+/// The pool, of which the metadata thread hears from now on what cannot be opened or read.
+pub(super) fn heard_of(pool: &Arc<Pool>, requests: &Sender<Request>) -> Arc<Pool> {
+    let requests = requests.clone();
+    pool.on_damage(Box::new(move |damage| report(&requests, damage)));
+    Arc::clone(pool)
+}
+
+/// Hands what was seen of a blob to the metadata thread, without waiting. While that is busy, the next
+/// reader reports it again.
+pub(super) fn report(requests: &Sender<Request>, damage: Damage) {
+    let hash = damage.hash;
+    if requests.try_send(Request::Damaged(damage)).is_err() {
+        log::error!("blob {hash} is damaged (not recorded: the engine is busy)");
+    }
+}
+
 impl MetadataThread {
     /// The result of checking a blob after an outage.
     pub(super) fn suspect_checked(&mut self, hash: BlobHash, intact: bool) {
         if self.doubts.suspects.contains(&hash) && !intact {
-            self.note_damage(&hash);
+            // Whoever replaces its file takes it off the suspects: it is the file that was hashed.
+            self.mark(BTreeSet::from([hash]));
+            let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
+            self.notify_apart(vec![changed], || ());
         }
         self.doubts.suspects.remove(&hash);
         self.end_check();
@@ -79,17 +104,55 @@ impl MetadataThread {
         }
     }
 
-    /// Storing the content again will replace the file (H5).
-    pub(super) fn note_damage(&mut self, hash: &BlobHash) {
+    /// Marks those of the blobs that are still damaged. Readers get an error from now on, the kernel
+    /// forgets what it has of their content, and storing it again will replace the file (H5). `reply`
+    /// hears, after that, whether all marks are in the catalog.
+    pub(super) fn note_damage(&mut self, damage: &[Damage], reply: Reply<bool>) {
         if !self.store.lock.is_in_place(&self.store.layout) {
-            // Nothing at all is found any more, which says nothing of this blob.
+            // Nothing at all is found any more, which says nothing of these blobs.
             log::error!("{} is not the store any more", self.store.layout.root().display());
-            return self.staging.set_blocked(Blocked::Poisoned);
+            self.staging.set_blocked(Blocked::Poisoned);
+            return reply(Err(EngineError::Poisoned));
         }
-        log::error!("blob {hash} is damaged; storing its content again heals it");
-        if let Err(error) = self.mark_damaged(hash) {
-            log::error!("the damage cannot be noted yet: {error}");
-            self.doubts.unmarked.insert(*hash);
+        let mut marked = BTreeSet::new();
+        for damage in damage {
+            match self.is_damaged_now(damage) {
+                Ok(true) => {
+                    marked.insert(damage.hash);
+                }
+                Ok(false) => {}
+                Err(error) => log::warn!("whether a blob is damaged cannot be told: {error}"),
+            }
+        }
+        self.mark(marked);
+        let written = !damage.iter().any(|damage| self.doubts.unmarked.contains(&damage.hash));
+        let changed = Event::BlobsChanged(Arc::new(damage.iter().map(|d| d.hash).collect()));
+        self.notify_apart(vec![changed], move || reply(Ok(written)));
+    }
+
+    fn mark(&mut self, damaged: BTreeSet<BlobHash>) {
+        for hash in damaged {
+            log::error!("blob {hash} is damaged; storing its content again heals it");
+            self.store.pool.mark_damaged([hash]);
+            if let Err(error) = self.mark_damaged(&hash) {
+                log::error!("the damage cannot be noted yet: {error}");
+                self.doubts.unmarked.insert(hash);
+            }
+        }
+    }
+
+    /// Whether a blob that somebody knows is damaged, and not marked yet. It may have been healed
+    /// since it was looked at.
+    fn is_damaged_now(&self, damage: &Damage) -> Result<bool> {
+        let size = match self.journal.pending_blobs.get(&damage.hash) {
+            Some(pending) => Some(pending.size()),
+            None => self.reader.blob(&damage.hash)?.map(|row| row.size),
+        };
+        match size {
+            Some(size) if !self.store.pool.is_damaged(&damage.hash) => {
+                Ok(self.store.pool.is_still_damaged(damage, size)?)
+            }
+            Some(_) | None => Ok(false),
         }
     }
 

@@ -28,9 +28,9 @@ pub enum Event {
     /// These blobs could go if nobody held them: what is only cached is to be forgotten. Looks at
     /// every inode that the kernel knows, so it is told from a thread of its own.
     BlobsHeld(Arc<BTreeSet<BlobHash>>),
-    /// The files of these blobs were replaced: pages read from the old ones may be wrong (H5).
-    /// Told from a thread of its own, too.
-    BlobsHealed(Arc<BTreeSet<BlobHash>>),
+    /// The files of these blobs were replaced, or found damaged: pages read from them may be wrong
+    /// (H5). Told from a thread of its own, too.
+    BlobsChanged(Arc<BTreeSet<BlobHash>>),
 }
 
 /// Hears of changes. Calls must return at once: work is done elsewhere.

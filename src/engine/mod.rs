@@ -52,7 +52,7 @@ use crate::store::catalog::Reader;
 use crate::store::durable;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
-use crate::store::pool::Pool;
+use crate::store::pool::{Damage, Pool};
 use crate::store::sys::{self, FsSpace};
 use crate::store::tree_cache::TreeCache;
 pub use areas::REPOSITORY_AREAS_MAX;
@@ -253,11 +253,10 @@ impl Engine {
         Ok(query(&self.reader.lock())?)
     }
 
-    /// Notes that a blob's file is missing, too short or unreadable. Does not wait.
+    /// Has a blob's file looked at, which is missing, of a wrong length or cannot be opened, and marked
+    /// if that is so. Does not wait.
     pub fn report_damage(&self, hash: BlobHash) {
-        if self.requests.try_send(Request::Damaged { hash }).is_err() {
-            log::error!("blob {hash} is damaged (not recorded: the engine is busy)");
-        }
+        damage::report(&self.requests, Damage { hash, file: None });
     }
 
     /// Whether the engine is ending or has ended.

@@ -18,7 +18,7 @@ use crate::model::policy::Policy;
 use crate::model::quota::{Charge, Quota, Usage};
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
-use crate::store::pool::Incoming;
+use crate::store::pool::{Damage, Incoming};
 
 /// Runs once with the answer.
 pub type Reply<T> = Box<dyn FnOnce(Result<T>) + Send>;
@@ -191,7 +191,7 @@ pub enum Request {
     /// From a check or a scrub: one slice of work.
     Fsck { job: Job, reply: Reply<bool> },
     /// A blob's file was found missing, too short or unreadable (H5).
-    Damaged { hash: BlobHash },
+    Damaged(Damage),
     /// Ends the thread after the journal is out.
     Stop { reply: Reply<()> },
 }
@@ -226,7 +226,8 @@ impl Request {
             Self::Flush { reply } => reply(Ok(())),
             // A look at a suspicion changes nothing.
             Self::Fsck { job: Job::Repair(_) | Job::Note(..), reply } => reply(Err(refused())),
-            other @ (Self::Fsck { job: Job::Confirm(_), .. }
+            // What is known to be damaged is served to nobody, whether that can be written or not.
+            other @ (Self::Fsck { job: Job::Confirm(_) | Job::Mark(_), .. }
             | Self::HoldBlobs { .. }
             | Self::Charged { .. }
             | Self::Accounted

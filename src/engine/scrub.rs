@@ -16,13 +16,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::Engine;
 use super::error::{EngineError, Result};
-use super::fsck::{BlobDamage, Examined, Job, Step, Suspicion, examine};
+use super::fsck::{BlobDamage, Examined, Job, Suspicion, examine};
 use super::request::Request;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::catalog::{BlobFacts, Reader, Snapshot};
 use crate::store::error::StoreError;
 use crate::store::panics;
+use crate::store::pool::Damage;
 use crate::store::sys;
 
 /// Between two scrubs when nobody says otherwise.
@@ -306,18 +307,18 @@ impl Worker {
     ) -> std::result::Result<(), Ended> {
         let examined = match self.examine(row)? {
             Examined::Ended => return Err(Ended::Stopped),
-            Examined::Damaged(_) if latest.blob(&row.hash)?.is_none() => Examined::Sound,
+            Examined::Damaged(..) if latest.blob(&row.hash)?.is_none() => Examined::Sound,
             // Healed in between, or still damaged.
-            Examined::Damaged(_) => self.examine(row)?,
+            Examined::Damaged(..) => self.examine(row)?,
             Examined::Sound => Examined::Sound,
         };
-        if let Examined::Damaged(damage) = examined
+        if let Examined::Damaged(damage, file) = examined
             && self.is_confirmed(row, &damage)?
         {
             log::error!("blob {} of {} bytes: {damage}", row.hash, row.size);
             scrub.damaged += 1;
             if !row.damaged {
-                self.engine.repair(Step::MarkBlob(row.hash, true))?;
+                self.engine.mark_damaged(vec![Damage { hash: row.hash, file }])?;
             }
         }
         scrub.blobs += 1;

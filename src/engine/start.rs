@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::Engine;
 use super::REQUEST_QUEUE_MAX;
-use super::damage::{Doubts, UNCHECKED};
+use super::damage::{self, Doubts, UNCHECKED};
 use super::event::Observer;
 use super::flush::{ID_LIMIT, ID_STEP, Journal};
 use super::fsck::Subject;
@@ -78,6 +78,7 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     let mut store = Store::open(path)?;
     let reader = store.catalog.reader()?;
     let recovered = recover(&store.layout, &mut store.catalog, &reader)?;
+    store.pool.mark_damaged(reader.damaged_blobs()?);
     sweep_incoming(&store)?;
     fill_reserve(&store);
     let pins = Arc::new(Pins::default());
@@ -105,7 +106,7 @@ pub(super) fn start(
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
     let (sync_sender, own_sender, jobs) = sync_jobs();
     let (sealers, sealers_stop) = bounded(1);
-    let pool = Arc::clone(&store.pool);
+    let pool = damage::heard_of(&store.pool, &requests_sender);
     let layout = store.layout.clone();
     let trees = tree_cache(layout.clone());
     let stop_points = Arc::new(StopPoints::default());

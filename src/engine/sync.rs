@@ -21,7 +21,7 @@ use crate::store::durable;
 use crate::store::error::{CatalogErrorKind, StoreError};
 use crate::store::layout::Layout;
 use crate::store::panics;
-use crate::store::pool::Pool;
+use crate::store::pool::{Damage, Pool};
 use crate::store::sys;
 
 /// Jobs of others than the metadata thread that may wait; who asks for more durability than the
@@ -300,7 +300,7 @@ impl SyncThread {
     /// refusal is heard of: the next commit knows.
     fn report_missing(&self, error: &EngineError) {
         if let EngineError::Store(StoreError::MissingBlob(hash)) = error
-            && self.requests.send(Request::Damaged { hash: *hash }).is_err()
+            && self.requests.send(Request::Damaged(Damage { hash: *hash, file: None })).is_err()
         {
             log::debug!("the engine has stopped");
         }

@@ -304,7 +304,7 @@ impl MetadataThread {
             Request::WalCopied { result } => self.wal_copied(result),
             Request::SuspectChecked { hash, intact } => self.suspect_checked(hash, intact),
             Request::Fsck { job, reply } => self.fsck(job, reply),
-            Request::Damaged { hash } => self.note_damage(&hash),
+            Request::Damaged(damage) => self.note_damage(&[damage], Box::new(drop)),
             Request::Stop { reply } => reply(Err(EngineError::Stopping)),
         }
     }
@@ -398,10 +398,10 @@ impl MetadataThread {
         }
     }
 
-    /// Tells of what takes long to translate, from a thread of its own.
-    pub(super) fn notify_apart(&self, event: Event) {
+    /// Tells of what takes long to translate, from a thread of its own; then runs `then`.
+    pub(super) fn notify_apart(&self, events: Vec<Event>, then: impl FnOnce() + Send + 'static) {
         let observer = Arc::clone(&self.observer);
-        let tell = move || observer.notify(vec![event], Box::new(|| ()));
+        let tell = move || observer.notify(events, Box::new(then));
         if let Err(error) = std::thread::Builder::new().name("notify".to_owned()).spawn(tell) {
             log::warn!("the kernel cannot be asked to forget: {error}");
         }

@@ -42,7 +42,11 @@ impl ToDisk<'_> {
 
     /// A blob and its name.
     pub(super) fn blob(self, hash: &BlobHash) -> Result<()> {
-        let file = self.pool.open(hash)?;
+        let file = match self.pool.open(hash) {
+            // What it had is lost, on disk or not. Those whom it concerns have heard so.
+            Err(StoreError::DamagedBlob(_)) => return Ok(()),
+            opened => opened?,
+        };
         durable::fdatasync(&file, &self.layout.blob(hash)).map_err(|error| self.poison(error))?;
         self.pool.sync_fan_out(hash).map_err(|error| self.poison(error))
     }

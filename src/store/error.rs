@@ -3,12 +3,23 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::panics::Panicked;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree_format::TreeError;
 
 /// Results of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Errors that mean that the disk, not the process, cannot read a file.
+const DAMAGE: [Errno; 4] = [Errno::IO, Errno::UCLEAN, Errno::NODATA, Errno::BADMSG];
+
+/// Whether a file could not be read because of the disk. Other errors, for instance that no more
+/// files can be opened, say nothing of the file.
+pub fn is_damage(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| DAMAGE.contains(&errno))
+}
 
 /// What kind of trouble the catalog is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -92,6 +92,7 @@ fn damage_is_told_by_version_and_path_and_heals() {
     store.fsck(&["--fast"], 0);
     let printed = store.fsck(&["--full"], 2);
     assert!(printed.contains("its content was altered\n  lost    web/1: dir/one\n"), "{printed}");
+    assert!(printed.contains("marked: storing the content again heals it"), "{printed}");
     let printed = store.fsck(&["--full", "--repair"], 2);
     assert!(printed.contains("storing the content again heals it"), "{printed}");
     assert!(store.fsck(&[], 2).contains("it is marked damaged"));

@@ -8,11 +8,11 @@ use cairn::store::Store;
 /// Everything that a check finds in a store that nobody has open.
 #[track_caller]
 pub(crate) fn findings(store: &Path, full: bool) -> (Vec<Finding>, Report) {
-    let store = Store::open(store).expect("the store opens");
+    let mut store = Store::open(store).expect("the store opens");
     let mut findings = Vec::new();
     let options = Options { full, files: true };
     let report =
-        bare::check(&store, options, &mut |finding| findings.push(finding), &mut |_, _, _| {})
+        bare::check(&mut store, options, &mut |finding| findings.push(finding), &mut |_, _, _| {})
             .expect("the store can be checked");
     (findings, report)
 }

@@ -134,7 +134,7 @@ impl StoreService {
         if size != row.size {
             self.engine.report_damage(*hash);
         }
-        if row.damaged || size != row.size {
+        if self.engine.pool.is_damaged(hash) || size != row.size {
             return Err(store_error(StoreError::DamagedBlob(*hash)));
         }
         Ok(file)

@@ -127,7 +127,7 @@ impl<'a> Tally<'a> {
         } else if finding.is_leftover() {
             (FsckOutcome::Leftover, None)
         } else {
-            (FsckOutcome::Left, None)
+            (FsckOutcome::Left, marked(finding).map(str::to_owned))
         };
         let count = match outcome {
             FsckOutcome::Repaired => &mut self.reply.repaired,
@@ -170,6 +170,14 @@ impl<'a> Tally<'a> {
     }
 }
 
+/// What is said of a blob that a check has marked, or found marked.
+fn marked(finding: &Finding) -> Option<&'static str> {
+    match finding {
+        Finding::Blob { marked: true, .. } => Some("marked: storing the content again heals it"),
+        _ => None,
+    }
+}
+
 /// Does what can be done about a finding.
 fn act(finding: &Finding, repair: Repair<'_>) -> (FsckOutcome, Option<String>) {
     let steps = steps(finding);
@@ -182,7 +190,7 @@ fn act(finding: &Finding, repair: Repair<'_>) -> (FsckOutcome, Option<String>) {
         return (FsckOutcome::Repaired, None);
     }
     let note = match finding {
-        Finding::Blob { .. } => "marked: storing the content again heals it",
+        Finding::Blob { .. } => marked(finding).unwrap_or("it could not be marked: see the log"),
         Finding::Tree { .. } => "marked: storing the same directory again heals it",
         Finding::Private { .. } => "its content is lost",
         _ => "cannot be repaired: restore a backup",

@@ -34,7 +34,6 @@ use crate::model::quota::Usage;
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
 use crate::model::version::Version;
-use crate::store::catalog::Reader;
 use crate::store::panics;
 
 /// How long a commit waits, without any writer closing, before files open for writing refuse it.
@@ -323,10 +322,6 @@ impl MetadataThread {
             state.areas.get(&task.area).map_or_else(String::new, |area| area.on_stale.clone())
         };
         let merge = resolve_on_stale(&task.options, &on_stale) == OnStale::Merge;
-        let damage = match self.damage() {
-            Ok(damage) => damage,
-            Err(error) => return self.refuse_commit(id, error),
-        };
         let Some(task) = self.commits.get_mut(&id) else {
             return;
         };
@@ -335,7 +330,7 @@ impl MetadataThread {
             area: task.area,
             newest,
             merge,
-            damage,
+            pool: Arc::clone(&self.store.pool),
             staging: Arc::clone(&self.staging),
             trees: Arc::clone(&self.trees),
             requests: self.requests_sender.clone(),
@@ -344,16 +339,6 @@ impl MetadataThread {
         if let Err(error) = build::spawn(job) {
             self.refuse_commit(id, EngineError::Store(error));
         }
-    }
-
-    /// What knows the damaged blobs, if there may be any. What was healed is noted first.
-    fn damage(&mut self) -> Result<Option<Reader>> {
-        self.mark_all_damage()?;
-        if !self.reader.any_damage()? {
-            return Ok(None);
-        }
-        while !self.write_pending()? {}
-        Ok(Some(Reader::open(&self.store.layout)?))
     }
 
     /// Writes the next pages of a commit. They stay unreferenced, but pinned, until the end.

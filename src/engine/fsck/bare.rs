@@ -6,21 +6,23 @@
 use super::finding::Finding;
 use super::repair::{self, Step};
 use super::{Options, Report, Sink, Stopped, Subject, Suspicion};
+use crate::model::hash::BlobHash;
 use crate::store::Store;
 use crate::store::durable;
 use crate::store::error::Result;
+use crate::store::pool::Damage;
 
 /// Checks a store that is open here.
 ///
 /// # Errors
 /// [`Stopped`].
 pub fn check(
-    store: &Store,
+    store: &mut Store,
     options: Options,
     found: &mut dyn FnMut(Finding),
     progress: &mut dyn FnMut(&'static str, u64, u64),
 ) -> std::result::Result<Report, Stopped> {
-    super::check(&Subject::new(store), options, &mut Alone { found, progress })
+    check_and_repair(store, options, &mut |_, finding| found(finding), progress)
 }
 
 /// As [`check`]; `found` may repair what it hears of.
@@ -33,9 +35,7 @@ pub fn check_and_repair(
     found: &mut dyn FnMut(&mut Store, Finding),
     progress: &mut dyn FnMut(&'static str, u64, u64),
 ) -> std::result::Result<Report, Stopped> {
-    let subject = Subject::new(store);
-    let found = &mut |finding| found(store, finding);
-    super::check(&subject, options, &mut Alone { found, progress })
+    super::check(&Subject::new(store), options, &mut Alone { store, found, progress })
 }
 
 /// Does one step of a repair. Returns whether anything was to be done.
@@ -57,13 +57,14 @@ pub fn finish(store: &Store) -> Result<()> {
 }
 
 struct Alone<'a> {
-    found: &'a mut dyn FnMut(Finding),
+    store: &'a mut Store,
+    found: &'a mut dyn FnMut(&mut Store, Finding),
     progress: &'a mut dyn FnMut(&'static str, u64, u64),
 }
 
 impl Sink for Alone<'_> {
     fn found(&mut self, finding: Finding) {
-        (self.found)(finding);
+        (self.found)(self.store, finding);
     }
 
     fn progress(&mut self, step: &'static str, done: u64, total: u64) {
@@ -74,4 +75,23 @@ impl Sink for Alone<'_> {
     fn confirm(&mut self, _suspicion: Suspicion) -> std::result::Result<bool, Stopped> {
         Ok(true)
     }
+
+    fn mark(&mut self, damage: Vec<Damage>) -> std::result::Result<bool, Stopped> {
+        let hashes: Vec<BlobHash> = damage.iter().map(|damage| damage.hash).collect();
+        let marked = mark(self.store, &hashes);
+        // A full disk keeps no check from its end: the finding says that there is no mark.
+        Ok(marked.inspect_err(|error| log::error!("damage cannot be marked: {error}")).is_ok())
+    }
+}
+
+fn mark(store: &mut Store, hashes: &[BlobHash]) -> Result<()> {
+    let tx = store.catalog.begin()?;
+    for hash in hashes {
+        if tx.blob(hash)?.is_some_and(|row| !row.damaged) {
+            tx.set_blob_damaged(hash, true)?;
+        }
+    }
+    tx.commit()?;
+    store.pool.mark_damaged(hashes.iter().copied());
+    Ok(())
 }

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::finding::{BlobDamage, Finding};
 use super::{Check, Stopped, Suspicion};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::BlobFacts;
-use crate::store::error::{Result, StoreError};
-use crate::store::pool::Pool;
+use crate::store::error::{Result, StoreError, is_damage};
+use crate::store::pool::{Damage, Pool};
 use crate::store::sys;
 
 /// Rows read between two looks at whether to go on.
@@ -18,21 +19,16 @@ const BLOBS_PER_STEP: u32 = 512;
 /// Bytes hashed between two looks at whether to go on.
 pub(in crate::engine) const CHUNK_BYTES: usize = 1 << 20;
 
-/// Errors that mean that the disk, not the process, cannot read a file.
-const DISK_ERRORS: [rustix::io::Errno; 4] = [
-    rustix::io::Errno::IO,
-    rustix::io::Errno::UCLEAN,
-    rustix::io::Errno::NODATA,
-    rustix::io::Errno::BADMSG,
-];
+/// Damaged blobs that are marked at a time: the files that were looked at are open until then.
+const MARKS_MAX: usize = 64;
 
 /// What a look at a blob's file shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(in crate::engine) enum Examined {
     /// Nothing wrong, as far as was looked.
     Sound,
-    /// Something wrong.
-    Damaged(BlobDamage),
+    /// Something wrong, in this file where it is about content.
+    Damaged(BlobDamage, Option<Arc<File>>),
     /// The look was ended.
     Ended,
 }
@@ -52,10 +48,10 @@ pub(in crate::engine) fn examine(
 ) -> Result<Examined> {
     match pool.size_on_disk(hash) {
         Ok(Some(found)) if found == size => {}
-        Ok(Some(found)) => return Ok(Examined::Damaged(BlobDamage::Size(found))),
-        Ok(None) => return Ok(Examined::Damaged(BlobDamage::Missing)),
-        Err(StoreError::Io { source, .. }) if is_disk_error(&source) => {
-            return Ok(Examined::Damaged(BlobDamage::Unreadable(source.to_string())));
+        Ok(Some(found)) => return Ok(Examined::Damaged(BlobDamage::Size(found), None)),
+        Ok(None) => return Ok(Examined::Damaged(BlobDamage::Missing, None)),
+        Err(StoreError::Io { source, .. }) if is_damage(&source) => {
+            return Ok(Examined::Damaged(BlobDamage::Unreadable(source.to_string()), None));
         }
         Err(error) => return Err(error),
     }
@@ -63,24 +59,24 @@ pub(in crate::engine) fn examine(
         return Ok(Examined::Sound);
     }
     let path = pool.path(hash);
-    let hashed = File::open(&path).and_then(|file| hash_file(&file, size, read));
-    match hashed {
-        Ok(ControlFlow::Break(())) => Ok(Examined::Ended),
-        Ok(ControlFlow::Continue(found)) if found == *hash => Ok(Examined::Sound),
-        Ok(ControlFlow::Continue(_)) => Ok(Examined::Damaged(BlobDamage::Altered)),
+    let file = match File::open(&path) {
+        Ok(file) => Arc::new(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(Examined::Damaged(BlobDamage::Missing))
+            return Ok(Examined::Damaged(BlobDamage::Missing, None));
         }
-        Err(error) if is_disk_error(&error) => {
-            Ok(Examined::Damaged(BlobDamage::Unreadable(error.to_string())))
+        Err(error) if is_damage(&error) => {
+            return Ok(Examined::Damaged(BlobDamage::Unreadable(error.to_string()), None));
         }
-        Err(source) => Err(StoreError::Io { action: "check", path, source }),
-    }
-}
-
-fn is_disk_error(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-    errno.is_some_and(|errno| DISK_ERRORS.contains(&errno))
+        Err(source) => return Err(StoreError::Io { action: "check", path, source }),
+    };
+    let damage = match hash_file(&file, size, read) {
+        Ok(ControlFlow::Break(())) => return Ok(Examined::Ended),
+        Ok(ControlFlow::Continue(found)) if found == *hash => return Ok(Examined::Sound),
+        Ok(ControlFlow::Continue(_)) => BlobDamage::Altered,
+        Err(error) if is_damage(&error) => BlobDamage::Unreadable(error.to_string()),
+        Err(source) => return Err(StoreError::Io { action: "check", path, source }),
+    };
+    Ok(Examined::Damaged(damage, Some(file)))
 }
 
 fn hash_file(
@@ -107,6 +103,14 @@ fn hash_file(
     }
 }
 
+/// A blob that is to be marked damaged.
+struct Suspect {
+    seen: Damage,
+    /// As its row says, in bytes.
+    size: u64,
+    damage: BlobDamage,
+}
+
 impl Check<'_> {
     pub(super) fn check_content(&mut self) -> std::result::Result<(), Stopped> {
         let full = self.options.full;
@@ -115,6 +119,7 @@ impl Check<'_> {
         let (blobs, bytes) = latest.blob_totals().or_else(or_nothing)?;
         let total = if full { bytes } else { blobs };
         let mut after = None;
+        let mut suspects = Vec::new();
         loop {
             let mut rows: Vec<BlobFacts> = Vec::new();
             // Rows that cannot be read have been reported with the counts.
@@ -122,22 +127,49 @@ impl Check<'_> {
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.hash);
             for blob in &rows {
-                self.check_blob(blob, total)?;
+                suspects.extend(self.check_blob(blob, total)?);
+                if suspects.len() >= MARKS_MAX {
+                    self.mark(&mut suspects)?;
+                }
             }
+            self.mark(&mut suspects)?;
             let done = if full { self.report.bytes } else { self.report.blobs };
             self.sink.progress(step(full), done, total);
             self.check_cancelled()?;
         }
     }
 
-    fn check_blob(&mut self, blob: &BlobFacts, total: u64) -> std::result::Result<(), Stopped> {
+    /// Has damaged blobs marked at once, whether or not anything is to be repaired: that loses
+    /// nothing, and until then their content is served and taken for known.
+    fn mark(&mut self, suspects: &mut Vec<Suspect>) -> std::result::Result<(), Stopped> {
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        let damage = suspects.iter().map(|suspect| suspect.seen.clone()).collect();
+        let marked = self.sink.mark(damage)?;
+        for Suspect { seen, size, damage } in suspects.drain(..) {
+            self.broken_blob(seen.hash, size, damage, marked);
+        }
+        Ok(())
+    }
+
+    /// Looks at a blob, and returns it when it is to be marked.
+    fn check_blob(
+        &mut self,
+        blob: &BlobFacts,
+        total: u64,
+    ) -> std::result::Result<Option<Suspect>, Stopped> {
+        let suspect = |damage, file| {
+            let seen = Damage { hash: blob.hash, file };
+            Ok(Some(Suspect { seen, size: blob.size, damage }))
+        };
         self.report.blobs += 1;
         let damage = match self.examine(blob, total)? {
             Examined::Ended => return Err(Stopped::Cancelled),
-            Examined::Sound if !blob.damaged => return Ok(()),
+            Examined::Sound if !blob.damaged => return Ok(None),
             // Collected, healed or changed in between: the row says so.
             examined => match self.subject.snapshots.latest()?.blob(&blob.hash)? {
-                None => return Ok(()),
+                None => return Ok(None),
                 Some(now) => (examined, now.damaged),
             },
         };
@@ -146,22 +178,22 @@ impl Check<'_> {
                 self.found(Finding::BlobSound(blob.hash));
             }
             (Examined::Sound, true) => {
-                self.broken_blob(blob.hash, blob.size, BlobDamage::Marked);
+                self.broken_blob(blob.hash, blob.size, BlobDamage::Marked, true);
             }
             (Examined::Sound, false) | (Examined::Ended, _) => {}
-            (Examined::Damaged(BlobDamage::Altered | BlobDamage::Unreadable(_)), _) => {
+            (Examined::Damaged(BlobDamage::Altered | BlobDamage::Unreadable(_), _), _) => {
                 // It may have been healed while it was read.
-                if let Examined::Damaged(damage) = self.examine(blob, total)? {
-                    self.broken_blob(blob.hash, blob.size, damage);
+                if let Examined::Damaged(damage, file) = self.examine(blob, total)? {
+                    return suspect(damage, file);
                 }
             }
-            (Examined::Damaged(damage), _) => {
+            (Examined::Damaged(damage, file), _) => {
                 if self.sink.confirm(Suspicion::Blob(blob.hash, blob.size))? {
-                    self.broken_blob(blob.hash, blob.size, damage);
+                    return suspect(damage, file);
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn examine(&mut self, blob: &BlobFacts, total: u64) -> std::result::Result<Examined, Stopped> {

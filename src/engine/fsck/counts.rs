@@ -137,8 +137,9 @@ impl Check<'_> {
         let bad_blobs = self.bad_tables.contains("blobs");
         for (hash, (size, refs)) in counts.lost_blobs.iter().filter(|_| !bad_blobs) {
             let found = examine(&self.subject.pool, hash, *size, true, &mut |_| true)?;
-            let damage = BlobDamage::NoRow { refs: *refs, sound: found == Examined::Sound };
-            self.broken_blob(*hash, *size, damage);
+            let sound = matches!(found, Examined::Sound);
+            let damage = BlobDamage::NoRow { refs: *refs, sound };
+            self.broken_blob(*hash, *size, damage, false);
         }
         // What a lost row or page named is not known.
         let unread =

@@ -1,5 +1,8 @@
 //! Checking and repairing a store while an engine runs on it.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::finding::{Finding, Leftover};
 use super::repair::{Step, is_gone};
 use super::{Options, Report, Sink, Stopped, Suspicion};
@@ -12,12 +15,16 @@ use crate::engine::to_disk::ToDisk;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::time::Timestamp;
+use crate::store::pool::Damage;
 
 /// What a check or repair asks of the metadata thread. Each is one slice of work.
 #[derive(Debug)]
 pub enum Job {
     /// Whether a suspicion holds.
     Confirm(Suspicion),
+    /// Marks blobs that are still damaged: whether that was written. Answered once the kernel has
+    /// forgotten their content.
+    Mark(Vec<Damage>),
     /// One step of a repair: whether anything was to be done.
     Repair(Step),
     /// Writes a note of the catalog: how far a scrub has come.
@@ -55,6 +62,17 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Marks those of the blobs that are still damaged, and has the kernel forget their content.
+    /// Returns whether all marks are written; readers are refused in any case.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub(in crate::engine) fn mark_damaged(&self, damage: Vec<Damage>) -> Result<bool> {
+        self.call(|reply| Request::Fsck { job: Job::Mark(damage), reply })
+    }
+}
+
 struct Beside<'a> {
     engine: &'a Engine,
     found: &'a mut dyn FnMut(Finding),
@@ -79,6 +97,13 @@ impl Sink for Beside<'_> {
         })
     }
 
+    fn mark(&mut self, damage: Vec<Damage>) -> std::result::Result<bool, Stopped> {
+        self.engine.mark_damaged(damage).map_err(|error| match error {
+            EngineError::Store(error) => error.into(),
+            _ => Stopped::Cancelled,
+        })
+    }
+
     fn is_cancelled(&mut self) -> bool {
         !(self.go_on)()
     }
@@ -91,10 +116,9 @@ impl MetadataThread {
             Job::Note(key, value) => {
                 reply(self.write(|tx| tx.set_meta(key, &value)).map(|()| true))
             }
+            Job::Mark(damage) => self.note_damage(&damage, reply),
             Job::Repair(step) => match self.repair(&step) {
-                Ok((done, events)) => {
-                    self.observer.notify(events, Box::new(move || reply(Ok(done))));
-                }
+                Ok((done, events)) => self.notify_apart(events, move || reply(Ok(done))),
                 Err(error) => reply(Err(error)),
             },
         }
@@ -174,6 +198,10 @@ impl MetadataThread {
                     repository.tags.remove(tag);
                 });
                 vec![Event::TagChanged(*repo, TagName::clone(tag))]
+            }
+            // What was read of them may be wrong, or an error may have been kept instead.
+            Step::UnmarkBlob(hash) | Step::InsertBlob { hash, .. } => {
+                vec![Event::BlobsChanged(Arc::new(BTreeSet::from([*hash])))]
             }
             Step::RaiseNumber(repo, newest) => {
                 self.show(*repo, |repository| {

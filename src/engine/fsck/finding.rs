@@ -148,6 +148,8 @@ pub enum Finding {
         size: u64,
         /// What is wrong.
         damage: BlobDamage,
+        /// Whether its row says so, and so nobody is served its content.
+        marked: bool,
         /// What cannot be read therefore.
         losses: Losses,
     },

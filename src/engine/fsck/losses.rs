@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::finding::{Finding, Losses};
 use super::pages::{Ended, Found, Trees};
-use super::{Check, Stopped};
+use super::{BrokenBlob, Check, Stopped};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
@@ -75,10 +75,10 @@ impl Check<'_> {
         {
             self.found(Finding::Tree { hash, refs, damage, losses: finish(losses) });
         }
-        for ((hash, losses), (size, damage)) in
+        for ((hash, losses), BrokenBlob { size, damage, marked }) in
             blobs.into_iter().zip(std::mem::take(&mut self.broken_blobs).into_values())
         {
-            self.found(Finding::Blob { hash, size, damage, losses: finish(losses) });
+            self.found(Finding::Blob { hash, size, damage, marked, losses: finish(losses) });
         }
         for ((area, file), losses) in files {
             self.found(Finding::Private { area, file, losses: finish(losses) });

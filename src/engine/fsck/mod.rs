@@ -1,7 +1,7 @@
 //! Checking a store, and repairing what can be: two acts (R5, G12).
 //!
 //! ```text
-//! check:   rows ──▶ counts ──▶ content ──▶ losses ──▶ files          any thread, changes nothing
+//! check:   rows ──▶ counts ──▶ content ──▶ losses ──▶ files          any thread, only marks damage
 //!          catalog  full walk  pool files  who lost   leftovers
 //! repair:  Finding ──▶ Step ──▶ one transaction, on the metadata thread or on a store of one's own
 //! ```
@@ -17,7 +17,8 @@
 //!   high are left alone then ([`Report::unverified`]). Too high a count keeps garbage, too low a
 //!   one loses content.
 //!
-//! Nothing is ever deleted that something names. Damaged content is marked, and storing it again
+//! Nothing is ever deleted that something names. Damaged content is marked as soon as it is found,
+//! by every check: nobody reads it from then on, no store takes it for known, and storing it again
 //! heals it everywhere (H5).
 //!
 //! The check knows neither the engine's state nor who asks: it works on the parts of any open
@@ -44,7 +45,7 @@ use crate::store::Store;
 use crate::store::catalog::{AreaState, Snapshot, Snapshots};
 use crate::store::error::StoreError;
 use crate::store::layout::{Layout, PrivateId};
-use crate::store::pool::Pool;
+use crate::store::pool::{Damage, Pool};
 use crate::store::staging_dir::StagingDir;
 pub(in crate::engine) use content::{Examined, examine};
 pub use engine::Job;
@@ -141,6 +142,12 @@ pub trait Sink {
     /// It cannot be asked any more.
     fn confirm(&mut self, suspicion: Suspicion) -> Result<bool, Stopped>;
 
+    /// Marks those of the blobs damaged that still are. Returns whether that was written.
+    ///
+    /// # Errors
+    /// It cannot be asked any more.
+    fn mark(&mut self, damage: Vec<Damage>) -> Result<bool, Stopped>;
+
     /// Whether to end early. Also where a check may pause.
     fn is_cancelled(&mut self) -> bool {
         false
@@ -168,8 +175,16 @@ struct Check<'c> {
     /// Tables that are damaged or have unreadable rows: what they name is unknown.
     bad_tables: BTreeSet<&'static str>,
     broken_trees: BTreeMap<TreeHash, (i64, TreeDamage)>,
-    broken_blobs: BTreeMap<BlobHash, (u64, BlobDamage)>,
+    broken_blobs: BTreeMap<BlobHash, BrokenBlob>,
     lost_files: BTreeSet<(AreaId, PrivateId)>,
+}
+
+/// A damaged blob whose losses are not known yet.
+#[derive(Debug, Clone)]
+struct BrokenBlob {
+    size: u64,
+    damage: BlobDamage,
+    marked: bool,
 }
 
 /// What people call things, and which areas there are.
@@ -197,7 +212,7 @@ impl Names {
     }
 }
 
-/// Checks a store. Changes nothing, waits for nobody.
+/// Checks a store. Changes nothing but the marks of damaged blobs.
 ///
 /// # Errors
 /// [`Stopped`]; what was found until then has been handed on.
@@ -247,12 +262,13 @@ impl Check<'_> {
     }
 
     /// Remembers a damaged blob until its losses are known. The first cause found stays.
-    fn broken_blob(&mut self, hash: BlobHash, size: u64, damage: BlobDamage) {
+    /// `marked` says whether its row has the mark.
+    fn broken_blob(&mut self, hash: BlobHash, size: u64, damage: BlobDamage, marked: bool) {
         if self.broken_blobs.len() < BROKEN_MAX {
-            self.broken_blobs.entry(hash).or_insert((size, damage));
+            self.broken_blobs.entry(hash).or_insert(BrokenBlob { size, damage, marked });
         } else {
             let losses = Losses::default();
-            self.found(Finding::Blob { hash, size, damage, losses });
+            self.found(Finding::Blob { hash, size, damage, marked, losses });
         }
     }
 

@@ -17,8 +17,8 @@ use super::finding::{BlobDamage, Finding, Leftover, TreeDamage};
 /// One act of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Marks a blob damaged, or takes the mark away.
-    MarkBlob(BlobHash, bool),
+    /// Takes the mark of a damaged blob away.
+    UnmarkBlob(BlobHash),
     /// Gives a blob that is named the row that it lacks.
     InsertBlob {
         /// The blob.
@@ -59,14 +59,14 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
             let (hash, size, refs, damaged) = (*hash, *size, *refs, !sound);
             vec![Step::InsertBlob { hash, size, refs, damaged }]
         }
-        Finding::Blob { damage: BlobDamage::Marked, .. }
+        // The check has marked it.
+        Finding::Blob { .. }
         | Finding::Table { .. }
         | Finding::Row(_)
         | Finding::Root { .. }
         | Finding::NoRepository { .. }
         | Finding::Private { .. } => Vec::new(),
-        Finding::Blob { hash, .. } => vec![Step::MarkBlob(*hash, true)],
-        Finding::BlobSound(hash) => vec![Step::MarkBlob(*hash, false)],
+        Finding::BlobSound(hash) => vec![Step::UnmarkBlob(*hash)],
         Finding::Tree { refs: 1.., damage: TreeDamage::Blank, .. } => Vec::new(),
         Finding::Tree { hash, refs, .. } => vec![Step::BlankTree { hash: *hash, refs: *refs }],
         Finding::BlobCount { hash, recorded, counted } => {
@@ -116,11 +116,11 @@ impl Step {
     /// The database's; nothing has changed then.
     pub(super) fn rows(&self, tx: &Tx<'_>, now: Timestamp) -> Result<bool> {
         match self {
-            Self::MarkBlob(hash, damaged) => {
-                if tx.blob(hash)?.is_none_or(|row| row.damaged == *damaged) {
+            Self::UnmarkBlob(hash) => {
+                if tx.blob(hash)?.is_none_or(|row| !row.damaged) {
                     return Ok(false);
                 }
-                tx.set_blob_damaged(hash, *damaged)?;
+                tx.set_blob_damaged(hash, false)?;
             }
             Self::InsertBlob { hash, size, refs, damaged } => {
                 if tx.blob(hash)?.is_some() {
@@ -174,8 +174,12 @@ impl Step {
                 Err(error) if error.is_not_found() => Ok(()),
                 removed => removed,
             },
-            Self::MarkBlob(hash, _) | Self::InsertBlob { hash, .. } => {
-                pool.forget_fd(hash);
+            Self::UnmarkBlob(hash) | Self::InsertBlob { hash, damaged: false, .. } => {
+                pool.unmark(hash);
+                Ok(())
+            }
+            Self::InsertBlob { hash, damaged: true, .. } => {
+                pool.mark_damaged([*hash]);
                 Ok(())
             }
             Self::Remove(Leftover::Area(_) | Leftover::AreaRows(_) | Leftover::Page(_))

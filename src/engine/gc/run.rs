@@ -166,7 +166,7 @@ impl MetadataThread {
         }
         self.gc.triggers.expect(now.saturating_add(self.gc.held_retry_seconds));
         self.gc.held_retry_seconds = HELD_RETRY_SECONDS_MAX.min(self.gc.held_retry_seconds * 2);
-        self.notify_apart(Event::BlobsHeld(std::sync::Arc::new(held)));
+        self.notify_apart(vec![Event::BlobsHeld(std::sync::Arc::new(held))], || ());
     }
 
     /// The store refuses changes: nobody waits for a run that cannot go on.

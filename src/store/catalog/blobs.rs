@@ -12,10 +12,6 @@ use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::error::{Result, StoreError};
 
-/// The note that some blob was found damaged, once. It saves those who must not use a damaged
-/// blob the look at each.
-const DAMAGE: &str = "damage";
-
 fn get(connection: &Connection, hash: &BlobHash) -> Result<Option<BlobRow>> {
     let read = || {
         connection
@@ -176,12 +172,7 @@ impl Tx<'_> {
         )?;
         let change = i128::from(damaged) - i128::from(old.damaged);
         self.add_up(Sums { damaged: change, ..Sums::default() });
-        if damaged { self.note_damage() } else { Ok(()) }
-    }
-
-    /// Leaves the note that [`Reader::any_damage`] finds.
-    pub(super) fn note_damage(&self) -> Result<()> {
-        self.set_meta(DAMAGE, "yes")
+        Ok(())
     }
 
     /// Blobs without references whose interest is in or before that second, oldest first, from
@@ -263,12 +254,14 @@ fn found(changed: usize, hash: &BlobHash) -> Result<()> {
 }
 
 impl Reader {
-    /// Whether any blob was ever found damaged.
+    /// The blobs that are marked damaged. The cost follows their number.
     ///
     /// # Errors
     /// The database's.
-    pub fn any_damage(&self) -> Result<bool> {
-        Ok(self.meta(DAMAGE)?.is_some())
+    pub fn damaged_blobs(&self) -> Result<Vec<BlobHash>> {
+        // `damaged <> 0` is what makes the partial index usable.
+        let sql = "SELECT hash FROM blobs WHERE damaged <> 0";
+        collect(&self.connection, "list damaged blobs", sql, [], |row| blob_hash(row, 0))
     }
 
     /// The interest of the oldest blob without references that is younger than that second.
@@ -361,11 +354,10 @@ mod tests {
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(row));
         tx.touch_blob(&hash(1), 1, at(8)).unwrap();
         tx.set_blob_epoch(&hash(1), 6).unwrap();
-        assert!(tx.meta(super::DAMAGE).unwrap().is_none());
         tx.set_blob_damaged(&hash(1), true).unwrap();
-        assert!(tx.meta(super::DAMAGE).unwrap().is_some());
         assert_eq!(tx.add_blob_refs(&hash(1), 1).unwrap(), 2);
         tx.commit().unwrap();
+        assert_eq!(reader.damaged_blobs().unwrap(), [hash(1)]);
         let row = BlobRow { size, refs: 2, interest: 8, epoch: 6, damaged: true };
         assert_eq!(reader.blob(&hash(1)).unwrap(), Some(row));
         assert_eq!(

@@ -97,7 +97,7 @@ impl Tx<'_> {
             params![hash.as_bytes(), size, refs, now.seconds],
         )?;
         self.add_up(Sums { blobs: 1, bytes: size.into(), damaged: 1, trees: 0 });
-        self.note_damage()
+        Ok(())
     }
 
     /// Makes the next version of a repository come after `newest`; `false` when it does already.

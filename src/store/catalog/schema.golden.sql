@@ -117,6 +117,7 @@ CREATE TABLE versions(
     PRIMARY KEY(repository, number)
 ) STRICT;
 CREATE UNIQUE INDEX areas_open ON areas(repository, name) WHERE state = 0;
+CREATE INDEX blobs_damaged ON blobs(hash) WHERE damaged <> 0;
 CREATE INDEX blobs_orphaned ON blobs(interest) WHERE refs = 0;
 CREATE INDEX blobs_unsettled ON blobs(epoch) WHERE epoch > 0;
 CREATE INDEX trees_orphaned ON trees(interest) WHERE refs = 0;

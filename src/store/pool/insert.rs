@@ -49,7 +49,11 @@ impl Pool {
             Incoming::Unnamed(unnamed) => self.name_file(&unnamed.file, &target),
             Incoming::Placed(placed) => self.keep_name(&placed.file, &target),
         };
-        self.fds.forget(hash);
+        match adopted {
+            Ok(()) => self.renamed(hash),
+            // It may have the name, or not: the file is as damaged as it was before.
+            Err(_) => self.fds.forget(hash),
+        }
         adopted
     }
 
@@ -70,14 +74,14 @@ impl Pool {
             Incoming::Placed(placed) => {
                 let named = has_name(&placed.file, &self.layout.blob(hash))?;
                 if named {
-                    self.fds.forget(hash);
+                    self.renamed(hash);
                 }
                 return Ok(named);
             }
         };
         match link_outcome(durable::link_open(&unnamed.file, &self.layout.blob(hash))) {
             Ok(()) => {
-                self.fds.forget(hash);
+                self.renamed(hash);
                 Ok(true)
             }
             Err((Fallback::Replace, _)) => Ok(false),
@@ -126,7 +130,10 @@ impl Pool {
             Err((Fallback::Copy, _)) => self.insert_copy(lock, private, hash),
             Err((Fallback::Fail, error)) => Err(error),
         };
-        self.fds.forget(hash);
+        match linked {
+            Ok(()) => self.renamed(hash),
+            Err(_) => self.fds.forget(hash),
+        }
         linked
     }
 

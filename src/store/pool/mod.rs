@@ -4,28 +4,51 @@
 //! (by rename or link), and only the owner of the [`RootLock`] gives or takes names. The pool does
 //! not know which blobs are wanted (the catalog counts references), and does not check content:
 //! whoever adds a blob has hashed it.
+//!
+//! # Who opens a blob's file, and what a damaged blob is to them (H33)
+//!
+//! Damage is known by a mark ([`Pool::mark_damaged`]), which fsck, the scrub, the check after an
+//! outage and failed reads set. There are two kinds of callers: those who want the content get
+//! [`StoreError::DamagedBlob`], those who look after the file get the file.
+//!
+//! | who | how | a marked blob |
+//! |---|---|---|
+//! | READ, lseek, read-ahead in `versions` (`vfs::versions`) | [`Pool::open`] | EIO; read-ahead skips it |
+//! | READ, lseek, copy_file_range, a partial change of a sealed file (`engine::staging::content`) | [`Pool::open`] | EIO; copy_file_range does not share it either |
+//! | fsync of a sealed file | [`Pool::open`] | EIO |
+//! | export, tar and `--unsafe-hardlink` (`daemon::service::export`) | by path, a description of its own | refused |
+//! | flush of a commit (`engine::to_disk`) | [`Pool::open`] | skipped: the commit's build has refused what it names, others must not fail |
+//! | check after an outage (`engine::start`) | [`Pool::open`] | not asked: marked ones are lost already |
+//! | fsck, scrub (`engine::fsck::examine`) | by path | hashed, also to find that it is right again |
+//! | backup's source (`backup::content`) | by path | hashed while it is copied, and left out where it is wrong |
+//! | backup's target ([`Pool::is_sound`], [`Pool::copy_incoming`]) | by path | hashed |
+//! | is the content known? (seals and imports, `engine::blobs`) | length only | counts as not known, so that storing it replaces the file |
+//! | `stat` (blocks), [`Pool::size_on_disk`] | stat | as any other |
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::durable;
-use super::error::{Result, StoreError};
+use super::error::{Result, StoreError, is_damage};
 use super::layout::{FAN_OUT, Layout};
 use super::remains::{self, Remains};
 use super::root_lock::RootLock;
 use crate::model::hash::BlobHash;
 
 mod copy;
+mod damaged;
 mod fd_cache;
 mod incoming;
 mod insert;
 mod names;
 
 pub use copy::Copied;
+use damaged::Marks;
+pub use damaged::{Damage, OnDamage};
 use fd_cache::FdCache;
 pub use incoming::{Incoming, UnnamedFile};
 pub use names::PoolName;
@@ -41,6 +64,8 @@ const BLOB_MODE: u32 = 0o444;
 pub struct Pool {
     layout: Layout,
     fds: FdCache,
+    /// Blobs that are known to be damaged.
+    marks: Marks,
     /// Directories known to exist, by first byte of the hash.
     fan_out_made: [AtomicBool; FAN_OUT],
     /// Directories whose own name is known to be on disk.
@@ -73,6 +98,7 @@ impl Pool {
         Ok(Self {
             layout,
             fds: FdCache::new(files_max),
+            marks: Marks::default(),
             fan_out_made: [const { AtomicBool::new(false) }; FAN_OUT],
             fan_out_synced: [const { AtomicBool::new(false) }; FAN_OUT],
             incoming_prefix: format!("{uuid}."),
@@ -81,22 +107,53 @@ impl Pool {
         })
     }
 
-    /// Opens a blob for reading.
+    /// Opens a blob for reading. What cannot be opened because of damage is told on
+    /// ([`Pool::on_damage`]).
     ///
     /// # Errors
-    /// [`StoreError::MissingBlob`], or the disk's.
+    /// [`StoreError::DamagedBlob`], [`StoreError::MissingBlob`], or the disk's.
     pub fn open(&self, hash: &BlobHash) -> Result<Arc<File>> {
         self.fds.get_or_open(hash, || {
+            if self.marks.has(hash) {
+                return Err(StoreError::DamagedBlob(*hash));
+            }
             let path = self.layout.blob(hash);
-            File::open(&path).map_err(|source| match source.kind() {
-                io::ErrorKind::NotFound => StoreError::MissingBlob(*hash),
-                _ => StoreError::Io { action: "open", path, source },
+            File::open(&path).map_err(|source| {
+                let missing = source.kind() == io::ErrorKind::NotFound;
+                if missing || is_damage(&source) {
+                    self.marks.tell(Damage { hash: *hash, file: None });
+                }
+                match missing {
+                    true => StoreError::MissingBlob(*hash),
+                    false => StoreError::Io { action: "open", path, source },
+                }
             })
+        })
+    }
+
+    /// Fills `buffer` from `offset` of a blob on. A blob that is shorter or unreadable is told on.
+    ///
+    /// # Errors
+    /// As of [`Pool::open`]; [`StoreError::DamagedBlob`] when the file ends before.
+    pub fn read_exact_at(&self, hash: &BlobHash, buffer: &mut [u8], offset: u64) -> Result<()> {
+        let file = self.open(hash)?;
+        file.read_exact_at(buffer, offset).map_err(|source| {
+            self.read_failed(hash, &file, &source);
+            match source.kind() {
+                io::ErrorKind::UnexpectedEof => StoreError::DamagedBlob(*hash),
+                _ => StoreError::Io { action: "read", path: self.layout.blob(hash), source },
+            }
         })
     }
 
     /// Closes the cached file of a blob that was replaced by other means than this pool's.
     pub fn forget_fd(&self, hash: &BlobHash) {
+        self.fds.forget(hash);
+    }
+
+    /// The blob's name means another file now, or none: what was known of the old one is over.
+    fn renamed(&self, hash: &BlobHash) {
+        self.marks.remove(hash);
         self.fds.forget(hash);
     }
 
@@ -126,8 +183,7 @@ impl Pool {
     pub fn remove(&self, _lock: &RootLock, hash: &BlobHash, bytes: Option<u64>) -> Result<Remains> {
         self.fds.forget(hash);
         let removed = remains::remove(&self.layout.blob(hash), bytes);
-        // Again: it may have been opened between the two.
-        self.fds.forget(hash);
+        self.renamed(hash);
         removed
     }
 

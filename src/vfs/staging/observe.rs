@@ -103,7 +103,7 @@ impl Mounts {
                 let left = left.into_iter().map(|node| place::node_ino(node).0).collect();
                 (vec![Forget::Unused { inos }], vec![Forget::Unused { inos: left }])
             }
-            Event::BlobsHealed(blobs) => {
+            Event::BlobsChanged(blobs) => {
                 let content = |ino: Ino| Forget::Content { ino: ino.0 };
                 let versions = (self.holders)(blobs).into_iter().map(content).collect();
                 let nodes = self.staging.read().holders(blobs);

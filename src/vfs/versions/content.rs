@@ -69,7 +69,7 @@ where
             read_ahead(&file, end);
         }
         file.read_exact_at(&mut buffer[..length], offset)
-            .map_err(|error| self.damaged(&blob, size, &error))?;
+            .map_err(|error| self.failed(&blob, &file, size, &error))?;
         Ok(length)
     }
 
@@ -87,10 +87,11 @@ where
             Seek::Hole => SeekFrom::Hole(offset),
         };
         // The position is shared by all that use this file and read by none of them.
-        let found = match rustix::fs::seek(&*self.open(&blob)?, from) {
+        let file = self.open(&blob)?;
+        let found = match rustix::fs::seek(&*file, from) {
             Ok(found) => found,
             Err(Errno::NXIO) => return Err(FsError::NoSuchOffset),
-            Err(error) => return Err(self.damaged(&blob, size, &error.into())),
+            Err(error) => return Err(self.failed(&blob, &file, size, &error.into())),
         };
         match whence {
             Seek::Data if found >= size => Err(FsError::NoSuchOffset),
@@ -116,19 +117,19 @@ where
 
     fn open(&self, blob: &BlobHash) -> Result<Arc<File>, FsError> {
         self.blobs.open(blob).map_err(|error| {
-            log::error!("blob {blob}: {error}");
-            self.blobs.report_damage(blob);
+            // Who marks a damaged blob logs it once, and not every reader again.
+            log::debug!("blob {blob}: {error}");
             FsError::Io
         })
     }
 
-    fn damaged(&self, blob: &BlobHash, size: u64, error: &io::Error) -> FsError {
+    fn failed(&self, blob: &BlobHash, file: &Arc<File>, size: u64, error: &io::Error) -> FsError {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             log::error!("blob {blob} is shorter than the {size} bytes it should have");
         } else {
             log::error!("blob {blob}: {error}");
         }
-        self.blobs.report_damage(blob);
+        self.blobs.read_failed(blob, file, error);
         FsError::Io
     }
 }

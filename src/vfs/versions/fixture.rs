@@ -57,7 +57,7 @@ impl Blobs for TemporaryBlobs {
             files_free: 50,
         })
     }
-    fn report_damage(&self, _: &BlobHash) {
+    fn read_failed(&self, _: &BlobHash, _: &Arc<File>, _: &io::Error) {
         self.damaged.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -39,6 +39,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -61,7 +62,7 @@ pub use content::Seek;
 pub use directory::{Listed, ListedPlus};
 pub use inode::FILE_INODE_BYTES_MAX;
 pub use number::{ROOT, repository_ino};
-pub use pool_blobs::{OnDamage, PoolBlobs};
+pub use pool_blobs::PoolBlobs;
 
 use inode::{DirectoryInode, FileInode, Place, directory_attr};
 use inode_table::Table;
@@ -91,9 +92,9 @@ pub trait Blobs: Send + Sync + 'static {
     /// When it cannot be determined.
     fn space(&self) -> Result<FsSpace, Self::Error>;
 
-    /// Told of a blob that is missing, short or unreadable, so that it can be marked damaged (H5).
-    /// Called on the thread that answers a read: must not block.
-    fn report_damage(&self, hash: &BlobHash);
+    /// Told why an open blob could not be read, so that it can be marked damaged (H5). Called on the
+    /// thread that answers a read: must not block.
+    fn read_failed(&self, hash: &BlobHash, file: &Arc<File>, error: &io::Error);
 }
 
 /// What a [`VersionFs`] reads from.

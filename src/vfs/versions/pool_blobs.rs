@@ -1,6 +1,7 @@
 //! The pool as the source of file contents.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use crate::model::hash::BlobHash;
@@ -11,21 +12,16 @@ use crate::store::sys::{self, FsSpace};
 
 use super::Blobs;
 
-/// What is called with a blob that turned out to be damaged.
-pub type OnDamage = Box<dyn Fn(&BlobHash) + Send + Sync>;
-
 /// The blobs of a store.
 pub struct PoolBlobs {
     pool: Arc<Pool>,
     layout: Layout,
-    on_damage: OnDamage,
 }
 
 impl PoolBlobs {
-    /// Reads from `pool`. `on_damage` is called on the thread that answers a read and must not
-    /// block.
-    pub fn new(pool: Arc<Pool>, layout: Layout, on_damage: OnDamage) -> Self {
-        Self { pool, layout, on_damage }
+    /// Reads from `pool`.
+    pub fn new(pool: Arc<Pool>, layout: Layout) -> Self {
+        Self { pool, layout }
     }
 }
 
@@ -33,7 +29,11 @@ impl Blobs for PoolBlobs {
     type Error = StoreError;
 
     fn open(&self, hash: &BlobHash) -> Result<Arc<File>, StoreError> {
-        self.pool.open(hash)
+        self.pool.open(hash).inspect_err(|error| {
+            if !matches!(error, StoreError::DamagedBlob(_)) {
+                log::error!("{error}");
+            }
+        })
     }
 
     fn allocated_blocks(&self, hash: &BlobHash) -> Option<u64> {
@@ -49,8 +49,7 @@ impl Blobs for PoolBlobs {
         })
     }
 
-    fn report_damage(&self, hash: &BlobHash) {
-        self.pool.forget_fd(hash);
-        (self.on_damage)(hash);
+    fn read_failed(&self, hash: &BlobHash, file: &Arc<File>, error: &io::Error) {
+        self.pool.read_failed(hash, file, error);
     }
 }

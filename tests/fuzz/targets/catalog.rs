@@ -43,7 +43,7 @@ fn check(path: &Path, repair: bool) {
     let mut findings = Vec::new();
     let options = Options { full: true, files: true };
     let checked =
-        bare::check(&store, options, &mut |finding| findings.push(finding), &mut |_, _, _| {});
+        bare::check(&mut store, options, &mut |finding| findings.push(finding), &mut |_, _, _| {});
     for finding in &findings {
         assert!(!finding.to_string().is_empty());
         let _paths = finding.losses();

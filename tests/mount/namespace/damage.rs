@@ -1,6 +1,7 @@
 //! Blobs that went bad on disk: readers get an error, and the content stored again heals them (R5)
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -18,6 +19,18 @@ fn published() -> (Cairn, Vec<u8>, PathBuf) {
     fs::set_permissions(blob, fs::Permissions::from_mode(0o644)).unwrap();
     let blob = blob.clone();
     (cairn, bytes, blob)
+}
+
+/// Has a check find and mark the damage; it repairs nothing.
+fn check(cairn: &Cairn) {
+    let output = cairn.run(&["fsck", "--full"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[track_caller]
+fn assert_refused<T>(result: io::Result<T>) {
+    let Err(error) = result else { panic!("content that is known to be damaged was served") };
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()), "{error}");
 }
 
 /// Stores the content again, in a version of its own.
@@ -49,11 +62,57 @@ fn what_the_kernel_kept_of_an_altered_one_is_forgotten_once_it_is_healed() {
     // Nobody hashes what is read: the kernel has the wrong pages now, and this reader keeps them.
     let open = File::open(&path).unwrap();
     assert!(fs::read(&path).unwrap() != bytes);
-    let output = cairn.run(&["fsck", "--full", "--repair"]);
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    check(&cairn);
     store_again(&cairn, &bytes);
     wait::until("the pages are forgotten", || fs::read(&path).unwrap() == bytes);
     let mut seen = vec![0; SIZE];
     open.read_exact_at(&mut seen, 0).unwrap();
     assert!(seen == bytes, "through a file that was open all the time");
+}
+
+#[test]
+fn r5_what_a_check_found_altered_is_served_to_nobody() {
+    let (mut cairn, bytes, blob) = published();
+    let (version, work) = (cairn.versions("lib/1/f"), cairn.staging("lib/work@1"));
+    fs::create_dir(&work).unwrap();
+    let staged = work.join("f");
+    File::options().write(true).open(&blob).unwrap().write_all_at(b"altered", 100_000).unwrap();
+    // The kernel has the pages of both inodes, and open files of them.
+    let open = [&version, &staged].map(|path| {
+        let file = File::open(path).unwrap();
+        assert!(fs::read(path).unwrap() != bytes);
+        file
+    });
+    check(&cairn);
+    let copy = cairn.scratch().join("copy");
+    for (path, file) in [&version, &staged].into_iter().zip(&open) {
+        assert_refused(fs::read(path));
+        assert_refused(file.read_at(&mut [0; 10], 0));
+        assert_refused(fs::copy(path, &copy));
+        // Also within an area, where only the hash would be copied.
+        assert_refused(fs::copy(path, work.join("copy")));
+    }
+    let target = copy.to_str().unwrap();
+    let export = cairn.run(&["export", "lib/1", &format!("{target}.d")]);
+    assert!(!export.status.success(), "{export:?}");
+    drop(open);
+    cairn.restart();
+    assert_refused(fs::read(&version));
+    assert_refused(fs::read(&staged));
+    store_again(&cairn, &bytes);
+    for path in [&version, &staged, &cairn.versions("again/1/other")] {
+        assert!(fs::read(path).unwrap() == bytes, "{}", path.display());
+    }
+}
+
+#[test]
+fn r5_what_a_check_without_a_daemon_found_is_not_served_later() {
+    let (mut cairn, bytes, blob) = published();
+    cairn.stop();
+    File::options().write(true).open(&blob).unwrap().write_all_at(b"altered", 7).unwrap();
+    check(&cairn);
+    cairn.mount();
+    assert_refused(fs::read(cairn.versions("lib/1/f")));
+    store_again(&cairn, &bytes);
+    assert!(fs::read(cairn.versions("lib/1/f")).unwrap() == bytes);
 }

@@ -45,17 +45,7 @@ impl FileContent {
                 // A concurrent truncate may have shortened it; the rest reads as it then was.
                 return Ok(read);
             }
-            Data::Blob(hash) => {
-                let file = self.store.pool.open(&hash)?;
-                let read = read_at(&file, buffer, offset).map_err(|source| StoreError::Io {
-                    action: "read the blob",
-                    path: hash.to_string().into(),
-                    source,
-                })?;
-                if read < length {
-                    return Err(StoreError::DamagedBlob(hash));
-                }
-            }
+            Data::Blob(hash) => self.store.pool.read_exact_at(&hash, buffer, offset)?,
         }
         Ok(length)
     }
@@ -251,7 +241,11 @@ impl FileContent {
         let found = match data {
             Data::Empty | Data::Buffer(_) => return Ok(Some(if hole { size } else { offset })),
             Data::Private { file, .. } => sys::seek_hole_data(&file, offset, hole),
-            Data::Blob(hash) => sys::seek_hole_data(&*self.store.pool.open(&hash)?, offset, hole),
+            Data::Blob(hash) => {
+                let file = self.store.pool.open(&hash)?;
+                sys::seek_hole_data(&file, offset, hole)
+                    .inspect_err(|error| self.store.pool.read_failed(&hash, &file, error))
+            }
         };
         found.map_err(|source| StoreError::Io {
             action: "seek in",
@@ -264,7 +258,7 @@ impl FileContent {
     /// is not sealed or this file is not empty: the bytes must be copied then.
     ///
     /// # Errors
-    /// [`StoreError::OverQuota`].
+    /// [`StoreError::OverQuota`]; [`StoreError::DamagedBlob`], as reading the source gives.
     pub fn share(
         self: &Arc<Self>,
         source: &FileContent,
@@ -273,6 +267,9 @@ impl FileContent {
         let (hash, size, pin) = {
             let state = source.state.lock();
             match &state.data {
+                Data::Blob(hash) if self.store.pool.is_damaged(hash) => {
+                    return Err(StoreError::DamagedBlob(*hash));
+                }
                 Data::Blob(hash) => (*hash, state.size, BlobPin::new(&self.store.pins, *hash)),
                 Data::Empty | Data::Buffer(_) | Data::Private { .. } => return Ok(false),
             }
@@ -322,16 +319,8 @@ impl FileContent {
             }
             Data::Blob(hash) if small => {
                 let keep = if cut { size.min(state.size) } else { state.size };
-                let file = self.store.pool.open(hash)?;
                 let mut bytes = vec![0; usize::try_from(keep).unwrap_or(usize::MAX)];
-                let read = read_at(&file, &mut bytes, 0).map_err(|source| StoreError::Io {
-                    action: "read the blob",
-                    path: hash.to_string().into(),
-                    source,
-                })?;
-                if read < bytes.len() {
-                    return Err(StoreError::DamagedBlob(*hash));
-                }
+                self.store.pool.read_exact_at(hash, &mut bytes, 0)?;
                 self.store.buffered_bytes.fetch_add(keep, Ordering::Relaxed);
                 state.data = Data::Buffer(Arc::new(bytes));
                 Ok(())
@@ -353,11 +342,11 @@ impl FileContent {
         let filled = match &state.data {
             Data::Empty | Data::Private { .. } => Ok(()),
             Data::Buffer(buffer) => file.write_all_at(buffer, 0).map_err(failed),
-            Data::Blob(hash) => self
-                .store
-                .pool
-                .open(hash)
-                .and_then(|blob| sys::copy_range(&blob, &file, state.size).map_err(failed)),
+            Data::Blob(hash) => self.store.pool.open(hash).and_then(|blob| {
+                sys::copy_range(&blob, &file, state.size)
+                    .inspect_err(|error| self.store.pool.read_failed(hash, &blob, error))
+                    .map_err(failed)
+            }),
         };
         if let Err(error) = filled {
             // At once, since the disk may be full; the name goes when the journal is written.
