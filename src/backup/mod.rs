@@ -37,7 +37,7 @@ use crate::control::service::Attachment;
 use crate::store::error::StoreError;
 use crate::store::format;
 use crate::store::layout::Layout;
-use crate::store::sys;
+pub use crate::store::priority::Priority;
 use content::Content;
 use error::{BackupError, Result};
 use target::Target;
@@ -54,11 +54,11 @@ pub fn run(
     mut connection: Connection,
     store: &Path,
     directory: &Path,
+    priority: Priority,
     watch: Watch<'_>,
 ) -> Result<BackupReport> {
     let began = Instant::now();
-    // Others are waited for; a backup can wait.
-    if let Err(error) = sys::lower_priority() {
+    if let Err(error) = priority.apply() {
         log::debug!("the backup runs with ordinary priority: {error}");
     }
     check_apart(store, directory)?;

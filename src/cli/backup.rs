@@ -8,7 +8,7 @@ use super::Context;
 use super::error::CliError;
 use super::progress::ProgressLine;
 use super::text::{count, printable, size};
-use crate::backup;
+use crate::backup::{self, Priority};
 use crate::control::backup::BackupReport;
 use crate::control::client::Connection;
 use crate::control::protocol::{ControlError, Progress};
@@ -22,9 +22,11 @@ to copy it (cp -a) to where the store was. It has every repository, version, tag
 as they are at one instant after the command began, deleted versions that can be brought back
 included. Staging areas are not in it: commit what must be kept.
 
-With a daemon it is made while everything else goes on, by a process of the lowest priority. Without
-one the store is read as it lies there. The store's file system needs room for a copy of the catalog
-meanwhile.
+With a daemon it is made while everything else goes on. By default it takes a small share of a busy
+processor and disk (nice 10, the last level of the best-effort I/O class), and so comes to its end.
+`--priority idle` takes only what nobody else wants: it stands still for as long as others are busy.
+`normal` stands back for nobody. Without a daemon the store is read as it lies there. The store's
+file system needs room for a copy of the catalog meanwhile.
 
 Run again, it copies what is new, removes what the store has no more, and then replaces the catalog
 in one step: until then the directory is the earlier backup, whatever happens, and after it the new
@@ -49,6 +51,7 @@ JSON
 EXAMPLES
   cairn backup /backup/cairn
   cairn fsck --full --store /backup/cairn
+  cairn backup /backup/cairn --priority idle
   cairn backup /backup/cairn --json | jq .copied_bytes
   cairn mount /backup/cairn /mnt/restored";
 
@@ -59,6 +62,30 @@ pub struct BackupArgs {
     /// Directory of the backup: missing, empty, or an earlier backup of this store
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+    /// How much of a busy processor and disk to take
+    #[arg(long, value_enum, default_value_t = PriorityChoice::Low)]
+    priority: PriorityChoice,
+}
+
+/// [`Priority`] on the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum PriorityChoice {
+    /// What nobody else wants: may take for ever on a busy machine
+    Idle,
+    /// A small share
+    Low,
+    /// As other processes
+    Normal,
+}
+
+impl From<PriorityChoice> for Priority {
+    fn from(choice: PriorityChoice) -> Self {
+        match choice {
+            PriorityChoice::Idle => Self::Idle,
+            PriorityChoice::Low => Self::Low,
+            PriorityChoice::Normal => Self::Normal,
+        }
+    }
 }
 
 impl BackupArgs {
@@ -71,7 +98,8 @@ impl BackupArgs {
         let connection = Connection::open(&store, context.hooks.open_bare)?;
         let mut line = ProgressLine::new(context.json);
         let mut watch = |progress: Progress| line.show(&progress);
-        let result = backup::run(connection, &store, &self.directory, &mut watch);
+        let result =
+            backup::run(connection, &store, &self.directory, self.priority.into(), &mut watch);
         drop(line);
         let report = result.map_err(ControlError::from)?;
         if context.json {

@@ -24,7 +24,7 @@ use crate::store::catalog::{BlobFacts, Reader, Snapshot};
 use crate::store::error::StoreError;
 use crate::store::panics;
 use crate::store::pool::Damage;
-use crate::store::sys;
+use crate::store::priority::Priority;
 
 /// Between two scrubs when nobody says otherwise.
 pub const PERIOD_SECONDS: u64 = 30 * 24 * 3600;
@@ -208,7 +208,7 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        if let Err(error) = sys::lower_priority() {
+        if let Err(error) = Priority::Idle.apply() {
             log::debug!("the scrub keeps its priority: {error}");
         }
         loop {

@@ -18,6 +18,7 @@ mod init;
 pub mod layout;
 pub mod panics;
 pub mod pool;
+pub mod priority;
 pub mod remains;
 pub mod reserve;
 pub mod root_lock;

@@ -140,23 +140,27 @@ pub fn read_passing(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
     }
 }
 
-/// Lets the calling thread use the processor and the disk only when others do not (as far as the
-/// disk's scheduler heeds that).
+/// Sets the nice value and the I/O priority (`linux/ioprio.h`) of the calling thread.
 ///
 /// # Errors
-/// The system call's.
-pub fn lower_priority() -> io::Result<()> {
-    /// Weakest there is.
-    const NICE_MAX: i32 = 19;
+/// The system calls'.
+pub fn set_priority(nice: i32, io_priority: i32) -> io::Result<()> {
     /// `IOPRIO_WHO_PROCESS`: with 0, the calling thread.
     const WHO_PROCESS: libc::c_int = 1;
-    /// `IOPRIO_CLASS_IDLE` at its place in the value.
-    const CLASS_IDLE: libc::c_int = 3 << 13;
     // On Linux a thread has a priority of its own.
-    rustix::process::setpriority_process(None, NICE_MAX)?;
+    rustix::process::setpriority_process(None, nice)?;
     // SAFETY: the call takes three integers and no pointer.
-    let set = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, CLASS_IDLE) };
+    let set = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, io_priority) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the allocator return free memory to the system, where it can do that.
+pub fn return_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes a number of bytes to keep and touches only what is free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Gives the calling thread a table of descriptors of its own, without those that are `unwanted`, of

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cairn::backup;
 use cairn::backup::error::{BackupError, Result};
+use cairn::backup::{self, Priority};
 use cairn::control::backup::{BackupReport, BackupRequest};
 use cairn::control::client::Connection;
 use cairn::control::protocol::{Progress, Request};
@@ -28,7 +28,7 @@ fn watched(
             let service =
                 StoreService::new(Arc::clone(&world.engine), || {}, DaemonFacts::default());
             let connection = Connection::local(Box::new(service));
-            backup::run(connection, world.engine.layout.root(), directory, watch)
+            backup::run(connection, world.engine.layout.root(), directory, Priority::Low, watch)
         };
         scope.spawn(run).join().unwrap()
     })
