@@ -5,6 +5,7 @@ pub mod background;
 pub mod config;
 mod error;
 pub mod hook;
+pub mod housekeeping;
 pub mod logging;
 mod privileges;
 pub mod run;

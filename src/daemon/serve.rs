@@ -9,6 +9,7 @@ use super::background::Readiness;
 use super::config::DaemonConfig;
 use super::error::DaemonError;
 use super::hook::{Hook, HookCommand, HookObserver};
+use super::housekeeping::Housekeeper;
 use super::logging;
 use super::privileges;
 use super::run::{self, Filesystems, Hooks};
@@ -60,6 +61,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let versions = versions(&engine);
     let staging = staging(&engine, config, &plan);
     connect(&observer, &staging, &versions);
+    let housekeeper = housekeeper(&engine, &kernel, &versions)?;
     let (controller, events) = run::controller();
     let stop = controller.clone();
     let facts = DaemonFacts {
@@ -87,6 +89,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
             service.stop_waiting();
             server.stop();
             scrubber.stop();
+            drop(housekeeper);
             if let Some(hook) = hook {
                 hook.stop();
             }
@@ -150,6 +153,18 @@ fn connect(
         Box::new(move |now| root.set_root_changed(now)),
         Box::new(move |blobs| held.holders(blobs)),
     );
+}
+
+/// Gives memory back that areas and versions which are gone have left.
+fn housekeeper(
+    engine: &Engine,
+    kernel: &Arc<KernelInvalidator>,
+    versions: &Arc<VersionFs<crate::store::tree_cache::TreeCache, PoolBlobs>>,
+) -> Result<Housekeeper, DaemonError> {
+    let (staging, versions) = (Arc::clone(&engine.staging), Arc::clone(versions));
+    let held = move || staging.read().node_count() + versions.inode_count();
+    Housekeeper::start(&engine.staging, Arc::clone(kernel) as Arc<_>, Box::new(held))
+        .map_err(no_thread)
 }
 
 /// Runs the command of `--on-commit` from now on, if there is one.

@@ -18,6 +18,7 @@ mod export;
 mod fsck;
 mod hostile;
 mod import;
+mod left;
 mod order;
 mod quota;
 mod race;

@@ -18,7 +18,7 @@ pub mod journal;
 pub mod node;
 pub mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
@@ -36,6 +36,9 @@ use state::State;
 /// Seals that may wait for a sealer. A close that finds the queue full waits: writers cannot run
 /// ahead of the disk for ever.
 const SEAL_QUEUE_MAX: usize = 65_536;
+
+/// Nodes looked at before others may change the namespace.
+const NODES_PER_LOOK: usize = 1000;
 
 /// Files that may rest before they are sealed: each keeps a descriptor.
 const RESTING_MAX: usize = 32;
@@ -115,6 +118,32 @@ impl Staging {
     /// What the files of an area share, while it is open or being committed.
     pub fn area(&self, area: AreaId) -> Option<Arc<AreaShared>> {
         self.read().areas.get(&area).map(|area| Arc::clone(&area.shared))
+    }
+
+    /// Areas that are published or discarded, and that the kernel still knows something of.
+    pub fn left_areas(&self) -> BTreeSet<AreaId> {
+        self.read().left.clone()
+    }
+
+    /// The nodes of such an area, what is in a directory before the directory. The namespace is
+    /// looked at in short steps: it may be many.
+    pub fn left_nodes(&self, area: AreaId) -> Vec<NodeId> {
+        let (mut found, mut next) = (vec![NodeId(area.0)], 0);
+        while next < found.len() {
+            let state = self.read();
+            let end = found.len().min(next + NODES_PER_LOOK);
+            for at in next..end {
+                let directory = state.node(found[at]).and_then(node::Node::directory);
+                let slots = directory.into_iter().flat_map(|directory| directory.slots.values());
+                found.extend(slots.filter_map(|slot| match slot {
+                    node::Slot::Node(node) => Some(*node),
+                    node::Slot::Whiteout => None,
+                }));
+            }
+            next = end;
+        }
+        found.reverse();
+        found
     }
 
     /// An area was not published or discarded after all: its name may be kept again, unless somebody

@@ -57,6 +57,8 @@ pub struct State {
     /// Areas that are open or being committed.
     pub areas: BTreeMap<AreaId, Area>,
     nodes: HashMap<NodeId, Node>,
+    /// Areas that are published or discarded, of which nodes are still in memory.
+    pub(super) left: BTreeSet<AreaId>,
 }
 
 impl State {
@@ -382,6 +384,8 @@ impl State {
     /// Takes a node out of memory and returns its directory.
     fn remove(&mut self, dirty: &mut Dirty, id: NodeId) -> Option<NodeId> {
         let node = self.nodes.remove(&id)?;
+        // The root of an area goes last, and has its number.
+        self.left.remove(&AreaId(id.0));
         let mut parent = None;
         for (directory, name) in &node.names {
             parent = Some(*directory);
@@ -421,6 +425,7 @@ impl State {
         for id in order.into_iter().rev() {
             self.drop_if_unused(dirty, id);
         }
+        self.left.extend(self.nodes.contains_key(&area.root).then_some(id));
         Some(area)
     }
 

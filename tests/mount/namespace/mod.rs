@@ -20,6 +20,7 @@ mod latest;
 mod level;
 mod lifecycle;
 mod limits;
+mod memory;
 mod preserve;
 mod program;
 mod quota;
