@@ -110,7 +110,7 @@ impl MetadataThread {
     pub(super) fn note_damage(&mut self, damage: &[Damage], reply: Reply<bool>) {
         if !self.store.lock.is_in_place(&self.store.layout) {
             // Nothing at all is found any more, which says nothing of these blobs.
-            log::error!("{} is not the store any more", self.store.layout.root().display());
+            log::error!("the store was removed, or its disk is gone");
             self.staging.set_blocked(Blocked::Poisoned);
             return reply(Err(EngineError::Poisoned));
         }

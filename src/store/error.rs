@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::layout::shown;
 use super::panics::Panicked;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree_format::TreeError;
@@ -38,7 +39,7 @@ pub enum CatalogErrorKind {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A system call failed.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path).display())]
     Io {
         /// What was tried, as a verb phrase that the path completes.
         action: &'static str,
@@ -66,19 +67,19 @@ pub enum StoreError {
         pid: Option<u32>,
     },
     /// No store there.
-    #[error("{} is not a store of cairn", path.display())]
+    #[error("{} is not a store of cairn", shown(path).display())]
     NotAStore {
         /// The directory.
         path: PathBuf,
     },
     /// A store there already.
-    #[error("{} already is a cairn store", path.display())]
+    #[error("{} already is a cairn store", shown(path).display())]
     AlreadyAStore {
         /// The directory.
         path: PathBuf,
     },
     /// A store is made in an empty directory only.
-    #[error("{} is not empty; a store needs a directory of its own", path.display())]
+    #[error("{} is not empty; a store needs a directory of its own", shown(path).display())]
     NotEmpty {
         /// The directory.
         path: PathBuf,
@@ -92,13 +93,13 @@ pub enum StoreError {
         supported: u32,
     },
     /// The catalog is some other program's file.
-    #[error("{} is not a catalog of cairn", path.display())]
+    #[error("{} is not a catalog of cairn", shown(path).display())]
     ForeignCatalog {
         /// The file.
         path: PathBuf,
     },
     /// Others could get into the store.
-    #[error("{} has mode {mode:04o}; a store must be its owner's alone (chmod 0700)", path.display())]
+    #[error("{} has mode {mode:04o}; a store must be its owner's alone (chmod 0700)", shown(path).display())]
     OpenPermissions {
         /// The directory.
         path: PathBuf,
@@ -106,7 +107,7 @@ pub enum StoreError {
         mode: u32,
     },
     /// It belongs to somebody else.
-    #[error("{} belongs to uid {uid}, and this is uid {own}", path.display())]
+    #[error("{} belongs to uid {uid}, and this is uid {own}", shown(path).display())]
     ForeignOwner {
         /// The directory.
         path: PathBuf,

@@ -13,9 +13,18 @@
 //!   draft.N/          in a backup: the catalog of the next one
 //! ```
 //!
-//! Only paths are made here; nothing touches the disk.
+//! An open store is reached through a descriptor of its directory (`/proc/self/fd/N/pool/…`), so that
+//! what is done to its path meanwhile changes nothing: a store that is moved goes on to be used where it
+//! is, and what is put in its place is never touched.
 
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::model::hash::BlobHash;
 use crate::model::id::AreaId;
@@ -27,16 +36,53 @@ pub(super) const FAN_OUT: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PrivateId(pub u64);
 
+/// The catalog's name in the store.
+pub(super) const CATALOG: &str = "catalog.db";
+
+/// Where the process finds its descriptors.
+const DESCRIPTORS: &str = "/proc/self/fd";
+
 /// The paths of one store.
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
+    /// What `root` leads to, where that is a descriptor.
+    directory: Option<Arc<OwnedFd>>,
 }
 
 impl Layout {
-    /// The layout of the store in `root`.
+    /// The layout of the store that is in `root` whenever a path is used.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), directory: None }
+    }
+
+    /// The layout of the store that is in `root` now. Its paths are valid while it, or a clone of it,
+    /// lives.
+    ///
+    /// # Errors
+    /// The directory cannot be opened.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(root, flags, Mode::empty())?;
+        let root = Path::new(DESCRIPTORS).join(directory.as_raw_fd().to_string());
+        Ok(Self { root, directory: Some(Arc::new(directory)) })
+    }
+
+    /// Where the store is at the moment: for SQLite, which follows links by itself, and for people.
+    ///
+    /// # Errors
+    /// It is nowhere: removed, or on a disk that was detached.
+    pub fn place(&self) -> io::Result<PathBuf> {
+        if self.directory.is_none() {
+            return Ok(self.root.clone());
+        }
+        let place = fs::read_link(&self.root)?;
+        let (found, own) = (fs::metadata(&place)?, fs::metadata(&self.root)?);
+        if (found.dev(), found.ino()) == (own.dev(), own.ino()) {
+            Ok(place)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
     /// The store's directory.
@@ -57,7 +103,7 @@ impl Layout {
     /// The SQLite database. Nothing but SQLite may open it: closing any other descriptor of the
     /// file drops SQLite's locks.
     pub fn catalog(&self) -> PathBuf {
-        self.root.join("catalog.db")
+        self.root.join(CATALOG)
     }
 
     /// The database's write-ahead log; it carries no locks, so it may be opened and synced.
@@ -126,9 +172,39 @@ impl Layout {
     }
 }
 
+/// A path of an open store as people know it: what leads through a descriptor is shown where it is.
+pub fn shown(path: &Path) -> PathBuf {
+    let mut rest = path.components();
+    let root: PathBuf = rest.by_ref().take(5).collect();
+    if !root.starts_with(DESCRIPTORS) {
+        return path.to_owned();
+    }
+    fs::read_link(&root).map_or_else(|_| path.to_owned(), |root| root.join(rest.as_path()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_open_layout_follows_its_directory_and_no_path() {
+        let home = tempfile::tempdir().unwrap();
+        let [store, moved, other] = ["store", "moved", "other"].map(|name| home.path().join(name));
+        rustix::fs::mkdir(&store, Mode::RWXU).unwrap();
+        rustix::fs::mkdir(&other, Mode::RWXU).unwrap();
+        fs::write(store.join("format"), "mine").unwrap();
+        let layout = Layout::open(&store).unwrap();
+        assert_eq!(layout.place().unwrap(), store.canonicalize().unwrap());
+        rustix::fs::rename(&store, &moved).unwrap();
+        std::os::unix::fs::symlink(&other, &store).unwrap();
+        assert_eq!(fs::read(layout.format()).unwrap(), b"mine");
+        assert_eq!(layout.place().unwrap(), moved.canonicalize().unwrap());
+        assert_eq!(shown(&layout.format()), moved.canonicalize().unwrap().join("format"));
+        assert_eq!(shown(&store.join("format")), store.join("format"));
+        rustix::fs::unlink(moved.join("format")).unwrap();
+        rustix::fs::rmdir(&moved).unwrap();
+        assert!(layout.place().is_err());
+    }
 
     #[test]
     fn a_blob_is_spread_by_its_first_byte() {

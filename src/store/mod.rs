@@ -32,7 +32,7 @@ pub use format::FORMAT;
 pub use init::init;
 
 use catalog::Catalog;
-use error::Result;
+use error::{Result, StoreError};
 use layout::Layout;
 use pool::Pool;
 use reserve::Reserve;
@@ -63,7 +63,9 @@ impl Store {
     /// # Errors
     /// When it is no store, of a newer format, accessible to others, or in use.
     pub fn open(path: &Path) -> Result<Self> {
-        let layout = Layout::new(path);
+        // What is no store is said by its name; what is one is reached by its descriptor from here on.
+        format::check(&Layout::new(path))?;
+        let layout = Layout::open(path).map_err(StoreError::io("open", path))?;
         format::check(&layout)?;
         format::check_private(&layout)?;
         let lock = RootLock::acquire(&layout)?;
@@ -80,7 +82,6 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use super::error::StoreError;
     use super::*;
 
     fn new_store() -> (tempfile::TempDir, Layout) {

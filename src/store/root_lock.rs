@@ -48,8 +48,8 @@ impl RootLock {
         Ok(Self { file })
     }
 
-    /// Whether the path of the store still leads to it: not when its disk was detached, or its
-    /// directory moved or removed, while it is open.
+    /// Whether the lock is still in the store's directory: not when that was removed while it is
+    /// open. Of an open store moving it is no matter.
     pub fn is_in_place(&self, layout: &Layout) -> bool {
         let named = std::fs::symlink_metadata(layout.lock());
         match (named, self.file.metadata()) {

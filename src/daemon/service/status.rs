@@ -15,6 +15,7 @@ use crate::engine::staging::Blocked;
 use crate::model::policy::PolicyState;
 use crate::model::time::Timestamp;
 use crate::store::FORMAT;
+use crate::store::layout::shown;
 
 impl StoreService {
     /// Limits that somebody is about to meet.
@@ -72,7 +73,7 @@ impl StoreService {
         };
         let last_run = self.engine.last_run();
         Ok(Reply::Status(StatusReply {
-            store: self.engine.layout.root().display().to_string(),
+            store: shown(self.engine.layout.root()).display().to_string(),
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             daemon_pid: self.facts.pid,

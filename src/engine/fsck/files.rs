@@ -1,6 +1,6 @@
 //! Files of the store that nothing names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Leftover};
 use super::{Check, Stopped, Suspicion};
@@ -16,13 +16,13 @@ impl Check<'_> {
         let latest = self.subject.snapshots.latest()?;
         self.check_pool_names(&latest)?;
         for path in self.subject.pool.incoming_leftovers(INCOMING_MAX)? {
-            self.found(Finding::Leftover(Leftover::Incoming(path)));
+            self.found(Finding::Leftover(Leftover::Incoming(self.inside(path))));
         }
         self.check_staging(&latest)
     }
 
     fn stranger(&mut self, path: PathBuf) {
-        self.found(Finding::Leftover(Leftover::Stranger(path)));
+        self.found(Finding::Leftover(Leftover::Stranger(self.inside(path))));
     }
 
     fn check_pool_names(&mut self, latest: &Snapshot) -> Result<(), Stopped> {
@@ -65,6 +65,11 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A path as seen from the store's directory: whoever removes it may have opened the store anew.
+    fn inside(&self, path: PathBuf) -> PathBuf {
+        path.strip_prefix(self.subject.layout.root()).map(Path::to_owned).unwrap_or(path)
     }
 
     fn check_area_files(&mut self, latest: &Snapshot, area: AreaId) -> Result<(), Stopped> {

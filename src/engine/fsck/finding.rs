@@ -112,7 +112,7 @@ impl Losses {
 pub enum Leftover {
     /// In the pool, under the name of a blob.
     Blob(BlobHash),
-    /// In `incoming/`, of an earlier process.
+    /// In `incoming/`, of an earlier process; a path from the store's directory on.
     Incoming(PathBuf),
     /// A private file of an area that does not name it.
     Private(AreaId, PrivateId),
@@ -124,7 +124,7 @@ pub enum Leftover {
     AreaRows(AreaId),
     /// A page that belongs to no tree.
     Page(i64),
-    /// A name that cairn does not give.
+    /// A name that cairn does not give; a path from the store's directory on.
     Stranger(PathBuf),
 }
 

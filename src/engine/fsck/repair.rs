@@ -159,10 +159,12 @@ impl Step {
     /// # Errors
     /// The disk's.
     pub(super) fn files(&self, store: &Store) -> Result<()> {
-        let Store { lock, pool, private_files, .. } = store;
+        let Store { layout, lock, pool, private_files, .. } = store;
         match self {
             Self::Remove(Leftover::Blob(hash)) => pool.remove(lock, hash, None).map(drop),
-            Self::Remove(Leftover::Incoming(path)) => pool.remove_incoming(lock, path),
+            Self::Remove(Leftover::Incoming(path)) => {
+                pool.remove_incoming(lock, &layout.root().join(path))
+            }
             Self::Remove(Leftover::Private(area, file)) => {
                 private_files.remove(lock, *area, *file).map(drop)
             }
@@ -170,10 +172,12 @@ impl Step {
                 while !private_files.remove_area(lock, *area, &mut Vec::new())? {}
                 Ok(())
             }
-            Self::Remove(Leftover::Stranger(path)) => match durable::unlink(path) {
-                Err(error) if error.is_not_found() => Ok(()),
-                removed => removed,
-            },
+            Self::Remove(Leftover::Stranger(path)) => {
+                match durable::unlink(&layout.root().join(path)) {
+                    Err(error) if error.is_not_found() => Ok(()),
+                    removed => removed,
+                }
+            }
             Self::UnmarkBlob(hash) | Self::InsertBlob { hash, damaged: false, .. } => {
                 pool.unmark(hash);
                 Ok(())

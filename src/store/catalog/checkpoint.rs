@@ -41,7 +41,7 @@ impl Checkpointer {
     /// # Errors
     /// The database's.
     pub(super) fn open(layout: &Layout, snapshots: Snapshots) -> Result<Self> {
-        let connection = connection::open_checkpointer(&layout.catalog())?;
+        let connection = connection::open_checkpointer(layout)?;
         Ok(Self { connection, snapshots, wal: layout.wal() })
     }
 

@@ -7,6 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::store::error::{CatalogErrorKind, Result, StoreError};
+use crate::store::layout::{CATALOG, Layout, shown};
 
 /// `application_id` of a catalog: "cair" in ASCII.
 pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"cair");
@@ -68,6 +69,30 @@ fn kind(error: &rusqlite::Error) -> CatalogErrorKind {
     }
 }
 
+/// How often the store may be moved while its catalog is opened.
+const MOVES_MAX: u32 = 8;
+
+/// Opens the catalog where the store is now. SQLite follows links by itself, and only when it opens a
+/// file: the store must be at one place meanwhile, and `open` must read something, which opens the WAL.
+/// At the end SQLite sees for itself that a file was moved, and removes nothing at its old place.
+fn in_place(layout: &Layout, open: impl Fn(&Path) -> Result<Connection>) -> Result<Connection> {
+    let place = || layout.place().map_err(StoreError::io("find", layout.root()));
+    let mut before = place()?;
+    for _ in 0..MOVES_MAX {
+        let opened = open(&before.join(CATALOG));
+        let after = place()?;
+        if before == after {
+            return opened;
+        }
+        before = after;
+    }
+    Err(StoreError::Catalog {
+        action: "open the database",
+        kind: CatalogErrorKind::Other,
+        message: "the store is being moved all the time".to_owned(),
+    })
+}
+
 /// Makes an empty catalog, or opens what an interrupted `init` left of one.
 pub(super) fn create(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
@@ -86,24 +111,31 @@ pub(super) fn create(path: &Path) -> Result<Connection> {
 }
 
 /// Opens an existing catalog for writing.
-pub(super) fn open_writer(path: &Path) -> Result<Connection> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    check_application(&connection, path)?;
-    configure_writer(&connection)?;
-    Ok(connection)
+pub(super) fn open_writer(layout: &Layout) -> Result<Connection> {
+    in_place(layout, |path| {
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        check_application(&connection, path)?;
+        configure_writer(&connection)?;
+        Ok(connection)
+    })
 }
 
 /// Opens an existing catalog for reading.
-pub(super) fn open_reader(path: &Path) -> Result<Connection> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    set(&connection, "mmap_size", READER_MAP_BYTES)?;
-    set(&connection, "cache_size", -READER_CACHE_KIB)?;
-    Ok(connection)
+pub(super) fn open_reader(layout: &Layout) -> Result<Connection> {
+    in_place(layout, |path| {
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        set(&connection, "mmap_size", READER_MAP_BYTES)?;
+        set(&connection, "cache_size", -READER_CACHE_KIB)?;
+        check_application(&connection, path)?;
+        Ok(connection)
+    })
 }
 
 /// Makes a file to copy a catalog into. It is worth nothing before it is whole, so nothing is kept
 /// for the case that it does not become so.
 pub(super) fn open_copy(path: &Path) -> Result<Connection> {
+    // SQLite is to follow no link, and a descriptor's path is one.
+    let path = &shown(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let connection = open(path, flags | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
     set(&connection, "synchronous", 0)?;
@@ -114,10 +146,13 @@ pub(super) fn open_copy(path: &Path) -> Result<Connection> {
 }
 
 /// Opens an existing catalog for checkpoints.
-pub(super) fn open_checkpointer(path: &Path) -> Result<Connection> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    configure_journal(&connection)?;
-    Ok(connection)
+pub(super) fn open_checkpointer(layout: &Layout) -> Result<Connection> {
+    in_place(layout, |path| {
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        check_application(&connection, path)?;
+        configure_journal(&connection)?;
+        Ok(connection)
+    })
 }
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {

@@ -81,7 +81,7 @@ impl Catalog {
     /// # Errors
     /// When it is not a catalog or one of a newer release, or the disk fails.
     pub fn open(layout: &Layout) -> Result<Self> {
-        let mut connection = connection::open_writer(&layout.catalog())?;
+        let mut connection = connection::open_writer(layout)?;
         migrations::run(&mut connection)?;
         Ok(Self::new(connection, layout))
     }
@@ -197,6 +197,6 @@ impl Reader {
     /// # Errors
     /// The database's.
     pub fn open(layout: &Layout) -> Result<Self> {
-        Ok(Self { connection: connection::open_reader(&layout.catalog())? })
+        Ok(Self { connection: connection::open_reader(layout)? })
     }
 }

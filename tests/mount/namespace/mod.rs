@@ -21,6 +21,7 @@ mod level;
 mod lifecycle;
 mod limits;
 mod memory;
+mod moved;
 mod preserve;
 mod program;
 mod quota;

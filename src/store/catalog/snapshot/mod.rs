@@ -83,7 +83,7 @@ impl Snapshots {
     /// # Errors
     /// The database's.
     pub fn latest(&self) -> Result<Snapshot> {
-        let connection = connection::open_reader(&self.layout.catalog())?;
+        let connection = connection::open_reader(&self.layout)?;
         Ok(Snapshot { connection, source: self.clone(), held: false })
     }
 }
