@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use super::copy::{Copier, CopyError, Sharing};
 use super::error::ArchiveError;
+use super::first_names::{FirstNames, LinkName};
 use super::path::ArchivePath;
 use super::stat::FileId;
 use super::tree_walk::Origin;
@@ -132,7 +133,8 @@ fn fill(
         destination,
         queue,
         pending: Vec::new(),
-        first_names: HashMap::new(),
+        first_names: FirstNames::new(root.tree),
+        first_files: HashMap::new(),
         open: vec![destination.top()],
         directories: vec![top],
         mode,
@@ -180,8 +182,9 @@ struct Plan<'a> {
     queue: Sender<Job>,
     /// Files whose blobs are not open yet.
     pending: Vec<(Job, Option<BlobHash>)>,
-    /// The first name of each hardlink group, and which file it is.
-    first_names: HashMap<u64, (ArchivePath, FileId)>,
+    first_names: FirstNames,
+    /// Which file the first name of a hardlink group is, by that name.
+    first_files: HashMap<ArchivePath, FileId>,
     /// The directories on the way to the current entry, the top first.
     open: Vec<Arc<OwnedFd>>,
     /// All directories made, in order, for their attributes at the end.
@@ -205,7 +208,8 @@ impl Plan<'_> {
             let (path, entry) = found?;
             self.open.truncate(path.depth());
             self.exported.count(&entry);
-            self.add(path, entry)?;
+            let name = self.first_names.next(origin, &path, &entry)?;
+            self.add(path, entry, name)?;
             if self.pending.len() >= OPEN_BATCH {
                 self.flush(origin)?;
                 progress(&self.exported);
@@ -219,14 +223,14 @@ impl Plan<'_> {
         (self.exported, self.directories)
     }
 
-    fn add(&mut self, path: ArchivePath, entry: Entry) -> Result<(), ArchiveError> {
+    fn add(&mut self, path: ArchivePath, entry: Entry, name: LinkName) -> Result<(), ArchiveError> {
         let destination = self.destination;
         let parent = match self.open.last() {
             Some(parent) => Arc::clone(parent),
             None => destination.top(),
         };
         let place = Place { parent, name: c_name(&entry.name) };
-        let Entry { attributes, link_group, content, .. } = entry;
+        let Entry { attributes, content, .. } = entry;
         if let Content::Directory { .. } = content {
             let made = destination.make_directory(&place);
             let made = made.map_err(destination.failed("make the directory", &path))?;
@@ -238,28 +242,31 @@ impl Plan<'_> {
         // A blob's own names are a group already, whatever groups the version has.
         let blob_links = self.mode == LinkMode::UnsafeHardlink
             && matches!(content, Content::File { blob: Some(_), .. });
-        let group = link_group.filter(|_| !blob_links);
-        if let Some((first, id)) = group.and_then(|group| self.first_names.get(&group.id)) {
+        let name = if blob_links { LinkName::Alone } else { name };
+        if let LinkName::Later(first) = &name {
+            let Some(id) = self.first_files.get(first) else {
+                return Err(destination.failed("link", &path)(Errno::NOENT));
+            };
             let linked = destination.make_link(&place, first, *id);
             return linked.map_err(destination.failed("link", &path));
         }
         let Content::File { size, blob } = content else {
             let made = destination.make_special(&place, &content, &attributes);
             let id = made.map_err(destination.failed("make", &path))?;
-            if let Some(group) = group {
-                self.first_names.insert(group.id, (path, id));
+            if name == LinkName::First {
+                self.first_files.insert(path, id);
             }
             return Ok(());
         };
-        let made = match group {
-            Some(group) => {
+        let made = match name {
+            LinkName::First | LinkName::Later(_) => {
                 let made = destination.make_file(&place);
                 let made = made.map_err(destination.failed("create", &path))?;
                 let id = FileId::of(&made).map_err(destination.failed("examine", &path))?;
-                self.first_names.insert(group.id, (path.clone(), id));
+                self.first_files.insert(path.clone(), id);
                 Some(made)
             }
-            None => None,
+            LinkName::Alone => None,
         };
         let job = Job { path, place, attributes, size, blob: None, made };
         self.pending.push((job, blob));

@@ -19,6 +19,7 @@ pub mod batch;
 mod copy;
 pub mod error;
 pub mod export;
+mod first_names;
 pub mod import;
 pub mod memo;
 pub mod new_file;

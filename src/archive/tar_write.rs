@@ -5,7 +5,6 @@
 //! format 1.0 for files with holes. Later names of a hardlink group are link members. The same
 //! version always gives the same bytes (but for holes, which are the file system's choice).
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -14,6 +13,7 @@ use tar::Header;
 
 use super::error::ArchiveError;
 use super::export::Exported;
+use super::first_names::{FirstNames, LinkName};
 use super::path::ArchivePath;
 use super::pax;
 use super::read::data_segment;
@@ -50,7 +50,7 @@ pub fn export_archive(
     let mut exported = Exported { directories: 1, ..Exported::default() };
     let member = Member::new(b"./", b'5', &root.attributes);
     writer.member(&member).map_err(failed)?;
-    let mut first_names = HashMap::new();
+    let mut first_names = FirstNames::new(root.tree);
     let mut waiting: Vec<(ArchivePath, Entry)> = Vec::new();
     for found in origin.walk(&root)? {
         waiting.push(found?);
@@ -70,7 +70,7 @@ fn write_some(
     origin: &Origin<'_>,
     writer: &mut TarWriter<'_>,
     waiting: &mut Vec<(ArchivePath, Entry)>,
-    first_names: &mut HashMap<u64, ArchivePath>,
+    first_names: &mut FirstNames,
     exported: &mut Exported,
 ) -> Result<(), ArchiveError> {
     let hashes: Vec<BlobHash> = waiting
@@ -91,15 +91,12 @@ fn write_some(
             continue;
         }
         exported.count(&entry);
-        if let Some(group) = entry.link_group {
-            if let Some(first) = first_names.get(&group.id) {
-                let mut member = Member::new(path.as_bytes(), b'1', &entry.attributes);
-                member.link = first.as_bytes();
-                member.xattrs = false;
-                writer.member(&member).map_err(failed)?;
-                continue;
-            }
-            first_names.insert(group.id, path.clone());
+        if let LinkName::Later(first) = first_names.next(origin, &path, &entry)? {
+            let mut member = Member::new(path.as_bytes(), b'1', &entry.attributes);
+            member.link = first.as_bytes();
+            member.xattrs = false;
+            writer.member(&member).map_err(failed)?;
+            continue;
         }
         writer.entry(&path, &entry, blob)?;
     }

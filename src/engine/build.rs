@@ -5,6 +5,7 @@
 //! follows what changed (O(changed), not O(version)). Pages go to the metadata thread in bounded
 //! batches, children before parents.
 
+use std::collections::hash_map::Entry as Known;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use super::staging::state::State;
 use super::stop_point::{StopPoint, StopPoints};
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, NodeId};
+use crate::model::links::Naming;
 use crate::model::merge::{self, Merge};
 use crate::model::name::EntryName;
 use crate::model::quota;
@@ -65,6 +67,7 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
             pages: Vec::new(),
             bytes: 0,
             damaged: Vec::new(),
+            groups: HashMap::new(),
         };
         let built = panics::contain("building a version's trees", || {
             panics::point("build");
@@ -109,6 +112,8 @@ struct Builder {
     bytes: usize,
     /// Paths of files whose content is damaged (some of them).
     damaged: Vec<String>,
+    /// How hardlink groups are named, by their nodes.
+    groups: HashMap<NodeId, Naming>,
 }
 
 /// A directory being built.
@@ -207,7 +212,8 @@ impl Builder {
             if node.is_directory() {
                 frame.pending.push((name.clone(), *child));
             } else {
-                let entry = file_entry(&state, *child, node, name)?;
+                let link_group = link_group(&mut self.groups, &state, *child, (id, name));
+                let entry = file_entry(node, name, link_group)?;
                 if self.damaged.len() < NAMED_FILES_MAX
                     && let Content::File { blob: Some(blob), .. } = &entry.content
                     && self.job.pool.is_damaged(blob)
@@ -297,12 +303,28 @@ fn attributes(node: &Node) -> Attributes {
     }
 }
 
-/// The entry of anything that is not a directory.
-fn file_entry(
+/// The hardlink group that a file's entry at one of its names records.
+fn link_group(
+    known: &mut HashMap<NodeId, Naming>,
     state: &State,
     id: NodeId,
+    (parent, name): (NodeId, &EntryName),
+) -> Option<LinkGroup> {
+    if state.node(id)?.names.len() < 2 {
+        return None;
+    }
+    let naming = match known.entry(id) {
+        Known::Occupied(known) => *known.get(),
+        Known::Vacant(unknown) => *unknown.insert(Naming::of(&state.paths(id))?),
+    };
+    Some(naming.group(&state.path_of_name(parent, name)))
+}
+
+/// The entry of anything that is not a directory.
+fn file_entry(
     node: &Node,
     name: &EntryName,
+    link_group: Option<LinkGroup>,
 ) -> Result<Entry, EngineError> {
     let content = match &node.body {
         Body::File(content) => {
@@ -318,14 +340,6 @@ fn file_entry(
         Body::BlockDevice(rdev) => Content::BlockDevice { rdev: *rdev },
         Body::Directory(_) => {
             Content::Directory { tree: TreeHash::from_bytes([0; 32]), summary: Summary::default() }
-        }
-    };
-    let link_group = match node.nlink() {
-        0 | 1 => None,
-        nlink => {
-            // Named by its first path: the same tree gets the same groups however it was made.
-            let first = state.paths(id).into_iter().next().unwrap_or_default();
-            Some(LinkGroup { id: TreeHash::of(&first).prefix(), nlink })
         }
     };
     Ok(Entry { name: name.clone(), attributes: attributes(node), link_group, content })

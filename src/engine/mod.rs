@@ -18,6 +18,7 @@ pub mod gc;
 pub mod holders;
 pub mod invalidation;
 mod known;
+pub mod links;
 mod load;
 mod obsolete;
 pub mod pins;

@@ -3,7 +3,6 @@
 use super::Engine;
 use super::staging::state::Child;
 use crate::model::id::NodeId;
-use crate::model::tree::Content;
 use crate::model::tree_format;
 use crate::store::error::StoreError;
 
@@ -43,61 +42,8 @@ impl Engine {
         let Some(entry) = tree_format::lookup(&*self.trees, &tree, name)? else {
             return Ok(None);
         };
+        let apart = self.is_ambiguous(parent, &entry)?;
         let store = &self.staging.store;
-        Ok(self.staging.change(|state, _| state.materialise(store, parent, &entry)))
-    }
-
-    /// Brings all names of a hardlink group of the base into memory, so that a change of the file
-    /// is a change of all of them. Directories without such groups are not looked into.
-    ///
-    /// # Errors
-    /// When the base cannot be read.
-    pub fn complete_links(&self, id: NodeId) -> Result<(), ResolveError> {
-        let (group, root, tree) = {
-            let state = self.staging.read();
-            let Some(node) = state.node(id) else {
-                return Err(ResolveError::Gone);
-            };
-            let Some(group) = node.base_group else {
-                return Ok(());
-            };
-            let Some(area) = state.areas.get(&node.area.id) else {
-                return Ok(());
-            };
-            let base = area.base.as_ref().and_then(|base| base.root.as_ref());
-            let Some(base) = base else { return Ok(()) };
-            (group, area.root, base.tree)
-        };
-        let mut queue = vec![(root, tree)];
-        while let Some((directory, tree)) = queue.pop() {
-            for entry in tree_format::entries(&*self.trees, &tree, 0) {
-                let entry = entry?;
-                let below = match &entry.content {
-                    Content::Directory { tree, summary } => summary.has_links.then_some(*tree),
-                    _ => None,
-                };
-                let member = entry.link_group.is_some_and(|link| link.id == group.id);
-                if !member && below.is_none() {
-                    continue;
-                }
-                let Some(child) = self.resolve(directory, entry.name.as_bytes())? else {
-                    continue;
-                };
-                if let Some(tree) = below.filter(|_| self.stands_on_base(child)) {
-                    queue.push((child, tree));
-                }
-            }
-        }
-        self.staging.change(|state, _| {
-            if let Some(node) = state.node_mut(id) {
-                node.base_group = None;
-            }
-        });
-        Ok(())
-    }
-
-    fn stands_on_base(&self, id: NodeId) -> bool {
-        let state = self.staging.read();
-        state.node(id).and_then(|node| node.directory()).is_some_and(|d| d.base.is_some())
+        Ok(self.staging.change(|state, _| state.materialise(store, parent, &entry, apart)))
     }
 }

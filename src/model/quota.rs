@@ -9,7 +9,8 @@ use std::collections::HashSet;
 
 use super::hash::TreeHash;
 use super::id::VersionNumber;
-use super::tree::{Content, Entry};
+use super::links::FileKey;
+use super::tree::{Content, Entry, LinkScope};
 use super::tree_format::{TreeSource, diff_entries};
 
 /// What a repository may use; `None` is unlimited.
@@ -86,19 +87,23 @@ pub fn added<S: TreeSource>(
 ) -> Result<Usage, S::Error> {
     let mut usage = Usage::default();
     let mut groups = HashSet::new();
-    let mut open = vec![(first.copied(), *second)];
-    while let Some((before, after)) = open.pop() {
+    // Which directory each opened one is in, for the scopes of groups.
+    let mut above = vec![None];
+    let mut open = vec![(first.copied(), *second, 0)];
+    while let Some((before, after, place)) = open.pop() {
         diff_entries(source, before.as_ref(), Some(&after), &mut |before, after| {
             let Some(after) = after else { return };
             match (&after.content, before.as_ref().map(|before| &before.content)) {
                 (Content::Directory { tree, .. }, Some(Content::Directory { tree: old, .. })) => {
                     if tree != old {
-                        open.push((Some(*old), *tree));
+                        open.push((Some(*old), *tree, above.len()));
+                        above.push(Some(place));
                     }
                 }
                 // The names of a group count once: they have to be looked at.
                 (Content::Directory { tree, summary }, _) if summary.has_links => {
-                    open.push((None, *tree));
+                    open.push((None, *tree, above.len()));
+                    above.push(Some(place));
                 }
                 (Content::Directory { summary, .. }, _) => {
                     let whole = Usage { bytes: summary.bytes, files: summary.files };
@@ -106,7 +111,8 @@ pub fn added<S: TreeSource>(
                 }
                 (content, Some(old)) if content == old => {}
                 _ => {
-                    if after.link_group.is_none_or(|group| groups.insert(group.id)) {
+                    let group = after.link_group.map(|group| scope(&above, place, group.scope));
+                    if group.is_none_or(|scope| groups.insert((scope, FileKey::of(&after)))) {
                         usage = usage + of_file(&after);
                     }
                 }
@@ -114,6 +120,20 @@ pub fn added<S: TreeSource>(
         })?;
     }
     Ok(usage)
+}
+
+/// The directory within which a group counts that has a name in the directory `place`.
+fn scope(above: &[Option<usize>], place: usize, scope: LinkScope) -> Option<usize> {
+    match scope {
+        LinkScope::Version => Some(0),
+        LinkScope::Above(levels) => {
+            let mut at = place;
+            for _ in 0..levels {
+                at = above.get(at).copied().flatten()?;
+            }
+            Some(at)
+        }
+    }
 }
 
 fn of_file(entry: &Entry) -> Usage {

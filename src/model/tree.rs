@@ -42,13 +42,26 @@ pub struct Summary {
     pub has_links: bool,
 }
 
-/// Membership of a file in a set of hardlinks.
+/// The directory within which the id of a hardlink group is unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkScope {
+    /// The lowest directory that has all names of the group at or below it, said from the
+    /// directory of this entry: 0 is that directory, 1 the one above it.
+    Above(u32),
+    /// The whole version. Releases up to 0.1.0 wrote this, and their ids can collide: see
+    /// [`super::links`].
+    Version,
+}
+
+/// Membership of a file in a set of hardlinks. [`super::links`] says how groups are named, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkGroup {
-    /// The same for all names of the group, unique within a version.
-    pub id: u64,
+    /// The same for all names of the group, and different for each group of its scope.
+    pub id: u128,
     /// Number of names in the group: `st_nlink`, at least 2.
     pub nlink: u32,
+    /// Where the id counts.
+    pub scope: LinkScope,
 }
 
 /// What an entry is, with what only that kind has.

@@ -19,6 +19,7 @@ mod fsck;
 mod hostile;
 mod import;
 mod left;
+mod links;
 mod order;
 mod quota;
 mod race;

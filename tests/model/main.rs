@@ -15,6 +15,7 @@ mod place;
 use std::cell::RefCell;
 use std::fmt::Write;
 
+use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use common::{Cairn, scale};
@@ -23,17 +24,28 @@ use pair::Pair;
 
 #[test]
 fn cairn_behaves_like_a_plain_directory() {
-    run(&RefCell::new(Cairn::start()), |cairn| Pair::with_cairn(cairn));
+    run(&RefCell::new(Cairn::start()), Operation::any(), |cairn| Pair::with_cairn(cairn));
+}
+
+/// Files with several names keep them, and no two files become one, wherever their directories move
+/// and however often that is published.
+#[test]
+fn hardlinks_follow_the_directories_that_hold_them() {
+    run(&RefCell::new(Cairn::start()), Operation::of_links(), |cairn| Pair::with_cairn(cairn));
 }
 
 /// The model test against itself: two plain directories never differ.
 #[test]
 fn a_plain_directory_behaves_like_another() {
     let home = tempfile::tempdir().unwrap();
-    run(&RefCell::new(home), |home| Pair::of_directories(home.path()));
+    run(&RefCell::new(home), Operation::any(), |home| Pair::of_directories(home.path()));
 }
 
-fn run<T>(world: &RefCell<T>, pair: impl Fn(&mut T) -> Pair<'_>) {
+fn run<T>(
+    world: &RefCell<T>,
+    operation: impl Strategy<Value = Operation>,
+    pair: impl Fn(&mut T) -> Pair<'_>,
+) {
     let config = Config {
         cases: scale("CAIRN_TEST_CASES", 24),
         max_shrink_time: 60_000,
@@ -41,7 +53,7 @@ fn run<T>(world: &RefCell<T>, pair: impl Fn(&mut T) -> Pair<'_>) {
         ..Config::default()
     };
     let length = scale("CAIRN_TEST_OPERATIONS", 40) as usize;
-    let histories = proptest::collection::vec(Operation::any(), length..=length);
+    let histories = proptest::collection::vec(operation, length..=length);
     let result = TestRunner::new(config).run(&histories, |history| {
         let mut world = world.borrow_mut();
         let mut pair = pair(&mut world);

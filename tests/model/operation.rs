@@ -175,6 +175,28 @@ impl Operation {
         ]
     }
 
+    /// Operations on hardlinks and on the directories that hold them, with many commits.
+    pub(crate) fn of_links() -> impl Strategy<Value = Self> {
+        let (old, new) = (Place::existing, Place::free);
+        prop_oneof![
+            5 => (new(), any::<u64>(), 1_usize..300)
+                .prop_map(|(path, seed, length)| Self::Write { path, seed, length }),
+            4 => (old(), any::<u64>(), 1_usize..300)
+                .prop_map(|(path, seed, length)| Self::Append { path, seed, length }),
+            10 => (old(), new()).prop_map(|(from, to)| Self::Link { from, to }),
+            12 => (old(), new(), replace())
+                .prop_map(|(from, to, flags)| Self::Rename { from, to, flags }),
+            4 => (old(), old())
+                .prop_map(|(from, to)| Self::Rename { from, to, flags: Replace::Exchange }),
+            8 => new().prop_map(|path| Self::MakeDirectory { path }),
+            3 => old().prop_map(|path| Self::Unlink { path }),
+            1 => old().prop_map(|path| Self::RemoveAll { path }),
+            2 => (old(), 0_u32..0o1000).prop_map(|(path, mode)| Self::Mode { path, mode }),
+            7 => Just(Self::Commit),
+            2 => Just(Self::Restart),
+        ]
+    }
+
     /// Fixes the paths among what exists now.
     pub(crate) fn resolve(&mut self, all: &[PathBuf], directories: &[PathBuf]) {
         match self {

@@ -107,7 +107,12 @@ impl<'w> Pair<'w> {
                 return Err(format!("version {tag} has changed:\n{}", lines.join("\n")));
             }
         }
-        Ok(())
+        let check = staged.cairn.run(&["fsck"]);
+        if check.status.success() {
+            Ok(())
+        } else {
+            Err(format!("fsck: {}", String::from_utf8_lossy(&check.stdout)))
+        }
     }
 
     fn commit(&mut self) -> Result<(), String> {

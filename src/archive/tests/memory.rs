@@ -11,7 +11,7 @@ use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::VersionNumber;
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
-use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Summary, Xattrs};
+use crate::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Root, Summary, Xattrs};
 use crate::model::tree_format;
 
 /// What an inode holds.
@@ -160,7 +160,11 @@ impl MemoryStore {
             entries.push(Entry {
                 name: EntryName::new(&name[prefix.len()..]).unwrap(),
                 attributes,
-                link_group: (nlink > 1).then_some(LinkGroup { id: inode as u64, nlink }),
+                link_group: (nlink > 1).then_some(LinkGroup {
+                    id: inode as u128,
+                    nlink,
+                    scope: LinkScope::Version,
+                }),
                 content,
             });
         }

@@ -14,6 +14,7 @@
 pub mod area;
 pub mod charge;
 pub mod content;
+pub mod groups;
 pub mod journal;
 pub mod node;
 pub mod state;
@@ -26,6 +27,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
+use crate::engine::links::AmbiguousLinks;
 use crate::model::id::{AreaId, NodeId};
 use crate::store::panics;
 use area::{AreaShared, Phase};
@@ -72,6 +74,8 @@ pub type Parked = Box<dyn FnOnce() + Send>;
 pub struct Staging {
     /// What contents need of the store.
     pub store: Arc<ContentStore>,
+    /// Hardlink groups of bases that cannot be told apart.
+    pub(super) ambiguous: AmbiguousLinks,
     state: RwLock<State>,
     dirty: Mutex<Dirty>,
     order: Mutex<SealOrder>,
@@ -97,6 +101,7 @@ impl Staging {
         let (wake, signal) = bounded(1);
         let staging = Self {
             store,
+            ambiguous: AmbiguousLinks::default(),
             state: RwLock::default(),
             dirty: Mutex::default(),
             order: Mutex::default(),

@@ -9,9 +9,10 @@ use super::charge::NodeCharge;
 use super::content::FileContent;
 use crate::model::hash::TreeHash;
 use crate::model::id::{NodeId, VersionNumber};
+use crate::model::links::FileKey;
 use crate::model::name::{AreaName, EntryName};
 use crate::model::time::Timestamp;
-use crate::model::tree::{LinkGroup, Root, Xattrs};
+use crate::model::tree::{Root, Xattrs};
 use crate::store::catalog::NodeData;
 
 /// What a name in a directory stands for.
@@ -69,6 +70,32 @@ pub enum Body {
     BlockDevice(u32),
 }
 
+/// What tells a hardlink group of the base version from all others of an area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey {
+    /// The directory within which the group counts. It keeps its id when it moves.
+    pub scope: NodeId,
+    /// What the names have in common.
+    pub file: FileKey,
+}
+
+/// A hardlink group of the base version of which not all names are in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BaseGroup {
+    /// Its key.
+    pub key: GroupKey,
+    /// Its id, by which its other names are found.
+    pub id: u128,
+    /// How many names it has.
+    pub nlink: u32,
+    /// Whether its names may be anywhere in the version, as earlier releases wrote it.
+    pub of_version: bool,
+    /// Whether nobody can tell which names belong together, so that each is a file of its own. All
+    /// names that look like it are written anew, without a group, when one of them changes: of
+    /// fewer names it could not be told any more.
+    pub apart: bool,
+}
+
 /// One file or directory.
 #[derive(Debug)]
 pub struct Node {
@@ -94,7 +121,7 @@ pub struct Node {
     /// and for what was deleted while open.
     pub names: Vec<(NodeId, EntryName)>,
     /// Hardlink group of the base version, while not all its names are in `names`.
-    pub base_group: Option<LinkGroup>,
+    pub base_group: Option<BaseGroup>,
     /// Whether it (or, for a directory, anything below) differs from the entry of the base tree
     /// that it came from. Such a node has a row, and so has every directory above it.
     pub changed: bool,
@@ -194,6 +221,7 @@ pub struct Area {
     pub loaded: bool,
     /// Whether the area may be changed.
     pub phase: Phase,
-    /// Nodes that stand for hardlink groups of the base version.
-    pub groups: BTreeMap<u64, NodeId>,
+    /// Nodes that stand for hardlink groups of the base version, while not all their names are in
+    /// memory.
+    pub groups: BTreeMap<GroupKey, NodeId>,
 }

@@ -23,11 +23,7 @@ use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
-use crate::model::tree::{Attributes, Content, Entry, LinkGroup};
-
-/// Ids with this bit are derived from a place in a base tree; ids from the counter lack it. Higher
-/// bits are clear in both: the catalog stores signed numbers, and tags have numbers of their own.
-const DERIVED_BIT: u64 = 1 << 61;
+use crate::model::tree::{Attributes, Content, Entry};
 
 /// Answer to "what is at this name".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,12 +134,14 @@ impl State {
     }
 
     /// Takes the entry of a base tree into memory as a node at its name. `entry` is what the base
-    /// of `parent` has there. Returns the node that is there (another may have been faster).
+    /// of `parent` has there; `apart` says that nobody can tell its hardlink group from another.
+    /// Returns the node that is there (another may have been faster).
     pub fn materialise(
         &mut self,
         store: &Arc<ContentStore>,
         parent: NodeId,
         entry: &Entry,
+        apart: bool,
     ) -> Option<NodeId> {
         match self.child(parent, entry.name.as_bytes())? {
             Child::Node(node) => return Some(node),
@@ -152,15 +150,16 @@ impl State {
         }
         let area_id = self.nodes.get(&parent)?.area.id;
         let area = self.areas.get(&area_id)?;
-        if let Some(group) = entry.link_group
-            && let Some(node) = area.groups.get(&group.id).copied()
+        let group = self.base_group(parent, entry, apart);
+        if let Some(group) = group.filter(|_| !apart)
+            && let Some(node) = area.groups.get(&group.key).copied()
         {
             self.add_name(node, parent, &entry.name);
             self.complete_group(node);
             return Some(node);
         }
         let shared = Arc::clone(&area.shared);
-        let mut id = derived_id(area_id, parent, entry);
+        let mut id = self.base_id(parent, entry, apart)?;
         if self.nodes.contains_key(&id) {
             id = NodeId(store.new_id());
         }
@@ -181,31 +180,10 @@ impl State {
         let new = NewNode { body, attributes: entry.attributes.clone(), ctime };
         self.insert(id, shared, new, false);
         self.add_name(id, parent, &entry.name);
-        if let Some(group) = entry.link_group {
+        if let Some(group) = group {
             self.set_group(id, group);
         }
         Some(id)
-    }
-
-    fn set_group(&mut self, id: NodeId, group: LinkGroup) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.base_group = Some(group);
-            let area = node.area.id;
-            if let Some(area) = self.areas.get_mut(&area) {
-                area.groups.insert(group.id, id);
-            }
-        }
-        self.complete_group(id);
-    }
-
-    /// Once all names of a base hardlink group are in memory the node is an ordinary one.
-    fn complete_group(&mut self, id: NodeId) {
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return;
-        };
-        if node.base_group.is_some_and(|group| node.names.len() >= group.nlink as usize) {
-            node.base_group = None;
-        }
     }
 
     fn add_name(&mut self, id: NodeId, parent: NodeId, name: &EntryName) {
@@ -247,6 +225,11 @@ impl State {
                 queue.push(*parent);
             }
         }
+    }
+
+    /// Marks nodes as [`State::mark_changed`] does.
+    pub fn mark_all_changed(&mut self, dirty: &mut Dirty, ids: Vec<NodeId>) {
+        ids.into_iter().for_each(|id| self.mark_changed(dirty, id));
     }
 
     /// Gives `id` the name `name` in `parent`. The name must be free.
@@ -373,7 +356,8 @@ impl State {
                 });
             let area_open = self.areas.contains_key(&node.area.id);
             let is_root = node.area.id.0 == id.0;
-            let evictable = !node.changed && node.base_group.is_none() && node.names.len() == 1;
+            let is_alone = node.base_group.is_none_or(|group| group.apart) && node.names.len() == 1;
+            let evictable = !node.changed && is_alone;
             if held || (area_open && (is_root || (!node.names.is_empty() && !evictable))) {
                 return;
             }
@@ -395,8 +379,10 @@ impl State {
                 directory.directories = directory.directories.saturating_sub(counted);
             }
         }
-        if let Some(area) = self.areas.get_mut(&node.area.id) {
-            area.groups.retain(|_, member| *member != id);
+        if let Some(group) = node.base_group
+            && let Some(area) = self.areas.get_mut(&node.area.id)
+        {
+            area.groups.remove(&group.key);
         }
         dirty.nodes.remove(&id);
         if let Some(data) = &node.journalled {
@@ -441,23 +427,23 @@ impl State {
         parts.join(&b'/')
     }
 
+    /// Path of a name in a directory, from the root of the area.
+    pub fn path_of_name(&self, parent: NodeId, name: &EntryName) -> Vec<u8> {
+        let mut path = self.path(parent);
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.as_bytes());
+        path
+    }
+
     /// Paths of all names of a node, smallest first.
     pub fn paths(&self, id: NodeId) -> Vec<Vec<u8>> {
         let Some(node) = self.nodes.get(&id) else {
             return Vec::new();
         };
-        let mut paths: Vec<_> = node
-            .names
-            .iter()
-            .map(|(parent, name)| {
-                let mut path = self.path(*parent);
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(name.as_bytes());
-                path
-            })
-            .collect();
+        let mut paths: Vec<_> =
+            node.names.iter().map(|(parent, name)| self.path_of_name(*parent, name)).collect();
         paths.sort();
         paths
     }
@@ -475,22 +461,4 @@ impl State {
         ids.truncate(limit);
         ids.into_iter().map(|id| self.path(id)).collect()
     }
-}
-
-/// The id of an entry of a base tree: the same each time it is taken into memory, so that an
-/// inode number does not change when the kernel forgot the file in between.
-pub fn derived_id(area: AreaId, parent: NodeId, entry: &Entry) -> NodeId {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&area.0.to_le_bytes());
-    match entry.link_group {
-        Some(group) => {
-            hasher.update(b"group").update(&group.id.to_le_bytes());
-        }
-        None => {
-            hasher.update(&parent.0.to_le_bytes()).update(entry.name.as_bytes());
-        }
-    }
-    let mut first = [0; 8];
-    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    NodeId(u64::from_le_bytes(first) & (DERIVED_BIT - 1) | DERIVED_BIT)
 }

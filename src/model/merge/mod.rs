@@ -17,7 +17,7 @@
 //! one value that changes on one side, or on both in the same way, or in conflict. A directory's
 //! time is no reason for a conflict, since each new name in it changes it: the later one is kept.
 //!
-//! Hardlink groups are counted anew in the result (see `links`).
+//! Which names are hardlinks of each other is found out anew in the result (see `links`).
 //!
 //! Nothing is stored here: the result names pages to store.
 
@@ -147,7 +147,8 @@ pub fn merge<S: TreeSource>(
     let mut root = Root { attributes, tree: built.root, summary: built.summary };
     let both_changed = ours.tree != base.tree && theirs.tree != base.tree;
     if both_changed && root.summary.has_links {
-        links::recount(&mut walk.trees, &mut root)?;
+        let from = links::Merged { base: base.tree, ours: ours.tree, theirs: theirs.tree };
+        links::recount(&mut walk.trees, &from, &mut root)?;
     }
     let pages = walk.trees.into_pages(&root.tree);
     Ok(Merge::Merged(MergedTree { root, pages }))

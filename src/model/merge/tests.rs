@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::hash::BlobHash;
+use crate::model::links::{GroupKey, Naming, walk};
 use crate::model::time::Timestamp;
 use crate::model::tree::{LinkGroup, Xattrs};
 use crate::model::tree_format::{MemoryTrees, build, is_canonical};
@@ -23,16 +24,15 @@ fn attributes(mode: u16) -> Attributes {
 }
 
 fn file(name: &str, text: &str) -> Entry {
-    // `text#7` is linked in group 7, `text@9` has the time 9.
+    // `text#7` is one file with all others of that kind, `text@9` has the time 9.
     let (text, time) = text.split_once('@').unwrap_or((text, "5"));
-    let (text, group) =
-        text.split_once('#').map_or((text, None), |(text, id)| (text, id.parse().ok()));
+    let text = text.split_once('#').map_or(text, |(text, _)| text);
     let mut attributes = attributes(0o644);
     attributes.mtime.seconds = time.parse().unwrap();
     Entry {
         name: EntryName::new(name.as_bytes()).unwrap(),
         attributes,
-        link_group: group.map(|id| LinkGroup { id, nlink: 2 }),
+        link_group: None,
         content: Content::File { size: 9, blob: Some(BlobHash::of(text.as_bytes())) },
     }
 }
@@ -40,6 +40,14 @@ fn file(name: &str, text: &str) -> Entry {
 fn store(source: &mut MemoryTrees, items: &Flat) -> Root {
     let (mode, tree) = directory(source, items, "");
     Root { attributes: attributes(mode), tree: tree.root, summary: tree.summary }
+}
+
+/// The group of a name as a commit records it.
+fn group(items: &Flat, path: &str, name: &str, what: &str) -> Option<LinkGroup> {
+    let same = items.iter().filter(|(_, other)| *other == what);
+    let paths: Vec<_> = same.map(|(path, _)| path.as_bytes().to_vec()).collect();
+    let path = [path, name].concat();
+    Naming::of(&paths).map(|naming| naming.group(path.as_bytes()))
 }
 
 fn directory(source: &mut MemoryTrees, items: &Flat, path: &str) -> (u16, BuiltTree) {
@@ -57,9 +65,11 @@ fn directory(source: &mut MemoryTrees, items: &Flat, path: &str) -> (u16, BuiltT
             continue;
         }
         let mut entry = file(name, if deeper { "" } else { what });
+        entry.link_group = what.contains('#').then(|| group(items, path, name, what)).flatten();
         if deeper {
             let (mode, built) = directory(source, items, &format!("{path}{name}/"));
             entry.attributes = attributes(mode);
+            entry.link_group = None;
             entry.content = Content::Directory { tree: built.root, summary: built.summary };
         }
         all.insert(entry.name.clone(), entry);
@@ -241,33 +251,75 @@ fn different_changes_of_a_name_are_conflicts() {
     );
 }
 
-fn link(source: &MemoryTrees, root: &Root, name: &str) -> Option<(u64, u32)> {
-    let entry = crate::model::tree_format::lookup(source, &root.tree, name.as_bytes());
-    let group = entry.unwrap().unwrap().link_group?;
-    Some((group.id, group.nlink))
+/// The paths of each group; asserts that they are as many as the group says, and named as a commit
+/// names them.
+fn groups(outcome: &Outcome) -> Vec<Vec<String>> {
+    let Merge::Merged(merged) = &outcome.merge else { panic!("{:?}", outcome.merge) };
+    let mut groups: BTreeMap<GroupKey, Vec<Vec<u8>>> = BTreeMap::new();
+    let mut found = Vec::new();
+    walk(&outcome.source, &merged.root.tree, &mut |path, entry| {
+        groups.entry(GroupKey::of(path, entry).unwrap()).or_default().push(path.to_vec());
+        found.push((path.to_vec(), entry.link_group));
+    })
+    .unwrap();
+    let mut names: Vec<Vec<Vec<u8>>> = groups.into_values().collect();
+    names.iter_mut().for_each(|paths| paths.sort());
+    names.sort();
+    for (path, group) in found {
+        let paths = names.iter().find(|paths| paths.contains(&path)).unwrap();
+        assert_eq!(group, Naming::of(paths).map(|naming| naming.group(&path)));
+    }
+    let text = |path: Vec<u8>| String::from_utf8(path).unwrap();
+    names.into_iter().map(|paths| paths.into_iter().map(text).collect()).collect()
 }
 
 #[test]
-fn hardlinks_are_counted_anew() {
-    let base = flat(&[("a", "1#7"), ("b", "1#7"), ("c", "1#7"), ("d", "1#7")]);
-    let ours = flat(&[("a", "1#7"), ("b", "1#7"), ("c", "1#7"), ("o", "2#9"), ("p", "2#9")]);
-    let theirs = flat(&[("a", "1#7"), ("b", "1#7"), ("d", "1#7"), ("t", "3#9"), ("u", "3#9")]);
+fn names_that_one_side_linked_stay_linked() {
+    let base = flat(&[("a", "1#7"), ("b", "1#7")]);
+    // The name that comes first gives the group another id, which the other side does not know.
+    let ours = flat(&[("0", "1#7"), ("a", "1#7"), ("b", "1#7"), ("o", "2#8"), ("p", "2#8")]);
+    let theirs = flat(&[("a", "1#7"), ("b", "1#7"), ("d/t", "1#7"), ("u", "2#8"), ("v", "2#8")]);
     let outcome = merged(&base, &ours, &theirs);
-    let Merge::Merged(merged) = &outcome.merge else { panic!("{:?}", outcome.merge) };
-    let links =
-        ["a", "b", "o", "p", "t", "u"].map(|name| link(&outcome.source, &merged.root, name));
-    assert_eq!(links.map(|link| link.unwrap()), [(7, 2), (7, 2), (9, 2), (9, 2), (10, 2), (10, 2)]);
+    let expected: [&[&str]; 3] = [&["0", "a", "b", "d/t"], &["o", "p"], &["u", "v"]];
+    assert_eq!(groups(&outcome), expected);
 }
 
+/// Each side renamed one directory, so that the result has its tree twice.
+#[test]
+fn a_directory_that_both_renamed_has_files_of_its_own_in_each_place() {
+    let base = flat(&[("d/a", "1#7"), ("d/b", "1#7"), ("x", "1")]);
+    let ours = flat(&[("e/a", "1#7"), ("e/b", "1#7"), ("x", "1")]);
+    let theirs = flat(&[("f/a", "1#7"), ("f/b", "1#7"), ("x", "1")]);
+    let outcome = merged(&base, &ours, &theirs);
+    let expected: [&[&str]; 2] = [&["e/a", "e/b"], &["f/a", "f/b"]];
+    assert_eq!(groups(&outcome), expected);
+}
+
+/// A group that reaches out of the moved directory holds its names in both places together.
+#[test]
+fn a_name_outside_of_a_directory_that_both_renamed_joins_the_two() {
+    let base = flat(&[("d/a", "1#7"), ("z", "1#7")]);
+    let ours = flat(&[("e/a", "1#7"), ("z", "1#7")]);
+    let theirs = flat(&[("f/a", "1#7"), ("z", "1#7")]);
+    assert_eq!(groups(&merged(&base, &ours, &theirs)), [["e/a", "f/a", "z"]]);
+}
+
+/// Theirs made one name a file of its own, with the same content: it does not come back.
+#[test]
+fn a_link_that_one_side_broke_stays_broken() {
+    let base = flat(&[("a", "1#7"), ("b", "1#7"), ("c", "1#7"), ("x", "1")]);
+    let ours = flat(&[("a", "1#7"), ("b", "1#7"), ("c", "1#7"), ("x", "2")]);
+    let theirs = flat(&[("a", "1"), ("b", "1#7"), ("c", "1#7"), ("x", "1")]);
+    assert_eq!(groups(&merged(&base, &ours, &theirs)), [["b", "c"]]);
+}
+
+/// Ours touched the file, theirs gave it a name, which has the older time: it is another file then.
 #[test]
 fn a_group_of_one_name_is_none() {
-    let base = flat(&[("s/a", "1#7"), ("b", "1#7"), ("c", "1#7")]);
-    let ours = flat(&[("s/a", "1#7"), ("b", "1#7")]);
-    let theirs = flat(&[("s/a", "1#7"), ("c", "1#7")]);
-    let outcome = merged(&base, &ours, &theirs);
-    let Merge::Merged(merged) = outcome.merge else { panic!("{:?}", outcome.merge) };
-    assert!(!merged.root.summary.has_links);
-    assert_eq!(merged.root.summary.files, 1);
+    let base = flat(&[("a", "1#7"), ("b", "1#7")]);
+    let ours = flat(&[("a", "1#7@9"), ("b", "1#7@9")]);
+    let theirs = flat(&[("a", "1#7"), ("b", "1#7"), ("c", "1#7")]);
+    assert_eq!(groups(&merged(&base, &ours, &theirs)), [["a", "b"]]);
 }
 
 fn arbitrary_flat() -> impl Strategy<Value = Flat> {

@@ -5,9 +5,9 @@
 //! version and repository. All integers are little-endian.
 //!
 //! ```text
-//! page, version 1                       leaf record (level 0)
+//! page                                  leaf record (level 0)
 //!  0  4  magic "cTRE"                    0  1  length n of the name
-//!  4  1  format version: 1               1  1  kind | 0x10 link group | 0x20 xattrs
+//!  4  1  format version: 1 or 2          1  1  kind | 0x10 or 0x40 link group | 0x20 xattrs
 //!  5  1  level: 0 leaf, else index       2  2  mode (0o7777 at most)
 //!  6  1  flags: 1 = has_links            4  4  uid
 //!  7  1  zero                            8  4  gid
@@ -22,11 +22,16 @@
 //! index record (level 1 and up)         4 fifo, 5 socket   nothing
 //!  0  1  length n of the name           6 character, 7 block device   4 rdev
 //!  1  1  flags: 1 = has_links               then, as flagged:
-//!  2  n  first name below               link group   8 id, 4 nlink
-//!     32 child page (of level - 1)      xattrs       4 count, then each in byte order:
-//!      8 entries, 8 files, 8 bytes,                  1 length, 4 length, name, value
-//!      8 directories
+//!  2  n  first name below               0x40 group   16 id, 4 nlink, 4 levels up to its scope
+//!     32 child page (of level - 1)      0x10 group   8 id, 4 nlink; its scope is the version
+//!      8 entries, 8 files, 8 bytes,     xattrs       4 count, then each in byte order:
+//!      8 directories                                 1 length, 4 length, name, value
 //! ```
+//!
+//! A leaf page has version 2 when one of its records has a group of the kind 0x40, and version 1
+//! otherwise, as every index page has. So directories without hardlinks have the same hash in every
+//! release. Groups of the kind 0x10 are read and kept as they are; only releases up to 0.1.0 made
+//! new ones ([`super::links`] says why).
 //!
 //! Records are in strict byte order of their names and found by binary search over the offset
 //! table, without decoding the page. Every field has one valid form, so one directory has exactly

@@ -4,13 +4,14 @@ use super::bytes::Reader;
 use super::cut;
 use super::record::{
     ChildRef, ContentRef, EntryRef, add_count, add_summary, decode_child, decode_entry,
-    read_links_flag, read_totals, record_name,
+    has_scoped_group, read_links_flag, read_totals, record_name,
 };
 use super::{Reference, TreeError, invalid};
 use crate::model::tree::{Entry, Summary};
 
 pub(super) const MAGIC: [u8; 4] = *b"cTRE";
-pub(super) const FORMAT_VERSION: u8 = 1;
+/// The newest version of the format.
+const FORMAT_VERSION: u8 = 2;
 pub(super) const HEADER_BYTES: usize = 44;
 
 /// Highest level of an index page: more than 2^64 entries would not need it.
@@ -20,10 +21,16 @@ pub const LEVEL_MAX: u8 = 10;
 /// the offset table.
 pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 
+/// The version of a page: 2 when one of its entries has a hardlink group with a scope of its own.
+pub(super) fn format_version(has_scoped: bool) -> u8 {
+    if has_scoped { FORMAT_VERSION } else { 1 }
+}
+
 /// One stored page of a directory, validated at [`TreePage::parse`] and read in place.
 #[derive(Debug)]
 pub struct TreePage {
     bytes: Vec<u8>,
+    version: u8,
     level: u8,
     count: usize,
     entries: u64,
@@ -50,7 +57,7 @@ impl TreePage {
             return Err(invalid("not a tree page"));
         }
         let version = reader.u8()?;
-        if version != FORMAT_VERSION {
+        if !(1..=FORMAT_VERSION).contains(&version) {
             return Err(TreeError(format!(
                 "format {version} is unknown to this release, which knows {FORMAT_VERSION}"
             )));
@@ -73,7 +80,7 @@ impl TreePage {
             return Err(invalid("an index page is empty"));
         }
         reader.take(4 * count)?;
-        Ok(Self { level, count, entries, summary, bytes })
+        Ok(Self { version, level, count, entries, summary, bytes })
     }
 
     /// Checks every record, their order, where they lie, and the totals.
@@ -81,6 +88,7 @@ impl TreePage {
         let records_at = HEADER_BYTES + 4 * self.count;
         let mut entries = 0;
         let mut summary = Summary::default();
+        let mut has_scoped = false;
         let mut previous: &[u8] = &[];
         let mut position = records_at;
         for index in 0..self.count {
@@ -94,6 +102,7 @@ impl TreePage {
                 self.record(index).ok_or_else(|| invalid("a record reaches past the end"))?;
             let name = if self.level == 0 {
                 let entry = decode_entry(record)?;
+                has_scoped |= has_scoped_group(record);
                 entries = add_count(entries, 1)?;
                 summary = add_summary(summary, entry.contribution()?)?;
                 entry.name
@@ -112,6 +121,9 @@ impl TreePage {
         }
         if position != self.bytes.len() {
             return Err(invalid("bytes after the last record"));
+        }
+        if self.version != format_version(has_scoped) {
+            return Err(invalid("the format's version does not match the records"));
         }
         if entries != self.entries || summary != self.summary {
             return Err(invalid("the totals do not match the records"));

@@ -9,7 +9,7 @@ use super::{TreeError, invalid};
 use crate::model::hash::{BlobHash, HASH_BYTES, TreeHash};
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
-use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Summary};
+use crate::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Summary};
 
 /// Most bytes of a symbolic link's target (`PATH_MAX` of Linux less its NUL).
 const TARGET_BYTES_MAX: usize = 4095;
@@ -18,8 +18,9 @@ const TARGET_BYTES_MAX: usize = 4095;
 const SIZE_MAX: u64 = i64::MAX.unsigned_abs();
 
 const KIND_MASK: u8 = 0x0f;
-const FLAG_LINK_GROUP: u8 = 0x10;
+const FLAG_VERSION_GROUP: u8 = 0x10;
 const FLAG_XATTRS: u8 = 0x20;
+const FLAG_SCOPED_GROUP: u8 = 0x40;
 const FLAG_HAS_LINKS: u8 = 1;
 
 const KIND_FILE: u8 = 1;
@@ -255,9 +256,11 @@ pub(super) fn encode_entry(out: &mut Vec<u8>, entry: &Entry) -> Result<(), TreeE
     check_entry(entry)?;
     let Entry { name, attributes, link_group, content } = entry;
     let mut tag = kind_of(content);
-    if link_group.is_some() {
-        tag |= FLAG_LINK_GROUP;
-    }
+    tag |= match link_group.map(|group| group.scope) {
+        None => 0,
+        Some(LinkScope::Above(_)) => FLAG_SCOPED_GROUP,
+        Some(LinkScope::Version) => FLAG_VERSION_GROUP,
+    };
     if !attributes.xattrs.is_empty() {
         tag |= FLAG_XATTRS;
     }
@@ -292,8 +295,7 @@ pub(super) fn encode_entry(out: &mut Vec<u8>, entry: &Entry) -> Result<(), TreeE
         }
     }
     if let Some(group) = link_group {
-        out.extend_from_slice(&group.id.to_le_bytes());
-        out.extend_from_slice(&group.nlink.to_le_bytes());
+        write_group(out, *group)?;
     }
     write_xattrs(out, &attributes.xattrs);
     Ok(())
@@ -308,7 +310,7 @@ pub(super) fn decode_entry(record: &[u8]) -> Result<EntryRef<'_>, TreeError> {
     let mut reader = Reader::new(record);
     let name_length = reader.u8()?;
     let tag = reader.u8()?;
-    if tag & !(KIND_MASK | FLAG_LINK_GROUP | FLAG_XATTRS) != 0 {
+    if tag & !(KIND_MASK | FLAG_VERSION_GROUP | FLAG_SCOPED_GROUP | FLAG_XATTRS) != 0 {
         return Err(invalid("reserved bits are set"));
     }
     let mode = read_mode(&mut reader)?;
@@ -317,16 +319,54 @@ pub(super) fn decode_entry(record: &[u8]) -> Result<EntryRef<'_>, TreeError> {
     let mtime = read_time(&mut reader)?;
     let name = read_name(&mut reader, name_length)?;
     let content = decode_content(&mut reader, tag & KIND_MASK)?;
-    let link_group = if tag & FLAG_LINK_GROUP == 0 {
-        None
-    } else {
-        let group = LinkGroup { id: reader.u64()?, nlink: reader.u32()? };
+    let link_group = read_group(&mut reader, tag)?;
+    if let Some(group) = link_group {
         check_link_group(group, matches!(content, ContentRef::Directory { .. }))?;
-        Some(group)
-    };
+    }
     let xattrs = read_xattrs(&mut reader, tag & FLAG_XATTRS != 0)?;
     reader.end()?;
     Ok(EntryRef { name, mode, uid, gid, mtime, link_group, xattrs, content })
+}
+
+/// Whether a leaf record has a hardlink group with a scope of its own, which decides the version of
+/// its page.
+pub(super) fn has_scoped_group(record: &[u8]) -> bool {
+    record.get(1).is_some_and(|tag| tag & FLAG_SCOPED_GROUP != 0)
+}
+
+fn write_group(out: &mut Vec<u8>, group: LinkGroup) -> Result<(), TreeError> {
+    match group.scope {
+        LinkScope::Above(levels) => {
+            out.extend_from_slice(&group.id.to_le_bytes());
+            out.extend_from_slice(&group.nlink.to_le_bytes());
+            out.extend_from_slice(&levels.to_le_bytes());
+        }
+        LinkScope::Version => {
+            out.extend_from_slice(&short_id(group)?.to_le_bytes());
+            out.extend_from_slice(&group.nlink.to_le_bytes());
+        }
+    }
+    Ok(())
+}
+
+fn read_group(reader: &mut Reader<'_>, tag: u8) -> Result<Option<LinkGroup>, TreeError> {
+    Ok(match (tag & FLAG_SCOPED_GROUP != 0, tag & FLAG_VERSION_GROUP != 0) {
+        (false, false) => None,
+        (true, false) => {
+            let (id, nlink) = (u128::from_le_bytes(reader.array()?), reader.u32()?);
+            Some(LinkGroup { id, nlink, scope: LinkScope::Above(reader.u32()?) })
+        }
+        (false, true) => {
+            let (id, nlink) = (reader.u64()?.into(), reader.u32()?);
+            Some(LinkGroup { id, nlink, scope: LinkScope::Version })
+        }
+        (true, true) => return Err(invalid("a file is in two hardlink groups")),
+    })
+}
+
+/// The id of a group whose scope is the version: there are 64 bits for it.
+fn short_id(group: LinkGroup) -> Result<u64, TreeError> {
+    u64::try_from(group.id).map_err(|_| invalid("the id of a hardlink group is too long"))
 }
 
 fn decode_content<'a>(reader: &mut Reader<'a>, kind: u8) -> Result<ContentRef<'a>, TreeError> {

@@ -3,8 +3,10 @@
 use super::TreeError;
 use super::bytes::length_u32;
 use super::cut;
-use super::page::{FORMAT_VERSION, HEADER_BYTES, MAGIC};
-use super::record::{ChildRef, add_count, add_summary, decode_child, links_flag, write_summary};
+use super::page::{HEADER_BYTES, MAGIC, format_version};
+use super::record::{
+    ChildRef, add_count, add_summary, decode_child, has_scoped_group, links_flag, write_summary,
+};
 use crate::model::hash::TreeHash;
 use crate::model::tree::Summary;
 
@@ -36,6 +38,8 @@ pub(super) struct PageWriter {
     starts: Vec<usize>,
     entries: u64,
     summary: Summary,
+    /// Whether a record has a hardlink group with a scope of its own.
+    has_scoped: bool,
 }
 
 impl PageWriter {
@@ -47,6 +51,7 @@ impl PageWriter {
             starts: Vec::new(),
             entries: 0,
             summary: Summary::default(),
+            has_scoped: false,
         }
     }
 
@@ -76,6 +81,7 @@ impl PageWriter {
         if self.is_empty() {
             self.first_name = name.into();
         }
+        self.has_scoped |= self.level == 0 && has_scoped_group(record);
         self.starts.push(self.records.len());
         self.records.extend_from_slice(record);
         Ok(cut::ends_page(self.starts.len(), self.records.len(), name))
@@ -86,7 +92,7 @@ impl PageWriter {
         let records_at = HEADER_BYTES + 4 * self.starts.len();
         let mut bytes = Vec::with_capacity(records_at + self.records.len());
         bytes.extend_from_slice(&MAGIC);
-        bytes.push(FORMAT_VERSION);
+        bytes.push(format_version(self.has_scoped));
         bytes.push(self.level);
         bytes.push(links_flag(self.summary.has_links));
         bytes.push(0);
@@ -107,6 +113,7 @@ impl PageWriter {
         self.starts.clear();
         self.entries = 0;
         self.summary = Summary::default();
+        self.has_scoped = false;
         (finished, bytes)
     }
 }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use super::lookup::tag_target;
 use super::place::{self, Place};
-use super::{Entry, Found, Handle, StagingFs, log_store, node_attr};
+use super::{Entry, Found, Handle, StagingFs, log_store, node_attr, resolve_error};
 use crate::engine::staging::node::{Node, Slot};
-use crate::engine::staging::state::derived_id;
 use crate::model::id::{Ino, NodeId, RepoId};
 use crate::model::name::LATEST;
 use crate::model::tree_format;
@@ -182,17 +181,16 @@ impl StagingFs {
     }
 
     fn list_node(&self, id: NodeId, listing: &mut Listing) -> Result<(), FsError> {
-        let (area, base) = {
+        let base = {
             let state = self.engine.staging.read();
             let node = state.node(id).ok_or(FsError::Stale)?;
-            let directory = node.directory().ok_or(FsError::NotDirectory)?;
-            (node.area.id, directory.base)
+            node.directory().ok_or(FsError::NotDirectory)?.base
         };
         let mut names: BTreeMap<Vec<u8>, (Ino, FileKind)> = BTreeMap::new();
         if let Some(tree) = base {
             for entry in tree_format::entries(&*self.engine.trees, &tree, 0) {
                 let entry = entry.map_err(log_store)?;
-                let ino = Ino(derived_id(area, id, &entry).0);
+                let ino = Ino(self.engine.base_id(id, &entry).map_err(resolve_error)?.0);
                 let kind = FileKind::of(&entry.content);
                 names.insert(entry.name.as_bytes().to_vec(), (ino, kind));
             }

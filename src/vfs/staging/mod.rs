@@ -188,6 +188,10 @@ impl StagingFs {
         self.engine.resolve(parent, name).map_err(resolve_error)
     }
 
+    fn prepare_move(&self, id: NodeId) -> Result<Vec<NodeId>, FsError> {
+        self.engine.prepare_move(id).map_err(resolve_error)
+    }
+
     fn complete_links(&self, id: NodeId) -> Result<(), FsError> {
         self.engine.complete_links(id).map_err(resolve_error)
     }

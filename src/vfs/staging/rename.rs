@@ -59,9 +59,13 @@ impl StagingFs {
         let (from_name, to_name) = (entry_name(from.1)?, entry_name(to.1)?);
         let moved = self.resolve(from.0, from.1)?.ok_or(FsError::NotFound)?;
         let replaced = self.resolve(to.0, to.1)?;
-        self.complete_links(moved)?;
-        if let Some(replaced) = replaced {
-            self.complete_links(replaced)?;
+        let mut reaching_out = self.prepare_move(moved)?;
+        match replaced {
+            Some(replaced) if mode == RenameMode::Exchange => {
+                reaching_out.extend(self.prepare_move(replaced)?);
+            }
+            Some(replaced) => self.complete_links(replaced)?,
+            None => {}
         }
         let now = Timestamp::now();
         self.engine.staging.change(|state, dirty| {
@@ -86,6 +90,7 @@ impl StagingFs {
             match (mode, target) {
                 (RenameMode::Exchange, None) => return Err(FsError::NotFound.into()),
                 (RenameMode::Exchange, Some(_)) => {
+                    state.mark_all_changed(dirty, reaching_out);
                     let (from, to) = ((from.0, &from_name), (to.0, &to_name));
                     state.exchange(dirty, from, to, now);
                     return Ok(());
@@ -104,6 +109,7 @@ impl StagingFs {
                 }
                 (RenameMode::Replace | RenameMode::NoReplace, None) => {}
             }
+            state.mark_all_changed(dirty, reaching_out);
             state.rename(dirty, (from.0, &from_name), (to.0, &to_name), now);
             Ok(())
         })

@@ -16,7 +16,7 @@ use crate::vfs::error::FsError;
 
 use super::inode::{Place, directory_attr};
 use super::number::{Class, ROOT, repository_ino};
-use super::{Blobs, NewInode, VersionFs, class, inode_of, repository_attr, version_inode};
+use super::{Blobs, NewInode, VersionFs, class, repository_attr, version_inode};
 
 /// Offset of the first entry after `.` and `..`.
 const FIRST: u64 = 2;
@@ -84,7 +84,7 @@ where
                     let inode = version_inode(repository.id, version);
                     (Ino(self.directories.number(&inode)), FileKind::Directory)
                 }
-                Row::Entry(place, entry) => match inode_of(place, ino, entry) {
+                Row::Entry(place, entry) => match self.inode_of(place, ino, entry) {
                     NewInode::Directory(inode) => {
                         (Ino(self.directories.number(&inode)), FileKind::Directory)
                     }

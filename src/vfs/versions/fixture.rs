@@ -13,10 +13,11 @@ use crate::engine::pins::Pins;
 use crate::engine::registry::{Registry, Repository, Tags, Versions};
 use crate::model::hash::BlobHash;
 use crate::model::id::{Ino, RepoId, VersionNumber};
+use crate::model::links::Naming;
 use crate::model::name::EntryName;
 use crate::model::policy::PolicyState;
 use crate::model::time::Timestamp;
-use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Xattrs};
+use crate::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Root, Xattrs};
 use crate::model::tree_format::{MemoryTrees, build, root_hash};
 use crate::model::version::Version;
 use crate::store::sys::FsSpace;
@@ -101,10 +102,23 @@ impl Draft {
         self
     }
 
-    pub(crate) fn link(self, id: u64, paths: &[&str], content: &str) -> Self {
-        let nlink = u32::try_from(paths.len()).unwrap();
+    /// Makes a file with several names, as a commit records it.
+    pub(crate) fn link(self, paths: &[&str], content: &str) -> Self {
+        let mut sorted: Vec<Vec<u8>> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+        sorted.sort();
+        let naming = Naming::of(&sorted).unwrap();
         paths.iter().fold(self, |draft, path| {
-            draft.file(path, content).change(path, |e| e.link_group = Some(LinkGroup { id, nlink }))
+            let group = naming.group(path.as_bytes());
+            draft.file(path, content).change(path, |e| e.link_group = Some(group))
+        })
+    }
+
+    /// The same as releases up to 0.1.0 recorded it, under any id.
+    pub(crate) fn link_of_version(self, id: u128, paths: &[&str], content: &str) -> Self {
+        let nlink = u32::try_from(paths.len()).unwrap();
+        let group = LinkGroup { id, nlink, scope: LinkScope::Version };
+        paths.iter().fold(self, |draft, path| {
+            draft.file(path, content).change(path, |e| e.link_group = Some(group))
         })
     }
 

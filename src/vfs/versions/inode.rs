@@ -44,9 +44,15 @@ pub(super) struct FileInode {
 }
 
 impl FileInode {
-    /// Makes the inode of a tree entry that is not a directory.
-    pub(super) fn new(repository: RepoId, path: PathHash, entry: &Entry) -> Self {
-        let identity = Identity::of_file(repository, path, entry);
+    /// Makes the inode of a tree entry that is not a directory. `scope` is that of its hardlink
+    /// group, if it is in one.
+    pub(super) fn new(
+        repository: RepoId,
+        path: PathHash,
+        scope: Option<PathHash>,
+        entry: &Entry,
+    ) -> Self {
+        let identity = Identity::of_file(repository, path, scope, entry);
         let attr = Attr::of_entry(Ino(0), entry);
         let blob = match &entry.content {
             Content::File { blob, .. } => *blob,

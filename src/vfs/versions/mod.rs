@@ -26,6 +26,7 @@ mod directory;
 mod inode;
 mod inode_table;
 pub mod invalidate;
+mod new_inode;
 mod number;
 mod pool_blobs;
 mod prefetch;
@@ -44,13 +45,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::engine::links::AmbiguousLinks;
 use crate::engine::pins::Pins;
 use crate::engine::registry::{Registry, Repository};
 use crate::model::hash::BlobHash;
 use crate::model::id::{Ino, RepoId};
 use crate::model::name::{NAME_BYTES_MAX, parse_number};
 use crate::model::time::Timestamp;
-use crate::model::tree::{Content, Entry};
+use crate::model::tree::Entry;
 use crate::model::tree_format::{self, TreeSource};
 use crate::model::version::Version;
 use crate::store::sys::FsSpace;
@@ -66,6 +68,7 @@ pub use pool_blobs::PoolBlobs;
 
 use inode::{DirectoryInode, FileInode, Place, directory_attr};
 use inode_table::Table;
+use new_inode::NewInode;
 use number::{Class, PathHash, directory_number, file_number};
 use prefetch::Prefetch;
 
@@ -129,6 +132,7 @@ pub struct VersionFs<T, B: Blobs> {
     root_changed: Mutex<Timestamp>,
     files: Table<FileInode>,
     directories: Table<DirectoryInode>,
+    ambiguous: AmbiguousLinks,
     prefetch: Prefetch,
 }
 
@@ -152,6 +156,7 @@ where
             directories: Table::new(|inode: &DirectoryInode| {
                 directory_number(inode.identity().prefix())
             }),
+            ambiguous: AmbiguousLinks::default(),
             prefetch,
         }
     }
@@ -329,7 +334,7 @@ where
         entry: &Entry,
         on_new_blob: impl FnOnce(BlobHash),
     ) -> Attr {
-        match inode_of(place, parent, entry) {
+        match self.inode_of(place, parent, entry) {
             NewInode::Directory(inode) => {
                 let mut attr = inode.attr(Ino(0));
                 attr.ino = Ino(self.directories.enter(inode, |_| {}));
@@ -408,28 +413,4 @@ fn version_inode(id: RepoId, version: &Version) -> DirectoryInode {
         parent: repository_ino(id),
     };
     DirectoryInode::new(place, &version.root.attributes)
-}
-
-enum NewInode {
-    Directory(DirectoryInode),
-    File(FileInode),
-}
-
-/// Makes the inode of an entry of the directory `parent`, which is at `place`.
-fn inode_of(place: &Place, parent: Ino, entry: &Entry) -> NewInode {
-    let path = place.path.child(entry.name.as_bytes());
-    match &entry.content {
-        Content::Directory { tree, .. } => {
-            let place = Place { path, tree: *tree, parent, ..*place };
-            NewInode::Directory(DirectoryInode::new(place, &entry.attributes))
-        }
-        Content::File { .. }
-        | Content::Symlink { .. }
-        | Content::Fifo
-        | Content::Socket
-        | Content::CharDevice { .. }
-        | Content::BlockDevice { .. } => {
-            NewInode::File(FileInode::new(place.repository, path, entry))
-        }
-    }
 }

@@ -7,7 +7,8 @@
 //! 1                        the root
 //! 2^20 + repository id     a repository's directory (arithmetic, never in a table)
 //! 2^62 | 61 bits           a file (or symlink, device …): hash over repository, path (of a hardlink
-//!                          group: its id) and everything that stat, read and getxattr show
+//!                          group: its scope's path, and its id) and everything that stat, read
+//!                          and getxattr show
 //! 2^62 | 2^61 | 61 bits    a directory: hash over repository, version, path
 //! ```
 //!
@@ -15,7 +16,8 @@
 //! whose 61 bits collide are told apart by their full identity in [`super::inode_table`].
 
 use crate::model::id::{Ino, RepoId, VersionNumber};
-use crate::model::tree::{Content, Entry, Xattrs};
+use crate::model::links::{self, FileKey};
+use crate::model::tree::Entry;
 
 /// The root of the mount.
 pub const ROOT: Ino = Ino(1);
@@ -89,27 +91,22 @@ impl PathHash {
 pub(super) struct Identity([u8; IDENTITY_BYTES]);
 
 impl Identity {
-    /// The identity of a file (anything but a directory) at `path`. Names of one hardlink group
-    /// have the same one.
-    pub(super) fn of_file(repository: RepoId, path: PathHash, entry: &Entry) -> Self {
+    /// The identity of a file (anything but a directory) at `path`. Names of one hardlink group,
+    /// which are those with the same `scope`, have the same one; so `scope` is `None` exactly when
+    /// the file is in no group.
+    pub(super) fn of_file(
+        repository: RepoId,
+        path: PathHash,
+        scope: Option<PathHash>,
+        entry: &Entry,
+    ) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"file").update(&repository.0.to_le_bytes());
-        match entry.link_group {
-            Some(group) => hasher
-                .update(b"g")
-                .update(&group.id.to_le_bytes())
-                .update(&group.nlink.to_le_bytes()),
+        match scope.zip(FileKey::of(entry)) {
+            Some((scope, key)) => hasher.update(b"g").update(&scope.0).update(&key.to_bytes()),
             None => hasher.update(b"p").update(&path.0),
         };
-        let attributes = &entry.attributes;
-        hasher
-            .update(&attributes.mode.to_le_bytes())
-            .update(&attributes.uid.to_le_bytes())
-            .update(&attributes.gid.to_le_bytes())
-            .update(&attributes.mtime.seconds.to_le_bytes())
-            .update(&attributes.mtime.nanoseconds.to_le_bytes());
-        hash_xattrs(&mut hasher, &attributes.xattrs);
-        hash_content(&mut hasher, &entry.content);
+        links::hash_file(&mut hasher, &entry.attributes, &entry.content);
         Self(truncated(&hasher))
     }
 
@@ -129,46 +126,6 @@ impl Identity {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
-}
-
-/// Lengths go before what varies in length, so that no two inputs run together.
-fn hash_xattrs(hasher: &mut blake3::Hasher, xattrs: &Xattrs) {
-    hasher.update(&length(xattrs.len()));
-    for (name, value) in xattrs {
-        hasher.update(&length(name.len())).update(name);
-        hasher.update(&length(value.len())).update(value);
-    }
-}
-
-fn hash_content(hasher: &mut blake3::Hasher, content: &Content) {
-    match content {
-        Content::File { size, blob } => {
-            hasher.update(b"f").update(&size.to_le_bytes());
-            if let Some(blob) = blob {
-                hasher.update(blob.as_bytes());
-            }
-        }
-        Content::Symlink { target } => {
-            hasher.update(b"l").update(target);
-        }
-        Content::Fifo => {
-            hasher.update(b"p");
-        }
-        Content::Socket => {
-            hasher.update(b"s");
-        }
-        Content::CharDevice { rdev } => {
-            hasher.update(b"c").update(&rdev.to_le_bytes());
-        }
-        Content::BlockDevice { rdev } => {
-            hasher.update(b"b").update(&rdev.to_le_bytes());
-        }
-        Content::Directory { .. } => panic!("a directory is identified by its place"),
-    }
-}
-
-fn length(length: usize) -> [u8; 8] {
-    (length as u64).to_le_bytes()
 }
 
 fn truncated(hasher: &blake3::Hasher) -> [u8; IDENTITY_BYTES] {

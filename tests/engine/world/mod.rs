@@ -4,6 +4,7 @@
 
 mod import;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,8 +22,9 @@ use cairn::engine::request::{Reply as EngineReply, Request as EngineRequest};
 use cairn::engine::staging::content::FileContent;
 use cairn::engine::staging::node::{Body, Directory, Node};
 use cairn::engine::staging::state::NewNode;
-use cairn::model::hash::BlobHash;
+use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::id::{AreaId, NodeId, RepoId};
+use cairn::model::links::{self, GroupKey};
 use cairn::model::name::{AreaName, EntryName};
 use cairn::model::time::Timestamp;
 use cairn::model::tree::{Attributes, Content, Entry, Xattrs};
@@ -191,6 +193,7 @@ impl World {
                 Body::File(Arc::new(FileContent::new(store, shared, id, now)))
             })
         });
+        self.engine.complete_links(node).unwrap();
         let state = self.engine.staging.read();
         let content = state.node(node).and_then(Node::content).unwrap();
         content.open_writer();
@@ -216,7 +219,8 @@ impl World {
     /// Takes a name away.
     pub(crate) fn remove(&self, area: AreaId, path: &str) {
         let (parent, name) = self.place(area, path);
-        assert!(self.engine.resolve(parent, name.as_bytes()).unwrap().is_some(), "no {path}");
+        let node = self.engine.resolve(parent, name.as_bytes()).unwrap();
+        self.engine.complete_links(node.unwrap_or_else(|| panic!("no {path}"))).unwrap();
         let now = Timestamp::now();
         self.engine.staging.change(|state, dirty| state.unlink(dirty, parent, &name, now));
     }
@@ -225,9 +229,49 @@ impl World {
     pub(crate) fn link(&self, area: AreaId, from: &str, to: &str) {
         let (parent, name) = self.place(area, from);
         let node = self.engine.resolve(parent, name.as_bytes()).unwrap().unwrap();
+        self.engine.complete_links(node).unwrap();
         let (parent, name) = self.place(area, to);
         let now = Timestamp::now();
         self.engine.staging.change(|state, dirty| state.link(dirty, node, parent, &name, now));
+    }
+
+    /// Gives a file or directory another name.
+    pub(crate) fn rename(&self, area: AreaId, from: &str, to: &str) {
+        let (from, name) = self.place(area, from);
+        let node = self.engine.resolve(from, name.as_bytes()).unwrap().unwrap();
+        let reaching_out = self.engine.prepare_move(node).unwrap();
+        let (to, new) = self.place(area, to);
+        assert_eq!(self.engine.resolve(to, new.as_bytes()).unwrap(), None);
+        let now = Timestamp::now();
+        self.engine.staging.change(|state, dirty| {
+            state.mark_all_changed(dirty, reaching_out);
+            state.rename(dirty, (from, &name), (to, &new), now);
+        });
+    }
+
+    /// The tree of a version.
+    pub(crate) fn tree(&self, version: &str) -> TreeHash {
+        let repository = self.engine.registry.by_name("web").unwrap();
+        repository.resolve(&version.parse().unwrap()).unwrap().root.tree
+    }
+
+    /// The paths of each hardlink group of a version; asserts that there are as many as it says.
+    pub(crate) fn links(&self, version: &str) -> Vec<Vec<String>> {
+        let mut groups: BTreeMap<GroupKey, (u32, Vec<String>)> = BTreeMap::new();
+        links::walk(&*self.engine.trees, &self.tree(version), &mut |path, entry| {
+            let key = GroupKey::of(path, entry).unwrap();
+            let nlink = entry.link_group.unwrap().nlink;
+            let paths = &mut groups.entry(key).or_insert((nlink, Vec::new())).1;
+            paths.push(String::from_utf8(path.to_vec()).unwrap());
+        })
+        .unwrap();
+        let names = groups.into_values().map(|(nlink, paths)| {
+            assert_eq!(nlink as usize, paths.len(), "{version}: {paths:?}");
+            paths
+        });
+        let mut names: Vec<Vec<String>> = names.collect();
+        names.sort();
+        names
     }
 
     /// The directory and name of a path; directories on the way are made.

@@ -4,7 +4,7 @@
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::name::EntryName;
 use cairn::model::time::Timestamp;
-use cairn::model::tree::{Attributes, Content, Entry, LinkGroup, Summary, Xattrs};
+use cairn::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Summary, Xattrs};
 
 pub(crate) struct Input<'a>(&'a [u8]);
 
@@ -86,6 +86,7 @@ impl<'a> Input<'a> {
         };
         let directory = matches!(content, Content::Directory { .. });
         let linked = shape & 8 != 0 && !directory;
+        let scope = if shape & 32 == 0 { LinkScope::Above(1) } else { LinkScope::Version };
         let mut xattrs = Xattrs::new();
         if shape & 16 != 0 {
             let length = usize::from(self.short() & 0x3ff);
@@ -100,7 +101,7 @@ impl<'a> Input<'a> {
                 mtime: Timestamp::new(i64::from(self.byte()), 0).unwrap(),
                 xattrs,
             },
-            link_group: linked.then(|| LinkGroup { id: u64::from(shape), nlink: 2 }),
+            link_group: linked.then(|| LinkGroup { id: shape.into(), nlink: 2, scope }),
             content,
         }
     }

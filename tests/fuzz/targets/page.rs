@@ -3,7 +3,7 @@
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::name::EntryName;
 use cairn::model::time::Timestamp;
-use cairn::model::tree::{Attributes, Content, Entry, LinkGroup, Summary, Xattrs};
+use cairn::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Summary, Xattrs};
 use cairn::model::tree_format::{TreePage, build, check_entry};
 
 use super::Target;
@@ -164,7 +164,11 @@ pub(crate) fn entries(count: u32) -> Vec<Entry> {
                     mtime: Timestamp::new(-5, 999_999_999).unwrap(),
                     xattrs,
                 },
-                link_group: (index % 8 == 7).then_some(LinkGroup { id: 9, nlink: 2 }),
+                link_group: (index % 8 == 7).then_some(LinkGroup {
+                    id: 9,
+                    nlink: 2,
+                    scope: LinkScope::Above(1),
+                }),
                 content,
             }
         })

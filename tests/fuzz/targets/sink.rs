@@ -10,7 +10,7 @@ use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::id::VersionNumber;
 use cairn::model::name::EntryName;
 use cairn::model::time::Timestamp;
-use cairn::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Xattrs};
+use cairn::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Root, Xattrs};
 use cairn::model::tree_format::{build, check_attributes};
 
 use super::path::assert_safe;
@@ -128,10 +128,10 @@ impl Sink {
 
     /// Builds the trees, deepest first.
     fn build(&mut self) -> Root {
-        let mut names: HashMap<usize, (u64, u32)> = HashMap::new();
+        let mut names: HashMap<usize, (u128, u32)> = HashMap::new();
         for node in self.nodes.values() {
             if let Node::Other(_, _, inode) = node {
-                let next = names.len() as u64;
+                let next = names.len() as u128;
                 names.entry(*inode).or_insert((next, 0)).1 += 1;
             }
         }
@@ -163,7 +163,8 @@ impl Sink {
                 }
                 Node::Other(attributes, content, inode) => {
                     let (id, nlink) = names[inode];
-                    let group = (nlink > 1).then_some(LinkGroup { id, nlink });
+                    let group =
+                        (nlink > 1).then_some(LinkGroup { id, nlink, scope: LinkScope::Version });
                     (attributes.clone(), content.clone(), group)
                 }
             };

@@ -3,8 +3,8 @@
 //! What such a directory holds is kept by the rows of its tree, which is pinned until the commit is
 //! over. The tree's interest is renewed, which goes over to what it holds when it is taken apart (G5).
 //!
-//! Invariants: only a tree without hardlinks, whose names would have to be counted in the whole
-//! area, and only where nothing is yet, or that very tree.
+//! Invariants: only a tree without hardlinks, because a file in it may have names outside of it,
+//! which the area would have to find; and only where nothing is yet, or that very tree.
 
 use super::super::errors::store_error;
 use super::Import;

@@ -5,10 +5,16 @@ use super::*;
 #[test]
 fn invalid_entries_are_refused() {
     type Spoil = fn(&mut Entry);
-    let cases: [(&str, Spoil); 9] = [
+    let cases: [(&str, Spoil); 10] = [
         ("mode", |e| e.attributes.mode = 0o10000),
         ("time", |e| e.attributes.mtime.nanoseconds = 1_000_000_000),
-        ("nlink", |e| e.link_group = Some(LinkGroup { id: 1, nlink: 1 })),
+        ("nlink", |e| {
+            e.link_group = Some(LinkGroup { id: 1, nlink: 1, scope: LinkScope::Above(0) })
+        }),
+        ("long id of a version's group", |e| {
+            let scope = LinkScope::Version;
+            e.link_group = Some(LinkGroup { id: 1 << 64, nlink: 2, scope });
+        }),
         ("no blob", |e| {
             e.content = Content::File { size: 1, blob: None };
         }),
@@ -20,7 +26,7 @@ fn invalid_entries_are_refused() {
         }),
         ("linked directory", |e| {
             e.content = Content::Directory { tree: TreeHash::of(b""), summary: Summary::default() };
-            e.link_group = Some(LinkGroup { id: 1, nlink: 2 });
+            e.link_group = Some(LinkGroup { id: 1, nlink: 2, scope: LinkScope::Above(0) });
         }),
         ("xattr name", |e| {
             e.attributes.xattrs.insert(Box::default(), Box::default());

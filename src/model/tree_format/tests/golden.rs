@@ -2,17 +2,11 @@
 
 use super::*;
 
+/// A page with a hardlink group of an earlier release.
 #[test]
 fn golden_page() {
-    let mut linked = file("b", "x");
-    linked.link_group = Some(LinkGroup { id: 7, nlink: 2 });
-    linked.attributes.xattrs.insert(b"user.k"[..].into(), b"v"[..].into());
-    let link = Entry {
-        content: Content::Symlink { target: b"a"[..].into() },
-        attributes: attributes(0o777),
-        ..file("c", "")
-    };
-    let built = build([file("a", ""), linked, link]).unwrap();
+    let of_version = LinkGroup { id: 7, nlink: 2, scope: LinkScope::Version };
+    let built = page_with(of_version);
     let [(hash, bytes)] = &built.pages[..] else {
         panic!("one page");
     };
@@ -30,6 +24,41 @@ fn golden_page() {
     let (_, bytes) = writer.finish();
     TreePage::parse(bytes.clone()).unwrap();
     assert_eq!(hex(&bytes), include_str!("../golden/index.hex").trim());
+}
+
+#[test]
+fn golden_page_of_version_2() {
+    let scoped = LinkGroup { id: 7 << 64 | 8, nlink: 2, scope: LinkScope::Above(3) };
+    let built = page_with(scoped);
+    let [(_, bytes)] = &built.pages[..] else {
+        panic!("one page");
+    };
+    assert_eq!(hex(bytes), include_str!("../golden/leaf_2.hex").trim());
+}
+
+/// The version says which kind of groups a page has; each page has one form.
+#[test]
+fn a_page_of_the_wrong_version_is_refused() {
+    let scoped = LinkGroup { id: 7, nlink: 2, scope: LinkScope::Above(3) };
+    for (group, wrong) in [(scoped, 1), (LinkGroup { scope: LinkScope::Version, ..scoped }, 2)] {
+        let built = page_with(group);
+        let mut bytes = built.pages[0].1.clone();
+        TreePage::parse(bytes.clone()).unwrap();
+        bytes[4] = wrong;
+        TreePage::parse(bytes).unwrap_err();
+    }
+}
+
+fn page_with(group: LinkGroup) -> BuiltTree {
+    let mut linked = file("b", "x");
+    linked.link_group = Some(group);
+    linked.attributes.xattrs.insert(b"user.k"[..].into(), b"v"[..].into());
+    let link = Entry {
+        content: Content::Symlink { target: b"a"[..].into() },
+        attributes: attributes(0o777),
+        ..file("c", "")
+    };
+    build([file("a", ""), linked, link]).unwrap()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
-use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Summary, Xattrs};
+use crate::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Root, Summary, Xattrs};
 
 fn attributes(mode: u16) -> Attributes {
     Attributes {

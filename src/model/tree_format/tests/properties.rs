@@ -60,20 +60,28 @@ prop_compose! {
     }
 }
 
+fn arbitrary_group() -> impl Strategy<Value = LinkGroup> {
+    let scoped = (any::<u128>(), any::<u32>().prop_map(LinkScope::Above));
+    let of_version = (any::<u64>().prop_map(u128::from), Just(LinkScope::Version));
+    (2..=u32::MAX, prop_oneof![scoped, of_version]).prop_map(|(nlink, (id, scope))| LinkGroup {
+        id,
+        nlink,
+        scope,
+    })
+}
+
 prop_compose! {
     fn arbitrary_entry()(
         name in arbitrary_name(),
         attributes in arbitrary_attributes(),
         content in arbitrary_content(),
-        group in prop::option::of((any::<u64>(), 2..=u32::MAX)),
+        group in prop::option::of(arbitrary_group()),
     ) -> Entry {
         let directory = matches!(content, Content::Directory { .. });
         Entry {
             name,
             attributes,
-            link_group: group
-                .filter(|_| !directory)
-                .map(|(id, nlink)| LinkGroup { id, nlink }),
+            link_group: group.filter(|_| !directory),
             content,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::fixture::*;
 use super::super::*;
+use crate::model::tree::Content;
 use crate::vfs::error::FsError;
 use crate::vfs::versions::Seek;
 

@@ -2,7 +2,7 @@
 
 use super::super::fixture::*;
 use super::super::*;
-use crate::model::tree::LinkGroup;
+use crate::model::tree::{LinkGroup, LinkScope};
 
 #[test]
 fn an_unchanged_file_keeps_its_inode_and_a_directory_does_not() {
@@ -35,7 +35,7 @@ fn whatever_stat_or_getxattr_shows_is_part_of_the_identity() {
         |e| e.attributes.mtime.nanoseconds += 1,
         |e| drop(e.attributes.xattrs.insert((*b"user.a").into(), (*b"b").into())),
         |e| e.content = text("TEXT"),
-        |e| e.link_group = Some(LinkGroup { id: 1, nlink: 2 }),
+        |e| e.link_group = Some(LinkGroup { id: 1, nlink: 2, scope: LinkScope::Above(0) }),
     ];
     let mut drafts = vec![base.clone()];
     drafts.extend(changes.map(|change| base.clone().change("f", change)));
@@ -50,7 +50,7 @@ fn whatever_stat_or_getxattr_shows_is_part_of_the_identity() {
 
 #[test]
 fn names_of_a_hardlink_group_are_one_inode() {
-    let draft = Draft::default().link(5, &["a", "dir/b"], "text").link(6, &["c", "d"], "text");
+    let draft = Draft::default().link(&["a", "dir/b"], "text").link(&["c", "d"], "text");
     let fixture = Fixture::new(&[draft]);
     let a = fixture.walk("repo/1/a");
     assert_eq!(a.nlink, 2);
@@ -60,4 +60,38 @@ fn names_of_a_hardlink_group_are_one_inode() {
     fixture.fs.forget(a.ino, 2);
     fixture.fs.forget(fixture.ino("repo/1/c"), 2);
     assert!(!fixture.pins.is_pinned(&BlobHash::of(b"text")));
+}
+
+/// Two groups never share a number, although the tree that holds them is one (H22).
+#[test]
+fn a_tree_that_is_used_twice_has_two_groups() {
+    let draft = Draft::default()
+        .link(&["one/a", "one/sub/b"], "text")
+        .link(&["two/a", "two/sub/b"], "text");
+    let fixture = Fixture::new(&[draft]);
+    let (one, two) = (fixture.walk("repo/1/one/a"), fixture.walk("repo/1/two/a"));
+    assert_eq!((one.nlink, two.nlink), (2, 2));
+    assert_ne!(one.ino, two.ino);
+    assert_eq!(one.ino, fixture.ino("repo/1/one/sub/b"));
+    assert_eq!(two.ino, fixture.ino("repo/1/two/sub/b"));
+}
+
+/// What an earlier release recorded under one id is one file only where it can be.
+#[test]
+fn groups_of_earlier_releases_that_share_an_id_are_kept_apart() {
+    let draft = Draft::default()
+        .link_of_version(7, &["x/a", "y/b"], "one")
+        .link_of_version(7, &["x/c", "y/d"], "two")
+        .link_of_version(8, &["x/e", "y/f"], "same")
+        .link_of_version(8, &["x/g", "y/h"], "same");
+    let fixture = Fixture::new(&[draft]);
+    let ino = |path| fixture.ino(&format!("repo/1/{path}"));
+    assert_eq!(ino("x/a"), ino("y/b"));
+    assert_eq!(ino("x/c"), ino("y/d"));
+    assert_ne!(ino("x/a"), ino("x/c"));
+    // Nobody can tell which of these belong together.
+    let alike = ["x/e", "y/f", "x/g", "y/h"].map(|path| fixture.walk(&format!("repo/1/{path}")));
+    assert!(alike.iter().all(|attr| attr.nlink == 1));
+    let distinct: std::collections::BTreeSet<Ino> = alike.iter().map(|attr| attr.ino).collect();
+    assert_eq!(distinct.len(), 4);
 }

@@ -2,6 +2,7 @@
 
 use super::super::fixture::*;
 use super::super::*;
+use crate::model::tree::Content;
 use crate::vfs::attr::FileKind;
 use crate::vfs::error::FsError;
 
