@@ -19,6 +19,7 @@ mod world;
 
 use std::fs;
 
+use cairn::engine::fsck::Finding;
 use common::fsck::{check_clean_store, check_store};
 use fixture::Fixture;
 
@@ -30,6 +31,72 @@ fn stores_of_earlier_releases_open_and_go_on() {
         eprintln!("{}", fixture.name);
         go_on(&fixture.archive, &fixture.text);
     }
+}
+
+/// Release 0.1.0 gave hardlink groups of a version the same id. A check tells where; what starts
+/// from such a version keeps the files apart, and what is written anew has groups of its own.
+#[test]
+fn hardlink_groups_that_share_an_id_are_found_and_kept_apart() {
+    let archive = include_bytes!("../fixtures/links/store-0.1.0.tar.gz");
+    let closed = fixture::unpack(archive);
+    let found = links_found(&closed.path());
+    let versions: Vec<_> = found.iter().map(|(version, _)| version.as_str()).collect();
+    assert_eq!(versions, ["web/2", "web/3"]);
+    let (days, alike) = (["d.0", "d.1", "d.2"], ["s.0", "s.1"]);
+    let mut wrong: Vec<String> = Vec::new();
+    wrong.extend(days.iter().flat_map(|d| [format!("{d}/newest"), format!("{d}/report")]));
+    wrong.extend(alike.iter().flat_map(|d| [format!("{d}/a"), format!("{d}/b")]));
+    assert_eq!(found[1].1, wrong);
+
+    let world = closed.open();
+    // Begun by that release, which moved a directory with a name of a group whose other is `z`.
+    let work = world.area("work@latest");
+    world.write(work, "z", b"changed");
+    world.commit("work@latest");
+    assert_eq!(world.bytes("4", "moved/a"), b"changed");
+    assert_eq!(world.bytes("4", "d.1/newest"), b"tuesday\n");
+
+    // One of those that nobody can tell apart changes, and then another goes.
+    let area = world.stage("again@4");
+    world.write(area, "s.0/a", b"another");
+    world.write(area, "d.0/report", b"today");
+    world.commit("again@4");
+    let world = world.reopen();
+    let area = world.stage("last@5");
+    world.remove(area, "s.1/a");
+    world.commit("last@5");
+    assert_eq!(world.bytes("6", "s.0/a"), b"another");
+    assert_eq!(world.bytes("6", "s.0/b"), b"same\n");
+    assert_eq!(world.bytes("6", "s.1/b"), b"same\n");
+    assert_eq!(world.bytes("6", "d.0/newest"), b"today");
+    assert_eq!(
+        world.links("6"),
+        [
+            ["d.0/newest", "d.0/report"],
+            ["d.1/newest", "d.1/report"],
+            ["d.2/newest", "d.2/report"],
+            ["moved/a", "z"]
+        ]
+    );
+    let found = links_found(&world.close().path());
+    let (version, paths) = found.last().unwrap();
+    assert_eq!(version, "web/6");
+    assert_eq!(*paths, ["d.1/newest", "d.1/report", "d.2/newest", "d.2/report"]);
+}
+
+/// The versions whose hardlinks a check complains of, with the paths. Nothing else is wrong.
+fn links_found(store: &std::path::Path) -> Vec<(String, Vec<String>)> {
+    let text = |path: &Vec<u8>| String::from_utf8(path.clone()).unwrap();
+    let (findings, _) = common::fsck::findings(store, true);
+    let damage = findings.iter().filter(|finding| !finding.is_leftover());
+    damage
+        .map(|finding| match finding {
+            Finding::Links { version, paths, more: 0 } => {
+                (version.clone(), paths.iter().map(text).collect())
+            }
+            other => panic!("{other}"),
+        })
+        .collect()
 }
 
 /// A store of this release, as the next release will find it.

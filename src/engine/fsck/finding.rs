@@ -196,6 +196,16 @@ pub enum Finding {
         /// The version, as people write it.
         version: String,
     },
+    /// Files of a version that are not one share the id of a hardlink group. Each is read as what
+    /// its own entry says.
+    Links {
+        /// The version, as people write it.
+        version: String,
+        /// Some of their paths, at most [`LISTED_MAX`].
+        paths: Vec<Vec<u8>>,
+        /// How many more there are.
+        more: u64,
+    },
     /// A tag points at no version.
     Tag {
         /// Its repository.
@@ -261,6 +271,7 @@ impl Finding {
             Self::TreeCount { .. } => "tree_count",
             Self::Totals { .. } => "totals",
             Self::Root { .. } => "root",
+            Self::Links { .. } => "links",
             Self::Tag { .. } => "tag",
             Self::NextNumber { .. } => "next_number",
             Self::NoRepository { .. } => "no_repository",
@@ -282,6 +293,7 @@ impl Finding {
             | Self::TreeCount { .. }
             | Self::Totals { .. }
             | Self::Root { .. }
+            | Self::Links { .. }
             | Self::Tag { .. }
             | Self::NextNumber { .. }
             | Self::NoRepository { .. }
@@ -313,6 +325,17 @@ impl fmt::Display for Finding {
                 write!(f, "there are {}, and noted are {}", sums(counted), sums(recorded))
             }
             Self::Root { version } => write!(f, "version {version} has another hash than its root"),
+            Self::Links { version, paths, more } => {
+                let paths: Vec<_> =
+                    paths.iter().map(|path| String::from_utf8_lossy(path)).collect();
+                write!(
+                    f,
+                    "version {version}: these share the id of a hardlink group and are not one \
+                     file: {}",
+                    paths.join(", ")
+                )?;
+                if *more > 0 { write!(f, " and {more} more") } else { Ok(()) }
+            }
             Self::Tag { repository, tag, number, .. } => {
                 write!(f, "tag {repository}/{tag} points at version {number}, which does not exist")
             }

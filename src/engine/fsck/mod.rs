@@ -1,8 +1,8 @@
 //! Checking a store, and repairing what can be: two acts (R5, G12).
 //!
 //! ```text
-//! check:   rows ──▶ counts ──▶ content ──▶ losses ──▶ files          any thread, only marks damage
-//!          catalog  full walk  pool files  who lost   leftovers
+//! check:   rows ──▶ counts ──▶ content ──▶ losses ──▶ links ──▶ files   any thread, only marks damage
+//!          catalog  full walk  pool files  who lost   hardlinks leftovers
 //! repair:  Finding ──▶ Step ──▶ one transaction, on the metadata thread or on a store of one's own
 //! ```
 //!
@@ -30,6 +30,7 @@ mod counts;
 mod engine;
 mod files;
 mod finding;
+mod links;
 mod losses;
 mod pages;
 mod repair;
@@ -235,6 +236,7 @@ pub fn check(subject: &Subject, options: Options, sink: &mut dyn Sink) -> Result
         check.check_content()?;
     }
     check.report_losses()?;
+    check.check_links()?;
     // Without all rows, nobody knows what nothing names.
     if options.files && check.bad_tables.is_empty() {
         check.check_files()?;

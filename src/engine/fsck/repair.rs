@@ -64,6 +64,7 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
         | Finding::Table { .. }
         | Finding::Row(_)
         | Finding::Root { .. }
+        | Finding::Links { .. }
         | Finding::NoRepository { .. }
         | Finding::Private { .. } => Vec::new(),
         Finding::BlobSound(hash) => vec![Step::UnmarkBlob(*hash)],
@@ -96,6 +97,7 @@ impl Finding {
             Self::Table { .. }
             | Self::Row(_)
             | Self::Root { .. }
+            | Self::Links { .. }
             | Self::NoRepository { .. }
             | Self::Private { .. } => false,
             Self::BlobSound(_)

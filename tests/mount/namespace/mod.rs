@@ -11,6 +11,7 @@ mod delete;
 mod discard;
 mod export;
 mod full;
+mod hardlink;
 mod hook;
 mod identity;
 mod immutable;
