@@ -140,18 +140,6 @@ fn a_reader_beside_an_appender_finds_what_stat_says() {
     }
 }
 
-#[test]
-fn a_mapping_beside_an_appender_holds_what_stat_says() {
-    let area = Area::new();
-    for (length, count) in RECORDS {
-        beside_an_appender(&area, length, count, |reader, from, to| {
-            let mapping = Mapping::shared(reader, to, false).unwrap();
-            assert_eq!(mapping.read(from, 1), b"x");
-            assert_eq!(mapping.read(to - 1, 1), b"x");
-        });
-    }
-}
-
 /// A handle that appends and reads can be mapped, and what is stored so disturbs no append.
 #[test]
 fn stores_and_appends_in_one_page_both_stay() {
