@@ -23,6 +23,10 @@ EXAMPLES
   cairn mount /srv/cairn /mnt/cairn --gc-period 6h --protect 1h
   cairn mount /srv/cairn /mnt/cairn --on-commit /usr/local/bin/announce
 
+With -o inode32 the files and directories of versions have inode numbers below 2^32, for programs
+that were built for 32 bits and refuse larger ones (EOVERFLOW). They are counted as they are first
+seen, and are others after the next mount; each takes some 40 bytes of memory.
+
 The command of --on-commit is run by `sh -c` after each published version, one at a time and in
 order, with CAIRN_STORE, CAIRN_MOUNT, CAIRN_REPOSITORY, CAIRN_VERSION, CAIRN_NAME and CAIRN_MESSAGE
 in its environment; its output goes to the log. Publishing does not wait for it.

@@ -22,14 +22,14 @@ use crate::engine::request::Request;
 use crate::engine::scrub::Scrubber;
 use crate::engine::{Engine, REPOSITORY_AREAS_MAX};
 use crate::fuse::invalidate::KernelInvalidator;
-use crate::fuse::mount::{Method, MountPlan, VersionsPlacement};
+use crate::fuse::mount::{Method, MountOptions, MountPlan, VersionsPlacement};
 use crate::fuse::session::default_workers;
 use crate::fuse::staging::StagingConnection;
 use crate::fuse::versions::VersionsConnection;
 use crate::model::time::Timestamp;
 use crate::store::sys;
 use crate::vfs::staging::{MountObserver, StagingFs, StagingOptions};
-use crate::vfs::versions::{Owner, PoolBlobs, Sources, VersionFs};
+use crate::vfs::versions::{Numbering, Owner, PoolBlobs, Sources, VersionFs};
 
 /// File descriptors that a daemon asks for: clients' open files, and the cache of blobs.
 const OPEN_FILES_MAX: u64 = 1 << 20;
@@ -58,7 +58,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     // The lock is ours from here on: other mounts of this store are leftovers.
     let plan =
         MountPlan::prepare(&config.target, &config.store, config.options.clone(), Method::Auto)?;
-    let versions = versions(&engine);
+    let versions = versions(&engine, &config.options);
     let staging = staging(&engine, config, &plan);
     connect(&observer, &staging, &versions);
     let housekeeper = housekeeper(&engine, &kernel, &versions)?;
@@ -187,6 +187,7 @@ fn no_thread(source: std::io::Error) -> DaemonError {
 
 fn versions(
     engine: &Arc<Engine>,
+    options: &MountOptions,
 ) -> Arc<VersionFs<crate::store::tree_cache::TreeCache, PoolBlobs>> {
     let blobs = PoolBlobs::new(Arc::clone(&engine.pool), engine.layout.clone());
     let sources = Sources {
@@ -196,7 +197,8 @@ fn versions(
         pins: Arc::clone(&engine.pins),
     };
     let owner = Owner { uid: getuid().as_raw(), gid: getgid().as_raw() };
-    Arc::new(VersionFs::new(sources, owner, Timestamp::now()))
+    let numbering = if options.inode32 { Numbering::Counted } else { Numbering::Hashed };
+    Arc::new(VersionFs::new(sources, owner, Timestamp::now(), numbering))
 }
 
 /// SIGUSR1: a full run, whose result goes to the log (G7).

@@ -1,14 +1,20 @@
 //! The end of the metadata thread: everything that was answered is brought out, and the store is marked
 //! clean if it all reached the disk.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::error::{EngineError, Result};
+use super::flush::ID_LIMIT;
 use super::request::Reply;
 use super::staging::Blocked;
 use super::sync::SYNC_ONE_BY_ONE_MAX;
 use super::thread::MetadataThread;
 use super::to_disk::ToDisk;
+
+/// Ids beyond the last one given out that are not used at the next start: a worker may still have
+/// taken some while the store was being closed.
+const IDS_LEFT_OUT: u64 = 4096;
 
 impl MetadataThread {
     /// Brings the journal out and ends.
@@ -75,7 +81,13 @@ impl MetadataThread {
         }
         to_disk.rows()?;
         self.all_rows_durable();
-        // The start said "no", of a store that is served read-only as well.
-        self.transact(|tx| tx.set_meta("clean", "yes"))
+        // What is reserved beyond is given back, or each start would use up 2^20 ids.
+        let next_id = self.staging.store.next_id.load(Ordering::Relaxed);
+        let limit = (next_id + IDS_LEFT_OUT).to_string();
+        // The start said that it is not clean, of a store that is served read-only as well.
+        self.transact(|tx| {
+            tx.set_meta(ID_LIMIT, &limit)?;
+            tx.set_meta("clean", "yes")
+        })
     }
 }

@@ -46,8 +46,10 @@ use crate::store::tree_cache::TreeCache;
 /// Bytes of decoded tree pages kept for readers.
 const TREE_CACHE_BYTES: usize = 64 << 20;
 
-/// First id of nodes and areas; smaller inode numbers belong to the fixed directories.
-const FIRST_ID: u64 = 1 << 32;
+/// First id of nodes and areas; smaller inode numbers belong to the fixed directories. They are the
+/// inode numbers of areas, so they start low: programs that were built for 32 bits refuse larger ones.
+/// Stores that were made when it was 2^32 go on from where they are.
+const FIRST_ID: u64 = 1 << 20;
 
 /// Blobs looked at after an outage.
 const SUSPECTS_MAX: u32 = u32::MAX;

@@ -10,7 +10,7 @@ use rustix::mount::MountFlags;
 
 /// Options that are taken, for the message that refuses another.
 const KNOWN: &str = "allow_other, ro, rw, dev, nodev, suid, nosuid, exec, noexec, atime, noatime, \
-                     nonempty, fsname=NAME, max_read=BYTES, default_permissions, defaults";
+                     nonempty, inode32, inode64, fsname=NAME, max_read=BYTES, default_permissions, defaults";
 
 /// How a filesystem of ours is mounted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct MountOptions {
     pub noatime: bool,
     /// The mount point may hold files, which the mount hides, or be a mount already.
     pub nonempty: bool,
+    /// Inode numbers of versions are below 2^32.
+    pub inode32: bool,
     /// The source shown in the table of mounts; the store's path when absent.
     pub fsname: Option<String>,
     /// The largest read request, in bytes; the kernel's choice when absent.
@@ -135,6 +137,8 @@ impl MountOptions {
             "noatime" => (&mut self.noatime, true),
             "atime" => (&mut self.noatime, false),
             "nonempty" => (&mut self.nonempty, true),
+            "inode32" => (&mut self.inode32, true),
+            "inode64" => (&mut self.inode32, false),
             _ => return None,
         })
     }
@@ -175,6 +179,7 @@ impl fmt::Display for MountOptions {
             (self.noexec, "noexec"),
             (self.noatime, "noatime"),
             (self.nonempty, "nonempty"),
+            (self.inode32, "inode32"),
         ] {
             if set {
                 write!(f, ",{name}")?;
@@ -239,13 +244,14 @@ mod tests {
     #[test]
     fn the_later_one_holds() {
         let options =
-            parse("ro,rw,dev,nodev,suid,nosuid,noexec,exec,noatime,atime,defaults").unwrap();
+            parse("ro,rw,dev,nodev,suid,nosuid,noexec,exec,noatime,atime,inode32,inode64,defaults")
+                .unwrap();
         assert_eq!(options, MountOptions::default());
     }
 
     #[test]
     fn display_parses_to_the_same() {
-        let list = "allow_other,ro,dev,suid,noexec,noatime,nonempty,fsname=x,max_read=8192";
+        let list = "allow_other,ro,dev,suid,noexec,noatime,nonempty,inode32,fsname=x,max_read=8192";
         for list in [list, "", "ro"] {
             let options = parse(list).unwrap();
             assert_eq!(parse(&options.to_string()).unwrap(), options);

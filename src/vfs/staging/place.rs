@@ -4,8 +4,9 @@
 //!   1 /      2 /versions      3 /staging      4 /tags
 //!   16 + 2·repo               staging/REPO
 //!   17 + 2·repo               tags/REPO
-//!   2^32 …                    files and directories of staging areas; an area's root has the
-//!                             area's id
+//!   bit 60, 2·repo (+ 1)      the same of a repository whose number would not end below 2^20
+//!   2^20 …                    files and directories of staging areas; an area's root has the
+//!                             area's id; bit 61: what is in an area's base
 //!   bit 62                    tags
 //! ```
 //!
@@ -23,7 +24,11 @@ pub const STAGING: Ino = Ino(3);
 pub const TAGS: Ino = Ino(4);
 
 const FIRST_REPOSITORY: u64 = 16;
-const FIRST_NODE: u64 = 1 << 32;
+const FIRST_NODE: u64 = 1 << 20;
+/// Repositories from this id on have the bit below in their inode numbers.
+const LATE_REPOSITORY: u64 = (FIRST_NODE - FIRST_REPOSITORY) / 2;
+const LATE_BIT: u64 = 1 << 60;
+const DERIVED_BIT: u64 = 1 << 61;
 /// Set in inode numbers of tags.
 pub const TAG_BIT: u64 = 1 << 62;
 
@@ -57,24 +62,30 @@ impl Place {
             STAGING => Self::Staging,
             TAGS => Self::Tags,
             Ino(number) if number & TAG_BIT != 0 => Self::Tag(ino),
-            Ino(number) if number >= FIRST_NODE => Self::Node(NodeId(number)),
-            Ino(number) => {
-                let number = number.checked_sub(FIRST_REPOSITORY)?;
-                let repo = RepoId(number / 2);
-                if number % 2 == 0 { Self::Areas(repo) } else { Self::TagsOf(repo) }
+            Ino(number) if number & (DERIVED_BIT | LATE_BIT) == LATE_BIT => {
+                Self::of_repository(number & !LATE_BIT)
             }
+            Ino(number) if number >= FIRST_NODE => Self::Node(NodeId(number)),
+            Ino(number) => Self::of_repository(number.checked_sub(FIRST_REPOSITORY)?),
         })
+    }
+
+    fn of_repository(number: u64) -> Self {
+        let repo = RepoId(number / 2);
+        if number.is_multiple_of(2) { Self::Areas(repo) } else { Self::TagsOf(repo) }
     }
 }
 
 /// Inode number of `staging/REPO`.
 pub fn areas_ino(repo: RepoId) -> Ino {
-    Ino(FIRST_REPOSITORY + 2 * repo.0)
+    let number = 2 * repo.0;
+    Ino(if repo.0 < LATE_REPOSITORY { FIRST_REPOSITORY + number } else { LATE_BIT | number })
 }
 
 /// Inode number of `tags/REPO`.
 pub fn tags_ino(repo: RepoId) -> Ino {
-    Ino(FIRST_REPOSITORY + 2 * repo.0 + 1)
+    // The one of `staging/REPO` is even.
+    Ino(areas_ino(repo).0 + 1)
 }
 
 /// Inode number of a node.
@@ -88,13 +99,16 @@ mod tests {
 
     #[test]
     fn numbers_decode_to_what_they_were_made_for() {
-        let repo = RepoId(7);
-        assert_eq!(Place::of(areas_ino(repo)), Some(Place::Areas(repo)));
-        assert_eq!(Place::of(tags_ino(repo)), Some(Place::TagsOf(repo)));
+        for id in [1, 7, LATE_REPOSITORY - 1, LATE_REPOSITORY, 1 << 40] {
+            let repo = RepoId(id);
+            assert_eq!(Place::of(areas_ino(repo)), Some(Place::Areas(repo)));
+            assert_eq!(Place::of(tags_ino(repo)), Some(Place::TagsOf(repo)));
+        }
+        assert!(tags_ino(RepoId(LATE_REPOSITORY - 1)).0 < FIRST_NODE);
         assert_eq!(Place::of(ROOT), Some(Place::Root));
         assert_eq!(Place::of(Ino(FIRST_NODE)), Some(Place::Node(NodeId(FIRST_NODE))));
         assert_eq!(Place::of(Ino(TAG_BIT | 5)), Some(Place::Tag(Ino(TAG_BIT | 5))));
-        let derived = Ino(TAG_BIT >> 1 | 5);
+        let derived = Ino(DERIVED_BIT | LATE_BIT | 5);
         assert_eq!(Place::of(derived), Some(Place::Node(NodeId(derived.0))));
         assert_eq!(Place::of(Ino(9)), None);
     }

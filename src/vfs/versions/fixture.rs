@@ -23,7 +23,7 @@ use crate::model::version::Version;
 use crate::store::sys::FsSpace;
 use crate::vfs::attr::Attr;
 
-use super::{Blobs, Owner, ROOT, Sources, VersionFs, repository_ino};
+use super::{Blobs, Numbering, Owner, ROOT, Sources, VersionFs, repository_ino};
 
 pub(crate) const REPOSITORY: RepoId = RepoId(3);
 pub(crate) const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 123_456_789 };
@@ -162,6 +162,11 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// One repository, `repo`, with these versions from 1 on.
     pub(crate) fn new(drafts: &[Draft]) -> Self {
+        Self::numbered(drafts, Numbering::Hashed)
+    }
+
+    /// The same with inode numbers of that kind.
+    pub(crate) fn numbered(drafts: &[Draft], numbering: Numbering) -> Self {
         let mut trees = MemoryTrees::default();
         let blobs = TemporaryBlobs {
             directory: tempfile::tempdir().unwrap(),
@@ -193,7 +198,7 @@ impl Fixture {
             blobs: Arc::clone(&blobs),
             pins: Arc::clone(&pins),
         };
-        let fs = Arc::new(VersionFs::new(sources, Owner { uid: 0, gid: 0 }, TIME));
+        let fs = Arc::new(VersionFs::new(sources, Owner { uid: 0, gid: 0 }, TIME, numbering));
         Self { registry, pins, blobs, fs }
     }
 

@@ -63,13 +63,14 @@ struct Shard<T> {
 /// Inodes by number.
 pub(super) struct Table<T> {
     shards: Vec<Mutex<Shard<T>>>,
-    number_of: fn(&T) -> u64,
+    number_of: Box<dyn Fn(&T) -> u64 + Send + Sync>,
 }
 
 impl<T: Inode> Table<T> {
     /// Makes an empty table; `number_of` is the number that an inode's hash asks for.
-    pub(super) fn new(number_of: fn(&T) -> u64) -> Self {
+    pub(super) fn new(number_of: impl Fn(&T) -> u64 + Send + Sync + 'static) -> Self {
         let shard = || Mutex::new(Shard { inodes: Inodes::default(), displacement_max: 0 });
+        let number_of = Box::new(number_of);
         Self { shards: (0..SHARDS).map(|_| shard()).collect(), number_of }
     }
 

@@ -69,7 +69,8 @@ pub use pool_blobs::PoolBlobs;
 use inode::{DirectoryInode, FileInode, Place, directory_attr};
 use inode_table::Table;
 use new_inode::NewInode;
-use number::{Class, PathHash, directory_number, file_number};
+pub use number::Numbering;
+use number::{Class, Numbers, PathHash};
 use prefetch::Prefetch;
 
 /// Permissions of the root directory.
@@ -143,8 +144,10 @@ where
     B: Blobs,
 {
     /// Makes the filesystem and starts its read-ahead threads. `now` becomes the root's mtime.
-    pub fn new(sources: Sources<T, B>, owner: Owner, now: Timestamp) -> Self {
+    pub fn new(sources: Sources<T, B>, owner: Owner, now: Timestamp, numbering: Numbering) -> Self {
         let prefetch = Prefetch::start(&sources.blobs);
+        let files = Numbers::of_files(numbering);
+        let directories = Numbers::of_directories(numbering);
         Self {
             registry: sources.registry,
             trees: sources.trees,
@@ -152,9 +155,9 @@ where
             pins: sources.pins,
             owner,
             root_changed: Mutex::new(now),
-            files: Table::new(|inode: &FileInode| file_number(inode.identity().prefix())),
-            directories: Table::new(|inode: &DirectoryInode| {
-                directory_number(inode.identity().prefix())
+            files: Table::new(move |inode: &FileInode| files.number(inode.identity())),
+            directories: Table::new(move |inode: &DirectoryInode| {
+                directories.number(inode.identity())
             }),
             ambiguous: AmbiguousLinks::default(),
             prefetch,

@@ -1,7 +1,7 @@
 //! Inodes of versions: the same file is the same inode in all versions and after a restart
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 
 use crate::common::{Cairn, content};
 
@@ -85,5 +85,53 @@ fn readdir_and_stat_show_the_same_number() {
     for entry in fs::read_dir(cairn.versions("lib/2/d")).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(entry.ino(), entry.metadata().unwrap().ino());
+    }
+}
+
+/// What is listed, what is looked up, and how often: each file has one number, and no two share one.
+#[test]
+fn short_numbers_are_as_good_as_long_ones() {
+    let mut cairn = two_versions();
+    let linked = cairn.area("lib", "v3@2");
+    fs::hard_link(linked.join("d/f1"), linked.join("d/link")).unwrap();
+    cairn.publish("lib", "v3@2").unwrap();
+    cairn.stop();
+    cairn.set_arguments(&["-o", "inode32"]);
+    cairn.mount();
+    let numbers = |version: &str| {
+        let directory = cairn.versions(format!("lib/{version}/d"));
+        let mut numbers = std::collections::BTreeMap::new();
+        for entry in fs::read_dir(&directory).unwrap() {
+            let (entry, path) = entry.map(|entry| (entry.ino(), entry.path())).unwrap();
+            assert_eq!(entry, fs::symlink_metadata(&path).unwrap().ino(), "{}", path.display());
+            assert!(u32::try_from(entry).is_ok(), "{entry:#x}");
+            numbers.insert(path.file_name().unwrap().to_owned(), entry);
+        }
+        numbers
+    };
+    let (one, two, three) = (numbers("1"), numbers("2"), numbers("3"));
+    assert_eq!((one.len(), three.len()), (20, 21));
+    assert_eq!(one.values().collect::<std::collections::BTreeSet<_>>().len(), 20);
+    assert_eq!(three.values().collect::<std::collections::BTreeSet<_>>().len(), 20, "one link");
+    let same = one.iter().filter(|(name, ino)| two.get(*name) == Some(*ino)).count();
+    assert_eq!(same, 19, "unchanged files keep theirs");
+    for path in ["", "lib", "lib/1", "lib/2/d"] {
+        let (_, ino) = ino(&cairn, path);
+        assert!(u32::try_from(ino).is_ok(), "{path}: {ino:#x}");
+    }
+    fs::write("/proc/sys/vm/drop_caches", "2").unwrap();
+    assert_eq!(numbers("1"), one);
+}
+
+#[test]
+fn new_files_of_areas_have_short_ones_after_many_starts() {
+    let mut cairn = Cairn::start();
+    let area = cairn.area("lib", "a");
+    for round in 0..5 {
+        let path = area.join(format!("f{round}"));
+        fs::write(&path, "x").unwrap();
+        let number = fs::metadata(&path).unwrap().ino();
+        assert!(number < 2 << 20, "{number} in round {round}");
+        cairn.restart();
     }
 }

@@ -1,5 +1,7 @@
 //! What keeps its inode from one version to the next (H22).
 
+use std::collections::BTreeSet;
+
 use super::super::fixture::*;
 use super::super::*;
 use crate::model::tree::{LinkGroup, LinkScope};
@@ -92,6 +94,19 @@ fn groups_of_earlier_releases_that_share_an_id_are_kept_apart() {
     // Nobody can tell which of these belong together.
     let alike = ["x/e", "y/f", "x/g", "y/h"].map(|path| fixture.walk(&format!("repo/1/{path}")));
     assert!(alike.iter().all(|attr| attr.nlink == 1));
-    let distinct: std::collections::BTreeSet<Ino> = alike.iter().map(|attr| attr.ino).collect();
+    let distinct: BTreeSet<Ino> = alike.iter().map(|attr| attr.ino).collect();
     assert_eq!(distinct.len(), 4);
+}
+
+#[test]
+fn counted_numbers_tell_apart_what_hashed_ones_do() {
+    let first = Draft::default().file("dir/same", "text").file("dir/changed", "old");
+    let second = first.clone().file("dir/changed", "new");
+    let fixture = Fixture::numbered(&[first, second], Numbering::Counted);
+    let paths = ["repo/1", "repo/1/dir", "repo/1/dir/changed", "repo/2/dir", "repo/2/dir/changed"];
+    let numbers: BTreeSet<Ino> = paths.iter().map(|path| fixture.ino(path)).collect();
+    assert_eq!(numbers.len(), paths.len());
+    assert!(numbers.iter().all(|ino| u32::try_from(ino.0).is_ok()), "{numbers:?}");
+    assert_eq!(fixture.ino("repo/1/dir/same"), fixture.ino("repo/2/dir/same"));
+    assert!(paths.iter().all(|path| numbers.contains(&fixture.ino(path))), "the same each time");
 }
