@@ -23,8 +23,6 @@ use crate::model::quota::Usage;
 use crate::model::tree::Attributes;
 use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeKind, NodeRow, Reader, TagRow};
 use crate::store::error::StoreError;
-use crate::store::layout::PrivateId;
-use crate::store::sys;
 
 /// Reads repositories, versions, tags and the names of areas. Returns areas that an earlier run
 /// left half-made (imports): they are to be purged.
@@ -211,10 +209,12 @@ fn content(
     let (blob, size) = match &row.data {
         NodeData::Blob(hash) => (Some(*hash), row.size),
         NodeData::Private(id) => {
-            match reopen(store, area.id, *id) {
-                Ok((id, file)) => {
+            // Where it is also a blob, since the stop came between the link and its row, it is copied,
+            // and the copy is on disk under the same name before anything is written (H1).
+            match store.private_files.open(area.id, *id) {
+                Ok(file) => {
                     let size = file.metadata().map_or(row.size, |metadata| metadata.len());
-                    let file = (id, file);
+                    let file = (*id, file);
                     let content = FileContent::private(
                         store, area, row.id, file, size, row.mtime, row.ctime,
                     )?;
@@ -237,27 +237,6 @@ fn content(
     let content = FileContent::sealed(store, area, row.id, blob, size, row.mtime, row.ctime);
     content.assume_synced();
     Ok(Arc::new(content))
-}
-
-/// Opens a private file that survived a stop. Where it is also a blob (the stop came between link
-/// and journal), writing to it would change the blob: it is copied first (H1).
-fn reopen(
-    store: &ContentStore,
-    area: AreaId,
-    id: PrivateId,
-) -> Result<(PrivateId, std::fs::File), StoreError> {
-    use std::os::unix::fs::MetadataExt;
-    let file = store.private_files.open(area, id)?;
-    let path = store.private_files.path(area, id);
-    let failed = |source| StoreError::Io { action: "reopen", path: path.clone(), source };
-    let metadata = file.metadata().map_err(failed)?;
-    if metadata.nlink() <= 1 {
-        return Ok((id, file));
-    }
-    let fresh = PrivateId(store.new_id());
-    let copy = store.private_files.create(area, fresh)?;
-    sys::copy_range(&file, &copy, metadata.len()).map_err(failed)?;
-    Ok((fresh, copy))
 }
 
 fn insert(state: &mut State, area: &Arc<AreaShared>, row: NodeRow, file: Option<Arc<FileContent>>) {

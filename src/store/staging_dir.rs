@@ -245,6 +245,23 @@ mod tests {
     }
 
     #[test]
+    fn h1_a_copy_is_on_disk_before_it_takes_the_name() {
+        use crate::store::durable::testing::{Fault, on_this_thread};
+        let store = TestStore::new();
+        let id = PrivateId(1);
+        let file = store.private_files.create(AREA, id).unwrap();
+        file.write_all_at(b"synced", 0).unwrap();
+        let path = store.private_files.path(AREA, id);
+        store.pool.link(&store.lock, &path, &crate::model::hash::BlobHash::of(b"synced")).unwrap();
+        let fault = on_this_thread(Fault::io_error(1));
+        assert!(store.private_files.open(AREA, id).is_err(), "the copy could not be flushed");
+        drop(fault);
+        assert_eq!(fs::metadata(&path).unwrap().nlink(), 2, "the name is still that of the blob");
+        store.private_files.open(AREA, id).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().nlink(), 1);
+    }
+
+    #[test]
     fn a_file_that_did_not_reach_the_pool_can_be_written_again() {
         let store = TestStore::new();
         drop(store.private_files.create(AREA, PrivateId(1)).unwrap());

@@ -75,3 +75,34 @@ fn a_private_file_that_a_power_loss_took_leaves_the_rest_of_its_area() {
     assert_eq!(world.bytes("1", "kept"), b"kept");
     assert_eq!(world.bytes("1", "lost"), b"");
 }
+
+#[test]
+fn h1_a_private_file_that_became_a_blob_is_not_changed_in_place() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    let old = content::bytes(4, 2 << 20);
+    let writing = world.open_writer(area, "large");
+    writing.write(0, &old, Timestamp::now()).unwrap();
+    world.engine.staging.content_modified(&writing);
+    drop(writing);
+    let blob = |store: &std::path::Path| {
+        let hash = cairn::model::hash::BlobHash::of(&old);
+        cairn::store::layout::Layout::new(store).blob(&hash)
+    };
+    // The stop came between the link into the pool and its row.
+    let world = world.reopen_changed(|store| {
+        let directory = store.join("staging").join(area.to_string());
+        let file = std::fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+        std::fs::create_dir_all(blob(store).parent().unwrap()).unwrap();
+        std::fs::hard_link(file, blob(store)).unwrap();
+    });
+    let area = world.area("work");
+    let writing = world.open_writer(area, "large");
+    writing.write(0, b"new", Timestamp::now()).unwrap();
+    world.engine.staging.content_modified(&writing);
+    let blob = blob(world.engine.layout.root());
+    assert!(std::fs::read(blob).unwrap() == old, "the blob was changed");
+    world.close_writer(&writing);
+    world.commit("work");
+    assert!(world.bytes("1", "large") == [b"new", &old[3..]].concat());
+}
