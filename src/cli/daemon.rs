@@ -6,7 +6,7 @@ use super::Context;
 use super::error::CliError;
 use super::mount::MountArgs;
 use super::text::printable;
-use super::unmount::{Asked, UnmountArgs};
+use super::unmount::{Asked, UnmountArgs, Unsaved};
 use crate::control::client::Client;
 use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::service::Attachment;
@@ -35,7 +35,7 @@ pub(super) fn mount(args: MountArgs, context: &mut Context) -> Result<(), CliErr
 /// # Errors
 /// There is no such mount, or it is in use.
 pub(super) fn unmount(args: UnmountArgs, context: &mut Context) -> Result<(), CliError> {
-    let report = args.run(ask_to_stop, super::error::warn)?;
+    let report = args.run(ask_to_save, ask_to_stop, super::error::warn)?;
     if context.json {
         return Ok(context.output.json(&report)?);
     }
@@ -44,6 +44,20 @@ pub(super) fn unmount(args: UnmountArgs, context: &mut Context) -> Result<(), Cl
 
 fn text(path: &Path) -> String {
     printable(&path.to_string_lossy())
+}
+
+/// Has the daemon bring into the store what it has in memory only. No failure but that there is
+/// something that cannot be saved is an error here: a daemon that cannot be asked ends when its mounts
+/// are gone, and an older one does not know the request.
+fn ask_to_save(store: &Path, unsaved: Unsaved) -> Result<(), ControlError> {
+    let Ok(Some(mut client)) = Client::connect(store) else {
+        return Ok(());
+    };
+    let save = Request::Save { give_up: unsaved == Unsaved::GiveUp };
+    match client.call(&save, &Attachment::none(), &mut |_| {}) {
+        Err(error) if error.kind == ErrorKind::Failed => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// A daemon that cannot be asked ends when its mounts are gone, so no failure is an error here.

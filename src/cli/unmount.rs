@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
 
+use crate::control::protocol::ControlError;
 use crate::daemon::DaemonError;
 use crate::fuse::mount::{
     self, Force, MountEntry, MountError, MountTable, Together, unmount_entry, unmount_together,
@@ -21,8 +22,9 @@ EXAMPLES
 
 Refuses (exit code 4) while anything uses the mount, and names what it can: processes, loop devices,
 swap, overlays, bind mounts, mounts inside it, NFS exports. The kernel has the last word; when it
-says that the mount is in use, the mount stays as it was. With --lazy the mount disappears at once
-and ends when the last user does. A mount whose daemon died is cleaned up.
+says that the mount is in use, the mount stays as it was. Refuses, too, while the daemon has files in
+memory that it cannot save, and names them; --force gives them up. With --lazy the mount disappears at
+once and ends when the last user does. A mount whose daemon died is cleaned up.
 
 Copies of the mount in other mount namespaces (containers, services with a private /tmp) are not
 waited for: when the daemon has ended, they fail. The daemon has a minute to end (exit code 4).
@@ -50,6 +52,9 @@ pub struct UnmountArgs {
     /// Take the mount away although it is in use; its users keep what they have open
     #[arg(long)]
     pub lazy: bool,
+    /// Give up files that the daemon has in memory and cannot save, for instance on a full disk
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What was unmounted.
@@ -59,6 +64,15 @@ pub struct UnmountReport {
     pub store: PathBuf,
     /// The mount point.
     pub target: PathBuf,
+}
+
+/// What a daemon is to do with files that it cannot save.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsaved {
+    /// Go on serving them.
+    Keep,
+    /// Lose them.
+    GiveUp,
 }
 
 /// Answer of a daemon that was asked to stop.
@@ -80,6 +94,7 @@ impl UnmountArgs {
     /// Returns a [`DaemonError`]: not a mount of ours, in use, or not ended in time.
     pub fn run(
         self,
+        save: impl FnOnce(&Path, Unsaved) -> Result<(), ControlError>,
         ask: impl FnOnce(&Path) -> Asked,
         tell: impl FnMut(&str),
     ) -> Result<UnmountReport, DaemonError> {
@@ -101,6 +116,9 @@ impl UnmountArgs {
             if !users.is_empty() {
                 return Err(MountError::Busy { target, users }.into());
             }
+            let unsaved = if self.force { Unsaved::GiveUp } else { Unsaved::Keep };
+            // Before anything is unmounted: what cannot be saved must stay within reach.
+            save(&store, unsaved).map_err(|error| DaemonError::Start(Box::new(error)))?;
             // What uses it and cannot be seen is known to the kernel alone.
             let unmounted = match unmount_together(&family(&entry)?)? {
                 Together::Unmounted => true,

@@ -170,6 +170,12 @@ pub enum Request {
     Import(ImportRequest),
     /// Reads a version without a mount. See [`ExportRequest`].
     Export(ExportRequest),
+    /// Brings everything that is in memory only into the store. Fails, naming the files, when that
+    /// cannot be done, unless `give_up` says that a stop may lose them.
+    Save {
+        /// A stop need not wait for room either.
+        give_up: bool,
+    },
     /// Stops the daemon and unmounts. Replies [`Reply::Done`] before it begins.
     Shutdown,
 }

@@ -86,6 +86,9 @@ pub struct Hooks<'a> {
     pub ready: Box<dyn FnOnce() -> Result<(), DaemonError> + 'a>,
     /// A full clean-up was asked for. Must return at once.
     pub collect: Box<dyn FnMut() + 'a>,
+    /// A stop was asked for: whether it may begin, or something that is in memory only would be
+    /// lost. Asked again and again for a while ([`Timing::hope`]).
+    pub may_stop: Box<dyn Fn() -> bool + 'a>,
     /// The stop begins.
     pub stopping: Box<dyn FnOnce() + 'a>,
     /// Nothing is mounted any more, and no request comes in: write out what is left. Runs exactly
@@ -133,7 +136,7 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     hooks: Hooks<'_>,
     timing: &Timing,
 ) -> Result<(), DaemonError> {
-    let Hooks { ready, collect, stopping, shutdown } = hooks;
+    let Hooks { ready, collect, may_stop, stopping, shutdown } = hooks;
     let mut running = Running::default();
     let starter = Starter { plan, workers, invalidator, controller, timing };
     let started = starter.start(&mut running, filesystems).and_then(|()| ready());
@@ -141,6 +144,7 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
         Ok(()) => {
             info!("serving {} at {}", plan.store.display(), plan.target.display());
             watch(events, collect, timing.rest);
+            hope(events, &may_stop, timing);
             stopping();
             running.stop(events, timing);
             Ok(())
@@ -154,6 +158,17 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     };
     shutdown();
     result
+}
+
+/// Goes on serving while something would be lost by a stop, for a while: there may be room for it
+/// soon. A second stop ends that.
+fn hope(events: &Events, may_stop: &dyn Fn() -> bool, timing: &Timing) {
+    let deadline = Instant::now() + timing.hope;
+    while !may_stop() && Instant::now() < deadline {
+        if let Ok(Event::Stop) = events.0.recv_deadline(Instant::now() + timing.retry) {
+            return;
+        }
+    }
 }
 
 /// Waits until it is time to stop; `rest` after versions were unmounted alone it is.

@@ -17,6 +17,7 @@ use super::service::{DaemonFacts, StoreService, store_error};
 use super::service_manager::ServiceManager;
 use super::signals;
 use crate::control::server::Server;
+use crate::engine::error::EngineError;
 use crate::engine::gc::RunKind;
 use crate::engine::request::Request;
 use crate::engine::scrub::Scrubber;
@@ -77,6 +78,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let collector = Arc::clone(&engine);
     let mut scrubber = Scrubber::start(&engine, config.scrub)
         .map_err(|source| DaemonError::Process { action: "start a thread", source })?;
+    let mut closed = Ok(());
     let hooks = Hooks {
         ready: Box::new(|| {
             readiness.ready()?;
@@ -84,6 +86,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
             Ok(())
         }),
         collect: Box::new(move || collect(&collector)),
+        may_stop: Box::new(|| engine.may_stop()),
         stopping: Box::new(|| manager.stopping("unmounting, and writing out what is left")),
         shutdown: Box::new(|| {
             service.stop_waiting();
@@ -96,6 +99,9 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
             observer.disconnect();
             if let Err(error) = engine.stop() {
                 log::error!("the store was not closed cleanly: {error}");
+                if matches!(error, EngineError::Unsaved(_)) {
+                    closed = Err(DaemonError::Start(Box::new(error)));
+                }
             }
         }),
     };
@@ -106,7 +112,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let served =
         run::serve(&plan, filesystems, default_workers(), &kernel, (&controller, &events), hooks);
     drop(signals);
-    served
+    served.and(closed)
 }
 
 /// Before anything runs: what the process may do, and may use.

@@ -28,6 +28,8 @@ use crate::fuse::session::{Connection, SessionHandle};
 pub struct Timing {
     /// How long one mount may take. Mounting the inner filesystem asks the outer one.
     pub mount: Duration,
+    /// How long a stop is put off while something cannot be saved.
+    pub hope: Duration,
     /// How long users of the mount have to close their files.
     pub grace: Duration,
     /// How long one attempt to unmount may take.
@@ -44,6 +46,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             mount: Duration::from_secs(60),
+            hope: Duration::from_secs(10),
             grace: Duration::from_secs(5),
             attempt: Duration::from_secs(10),
             retry: Duration::from_millis(100),

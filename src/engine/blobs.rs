@@ -57,15 +57,17 @@ struct Standing {
 impl MetadataThread {
     /// Applies what sealers found: files become blobs, or stay as they are.
     pub(super) fn apply_seals(&mut self, results: Vec<SealResult>) {
-        for SealResult { content, ticket, result } in results {
+        for SealResult { content, result } in results {
             let applied = match result {
                 Ok(Some(hashed)) => self.seal(&content, hashed),
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             };
-            self.staging.seal_done(ticket);
             if let Err(error) = applied {
-                log::error!("cannot seal a file of area {}: {error}", content.area.id);
+                // One that is tried again and again is told once.
+                if content.area.failed_count() == 0 && self.unsaved.tells() {
+                    log::error!("cannot seal a file of area {}: {error}", content.area.id);
+                }
                 self.last_seal_error = (error.is_full(), error.to_string());
                 content.area.seal_failed(content.node, Arc::clone(&content));
             }

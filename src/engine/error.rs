@@ -114,6 +114,9 @@ pub enum EngineError {
         /// Whether the store is full.
         full: bool,
     },
+    /// Not everything could be saved before the end.
+    #[error("not everything was saved: {0}")]
+    Unsaved(String),
     /// Files of the area have content that is damaged, so publishing them would publish nothing.
     #[error("the content of {} files is damaged: {}", files.len(), files.join(", "))]
     Damaged {

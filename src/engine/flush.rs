@@ -1,28 +1,31 @@
 //! The journal: rows of changed nodes and names, in group transactions.
 //!
-//! A batch is taken as one consistent picture of the namespace. It is written once the small
-//! files closed before it are sealed (H4), together with the blobs that they became and the
-//! reference counts of all its rows. What it makes unnecessary on disk goes after the commit.
+//! A batch is one consistent picture of the namespace, without the rows that wait for content (H4,
+//! [`super::staging::held`]): those stay out of date and come with a later batch. It is written with
+//! the blobs that it names and the reference counts of all its rows. What it makes unnecessary on
+//! disk goes after the commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::batch::{Batch, Waiter};
 use super::blobs::{PendingBlob, write_blobs};
 use super::error::EngineError;
 use super::pins::BlobPin;
 use super::request::Reply;
 use super::staging::Blocked;
-use super::staging::area::{AreaShared, Phase};
-use super::staging::content::FileContent;
-use super::staging::node::{Body, Node, Slot};
+use super::staging::area::Phase;
+use super::staging::content::{DIRTY_AGE_MAX, FileContent};
+use super::staging::held::Held;
+use super::staging::journal::Dirty;
+use super::staging::node::Slot;
 use super::sync::SyncJob;
 use super::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
-use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
-use crate::store::catalog::{NodeData, NodeKind, NodeRow};
+use crate::store::catalog::NodeData;
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
 use crate::store::panics;
@@ -40,40 +43,29 @@ const PENDING_INTERVAL: Duration = Duration::from_secs(1);
 /// Blobs that may wait so.
 const PENDING_MAX: usize = 65_536;
 
+/// How often content that rows have waited for too long is saved and looked at again at once: who
+/// replaces a file again and again may be faster than one try.
+const OVERDUE_TRIES_MAX: u32 = 8;
+
+/// How many times as long as the last look at the rows took no other is taken.
+const REST_FACTOR: u32 = 8;
+
 /// Name of the catalog's note: ids below this may be in use.
 pub(super) const ID_LIMIT: &str = "id_limit";
 
-/// Row of one node, to be completed when it is written.
-#[derive(Debug)]
-struct NodeDraft {
-    area: Arc<AreaShared>,
-    row: NodeRow,
-    content: Option<Arc<FileContent>>,
-}
-
-/// Rows taken at one instant.
-#[derive(Default)]
-struct Batch {
-    barrier: u64,
-    nodes: Vec<NodeDraft>,
-    deleted: Vec<(Arc<AreaShared>, NodeId, NodeData)>,
-    names: Vec<(Arc<AreaShared>, NodeId, EntryName, Option<Slot>)>,
-    /// Set by the first try to write: changes of reference counts.
-    references: Option<Vec<(AreaId, BlobHash, i64)>>,
-    /// After a try that failed: what it names must not go before it is written.
-    pins: Vec<BlobPin>,
+/// Who waits for closed files to be sealed before a batch that has everything.
+struct Sealing {
     waiters: Vec<Reply<()>>,
+    /// The files as they were when they came.
+    files: Vec<(Arc<FileContent>, u64)>,
 }
 
-impl Batch {
-    /// The areas that it changes.
-    fn areas(&self) -> impl Iterator<Item = &Arc<AreaShared>> {
-        let nodes = self.nodes.iter().map(|draft| &draft.area);
-        let names = self.names.iter().map(|(area, ..)| area);
-        let deleted = self.deleted.iter().map(|(area, ..)| area);
-        let areas: BTreeMap<AreaId, &Arc<AreaShared>> =
-            nodes.chain(names).chain(deleted).map(|area| (area.id, area)).collect();
-        areas.into_values()
+impl Sealing {
+    /// Whether each file is sealed, has changed again, or cannot be sealed.
+    fn is_done(&self) -> bool {
+        self.files.iter().all(|(content, generation)| {
+            content.to_be_sealed() != Some(*generation) || content.area.has_failed(content.node)
+        })
     }
 }
 
@@ -81,8 +73,13 @@ impl Batch {
 #[derive(Default)]
 pub(super) struct Journal {
     dirty_since: Option<Instant>,
+    /// Before that nothing is looked at, unless somebody waits.
+    looked_until: Option<Instant>,
+    /// One that could not be written yet.
     batch: Option<Batch>,
-    waiters: Vec<Reply<()>>,
+    waiters: Vec<Waiter>,
+    /// Who waits for seals first.
+    sealing: Vec<Sealing>,
     pub(super) pending_blobs: BTreeMap<BlobHash, PendingBlob>,
     /// When the first of them came, or some were written last.
     pending_since: Option<Instant>,
@@ -103,12 +100,24 @@ impl Journal {
         self.dirty_since.get_or_insert(now);
     }
 
-    pub(super) fn add_waiter(&mut self, reply: Reply<()>) {
-        self.waiters.push(reply);
+    /// Tells `reply` when everything is written that is out of date now, but for what cannot be
+    /// saved.
+    pub(super) fn wait_for_all(&mut self, reply: Reply<()>) {
+        self.waiters.push(Waiter::All(reply));
+    }
+
+    /// Tells `reply` when everything is written that can be, and which of these files and directories
+    /// wait for content.
+    pub(super) fn wait_for_nodes(
+        &mut self,
+        nodes: BTreeSet<NodeId>,
+        reply: Reply<BTreeSet<NodeId>>,
+    ) {
+        self.waiters.push(Waiter::Nodes { waiting: nodes, reply });
     }
 
     pub(super) fn is_waiting(&self) -> bool {
-        self.batch.is_some()
+        self.batch.is_some() || !self.sealing.is_empty()
     }
 
     pub(super) fn has_pending_blobs(&self) -> bool {
@@ -138,91 +147,106 @@ impl Journal {
         self.pending_blobs.contains_key(hash)
     }
 
-    pub(super) fn is_due(&self, now: Instant, interval: Duration) -> bool {
-        !self.waiters.is_empty()
-            || self.dirty_since.is_some_and(|since| now.duration_since(since) >= interval)
-    }
-
-    pub(super) fn ignore_barrier(&mut self) {
-        if let Some(batch) = &mut self.batch {
-            batch.barrier = 0;
+    /// Whether a batch is to be written: the last one could not be, somebody waits for one, or rows have
+    /// waited for long or are many. To look at what has to wait takes time, too, and must not take most of it.
+    pub(super) fn is_due(&self, now: Instant, interval: Duration, is_much: bool) -> bool {
+        if self.batch.is_some() || !self.waiters.is_empty() {
+            return true;
         }
+        let rested = self.looked_until.is_none_or(|until| now >= until);
+        let waited = |since: Instant| now.duration_since(since) >= interval;
+        rested && (is_much || self.dirty_since.is_some_and(waited))
     }
 
     pub(super) fn fail_waiters(&mut self, error: impl Fn() -> EngineError) {
+        let sealing = self.sealing.drain(..).flat_map(|sealing| sealing.waiters);
         let batch = self.batch.iter_mut().flat_map(|batch| batch.waiters.drain(..));
-        for waiter in batch.chain(self.waiters.drain(..)) {
-            waiter(Err(error()));
+        for waiter in batch.chain(self.waiters.drain(..)).chain(sealing.map(Waiter::Sealed)) {
+            waiter.tell(Err(error()));
+        }
+    }
+
+    /// Lets those go on whose seals are done.
+    pub(super) fn advance_waiters(&mut self) {
+        for done in self.sealing.extract_if(.., |sealing| sealing.is_done()) {
+            self.waiters.extend(done.waiters.into_iter().map(Waiter::Sealed));
         }
     }
 }
 
 impl MetadataThread {
-    /// Takes everything that is out of date as one batch.
-    pub(super) fn snapshot(&mut self) {
-        self.journal.dirty_since = None;
-        let mut batch =
-            Batch { waiters: std::mem::take(&mut self.journal.waiters), ..Batch::default() };
-        self.journal.obsolete.append(&mut self.staging.store.obsolete.lock());
-        self.staging.change(|state, dirty| {
-            for id in std::mem::take(&mut dirty.nodes) {
-                let Some(node) = state.node_mut(id) else {
-                    continue;
-                };
-                if !node.area.journalled {
-                    continue;
-                }
-                let is_root = node.area.id.0 == id.0;
-                if node.names.is_empty() && !is_root {
-                    if let Some(data) = node.journalled.take() {
-                        batch.deleted.push((Arc::clone(&node.area), id, data));
-                    }
-                    continue;
-                }
-                let area = Arc::clone(&node.area);
-                let content = node.content().cloned();
-                batch.nodes.push(NodeDraft { area, row: node_row(id, node), content });
+    /// Writes what is out of date, or first the batch that could not be written so far.
+    pub(super) fn write_journal(&mut self) -> std::result::Result<(), StoreError> {
+        if self.journal.batch.is_some() {
+            self.write_batch()?;
+        }
+        let mut tries = 0;
+        loop {
+            let overdue = self.snapshot();
+            self.write_batch()?;
+            tries += 1;
+            if overdue.is_empty() || tries == OVERDUE_TRIES_MAX || !self.save(&overdue) {
+                return Ok(());
             }
-            for ((parent, name), area) in std::mem::take(&mut dirty.names) {
-                if !area.journalled {
-                    continue;
-                }
-                let slot = state
-                    .node(parent)
-                    .and_then(Node::directory)
-                    .and_then(|directory| directory.slots.get(&name))
-                    .copied();
-                batch.names.push((area, parent, name, slot));
-            }
-            let removed = std::mem::take(&mut dirty.removed);
-            batch.deleted.extend(removed.into_iter().filter(|(area, _, _)| area.journalled));
-        });
-        batch.barrier = self.staging.seal_barrier();
-        self.journal.batch = Some(batch);
+        }
     }
 
-    /// Writes the batch if what it waits for is done.
-    pub(super) fn write_batch(&mut self) -> std::result::Result<(), StoreError> {
+    /// Saves content that rows have waited for too long. Returns whether all of it could be.
+    fn save(&mut self, contents: &[Arc<FileContent>]) -> bool {
+        contents.iter().all(|content| self.spill(content).is_ok())
+    }
+
+    /// Takes everything that is out of date and need not wait as one batch. Returns content that rows
+    /// have waited for too long, and that is in memory only.
+    fn snapshot(&mut self) -> Vec<Arc<FileContent>> {
+        let began = Instant::now();
+        self.journal.dirty_since = None;
+        let mut batch = Batch::default();
+        let mut overdue = Vec::new();
+        self.journal.obsolete.append(&mut self.staging.store.obsolete.lock());
+        let waiters = std::mem::take(&mut self.journal.waiters);
+        let mut sealing = Sealing { waiters: Vec::new(), files: Vec::new() };
+        self.staging.change(|state, dirty| {
+            let held = Held::of(state, dirty);
+            batch.take(state, dirty, &held);
+            dirty.seen();
+            sealing.files = to_be_sealed(&held);
+            for waiter in waiters {
+                match waiter {
+                    Waiter::All(reply) if !sealing.files.is_empty() => sealing.waiters.push(reply),
+                    Waiter::All(_) | Waiter::Sealed(_) => batch.waiters.push(waiter),
+                    Waiter::Nodes { mut waiting, reply } => {
+                        waiting.retain(|id| held.concerns(state, *id));
+                        batch.waiters.push(Waiter::Nodes { waiting, reply });
+                    }
+                }
+            }
+            overdue = held.overdue(state, dirty, DIRTY_AGE_MAX);
+        });
+        let ended = Instant::now();
+        self.journal.looked_until = Some(ended + (ended - began) * REST_FACTOR);
+        if !sealing.waiters.is_empty() {
+            self.journal.sealing.push(sealing);
+        }
+        self.journal.batch = Some(batch);
+        overdue
+    }
+
+    /// Writes the batch.
+    fn write_batch(&mut self) -> std::result::Result<(), StoreError> {
         let Some(mut batch) = self.journal.batch.take() else {
             return Ok(());
         };
         panics::point("journal");
-        if !self.staging.seal_barrier_reached(batch.barrier) {
-            self.journal.batch = Some(batch);
-            return Ok(());
-        }
         if self.staging.blocked() == Blocked::Poisoned {
             for waiter in batch.waiters {
-                waiter(Err(EngineError::Poisoned));
+                waiter.tell(Err(EngineError::Poisoned));
             }
             return Ok(());
         }
         self.drop_closed_areas(&mut batch);
-        if batch.references.is_none() {
-            batch.references = Some(self.complete(&mut batch));
-        }
         if let Err(error) = self.write_rows(&batch) {
-            let named = batch.references.iter().flatten().filter(|(_, _, delta)| *delta > 0);
+            let named = batch.references.iter().filter(|(_, _, delta)| *delta > 0);
             batch.pins = named.map(|(_, hash, _)| BlobPin::new(&self.pins, *hash)).collect();
             self.journal.batch = Some(batch);
             return Err(error);
@@ -239,7 +263,7 @@ impl MetadataThread {
         }
         self.remove_obsolete(&batch);
         for waiter in batch.waiters {
-            waiter(Ok(()));
+            waiter.tell(Ok(()));
         }
         Ok(())
     }
@@ -254,44 +278,8 @@ impl MetadataThread {
         };
         batch.nodes.retain(|draft| open.contains(&draft.area.id));
         batch.names.retain(|(area, ..)| open.contains(&area.id));
-        batch.deleted.retain(|(area, ..)| open.contains(&area.id));
-        if let Some(references) = &mut batch.references {
-            references.retain(|(area, ..)| open.contains(area));
-        }
-    }
-
-    /// Completes the rows with what is saved now, and says how the reference counts change.
-    fn complete(&self, batch: &mut Batch) -> Vec<(AreaId, BlobHash, i64)> {
-        let mut references = Vec::new();
-        let mut count = |area: AreaId, data: &NodeData, delta: i64| {
-            if let NodeData::Blob(hash) = data {
-                references.push((area, *hash, delta));
-            }
-        };
-        self.staging.change(|state, _| {
-            batch.nodes.retain_mut(|draft| {
-                // Deleted since: its row, if it has one, goes with the next batch.
-                let Some(node) = state.node_mut(draft.row.id) else {
-                    return false;
-                };
-                if let Some(content) = &draft.content {
-                    let saved = content.saved();
-                    draft.row.data = saved.data;
-                    draft.row.size = saved.size;
-                    draft.row.mtime = saved.mtime;
-                    draft.row.ctime = saved.ctime;
-                }
-                if let Some(old) = node.journalled.replace(draft.row.data.clone()) {
-                    count(draft.area.id, &old, -1);
-                }
-                count(draft.area.id, &draft.row.data, 1);
-                true
-            });
-        });
-        for (area, _, data) in &batch.deleted {
-            count(area.id, data, -1);
-        }
-        references
+        batch.deleted.retain(|(area, _)| open.contains(&area.id));
+        batch.references.retain(|(area, ..)| open.contains(area));
     }
 
     fn write_rows(&mut self, batch: &Batch) -> std::result::Result<(), StoreError> {
@@ -300,7 +288,7 @@ impl MetadataThread {
         let raise = next_id + ID_STEP / 2 > self.journal.id_limit;
         let limit = if raise { next_id + ID_STEP } else { self.journal.id_limit };
         let mut references = BTreeMap::new();
-        for (_, hash, delta) in batch.references.iter().flatten() {
+        for (_, hash, delta) in &batch.references {
             *references.entry(*hash).or_insert(0) += delta;
         }
         references.retain(|_, delta| *delta != 0);
@@ -311,7 +299,7 @@ impl MetadataThread {
         for draft in &batch.nodes {
             tx.put_node(draft.area.id, &draft.row)?;
         }
-        for (area, id, _) in &batch.deleted {
+        for (area, id) in &batch.deleted {
             tx.delete_node(area.id, *id)?;
         }
         for (area, parent, name, slot) in &batch.names {
@@ -355,10 +343,17 @@ impl MetadataThread {
                 _ => None,
             })
             .collect();
-        for (content, id) in std::mem::take(&mut self.journal.obsolete) {
-            let journalled = self.staging.read().node(content.node).is_some_and(
-                |node| matches!(&node.journalled, Some(NodeData::Private(row)) if *row == id),
-            );
+        let obsolete = std::mem::take(&mut self.journal.obsolete);
+        if obsolete.is_empty() {
+            return;
+        }
+        // Rows of files that are gone, and wait for what took their place.
+        let needed = self.staging.change(|_, dirty| removed_private(dirty));
+        for (content, id) in obsolete {
+            let journalled = needed.contains(&id)
+                || self.staging.read().node(content.node).is_some_and(
+                    |node| matches!(&node.journalled, Some(NodeData::Private(row)) if *row == id),
+                );
             if content.needs_private(id) || named.contains(&(content.area.id, id)) || journalled {
                 // Comes back when the content lets go of it, or with the next batch.
                 if journalled && !content.needs_private(id) {
@@ -371,30 +366,18 @@ impl MetadataThread {
     }
 }
 
-/// The row of a node; of a regular file without its content.
-fn node_row(id: NodeId, node: &Node) -> NodeRow {
-    let (kind, data) = match &node.body {
-        Body::File(_) => (NodeKind::File, NodeData::Empty),
-        Body::Directory(directory) => {
-            (NodeKind::Directory, directory.base.map_or(NodeData::Empty, NodeData::BaseTree))
-        }
-        Body::Symlink(target) => (NodeKind::Symlink, NodeData::Target(target.clone())),
-        Body::Fifo => (NodeKind::Fifo, NodeData::Empty),
-        Body::Socket => (NodeKind::Socket, NodeData::Empty),
-        Body::CharDevice(rdev) => (NodeKind::CharDevice, NodeData::Rdev(*rdev)),
-        Body::BlockDevice(rdev) => (NodeKind::BlockDevice, NodeData::Rdev(*rdev)),
-    };
-    NodeRow {
-        id,
-        kind,
-        mode: node.mode,
-        uid: node.uid,
-        gid: node.gid,
-        mtime: node.mtime,
-        ctime: node.ctime,
-        xattrs: node.xattrs.clone(),
-        size: 0,
-        data,
-        charged: node.is_charged(),
-    }
+/// The files in memory that rows wait for and a sealer is going to take.
+fn to_be_sealed(held: &Held) -> Vec<(Arc<FileContent>, u64)> {
+    let hopeful = held.contents.iter().filter(|content| !content.area.has_failed(content.node));
+    hopeful.filter_map(|content| Some((Arc::clone(content), content.to_be_sealed()?))).collect()
+}
+
+/// The private files that rows of nodes that are gone still name.
+fn removed_private(dirty: &Dirty) -> BTreeSet<PrivateId> {
+    let rows = dirty.removed.values();
+    rows.filter_map(|(_, data)| match data {
+        NodeData::Private(id) => Some(*id),
+        _ => None,
+    })
+    .collect()
 }

@@ -6,6 +6,7 @@
 
 mod areas;
 pub mod backup;
+mod batch;
 mod blobs;
 mod build;
 pub mod commit;
@@ -35,20 +36,23 @@ pub mod staging;
 mod start;
 pub mod stop_point;
 mod sync;
+mod sync_names;
 mod tags;
 mod thread;
 mod to_disk;
+pub mod unsaved;
 mod versions;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use crate::model::hash::BlobHash;
-use crate::model::id::AreaId;
+use crate::model::id::{AreaId, NodeId};
 use crate::store::catalog::Reader;
 use crate::store::durable;
 use crate::store::error::StoreError;
@@ -97,6 +101,7 @@ pub struct Engine {
     pub stop_points: Arc<StopPoints>,
     last_run: LastRun,
     /// Dropped to end the sealers.
+    gives_up: AtomicBool,
     sealers: Mutex<Option<Sender<()>>>,
 }
 
@@ -203,7 +208,13 @@ impl Engine {
         }
     }
 
-    /// Makes all names and attributes that changed so far durable, then runs `then`.
+    /// Makes a directory of an area durable with the names in it, then runs `then`.
+    pub fn sync_directory(&self, node: NodeId, then: Then) {
+        self.sync(SyncJob::Directory { node, then });
+    }
+
+    /// Makes all names and attributes that changed so far durable, but those of files that cannot be
+    /// saved, then runs `then`.
     pub fn sync_journal(&self, then: Then) {
         self.sync(SyncJob::Journal { then });
     }
@@ -215,7 +226,10 @@ impl Engine {
             None => Some(job),
         };
         if let Some(
-            SyncJob::File { then, .. } | SyncJob::Journal { then } | SyncJob::Catalog { then, .. },
+            SyncJob::File { then, .. }
+            | SyncJob::Directory { then, .. }
+            | SyncJob::Journal { then }
+            | SyncJob::Catalog { then, .. },
         ) = unsent
         {
             then.tell(Err(self.gone()));
@@ -271,6 +285,25 @@ impl Engine {
     /// When it cannot be asked.
     pub fn space(&self) -> std::io::Result<FsSpace> {
         sys::statvfs(self.layout.root())
+    }
+
+    /// Brings everything that is in memory only into the store, and says what cannot be.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub fn save(&self) -> Result<unsaved::Remaining> {
+        self.call(|reply| Request::Save { reply })
+    }
+
+    /// A stop need not wait for room any more: what cannot be saved may be lost.
+    pub fn give_up(&self) {
+        self.gives_up.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a stop may begin. As long as something cannot be saved and there is hope, it may not.
+    pub fn may_stop(&self) -> bool {
+        self.gives_up.load(Ordering::SeqCst)
+            || self.save().map_or(true, |remaining| remaining.reason.is_none())
     }
 
     /// Stops the engine: journal out, WAL flushed and checkpointed, all threads ended.

@@ -4,6 +4,10 @@
 //! durability or kernel notifications come first, on the thread that provides those. Callbacks
 //! must not block.
 
+use std::collections::BTreeSet;
+
+use crossbeam_channel::Sender;
+
 use super::commit::{CommitOptions, CommitOutcome, Page};
 use super::error::EngineError;
 use super::error::Result;
@@ -11,8 +15,9 @@ use super::fsck::Job;
 use super::gc::{Leftover, RunKind, RunReport};
 use super::pins::{BlobPin, BlobsHold, TreePin};
 use super::registry::Repository;
+use super::unsaved::Remaining;
 use crate::model::hash::{BlobHash, TreeHash};
-use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName, TagName};
 use crate::model::policy::Policy;
 use crate::model::quota::{Charge, Quota, Usage};
@@ -142,8 +147,14 @@ pub enum Request {
     SetPolicy { repo: RepoId, policy: Option<Policy>, reply: Reply<()> },
     /// Sets the quota; what is used already stays.
     SetQuota { repo: RepoId, quota: Quota, reply: Reply<()> },
-    /// Answers when all changes made so far are in the catalog (not yet synced).
+    /// Answers when all changes made so far are in the catalog (not yet synced), but for files that
+    /// cannot be saved. Waits for closed files to be sealed.
     Flush { reply: Reply<()> },
+    /// Answers when all changes are in the catalog (not yet synced) that need not wait for content.
+    /// Says which of these files and directories wait for some.
+    FlushNodes { nodes: BTreeSet<NodeId>, reply: Reply<BTreeSet<NodeId>> },
+    /// Brings everything that is in memory only into the store, and says what cannot be.
+    Save { reply: Reply<Remaining> },
     /// Takes hashed files into the pool; the pins keep them until something names them.
     AdoptBlobs { blobs: Vec<IncomingBlob>, reply: Reply<Vec<BlobPin>> },
     /// Pins and touches the blobs that exist, and says how long they are.
@@ -224,10 +235,12 @@ impl Request {
             Self::Collect { reply, .. } => reply(Err(refused())),
             // Nothing waits to be written.
             Self::Flush { reply } => reply(Ok(())),
+            Self::FlushNodes { reply, .. } => reply(Ok(BTreeSet::new())),
             // A look at a suspicion changes nothing.
             Self::Fsck { job: Job::Repair(_) | Job::Note(..), reply } => reply(Err(refused())),
             // What is known to be damaged is served to nobody, whether that can be written or not.
             other @ (Self::Fsck { job: Job::Confirm(_) | Job::Mark(_), .. }
+            | Self::Save { .. }
             | Self::HoldBlobs { .. }
             | Self::Charged { .. }
             | Self::Accounted
@@ -246,4 +259,15 @@ impl Request {
         }
         None
     }
+}
+
+/// Hands over a request and waits for its answer. For the thread that waits for the disk.
+pub(super) fn ask<T: Send + 'static>(
+    requests: &Sender<Request>,
+    make: impl FnOnce(Reply<T>) -> Request,
+) -> Result<T> {
+    let (send, receive) = crossbeam_channel::bounded(1);
+    let reply = Box::new(move |result| drop(send.send(result)));
+    requests.send(make(reply)).map_err(|_| EngineError::Stopping)?;
+    receive.recv().map_err(|_| EngineError::Stopping)?
 }

@@ -15,8 +15,8 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::staging::SealJob;
 use super::staging::content::{Data, FileContent, Hashing};
-use super::staging::{SealJob, Staging};
 use super::stop_point::{StopPoint, StopPoints};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::{Catalog, Reader};
@@ -62,14 +62,12 @@ pub(super) struct Hashed {
 #[derive(Debug)]
 pub(super) struct SealResult {
     pub(super) content: Arc<FileContent>,
-    pub(super) ticket: Option<u64>,
     /// `Ok(None)`: nothing to do any more.
     pub(super) result: Result<Option<Hashed>, StoreError>,
 }
 
 struct Sealer {
     pool: Arc<Pool>,
-    staging: Arc<Staging>,
     reader: Reader,
     results: Sender<Vec<SealResult>>,
     stop_points: Arc<StopPoints>,
@@ -90,7 +88,6 @@ pub(super) struct Lines {
 pub(super) fn start(
     catalog: &Catalog,
     pool: &Arc<Pool>,
-    staging: &Arc<Staging>,
     lines: Lines,
     stop_points: &Arc<StopPoints>,
 ) -> Result<Vec<JoinHandle<()>>, StoreError> {
@@ -100,7 +97,6 @@ pub(super) fn start(
         log::debug!("starting {name}");
         Ok(Sealer {
             pool: Arc::clone(pool),
-            staging: Arc::clone(staging),
             reader: catalog.reader()?,
             results: results.clone(),
             stop_points: Arc::clone(stop_points),
@@ -140,10 +136,7 @@ impl Sealer {
             }
             let results = self.seal(batch);
             self.stop_points.pass(StopPoint::SealHashed);
-            if let Err(unsent) = self.results.send(results) {
-                for result in unsent.into_inner() {
-                    self.staging.seal_done(result.ticket);
-                }
+            if self.results.send(results).is_err() {
                 return;
             }
         }
@@ -180,9 +173,8 @@ impl Sealer {
         };
         let results = batch.into_iter().zip(inputs);
         results
-            .map(|(SealJob { content, ticket }, input)| SealResult {
+            .map(|(SealJob { content }, input)| SealResult {
                 content,
-                ticket,
                 result: panics::contain("a seal", || store(input))
                     .unwrap_or_else(|panicked| Err(panicked.into())),
             })

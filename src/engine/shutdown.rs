@@ -23,13 +23,6 @@ impl MetadataThread {
         for task in tasks {
             self.refuse_commit(task, EngineError::Stopping);
         }
-        for content in self.staging.dirty_contents() {
-            match content.spill() {
-                Ok(true) => self.staging.mark_dirty(content.node),
-                Ok(false) => {}
-                Err(error) => log::error!("a file could not be saved: {error}"),
-            }
-        }
         // Seals under way end by themselves; what they do not finish is sealed at the next start.
         while let Ok(results) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
             self.apply_seals(results);
@@ -39,18 +32,11 @@ impl MetadataThread {
             ToDisk { layout: &self.store.layout, pool: &self.store.pool, staging: &self.staging };
         let mut result =
             to_disk.settle(self.staging.withheld()).map_err(|unsettled| unsettled.error);
-        if !self.journal.is_waiting() {
-            self.snapshot();
-        }
-        for _ in 0..2 {
-            self.journal.ignore_barrier();
-            if let Err(error) = self.write_batch() {
-                log::error!("the journal could not be written: {error}");
-                result = Err(error.into());
-                // What comes after it must not be written without it.
-                break;
-            }
-            self.snapshot();
+        // What waits for content that could not be saved stays as it was.
+        let remaining = self.save_all();
+        if let Some(lost) = remaining.text() {
+            log::error!("{lost}");
+            result = Err(EngineError::Unsaved(lost));
         }
         while result.is_ok() && self.journal.has_pending_blobs() {
             if let Err(error) = self.write_pending() {

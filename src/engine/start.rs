@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -31,6 +32,7 @@ use super::staging::{Blocked, SealJob, Staging};
 use super::stop_point::StopPoints;
 use super::sync::{Jobs, SYNC_QUEUE_MAX, SyncJob, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
+use super::unsaved::Unsaved;
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::store::Store;
@@ -115,9 +117,8 @@ pub(super) fn start(
     let sync_thread = sync_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
     let last_run = LastRun::default();
     let lines = seal::Lines { jobs: seal_queue, stop: sealers_stop, results: results_sender };
-    let mut threads = seal::start(&store.catalog, &pool, &staging, lines, &stop_points)?;
-    let engine_reader = store.catalog.reader()?;
-    let subject = Subject::new(&store);
+    let mut threads = seal::start(&store.catalog, &pool, lines, &stop_points)?;
+    let (engine_reader, subject) = (store.catalog.reader()?, Subject::new(&store));
     let (reaper, reaper_thread) = reaper();
     let metadata = MetadataThread {
         store,
@@ -147,6 +148,7 @@ pub(super) fn start(
         durable_epoch: recovered.durable_epoch,
         doubts: Doubts::of(recovered.suspects.iter().map(|(hash, _)| *hash)),
         last_seal_error: (false, String::new()),
+        unsaved: Unsaved::default(),
     };
     threads.push(spawn("metadata", move || metadata.run())?);
     threads.push(spawn("sync", move || sync_thread.run())?);
@@ -168,6 +170,7 @@ pub(super) fn start(
         requests: requests_sender,
         sync_jobs: Mutex::new(Some(sync_sender)),
         threads: Mutex::new(threads),
+        gives_up: AtomicBool::new(false),
         sealers: Mutex::new(Some(sealers)),
     });
     collect(&engine);

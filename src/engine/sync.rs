@@ -4,6 +4,7 @@
 //! thread, which flushes content first, then the WAL, then answers: so a row that survives a power
 //! loss names content that survived too. Requests that arrive while a flush runs share the next.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,13 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::error::{EngineError, Result};
 use super::pins::BlobPin;
-use super::request::Request;
+use super::request::{self, Request};
 use super::staging::content::FileContent;
 use super::staging::{Blocked, Staging};
 use super::stop_point::{StopPoint, StopPoints};
+use super::sync_names::Names;
 use super::to_disk::{ToDisk, Unsettled};
+use crate::model::id::NodeId;
 use crate::store::catalog::Checkpointer;
 use crate::store::durable;
 use crate::store::error::{CatalogErrorKind, StoreError};
@@ -99,6 +102,8 @@ pub(super) enum SyncJob {
     Catalog { scope: Scope, then: Then },
     /// A file, with whatever the journal says of it and of the names above it.
     File { content: Arc<FileContent>, then: Then },
+    /// A directory with the names in it and those above it.
+    Directory { node: NodeId, then: Then },
     /// The journal as it is now, and the WAL.
     Journal { then: Then },
     /// The content of files that were synced before and have changed since. The journal may say so
@@ -195,6 +200,7 @@ impl SyncThread {
     fn serve(&mut self, jobs: Vec<SyncJob>) {
         let mut kept = Vec::new();
         let mut journal = false;
+        let mut nodes: BTreeMap<NodeId, Vec<Then>> = BTreeMap::new();
         let mut unsettled = Vec::new();
         panics::point("sync");
         for job in jobs {
@@ -205,8 +211,15 @@ impl SyncThread {
                 }
                 SyncJob::Catalog { scope, then } => (self.sync_scope(&scope), then),
                 SyncJob::File { content, then } => {
-                    journal = true;
-                    (self.sync_content(&content), then)
+                    match self.to_disk().content(&content) {
+                        Ok(()) => nodes.entry(content.node).or_default().push(then),
+                        Err(error) => then.tell(Err(error)),
+                    }
+                    continue;
+                }
+                SyncJob::Directory { node, then } => {
+                    nodes.entry(node).or_default().push(then);
+                    continue;
                 }
                 SyncJob::Journal { then } => {
                     journal = true;
@@ -232,6 +245,7 @@ impl SyncThread {
             }
         }
         self.settle(unsettled);
+        kept.extend(self.names().flush(nodes));
         if kept.is_empty() {
             return;
         }
@@ -272,14 +286,11 @@ impl SyncThread {
     }
 
     fn flush_journal(&self) -> Result<()> {
-        let (send, receive) = crossbeam_channel::bounded(1);
-        let reply = Box::new(move |result| drop(send.send(result)));
-        self.requests.send(Request::Flush { reply }).map_err(|_| EngineError::Stopping)?;
-        receive.recv().map_err(|_| EngineError::Stopping)?
+        request::ask(&self.requests, |reply| Request::Flush { reply })
     }
 
-    fn sync_content(&self, content: &Arc<FileContent>) -> Result<()> {
-        self.to_disk().content(content)
+    fn names(&self) -> Names<'_> {
+        Names { to_disk: self.to_disk(), requests: &self.requests }
     }
 
     fn to_disk(&self) -> ToDisk<'_> {

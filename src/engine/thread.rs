@@ -26,6 +26,7 @@ use super::seal::SealResult;
 use super::staging::{Blocked, Staging};
 use super::stop_point::StopPoints;
 use super::sync::SyncJob;
+use super::unsaved::Unsaved;
 use crate::model::policy::PolicyState;
 use crate::store::Store;
 use crate::store::catalog::{Reader, RepositoryRow, Tx};
@@ -96,6 +97,7 @@ pub(super) struct MetadataThread {
     pub(super) stop_points: Arc<StopPoints>,
     /// Why the last seal failed, and whether the disk was full.
     pub(super) last_seal_error: (bool, String),
+    pub(super) unsaved: Unsaved,
 }
 
 impl MetadataThread {
@@ -137,7 +139,8 @@ impl MetadataThread {
             self.advance_commits(now);
             if now.duration_since(last_housekeeping) >= HOUSEKEEPING_INTERVAL {
                 last_housekeeping = now;
-                self.spill_overdue(now);
+                self.save_overdue(now);
+                self.try_again(now);
                 self.staging.end_rest(|_, due| due <= now);
                 // What is served read-only keeps the marks for itself.
                 if self.staging.blocked() != Blocked::ReadOnly
@@ -205,7 +208,7 @@ impl MetadataThread {
             self.gc.pause_left(Instant::now())
         } else if self.journal.is_waiting() || !self.commits.is_empty() {
             Duration::from_millis(1)
-        } else if self.staging.dirty_count() > 0 || self.journal.has_pending_blobs() {
+        } else if self.staging.news() > 0 || self.journal.has_pending_blobs() {
             JOURNAL_INTERVAL
         } else {
             HOUSEKEEPING_INTERVAL
@@ -264,9 +267,7 @@ impl MetadataThread {
             Request::RenameTag { repo, from, to, now, reply } => {
                 self.rename_tag(repo, &from, &to, now, reply);
             }
-            Request::DeleteTag { repo, tag, now, reply } => {
-                self.delete_tag(repo, &tag, now, reply);
-            }
+            Request::DeleteTag { repo, tag, now, reply } => self.delete_tag(repo, &tag, now, reply),
             Request::DeleteVersions { repo, numbers, force, now, reply } => {
                 self.delete_versions(repo, &numbers, force, now, reply);
             }
@@ -278,7 +279,9 @@ impl MetadataThread {
             }
             Request::SetPolicy { repo, policy, reply } => self.set_policy(repo, policy, reply),
             Request::SetQuota { repo, quota, reply } => self.set_quota(repo, quota, reply),
-            Request::Flush { reply } => self.journal.add_waiter(reply),
+            Request::Flush { reply } => self.journal.wait_for_all(reply),
+            Request::FlushNodes { nodes, reply } => self.journal.wait_for_nodes(nodes, reply),
+            Request::Save { reply } => reply(Ok(self.save_all())),
             Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs)),
             Request::ReuseBlobs { hashes, reply } => reply(self.reuse_blobs(&hashes)),
             Request::ReuseTrees { trees, reply } => reply(self.reuse_trees(&trees)),
@@ -320,14 +323,10 @@ impl MetadataThread {
         {
             return;
         }
-        let due = self.journal.is_due(now, JOURNAL_INTERVAL)
-            || self.staging.dirty_count() >= JOURNAL_ROWS_MAX;
-        if due && !self.journal.is_waiting() {
-            self.snapshot();
-        }
-        if self.journal.is_waiting()
-            && let Err(error) = self.write_batch()
-        {
+        self.journal.advance_waiters();
+        let is_much = self.staging.news() >= JOURNAL_ROWS_MAX;
+        let due = self.journal.is_due(now, JOURNAL_INTERVAL, is_much);
+        if due && let Err(error) = self.write_journal() {
             self.journal_failed(&error, now);
         }
         if self.journal.is_pending_due(now)
@@ -414,22 +413,6 @@ impl MetadataThread {
         {
             log::error!("the sync thread is gone");
             self.staging.set_blocked(Blocked::Poisoned);
-        }
-    }
-
-    /// Buffers that have been dirty for long are written to disk.
-    fn spill_overdue(&mut self, now: Instant) {
-        for content in self.staging.dirty_contents() {
-            if !content.is_overdue(now) {
-                continue;
-            }
-            match content.spill() {
-                Ok(true) => self.staging.mark_dirty(content.node),
-                Ok(false) => {}
-                // It stays in memory; the others could not be saved either.
-                Err(StoreError::TooManyOpenFiles { .. }) => return,
-                Err(error) => log::error!("cannot save a file that is being written: {error}"),
-            }
         }
     }
 }

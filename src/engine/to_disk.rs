@@ -17,7 +17,12 @@ use crate::store::layout::Layout;
 use crate::store::pool::Pool;
 
 /// How often a content may change while it is being synced.
-const TRIES_MAX: u32 = 100;
+pub(super) const TRIES_MAX: u32 = 100;
+
+/// Why a file that changes again and again is not synced.
+pub(super) fn changes_too_fast() -> EngineError {
+    EngineError::Invalid("a file changes faster than it can be synced".to_owned())
+}
 
 /// Files that could not be settled, and why the first of them could not.
 #[derive(Debug)]
@@ -76,7 +81,7 @@ impl ToDisk<'_> {
                 return Ok(());
             }
         }
-        Err(EngineError::Invalid("a file changes faster than it can be synced".to_owned()))
+        Err(changes_too_fast())
     }
 
     /// What these files hold now, or something newer. One that cannot be saved keeps none of the

@@ -448,12 +448,12 @@ impl Filesystem for StagingConnection {
     fn fsyncdir(
         &self,
         _request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         _handle: FileHandle,
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        run("fsyncdir", || self.fs.fsyncdir(empty_done(reply)));
+        run("fsyncdir", || self.fs.fsyncdir(ino(number), empty_done(reply)));
     }
 
     fn statfs(&self, _request: &Request, number: INodeNo, reply: ReplyStatfs) {

@@ -21,6 +21,7 @@ pub mod pool;
 pub mod priority;
 pub mod remains;
 pub mod reserve;
+pub mod room;
 pub mod root_lock;
 pub mod staging_dir;
 pub mod sys;
@@ -69,10 +70,13 @@ impl Store {
         format::check(&layout)?;
         format::check_private(&layout)?;
         let lock = RootLock::acquire(&layout)?;
-        let catalog = Catalog::open(&layout)?;
         let pool = Arc::new(Pool::new(layout.clone())?);
         let private_files = Arc::new(StagingDir::new(layout.clone()));
-        let reserve = Reserve::new(&layout);
+        let reserve = Reserve::new(&layout, pool.room());
+        // SQLite needs a little room even to read: its index of the WAL is a file in memory, and where
+        // its pages cannot be had the process dies.
+        reserve.give_up_if_full(&lock)?;
+        let catalog = Catalog::open(&layout)?;
         Ok(Self { layout, catalog, lock, pool, private_files, reserve })
     }
 }

@@ -6,9 +6,11 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::error::{Result, StoreError};
 use super::layout::Layout;
+use super::room::Room;
 use super::root_lock::RootLock;
 use super::{durable, sys};
 
@@ -23,12 +25,16 @@ const ROOM_FACTOR: u64 = 4;
 pub struct Reserve {
     path: PathBuf,
     root: PathBuf,
+    room: Arc<Room>,
 }
 
 impl Reserve {
-    /// The reserve of the store with that layout.
-    pub fn new(layout: &Layout) -> Self {
-        Self { path: layout.reserve(), root: layout.root().to_owned() }
+    /// The reserve of the store with that layout. While there is none, content leaves `room` for the
+    /// journal.
+    pub fn new(layout: &Layout, room: &Arc<Room>) -> Self {
+        let path = layout.reserve();
+        room.set_aside(path.exists());
+        Self { path, root: layout.root().to_owned(), room: Arc::clone(room) }
     }
 
     /// Sets the space aside, where it is not and there is plenty.
@@ -49,8 +55,12 @@ impl Reserve {
             .mode(0o600)
             .open(&self.path)
             .map_err(StoreError::io("create", &self.path))?;
-        let filled = sys::fallocate(&file, 0, 0, RESERVE_BYTES);
-        filled.map_err(StoreError::io("set space aside in", &self.path))
+        if let Err(error) = sys::fallocate(&file, 0, 0, RESERVE_BYTES) {
+            durable::unlink(&self.path)?;
+            return Err(StoreError::io("set space aside in", &self.path)(error));
+        }
+        self.room.set_aside(true);
+        Ok(())
     }
 
     /// Gives the space up when less than that is left on the disk. Returns whether it did.
@@ -71,6 +81,7 @@ impl Reserve {
     /// # Errors
     /// The disk's.
     pub fn give_up(&self, _lock: &RootLock) -> Result<()> {
+        self.room.set_aside(false);
         match durable::unlink(&self.path) {
             Err(error) if error.is_not_found() => Ok(()),
             removed => removed,
@@ -88,7 +99,7 @@ mod tests {
     #[test]
     fn the_space_is_taken_once_and_given_up() {
         let store = TestStore::new();
-        let reserve = Reserve::new(&store.layout);
+        let reserve = Reserve::new(&store.layout, store.pool.room());
         reserve.fill(&store.lock).unwrap();
         reserve.fill(&store.lock).unwrap();
         let found = std::fs::metadata(store.layout.reserve()).unwrap();

@@ -199,6 +199,7 @@ impl Service for Fake {
     ) -> Result<(Reply, Attachment), ControlError> {
         assert_eq!(caller.uid, rustix::process::geteuid().as_raw());
         let reply = match request {
+            Request::Save { .. } => Reply::Done,
             Request::Status => Reply::Status(status()),
             Request::Repositories => Reply::Repositories(vec![repository("web")]),
             Request::CreateRepository { name, .. } => Reply::Repository(repository(name.as_str())),

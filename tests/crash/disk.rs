@@ -1,11 +1,13 @@
 //! The disk under a store goes away: errors, no hang, and nothing lost when it comes back (R3, R8)
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
+
+use rustix::process::Signal;
 
 use crate::common::area::hash_of;
 use crate::common::{Cairn, content, fsck, wait};
@@ -30,10 +32,19 @@ struct Disk {
 
 impl Disk {
     fn new() -> Self {
+        Self::with("mkfs.xfs -q \"$1\"", IMAGE_BYTES)
+    }
+
+    /// An ext4 of that size, all of it for everybody.
+    fn small(bytes: u64) -> Self {
+        Self::with("mkfs.ext4 -q -m 0 \"$1\"", bytes)
+    }
+
+    fn with(make: &str, bytes: u64) -> Self {
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let (image, at) = (home.path().join("image"), home.path().join("disk"));
-        File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
-        shell("mkfs.xfs -q \"$1\"", &[&image]);
+        File::create(&image).unwrap().set_len(bytes).unwrap();
+        shell(make, &[&image]);
         fs::create_dir(&at).unwrap();
         let disk = Self { _home: home, image, at };
         disk.mount();
@@ -48,6 +59,17 @@ impl Disk {
     /// Everything fails with EIO from now on, as if the device was pulled out.
     fn fail(&self) {
         shell(&format!("perl -e '{SHUT_DOWN}' \"$1\""), &[&self.at]);
+    }
+
+    /// Leaves no byte free, until the returned file is removed.
+    fn fill(&self) -> PathBuf {
+        let filler = self.at.join("filler");
+        let file = File::create(&filler).unwrap();
+        for piece in [1 << 16, 512] {
+            let piece = vec![1; piece];
+            while (&file).write_all(&piece).is_ok() {}
+        }
+        filler
     }
 
     /// Paths lead to it no more; what is open stays.
@@ -138,6 +160,13 @@ fn is_whole(cairn: &mut Cairn) {
     fsck::check_store(&cairn.store());
 }
 
+/// The daemon ends when asked. What it had in memory only is lost with the disk, so it may end with
+/// an error.
+fn ends(cairn: &mut Cairn) {
+    cairn.signal(Signal::TERM);
+    cairn.wait_for_exit();
+}
+
 #[test]
 fn a_disk_that_fails_is_an_error_and_comes_back_whole() {
     let disk = Disk::new();
@@ -145,7 +174,7 @@ fn a_disk_that_fails_is_an_error_and_comes_back_whole() {
     filled(&cairn);
     disk.fail();
     everything_returns(&cairn);
-    cairn.stop();
+    ends(&mut cairn);
     disk.detach();
     disk.mount();
     is_whole(&mut cairn);
@@ -159,7 +188,7 @@ fn a_detached_disk_is_an_error_and_comes_back_whole() {
     cairn.restart();
     disk.detach();
     everything_returns(&cairn);
-    cairn.stop();
+    ends(&mut cairn);
     disk.mount();
     is_whole(&mut cairn);
 }
@@ -171,5 +200,92 @@ fn a_store_that_was_removed_is_an_error() {
     cairn.restart();
     fs::remove_dir_all(cairn.store()).unwrap();
     everything_returns(&cairn);
+    ends(&mut cairn);
+}
+
+/// Writes a file anew and renames it over the old one, as programs do that want either of them.
+fn replace(area: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let draft = area.join(format!("{name}.new"));
+    let mut file = File::create(&draft)?;
+    file.write_all(bytes)?;
+    drop(file);
+    fs::rename(draft, area.join(name))
+}
+
+/// Replaces files on a full disk, ends the daemon by `end`, and looks at them once there is room.
+fn replaced_on_a_full_disk(end: impl FnOnce(&mut Cairn)) {
+    let disk = Disk::small(100 << 20);
+    let mut cairn = Cairn::start_in(&disk.at);
+    let area = cairn.area("lib", "draft");
+    let old = |number| content::bytes(number, 500_000);
+    let new = |number| {
+        let size = [900, 40_000, 700_000][usize::try_from(number % 3).unwrap()];
+        content::bytes(number + 100, size)
+    };
+    for number in 0..9 {
+        fs::write(area.join(number.to_string()), old(number)).unwrap();
+    }
+    File::open(area.join("0")).unwrap().sync_all().unwrap();
+    wait::until("all is sealed", || {
+        (0..9).all(|number: u64| hash_of(&area.join(number.to_string())).is_some())
+    });
+    let filler = disk.fill();
+    let mut refused = 0;
+    for number in 0..9 {
+        match replace(&area, &number.to_string(), &new(number)) {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "the disk was not full");
+    end(&mut cairn);
+    fs::remove_file(filler).unwrap();
+    cairn.mount();
+    for number in 0..9 {
+        let found = fs::read(area.join(number.to_string())).unwrap();
+        assert!(found == old(number) || found == new(number), "{number}: {} bytes", found.len());
+    }
     cairn.stop();
+    fsck::check_store(&cairn.store());
+}
+
+#[test]
+fn h4_a_crash_on_a_full_disk_leaves_old_or_new() {
+    replaced_on_a_full_disk(Cairn::kill9_and_unmount);
+}
+
+#[test]
+fn h4_a_stop_on_a_full_disk_leaves_old_or_new() {
+    replaced_on_a_full_disk(|cairn| {
+        let output = cairn.run(&["unmount", &cairn.mnt().to_string_lossy()]);
+        assert!(output.status.success(), "writers were told: {output:?}");
+        cairn.wait_for_exit();
+    });
+}
+
+#[test]
+fn r3_a_disk_filled_by_others_is_read_and_deletions_free_it() {
+    let disk = Disk::small(160 << 20);
+    let mut cairn = Cairn::start_in(&disk.at);
+    for number in 1..=2 {
+        let name = format!("v{number}");
+        let area = cairn.area("lib", &name);
+        fs::write(area.join("file"), content::bytes(number, 20 << 20)).unwrap();
+        cairn.publish("lib", &name).unwrap();
+    }
+    cairn.stop();
+    disk.fill();
+    cairn.cli(&["list"]);
+    cairn.mount();
+    let found = fs::read(cairn.versions("lib/2/file")).unwrap();
+    assert!(found == content::bytes(2, 20 << 20));
+    cairn.cli(&["delete", "lib/1", "--force"]);
+    cairn.cli(&["gc", "--protect", "0", "--wait"]);
+    wait::until("there is room", || fs::create_dir(cairn.staging("lib/more")).is_ok());
+    let area = cairn.staging("lib/more");
+    fs::write(area.join("file"), content::bytes(3, 4 << 20)).unwrap();
+    cairn.publish("lib", "more").unwrap();
 }

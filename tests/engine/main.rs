@@ -16,6 +16,7 @@ mod diff;
 mod doors;
 mod export;
 mod fsck;
+mod held;
 mod hostile;
 mod import;
 mod left;

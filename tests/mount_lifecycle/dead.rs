@@ -145,7 +145,7 @@ fn the_unmount_command_cleans_up() {
     require_mounting();
     let place = Place::new();
     kill_a_daemon(&place);
-    let args = UnmountArgs { target: place.target.clone(), lazy: false };
-    args.run(|_| -> Asked { panic!("nobody is there to ask") }, |_| {}).unwrap();
+    let args = UnmountArgs { target: place.target.clone(), lazy: false, force: false };
+    args.run(|_, _| Ok(()), |_| -> Asked { panic!("nobody is there to ask") }, |_| {}).unwrap();
     assert_eq!(place.mounted(), Vec::<PathBuf>::new());
 }

@@ -17,12 +17,12 @@ use crate::common::wait;
 use crate::toy::{Place, Serving, Toy, endless, require_mounting, short};
 
 fn unmount(place: &Place, lazy: bool) -> Result<(), DaemonError> {
-    let args = UnmountArgs { target: place.target.clone(), lazy };
+    let args = UnmountArgs { target: place.target.clone(), lazy, force: false };
     let ask = |store: &Path| {
         assert_eq!(store, place.store);
         Asked::Unreachable
     };
-    args.run(ask, |_| {}).map(drop)
+    args.run(|_, _| Ok(()), ask, |_| {}).map(drop)
 }
 
 #[test]

@@ -197,6 +197,7 @@ impl Serving {
         let counts = (Arc::clone(&collected), Arc::clone(&shut_down));
         let thread = std::thread::spawn(move || {
             let hooks = Hooks {
+                may_stop: Box::new(|| true),
                 ready: Box::new(move || {
                     sender.send(()).unwrap();
                     Ok(())
@@ -246,7 +247,15 @@ pub(crate) fn short() -> Timing {
     let second = Duration::from_secs(1);
     let retry = Duration::from_millis(20);
     let (mount, attempt) = (second * 20, second * 20);
-    Timing { mount, grace: second / 5, attempt, retry, drain: second / 5, rest: second / 5 }
+    Timing {
+        mount,
+        grace: second / 5,
+        attempt,
+        retry,
+        drain: second / 5,
+        hope: second / 5,
+        rest: second / 5,
+    }
 }
 
 /// Graces that no test can wait for.

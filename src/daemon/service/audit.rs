@@ -48,6 +48,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
             format!("begin an import into {repository}")
         }
         Request::Shutdown => "stop the daemon".to_owned(),
+        Request::Save { give_up: true } => "give up what cannot be saved".to_owned(),
         Request::Status
         | Request::Repositories
         | Request::Versions { .. }
@@ -58,6 +59,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Tags { .. }
         | Request::Fsck(_)
         | Request::Wait { .. }
+        | Request::Save { .. }
         | Request::Import(_)
         | Request::Export(_)
         | Request::Backup(_) => return None,

@@ -59,7 +59,7 @@ pub fn control_error(error: EngineError) -> ControlError {
         EngineError::Unsealed { full: true, .. } => {
             make(ErrorKind::Failed).with_hint("free some space and commit again; nothing is lost")
         }
-        EngineError::Unsealed { .. } => make(ErrorKind::Failed),
+        EngineError::Unsealed { .. } | EngineError::Unsaved(_) => make(ErrorKind::Failed),
         EngineError::Damaged { .. } => {
             make(ErrorKind::Failed).with_hint("write or remove these files, then commit again")
         }

@@ -175,6 +175,7 @@ impl StoreService {
             Request::Gc(request) => self.gc(&request, progress),
             Request::Upkeep(request) => self.upkeep(request, progress),
             Request::Wait { repository, after, seconds } => self.wait(&repository, after, seconds),
+            Request::Save { give_up } => self.save(give_up),
             Request::Shutdown => {
                 (self.shutdown)();
                 Ok(Reply::Done)
@@ -204,6 +205,19 @@ impl StoreService {
             }
             UpkeepRequest::Du { targets } => self.du(&targets, progress),
             UpkeepRequest::Why(target) => self.why(&target, progress),
+        }
+    }
+
+    /// Saves what is in memory only, for somebody who wants to stop the daemon.
+    fn save(&self, give_up: bool) -> Answer {
+        if give_up {
+            self.engine.give_up();
+        }
+        match self.engine.save().map_err(control_error)?.text() {
+            Some(text) if !give_up => Err(ControlError::new(ErrorKind::Failed, text).with_hint(
+                "make room on the store's disk and unmount again; `--force` gives these files up",
+            )),
+            Some(_) | None => Ok(Reply::Done),
         }
     }
 

@@ -125,6 +125,11 @@ impl AreaShared {
         self.failed.lock().remove(&node);
     }
 
+    /// Whether a file could not be sealed.
+    pub(in crate::engine) fn has_failed(&self, node: NodeId) -> bool {
+        self.failed.lock().contains_key(&node)
+    }
+
     /// Files that could not be sealed.
     pub fn failed(&self) -> Vec<Arc<FileContent>> {
         self.failed.lock().values().cloned().collect()

@@ -6,7 +6,7 @@
 //! the metadata thread alone: it writes the rows, makes the blobs and removes files.
 //!
 //! # Lock order
-//! `state` → a content's lock → `dirty` → `order`. None is held across I/O on the store, except a
+//! `state` → `dirty` → a content's lock. None is held across I/O on the store, except a
 //! content's own lock, which only its readers and writers wait for.
 //!
 //! This module knows neither FUSE nor SQL.
@@ -15,6 +15,7 @@ pub mod area;
 pub mod charge;
 pub mod content;
 pub mod groups;
+pub mod held;
 pub mod journal;
 pub mod node;
 pub mod state;
@@ -32,7 +33,8 @@ use crate::model::id::{AreaId, NodeId};
 use crate::store::panics;
 use area::{AreaShared, Phase};
 use content::{AfterClose, ContentStore, FileContent};
-use journal::{Dirty, SealOrder};
+use held::Held;
+use journal::Dirty;
 use state::State;
 
 /// Seals that may wait for a sealer. A close that finds the queue full waits: writers cannot run
@@ -63,8 +65,6 @@ pub enum Blocked {
 pub struct SealJob {
     /// Its content.
     pub content: Arc<FileContent>,
-    /// Its place in [`SealOrder`], where the journal waits for it.
-    pub ticket: Option<u64>,
 }
 
 /// An operation that waits for a commit to end.
@@ -78,7 +78,6 @@ pub struct Staging {
     pub(super) ambiguous: AmbiguousLinks,
     state: RwLock<State>,
     dirty: Mutex<Dirty>,
-    order: Mutex<SealOrder>,
     seals: Sender<SealJob>,
     wake: Sender<()>,
     watched: Mutex<BTreeMap<NodeId, Arc<FileContent>>>,
@@ -104,7 +103,6 @@ impl Staging {
             ambiguous: AmbiguousLinks::default(),
             state: RwLock::default(),
             dirty: Mutex::default(),
-            order: Mutex::default(),
             seals,
             wake,
             watched: Mutex::default(),
@@ -166,12 +164,12 @@ impl Staging {
     pub fn change<T>(&self, step: impl FnOnce(&mut State, &mut Dirty) -> T) -> T {
         let mut state = self.state.write();
         let mut dirty = self.dirty.lock();
-        let was_empty = dirty.is_empty();
+        let before = dirty.news();
         let whole = Whole(self);
         let result = step(&mut state, &mut dirty);
         panics::point("namespace");
         drop(whole);
-        let wake = was_empty && !dirty.is_empty();
+        let wake = before == 0 && dirty.news() > 0;
         drop(dirty);
         drop(state);
         if wake {
@@ -183,10 +181,10 @@ impl Staging {
     /// The journal must write the row of a file whose content was saved or whose times changed.
     pub fn mark_dirty(&self, node: NodeId) {
         let mut dirty = self.dirty.lock();
-        let was_empty = dirty.is_empty();
-        dirty.nodes.insert(node);
+        let is_first = dirty.news() == 0;
+        dirty.mark_node(node);
         drop(dirty);
-        if was_empty {
+        if is_first {
             self.wake();
         }
     }
@@ -215,11 +213,9 @@ impl Staging {
 
     /// Queues a file for the sealers; waits while the queue is full.
     pub fn queue_seal(&self, content: &Arc<FileContent>) {
-        let ticket = content.is_buffered().then(|| self.order.lock().issue());
-        let job = SealJob { content: Arc::clone(content), ticket };
+        let job = SealJob { content: Arc::clone(content) };
         if self.seals.send(job).is_err() {
             log::warn!("a file was closed after the sealers stopped; it is sealed at next start");
-            self.seal_done(ticket);
         }
     }
 
@@ -237,10 +233,20 @@ impl Staging {
     /// Queues those that rested until now, or are of an area that is to be committed. Does not wait.
     pub(super) fn end_rest(&self, is_over: impl Fn(&FileContent, Instant) -> bool) {
         self.resting.lock().retain(|_, (due, content)| {
-            let job = SealJob { content: Arc::clone(content), ticket: None };
+            let job = SealJob { content: Arc::clone(content) };
             // A full queue takes it the next time.
             !is_over(content, *due) || self.seals.try_send(job).is_err()
         });
+    }
+
+    /// Queues a file that could not be sealed once more, if the queue has a place. Does not wait: the
+    /// sealers may wait for the caller.
+    pub(super) fn offer_seal(&self, content: &Arc<FileContent>) {
+        content.area.seal_failure_over(content.node);
+        let job = SealJob { content: Arc::clone(content) };
+        if self.seals.try_send(job).is_err() {
+            content.area.seal_failed(content.node, Arc::clone(content));
+        }
     }
 
     /// Queues a file that could not be sealed once more.
@@ -249,26 +255,21 @@ impl Staging {
         self.queue_seal(content);
     }
 
-    /// A queued seal came to its end.
-    pub fn seal_done(&self, ticket: Option<u64>) {
-        if let Some(ticket) = ticket {
-            self.order.lock().done(ticket);
+    /// The content that rows of a file or directory wait for, if any do: those that name it or a
+    /// directory above it, or a name in it. With others of its area that are waited for, too.
+    pub fn waited_for(&self, node: NodeId) -> Vec<Arc<FileContent>> {
+        let state = self.state.read();
+        let Some(area) = state.node(node).map(|node| node.area.id) else { return Vec::new() };
+        let held = Held::of(&state, &self.dirty.lock());
+        if !held.concerns(&state, node) {
+            return Vec::new();
         }
+        held.contents.into_iter().filter(|content| content.area.id == area).collect()
     }
 
-    /// A barrier over all seals of small files queued so far.
-    pub fn seal_barrier(&self) -> u64 {
-        self.order.lock().barrier()
-    }
-
-    /// Whether all seals before `barrier` have come to their end.
-    pub fn seal_barrier_reached(&self, barrier: u64) -> bool {
-        self.order.lock().reached(barrier)
-    }
-
-    /// Number of rows that the journal must write.
-    pub fn dirty_count(&self) -> usize {
-        self.dirty.lock().len()
+    /// How much was marked for the journal since it looked last; more or less a number of rows.
+    pub fn news(&self) -> usize {
+        self.dirty.lock().news()
     }
 
     /// Contents whose buffer is dirty. Those that were saved meanwhile are forgotten.

@@ -216,12 +216,12 @@ impl State {
             let Some(node) = self.nodes.get_mut(&id) else {
                 continue;
             };
-            dirty.nodes.insert(id);
+            dirty.mark_node(id);
             if std::mem::replace(&mut node.changed, true) {
                 continue;
             }
             for (parent, name) in &node.names {
-                dirty.names.insert((*parent, name.clone()), Arc::clone(&node.area));
+                dirty.mark_name((*parent, name.clone()), &node.area, Some(id));
                 queue.push(*parent);
             }
         }
@@ -243,7 +243,7 @@ impl State {
     ) {
         self.add_name(id, parent, name);
         if let Some(node) = self.nodes.get_mut(&id) {
-            dirty.names.insert((parent, name.clone()), Arc::clone(&node.area));
+            dirty.mark_name((parent, name.clone()), &node.area, Some(id));
             node.touch(now);
         }
         self.mark_changed(dirty, id);
@@ -275,11 +275,13 @@ impl State {
         } else {
             directory.slots.remove(name)
         };
-        dirty.names.insert((parent, name.clone()), area);
-        self.directory_changed(dirty, parent, now);
-        let Some(Slot::Node(id)) = slot else {
-            return None;
+        let id = match slot {
+            Some(Slot::Node(id)) => Some(id),
+            Some(Slot::Whiteout) | None => None,
         };
+        dirty.mark_name((parent, name.clone()), &area, id);
+        self.directory_changed(dirty, parent, now);
+        let id = id?;
         // Marked while it still has the name: its other names must be journalled, too.
         self.mark_changed(dirty, id);
         let node = self.nodes.get_mut(&id)?;
@@ -384,10 +386,7 @@ impl State {
         {
             area.groups.remove(&group.key);
         }
-        dirty.nodes.remove(&id);
-        if let Some(data) = &node.journalled {
-            dirty.removed.push((Arc::clone(&node.area), id, data.clone()));
-        }
+        dirty.mark_removed(&node.area, id, node.journalled.clone());
         if let Body::File(content) = &node.body {
             content.abandon();
         }

@@ -38,6 +38,7 @@ impl Pool {
         size: u64,
         read: &mut dyn FnMut(u64),
     ) -> Result<Copied> {
+        self.room.take(size)?;
         let (incoming, file, path) = match self.unnamed_file(hash)? {
             Some(unnamed) => {
                 let path = self.layout.fan_out(hash);

@@ -102,6 +102,7 @@ impl Pool {
     /// # Errors
     /// The disk's.
     pub fn write_incoming(&self, data: &[u8], hash: &BlobHash) -> Result<Incoming> {
+        self.room.take(data.len() as u64)?;
         if let Some(unnamed) = self.unnamed_file(hash)? {
             write_sparse(&unnamed.file, &self.layout.fan_out(hash), data, 0)?;
             return Ok(Incoming::Unnamed(unnamed));
@@ -121,6 +122,7 @@ impl Pool {
         if self.unnamed.load(Ordering::Relaxed) >= UNNAMED_MAX {
             return self.write_incoming(data, hash);
         }
+        self.room.take(data.len() as u64)?;
         self.make_fan_out(hash)?;
         let path = self.layout.blob(hash);
         let file = match durable::create(&path, BLOB_MODE) {

@@ -36,6 +36,7 @@ use super::durable;
 use super::error::{Result, StoreError, is_damage};
 use super::layout::{FAN_OUT, Layout};
 use super::remains::{self, Remains};
+use super::room::Room;
 use super::root_lock::RootLock;
 use crate::model::hash::BlobHash;
 
@@ -75,6 +76,7 @@ pub struct Pool {
     next_incoming: AtomicU64,
     /// Files without a name that are open; more than any number of them where there are none.
     unnamed: Arc<AtomicUsize>,
+    room: Arc<Room>,
 }
 
 impl Pool {
@@ -95,6 +97,7 @@ impl Pool {
     pub fn with_open_files_max(layout: Layout, files_max: usize) -> Result<Self> {
         let uuid =
             super::sys::new_uuid().map_err(StoreError::io("make names in", &layout.incoming()))?;
+        let room = Arc::new(Room::new(&layout));
         Ok(Self {
             layout,
             fds: FdCache::new(files_max),
@@ -104,7 +107,13 @@ impl Pool {
             incoming_prefix: format!("{uuid}."),
             next_incoming: AtomicU64::new(0),
             unnamed: Arc::default(),
+            room,
         })
+    }
+
+    /// How much content may still be written.
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     /// Opens a blob for reading. What cannot be opened because of damage is told on

@@ -193,9 +193,13 @@ impl StagingFs {
         })
     }
 
-    /// Makes all names durable.
-    pub fn fsyncdir(&self, done: Done<()>) {
-        self.engine.sync_journal(Then::new(move |result| done(result.map_err(engine_error))));
+    /// Makes the names in a directory durable.
+    pub fn fsyncdir(&self, ino: Ino, done: Done<()>) {
+        let then = Then::new(move |result| done(result.map_err(engine_error)));
+        match Place::of(ino) {
+            Some(Place::Node(node)) => self.engine.sync_directory(node, then),
+            _ => self.engine.sync_journal(then),
+        }
     }
 
     /// Allocates, punches or zeroes a range.

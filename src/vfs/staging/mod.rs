@@ -180,6 +180,7 @@ impl StagingFs {
         self.check_writable()?;
         match self.engine.staging.blocked() {
             Blocked::Full => Err(FsError::NoSpace),
+            Blocked::No if !self.engine.pool.room().is_open() => Err(FsError::NoSpace),
             Blocked::No | Blocked::Poisoned | Blocked::ReadOnly => Ok(()),
         }
     }
@@ -341,6 +342,7 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::Unsealed { full: true, .. } => FsError::NoSpace,
         EngineError::Store(error) => log_store(error),
         EngineError::Unsealed { .. }
+        | EngineError::Unsaved(_)
         | EngineError::Damaged { .. }
         | EngineError::Invalid(_)
         | EngineError::Poisoned

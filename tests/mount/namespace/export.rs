@@ -5,9 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::Cairn;
 use crate::common::cairn::BINARY;
-use crate::common::wait;
+use crate::common::{Cairn, content, wait};
 
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
@@ -17,8 +16,7 @@ fn names(directory: &Path) -> Vec<String> {
 fn filled(bytes: usize) -> Cairn {
     let cairn = Cairn::start();
     let area = cairn.area("lib", "a");
-    let noise: Vec<u8> =
-        (0..bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise = content::bytes(1, bytes);
     fs::write(area.join("f"), noise).unwrap();
     cairn.publish("lib", "a").unwrap();
     cairn

@@ -270,6 +270,20 @@ impl FileContent {
         self.state.lock().withheld.is_some()
     }
 
+    /// Whether the journal can say something older of it only: the newest content is in no file of
+    /// the store, or replaces synced content and is not on disk itself.
+    pub fn is_unsaved(&self) -> bool {
+        let state = self.state.lock();
+        !state.abandoned && state.saved.generation != state.generation
+    }
+
+    /// The state of a closed file that is in memory and waits to be sealed.
+    pub(in crate::engine) fn to_be_sealed(&self) -> Option<u64> {
+        let state = self.state.lock();
+        let waits = state.unsealed && state.writers == 0 && !state.abandoned;
+        (waits && matches!(state.data, Data::Buffer(_))).then_some(state.generation)
+    }
+
     /// Whether the newest content is in memory only.
     pub fn is_buffered(&self) -> bool {
         matches!(self.state.lock().data, Data::Buffer(_))

@@ -97,6 +97,10 @@ impl FileContent {
                 self.store.buffered_bytes.fetch_add(grown, Ordering::Relaxed);
             }
             Data::Private { id, file } => {
+                if let Err(error) = self.store.pool.room().take(bytes.len() as u64) {
+                    self.failed_half_way(state, now);
+                    return Err(error);
+                }
                 if let Err(source) = file.write_all_at(bytes, offset) {
                     let path = self.private_path(*id);
                     self.failed_half_way(state, now);
@@ -184,6 +188,9 @@ impl FileContent {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         // Ranges are the file system's business: the private file does exactly what it can do.
+        if mode & !KEEP_SIZE == 0 {
+            self.store.pool.room().take(length)?;
+        }
         self.make_private(state)?;
         if mode & !KEEP_SIZE != 0 {
             state.prefix.will_change(0);
@@ -306,8 +313,11 @@ impl FileContent {
         size: u64,
         cut: bool,
     ) -> Result<(), StoreError> {
-        let room = self.store.buffered_bytes.load(Ordering::Relaxed) < BUFFERED_BYTES_MAX;
-        let small = size <= BUFFER_BYTES_MAX && room;
+        let buffered = self.store.buffered_bytes.load(Ordering::Relaxed);
+        // What is accepted into memory must fit on the disk later, where nobody could be told.
+        let small = size <= BUFFER_BYTES_MAX
+            && buffered < BUFFERED_BYTES_MAX
+            && self.store.pool.room().is_plenty_for(buffered);
         match &state.data {
             Data::Private { .. } => Ok(()),
             // One that grows when there is no room goes to disk, and so makes some.
@@ -334,6 +344,12 @@ impl FileContent {
         if matches!(state.data, Data::Private { .. }) {
             return Ok(());
         }
+        let held = match &state.data {
+            Data::Buffer(buffer) => buffer.len() as u64,
+            Data::Blob(_) => state.size,
+            Data::Empty | Data::Private { .. } => 0,
+        };
+        self.store.pool.room().take(held)?;
         let slot = Slot::take(&self.store.slots, &self.area, false)?;
         let id = PrivateId(self.store.new_id());
         let file = self.store.private_files.create(self.area.id, id)?;

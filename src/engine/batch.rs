@@ -1,0 +1,163 @@
+//! Rows of nodes and names as they are at one moment, to be written in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::error::EngineError;
+use super::pins::BlobPin;
+use super::request::Reply;
+use super::staging::area::AreaShared;
+use super::staging::content::FileContent;
+use super::staging::held::Held;
+use super::staging::journal::Dirty;
+use super::staging::node::{Body, Node, Slot};
+use super::staging::state::State;
+use crate::model::hash::BlobHash;
+use crate::model::id::{AreaId, NodeId};
+use crate::model::name::EntryName;
+use crate::store::catalog::{NodeData, NodeKind, NodeRow};
+
+/// Row of one node.
+#[derive(Debug)]
+pub(super) struct NodeDraft {
+    pub(super) area: Arc<AreaShared>,
+    pub(super) row: NodeRow,
+    pub(super) content: Option<Arc<FileContent>>,
+}
+
+/// Rows taken at one instant.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) nodes: Vec<NodeDraft>,
+    pub(super) deleted: Vec<(Arc<AreaShared>, NodeId)>,
+    pub(super) names: Vec<(Arc<AreaShared>, NodeId, EntryName, Option<Slot>)>,
+    /// How they change reference counts.
+    pub(super) references: Vec<(AreaId, BlobHash, i64)>,
+    /// After a try that failed: what it names must not go before it is written.
+    pub(super) pins: Vec<BlobPin>,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+/// Who waits for a batch.
+pub(super) enum Waiter {
+    /// For one that has everything but what cannot be saved: it may have to wait for seals first.
+    All(Reply<()>),
+    /// Likewise, and the seals are done.
+    Sealed(Reply<()>),
+    /// For one that has what concerns these files and directories. It hears what still waits.
+    Nodes { waiting: BTreeSet<NodeId>, reply: Reply<BTreeSet<NodeId>> },
+}
+
+impl Waiter {
+    pub(super) fn tell(self, result: Result<(), EngineError>) {
+        match self {
+            Self::All(reply) | Self::Sealed(reply) => reply(result),
+            Self::Nodes { waiting, reply } => reply(result.map(|()| waiting)),
+        }
+    }
+}
+
+impl Batch {
+    /// The areas that it changes.
+    pub(super) fn areas(&self) -> impl Iterator<Item = &Arc<AreaShared>> {
+        let nodes = self.nodes.iter().map(|draft| &draft.area);
+        let names = self.names.iter().map(|(area, ..)| area);
+        let deleted = self.deleted.iter().map(|(area, _)| area);
+        let areas: BTreeMap<AreaId, &Arc<AreaShared>> =
+            nodes.chain(names).chain(deleted).map(|area| (area.id, area)).collect();
+        areas.into_values()
+    }
+
+    /// Takes what is out of date and does not wait, with what is saved at this moment.
+    pub(super) fn take(&mut self, state: &mut State, dirty: &mut Dirty, held: &Held) {
+        let (wait, nodes) =
+            std::mem::take(&mut dirty.nodes).into_iter().partition(|id| held.has_node(*id));
+        dirty.nodes = wait;
+        let nodes: BTreeSet<NodeId> = nodes;
+        for id in nodes {
+            if let Some(node) = state.node_mut(id).filter(|node| node.area.journalled) {
+                self.take_node(id, node);
+            }
+        }
+        for (key, name) in std::mem::take(&mut dirty.names) {
+            if held.has_name(&key) {
+                dirty.names.insert(key, name);
+                continue;
+            }
+            if name.area.journalled {
+                let (parent, entry) = key;
+                let directory = state.node(parent).and_then(Node::directory);
+                let slot = directory.and_then(|directory| directory.slots.get(&entry)).copied();
+                self.names.push((name.area, parent, entry, slot));
+            }
+        }
+        for (id, (area, data)) in std::mem::take(&mut dirty.removed) {
+            if held.has_node(id) {
+                dirty.removed.insert(id, (area, data));
+            } else if area.journalled {
+                self.count(area.id, &data, -1);
+                self.deleted.push((area, id));
+            }
+        }
+    }
+
+    fn take_node(&mut self, id: NodeId, node: &mut Node) {
+        let area = Arc::clone(&node.area);
+        let is_root = area.id.0 == id.0;
+        if node.names.is_empty() && !is_root {
+            if let Some(data) = node.journalled.take() {
+                self.count(area.id, &data, -1);
+                self.deleted.push((area, id));
+            }
+            return;
+        }
+        let content = node.content().cloned();
+        let mut row = node_row(id, node);
+        if let Some(content) = &content {
+            let saved = content.saved();
+            row.data = saved.data;
+            row.size = saved.size;
+            row.mtime = saved.mtime;
+            row.ctime = saved.ctime;
+        }
+        if let Some(old) = node.journalled.replace(row.data.clone()) {
+            self.count(area.id, &old, -1);
+        }
+        self.count(area.id, &row.data, 1);
+        self.nodes.push(NodeDraft { area, row, content });
+    }
+
+    fn count(&mut self, area: AreaId, data: &NodeData, delta: i64) {
+        if let NodeData::Blob(hash) = data {
+            self.references.push((area, *hash, delta));
+        }
+    }
+}
+
+/// The row of a node; of a regular file without its content.
+fn node_row(id: NodeId, node: &Node) -> NodeRow {
+    let (kind, data) = match &node.body {
+        Body::File(_) => (NodeKind::File, NodeData::Empty),
+        Body::Directory(directory) => {
+            (NodeKind::Directory, directory.base.map_or(NodeData::Empty, NodeData::BaseTree))
+        }
+        Body::Symlink(target) => (NodeKind::Symlink, NodeData::Target(target.clone())),
+        Body::Fifo => (NodeKind::Fifo, NodeData::Empty),
+        Body::Socket => (NodeKind::Socket, NodeData::Empty),
+        Body::CharDevice(rdev) => (NodeKind::CharDevice, NodeData::Rdev(*rdev)),
+        Body::BlockDevice(rdev) => (NodeKind::BlockDevice, NodeData::Rdev(*rdev)),
+    };
+    NodeRow {
+        id,
+        kind,
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        mtime: node.mtime,
+        ctime: node.ctime,
+        xattrs: node.xattrs.clone(),
+        size: 0,
+        data,
+        charged: node.is_charged(),
+    }
+}

@@ -1,0 +1,79 @@
+//! Bringing the names of files and directories into the journal, for those who sync them.
+//!
+//! A row that waits for content (`staging::held`) would keep the promise from being true. So the
+//! content that it waits for, of other files too, is brought to disk first; what cannot be is the
+//! reason of the refusal. Whoever syncs something that waits for nothing hears of none of this.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crossbeam_channel::Sender;
+
+use super::error::{EngineError, Result};
+use super::request::{self, Request};
+use super::staging::Blocked;
+use super::sync::Then;
+use super::to_disk::{TRIES_MAX, ToDisk, changes_too_fast};
+use crate::model::id::NodeId;
+
+/// What that needs.
+pub(super) struct Names<'a> {
+    pub(super) to_disk: ToDisk<'a>,
+    pub(super) requests: &'a Sender<Request>,
+}
+
+impl Names<'_> {
+    /// Has the rows of these files and directories written. Tells those to whom the promise cannot be
+    /// kept, and returns those to whom it is, once the WAL is synced.
+    pub(super) fn flush(self, mut nodes: BTreeMap<NodeId, Vec<Then>>) -> Vec<Then> {
+        let mut kept = Vec::new();
+        for tries in 0..TRIES_MAX {
+            if nodes.is_empty() {
+                return kept;
+            }
+            let wanted: BTreeSet<NodeId> = nodes.keys().copied().collect();
+            // Nearly always nothing waits.
+            let asked = wanted.iter().filter(|_| tries > 0);
+            let failures: Vec<(NodeId, EngineError)> =
+                asked.filter_map(|node| Some((*node, self.save_for(*node).err()?))).collect();
+            let flush = |reply| Request::FlushNodes { nodes: wanted, reply };
+            let waiting = match request::ask(self.requests, flush) {
+                Ok(waiting) => waiting,
+                Err(error) => {
+                    self.refuse(nodes.into_values().flatten(), &error);
+                    return kept;
+                }
+            };
+            let (left, written): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                nodes.into_iter().partition(|(node, _)| waiting.contains(node));
+            nodes = left;
+            kept.extend(written.into_values().flatten());
+            for (node, error) in failures {
+                self.refuse(nodes.remove(&node).into_iter().flatten(), &error);
+            }
+        }
+        self.refuse(nodes.into_values().flatten(), &changes_too_fast());
+        kept
+    }
+
+    /// Brings to disk what the rows of a file or directory wait for. A file that cannot be saved keeps
+    /// none of the others from it.
+    fn save_for(&self, node: NodeId) -> Result<()> {
+        let contents = self.to_disk.staging.waited_for(node);
+        let saved = contents.iter().map(|content| self.to_disk.content(content));
+        saved.fold(Ok(()), Result::and)
+    }
+
+    fn refuse(&self, thens: impl Iterator<Item = Then>, error: &EngineError) {
+        for then in thens {
+            then.tell(Err(match (self.to_disk.staging.blocked(), error) {
+                (Blocked::Poisoned, _) => EngineError::Poisoned,
+                (_, EngineError::Stopping) => EngineError::Stopping,
+                _ => EngineError::Unsealed {
+                    count: 1,
+                    reason: error.to_string(),
+                    full: error.is_full(),
+                },
+            }));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Content that is in memory only because it could not be saved: the disk is full, too many files are
+//! open, or it failed.
+//!
+//! It stays in memory, and the rows that name it wait (`staging::held`), so a crash finds what was
+//! there before. It is tried again now and then, since there may be room later. Whoever syncs,
+//! publishes or unmounts meanwhile hears of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::staging::content::FileContent;
+use super::thread::MetadataThread;
+use crate::store::error::StoreError;
+
+/// Time between two tries to save or seal what could not be.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The most paths that are named.
+const NAMED_MAX: usize = 20;
+
+/// When it is tried again.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    /// Not before that, after a failure that concerns all.
+    save_at: Option<Instant>,
+    seal_at: Option<Instant>,
+    /// A failure was told, and none of what failed has been saved since.
+    told: bool,
+}
+
+impl Unsaved {
+    /// Whether a failure is to be told: it is the first for a while.
+    pub(super) fn tells(&mut self) -> bool {
+        !std::mem::replace(&mut self.told, true)
+    }
+}
+
+/// What could not be saved.
+#[derive(Debug, Clone, Default)]
+pub struct Remaining {
+    /// How many files.
+    pub count: usize,
+    /// Paths of some of them: `REPOSITORY/AREA/PATH`.
+    pub files: Vec<String>,
+    /// Why one of them could not be, or the names of files that are saved; `None` when all is saved.
+    pub reason: Option<String>,
+}
+
+impl Remaining {
+    /// One sentence for whoever wanted everything to be saved.
+    pub fn text(&self) -> Option<String> {
+        let reason = self.reason.as_ref()?;
+        let (count, files) = (self.count, self.files.join(", "));
+        let more = if count > self.files.len() { ", …" } else { "" };
+        Some(match count {
+            0 => format!("the latest changes are in memory only: {reason}"),
+            _ => format!("{count} files are in memory only ({files}{more}): {reason}"),
+        })
+    }
+}
+
+impl MetadataThread {
+    /// Saves buffers that have been dirty for long.
+    pub(super) fn save_overdue(&mut self, now: Instant) {
+        if self.unsaved.save_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.unsaved.save_at = None;
+        for content in self.staging.dirty_contents() {
+            if !content.is_overdue(now) {
+                continue;
+            }
+            let Err(error) = self.spill(&content) else { continue };
+            let concerns_all =
+                error.is_full() || matches!(error, StoreError::TooManyOpenFiles { .. });
+            if self.unsaved.tells() {
+                log::error!("files stay in memory for now: {error}");
+            }
+            if concerns_all {
+                self.unsaved.save_at = Some(now + RETRY_INTERVAL);
+                return;
+            }
+        }
+    }
+
+    /// Brings a content into a file, so that the journal can name it.
+    pub(super) fn spill(
+        &mut self,
+        content: &Arc<FileContent>,
+    ) -> std::result::Result<(), StoreError> {
+        if content.spill()? {
+            self.staging.mark_dirty(content.node);
+            self.unsaved.told = false;
+        }
+        Ok(())
+    }
+
+    /// Has sealed what could not be, and sets space aside again, in case there is room by now.
+    pub(super) fn try_again(&mut self, now: Instant) {
+        if *self.unsaved.seal_at.get_or_insert(now + RETRY_INTERVAL) > now {
+            return;
+        }
+        self.unsaved.seal_at = None;
+        if let Err(error) = self.store.reserve.fill(&self.store.lock) {
+            log::debug!("no space is set aside for a full disk: {error}");
+        }
+        let failed: Vec<Arc<FileContent>> = {
+            let state = self.staging.read();
+            state.areas.values().flat_map(|area| area.shared.failed()).collect()
+        };
+        if !failed.is_empty() && self.store.pool.room().is_open() {
+            failed.iter().for_each(|content| self.staging.offer_seal(content));
+        }
+    }
+
+    /// Brings everything that is in memory only into files and the catalog; says what cannot be.
+    pub(super) fn save_all(&mut self) -> Remaining {
+        let mut remaining = Remaining::default();
+        let mut unsaved = Vec::new();
+        for content in self.staging.dirty_contents() {
+            if let Err(error) = self.spill(&content) {
+                remaining.reason.get_or_insert(error.to_string());
+                unsaved.push(content);
+            }
+        }
+        if let Err(error) = self.write_journal() {
+            remaining.reason.get_or_insert(error.to_string());
+        }
+        remaining.count = unsaved.len();
+        remaining.files =
+            unsaved.iter().take(NAMED_MAX).map(|content| self.path(content)).collect();
+        remaining
+    }
+
+    fn path(&self, content: &FileContent) -> String {
+        let repository = self.registry.by_id(content.area.repo);
+        let repository = repository.map_or_else(String::new, |found| found.name.to_string());
+        let state = self.staging.read();
+        let area = state.areas.get(&content.area.id);
+        let area = area.map_or_else(String::new, |area| area.name.to_string());
+        format!("{repository}/{area}/{}", String::from_utf8_lossy(&state.path(content.node)))
+    }
+}

@@ -1,0 +1,122 @@
+//! How much content may still be written, before the disk itself says so.
+//!
+//! Bytes that are accepted into memory must fit on the disk later: there they are lost without a
+//! call that could complain. So memory is used only while there is plenty of room; else bytes go to
+//! a file at once, and a write that does not fit is refused. And what the journal and deletions need
+//! (R3) is not for content: once the space set aside has been given up to them, content leaves as
+//! much room as that was. Must not know who writes.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::error::{Result, StoreError};
+use super::layout::Layout;
+use super::reserve::RESERVE_BYTES;
+use super::sys;
+
+/// Room beside what is in memory that counts as plenty: more than others write between two looks.
+const PLENTY_BYTES: u64 = 64 << 20;
+
+/// How long a look at the disk is believed where there was plenty.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The room for content on a store's disk.
+#[derive(Debug)]
+pub struct Room {
+    root: PathBuf,
+    /// What the journal needs is set aside, so content may have the rest.
+    set_aside: AtomicBool,
+    looked: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Room {
+    /// On the disk of a store with that layout; the disk's own limit alone counts, until
+    /// [`Room::set_aside`] says otherwise.
+    pub fn new(layout: &Layout) -> Self {
+        Self {
+            root: layout.root().to_owned(),
+            set_aside: AtomicBool::new(true),
+            looked: Mutex::default(),
+        }
+    }
+
+    /// Whether there is a file that sets aside what the journal needs.
+    pub(super) fn set_aside(&self, is_set_aside: bool) {
+        self.set_aside.store(is_set_aside, Ordering::Relaxed);
+    }
+
+    /// Bytes that content may still take, as of now. Without an answer from the disk there is no
+    /// bound but its own.
+    fn free(&self) -> u64 {
+        let Ok(space) = sys::statvfs(&self.root) else { return u64::MAX };
+        let kept = if self.set_aside.load(Ordering::Relaxed) { 0 } else { RESERVE_BYTES };
+        space.available_bytes().saturating_sub(kept)
+    }
+
+    /// As [`Room::free`], as of a moment ago.
+    fn recently_free(&self) -> u64 {
+        let now = Instant::now();
+        let mut looked = self.looked.lock();
+        match *looked {
+            Some((at, free)) if now.duration_since(at) < LOOK_INTERVAL => free,
+            Some(_) | None => {
+                let free = self.free();
+                *looked = Some((now, free));
+                free
+            }
+        }
+    }
+
+    /// Whether `bytes` that are in memory will fit for sure, as far as anybody can tell.
+    pub fn is_plenty_for(&self, bytes: u64) -> bool {
+        self.recently_free() >= bytes.saturating_add(PLENTY_BYTES)
+    }
+
+    /// Whether the store may grow: what the journal needs is there.
+    pub fn is_open(&self) -> bool {
+        self.set_aside.load(Ordering::Relaxed) || self.recently_free() > 0
+    }
+
+    /// To be called before `bytes` of content are written.
+    ///
+    /// # Errors
+    /// When they would take what the journal and deletions need.
+    pub fn take(&self, bytes: u64) -> Result<()> {
+        let fits = self.set_aside.load(Ordering::Relaxed)
+            || self.is_plenty_for(bytes)
+            || self.free() >= bytes.max(1);
+        if fits {
+            return Ok(());
+        }
+        Err(StoreError::Io {
+            action: "write more content into",
+            path: self.root.clone(),
+            source: io::ErrorKind::StorageFull.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TestStore;
+
+    #[test]
+    fn what_the_journal_needs_is_not_for_content() {
+        let store = TestStore::new();
+        let room = Room::new(&store.layout);
+        let free = room.free();
+        room.take(u64::MAX).expect("it is the disk that refuses");
+        room.set_aside(false);
+        assert!(room.free() <= free - RESERVE_BYTES || free < RESERVE_BYTES);
+        assert!(room.take(u64::MAX).unwrap_err().is_full());
+        room.take(1).unwrap();
+        assert!(room.is_open() && room.is_plenty_for(0) && !room.is_plenty_for(u64::MAX));
+        *room.looked.lock() = Some((Instant::now() + LOOK_INTERVAL, 0));
+        assert!(!room.is_open() && !room.is_plenty_for(0));
+    }
+}
