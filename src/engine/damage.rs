@@ -52,6 +52,11 @@ impl Doubts {
         !self.suspects.is_empty()
     }
 
+    /// How many are.
+    pub(super) fn suspect_count(&self) -> u64 {
+        self.suspects.len() as u64
+    }
+
     /// Whether there is no doubt of any blob.
     pub(super) fn is_empty(&self) -> bool {
         self.suspects.is_empty() && self.unmarked.is_empty()

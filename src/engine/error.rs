@@ -117,6 +117,12 @@ pub enum EngineError {
     /// Not everything could be saved before the end.
     #[error("not everything was saved: {0}")]
     Unsaved(String),
+    /// Files of the area are not in the pool yet, and the commit may not wait for them any longer.
+    #[error("{}", not_sealed(*files))]
+    NotSealed {
+        /// How many; 0 where what an outage left in doubt is being checked.
+        files: usize,
+    },
     /// Files of the area have content that is damaged, so publishing them would publish nothing.
     #[error("the content of {} files is damaged: {}", files.len(), files.join(", "))]
     Damaged {
@@ -154,6 +160,13 @@ impl EngineError {
             Self::Unsealed { full, .. } => *full,
             _ => false,
         }
+    }
+}
+
+fn not_sealed(files: usize) -> String {
+    match files {
+        0 => "content is still being checked after an outage".to_owned(),
+        _ => format!("{files} files of the area are still being hashed"),
     }
 }
 

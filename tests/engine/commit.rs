@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use cairn::control::protocol::{CommitRequest, ErrorDetail, ErrorKind, Request};
 use cairn::engine::commit::{CommitOptions, WRITER_GRACE};
+use cairn::engine::error::EngineError;
 use cairn::engine::request::Request as EngineRequest;
 use cairn::engine::stop_point::StopPoint;
 use cairn::model::hash::BlobHash;
@@ -124,6 +125,53 @@ fn a_commit_may_wait_for_writers() {
 }
 
 #[test]
+fn a_sealed_file_that_is_truncated_to_its_own_length_is_published() {
+    let world = World::with_repository();
+    for (name, size) in [("small", 5_u32), ("large", 3 << 20)] {
+        let bytes = content::bytes(1, size as usize);
+        let area = world.stage(name);
+        world.write(area, "f", &bytes);
+        world.wait_sealed(area, "f");
+        let file = world.open_writer(area, "f");
+        let now = Timestamp { seconds: 1_000_000_000, nanoseconds: 0 };
+        file.truncate(u64::from(size), now).unwrap();
+        world.engine.staging.content_modified(&file);
+        world.close_writer(&file);
+        assert_eq!(file.attr().mtime, now);
+        assert!(file.blob().is_ok(), "nothing is to be sealed");
+        let version = world.commit(name).version.number.to_string();
+        assert!(world.bytes(&version, "f") == bytes);
+        assert_eq!(world.entry(&version, "f").unwrap().attributes.mtime, now);
+    }
+}
+
+#[test]
+fn h7_a_rename_is_refused_rather_than_wait_long_for_seals() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    let hold = world.engine.stop_points.hold(StopPoint::SealHashed);
+    world.write(area, "f", b"content");
+    hold.wait_reached();
+    let options = CommitOptions {
+        tag: Some("work".parse().unwrap()),
+        number: None,
+        message: None,
+        author: None,
+        caller: "somebody".to_owned(),
+        wait: false,
+        in_rename: true,
+        on_stale: None,
+        allow_empty: false,
+        now: Timestamp::now(),
+    };
+    let refused = world.engine.call(|reply| EngineRequest::Commit { area, options, reply });
+    assert!(matches!(refused, Err(EngineError::NotSealed { files: 1 })), "{refused:?}");
+    drop(hold);
+    world.commit("work");
+    assert_eq!(world.bytes("1", "f"), b"content");
+}
+
+#[test]
 fn equal_files_share_a_blob() {
     let world = World::with_repository();
     world.publish("work", &[("a", b"same"), ("b", b"same"), ("c", b"other")]);
@@ -221,6 +269,7 @@ fn the_grace_of_writers_stands_still_while_the_engine_is_held() {
         author: None,
         caller: String::new(),
         wait: false,
+        in_rename: false,
         on_stale: None,
         allow_empty: false,
         now: Timestamp::now(),

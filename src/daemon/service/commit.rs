@@ -40,6 +40,7 @@ impl StoreService {
             caller: user_name(caller),
             wait: request.wait,
             on_stale,
+            in_rename: false,
             allow_empty: request.allow_empty,
             now: Timestamp::now(),
         };

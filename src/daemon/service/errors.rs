@@ -60,6 +60,9 @@ pub fn control_error(error: EngineError) -> ControlError {
             make(ErrorKind::Failed).with_hint("free some space and commit again; nothing is lost")
         }
         EngineError::Unsealed { .. } | EngineError::Unsaved(_) => make(ErrorKind::Failed),
+        EngineError::NotSealed { .. } => {
+            make(ErrorKind::Busy).with_hint("that goes on in the background: commit again")
+        }
         EngineError::Damaged { .. } => {
             make(ErrorKind::Failed).with_hint("write or remove these files, then commit again")
         }

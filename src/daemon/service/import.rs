@@ -277,6 +277,7 @@ impl StoreService {
             // A mirror says what the version shall be, an addition what shall be in it: both can
             // be said of any newest version.
             on_stale: Some(if running.mirror { OnStale::Force } else { OnStale::Merge }),
+            in_rename: false,
             allow_empty,
             now: Timestamp::now(),
         };

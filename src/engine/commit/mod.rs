@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Writers ──▶ Sealing ──▶ Building ──▶ Syncing ──▶ published
-//!     │ grace over   │ a file failed │ merge conflict  │ number taken meanwhile
+//!     │ grace over   │ failed, late  │ merge conflict  │ number taken meanwhile
 //!     ▼              ▼               ▼                 ▼
 //!   refused: the area thaws, what waited for it goes on
 //! ```
@@ -13,6 +13,7 @@
 //! [`super::thread`] calls [`MetadataThread::advance_commits`] after each round.
 
 mod publish;
+mod wait;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use super::pins::BlobPin;
 use super::registry::Repository;
 use super::request::{Reply, Request};
 use super::staging::area::Phase;
-use super::stop_point::StopPoint;
 use super::sync::{SYNC_ONE_BY_ONE_MAX, Scope, SyncJob, Then};
 use super::thread::MetadataThread;
 use crate::model::hash::TreeHash;
@@ -36,15 +36,11 @@ use crate::model::tree::Root;
 use crate::model::version::Version;
 use crate::store::panics;
 
-/// How long a commit waits, without any writer closing, before files open for writing refuse it.
-/// A close has been queued before `mv` starts but may reach the daemon after it (H11).
-pub const WRITER_GRACE: Duration = Duration::from_secs(1);
+use wait::Wait;
+pub use wait::{RENAME_WAIT_MAX, SEAL_STALL_MAX, WRITER_GRACE, WRITER_WAIT_MAX};
 
 /// A longer time between two looks at the commits means that this thread could not run.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
-
-/// How long `--wait` waits for writers.
-pub const WRITER_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The most paths named in a refusal.
 pub(super) const NAMED_FILES_MAX: usize = 20;
@@ -79,6 +75,8 @@ pub struct CommitOptions {
     pub caller: String,
     /// Waits for writers instead of being refused.
     pub wait: bool,
+    /// A RENAME asks, which holds up others: it is refused rather than answered late.
+    pub in_rename: bool,
     /// What a stale base means; `None` does what the area says.
     pub on_stale: Option<OnStale>,
     /// Makes a version even when nothing changed.
@@ -98,8 +96,8 @@ pub struct CommitOutcome {
 
 #[derive(Debug)]
 enum Stage {
-    Writers { deadline: Instant, writers: u32 },
-    Sealing { retried: bool },
+    Writers(Wait),
+    Sealing { retried: bool, wait: Wait },
     Building,
     Syncing(Box<(Root, Usage)>),
     Publishing,
@@ -156,13 +154,13 @@ impl MetadataThread {
             // Nobody looked while there was nothing to look at.
             self.commits_seen = Instant::now();
         }
-        let grace = if options.wait { WRITER_WAIT_MAX } else { WRITER_GRACE };
+        let wait = Wait::for_writers(&options, Instant::now());
         let task = CommitTask {
             area,
             repo,
             options,
             reply,
-            stage: Stage::Writers { deadline: Instant::now() + grace, writers: u32::MAX },
+            stage: Stage::Writers(wait),
             newest: None,
             epoch: 0,
             pinned: BTreeSet::new(),
@@ -208,7 +206,7 @@ impl MetadataThread {
                         self.refuse_commit(id, error);
                         break;
                     }
-                    Step::Freeze => self.freeze(id),
+                    Step::Freeze => self.freeze(id, now),
                     Step::Build => {
                         self.build(id);
                         break;
@@ -219,88 +217,10 @@ impl MetadataThread {
     }
 
     /// The process was held (a stop signal, a suspended machine), and so were those who read what
-    /// writers have closed since: that time is not part of their grace.
+    /// writers have closed since, and the sealers: no wait counts that time.
     fn put_off_deadlines(&mut self, pause: Duration) {
-        for task in self.commits.values_mut() {
-            if let Stage::Writers { deadline, .. } = &mut task.stage {
-                *deadline += pause;
-            }
-        }
-    }
-
-    fn next_step(&mut self, id: u64, now: Instant) -> Option<Step> {
-        let suspects = self.doubts.has_suspects();
-        let grace = WRITER_GRACE;
-        let task = self.commits.get_mut(&id)?;
-        let shared = {
-            let state = self.staging.read();
-            state.areas.get(&task.area).map(|area| Arc::clone(&area.shared))
-        };
-        let Some(shared) = shared else {
-            return Some(Step::Refuse(EngineError::NoArea(task.area.to_string())));
-        };
-        Some(match &mut task.stage {
-            Stage::Writers { deadline, writers } => {
-                let current = shared.writers();
-                if current == 0 {
-                    return Some(Step::Freeze);
-                }
-                if current != *writers {
-                    *writers = current;
-                    if !task.options.wait {
-                        *deadline = now + grace;
-                    }
-                }
-                if now < *deadline {
-                    return Some(Step::Stay);
-                }
-                let paths = self.staging.read().open_for_writing(task.area, NAMED_FILES_MAX);
-                let files = paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
-                Step::Refuse(EngineError::Busy { files })
-            }
-            Stage::Sealing { retried } => {
-                let failed = shared.failed_count();
-                if shared.unsealed() as usize > failed || suspects {
-                    self.staging.end_rest(|content, _| content.area.id == task.area);
-                    Step::Stay
-                } else if failed == 0 {
-                    Step::Build
-                } else if std::mem::replace(retried, true) {
-                    let (full, reason) = self.last_seal_error.clone();
-                    Step::Refuse(EngineError::Unsealed { count: failed, reason, full })
-                } else {
-                    // One more try: the disk may have room again.
-                    for content in shared.failed() {
-                        self.staging.retry_seal(&content);
-                    }
-                    Step::Stay
-                }
-            }
-            Stage::Building | Stage::Syncing(_) | Stage::Publishing => Step::Stay,
-        })
-    }
-
-    /// From here on nothing in the area changes.
-    fn freeze(&mut self, id: u64) {
-        self.stop_points.pass(StopPoint::Freezing);
-        let Some(task) = self.commits.get_mut(&id) else {
-            return;
-        };
-        let frozen = self.staging.change(|state, _| {
-            let Some(area) = state.areas.get_mut(&task.area) else {
-                return false;
-            };
-            // An open that came in between is seen here: opens look at the phase under this lock.
-            if area.shared.writers() > 0 {
-                return false;
-            }
-            area.phase = Phase::Frozen;
-            true
-        });
-        if frozen {
-            task.stage = Stage::Sealing { retried: false };
-        } else if let Stage::Writers { writers, .. } = &mut task.stage {
-            *writers = u32::MAX;
+        for wait in self.commits.values_mut().filter_map(|task| task.stage.wait_mut()) {
+            wait.put_off(pause);
         }
     }
 

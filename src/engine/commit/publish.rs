@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    CommitOutcome, CommitTask, OnStale, Stage, check_fresh, check_place, resolve_on_stale,
-};
+use super::{CommitOutcome, CommitTask, OnStale, check_fresh, check_place, resolve_on_stale};
 use crate::engine::areas::{area_row, doom_area};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
@@ -49,9 +47,7 @@ impl MetadataThread {
             OnStale::Force => {}
             // A version came while this one was built: merge again, with that one.
             OnStale::Merge if moved => {
-                if let Some(task) = self.commits.get_mut(&id) {
-                    task.stage = Stage::Sealing { retried: false };
-                }
+                self.build(id);
                 return Ok(());
             }
             OnStale::Merge => {}

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -51,6 +51,7 @@ pub struct AreaShared {
     changed: AtomicI64,
     writers: AtomicU32,
     unsealed: AtomicU32,
+    sealing_steps: AtomicU64,
     failed: Mutex<BTreeMap<NodeId, Arc<FileContent>>>,
     kept_name: Mutex<KeptName>,
 }
@@ -72,6 +73,7 @@ impl AreaShared {
             changed: AtomicI64::new(changed),
             writers: AtomicU32::new(0),
             unsealed: AtomicU32::new(0),
+            sealing_steps: AtomicU64::new(0),
             failed: Mutex::new(BTreeMap::new()),
             kept_name: Mutex::default(),
         }
@@ -113,6 +115,17 @@ impl AreaShared {
     pub(super) fn remove_unsealed(&self) {
         let before = self.unsealed.fetch_sub(1, Ordering::SeqCst);
         assert!(before > 0, "an area's file was sealed twice");
+        self.note_sealing();
+    }
+
+    /// Steps that sealers have done for its files: a file sealed, or a part of a large one hashed.
+    pub fn sealing_steps(&self) -> u64 {
+        self.sealing_steps.load(Ordering::Relaxed)
+    }
+
+    /// Notes such a step.
+    pub(in crate::engine) fn note_sealing(&self) {
+        self.sealing_steps.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Remembers a file that could not be sealed (disk full, I/O error).

@@ -46,7 +46,9 @@ impl StagingFs {
 
     pub(super) fn open_node(&self, id: NodeId, mode: OpenMode) -> Result<Opened, Denied> {
         let OpenMode { writable, truncate, exclusive: _, synchronous, may_skip_cache } = mode;
-        if writable {
+        // `O_RDONLY | O_TRUNC` changes the file as well: while it does, it is a writer like any other.
+        let changes = writable || truncate;
+        if changes {
             self.check_writable()?;
             self.complete_links(id)?;
         }
@@ -55,10 +57,10 @@ impl StagingFs {
             let state = self.engine.staging.read();
             let node = state.node(id).ok_or(FsError::Stale)?;
             let content = Arc::clone(node.content().ok_or(FsError::Invalid)?);
-            if writable {
+            if changes {
                 check_open(&state, id)?;
             }
-            let only_writer = writable && content.open_writer();
+            let only_writer = changes && content.open_writer();
             node.opens.fetch_add(1, Ordering::SeqCst);
             (content, only_writer)
         };
@@ -69,10 +71,13 @@ impl StagingFs {
         // An empty file too: truncating sets its time.
         if truncate {
             if let Err(error) = content.truncate(0, Timestamp::now()) {
-                self.close(id, &content, writable);
+                self.close(id, &content, true);
                 return Err(log_store(error).into());
             }
             self.engine.staging.content_modified(&content);
+            if !writable {
+                self.close_writer(&content);
+            }
         }
         let around_cache = may_skip_cache && only_writer;
         let file = OpenFile { node: id, content, writable, synchronous, around_cache, _pin: pin };
@@ -86,10 +91,7 @@ impl StagingFs {
         writable: bool,
     ) {
         if writable {
-            let after = content.close_writer();
-            self.engine.staging.after_close(content, after);
-            // A commit may be waiting for this writer.
-            self.engine.staging.wake();
+            self.close_writer(content);
         }
         let unused = {
             let state = self.engine.staging.read();
@@ -100,6 +102,13 @@ impl StagingFs {
         if unused {
             self.engine.staging.change(|state, dirty| state.drop_if_unused(dirty, id));
         }
+    }
+
+    fn close_writer(&self, content: &Arc<crate::engine::staging::content::FileContent>) {
+        let after = content.close_writer();
+        self.engine.staging.after_close(content, after);
+        // A commit may be waiting for this writer.
+        self.engine.staging.wake();
     }
 
     /// Closes a file: the last close, mappings included.

@@ -333,7 +333,9 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::RepositoryNotEmpty { .. } => FsError::NotEmpty,
         EngineError::Name { reason, .. } => reason.into(),
         EngineError::NumberNotNext { .. } => FsError::Range,
-        EngineError::Busy { .. } | EngineError::CommitRunning => FsError::Busy,
+        EngineError::Busy { .. } | EngineError::NotSealed { .. } | EngineError::CommitRunning => {
+            FsError::Busy
+        }
         EngineError::StaleBase { .. } | EngineError::Conflicts { .. } => FsError::StaleBase,
         EngineError::Protected { .. } => FsError::NotPermitted,
         EngineError::ReadOnly => FsError::ReadOnly,

@@ -159,6 +159,7 @@ impl StagingFs {
             caller: sys::user_name(caller.uid).unwrap_or_else(|| format!("uid {}", caller.uid)),
             wait: false,
             on_stale: None,
+            in_rename: true,
             allow_empty: false,
             now: Timestamp::now(),
         };

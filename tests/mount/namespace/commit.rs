@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::common::{Cairn, check, content, errno};
+use crate::common::{Cairn, area::hash_of, check, content, errno, wait};
 
 fn mv(from: &Path, to: &Path) -> std::process::Output {
     Command::new("mv").args([from, to]).output().unwrap()
@@ -38,6 +39,52 @@ fn mv_publishes_the_next_version_under_its_name() {
         assert_eq!(errno(fs::metadata(&area)), Errno::NOENT, "the area is gone");
     }
     assert_eq!(versions(&cairn, "lib"), ["1", "2", "3"], "oldest first");
+}
+
+/// Changes a closed file of `size` bytes in a way that leaves nobody to close it afterwards, or
+/// nothing to seal.
+type Touch = fn(&Path, u64);
+
+#[test]
+fn a_file_is_published_whatever_changed_it_last() {
+    let touches: [(&str, Touch); 5] = [
+        ("truncate", |path, size| {
+            File::options().write(true).open(path).unwrap().set_len(size).unwrap();
+        }),
+        ("read-only-truncate", |path, _| {
+            let flags = OFlags::RDONLY | OFlags::TRUNC;
+            rustix::fs::open(path, flags, Mode::empty()).unwrap();
+        }),
+        ("fallocate", |path, size| {
+            let file = File::options().write(true).open(path).unwrap();
+            rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size).unwrap();
+        }),
+        ("copy-nothing", |path, _| {
+            let file = File::options().read(true).write(true).open(path).unwrap();
+            let copied = rustix::fs::copy_file_range(&file, None, &file, Some(&mut 0), 0);
+            assert_eq!(copied.unwrap(), 0);
+        }),
+        ("utimens", |path, _| {
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }),
+    ];
+    let cairn = Cairn::start();
+    for (name, touch) in touches {
+        for size in [5_u32, 3_000_000] {
+            let name = format!("{name}-{size}");
+            let area = cairn.area("lib", &name);
+            let path = area.join("f");
+            fs::write(&path, content::bytes(1, size as usize)).unwrap();
+            wait::until("it is sealed", || hash_of(&path).is_some());
+            touch(&path, size.into());
+            let expected = fs::read(&path).unwrap();
+            let output = mv(&area, &cairn.tags("lib"));
+            assert!(output.status.success(), "{name}: {output:?}");
+            let published = fs::read(cairn.tags("lib").join(&name).join("f")).unwrap();
+            assert!(published == expected, "{name}");
+        }
+    }
 }
 
 #[test]

@@ -34,8 +34,13 @@ impl FileContent {
     /// What to hash; `None` when there is nothing to seal (sealed, open for writing, deleted).
     pub(crate) fn seal_input(&self) -> Option<SealInput> {
         let hashing = self.hashing();
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         if state.writers > 0 || state.abandoned || !state.unsealed {
+            return None;
+        }
+        if matches!(state.data, Data::Empty | Data::Blob(_)) {
+            // It is what a seal would make of it. Nobody else would end the wait of a commit.
+            self.mark_sealed(&mut state);
             return None;
         }
         Some(SealInput {

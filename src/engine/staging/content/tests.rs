@@ -107,3 +107,20 @@ fn a_private_file_that_could_not_be_filled_goes() {
     assert_eq!((obsolete, file.attr().size), (made, 5));
     assert_eq!(file.close_writer(), AfterClose::Nothing);
 }
+
+#[test]
+fn what_is_empty_or_a_blob_is_not_waited_for() {
+    let store = TestStore::new();
+    let file = synced(&store, store.add_blob(b"first"));
+    file.open_writer();
+    file.truncate(5, NOW).unwrap();
+    assert_eq!(file.close_writer(), AfterClose::Nothing, "it has the length it had");
+    // A change that no close follows, and so nobody but a sealer sees the end of.
+    file.truncate(0, NOW).unwrap();
+    assert_eq!(file.area.unsealed(), 1);
+    assert!(file.seal_input().is_none());
+    assert_eq!(file.area.unsealed(), 0);
+    // A write of nothing, which the kernel does not send, is no change.
+    assert_eq!(file.write(3, b"", NOW).unwrap(), None);
+    assert_eq!((file.attr().size, file.area.unsealed()), (0, 0));
+}

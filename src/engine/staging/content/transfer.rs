@@ -61,6 +61,10 @@ impl FileContent {
         bytes: &[u8],
         now: Timestamp,
     ) -> Result<Option<PrefixNumber>, StoreError> {
+        if bytes.is_empty() {
+            // As with write(2): nothing happens, wherever it is.
+            return Ok(None);
+        }
         self.wait_for_slot();
         let mut state = self.state.lock();
         let end = offset.saturating_add(bytes.len() as u64);
@@ -107,9 +111,7 @@ impl FileContent {
                     return Err(StoreError::Io { action: "write", path, source });
                 }
             }
-            Data::Empty | Data::Blob(_) => {
-                assert!(bytes.is_empty(), "made writable above");
-            }
+            Data::Empty | Data::Blob(_) => unreachable!("made writable above"),
         }
         let prolonged = state.prefix.wrote(offset, bytes.len() as u64);
         state.size = size;
@@ -124,6 +126,12 @@ impl FileContent {
     pub fn truncate(self: &Arc<Self>, size: u64, now: Timestamp) -> Result<(), StoreError> {
         self.wait_for_slot();
         let mut state = self.state.lock();
+        if size == state.size && matches!(state.data, Data::Blob(_)) {
+            // A blob that keeps its length stays that blob, so there is nothing to seal or to charge.
+            state.mtime = now;
+            state.ctime = now;
+            return Ok(());
+        }
         self.charge_change(&mut state, size, |state| self.truncate_locked(state, size, now))
     }
 
@@ -322,7 +330,6 @@ impl FileContent {
             Data::Private { .. } => Ok(()),
             // One that grows when there is no room goes to disk, and so makes some.
             Data::Buffer(held) if small || size <= held.len() as u64 => Ok(()),
-            Data::Empty if size == 0 => Ok(()),
             Data::Empty if small => {
                 state.data = Data::Buffer(Arc::new(Vec::new()));
                 Ok(())

@@ -1,0 +1,188 @@
+//! What a commit waits for before its trees are built, and for how long: the files that are open for
+//! writing, and the seals of those that are closed.
+//!
+//! Each wait has an end (H7). It is put off as long as the area comes nearer to what is waited for,
+//! except where the caller holds others up: a RENAME holds the rename lock of the whole mount.
+
+use std::time::{Duration, Instant};
+
+use super::super::error::EngineError;
+use super::super::staging::area::{AreaShared, Phase};
+use super::super::stop_point::StopPoint;
+use super::super::thread::MetadataThread;
+use super::{CommitOptions, NAMED_FILES_MAX, Stage, Step};
+
+/// How long a commit waits, without any writer closing, before files open for writing refuse it.
+/// A close has been queued before `mv` starts but may reach the daemon after it (H11).
+pub const WRITER_GRACE: Duration = Duration::from_secs(1);
+
+/// How long `--wait` waits for writers.
+pub const WRITER_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a commit waits for seals while nothing of the area is hashed.
+pub const SEAL_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// How long the RENAME that publishes an area may wait in all: until it is answered, nobody renames
+/// between directories, or publishes, anywhere in the mount.
+pub const RENAME_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// One wait.
+#[derive(Debug)]
+pub(super) struct Wait {
+    /// What was there when it came nearer to its end the last time.
+    seen: Option<u64>,
+    /// How long it goes on without that.
+    quiet: Duration,
+    due: Instant,
+    /// When it is over in any case.
+    end: Option<Instant>,
+}
+
+impl Wait {
+    fn new(now: Instant, quiet: Duration, end: Option<Instant>) -> Self {
+        Self { seen: None, quiet, due: now + quiet, end }
+    }
+
+    /// For writers, of a commit that begins.
+    pub(super) fn for_writers(options: &CommitOptions, now: Instant) -> Self {
+        let quiet = if options.wait { WRITER_WAIT_MAX } else { WRITER_GRACE };
+        Self::new(now, quiet, options.in_rename.then(|| now + RENAME_WAIT_MAX))
+    }
+
+    /// For seals, after this wait for writers.
+    pub(super) fn for_seals(&self, now: Instant) -> Self {
+        Self::new(now, SEAL_STALL_MAX, self.end)
+    }
+
+    /// Whether it is over. `state` tells one state from the next that is nearer to the end.
+    pub(super) fn is_over(&mut self, state: u64, now: Instant) -> bool {
+        if self.seen.replace(state) != Some(state) {
+            self.due = now + self.quiet;
+        }
+        now >= self.end.map_or(self.due, |end| end.min(self.due))
+    }
+
+    /// Nothing could come nearer for that time.
+    pub(super) fn put_off(&mut self, pause: Duration) {
+        self.due += pause;
+        self.end = self.end.map(|end| end + pause);
+    }
+}
+
+impl Stage {
+    /// What it waits for, if that is an area's users or sealers.
+    pub(super) fn wait_mut(&mut self) -> Option<&mut Wait> {
+        match self {
+            Self::Writers(wait) | Self::Sealing { wait, .. } => Some(wait),
+            Self::Building | Self::Syncing(_) | Self::Publishing => None,
+        }
+    }
+}
+
+impl MetadataThread {
+    pub(super) fn next_step(&mut self, id: u64, now: Instant) -> Option<Step> {
+        let suspects = self.doubts.suspect_count();
+        let task = self.commits.get_mut(&id)?;
+        let Some(shared) = self.staging.area(task.area) else {
+            return Some(Step::Refuse(EngineError::NoArea(task.area.to_string())));
+        };
+        Some(match &mut task.stage {
+            Stage::Writers(wait) => {
+                let writers = shared.writers();
+                if writers == 0 {
+                    return Some(Step::Freeze);
+                }
+                if !wait.is_over(u64::from(writers), now) {
+                    return Some(Step::Stay);
+                }
+                let paths = self.staging.read().open_for_writing(task.area, NAMED_FILES_MAX);
+                let files = paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
+                Step::Refuse(EngineError::Busy { files })
+            }
+            Stage::Sealing { retried, wait } => {
+                let failed = shared.failed_count();
+                let unsealed = to_be_sealed(&shared, failed);
+                if unsealed > 0 || suspects > 0 {
+                    self.staging.end_rest(|content, _| content.area.id == task.area);
+                    match wait.is_over(shared.sealing_steps().wrapping_add(suspects), now) {
+                        false => Step::Stay,
+                        true => Step::Refuse(EngineError::NotSealed { files: unsealed }),
+                    }
+                } else if failed == 0 {
+                    Step::Build
+                } else if std::mem::replace(retried, true) {
+                    let (full, reason) = self.last_seal_error.clone();
+                    Step::Refuse(EngineError::Unsealed { count: failed, reason, full })
+                } else {
+                    // One more try: the disk may have room again.
+                    for content in shared.failed() {
+                        self.staging.retry_seal(&content);
+                    }
+                    Step::Stay
+                }
+            }
+            Stage::Building | Stage::Syncing(_) | Stage::Publishing => Step::Stay,
+        })
+    }
+
+    /// From here on nothing in the area changes.
+    pub(super) fn freeze(&mut self, id: u64, now: Instant) {
+        self.stop_points.pass(StopPoint::Freezing);
+        let Some(task) = self.commits.get_mut(&id) else {
+            return;
+        };
+        let frozen = self.staging.change(|state, _| {
+            let Some(area) = state.areas.get_mut(&task.area) else {
+                return false;
+            };
+            // An open that came in between is seen here: opens look at the phase under this lock.
+            if area.shared.writers() > 0 {
+                return false;
+            }
+            area.phase = Phase::Frozen;
+            true
+        });
+        if let Stage::Writers(wait) = &mut task.stage {
+            if frozen {
+                task.stage = Stage::Sealing { retried: false, wait: wait.for_seals(now) };
+            } else {
+                // The grace of that writer begins now, however many there were before.
+                wait.seen = None;
+            }
+        }
+    }
+}
+
+/// Files whose seal is still to come, apart from the `failed` ones.
+fn to_be_sealed(shared: &AreaShared, failed: usize) -> usize {
+    usize::try_from(shared.unsealed()).unwrap_or(usize::MAX).saturating_sub(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn h7_a_wait_goes_on_while_it_comes_nearer_to_its_end() {
+        let start = Instant::now();
+        let mut wait = Wait::new(start, 3 * SECOND, None);
+        assert!(!wait.is_over(7, start + 2 * SECOND));
+        assert!(!wait.is_over(6, start + 4 * SECOND), "it came nearer");
+        assert!(!wait.is_over(6, start + 6 * SECOND));
+        assert!(wait.is_over(6, start + 7 * SECOND), "nothing happened for three seconds");
+        wait.put_off(SECOND);
+        assert!(!wait.is_over(6, start + 7 * SECOND), "the process was held");
+    }
+
+    #[test]
+    fn h7_a_wait_in_a_rename_is_over_at_its_end_whatever_happens() {
+        let start = Instant::now();
+        let mut wait = Wait::new(start, SECOND, Some(start + 2 * SECOND)).for_seals(start);
+        assert!(!wait.is_over(1, start + SECOND));
+        assert!(wait.is_over(2, start + 2 * SECOND));
+        wait.put_off(SECOND);
+        assert!(!wait.is_over(3, start + 2 * SECOND));
+    }
+}
