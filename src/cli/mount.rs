@@ -14,6 +14,7 @@ use crate::daemon::background::{self, Readiness};
 use crate::daemon::config::{DaemonConfig, GcOptions, ScrubOptions};
 use crate::daemon::logging::{self, LogFormat};
 use crate::fuse::mount::{self, MountError, MountOptions};
+use crate::model::tree::FILE_BYTES_MAX;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -21,6 +22,7 @@ EXAMPLES
   cairn mount /srv/cairn /mnt/cairn -o allow_other,noexec
   cairn mount /srv/cairn /mnt/cairn --foreground --read-only
   cairn mount /srv/cairn /mnt/cairn --gc-period 6h --protect 1h
+  cairn mount /srv/cairn /mnt/cairn --max-file-size 100G
   cairn mount /srv/cairn /mnt/cairn --on-commit /usr/local/bin/announce
 
 With -o inode32 the files and directories of versions have inode numbers below 2^32, for programs
@@ -75,6 +77,9 @@ pub struct MountArgs {
     /// How long unreferenced content and deleted versions are kept
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     pub protect: Duration,
+    /// How long a file in a staging area may become, with K, M, G or T; 0: as can be stored, 16T
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "16T")]
+    pub max_file_size: u64,
     /// Run this by the shell after each published version
     #[arg(long, value_name = "COMMAND")]
     pub on_commit: Option<String>,
@@ -162,6 +167,10 @@ impl MountArgs {
                 period_seconds: Some(self.gc_period.as_secs()).filter(|period| *period > 0),
                 protect_seconds: self.protect.as_secs(),
             },
+            file_bytes_max: match self.max_file_size {
+                0 => FILE_BYTES_MAX,
+                bytes => bytes.min(FILE_BYTES_MAX),
+            },
             on_commit: self.on_commit.clone(),
         })
     }
@@ -188,6 +197,7 @@ fn child_arguments(config: &DaemonConfig, format: LogFormat) -> Vec<OsString> {
     let GcOptions { period_seconds, protect_seconds } = config.gc;
     arguments.push(format!("--gc-period={}", period_seconds.unwrap_or(0)).into());
     arguments.push(format!("--protect={protect_seconds}").into());
+    arguments.push(format!("--max-file-size={}", config.file_bytes_max).into());
     arguments.extend(config.on_commit.as_ref().map(|run| format!("--on-commit={run}").into()));
     arguments.extend(config.log.iter().flat_map(|log| ["--log".into(), log.into()]));
     arguments.extend(["--log-format".into(), format.name().into(), "--".into()]);
@@ -245,8 +255,12 @@ mod tests {
         assert!(child.daemon_child && child.log_format == LogFormat::Json);
         assert_eq!(child.config().unwrap(), config);
         let hook = "--on-commit=-x 'a b' \"$CAIRN_NAME\"";
-        let args = parse(&["mount", "--gc-period=0", "--protect", "1h", hook, store, target]);
+        assert_eq!(config.file_bytes_max, FILE_BYTES_MAX);
+        let limit = "--max-file-size=3G";
+        let args =
+            parse(&["mount", "--gc-period=0", "--protect", "1h", limit, hook, store, target]);
         let config = args.config().unwrap();
+        assert_eq!(config.file_bytes_max, 3 << 30);
         assert_eq!(config.gc, GcOptions { period_seconds: None, protect_seconds: 3600 });
         let child =
             Command::try_parse_from(child_arguments(&config, LogFormat::Text)).unwrap().args;

@@ -53,8 +53,16 @@ const OTHERS: &[&str] = &[
 ];
 
 /// Options with a value that those of `cairn mount` stand for.
-const OWN: &[&str] =
-    &["gc_period", "protect", "scrub_period", "scrub_rate", "on_commit", "log", "log_format"];
+const OWN: &[&str] = &[
+    "gc_period",
+    "protect",
+    "scrub_period",
+    "scrub_rate",
+    "max_file_size",
+    "on_commit",
+    "log",
+    "log_format",
+];
 
 /// What a name of the program asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -204,6 +212,7 @@ mod tests {
                 "mount.cairn /s /m -o allow_other,gc_period=6h,ro,user,noexec",
                 "cairn mount --gc-period=6h -o allow_other,ro,noexec -- /s /m",
             ),
+            ("mount.cairn /s /m -o max_file_size=1T", "cairn mount --max-file-size=1T -- /s /m"),
             ("mount.cairn -sr /s /m -o acl,noexec", "cairn mount -o noexec,ro -- /s /m"),
             ("mount.cairn /s /m -o acl", "cairn mount -o acl -- /s /m"),
             ("umount.fuse.cairn /m", "cairn unmount -- /m"),

@@ -23,6 +23,8 @@ pub struct DaemonConfig {
     pub foreground: bool,
     /// When to collect garbage, and what is protected from it.
     pub gc: GcOptions,
+    /// How long a file may become, in bytes.
+    pub file_bytes_max: u64,
     /// A command for the shell, run after each published version.
     pub on_commit: Option<String>,
 }

@@ -139,6 +139,7 @@ fn staging(engine: &Arc<Engine>, config: &DaemonConfig, plan: &MountPlan) -> Arc
         read_only: config.options.read_only,
         uid: getuid().as_raw(),
         gid: getgid().as_raw(),
+        file_bytes_max: config.file_bytes_max,
         versions_beside: match &plan.versions {
             VersionsPlacement::Nested => None,
             VersionsPlacement::Beside(path) => Some(path.clone()),

@@ -7,6 +7,7 @@
 mod areas;
 pub mod backup;
 mod batch;
+mod blob_hasher;
 mod blobs;
 mod build;
 pub mod commit;

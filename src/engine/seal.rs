@@ -4,16 +4,18 @@
 //! bytes to a file on its way into the pool; the metadata thread decides whether the content is known and makes the
 //! link. If the collector wins in between, the result still has the bytes (G6).
 //!
-//! Small and large files have threads of their own, so that a large file never delays the many
-//! small ones behind it (H9).
+//! Small files are taken by one thread, many at once; large ones by others, by turns ([`large`]). So a
+//! large file delays neither the small ones behind it nor other large ones (H9).
 
-use std::io;
-use std::os::unix::fs::FileExt;
+mod large;
+mod read;
+mod turns;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender};
 
 use super::staging::SealJob;
 use super::staging::content::{Data, FileContent, Hashing};
@@ -23,12 +25,10 @@ use crate::store::catalog::{Catalog, Reader};
 use crate::store::error::StoreError;
 use crate::store::panics;
 use crate::store::pool::{Incoming, Pool};
-
-/// Bytes hashed between two looks at whether the file changed meanwhile.
-const HASH_CHUNK_BYTES: usize = 1 << 20;
-
-/// Large files that may wait for the large sealer; the small one then hashes them itself.
-const LARGE_QUEUE_MAX: usize = 4096;
+use large::LargeLine;
+pub(super) use read::hash_file;
+#[cfg(test)]
+pub(super) use read::hash_on;
 
 /// Small files that are sealed together at most.
 const BATCH_JOBS_MAX: usize = 64;
@@ -92,7 +92,6 @@ pub(super) fn start(
     stop_points: &Arc<StopPoints>,
 ) -> Result<Vec<JoinHandle<()>>, StoreError> {
     let Lines { jobs, stop, results } = lines;
-    let (large, large_jobs) = bounded(LARGE_QUEUE_MAX);
     let sealer = |name: &str| -> Result<Sealer, StoreError> {
         log::debug!("starting {name}");
         Ok(Sealer {
@@ -102,26 +101,26 @@ pub(super) fn start(
             stop_points: Arc::clone(stop_points),
         })
     };
-    let small_sealer = sealer("seal")?;
-    let large_sealer = sealer("seal-large")?;
     let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| {
             StoreError::Io { action: "start a thread", path: name.into(), source }
         })
     };
-    let small_thread =
-        spawn("seal", Box::new(move || small_sealer.run(&jobs, &stop, Some(&large))))?;
-    let large_thread = spawn(
-        "seal-large",
-        Box::new(move || large_sealer.run(&large_jobs, &crossbeam_channel::never(), None)),
-    )?;
-    Ok(vec![small_thread, large_thread])
+    let line = Arc::new(LargeLine::default());
+    let mut threads = Vec::new();
+    for _ in 0..large::threads() {
+        let (sealer, line) = (sealer("seal-large")?, Arc::clone(&line));
+        threads.push(spawn("seal-large", Box::new(move || sealer.run_large(&line)))?);
+    }
+    let small = sealer("seal")?;
+    threads.push(spawn("seal", Box::new(move || small.run(&jobs, &stop, &line)))?);
+    Ok(threads)
 }
 
 impl Sealer {
-    fn run(&self, jobs: &Receiver<SealJob>, stop: &Receiver<()>, large: Option<&Sender<SealJob>>) {
-        // A large file is reported as soon as it is hashed.
-        let more = if large.is_some() { BATCH_JOBS_MAX - 1 } else { 0 };
+    /// Seals small files and passes large ones on, until there are no more or it is told to stop.
+    fn run(&self, jobs: &Receiver<SealJob>, stop: &Receiver<()>, large: &LargeLine) {
+        let _end = large.close_at_end();
         loop {
             let job = crossbeam_channel::select! {
                 recv(jobs) -> job => job,
@@ -129,12 +128,12 @@ impl Sealer {
             };
             let Ok(job) = job else { return };
             // What waits already is one batch: one look at the catalog, one wake-up.
-            let waiting = std::iter::once(job).chain(jobs.try_iter().take(more));
+            let waiting = std::iter::once(job).chain(jobs.try_iter().take(BATCH_JOBS_MAX - 1));
             let batch: Vec<SealJob> = waiting.filter_map(|job| pass_on(job, large)).collect();
             if batch.is_empty() {
                 continue;
             }
-            let results = self.seal(batch);
+            let results = self.seal(batch, large);
             self.stop_points.pass(StopPoint::SealHashed);
             if self.results.send(results).is_err() {
                 return;
@@ -142,16 +141,26 @@ impl Sealer {
         }
     }
 
-    fn seal(&self, batch: Vec<SealJob>) -> Vec<SealResult> {
+    fn seal(&self, batch: Vec<SealJob>, large: &LargeLine) -> Vec<SealResult> {
         // Whoever waits for a seal is answered after a panic, too: a commit tries it once more.
         let contained = |job: &SealJob| {
             panics::contain("a seal", || hash(&job.content))
                 .unwrap_or_else(|panicked| Input::Done(Err(panicked.into())))
         };
-        let inputs: Vec<Input> = batch.iter().map(contained).collect();
+        let mut inputs = Vec::with_capacity(batch.len());
+        let mut jobs = Vec::with_capacity(batch.len());
+        for job in batch {
+            match contained(&job) {
+                Input::Large => large.add(job),
+                input => {
+                    inputs.push(input);
+                    jobs.push(job);
+                }
+            }
+        }
         let buffers = inputs.iter().filter_map(|input| match input {
             Input::Buffer { hash, .. } => Some(*hash),
-            Input::Done(_) => None,
+            Input::Large | Input::Done(_) => None,
         });
         let mut known = match self.reader.blobs(buffers) {
             Ok(rows) => rows.into_iter(),
@@ -163,6 +172,7 @@ impl Sealer {
         };
         let mut store = |input| match input {
             Input::Done(result) => result,
+            Input::Large => Ok(None),
             Input::Buffer { generation, hash, size, bytes } => {
                 let source = match known.next().flatten() {
                     Some(_) => SealSource::Held(bytes),
@@ -171,7 +181,7 @@ impl Sealer {
                 Ok(Some(Hashed { generation, hash, size, source, hashing: None }))
             }
         };
-        let results = batch.into_iter().zip(inputs);
+        let results = jobs.into_iter().zip(inputs);
         results
             .map(|(SealJob { content }, input)| SealResult {
                 content,
@@ -182,20 +192,21 @@ impl Sealer {
     }
 }
 
-/// Hands a large file to the sealer of large files; a job that is not taken there comes back.
-fn pass_on(job: SealJob, large: Option<&Sender<SealJob>>) -> Option<SealJob> {
-    match large {
-        Some(large) if !job.content.is_buffered() => {
-            large.try_send(job).err().map(crossbeam_channel::TrySendError::into_inner)
-        }
-        Some(_) | None => Some(job),
+/// Hands a large file to the sealers of large files; others come back.
+fn pass_on(job: SealJob, large: &LargeLine) -> Option<SealJob> {
+    if job.content.is_buffered() {
+        return Some(job);
     }
+    large.add(job);
+    None
 }
 
 /// What was hashed.
 enum Input {
     /// A buffer: it depends on what the pool has what becomes of it.
     Buffer { generation: u64, hash: BlobHash, size: u64, bytes: Arc<Vec<u8>> },
+    /// It was saved to a private file after it was taken for a small one.
+    Large,
     /// Anything else is done with that.
     Done(Result<Option<Hashed>, StoreError>),
 }
@@ -210,55 +221,7 @@ fn hash(content: &Arc<FileContent>) -> Input {
         Data::Buffer(bytes) => {
             Input::Buffer { generation, hash: BlobHash::of(&bytes), size, bytes }
         }
-        Data::Private { id, file } => {
-            let path = content.private_path(id);
-            let wanted = || content.is_at(generation);
-            Input::Done(match hash_rest(input.hashing, &file, size, wanted) {
-                Ok(hashed) => Ok(hashed.map(|hashing| Hashed {
-                    generation,
-                    hash: hashing.hash(),
-                    size,
-                    source: SealSource::Private(path),
-                    hashing: Some(Box::new(hashing)),
-                })),
-                // It is not what it was: whoever changed it has it sealed.
-                Err(_) if !content.is_at(generation) => Ok(None),
-                Err(source) => Err(StoreError::Io { action: "hash", path, source }),
-            })
-        }
+        Data::Private { .. } => Input::Large,
         Data::Empty | Data::Blob(_) => Input::Done(Ok(None)),
     }
-}
-
-/// Hashes the first `size` bytes of a file, which must have them; `None` when `wanted` says so in between.
-pub(super) fn hash_file(
-    file: &std::fs::File,
-    size: u64,
-    wanted: impl Fn() -> bool,
-) -> io::Result<Option<BlobHash>> {
-    Ok(hash_rest(Hashing::new(), file, size, wanted)?.map(|hashed| hashed.hash()))
-}
-
-/// As [`hash_file`], where some of the bytes have been hashed.
-pub(super) fn hash_rest(
-    mut hashing: Hashing,
-    file: &std::fs::File,
-    size: u64,
-    wanted: impl Fn() -> bool,
-) -> io::Result<Option<Hashing>> {
-    let mut chunk = vec![0; HASH_CHUNK_BYTES];
-    while hashing.length() < size {
-        let left = size - hashing.length();
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
-        let read = file.read_at(&mut chunk[..want], hashing.length())?;
-        if read == 0 {
-            // Shorter than recorded.
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        hashing.update(&chunk[..read]);
-        if !wanted() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(hashing))
 }

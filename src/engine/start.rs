@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use parking_lot::Mutex;
 
 use super::Engine;
@@ -113,10 +113,10 @@ pub(super) fn start(
     let pool = damage::heard_of(&store.pool, &requests_sender);
     let layout = store.layout.clone();
     let trees = tree_cache(layout.clone());
-    let stop_points = Arc::new(StopPoints::default());
+    let (stop_points, last_run) = (Arc::new(StopPoints::default()), LastRun::default());
     let sync_thread = sync_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
-    let last_run = LastRun::default();
-    let lines = seal::Lines { jobs: seal_queue, stop: sealers_stop, results: results_sender };
+    let stop = sealers_stop.clone();
+    let lines = seal::Lines { jobs: seal_queue, stop, results: results_sender };
     let mut threads = seal::start(&store.catalog, &pool, lines, &stop_points)?;
     let (engine_reader, subject) = (store.catalog.reader()?, Subject::new(&store));
     let (reaper, reaper_thread) = reaper();
@@ -153,8 +153,8 @@ pub(super) fn start(
     threads.push(spawn("metadata", move || metadata.run())?);
     threads.push(spawn("sync", move || sync_thread.run())?);
     threads.push(spawn("reaper", move || reaper_thread.run())?);
-    let check = (Arc::clone(&pool), recovered.suspects, requests_sender.clone());
-    threads.push(spawn("check-blobs", move || check_suspects(&check.0, check.1, &check.2))?);
+    let check = (Arc::clone(&pool), recovered.suspects, requests_sender.clone(), sealers_stop);
+    threads.push(spawn("check-blobs", move || check_suspects(check))?);
     let engine = Arc::new(Engine {
         registry,
         staging,
@@ -317,14 +317,19 @@ fn fill_reserve(store: &Store) {
     }
 }
 
-/// Hashes blobs that may not have reached the disk before an outage.
-fn check_suspects(pool: &Pool, suspects: Vec<(BlobHash, u64)>, requests: &Sender<Request>) {
+/// What the check after an outage needs: the pool, what is in doubt, where to tell, when to stop.
+type Check = (Arc<Pool>, Vec<(BlobHash, u64)>, Sender<Request>, Receiver<()>);
+
+/// Hashes blobs that may not have reached the disk before an outage, until the other end of `stop` is
+/// gone. What it did not come to is in doubt at the next start as well.
+fn check_suspects((pool, suspects, requests, stop): Check) {
+    let go_on = || stop.try_recv() != Err(TryRecvError::Disconnected);
     for (hash, size) in suspects {
         let look = || {
             panics::point("check-blobs");
             pool.open(&hash).and_then(|file| {
                 let path = hash.to_string().into();
-                seal::hash_file(&file, size, || true).map_err(|source| StoreError::Io {
+                seal::hash_file(&file, size, go_on).map_err(|source| StoreError::Io {
                     action: "check",
                     path,
                     source,
@@ -332,6 +337,9 @@ fn check_suspects(pool: &Pool, suspects: Vec<(BlobHash, u64)>, requests: &Sender
             })
         };
         let found = panics::contain("the check of a blob", look);
+        if !go_on() {
+            return;
+        }
         let intact = matches!(found, Ok(Ok(Some(found))) if found == hash);
         if requests.send(Request::SuspectChecked { hash, intact }).is_err() {
             return;

@@ -1,12 +1,21 @@
 //! Places where a test can hold a thread, to bring about an interleaving instead of hoping for it.
 //!
-//! Nothing is ever held unless a test asked for it; then a look costs one load of an atomic.
+//! Nothing is ever held unless a test asked for it; then a look costs one load of an atomic. A daemon
+//! that was started with `CAIRN_HOLD=POINT:FILE` holds whoever comes to that point while the file exists.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+
+/// Name of the environment variable.
+const VARIABLE: &str = "CAIRN_HOLD";
+
+/// Time between two looks whether the file of [`VARIABLE`] is gone.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +30,20 @@ pub enum StopPoint {
     SealHashed,
     /// The sync thread is about to flush the WAL: what waits for it is not on disk.
     Flushing,
+    /// A sealer has hashed a part of a large file.
+    LargeTurn,
+}
+
+/// What [`VARIABLE`] asks for.
+fn asked() -> Option<&'static (String, PathBuf)> {
+    static ASKED: OnceLock<Option<(String, PathBuf)>> = OnceLock::new();
+    let asked = ASKED.get_or_init(|| {
+        let value = std::env::var(VARIABLE).ok()?;
+        // Only tests set it; one that misspells it must not pass by testing nothing.
+        let (point, file) = value.split_once(':').unwrap_or_else(|| panic!("{VARIABLE}={value}"));
+        Some((point.to_owned(), file.into()))
+    });
+    asked.as_ref()
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +83,13 @@ impl StopPoints {
 
     /// Waits here while `point` is held.
     pub(super) fn pass(&self, point: StopPoint) {
+        if let Some((name, file)) = asked()
+            && *name == format!("{point:?}")
+        {
+            while file.exists() {
+                std::thread::sleep(LOOK_INTERVAL);
+            }
+        }
         if !self.is_held(point) {
             return;
         }

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::model::id::{Ino, NodeId};
 use crate::model::time::Timestamp;
-use crate::model::tree::FILE_BYTES_MAX;
 use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
 
@@ -114,9 +113,6 @@ impl StagingFs {
         handle: Option<Handle>,
         size: u64,
     ) -> Result<(), Denied> {
-        if size > FILE_BYTES_MAX {
-            return Err(FsError::TooLarge.into());
-        }
         if let Some(handle) = handle
             && !self.handles.file(handle)?.writable
         {
@@ -131,9 +127,11 @@ impl StagingFs {
             content.open_writer();
             content
         };
+        let allowed = self.check_length(&content, size);
         let grown = if size > content.attr().size { self.check_growable() } else { Ok(()) };
-        let truncated =
-            grown.and_then(|()| content.truncate(size, Timestamp::now()).map_err(log_store));
+        let truncated = allowed
+            .and(grown)
+            .and_then(|()| content.truncate(size, Timestamp::now()).map_err(log_store));
         self.engine.staging.content_modified(&content);
         let after = content.close_writer();
         self.engine.staging.after_close(&content, after);

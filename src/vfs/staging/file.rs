@@ -8,11 +8,10 @@ use super::place::Place;
 use super::{Caller, Denied, Done, Handle, StagingFs, check_open, engine_error, log_store};
 use crate::engine::Then;
 use crate::engine::pins::BlobPin;
-use crate::engine::staging::content::PrefixNumber;
+use crate::engine::staging::content::{FileContent, PrefixNumber};
 use crate::engine::staging::state::State;
 use crate::model::id::{Ino, NodeId};
 use crate::model::time::Timestamp;
-use crate::model::tree::FILE_BYTES_MAX;
 use crate::vfs::error::FsError;
 
 /// Bytes that one `copy_file_range` request copies at most; the caller asks again for the rest.
@@ -20,6 +19,9 @@ const COPY_BYTES_MAX: u64 = 8 << 20;
 
 /// Bytes per step of a copy.
 const COPY_CHUNK_BYTES: usize = 1 << 20;
+
+/// Mode of `fallocate(2)` that makes the file longer by the range.
+const INSERT_RANGE: i32 = 0x20;
 
 /// The mode bits that make a program run as its owner or group.
 pub(super) const SETUID: u16 = 0o4000;
@@ -84,12 +86,7 @@ impl StagingFs {
         Ok(Opened { handle: self.handles.add_file(file), around_cache })
     }
 
-    fn close(
-        &self,
-        id: NodeId,
-        content: &Arc<crate::engine::staging::content::FileContent>,
-        writable: bool,
-    ) {
+    fn close(&self, id: NodeId, content: &Arc<FileContent>, writable: bool) {
         if writable {
             self.close_writer(content);
         }
@@ -104,7 +101,7 @@ impl StagingFs {
         }
     }
 
-    fn close_writer(&self, content: &Arc<crate::engine::staging::content::FileContent>) {
+    fn close_writer(&self, content: &Arc<FileContent>) {
         let after = content.close_writer();
         self.engine.staging.after_close(content, after);
         // A commit may be waiting for this writer.
@@ -145,9 +142,7 @@ impl StagingFs {
         if !file.writable {
             return Err(FsError::BadHandle);
         }
-        if offset.saturating_add(bytes.len() as u64) > FILE_BYTES_MAX {
-            return Err(FsError::TooLarge);
-        }
+        self.check_length(&file.content, offset.saturating_add(bytes.len() as u64))?;
         let written = file.content.write(offset, bytes, Timestamp::now());
         // Part of one that failed may be there.
         self.engine.staging.content_modified(&file.content);
@@ -228,9 +223,9 @@ impl StagingFs {
         if !file.writable {
             return Err(FsError::BadHandle);
         }
-        if offset.saturating_add(length) > FILE_BYTES_MAX {
-            return Err(FsError::TooLarge);
-        }
+        // Inserting a range moves what is behind it.
+        let from = if mode & INSERT_RANGE == 0 { offset } else { file.content.attr().size };
+        self.check_length(&file.content, from.saturating_add(length))?;
         let changed = file.content.fallocate(mode, offset, length, Timestamp::now());
         self.engine.staging.content_modified(&file.content);
         changed.map_err(log_store)?;
@@ -267,6 +262,9 @@ impl StagingFs {
         let size = source.content.attr().size;
         let whole = from.1 == 0 && to.1 == 0 && length >= size && size > 0;
         let now = Timestamp::now();
+        if whole {
+            self.check_length(&target.content, size)?;
+        }
         if whole
             && source.node != target.node
             && target.content.share(&source.content, now).map_err(log_store)?
@@ -276,9 +274,7 @@ impl StagingFs {
             return Ok(size);
         }
         let end = size.saturating_sub(from.1).min(length).min(COPY_BYTES_MAX);
-        if to.1.saturating_add(end) > FILE_BYTES_MAX {
-            return Err(FsError::TooLarge);
-        }
+        self.check_length(&target.content, to.1.saturating_add(end))?;
         let mut chunk = vec![0; COPY_CHUNK_BYTES];
         let mut done = 0;
         while done < end {
@@ -300,6 +296,12 @@ impl StagingFs {
         self.changed_by(caller, target.node);
         self.engine.staging.content_modified(&target.content);
         Ok(done)
+    }
+
+    /// Whether a file may become so long (H9). One that is longer may be changed, and cut.
+    pub(super) fn check_length(&self, content: &FileContent, length: u64) -> Result<(), FsError> {
+        let grows_too_much = length > self.options.file_bytes_max && length > content.attr().size;
+        if grows_too_much { Err(FsError::TooLarge) } else { Ok(()) }
     }
 
     /// Takes away what a file must not keep once `caller` has changed its content. The kernel

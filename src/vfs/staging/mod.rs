@@ -126,6 +126,8 @@ pub struct StagingOptions {
     pub gid: u32,
     /// Where the versions are, if they are not mounted inside (H16).
     pub versions_beside: Option<PathBuf>,
+    /// How long a file may become, in bytes.
+    pub file_bytes_max: u64,
 }
 
 /// The writable file system.

@@ -13,6 +13,7 @@ use parking_lot::MutexGuard;
 
 use super::private_file::PrivateFile;
 use super::{BUFFER_BYTES_MAX, Data, FileContent, FileState};
+use crate::engine::blob_hasher::BlobHasher;
 use crate::model::hash::BlobHash;
 
 /// Bytes hashed after one write: a worker of the mount must not be kept for long.
@@ -75,30 +76,33 @@ pub struct PrefixNumber(u64);
 #[derive(Debug, Clone)]
 pub(crate) struct Hashing {
     number: u64,
-    hasher: blake3::Hasher,
-    length: u64,
+    hasher: BlobHasher,
 }
 
 impl Hashing {
     /// Of nothing yet.
     pub(crate) fn new() -> Self {
-        Self { number: 0, hasher: blake3::Hasher::new(), length: 0 }
+        Self { number: 0, hasher: BlobHasher::new() }
     }
 
     /// How many bytes are hashed.
     pub(crate) fn length(&self) -> u64 {
-        self.length
+        self.hasher.length()
     }
 
     /// Goes on with the bytes that follow.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
-        self.length += bytes.len() as u64;
+    }
+
+    /// Goes on with that many zeros.
+    pub(crate) fn zeros(&mut self, length: u64) {
+        self.hasher.zeros(length);
     }
 
     /// The hash of what was hashed.
     pub(crate) fn hash(&self) -> BlobHash {
-        self.hasher.finalize().into()
+        self.hasher.hash()
     }
 }
 
@@ -119,21 +123,21 @@ impl FileContent {
         if hashing.number != number {
             **hashing = Hashing { number, ..Hashing::new() };
         }
-        let end = end.min(hashing.length + BYTES_PER_WRITE_MAX);
+        let end = end.min(hashing.length() + BYTES_PER_WRITE_MAX);
         let mut chunk = Vec::new();
-        while hashing.length < end {
-            let left = end - hashing.length;
-            if hashing.length == offset && bytes.len() as u64 <= left {
+        while hashing.length() < end {
+            let left = end - hashing.length();
+            if hashing.length() == offset && bytes.len() as u64 <= left {
                 hashing.update(bytes);
                 continue;
             }
             chunk.resize(CHUNK_BYTES, 0);
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
             // Up to the bytes at hand, if they come next.
-            let gap = offset.checked_sub(hashing.length).filter(|gap| *gap > 0);
+            let gap = offset.checked_sub(hashing.length()).filter(|gap| *gap > 0);
             let want =
                 gap.and_then(|gap| usize::try_from(gap).ok()).map_or(want, |gap| want.min(gap));
-            match file.read_at(&mut chunk[..want], hashing.length) {
+            match file.read_at(&mut chunk[..want], hashing.length()) {
                 Ok(read) if read > 0 => hashing.update(&chunk[..read]),
                 // Whoever hashes the rest will see it, too.
                 Ok(_) => return,
@@ -159,7 +163,7 @@ impl FileContent {
         hashed: Option<Box<Hashing>>,
     ) {
         let Some(mut hashing) = hashing else { return };
-        let hashed = hashed.filter(|hashed| hashed.length == state.size);
+        let hashed = hashed.filter(|hashed| hashed.length() == state.size);
         if hashed.is_some() {
             state.prefix.is_all(state.size);
         }
@@ -173,7 +177,7 @@ impl FileState {
     pub(super) fn valid(&self, hashing: Option<Box<Hashing>>) -> Hashing {
         let end = self.prefix.end.unwrap_or(0);
         let valid = hashing.filter(|hashing| {
-            hashing.number == self.prefix.number && hashing.length <= end.min(self.size)
+            hashing.number == self.prefix.number && hashing.length() <= end.min(self.size)
         });
         valid.map_or_else(Hashing::new, |hashing| *hashing)
     }
@@ -192,7 +196,7 @@ mod tests {
 
     use super::super::testing::{NOW, area, contents};
     use super::*;
-    use crate::engine::seal::hash_rest;
+    use crate::engine::seal::hash_on;
     use crate::model::id::NodeId;
     use crate::store::testing::TestStore;
 
@@ -212,15 +216,17 @@ mod tests {
         let input = file.seal_input().unwrap();
         let Data::Private { file, .. } = input.data else { panic!("not in a private file") };
         let ahead = input.hashing.length();
-        let hashed = hash_rest(input.hashing, &file, input.size, || true).unwrap().unwrap();
-        (ahead, hashed.hash())
+        let mut hashing = input.hashing;
+        assert!(hash_on(&mut hashing, &file, input.size, || true).unwrap());
+        (ahead, hashing.hash())
     }
 
     /// Seals it, as the metadata thread does.
     fn sealed(store: &TestStore, file: &Arc<FileContent>) {
         let input = file.seal_input().unwrap();
         let Data::Private { id, file: private } = input.data else { return };
-        let hashed = hash_rest(input.hashing, &private, input.size, || true).unwrap().unwrap();
+        let mut hashed = input.hashing;
+        assert!(hash_on(&mut hashed, &private, input.size, || true).unwrap());
         let (hash, path) = (hashed.hash(), file.private_path(id));
         let link = || store.pool.link(&store.lock, &path, &hash);
         file.seal(input.generation, hash, Some(Box::new(hashed)), link).unwrap();

@@ -40,7 +40,7 @@ pub use durable::FileToSync;
 use private_file::Slot;
 pub use private_file::{PrivateFile, Slots};
 use saved::{Saved, Withheld};
-pub(crate) use seal::SealOutcome;
+pub(crate) use seal::{SealInput, SealOutcome};
 pub use store::ContentStore;
 
 use std::fs::File;
