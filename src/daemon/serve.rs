@@ -46,15 +46,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let kernel = Arc::new(KernelInvalidator::start().map_err(no_thread)?);
     let observer = Arc::new(MountObserver::new(Arc::clone(&kernel) as Arc<_>));
     let hooked = Arc::new(HookObserver::new(Arc::clone(&observer) as Arc<_>));
-    let open = if config.options.read_only { Engine::start_read_only } else { Engine::start_with };
-    let engine = open(&config.store, Arc::clone(&hooked) as Arc<_>, config.gc)
-        .map_err(|error| DaemonError::Start(Box::new(store_error(error))))?;
-    // The store is ours, and so is its log.
-    match &config.log {
-        Some(log) if config.foreground => logging::to_file(log)?,
-        Some(log) => logging::adopt(log)?,
-        None => {}
-    }
+    let engine = open(config, &hooked)?;
     log_limits(&engine);
     // The lock is ours from here on: other mounts of this store are leftovers.
     let plan =
@@ -113,6 +105,19 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         run::serve(&plan, filesystems, default_workers(), &kernel, (&controller, &events), hooks);
     drop(signals);
     served.and(closed)
+}
+
+/// Opens the store. From then on it is ours, and so is its log.
+fn open(config: &DaemonConfig, observer: &Arc<HookObserver>) -> Result<Arc<Engine>, DaemonError> {
+    let open = if config.options.read_only { Engine::start_read_only } else { Engine::start_with };
+    let engine = open(&config.store, Arc::clone(observer) as Arc<_>, config.gc)
+        .map_err(|error| DaemonError::Start(Box::new(store_error(error))))?;
+    match &config.log {
+        Some(log) if config.foreground => logging::to_file(log)?,
+        Some(log) => logging::adopt(log)?,
+        None => {}
+    }
+    Ok(engine)
 }
 
 /// Before anything runs: what the process may do, and may use.

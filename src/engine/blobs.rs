@@ -301,7 +301,8 @@ impl MetadataThread {
             let rows = tx.blobs_since_epoch(self.durable_epoch, limit)?;
             rows.into_iter().map(|(hash, _)| hash).collect()
         };
-        let made = |blob: &PendingBlob| !blob.known || blob.renewed;
+        let durable = self.durable_epoch;
+        let made = |blob: &PendingBlob| (!blob.known || blob.renewed) && blob.epoch > durable;
         let pending = self.journal.pending_blobs.iter().filter(|(_, blob)| made(blob));
         blobs.extend(pending.map(|(hash, _)| *hash));
         Ok(blobs)

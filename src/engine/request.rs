@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crossbeam_channel::Sender;
 
-use super::commit::{CommitOptions, CommitOutcome, Page};
+use super::commit::{CommitOptions, CommitOutcome, ForRename, Page};
 use super::error::EngineError;
 use super::error::Result;
 use super::fsck::Job;
@@ -116,6 +116,8 @@ pub enum Request {
     NoteArea { area: AreaId, notes: AreaNotes, reply: Reply<()> },
     /// Throws an area away.
     DiscardArea { area: AreaId, reply: Reply<()> },
+    /// So that a RENAME is short.
+    ForRename(ForRename),
     /// Publishes an area.
     Commit { area: AreaId, options: CommitOptions, reply: Reply<CommitOutcome> },
     /// Makes or moves a tag. `fresh` refuses to move one.
@@ -241,6 +243,7 @@ impl Request {
             // What is known to be damaged is served to nobody, whether that can be written or not.
             other @ (Self::Fsck { job: Job::Confirm(_) | Job::Mark(_), .. }
             | Self::Save { .. }
+            | Self::ForRename(_)
             | Self::HoldBlobs { .. }
             | Self::Charged { .. }
             | Self::Accounted

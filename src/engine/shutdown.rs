@@ -23,6 +23,7 @@ impl MetadataThread {
         for task in tasks {
             self.refuse_commit(task, EngineError::Stopping);
         }
+        self.renames.end(|| EngineError::Stopping);
         // Seals under way end by themselves; what they do not finish is sealed at the next start.
         while let Ok(results) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
             self.apply_seals(results);

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::Engine;
 use super::REQUEST_QUEUE_MAX;
+use super::commit::Renames;
 use super::damage::{self, Doubts, UNCHECKED};
 use super::event::Observer;
 use super::flush::{ID_LIMIT, ID_STEP, Journal};
@@ -104,15 +105,22 @@ pub(super) fn start(
     gc_options: GcOptions,
     read_only: bool,
 ) -> Result<Arc<Engine>, StoreError> {
-    let Opened { store, reader, recovered, pins, staging, seal_queue, wake, registry } =
-        open(path, read_only)?;
+    run(open(path, read_only)?, observer, gc_options)
+}
+
+/// Starts the threads of an engine on a store that is open.
+fn run(
+    opened: Opened,
+    observer: Arc<dyn Observer>,
+    gc_options: GcOptions,
+) -> Result<Arc<Engine>, StoreError> {
+    let Opened { store, reader, recovered, pins, staging, seal_queue, wake, registry } = opened;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
     let (sync_sender, own_sender, jobs) = sync_jobs();
     let (sealers, sealers_stop) = bounded(1);
     let pool = damage::heard_of(&store.pool, &requests_sender);
-    let layout = store.layout.clone();
-    let trees = tree_cache(layout.clone());
+    let (layout, trees) = (store.layout.clone(), tree_cache(store.layout.clone()));
     let (stop_points, last_run) = (Arc::new(StopPoints::default()), LastRun::default());
     let sync_thread = sync_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
     let stop = sealers_stop.clone();
@@ -142,6 +150,7 @@ pub(super) fn start(
         stop_points: Arc::clone(&stop_points),
         commits: BTreeMap::new(),
         next_task: 1,
+        renames: Renames::default(),
         commits_seen: Instant::now(),
         known: Known::default(),
         epoch: recovered.epoch,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::commit::CommitTask;
+use super::commit::{CommitTask, Renames};
 use super::damage::Doubts;
 use super::error::{EngineError, Result};
 use super::event::{Event, Observer};
@@ -79,6 +79,8 @@ pub(super) struct MetadataThread {
     pub(super) gc: Collector,
     pub(super) commits: BTreeMap<u64, CommitTask>,
     pub(super) next_task: u64,
+    /// What keeps RENAMEs short.
+    pub(super) renames: Renames,
     /// When the commits were looked at last.
     pub(super) commits_seen: Instant,
     /// Commits that readers do not see yet.
@@ -165,6 +167,7 @@ impl MetadataThread {
         for (_, task) in std::mem::take(&mut self.commits) {
             task.refuse(EngineError::Poisoned);
         }
+        self.renames.end(|| EngineError::Poisoned);
         self.known.clear();
         for operation in self.staging.thaw() {
             self.observer.notify(Vec::new(), operation);
@@ -206,7 +209,7 @@ impl MetadataThread {
         let refused = matches!(self.staging.blocked(), Blocked::Poisoned | Blocked::ReadOnly);
         let timeout = if self.gc.has_work() && !refused {
             self.gc.pause_left(Instant::now())
-        } else if self.journal.is_waiting() || !self.commits.is_empty() {
+        } else if self.journal.is_waiting() || self.has_commits() {
             Duration::from_millis(1)
         } else if self.staging.news() > 0 || self.journal.has_pending_blobs() {
             JOURNAL_INTERVAL
@@ -260,6 +263,7 @@ impl MetadataThread {
             }
             Request::NoteArea { area, notes, reply } => reply(self.note_area(area, notes)),
             Request::DiscardArea { area, reply } => self.discard_area(area, reply),
+            Request::ForRename(request) => self.for_rename(request),
             Request::Commit { area, options, reply } => self.start_commit(area, options, reply),
             Request::SetTag { repo, tag, number, fresh, now, reply } => {
                 self.set_tag(repo, &tag, number, fresh, now, reply);

@@ -32,6 +32,7 @@ pub fn errno(error: FsError) -> Errno {
         FsError::NoSuchOffset => Errno::ENXIO,
         FsError::BadHandle => Errno::EBADF,
         FsError::Stale => Errno::ESTALE,
+        FsError::Interrupted => Errno::EINTR,
         FsError::TooBig => Errno::E2BIG,
         FsError::Io => Errno::EIO,
     }

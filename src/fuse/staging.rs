@@ -29,16 +29,16 @@ use fuser::{
 
 use convert::{
     WRITE_BYTES_MAX, attr_done, caller, empty_done, entry_done, is_synchronous, listed_attr,
-    open_flags, open_mode, rename_mode, run, seek_start, seeks_hole, send_entry, staged_attr, time,
+    lookup, open_flags, open_mode, rename_mode, run, seek_start, seeks_hole, staged_attr, time,
     ttl, written_done, xattr_mode,
 };
 
 use super::errno::errno;
 use super::guard;
 use super::negotiate;
-use super::reply::{FOREVER, GENERATION, absent, file_type, ino, statfs, xattr};
+use super::reply::{GENERATION, file_type, ino, statfs, xattr};
 use crate::vfs::error::FsError;
-use crate::vfs::staging::{Done, Entry, Found, Handle, OpenMode, Opened, SetAttr, StagingFs};
+use crate::vfs::staging::{Done, Entry, Handle, OpenMode, Opened, SetAttr, StagingFs};
 
 /// Of these, `DIRECT_IO_ALLOW_MMAP` lets a handle be mapped whose writes go around the page cache.
 const CAPABILITIES: [InitFlags; 10] = [
@@ -92,12 +92,8 @@ impl Filesystem for StagingConnection {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match guard("lookup", || self.fs.lookup(ino(parent), name.as_bytes())) {
-            Ok(Found::Entry(entry)) => send_entry(reply, &entry),
-            Ok(Found::Negative) => reply.entry(&FOREVER, &absent(), GENERATION),
-            Err(errno) => reply.error(errno),
-        }
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        lookup(&self.fs, request.pid(), (ino(parent), name.as_bytes()), reply);
     }
 
     fn forget(&self, _request: &Request, number: INodeNo, count: u64) {

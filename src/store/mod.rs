@@ -23,6 +23,7 @@ pub mod remains;
 pub mod reserve;
 pub mod room;
 pub mod root_lock;
+pub mod signals;
 pub mod staging_dir;
 pub mod sys;
 #[cfg(test)]

@@ -78,6 +78,9 @@ pub enum FsError {
     /// ESTALE
     #[error("stale inode")]
     Stale,
+    /// EINTR: who asked is being killed.
+    #[error("interrupted")]
+    Interrupted,
     /// E2BIG
     #[error("attribute too large")]
     TooBig,

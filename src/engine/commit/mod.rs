@@ -12,6 +12,7 @@
 //! transaction, durable before it is answered (H7). Nothing here blocks the metadata thread:
 //! [`super::thread`] calls [`MetadataThread::advance_commits`] after each round.
 
+mod prepare;
 mod publish;
 mod wait;
 
@@ -36,6 +37,8 @@ use crate::model::tree::Root;
 use crate::model::version::Version;
 use crate::store::panics;
 
+pub(super) use prepare::Renames;
+pub use prepare::{ForRename, GivenUp};
 use wait::Wait;
 pub use wait::{RENAME_WAIT_MAX, SEAL_STALL_MAX, WRITER_GRACE, WRITER_WAIT_MAX};
 
@@ -150,11 +153,9 @@ impl MetadataThread {
                 return reply(Err(error));
             }
         };
-        if self.commits.is_empty() {
-            // Nobody looked while there was nothing to look at.
-            self.commits_seen = Instant::now();
-        }
-        let wait = Wait::for_writers(&options, Instant::now());
+        let now = Instant::now();
+        self.expect_commits(now);
+        let wait = Wait::for_writers(&options, now);
         let task = CommitTask {
             area,
             repo,
@@ -191,12 +192,26 @@ impl MetadataThread {
         Ok(repo)
     }
 
+    /// Whether commits are under way, or are prepared.
+    pub(super) fn has_commits(&self) -> bool {
+        !self.commits.is_empty() || self.renames.are_prepared()
+    }
+
+    /// A commit, or the preparation of one, is about to begin.
+    fn expect_commits(&mut self, now: Instant) {
+        if !self.has_commits() {
+            // Nobody looked while there was nothing to look at.
+            self.commits_seen = now;
+        }
+    }
+
     /// Moves every commit as far as it can go now.
     pub(super) fn advance_commits(&mut self, now: Instant) {
         let pause = now.duration_since(std::mem::replace(&mut self.commits_seen, now));
         if pause > PAUSE_MAX {
             self.put_off_deadlines(pause);
         }
+        self.advance_renames(now);
         let ids: Vec<u64> = self.commits.keys().copied().collect();
         for id in ids {
             while let Some(step) = self.next_step(id, now) {
@@ -222,6 +237,7 @@ impl MetadataThread {
         for wait in self.commits.values_mut().filter_map(|task| task.stage.wait_mut()) {
             wait.put_off(pause);
         }
+        self.renames.put_off(pause);
     }
 
     fn build(&mut self, id: u64) {
@@ -286,24 +302,28 @@ impl MetadataThread {
         };
         panics::point("commit");
         let epoch = self.close_epoch();
-        let unsynced = self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1);
+        let scope = self.unsynced();
         let Some(task) = self.commits.get_mut(&id) else {
             return;
         };
         task.epoch = epoch;
         task.stage = Stage::Syncing(Box::new(built));
-        let scope = match unsynced {
-            Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => {
-                Scope::Blobs(blobs.into_iter().map(|hash| BlobPin::new(&self.pins, hash)).collect())
-            }
-            Ok(_) | Err(_) => Scope::Everything,
-        };
         let requests = self.requests_sender.clone();
         let then = Then::new(move |result| {
             drop(requests.send(Request::CommitSynced { task: id, result }));
         });
         // The rows follow with the last transaction, which is durable only with all before it.
         self.sync(SyncJob::Content { scope, then });
+    }
+
+    /// What is to be brought to disk so that all blobs are there.
+    fn unsynced(&mut self) -> Scope {
+        match self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1) {
+            Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => {
+                Scope::Blobs(blobs.into_iter().map(|hash| BlobPin::new(&self.pins, hash)).collect())
+            }
+            Ok(_) | Err(_) => Scope::Everything,
+        }
     }
 
     /// Content is on disk: publish.

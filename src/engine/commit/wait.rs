@@ -26,6 +26,9 @@ pub const SEAL_STALL_MAX: Duration = Duration::from_secs(60);
 /// between directories, or publishes, anywhere in the mount.
 pub const RENAME_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// How long a RENAME is put off in all, so that it need not wait itself.
+const PREPARE_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// One wait.
 #[derive(Debug)]
 pub(super) struct Wait {
@@ -52,6 +55,12 @@ impl Wait {
     /// For seals, after this wait for writers.
     pub(super) fn for_seals(&self, now: Instant) -> Self {
         Self::new(now, SEAL_STALL_MAX, self.end)
+    }
+
+    /// For writers and for seals, before a RENAME is answered: who waits holds nobody up.
+    pub(super) fn before_rename(now: Instant) -> (Self, Self) {
+        let end = Some(now + PREPARE_MAX);
+        (Self::new(now, WRITER_GRACE, end), Self::new(now, SEAL_STALL_MAX, end))
     }
 
     /// Whether it is over. `state` tells one state from the next that is nearer to the end.
@@ -154,7 +163,7 @@ impl MetadataThread {
 }
 
 /// Files whose seal is still to come, apart from the `failed` ones.
-fn to_be_sealed(shared: &AreaShared, failed: usize) -> usize {
+pub(super) fn to_be_sealed(shared: &AreaShared, failed: usize) -> usize {
     usize::try_from(shared.unsealed()).unwrap_or(usize::MAX).saturating_sub(failed)
 }
 

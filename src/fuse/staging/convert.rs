@@ -1,6 +1,7 @@
 //! Between the protocol's values and the file system's: callers, times, flags, and replies as
 //! callbacks.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -12,11 +13,13 @@ use rustix::fs::OFlags;
 use crate::fuse::errno::errno;
 use crate::fuse::guard;
 use crate::fuse::reply::{FOREVER, GENERATION, absent, file_attr, file_type};
+use crate::model::id::Ino;
 use crate::model::time::Timestamp;
 use crate::store::sys;
 use crate::vfs::attr::{Attr, FileKind};
 use crate::vfs::staging::{
-    Caller, Done, Entry, Keep, Listed, NAME_KEPT, OpenMode, RenameMode, SetXattrMode,
+    Caller, Done, Entry, Found, Keep, Listed, NAME_KEPT, OpenMode, RenameMode, SetXattrMode,
+    StagingFs, Waiting,
 };
 
 /// `SEEK_DATA` and `SEEK_HOLE` of Linux.
@@ -55,6 +58,36 @@ pub(super) fn staged_attr(attr: &Attr) -> FileAttr {
 pub(super) fn send_entry(reply: ReplyEntry, entry: &Entry) {
     let attr = staged_attr(&entry.attr);
     reply.entry_with_ttls(&ttl(entry.keep_attr), &ttl(entry.keep_name), &attr, GENERATION);
+}
+
+/// Looks a name up and replies, at once or when what `thread` publishes is ready for it.
+pub(super) fn lookup(
+    fs: &Arc<StagingFs>,
+    thread: u32,
+    (parent, name): (Ino, &[u8]),
+    reply: ReplyEntry,
+) {
+    if !fs.is_publishing(thread) {
+        return answer_lookup(fs, parent, name, reply);
+    }
+    let (own, sought) = (Arc::clone(fs), name.to_owned());
+    let answer: Waiting = Box::new(move |ready| match ready {
+        Ok(()) => answer_lookup(&own, parent, &sought, reply),
+        Err(error) => reply.error(errno(error)),
+    });
+    run("lookup", || {
+        if let Some(answer) = fs.park_lookup(thread, parent, name, answer) {
+            answer(Ok(()));
+        }
+    });
+}
+
+fn answer_lookup(fs: &StagingFs, parent: Ino, name: &[u8], reply: ReplyEntry) {
+    match guard("lookup", || fs.lookup(parent, name)) {
+        Ok(Found::Entry(entry)) => send_entry(reply, &entry),
+        Ok(Found::Negative) => reply.entry(&FOREVER, &absent(), GENERATION),
+        Err(errno) => reply.error(errno),
+    }
 }
 
 pub(super) fn entry_done(reply: ReplyEntry) -> Done<Entry> {

@@ -16,6 +16,7 @@ mod handles;
 mod lookup;
 mod observe;
 pub mod place;
+mod publication;
 mod rename;
 mod tag_table;
 mod top;
@@ -23,12 +24,15 @@ mod xattr;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use crate::engine::Engine;
+use crate::engine::commit::{ForRename, RENAME_WAIT_MAX};
 use crate::engine::error::EngineError;
+use crate::engine::request::Request;
 use crate::engine::resolve::ResolveError;
 use crate::engine::staging::Blocked;
 use crate::engine::staging::area::Phase;
@@ -44,10 +48,12 @@ pub use attributes::SetAttr;
 pub use directory::Listed;
 pub use handles::{Handle, OpenMode, Opened};
 pub use observe::{Holders, MountObserver, RootChanged};
+pub use publication::Waiting;
 pub use rename::RenameMode;
 pub use xattr::SetXattrMode;
 
 use handles::HandleTable;
+use publication::Publications;
 use tag_table::TagTable;
 
 /// Who asks.
@@ -137,13 +143,15 @@ pub struct StagingFs {
     options: StagingOptions,
     handles: HandleTable,
     tags: Arc<TagTable>,
+    publications: Publications,
 }
 
 impl StagingFs {
     /// Shows the staging areas and tags of an engine.
     pub fn new(engine: Arc<Engine>, options: StagingOptions) -> Arc<Self> {
         let tags = Arc::new(TagTable::default());
-        Arc::new(Self { engine, options, handles: HandleTable::default(), tags })
+        let (handles, publications) = (HandleTable::default(), Publications::default());
+        Arc::new(Self { engine, options, handles, tags, publications })
     }
 
     /// Runs an operation; if it meets an area that is being committed, runs it again afterwards.
@@ -160,6 +168,52 @@ impl StagingFs {
                 let again = Box::new(move || fs.run(done, operation));
                 if let Some(again) = self.engine.staging.park(area, again) {
                     again();
+                }
+            }
+        }
+    }
+
+    /// As [`Self::run`], for a RENAME that holds the mount's rename lock: it waits for no commit longer
+    /// than a RENAME that commits would (H7).
+    fn run_briefly<T: Send + 'static>(
+        self: &Arc<Self>,
+        done: Done<T>,
+        operation: impl Fn(&Arc<Self>) -> Result<T, Denied> + Send + 'static,
+    ) {
+        self.run_until(
+            Instant::now() + RENAME_WAIT_MAX,
+            Arc::new(Mutex::new(Some(done))),
+            operation,
+        );
+    }
+
+    fn run_until<T: Send + 'static>(
+        self: &Arc<Self>,
+        due: Instant,
+        done: Arc<Mutex<Option<Done<T>>>>,
+        operation: impl Fn(&Arc<Self>) -> Result<T, Denied> + Send + 'static,
+    ) {
+        // What is answered already is too late to be run.
+        let Some(answer) = done.lock().take() else { return };
+        match operation(self) {
+            Ok(value) => answer(Ok(value)),
+            Err(Denied::Error(error)) => answer(Err(error)),
+            Err(Denied::Frozen(area)) => {
+                *done.lock() = Some(answer);
+                let (fs, own) = (Arc::clone(self), Arc::clone(&done));
+                let again = Box::new(move || fs.run_until(due, own, operation));
+                if let Some(again) = self.engine.staging.park(area, again) {
+                    return again();
+                }
+                let late = Box::new(move || {
+                    let answer = done.lock().take();
+                    if let Some(answer) = answer {
+                        answer(Err(FsError::Busy));
+                    }
+                });
+                let remind = Request::ForRename(ForRename::Remind { due, late });
+                if self.engine.submit(remind).is_err() {
+                    log::debug!("the engine has ended, and lets go on all that waits");
                 }
             }
         }

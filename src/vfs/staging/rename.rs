@@ -42,7 +42,10 @@ impl StagingFs {
             }
             (Place::Node(source), Place::Node(target)) => {
                 let (from, to) = (from.1.to_vec(), to.1.to_vec());
-                self.run(done, move |fs| fs.rename_node((source, &from), (target, &to), mode));
+                let step =
+                    move |fs: &Arc<Self>| fs.rename_node((source, &from), (target, &to), mode);
+                // Only between directories does it hold up others than those in the area.
+                if source == target { self.run(done, step) } else { self.run_briefly(done, step) }
             }
             // Never EXDEV: `mv` would copy the tree instead (H12).
             (_, _) => done(Err(FsError::NotPermitted)),

@@ -7,7 +7,7 @@ use super::place;
 use super::{Caller, Done, Entry, Keep, RenameMode, SetAttr, StagingFs, engine_error};
 use crate::engine::commit::CommitOptions;
 use crate::engine::request::{Owner, OwnerChange, Request};
-use crate::model::id::{AreaId, Ino, NodeId, RepoId, VersionNumber};
+use crate::model::id::{Ino, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, LATEST, RepoName, TagName, parse_number};
 use crate::model::time::Timestamp;
 use crate::store::sys;
@@ -144,7 +144,7 @@ impl StagingFs {
             let area = repository.areas.get(&name).copied().ok_or(FsError::NotFound)?;
             self.engine.load_area(area).map_err(engine_error)?;
             let (tag, number) = wanted_name(&name, to)?;
-            self.let_name_move(area)?;
+            self.check_ready(caller, repo, area)?;
             Ok((area, tag, number))
         });
         let (area, tag, number) = match prepared {
@@ -171,13 +171,6 @@ impl StagingFs {
             done(outcome.map(|_| ()));
         });
         self.submit(done, |reply| Request::Commit { area, options, reply });
-    }
-
-    /// The kernel moves what it keeps of an area's name to the name of the tag. So it must ask again
-    /// before, to be told to keep nothing, which it does, once, when told that something is stale (H14).
-    fn let_name_move(&self, area: AreaId) -> Result<(), FsError> {
-        let kept = self.engine.staging.area(area).is_some_and(|shared| shared.let_name_move());
-        if kept { Err(FsError::Stale) } else { Ok(()) }
     }
 
     /// `ln -s 7 tags/REPO/NAME` (N10).

@@ -51,6 +51,7 @@ fn start_commit(world: &World, area: AreaId, name: Option<&str>) -> Answer {
         author: None,
         caller: "someone".to_owned(),
         wait: false,
+        in_rename: false,
         on_stale: None,
         allow_empty: false,
         now: Timestamp::now(),

@@ -25,6 +25,7 @@ mod memory;
 mod moved;
 mod preserve;
 mod program;
+mod publish;
 mod quota;
 mod read_only;
 mod repository;

@@ -1,0 +1,183 @@
+//! What a RENAME that publishes would wait for, waited for before it comes.
+//!
+//! A RENAME between directories holds the rename lock of the whole mount until it is answered, so it
+//! must be short. Whoever can have the kernel ask once more prepares the commit in between: waits until
+//! no file of the area is open for writing or left to be sealed, as the commit itself would, without
+//! freezing the area, and brings what was sealed to disk. Nothing is promised: what changes afterwards
+//! the commit waits for.
+
+use std::time::{Duration, Instant};
+
+use super::super::error::{EngineError, Result};
+use super::super::request::{Reply, Request};
+use super::super::staging::area::Phase;
+use super::super::sync::{Scope, SyncJob, Then};
+use super::super::thread::MetadataThread;
+use super::wait::{Wait, to_be_sealed};
+use crate::model::id::AreaId;
+
+/// Time between two looks whether anybody still waits.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Says whether nobody waits for it any more.
+pub type GivenUp = Box<dyn Fn() -> bool + Send>;
+
+/// What is asked for so that a RENAME is short.
+pub enum ForRename {
+    /// To wait for what a commit of the area would wait for: answered once it would not, or not longer,
+    /// and once nobody waits for the answer.
+    Prepare {
+        /// The area.
+        area: AreaId,
+        /// Whether nobody waits.
+        given_up: GivenUp,
+        /// Tells that it is over; dropped when it cannot be.
+        reply: Reply<()>,
+    },
+    /// What that brought to disk is there.
+    Prepared {
+        /// All blobs up to this epoch.
+        epoch: u64,
+        /// Whether it is.
+        result: Result<()>,
+        /// Tells that it is over.
+        reply: Reply<()>,
+    },
+    /// To run something at a time, unless the engine ends before.
+    Remind {
+        /// When.
+        due: Instant,
+        /// What.
+        late: Box<dyn FnOnce() + Send>,
+    },
+}
+
+impl std::fmt::Debug for ForRename {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ForRename").finish_non_exhaustive()
+    }
+}
+
+/// What was asked for and is not over.
+#[derive(Default)]
+pub(in crate::engine) struct Renames {
+    preparations: Vec<Preparation>,
+    reminders: Vec<(Instant, Box<dyn FnOnce() + Send>)>,
+}
+
+impl Renames {
+    /// Answers all, since nothing will be prepared any more.
+    pub(in crate::engine) fn end(&mut self, reason: impl Fn() -> EngineError) {
+        for preparation in self.preparations.drain(..) {
+            (preparation.reply)(Err(reason()));
+        }
+    }
+
+    pub(super) fn are_prepared(&self) -> bool {
+        !self.preparations.is_empty()
+    }
+
+    pub(super) fn put_off(&mut self, pause: Duration) {
+        for preparation in &mut self.preparations {
+            preparation.writers.put_off(pause);
+            preparation.seals.put_off(pause);
+        }
+    }
+}
+
+/// A preparation under way.
+struct Preparation {
+    area: AreaId,
+    writers: Wait,
+    seals: Wait,
+    given_up: GivenUp,
+    looked: Instant,
+    reply: Reply<()>,
+}
+
+impl Preparation {
+    fn is_given_up(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.looked) < LOOK_INTERVAL {
+            return false;
+        }
+        self.looked = now;
+        (self.given_up)()
+    }
+}
+
+impl MetadataThread {
+    /// Does what is asked for, or begins it.
+    pub(in crate::engine) fn for_rename(&mut self, request: ForRename) {
+        match request {
+            ForRename::Prepare { area, given_up, reply } => {
+                let now = Instant::now();
+                self.expect_commits(now);
+                let (writers, seals) = Wait::before_rename(now);
+                let looked = now;
+                let preparation = Preparation { area, writers, seals, given_up, looked, reply };
+                self.renames.preparations.push(preparation);
+            }
+            ForRename::Prepared { epoch, result, reply } => {
+                // Not noted in the catalog: after an outage some blobs are checked that need not be.
+                if result.is_ok() {
+                    self.durable_epoch = self.durable_epoch.max(epoch);
+                }
+                reply(result);
+            }
+            ForRename::Remind { due, late } => self.renames.reminders.push((due, late)),
+        }
+    }
+
+    /// Answers the preparations that are over, and runs what is due.
+    pub(super) fn advance_renames(&mut self, now: Instant) {
+        for (_, late) in self.renames.reminders.extract_if(.., |(due, _)| *due <= now) {
+            late();
+        }
+        for mut preparation in std::mem::take(&mut self.renames.preparations) {
+            if preparation.is_given_up(now) {
+                (preparation.reply)(Ok(()));
+            } else if self.is_prepared(&mut preparation, now) {
+                self.flush_prepared(preparation.reply);
+            } else {
+                self.renames.preparations.push(preparation);
+            }
+        }
+    }
+
+    /// Brings the content of all blobs to disk, as the commit would, and then answers.
+    fn flush_prepared(&mut self, reply: Reply<()>) {
+        let epoch = self.close_epoch();
+        let scope = self.unsynced();
+        if matches!(&scope, Scope::Blobs(blobs) if blobs.is_empty()) {
+            return reply(Ok(()));
+        }
+        let requests = self.requests_sender.clone();
+        let then = Then::new(move |result| {
+            // When that thread is gone the reply is dropped, which is an answer too.
+            drop(requests.send(Request::ForRename(ForRename::Prepared { epoch, result, reply })));
+        });
+        self.sync(SyncJob::Content { scope, then });
+    }
+
+    /// Whether a commit of the area would go on to build its trees, or be refused.
+    fn is_prepared(&self, preparation: &mut Preparation, now: Instant) -> bool {
+        let shared = {
+            let state = self.staging.read();
+            let open = |phase| phase == Phase::Open;
+            match state.areas.get(&preparation.area).filter(|area| open(area.phase)) {
+                Some(area) => std::sync::Arc::clone(&area.shared),
+                None => return true,
+            }
+        };
+        let writers = shared.writers();
+        if writers > 0 {
+            return preparation.writers.is_over(u64::from(writers), now);
+        }
+        let suspects = self.doubts.suspect_count();
+        if suspects == 0 && to_be_sealed(&shared, shared.failed_count()) == 0 {
+            return true;
+        }
+        self.staging.end_rest(|content, _| content.area.id == preparation.area);
+        preparation.seals.is_over(shared.sealing_steps().wrapping_add(suspects), now)
+    }
+}
