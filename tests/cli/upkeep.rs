@@ -40,6 +40,10 @@ pub(crate) fn answer(
             let message = format!("`{name}` is not deleted");
             return Err(ControlError::new(ErrorKind::NotFound, message));
         }
+        UpkeepRequest::Deleted { repository, .. } if repository.as_str() == "gone" => {
+            let message = format!("no repository `{repository}`");
+            return Err(ControlError::new(ErrorKind::NotFound, message));
+        }
         UpkeepRequest::Deleted { after, .. } => {
             let all = [5, 6].map(VersionNumber).into_iter();
             Reply::DeletedVersions(all.filter(|n| Some(*n) > after).map(deleted).collect())

@@ -185,6 +185,7 @@ fn requests() -> Vec<Request> {
         Request::Gc(gc.clone()),
         Request::Gc(GcRequest { dry_run: false, ..gc }),
         Request::Wait { repository: web(), after: Some(VersionNumber(1)), seconds: 0 },
+        Request::Save { give_up: false },
         Request::Shutdown,
         Request::Import(begin(false)),
         Request::Export(ExportRequest::Root { repository: web(), version: version("2") }),
