@@ -4,7 +4,7 @@ use super::Context;
 use super::error::CliError;
 use super::output::Align::{Left, Right};
 use super::output::Output;
-use super::text::{instant, joined, time};
+use super::text::{instant, joined, printable, time};
 use crate::control::protocol::Request;
 use crate::control::reply::{AreaInfo, Reply};
 use crate::model::name::RepoName;
@@ -12,7 +12,8 @@ use crate::model::name::RepoName;
 const HELP: &str = "\
 JSON
   an array of {repository, name, path, base, stale, open_files, created, created_seconds, expires,
-  expires_seconds}; the last two only where a policy discards it (`cairn policy --expire-areas`)
+  expires_seconds, error}; expires only where a policy discards it (`cairn policy --expire-areas`),
+  error only where the last try to publish it was refused
 
 EXAMPLES
   cairn areas
@@ -69,5 +70,15 @@ pub(super) fn print(output: &mut Output, areas: &[AreaInfo]) -> Result<(), CliEr
         ("CREATED", Left),
         ("EXPIRES", Left),
     ];
-    Ok(output.table(columns, &rows)?)
+    output.table(columns, &rows)?;
+    for area in areas {
+        if let Some(error) = &area.error {
+            let error = printable(error);
+            output.line(format_args!(
+                "{}/{} was not published: {error}",
+                area.repository, area.name
+            ))?;
+        }
+    }
+    Ok(())
 }

@@ -217,6 +217,9 @@ pub struct AreaInfo {
     /// When its repository's policy discards it, unless it changes before; absent without one.
     #[serde(default, flatten)]
     pub expires: Option<Expires>,
+    /// Why it was not published when that was tried last; absent where it was not tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A tag.

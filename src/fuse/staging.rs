@@ -182,12 +182,14 @@ impl Filesystem for StagingConnection {
         });
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        run("unlink", || self.fs.unlink(ino(parent), name.as_bytes(), empty_done(reply)));
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (caller, name) = (caller(request), name.as_bytes());
+        run("unlink", || self.fs.unlink(caller, ino(parent), name, empty_done(reply)));
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        run("rmdir", || self.fs.rmdir(ino(parent), name.as_bytes(), empty_done(reply)));
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (caller, name) = (caller(request), name.as_bytes());
+        run("rmdir", || self.fs.rmdir(caller, ino(parent), name, empty_done(reply)));
     }
 
     fn symlink(

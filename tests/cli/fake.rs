@@ -126,6 +126,7 @@ fn area(name: &str) -> AreaInfo {
         open_files: 2,
         created: created(),
         expires: (name == "b43").then(|| Expires::at(1_000_604_800)),
+        error: (name == "b43").then(|| "the base is not\nthe newest".to_owned()),
     }
 }
 

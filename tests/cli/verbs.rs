@@ -22,6 +22,7 @@ VERSION  CREATED                  FILES     SIZE  TAGS  AUTHOR  MESSAGE
 AREA       BASE       OPEN FILES  CREATED                  EXPIRES
 web/b42@3  3 (stale)           2  2001-09-09 01:46:40 UTC  -
 web/b43    3 (stale)           2  2001-09-09 01:46:40 UTC  2001-09-16 01:46:40 UTC
+web/b43 was not published: the base is not\\nthe newest
 "
     );
 }

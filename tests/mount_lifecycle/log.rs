@@ -132,3 +132,36 @@ fn changes_by_commands_are_lines_with_who_asked_and_sighup_reopens() {
     wait_for(&log, |text| text.contains("create repository later"));
     assert!(!fs::read_to_string(&rotated).unwrap().contains("later"));
 }
+
+#[test]
+fn changes_through_the_mount_and_refused_publications_are_lines_with_the_reason() {
+    let store = Store::new();
+    succeeds(&store.mount(&[]).output().unwrap());
+    let mount = store.mount_point();
+    let (staging, tags) = (mount.join("staging/web"), mount.join("tags/web"));
+    fs::create_dir(&staging).unwrap();
+    for (area, published) in [("first", true), ("first", false), ("second", true)] {
+        fs::create_dir(staging.join(area)).unwrap();
+        fs::write(staging.join(area).join("file"), published.to_string() + area).unwrap();
+        assert_eq!(fs::rename(staging.join(area), tags.join(area)).is_ok(), published);
+    }
+    std::os::unix::fs::symlink("1", tags.join("stable")).unwrap();
+    fs::rename(tags.join("stable"), tags.join("old")).unwrap();
+    fs::remove_file(tags.join("old")).unwrap();
+    let log = store.path().join("daemon.log");
+    let text = wait_for(&log, |text| text.contains("delete tag web/old"));
+    for line in [
+        "create repository web, by root (pid ",
+        "published web/1 as first, by root",
+        "refused: publish web/first, by root: ",
+        "published web/2 as second, by root",
+        "tag web/1 as stable, by root (pid ",
+        "rename tag web/stable to old, by root (pid ",
+        "delete tag web/old, by root (pid ",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let areas = store.run(&["areas"]);
+    let areas = String::from_utf8_lossy(&areas.stdout).into_owned();
+    assert!(areas.contains("web/first was not published: "), "{areas}");
+}

@@ -86,6 +86,7 @@ impl StoreService {
             open_files: u64::from(area.shared.writers()),
             created: Created::from(area.created),
             expires: expires(repository, area.shared.changed().min(Timestamp::now().seconds)),
+            error: Some(area.error.clone()).filter(|error| !error.is_empty()),
         })
     }
 }

@@ -149,7 +149,7 @@ impl MetadataThread {
         let repo = match checked {
             Ok(repo) => repo,
             Err(error) => {
-                self.note_refusal(area, &error);
+                self.note_refusal(area, &options.caller, &error);
                 return reply(Err(error));
             }
         };
@@ -347,7 +347,7 @@ impl MetadataThread {
         let Some(task) = self.commits.remove(&id) else {
             return;
         };
-        self.note_refusal(task.area, &error);
+        self.note_refusal(task.area, &task.options.caller, &error);
         // The trees that it wrote are orphans now.
         self.gc.wake();
         self.staging.change(|state, _| {
@@ -361,13 +361,19 @@ impl MetadataThread {
         task.refuse(error);
     }
 
-    /// Keeps the reason for `user.cairn.error`, since an errno says little (H12).
-    fn note_refusal(&self, area: AreaId, error: &EngineError) {
-        self.staging.change(|state, _| {
-            if let Some(area) = state.areas.get_mut(&area) {
-                area.error = error.to_string();
-            }
+    /// Keeps the reason for `user.cairn.error` and `cairn areas`, and logs it, since an errno says
+    /// little (H12).
+    fn note_refusal(&self, area: AreaId, caller: &str, error: &EngineError) {
+        let refused = self.staging.change(|state, _| {
+            let area = state.areas.get_mut(&area)?;
+            area.error = error.to_string();
+            Some((area.shared.repo, area.name.clone()))
         });
+        if let Some((repo, name)) = refused
+            && let Some(repository) = self.registry.by_id(repo)
+        {
+            log::info!("refused: publish {}/{name}, by {caller}: {error}", repository.name);
+        }
     }
 }
 

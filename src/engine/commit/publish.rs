@@ -208,6 +208,7 @@ impl MetadataThread {
         let staging = Arc::clone(&self.staging);
         let observer = Arc::clone(&self.observer);
         let (repo, area, reply) = (task.repo, task.area, task.reply);
+        let caller = task.options.caller;
         let shared = {
             let state = staging.read();
             state.areas.get(&area).map(|area| Arc::clone(&area.shared))
@@ -226,6 +227,10 @@ impl MetadataThread {
             let number = outcome.version.number;
             if let Some(shared) = shared {
                 shared.charge.close();
+            }
+            if outcome.created {
+                let named = tag.iter().map(|tag| format!(" as {tag}")).collect::<String>();
+                log::info!("published {}/{number}{named}, by {caller}", visible.name);
             }
             registry.update(repo, |repository| *repository = visible);
             let removed = staging.change(|state, dirty| state.remove_area(dirty, area));

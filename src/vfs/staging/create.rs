@@ -138,7 +138,7 @@ impl StagingFs {
         done: Done<Entry>,
     ) {
         if let Some(Place::TagsOf(repo)) = Place::of(parent) {
-            return self.make_tag(repo, name, target, done);
+            return self.make_tag(caller, repo, name, target, done);
         }
         if target.is_empty() {
             return done(Err(FsError::NotFound));
@@ -257,19 +257,19 @@ impl StagingFs {
     }
 
     /// Removes the name of anything but a directory; among tags, the tag.
-    pub fn unlink(self: &Arc<Self>, parent: Ino, name: &[u8], done: Done<()>) {
+    pub fn unlink(self: &Arc<Self>, caller: Caller, parent: Ino, name: &[u8], done: Done<()>) {
         if let Some(Place::TagsOf(repo)) = Place::of(parent) {
-            return self.remove_tag(repo, name, done);
+            return self.remove_tag(caller, repo, name, done);
         }
         let name = name.to_vec();
         self.run(done, move |fs| fs.remove(parent, &name, false));
     }
 
     /// Removes an empty directory; in a repository an area, among repositories a repository.
-    pub fn rmdir(self: &Arc<Self>, parent: Ino, name: &[u8], done: Done<()>) {
+    pub fn rmdir(self: &Arc<Self>, caller: Caller, parent: Ino, name: &[u8], done: Done<()>) {
         match Place::of(parent) {
-            Some(Place::Staging) => return self.remove_repository(name, done),
-            Some(Place::Areas(repo)) => return self.remove_area(repo, name, done),
+            Some(Place::Staging) => return self.remove_repository(caller, name, done),
+            Some(Place::Areas(repo)) => return self.remove_area(caller, repo, name, done),
             _ => {}
         }
         let name = name.to_vec();

@@ -9,6 +9,7 @@
 //! The kernel checks permissions (`default_permissions`, R7); here is only what it cannot know.
 
 mod attributes;
+mod audit;
 mod create;
 mod directory;
 mod file;

@@ -38,7 +38,7 @@ impl StagingFs {
                 self.publish(caller, repo, from.1, to.1, mode, done);
             }
             (Place::TagsOf(repo), Place::TagsOf(other)) if repo == other => {
-                self.move_tag(repo, from.1, to.1, mode, done);
+                self.move_tag(caller, repo, from.1, to.1, mode, done);
             }
             (Place::Node(source), Place::Node(target)) => {
                 let (from, to) = (from.1.to_vec(), to.1.to_vec());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::audit::{self, logged};
 use super::lookup::{repository_entry, tag_attr, tag_target};
 use super::place;
 use super::{Caller, Done, Entry, Keep, RenameMode, SetAttr, StagingFs, engine_error};
@@ -10,7 +11,6 @@ use crate::engine::request::{Owner, OwnerChange, Request};
 use crate::model::id::{Ino, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, LATEST, RepoName, TagName, parse_number};
 use crate::model::time::Timestamp;
-use crate::store::sys;
 use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
 
@@ -28,6 +28,7 @@ impl StagingFs {
         };
         let owner = Owner { mode, uid: caller.uid, gid: caller.gid };
         let fs = Arc::clone(self);
+        let done = logged(caller, format!("create repository {name}"), done);
         let done: Done<RepoId> = Box::new(move |made| {
             done(made.and_then(|repo| {
                 let repository = fs.repository(repo)?;
@@ -38,7 +39,7 @@ impl StagingFs {
         self.submit(done, |reply| Request::CreateRepository { name, owner, now, reply });
     }
 
-    pub(super) fn remove_repository(self: &Arc<Self>, name: &[u8], done: Done<()>) {
+    pub(super) fn remove_repository(self: &Arc<Self>, caller: Caller, name: &[u8], done: Done<()>) {
         if let Err(error) = self.check_writable() {
             return done(Err(error));
         }
@@ -47,6 +48,7 @@ impl StagingFs {
             return done(Err(FsError::NotFound));
         };
         let repo = repository.id;
+        let done = logged(caller, format!("delete repository {}", repository.name), done);
         let now = Timestamp::now();
         self.submit(done, |reply| Request::DeleteRepository { repo, now, reply });
     }
@@ -105,14 +107,21 @@ impl StagingFs {
     }
 
     /// `rmdir` of an area: discards it, if it shows nothing (N12).
-    pub(super) fn remove_area(self: &Arc<Self>, repo: RepoId, name: &[u8], done: Done<()>) {
+    pub(super) fn remove_area(
+        self: &Arc<Self>,
+        caller: Caller,
+        repo: RepoId,
+        name: &[u8],
+        done: Done<()>,
+    ) {
         let found = self.check_writable().and_then(|()| {
             let repository = self.repository(repo)?;
             let name = AreaName::new(name).map_err(|_| FsError::NotFound)?;
-            repository.areas.get(&name).copied().ok_or(FsError::NotFound)
+            let area = repository.areas.get(&name).copied().ok_or(FsError::NotFound)?;
+            Ok((area, format!("discard area {}/{name}", repository.name)))
         });
-        let area = match found {
-            Ok(area) => area,
+        let (area, change) = match found {
+            Ok(found) => found,
             Err(error) => return done(Err(error)),
         };
         let empty = self.engine.load_area(area).map_err(engine_error).and_then(|()| {
@@ -122,6 +131,7 @@ impl StagingFs {
         if let Err(error) = empty {
             return done(Err(error));
         }
+        let done = logged(caller, change, done);
         self.submit(done, |reply| Request::DiscardArea { area, reply });
     }
 
@@ -156,7 +166,7 @@ impl StagingFs {
             number,
             message: None,
             author: None,
-            caller: sys::user_name(caller.uid).unwrap_or_else(|| format!("uid {}", caller.uid)),
+            caller: audit::user(caller),
             wait: false,
             on_stale: None,
             in_rename: true,
@@ -176,6 +186,7 @@ impl StagingFs {
     /// `ln -s 7 tags/REPO/NAME` (N10).
     pub(super) fn make_tag(
         self: &Arc<Self>,
+        caller: Caller,
         repo: RepoId,
         name: &[u8],
         target: &[u8],
@@ -188,14 +199,15 @@ impl StagingFs {
             if !repository.versions.contains_key(&number) {
                 return Err(FsError::Invalid);
             }
-            Ok((tag, number))
+            Ok((tag, number, repository.name.clone()))
         });
-        let (tag, number) = match prepared {
+        let (tag, number, repository) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return done(Err(error)),
         };
         let fs = Arc::clone(self);
         let name = tag.clone();
+        let done = logged(caller, format!("tag {repository}/{number} as {tag}"), done);
         let done: Done<()> = Box::new(move |made| {
             done(made.and_then(|()| {
                 let repository = fs.repository(repo)?;
@@ -209,11 +221,18 @@ impl StagingFs {
         self.submit(done, |reply| Request::SetTag { repo, tag, number, fresh: true, now, reply });
     }
 
-    pub(super) fn remove_tag(self: &Arc<Self>, repo: RepoId, name: &[u8], done: Done<()>) {
-        let tag = match self.check_writable().and_then(|()| self.tag_of(repo, name)) {
-            Ok(tag) => tag,
+    pub(super) fn remove_tag(
+        self: &Arc<Self>,
+        caller: Caller,
+        repo: RepoId,
+        name: &[u8],
+        done: Done<()>,
+    ) {
+        let (repository, tag) = match self.check_writable().and_then(|()| self.tag_of(repo, name)) {
+            Ok(found) => found,
             Err(error) => return done(Err(error)),
         };
+        let done = logged(caller, format!("delete tag {repository}/{tag}"), done);
         let tags = Arc::clone(&self.tags);
         let removed = tag.clone();
         let done: Done<()> = Box::new(move |result| {
@@ -228,6 +247,7 @@ impl StagingFs {
 
     pub(super) fn move_tag(
         self: &Arc<Self>,
+        caller: Caller,
         repo: RepoId,
         from: &[u8],
         to: &[u8],
@@ -235,19 +255,20 @@ impl StagingFs {
         done: Done<()>,
     ) {
         let prepared = self.check_writable().and_then(|()| {
-            let from = self.tag_of(repo, from)?;
+            let (repository, from) = self.tag_of(repo, from)?;
             let to = TagName::new(to).map_err(|_| FsError::NotPermitted)?;
             let taken = self.repository(repo)?.tags.contains_key(&to);
             match mode {
                 RenameMode::Exchange => Err(FsError::NotPermitted),
                 RenameMode::NoReplace if taken => Err(FsError::Exists),
-                RenameMode::NoReplace | RenameMode::Replace => Ok((from, to)),
+                RenameMode::NoReplace | RenameMode::Replace => Ok((repository, from, to)),
             }
         });
-        let (from, to) = match prepared {
+        let (repository, from, to) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return done(Err(error)),
         };
+        let done = logged(caller, format!("rename tag {repository}/{from} to {to}"), done);
         let tags = Arc::clone(&self.tags);
         let (old, new) = (from.clone(), to.clone());
         let done: Done<()> = Box::new(move |result| {
@@ -260,13 +281,14 @@ impl StagingFs {
         self.submit(done, |reply| Request::RenameTag { repo, from, to, now, reply });
     }
 
-    fn tag_of(&self, repo: RepoId, name: &[u8]) -> Result<TagName, FsError> {
+    fn tag_of(&self, repo: RepoId, name: &[u8]) -> Result<(RepoName, TagName), FsError> {
         if name == LATEST.as_bytes() {
             return Err(FsError::NotPermitted);
         }
         let tag = TagName::new(name).map_err(|_| FsError::NotFound)?;
         let repository = self.repository(repo)?;
-        if repository.tags.contains_key(&tag) { Ok(tag) } else { Err(FsError::NotFound) }
+        let found = repository.tags.contains_key(&tag).then(|| (repository.name.clone(), tag));
+        found.ok_or(FsError::NotFound)
     }
 }
 
