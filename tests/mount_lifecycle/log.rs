@@ -140,11 +140,16 @@ fn changes_through_the_mount_and_refused_publications_are_lines_with_the_reason(
     let mount = store.mount_point();
     let (staging, tags) = (mount.join("staging/web"), mount.join("tags/web"));
     fs::create_dir(&staging).unwrap();
-    for (area, published) in [("first", true), ("first", false), ("second", true)] {
+    let publish = |area: &str| fs::rename(staging.join(area), tags.join(area));
+    for area in ["first", "late@1", "second"] {
         fs::create_dir(staging.join(area)).unwrap();
-        fs::write(staging.join(area).join("file"), published.to_string() + area).unwrap();
-        assert_eq!(fs::rename(staging.join(area), tags.join(area)).is_ok(), published);
+        fs::write(staging.join(area).join("file"), area).unwrap();
+        if area != "late@1" {
+            publish(area).unwrap();
+        }
     }
+    // Its base is not the newest version any more.
+    publish("late@1").unwrap_err();
     std::os::unix::fs::symlink("1", tags.join("stable")).unwrap();
     fs::rename(tags.join("stable"), tags.join("old")).unwrap();
     fs::remove_file(tags.join("old")).unwrap();
@@ -153,7 +158,7 @@ fn changes_through_the_mount_and_refused_publications_are_lines_with_the_reason(
     for line in [
         "create repository web, by root (pid ",
         "published web/1 as first, by root",
-        "refused: publish web/first, by root: ",
+        "refused: publish web/late@1, by root: ",
         "published web/2 as second, by root",
         "tag web/1 as stable, by root (pid ",
         "rename tag web/stable to old, by root (pid ",
@@ -163,5 +168,5 @@ fn changes_through_the_mount_and_refused_publications_are_lines_with_the_reason(
     }
     let areas = store.run(&["areas"]);
     let areas = String::from_utf8_lossy(&areas.stdout).into_owned();
-    assert!(areas.contains("web/first was not published: "), "{areas}");
+    assert!(areas.contains("web/late@1 was not published: "), "{areas}");
 }
