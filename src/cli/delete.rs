@@ -20,8 +20,9 @@ may follow its versions on one line. Of one repository all the named versions ar
 
 A locked version is never deleted; a released, newest or tagged one only with --force. Returns at
 once; the space returns in the background, once the protection time is over (`cairn mount
---protect`, 10m by default): until then `cairn undelete` brings a version or a repository back. Staging areas based
-on a deleted version keep what they need, and open files stay readable. Numbers are not used again.
+--protect`, 10m by default): until then `cairn undelete` brings a version or a repository back.
+Staging areas based on a deleted version keep what they need, and open files stay readable.
+Numbers are not used again.
 
 JSON
   an array with one element per repository: {repository, versions, repository_deleted}

@@ -16,10 +16,11 @@ use crate::model::id::VersionNumber;
 use crate::model::name::RepoName;
 
 const HELP: &str = "\
-REPO, where it was deleted itself, brings the repository back, with owner, mode, policy and quota, and
-with every version of it whose content is still there. Where it exists, REPO lists the versions that
-can be brought back: until the time shown, or a bit longer, until the next collection run. REPO/7 brings a version back, REPO/3-5 every one from 3 to 5 that was deleted;
-a version that had a name may be called by it. It gets its own name back where that is free, other
+REPO, where it was deleted itself, brings the repository back, with owner, mode, policy and quota,
+and with every version of it whose content is still there. Where it exists, REPO lists the
+versions that can be brought back: until the time shown, or a bit longer, until the next
+collection run. REPO/7 brings a version back, REPO/3-5 every one from 3 to 5 that was deleted; a
+version that had a name may be called by it. It gets its own name back where that is free, other
 tags do not come back. Of one repository all the named versions come back, or none.
 
 `cairn gc --protect 0` gives all deleted versions and repositories up. A deleted repository does not

@@ -22,9 +22,9 @@ EXAMPLES
 
 Refuses (exit code 4) while anything uses the mount, and names what it can: processes, loop devices,
 swap, overlays, bind mounts, mounts inside it, NFS exports. The kernel has the last word; when it
-says that the mount is in use, the mount stays as it was. Refuses, too, while the daemon has files in
-memory that it cannot save, and names them; --force gives them up. With --lazy the mount disappears at
-once and ends when the last user does. A mount whose daemon died is cleaned up.
+says that the mount is in use, the mount stays as it was. Refuses, too, while the daemon has files
+in memory that it cannot save, and names them; --force gives them up. With --lazy the mount
+disappears at once and ends when the last user does. A mount whose daemon died is cleaned up.
 
 Copies of the mount in other mount namespaces (containers, services with a private /tmp) are not
 waited for: when the daemon has ended, they fail. The daemon has a minute to end (exit code 4).

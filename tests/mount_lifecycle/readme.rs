@@ -62,6 +62,8 @@ const AFTER: &str = r#"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 [ "$(cat "$HOME/restored/versions/tools/2/hello")" = hello ] || fail "the backup has no version 2"
 cd /
+# Others may have mounts of their own on this machine.
+export CAIRN_STORE=$HOME/cairn/store
 cairn unmount "$HOME/restored"
 [ "$(cairn versions tools --json | grep -o '"number":[0-9]*' | tr -d '\n')" = '"number":2' ] || fail "$(cairn versions tools)"
 mkdir "$HOME/other"
