@@ -17,6 +17,7 @@ version is made.
 
 A commit is refused, and the area stays, while files in it are open for writing (exit code 4), and
 when versions came after the one the area started from (exit code 5); both are listed.
+Interrupting a command that waits takes its commit back, unless it is being published already.
 
 JSON
   {changed, version, tag, skipped}; version as in `cairn show`

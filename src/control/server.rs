@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::frame::{self, FrameError};
 use super::protocol::{ControlError, ErrorKind, Hello, PROTOCOL, Progress, Request, ServerMessage};
-use super::service::{Attachment, Caller, ConnectionId, Service};
+use super::service::{Attachment, Caller, ConnectionId, Peer, Service};
 use super::socket_path::SocketPath;
 use crate::store::panics;
 
@@ -206,6 +206,7 @@ impl Shared {
             return refuse(&stream, &busy);
         };
         let caller = Caller { connection: id, ..caller };
+        self.service.connected(id, Peer::of(&stream));
         let shared = Arc::clone(self);
         let spawned =
             std::thread::Builder::new().name(format!("control-{}", id.0)).spawn(move || {

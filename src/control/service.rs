@@ -2,6 +2,10 @@
 //! daemon, by the command itself.
 
 use std::fs::File;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Weak};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::protocol::{ControlError, Progress, Request};
 use super::reply::Reply;
@@ -22,6 +26,26 @@ pub struct Caller {
 /// A connection, for as long as the daemon runs; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
+
+/// The other end of a connection, for requests that wait: whether anybody is there to hear the answer.
+#[derive(Debug, Clone)]
+pub struct Peer(Weak<UnixStream>);
+
+impl Peer {
+    /// The other end of `stream`.
+    pub fn of(stream: &Arc<UnixStream>) -> Self {
+        Self(Arc::downgrade(stream))
+    }
+
+    /// Whether it was closed, as the end of a command does, however it ends. Never blocks.
+    pub fn is_gone(&self) -> bool {
+        let Some(stream) = self.0.upgrade() else { return true };
+        let mut closed = [PollFd::new(&*stream, PollFlags::RDHUP)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // An error tells nothing of the peer.
+        poll(&mut closed, Some(&at_once)).is_ok_and(|events| events > 0)
+    }
+}
 
 /// What travels beside a request or reply.
 #[derive(Debug, Default)]
@@ -64,7 +88,31 @@ pub trait Service: Send + Sync {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Reply, Attachment), ControlError>;
 
+    /// Tells of a new connection, before its first call.
+    fn connected(&self, _connection: ConnectionId, _peer: Peer) {}
+
     /// Tells that a connection has ended: its imports are to be aborted, its pins released.
     /// Called once per connection, after its last call.
     fn disconnected(&self, _connection: ConnectionId) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_is_gone_once_its_end_is_closed_whatever_it_sent_before() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let ours = Arc::new(ours);
+        let peer = Peer::of(&ours);
+        assert!(!peer.is_gone());
+        theirs.write_all(b"a request that nobody has read").unwrap();
+        assert!(!peer.is_gone());
+        drop(theirs);
+        assert!(peer.is_gone());
+        drop(ours);
+        assert!(peer.is_gone());
+    }
 }

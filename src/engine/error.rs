@@ -114,6 +114,9 @@ pub enum EngineError {
         /// Whether the store is full.
         full: bool,
     },
+    /// A commit that nobody waits for any more.
+    #[error("the command that asked for it has ended")]
+    Abandoned,
     /// Not everything could be saved before the end.
     #[error("not everything was saved: {0}")]
     Unsaved(String),

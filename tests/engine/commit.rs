@@ -1,10 +1,12 @@
 //! Commits: what they publish, and what keeps them from it.
 
 use std::fs::{self, File};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use cairn::control::protocol::{CommitRequest, ErrorDetail, ErrorKind, Request};
-use cairn::engine::commit::{CommitOptions, WRITER_GRACE};
+use cairn::engine::commit::{Asker, CommitOptions, WRITER_GRACE};
 use cairn::engine::error::EngineError;
 use cairn::engine::request::Request as EngineRequest;
 use cairn::engine::stop_point::StopPoint;
@@ -162,6 +164,7 @@ fn h7_a_rename_is_refused_rather_than_wait_long_for_seals() {
         in_rename: true,
         on_stale: None,
         allow_empty: false,
+        asker: Asker::default(),
         now: Timestamp::now(),
     };
     let refused = world.engine.call(|reply| EngineRequest::Commit { area, options, reply });
@@ -272,6 +275,7 @@ fn the_grace_of_writers_stands_still_while_the_engine_is_held() {
         in_rename: false,
         on_stale: None,
         allow_empty: false,
+        asker: Asker::default(),
         now: Timestamp::now(),
     };
     let (sender, outcome) = crossbeam_channel::bounded(1);
@@ -314,4 +318,37 @@ fn a_writer_that_comes_just_before_the_freeze_is_waited_for() {
         assert_eq!(waiting.join().unwrap(), 1);
     });
     assert_eq!(world.bytes("1", "f"), b"behind");
+}
+
+/// The writer closes right after the command was ended: nothing is published behind its back.
+#[test]
+fn a_commit_whose_asker_has_gone_publishes_nothing_and_leaves_the_area() {
+    let world = World::with_repository();
+    let area = world.stage("work");
+    let content = world.open_writer(area, "f");
+    let gone = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&gone);
+    let options = CommitOptions {
+        tag: None,
+        number: None,
+        message: None,
+        author: None,
+        caller: String::new(),
+        wait: true,
+        in_rename: false,
+        on_stale: None,
+        allow_empty: false,
+        asker: Asker::new(move || told.load(Ordering::SeqCst)),
+        now: Timestamp::now(),
+    };
+    let (sender, outcome) = crossbeam_channel::bounded(1);
+    let reply = Box::new(move |result| drop(sender.send(result)));
+    world.engine.submit(EngineRequest::Commit { area, options, reply }).unwrap();
+    gone.store(true, Ordering::SeqCst);
+    world.close_writer(&content);
+    let outcome = outcome.recv_timeout(wait::PATIENCE).unwrap();
+    assert!(matches!(outcome, Err(EngineError::Abandoned)), "{outcome:?}");
+    assert_eq!(world.numbers(), [0_u64; 0]);
+    world.commit("work");
+    assert_eq!(world.numbers(), [1]);
 }

@@ -7,7 +7,7 @@ use crate::control::protocol::{
 };
 use crate::control::reply::{CommitReply, Reply};
 use crate::control::service::Caller;
-use crate::engine::commit::{CommitOptions, CommitOutcome, OnStale};
+use crate::engine::commit::{Asker, CommitOptions, CommitOutcome, OnStale};
 use crate::engine::error::EngineError;
 use crate::engine::registry::Repository;
 use crate::engine::request::Request;
@@ -42,10 +42,20 @@ impl StoreService {
             on_stale,
             in_rename: false,
             allow_empty: request.allow_empty,
+            asker: self.asker(caller),
             now: Timestamp::now(),
         };
         let outcome = self.publish(&repository, area, options)?;
         self.commit_reply(&repository, &outcome, tag)
+    }
+
+    /// Who asked, for a commit: gone once the connection is closed at their end.
+    pub(super) fn asker(&self, caller: Caller) -> Asker {
+        let peer = self.peers.lock().get(&caller.connection).cloned();
+        match peer {
+            Some(peer) => Asker::new(move || peer.is_gone()),
+            None => Asker::default(),
+        }
     }
 
     pub(super) fn publish(

@@ -59,7 +59,9 @@ pub fn control_error(error: EngineError) -> ControlError {
         EngineError::Unsealed { full: true, .. } => {
             make(ErrorKind::Failed).with_hint("free some space and commit again; nothing is lost")
         }
-        EngineError::Unsealed { .. } | EngineError::Unsaved(_) => make(ErrorKind::Failed),
+        EngineError::Unsealed { .. } | EngineError::Unsaved(_) | EngineError::Abandoned => {
+            make(ErrorKind::Failed)
+        }
         EngineError::NotSealed { .. } => {
             make(ErrorKind::Busy).with_hint("that goes on in the background: commit again")
         }

@@ -279,6 +279,7 @@ impl StoreService {
             on_stale: Some(if running.mirror { OnStale::Force } else { OnStale::Merge }),
             in_rename: false,
             allow_empty,
+            asker: self.asker(caller),
             now: Timestamp::now(),
         };
         let outcome = self.publish(&import.repository, import.area, options);

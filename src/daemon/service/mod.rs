@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 
 use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
 use crate::control::reply::Reply;
-use crate::control::service::{Attachment, Caller, ConnectionId, Service};
+use crate::control::service::{Attachment, Caller, ConnectionId, Peer, Service};
 use crate::control::transfer::ImportId;
 use crate::control::upkeep::UpkeepRequest;
 use crate::engine::Engine;
@@ -73,6 +73,8 @@ pub struct StoreService {
     /// Blobs kept in place for backups.
     holds: Mutex<HashMap<ConnectionId, BlobsHold>>,
     next_import: AtomicU64,
+    /// The other ends of the connections.
+    peers: Mutex<HashMap<ConnectionId, Peer>>,
     /// Number in the name of the next area that nobody sees.
     next_hidden: AtomicU64,
     /// Nobody is to wait any more.
@@ -115,6 +117,7 @@ impl StoreService {
             exports: Mutex::default(),
             holds: Mutex::default(),
             next_import: AtomicU64::new(1),
+            peers: Mutex::default(),
             next_hidden: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
             owned: false,
@@ -261,7 +264,12 @@ impl Service for StoreService {
         result
     }
 
+    fn connected(&self, connection: ConnectionId, peer: Peer) {
+        self.peers.lock().insert(connection, peer);
+    }
+
     fn disconnected(&self, connection: ConnectionId) {
+        self.peers.lock().remove(&connection);
         self.abort_imports(connection);
         self.end_exports(connection);
         self.end_hold(connection);

@@ -12,6 +12,7 @@
 //! transaction, durable before it is answered (H7). Nothing here blocks the metadata thread:
 //! [`super::thread`] calls [`MetadataThread::advance_commits`] after each round.
 
+mod asker;
 mod prepare;
 mod publish;
 mod wait;
@@ -37,6 +38,7 @@ use crate::model::tree::Root;
 use crate::model::version::Version;
 use crate::store::panics;
 
+pub use asker::Asker;
 pub(super) use prepare::Renames;
 pub use prepare::{ForRename, GivenUp};
 use wait::Wait;
@@ -84,6 +86,8 @@ pub struct CommitOptions {
     pub on_stale: Option<OnStale>,
     /// Makes a version even when nothing changed.
     pub allow_empty: bool,
+    /// Who waits for it: until it is built, it ends with them.
+    pub asker: Asker,
     /// When it was asked for.
     pub now: Timestamp,
 }
@@ -123,6 +127,15 @@ pub(super) struct CommitTask {
 }
 
 impl CommitTask {
+    /// Whether nobody waits for it any more, as long as it can be taken back. Then who asked finds
+    /// nothing published that they did not hear of.
+    fn is_abandoned(&self) -> bool {
+        match self.stage {
+            Stage::Writers(_) | Stage::Sealing { .. } => self.options.asker.is_gone(),
+            Stage::Building | Stage::Syncing(_) | Stage::Publishing => false,
+        }
+    }
+
     /// Answers it.
     pub(super) fn refuse(self, error: EngineError) {
         (self.reply)(Err(error));
@@ -215,7 +228,7 @@ impl MetadataThread {
         let ids: Vec<u64> = self.commits.keys().copied().collect();
         for id in ids {
             while let Some(step) = self.next_step(id, now) {
-                match step {
+                match self.unless_abandoned(id, step) {
                     Step::Stay => break,
                     Step::Refuse(error) => {
                         self.refuse_commit(id, error);
@@ -229,6 +242,12 @@ impl MetadataThread {
                 }
             }
         }
+    }
+
+    /// Refuses a commit that would go on although whoever asked for it is gone.
+    fn unless_abandoned(&self, id: u64, step: Step) -> Step {
+        let gone = self.commits.get(&id).is_some_and(|task| task.is_abandoned());
+        if gone { Step::Refuse(EngineError::Abandoned) } else { step }
     }
 
     /// The process was held (a stop signal, a suspended machine), and so were those who read what

@@ -402,6 +402,7 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::Store(error) => log_store(error),
         EngineError::Unsealed { .. }
         | EngineError::Unsaved(_)
+        | EngineError::Abandoned
         | EngineError::Damaged { .. }
         | EngineError::Invalid(_)
         | EngineError::Poisoned

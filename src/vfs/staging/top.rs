@@ -6,7 +6,7 @@ use super::audit::{self, logged};
 use super::lookup::{repository_entry, tag_attr, tag_target};
 use super::place;
 use super::{Caller, Done, Entry, Keep, RenameMode, SetAttr, StagingFs, engine_error};
-use crate::engine::commit::CommitOptions;
+use crate::engine::commit::{Asker, CommitOptions};
 use crate::engine::request::{Owner, OwnerChange, Request};
 use crate::model::id::{Ino, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, LATEST, RepoName, TagName, parse_number};
@@ -171,6 +171,7 @@ impl StagingFs {
             on_stale: None,
             in_rename: true,
             allow_empty: false,
+            asker: Asker::default(),
             now: Timestamp::now(),
         };
         let staging = Arc::clone(&self.engine.staging);

@@ -6,7 +6,7 @@ mod seen;
 
 use std::sync::mpsc::{Receiver, channel};
 
-use cairn::engine::commit::CommitOptions;
+use cairn::engine::commit::{Asker, CommitOptions};
 use cairn::engine::error::Result;
 use cairn::engine::request::{FlagChange, Owner, OwnerChange, Reply, Request};
 use cairn::engine::stop_point::StopPoint;
@@ -54,6 +54,7 @@ fn start_commit(world: &World, area: AreaId, name: Option<&str>) -> Answer {
         in_rename: false,
         on_stale: None,
         allow_empty: false,
+        asker: Asker::default(),
         now: Timestamp::now(),
     };
     submit(world, |_, reply| Request::Commit { area, options, reply })
