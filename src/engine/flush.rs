@@ -96,6 +96,11 @@ impl Journal {
         Self { id_limit, ..Self::default() }
     }
 
+    /// Ids below `limit` are reserved in the catalog, if not more are.
+    pub(super) fn raise_id_limit(&mut self, limit: u64) {
+        self.id_limit = self.id_limit.max(limit);
+    }
+
     pub(super) fn note_dirty(&mut self, now: Instant) {
         self.dirty_since.get_or_insert(now);
     }

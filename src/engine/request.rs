@@ -239,7 +239,9 @@ impl Request {
             Self::Flush { reply } => reply(Ok(())),
             Self::FlushNodes { reply, .. } => reply(Ok(BTreeSet::new())),
             // A look at a suspicion changes nothing.
-            Self::Fsck { job: Job::Repair(_) | Job::Note(..), reply } => reply(Err(refused())),
+            Self::Fsck { job: Job::Repair(_) | Job::Unshare(..) | Job::Note(..), reply } => {
+                reply(Err(refused()));
+            }
             // What is known to be damaged is served to nobody, whether that can be written or not.
             other @ (Self::Fsck { job: Job::Confirm(_) | Job::Mark(_), .. }
             | Self::Save { .. }

@@ -307,12 +307,12 @@ impl Worker {
     ) -> std::result::Result<(), Ended> {
         let examined = match self.examine(row)? {
             Examined::Ended => return Err(Ended::Stopped),
-            Examined::Damaged(..) if latest.blob(&row.hash)?.is_none() => Examined::Sound,
+            Examined::Damaged(..) if latest.blob(&row.hash)?.is_none() => None,
             // Healed in between, or still damaged.
-            Examined::Damaged(..) => self.examine(row)?,
-            Examined::Sound => Examined::Sound,
+            Examined::Damaged(..) => Some(self.examine(row)?),
+            Examined::Sound(_) => None,
         };
-        if let Examined::Damaged(damage, file) = examined
+        if let Some(Examined::Damaged(damage, file)) = examined
             && self.is_confirmed(row, &damage)?
         {
             log::error!("blob {} of {} bytes: {damage}", row.hash, row.size);

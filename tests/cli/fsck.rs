@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "the damage is no durable step")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -72,6 +73,7 @@ fn text(bytes: &[u8]) -> String {
 fn tear(path: &Path) {
     fs::remove_file(path).unwrap();
     fs::write(path, "the firsT").unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o444)).unwrap();
 }
 
 #[test]
@@ -111,6 +113,35 @@ fn what_was_repaired_is_told_once() {
     assert!(printed.contains("repaired  "), "{printed}");
     assert!(!stray.exists());
     store.fsck(&["--repair"], 0);
+}
+
+#[test]
+fn a_blob_that_others_could_change_is_told_and_repaired() {
+    let store = Store::new();
+    let (one, two) = (store.blob("the first"), store.blob("the second"));
+    let outside = store.home.path().join("outside");
+    fs::set_permissions(&one, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::hard_link(&two, &outside).unwrap();
+    let printed = store.fsck(&["--fast"], 2);
+    assert!(printed.contains("can be written to: the mode of its file is 0644"), "{printed}");
+    assert!(printed.contains("has another name outside the store"), "{printed}");
+    assert!(store.fsck(&["--repair"], 1).contains("\n2 repaired, 0 left"));
+    assert!(store.fsck(&["--full"], 0).ends_with("\nclean\n"));
+    assert_eq!(fs::read(outside).unwrap(), b"the second");
+}
+
+#[test]
+fn a_wrong_charge_is_told_and_repaired() {
+    let store = Store::new();
+    let catalog = rusqlite::Connection::open(store.path().join("catalog.db")).unwrap();
+    catalog.execute("UPDATE versions SET charge_bytes = 1", []).unwrap();
+    drop(catalog);
+    let printed = store.fsck(&[], 2);
+    let expected = "version web/1 adds 19 bytes in 2 files to what its repository uses, \
+                    1 bytes in 2 files are recorded";
+    assert!(printed.contains(expected), "{printed}");
+    store.fsck(&["--repair"], 1);
+    store.fsck(&["--full"], 0);
 }
 
 #[test]

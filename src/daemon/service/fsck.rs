@@ -193,6 +193,9 @@ fn act(finding: &Finding, repair: Repair<'_>) -> (FsckOutcome, Option<String>) {
         Finding::Blob { .. } => marked(finding).unwrap_or("it could not be marked: see the log"),
         Finding::Tree { .. } => "marked: storing the same directory again heals it",
         Finding::Private { .. } => "its content is lost",
+        Finding::LostNode { .. } => {
+            "nothing that may be its content is removed; write it anew, or discard the area"
+        }
         Finding::Links { .. } => {
             "left as it is: each is read as a file of its own; compare them with what they should be"
         }

@@ -10,7 +10,7 @@ use super::{Check, Stopped, Suspicion};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::BlobFacts;
 use crate::store::error::{Result, StoreError, is_damage};
-use crate::store::pool::{Damage, Pool};
+use crate::store::pool::{BlobFile, Damage, Pool};
 use crate::store::sys;
 
 /// Rows read between two looks at whether to go on.
@@ -25,8 +25,8 @@ const MARKS_MAX: usize = 64;
 /// What a look at a blob's file shows.
 #[derive(Debug)]
 pub(in crate::engine) enum Examined {
-    /// Nothing wrong, as far as was looked.
-    Sound,
+    /// Nothing wrong with the content, as far as was looked, and what the disk says of the file.
+    Sound(BlobFile),
     /// Something wrong, in this file where it is about content.
     Damaged(BlobDamage, Option<Arc<File>>),
     /// The look was ended.
@@ -46,17 +46,17 @@ pub(in crate::engine) fn examine(
     full: bool,
     read: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Examined> {
-    match pool.size_on_disk(hash) {
-        Ok(Some(found)) if found == size => {}
-        Ok(Some(found)) => return Ok(Examined::Damaged(BlobDamage::Size(found), None)),
+    let blob_file = match pool.look_at(hash) {
+        Ok(Some(found)) if found.size == size => found,
+        Ok(Some(found)) => return Ok(Examined::Damaged(BlobDamage::Size(found.size), None)),
         Ok(None) => return Ok(Examined::Damaged(BlobDamage::Missing, None)),
         Err(StoreError::Io { source, .. }) if is_damage(&source) => {
             return Ok(Examined::Damaged(BlobDamage::Unreadable(source.to_string()), None));
         }
         Err(error) => return Err(error),
-    }
+    };
     if !full {
-        return Ok(Examined::Sound);
+        return Ok(Examined::Sound(blob_file));
     }
     let path = pool.path(hash);
     let file = match File::open(&path) {
@@ -71,7 +71,9 @@ pub(in crate::engine) fn examine(
     };
     let damage = match hash_file(&file, size, read) {
         Ok(ControlFlow::Break(())) => return Ok(Examined::Ended),
-        Ok(ControlFlow::Continue(found)) if found == *hash => return Ok(Examined::Sound),
+        Ok(ControlFlow::Continue(found)) if found == *hash => {
+            return Ok(Examined::Sound(blob_file));
+        }
         Ok(ControlFlow::Continue(_)) => BlobDamage::Altered,
         Err(error) if is_damage(&error) => BlobDamage::Unreadable(error.to_string()),
         Err(source) => return Err(StoreError::Io { action: "check", path, source }),
@@ -124,7 +126,7 @@ impl Check<'_> {
             let mut rows: Vec<BlobFacts> = Vec::new();
             // Rows that cannot be read have been reported with the counts.
             latest.blobs(after, BLOBS_PER_STEP, &mut |row| rows.extend(row.ok()))?;
-            let Some(last) = rows.last() else { return Ok(()) };
+            let Some(last) = rows.last() else { return self.check_linked() };
             after = Some(last.hash);
             for blob in &rows {
                 suspects.extend(self.check_blob(blob, total)?);
@@ -166,7 +168,10 @@ impl Check<'_> {
         self.report.blobs += 1;
         let damage = match self.examine(blob, total)? {
             Examined::Ended => return Err(Stopped::Cancelled),
-            Examined::Sound if !blob.damaged => return Ok(None),
+            Examined::Sound(file) if !blob.damaged => {
+                self.check_file(blob, file);
+                return Ok(None);
+            }
             // Collected, healed or changed in between: the row says so.
             examined => match self.subject.snapshots.latest()?.blob(&blob.hash)? {
                 None => return Ok(None),
@@ -174,13 +179,13 @@ impl Check<'_> {
             },
         };
         match damage {
-            (Examined::Sound, true) if self.options.full => {
+            (Examined::Sound(_), true) if self.options.full => {
                 self.found(Finding::BlobSound(blob.hash));
             }
-            (Examined::Sound, true) => {
+            (Examined::Sound(_), true) => {
                 self.broken_blob(blob.hash, blob.size, BlobDamage::Marked, true);
             }
-            (Examined::Sound, false) | (Examined::Ended, _) => {}
+            (Examined::Sound(_), false) | (Examined::Ended, _) => {}
             (Examined::Damaged(BlobDamage::Altered | BlobDamage::Unreadable(_), _), _) => {
                 // It may have been healed while it was read.
                 if let Examined::Damaged(damage, file) = self.examine(blob, total)? {

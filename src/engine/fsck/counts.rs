@@ -137,13 +137,15 @@ impl Check<'_> {
         let bad_blobs = self.bad_tables.contains("blobs");
         for (hash, (size, refs)) in counts.lost_blobs.iter().filter(|_| !bad_blobs) {
             let found = examine(&self.subject.pool, hash, *size, true, &mut |_| true)?;
-            let sound = matches!(found, Examined::Sound);
+            let sound = matches!(found, Examined::Sound(_));
             let damage = BlobDamage::NoRow { refs: *refs, sound };
             self.broken_blob(*hash, *size, damage, false);
         }
         // What a lost row or page named is not known.
-        let unread =
-            counts.unread > 0 || !counts.lost_trees.is_empty() || !self.bad_tables.is_empty();
+        let unread = counts.unread > 0
+            || !counts.lost_trees.is_empty()
+            || !self.bad_tables.is_empty()
+            || !self.gaps.is_empty();
         if trees.is_some() && !self.bad_tables.contains("trees") {
             for (hash, refs) in &counts.lost_trees {
                 self.broken_tree(*hash, *refs, TreeDamage::NoRow(*refs));

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::finding::{Finding, Leftover};
-use super::repair::{Step, is_gone};
+use super::repair::{Step, id_limit_after, is_gone};
 use super::{Options, Report, Sink, Stopped, Suspicion};
 use crate::engine::Engine;
 use crate::engine::error::{EngineError, Result};
@@ -12,10 +13,11 @@ use crate::engine::event::Event;
 use crate::engine::request::{Reply, Request};
 use crate::engine::thread::MetadataThread;
 use crate::engine::to_disk::ToDisk;
+use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::time::Timestamp;
-use crate::store::pool::Damage;
+use crate::store::pool::{Damage, Incoming};
 
 /// What a check or repair asks of the metadata thread. Each is one slice of work.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub enum Job {
     Mark(Vec<Damage>),
     /// One step of a repair: whether anything was to be done.
     Repair(Step),
+    /// Gives a blob this file, which is a copy of its own, where that still has other names.
+    Unshare(BlobHash, Incoming),
     /// Writes a note of the catalog: how far a scrub has come.
     Note(&'static str, String),
 }
@@ -57,6 +61,14 @@ impl Engine {
             // That its row is gone must be on disk before the file is: a power loss would bring the
             // row back (H2).
             ToDisk { layout: &self.layout, pool: &self.pool, staging: &self.staging }.rows()?;
+        }
+        if let Step::Unshare(hash, size) = step {
+            // Copied here: nobody waits for the metadata thread meanwhile.
+            let copy = self.pool.copy_apart(&hash, size)?;
+            let job = Job::Unshare(hash, copy);
+            let done = self.call(|reply| Request::Fsck { job, reply })?;
+            self.pool.sync_fan_out(&hash)?;
+            return Ok(done);
         }
         self.call(|reply| Request::Fsck { job: Job::Repair(step), reply })
     }
@@ -116,12 +128,23 @@ impl MetadataThread {
             Job::Note(key, value) => {
                 reply(self.write(|tx| tx.set_meta(key, &value)).map(|()| true))
             }
+            Job::Unshare(hash, copy) => reply(self.unshare(&hash, copy)),
             Job::Mark(damage) => self.note_damage(&damage, reply),
             Job::Repair(step) => match self.repair(&step) {
                 Ok((done, events)) => self.notify_apart(events, move || reply(Ok(done))),
                 Err(error) => reply(Err(error)),
             },
         }
+    }
+
+    fn unshare(&self, hash: &BlobHash, copy: Incoming) -> Result<bool> {
+        let wanted = self.reader.blob(hash)?.is_some_and(|row| !row.damaged);
+        let pool = &self.store.pool;
+        if !wanted || pool.look_at(hash)?.is_none_or(|file| file.names < 2) {
+            return Ok(false);
+        }
+        pool.adopt(&self.store.lock, copy, hash)?;
+        Ok(true)
     }
 
     fn confirm(&self, suspicion: &Suspicion) -> Result<bool> {
@@ -166,6 +189,14 @@ impl MetadataThread {
             }
             Step::Remove(Leftover::Area(area)) => self.confirm(&Suspicion::Area(*area))?,
             Step::DeleteTag(repo, _, number) => !self.has_version(*repo, *number),
+            Step::NameNode(area, _) => {
+                let state = self.staging.read();
+                if state.areas.get(area).is_some_and(|area| area.loaded) {
+                    let reason = "the area is in use: end the daemon and repair then";
+                    return Err(EngineError::Invalid(reason.to_owned()));
+                }
+                true
+            }
             // A commit under way has unreferenced trees of its own.
             Step::BlankTree { hash, .. } => {
                 !self.commits.values().any(|commit| commit.pinned.contains(hash))
@@ -208,6 +239,20 @@ impl MetadataThread {
                     let next = VersionNumber(newest.0 + 1);
                     repository.next_number = repository.next_number.max(next);
                 });
+                Vec::new()
+            }
+            Step::Charge(repo, number, charge) => {
+                self.show(*repo, |repository| {
+                    let known = repository.versions.charge(*number);
+                    if known.is_some_and(|known| known.base == charge.base) {
+                        repository.versions.set_charge(*number, *charge);
+                    }
+                });
+                Vec::new()
+            }
+            Step::RaiseIds(highest) => {
+                self.staging.store.next_id.fetch_max(highest + 1, Ordering::Relaxed);
+                self.journal.raise_id_limit(id_limit_after(*highest));
                 Vec::new()
             }
             Step::Remove(Leftover::Area(_) | Leftover::AreaRows(_)) => {

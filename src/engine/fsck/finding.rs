@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::model::hash::{BlobHash, TreeHash};
-use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::TagName;
+use crate::model::quota::Usage;
 use crate::store::catalog::{BadRow, Totals};
 use crate::store::layout::PrivateId;
 
@@ -184,12 +185,43 @@ pub enum Finding {
         /// As a full walk says.
         counted: i64,
     },
+    /// The file of a blob can be written to.
+    BlobMode {
+        /// The blob.
+        hash: BlobHash,
+        /// The permissions of its file.
+        mode: u32,
+    },
+    /// The file of a blob has names outside the store.
+    BlobLinks {
+        /// The blob.
+        hash: BlobHash,
+        /// Its length, in bytes.
+        size: u64,
+        /// How many.
+        names: u64,
+    },
     /// The sums over all blobs and trees are not those of their rows.
     Totals {
         /// As they are noted, if they are.
         recorded: Option<Totals>,
         /// As the rows say.
         counted: Totals,
+    },
+    /// What a version counts for in its repository's quota is not what it adds.
+    Charge {
+        /// The repository.
+        repo: RepoId,
+        /// The version's number.
+        number: VersionNumber,
+        /// The same, as people write it.
+        version: String,
+        /// The version that it is compared with; 0 stands for nothing.
+        base: VersionNumber,
+        /// As its row says.
+        recorded: Usage,
+        /// What it adds.
+        counted: Usage,
     },
     /// A version's hash is not that of its root.
     Root {
@@ -244,6 +276,35 @@ pub enum Finding {
         /// Its path.
         losses: Losses,
     },
+    /// A file or directory of an area has names and no row.
+    LostNode {
+        /// The area.
+        area: AreaId,
+        /// The file or directory.
+        node: NodeId,
+        /// The area, as people write it.
+        place: String,
+        /// Its paths.
+        losses: Losses,
+    },
+    /// A file or directory of an area has a row and no name.
+    UnnamedNode {
+        /// The area.
+        area: AreaId,
+        /// The file or directory.
+        node: NodeId,
+        /// The area, as people write it.
+        place: String,
+        /// What it is, in words.
+        what: String,
+    },
+    /// Ids are given out from this limit on, and higher ones are in use.
+    IdLimit {
+        /// As it is noted; 0 when it is not.
+        recorded: u64,
+        /// The highest id in use.
+        highest: u64,
+    },
     /// A leftover.
     Leftover(Leftover),
 }
@@ -269,13 +330,19 @@ impl Finding {
             Self::Tree { .. } => "tree",
             Self::BlobCount { .. } => "blob_count",
             Self::TreeCount { .. } => "tree_count",
+            Self::BlobMode { .. } => "blob_mode",
+            Self::BlobLinks { .. } => "blob_links",
             Self::Totals { .. } => "totals",
+            Self::Charge { .. } => "quota",
             Self::Root { .. } => "root",
             Self::Links { .. } => "links",
             Self::Tag { .. } => "tag",
             Self::NextNumber { .. } => "next_number",
             Self::NoRepository { .. } => "no_repository",
             Self::Private { .. } => "private_file",
+            Self::LostNode { .. } => "lost_node",
+            Self::UnnamedNode { .. } => "unnamed_node",
+            Self::IdLimit { .. } => "id_limit",
             Self::Leftover(_) => "leftover",
         }
     }
@@ -285,13 +352,19 @@ impl Finding {
         match self {
             Self::Blob { losses, .. }
             | Self::Tree { losses, .. }
-            | Self::Private { losses, .. } => Some(losses),
+            | Self::Private { losses, .. }
+            | Self::LostNode { losses, .. } => Some(losses),
             Self::Table { .. }
             | Self::Row(_)
             | Self::BlobSound(_)
             | Self::BlobCount { .. }
             | Self::TreeCount { .. }
+            | Self::BlobMode { .. }
+            | Self::BlobLinks { .. }
             | Self::Totals { .. }
+            | Self::Charge { .. }
+            | Self::UnnamedNode { .. }
+            | Self::IdLimit { .. }
             | Self::Root { .. }
             | Self::Links { .. }
             | Self::Tag { .. }
@@ -320,22 +393,33 @@ impl fmt::Display for Finding {
             Self::TreeCount { hash, recorded, counted } => {
                 write!(f, "tree {hash} has {counted} references, {recorded} are recorded")
             }
+            Self::BlobMode { hash, mode } => {
+                write!(f, "blob {hash} can be written to: the mode of its file is {mode:04o}")
+            }
+            Self::BlobLinks { hash, names: 1, .. } => {
+                write!(
+                    f,
+                    "blob {hash} has another name outside the store, by which it can be changed"
+                )
+            }
+            Self::BlobLinks { hash, names, .. } => {
+                write!(
+                    f,
+                    "blob {hash} has {names} names outside the store, by which it can be changed"
+                )
+            }
+            Self::Charge { version, recorded, counted, .. } => write!(
+                f,
+                "version {version} adds {} to what its repository uses, {} are recorded",
+                used(counted),
+                used(recorded)
+            ),
             Self::Totals { recorded: None, .. } => f.write_str("the sums over the store are lost"),
             Self::Totals { recorded: Some(recorded), counted } => {
                 write!(f, "there are {}, and noted are {}", sums(counted), sums(recorded))
             }
             Self::Root { version } => write!(f, "version {version} has another hash than its root"),
-            Self::Links { version, paths, more } => {
-                let paths: Vec<_> =
-                    paths.iter().map(|path| String::from_utf8_lossy(path)).collect();
-                write!(
-                    f,
-                    "version {version}: these share the id of a hardlink group and are not one \
-                     file: {}",
-                    paths.join(", ")
-                )?;
-                if *more > 0 { write!(f, " and {more} more") } else { Ok(()) }
-            }
+            Self::Links { version, paths, more } => links(f, version, paths, *more),
             Self::Tag { repository, tag, number, .. } => {
                 write!(f, "tag {repository}/{tag} points at version {number}, which does not exist")
             }
@@ -348,9 +432,32 @@ impl fmt::Display for Finding {
             Self::Private { area, file, .. } => {
                 write!(f, "private file {area}/{file} is missing", file = file.0)
             }
+            Self::LostNode { node, place, .. } => {
+                write!(f, "node {node} of {place} has no row: what it was is lost")
+            }
+            Self::UnnamedNode { node, place, what, .. } => {
+                write!(f, "node {node} of {place} is in no directory; it is {what}")
+            }
+            Self::IdLimit { recorded, highest } => {
+                write!(f, "ids would be given out from {recorded} on, and {highest} is in use")
+            }
             Self::Leftover(leftover) => write!(f, "leftover: {leftover}"),
         }
     }
+}
+
+fn links(f: &mut fmt::Formatter<'_>, version: &str, paths: &[Vec<u8>], more: u64) -> fmt::Result {
+    let paths: Vec<_> = paths.iter().map(|path| String::from_utf8_lossy(path)).collect();
+    write!(
+        f,
+        "version {version}: these share the id of a hardlink group and are not one file: {}",
+        paths.join(", ")
+    )?;
+    if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
+}
+
+fn used(usage: &Usage) -> String {
+    format!("{} bytes in {} files", usage.bytes, usage.files)
 }
 
 fn sums(totals: &Totals) -> String {

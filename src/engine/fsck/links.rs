@@ -122,13 +122,19 @@ fn key(path: &[u8], entry: &Entry) -> u128 {
 }
 
 /// The trees of a snapshot, for as long as nobody ends the check.
-struct Pages<'p, 'c> {
+pub(super) struct Pages<'p, 'c> {
     snapshot: &'p Snapshot,
     check: RefCell<&'p mut Check<'c>>,
 }
 
-/// Why a version's groups are not known.
-enum Unread {
+impl<'p, 'c> Pages<'p, 'c> {
+    pub(super) fn new(snapshot: &'p Snapshot, check: &'p mut Check<'c>) -> Self {
+        Self { snapshot, check: RefCell::new(check) }
+    }
+}
+
+/// Why a version cannot be read.
+pub(super) enum Unread {
     /// A page is not there, or not one.
     Page,
     Stopped(Stopped),

@@ -277,7 +277,7 @@ fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// The path of a node from the top of its area.
-fn path_of(
+pub(super) fn path_of(
     names: &BTreeMap<(AreaId, NodeId), (NodeId, EntryName)>,
     area: AreaId,
     node: NodeId,

@@ -1,8 +1,8 @@
 //! Checking a store, and repairing what can be: two acts (R5, G12).
 //!
 //! ```text
-//! check:   rows ──▶ counts ──▶ content ──▶ losses ──▶ links ──▶ files   any thread, only marks damage
-//!          catalog  full walk  pool files  who lost   hardlinks leftovers
+//! check:   rows ──▶ counts ──▶ content ──▶ losses ──▶ links ──▶ charges ──▶ files    any thread, only
+//!          catalog  full walk  pool files  who lost   hardlinks quotas     leftovers   marks damage
 //! repair:  Finding ──▶ Step ──▶ one transaction, on the metadata thread or on a store of one's own
 //! ```
 //!
@@ -25,11 +25,14 @@
 //! store. [`engine`] asks it for a running one, [`bare`] for one that nobody runs.
 
 pub mod bare;
+mod blob_files;
+mod charges;
 mod content;
 mod counts;
 mod engine;
 mod files;
 mod finding;
+mod gaps;
 mod links;
 mod losses;
 mod pages;
@@ -178,6 +181,10 @@ struct Check<'c> {
     broken_trees: BTreeMap<TreeHash, (i64, TreeDamage)>,
     broken_blobs: BTreeMap<BlobHash, BrokenBlob>,
     lost_files: BTreeSet<(AreaId, PrivateId)>,
+    /// Blobs whose file has more than one name.
+    linked: Vec<blob_files::Linked>,
+    /// Areas of which rows are lost: what those named is unknown.
+    gaps: BTreeSet<AreaId>,
 }
 
 /// A damaged blob whose losses are not known yet.
@@ -228,6 +235,8 @@ pub fn check(subject: &Subject, options: Options, sink: &mut dyn Sink) -> Result
         broken_trees: BTreeMap::new(),
         broken_blobs: BTreeMap::new(),
         lost_files: BTreeSet::new(),
+        linked: Vec::new(),
+        gaps: BTreeSet::new(),
     };
     check.check_rows()?;
     check.check_counts()?;
@@ -237,6 +246,7 @@ pub fn check(subject: &Subject, options: Options, sink: &mut dyn Sink) -> Result
     }
     check.report_losses()?;
     check.check_links()?;
+    check.check_charges()?;
     // Without all rows, nobody knows what nothing names.
     if options.files && check.bad_tables.is_empty() {
         check.check_files()?;

@@ -3,9 +3,11 @@
 //! A step looks again, in its own transaction, at whether it is still needed; whoever runs it
 //! answers for what is not in the catalog (pins, areas in memory).
 
+use crate::engine::flush::{ID_LIMIT, ID_STEP};
 use crate::model::hash::{BlobHash, TreeHash};
-use crate::model::id::{RepoId, VersionNumber};
+use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::TagName;
+use crate::model::quota::Charge;
 use crate::model::time::Timestamp;
 use crate::store::Store;
 use crate::store::catalog::{Doomed, Tx};
@@ -48,6 +50,17 @@ pub enum Step {
     DeleteTag(RepoId, TagName, VersionNumber),
     /// Makes the next version come after this one.
     RaiseNumber(RepoId, VersionNumber),
+    /// Takes away the permission to write to a blob.
+    Protect(BlobHash),
+    /// Gives a blob of this many bytes a file of its own, which has no name elsewhere. The file that
+    /// it had stays whole under its other names.
+    Unshare(BlobHash, u64),
+    /// Corrects what a version counts for, unless it has been compared with another one meanwhile.
+    Charge(RepoId, VersionNumber, Charge),
+    /// Gives a file or directory without a name one at the top of its area.
+    NameNode(AreaId, NodeId),
+    /// Has ids given out that are higher than this one.
+    RaiseIds(u64),
     /// Removes what nothing names.
     Remove(Leftover),
 }
@@ -66,7 +79,15 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
         | Finding::Root { .. }
         | Finding::Links { .. }
         | Finding::NoRepository { .. }
-        | Finding::Private { .. } => Vec::new(),
+        | Finding::Private { .. }
+        | Finding::LostNode { .. } => Vec::new(),
+        Finding::BlobMode { hash, .. } => vec![Step::Protect(*hash)],
+        Finding::BlobLinks { hash, size, .. } => vec![Step::Unshare(*hash, *size)],
+        Finding::Charge { repo, number, base, counted, .. } => {
+            vec![Step::Charge(*repo, *number, Charge { base: *base, usage: *counted })]
+        }
+        Finding::UnnamedNode { area, node, .. } => vec![Step::NameNode(*area, *node)],
+        Finding::IdLimit { highest, .. } => vec![Step::RaiseIds(*highest)],
         Finding::BlobSound(hash) => vec![Step::UnmarkBlob(*hash)],
         Finding::Tree { refs: 1.., damage: TreeDamage::Blank, .. } => Vec::new(),
         Finding::Tree { hash, refs, .. } => vec![Step::BlankTree { hash: *hash, refs: *refs }],
@@ -99,8 +120,14 @@ impl Finding {
             | Self::Root { .. }
             | Self::Links { .. }
             | Self::NoRepository { .. }
-            | Self::Private { .. } => false,
+            | Self::Private { .. }
+            | Self::LostNode { .. } => false,
             Self::BlobSound(_)
+            | Self::BlobMode { .. }
+            | Self::BlobLinks { .. }
+            | Self::Charge { .. }
+            | Self::UnnamedNode { .. }
+            | Self::IdLimit { .. }
             | Self::BlobCount { .. }
             | Self::TreeCount { .. }
             | Self::Totals { .. }
@@ -144,6 +171,12 @@ impl Step {
             Self::Remove(Leftover::Area(area) | Leftover::AreaRows(area)) => {
                 tx.push_doomed(&Doomed::Area(*area))?;
             }
+            Self::Charge(repo, number, charge) => return tx.recharge(*repo, *number, charge),
+            Self::NameNode(area, node) => return tx.name_node(*area, *node),
+            Self::RaiseIds(highest) => return raise_ids(tx, *highest),
+            Self::Protect(_) => {}
+            // Content that is known to be damaged has nothing to keep apart.
+            Self::Unshare(hash, _) => return Ok(tx.blob(hash)?.is_some_and(|row| !row.damaged)),
             Self::Remove(Leftover::Page(page)) => return tx.delete_stray_page(*page),
             Self::Remove(
                 Leftover::Blob(_)
@@ -180,6 +213,12 @@ impl Step {
                     removed => removed,
                 }
             }
+            Self::Protect(hash) => pool.protect(lock, hash).map(drop),
+            Self::Unshare(hash, size) => {
+                let copy = pool.copy_apart(hash, *size)?;
+                pool.adopt(lock, copy, hash)?;
+                pool.sync_fan_out(hash)
+            }
             Self::UnmarkBlob(hash) | Self::InsertBlob { hash, damaged: false, .. } => {
                 pool.unmark(hash);
                 Ok(())
@@ -193,10 +232,28 @@ impl Step {
             | Self::CountBlob(..)
             | Self::CountTree(..)
             | Self::Totals
+            | Self::Charge(..)
+            | Self::NameNode(..)
+            | Self::RaiseIds(_)
             | Self::DeleteTag(..)
             | Self::RaiseNumber(..) => Ok(()),
         }
     }
+}
+
+/// The id that the next start begins with comes after `highest`, as after a run that gave it out.
+fn raise_ids(tx: &Tx<'_>, highest: u64) -> Result<bool> {
+    let recorded = tx.meta(ID_LIMIT)?.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    if recorded > highest {
+        return Ok(false);
+    }
+    tx.set_meta(ID_LIMIT, &id_limit_after(highest).to_string())?;
+    Ok(true)
+}
+
+/// The limit of ids once those up to `highest` are in use: a running store is far below it.
+pub(super) fn id_limit_after(highest: u64) -> u64 {
+    highest.saturating_add(1).saturating_add(ID_STEP)
 }
 
 fn blank(tx: &Tx<'_>, hash: &TreeHash, refs: i64, now: Timestamp) -> Result<bool> {

@@ -44,6 +44,7 @@ impl Check<'_> {
         self.check_numbers(&next_numbers, &versions);
         let half_made = self.check_areas(&snapshot)?;
         let private = self.check_nodes(&snapshot)?;
+        self.check_gaps(&snapshot)?;
         drop(snapshot);
         for area in half_made {
             if self.sink.confirm(Suspicion::Area(area))? {

@@ -6,7 +6,7 @@ use super::connection::During;
 use super::{Reader, Tx};
 use crate::store::error::Result;
 
-fn get(connection: &Connection, key: &str) -> Result<Option<String>> {
+pub(super) fn get(connection: &Connection, key: &str) -> Result<Option<String>> {
     let read = || {
         connection
             .prepare_cached("SELECT value FROM meta WHERE key = ?1")?

@@ -9,7 +9,8 @@ use super::connection::During;
 use super::totals::Sums;
 use super::{Tx, trees};
 use crate::model::hash::{BlobHash, TreeHash};
-use crate::model::id::{RepoId, VersionNumber};
+use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
+use crate::model::quota::Charge;
 use crate::model::time::Timestamp;
 use crate::store::error::Result;
 
@@ -98,6 +99,38 @@ impl Tx<'_> {
         )?;
         self.add_up(Sums { blobs: 1, bytes: size.into(), damaged: 1, trees: 0 });
         Ok(())
+    }
+
+    /// Corrects what a version adds to the version that it was compared with; `false` when it has
+    /// been compared with another one since, or is gone.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn recharge(&self, repo: RepoId, number: VersionNumber, charge: &Charge) -> Result<bool> {
+        let changed = self.execute(
+            "charge a version",
+            "UPDATE versions SET charge_bytes = ?4, charge_files = ?5
+             WHERE repository = ?1 AND number = ?2 AND charge_base = ?3",
+            params![repo.0, number.0, charge.base.0, charge.usage.bytes, charge.usage.files],
+        )?;
+        Ok(changed > 0)
+    }
+
+    /// Gives a node that has no name one at the top of its area; `false` when it has a name, or is
+    /// gone, or the top is.
+    ///
+    /// # Errors
+    /// The database's, also when that name is taken.
+    pub fn name_node(&self, area: AreaId, node: NodeId) -> Result<bool> {
+        let added = self.execute(
+            "name a node",
+            "INSERT INTO names(area, parent, name, node) SELECT ?1, ?1, ?3, ?2
+             WHERE EXISTS (SELECT 1 FROM nodes WHERE area = ?1 AND id = ?2)
+               AND EXISTS (SELECT 1 FROM nodes WHERE area = ?1 AND id = ?1)
+               AND NOT EXISTS (SELECT 1 FROM names WHERE area = ?1 AND node = ?2)",
+            params![area.0, node.0, format!("recovered-{node}").as_bytes()],
+        )?;
+        Ok(added > 0)
     }
 
     /// Makes the next version of a repository come after `newest`; `false` when it does already.

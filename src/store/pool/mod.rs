@@ -23,7 +23,7 @@
 //! | backup's source (`backup::content`) | by path | hashed while it is copied, and left out where it is wrong |
 //! | backup's target ([`Pool::is_sound`], [`Pool::copy_incoming`]) | by path | hashed |
 //! | is the content known? (seals and imports, `engine::blobs`) | length only | counts as not known, so that storing it replaces the file |
-//! | `stat` (blocks), [`Pool::size_on_disk`] | stat | as any other |
+//! | `stat` (blocks), [`Pool::look_at`] | stat | as any other |
 
 use std::fs::{self, File};
 use std::io;
@@ -43,6 +43,7 @@ use crate::model::hash::BlobHash;
 mod copy;
 mod damaged;
 mod fd_cache;
+mod file;
 mod incoming;
 mod insert;
 mod names;
@@ -51,6 +52,7 @@ pub use copy::Copied;
 use damaged::Marks;
 pub use damaged::{Damage, OnDamage};
 use fd_cache::FdCache;
+pub use file::BlobFile;
 pub use incoming::{Incoming, UnnamedFile};
 pub use names::PoolName;
 
@@ -171,9 +173,17 @@ impl Pool {
     /// # Errors
     /// The disk's.
     pub fn size_on_disk(&self, hash: &BlobHash) -> Result<Option<u64>> {
+        Ok(self.look_at(hash)?.map(|file| file.size))
+    }
+
+    /// What the disk says of the blob's file; `None` when there is none.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn look_at(&self, hash: &BlobHash) -> Result<Option<BlobFile>> {
         let path = self.layout.blob(hash);
         match fs::symlink_metadata(&path) {
-            Ok(found) => Ok(Some(found.len())),
+            Ok(found) => Ok(Some(BlobFile::of(&found))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("look at", &path)(error)),
         }

@@ -58,6 +58,8 @@ impl Patient {
     pub(crate) fn overwrite(&self, path: &std::path::Path, content: &[u8]) {
         std::fs::remove_file(path).unwrap();
         std::fs::write(path, content).unwrap();
+        let read_only = std::os::unix::fs::PermissionsExt::from_mode(0o444);
+        std::fs::set_permissions(path, read_only).unwrap();
     }
 
     /// Changes rows behind the store's back; asserts that any were there.

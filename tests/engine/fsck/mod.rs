@@ -4,6 +4,8 @@
 mod blob;
 mod count;
 mod damage;
+mod file;
+mod gap;
 mod leftover;
 mod online;
 mod row;

@@ -13,11 +13,20 @@ use crate::world::World;
 
 const FULL: Options = Options { full: true, files: true };
 
-fn check(world: &World) -> Vec<Finding> {
+/// Everything that a full check of a running store finds.
+pub(crate) fn check(world: &World) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut found = |finding| findings.push(finding);
     world.engine.check(FULL, &mut found, &mut |_, _, _| {}, &mut || true).unwrap();
     findings
+}
+
+/// Repairs a finding of a running store.
+#[track_caller]
+pub(crate) fn repair(world: &World, finding: &Finding) {
+    for step in steps(finding) {
+        assert!(world.engine.repair(step).unwrap(), "{finding}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName};
+use crate::model::quota::Charge;
 use crate::model::tree::Root;
 use crate::store::catalog::{AreaState, NodeData};
 
@@ -39,6 +40,8 @@ pub struct VersionFacts {
     pub root: Root,
     /// The hash it is published under.
     pub hash: TreeHash,
+    /// What it is said to add to another version, if that was computed.
+    pub charge: Option<Charge>,
 }
 
 /// What a check needs of an area.

@@ -9,6 +9,7 @@
 //! who look for damage. Column types are SQLite's to check ([`Snapshot::problems`]).
 
 mod facts;
+mod gaps;
 mod visit;
 
 use std::sync::Arc;

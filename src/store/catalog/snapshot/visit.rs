@@ -9,6 +9,7 @@ use super::{
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::TagName;
+use crate::model::quota::{Charge, Usage};
 use crate::store::catalog::codec::{blob_hash, optional_root, root, text, time, tree_hash, xattrs};
 use crate::store::catalog::{Doomed, NameRow, areas, doomed, nodes};
 use crate::store::error::Result;
@@ -70,7 +71,8 @@ impl Snapshot {
         &self,
         each: &mut dyn FnMut(std::result::Result<VersionFacts, BadRow>),
     ) -> Result<()> {
-        let sql = "SELECT repository, number, root, hash, created_s, created_ns, name
+        let sql = "SELECT repository, number, root, hash, created_s, created_ns, name,
+                       charge_base, charge_bytes, charge_files
                    FROM versions ORDER BY repository, number";
         let scan = Scan { table: "versions", sql, keys: &[0, 1] };
         self.scan(
@@ -81,11 +83,14 @@ impl Snapshot {
                 if row.get_ref(6)? != rusqlite::types::ValueRef::Null {
                     text::<TagName>(row, 6)?;
                 }
+                let usage = Usage { bytes: row.get(8)?, files: row.get(9)? };
+                let base = row.get::<_, Option<u64>>(7)?.map(VersionNumber);
                 Ok(VersionFacts {
                     repo: RepoId(row.get(0)?),
                     number: VersionNumber(row.get(1)?),
                     root: root(row, 2)?,
                     hash: tree_hash(row, 3)?,
+                    charge: base.map(|base| Charge { base, usage }),
                 })
             },
             each,

@@ -1,0 +1,116 @@
+//! What is missing in areas, a file's row or its name, and the ids that the next start would give out.
+//!
+//! A row that is lost takes what it said with it: which content the file had, or where it was. So
+//! nobody removes anything on account of it: counts that seem too high and private files that seem to
+//! be nobody's may belong to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::finding::{Finding, Losses};
+use super::losses::path_of;
+use super::{Check, Stopped};
+use crate::engine::flush::ID_LIMIT;
+use crate::model::id::{AreaId, NodeId};
+use crate::model::name::EntryName;
+use crate::store::catalog::{NodeData, Snapshot};
+
+/// A node of an area.
+type Node = (AreaId, NodeId);
+
+impl Check<'_> {
+    pub(super) fn check_gaps(&mut self, snapshot: &Snapshot) -> Result<(), Stopped> {
+        let unreadable = |table: &&str| self.bad_tables.contains(table);
+        if ["areas", "nodes", "names", "meta"].iter().any(unreadable) {
+            // What of them cannot be read has been reported, and may be what is missing.
+            return Ok(());
+        }
+        self.check_lost_nodes(snapshot)?;
+        self.check_unnamed_nodes(snapshot)?;
+        let noted = snapshot.meta(ID_LIMIT)?;
+        let recorded = noted.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let highest = snapshot.highest_id()?;
+        if highest > 0 && recorded <= highest {
+            self.found(Finding::IdLimit { recorded, highest });
+        }
+        Ok(())
+    }
+
+    /// Names whose file or directory has no row.
+    fn check_lost_nodes(&mut self, snapshot: &Snapshot) -> Result<(), Stopped> {
+        let lost: BTreeSet<Node> = snapshot.lost_nodes()?.into_iter().collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        self.gaps.extend(lost.iter().map(|(area, _)| *area));
+        let mut names: BTreeMap<Node, (NodeId, EntryName)> = BTreeMap::new();
+        let mut named: Vec<(Node, NodeId, EntryName)> = Vec::new();
+        snapshot.names(&mut |row| {
+            let Ok((area, (parent, name, Some(node)))) = row else { return };
+            if self.gaps.contains(&area) {
+                if lost.contains(&(area, node)) {
+                    named.push(((area, node), parent, name.clone()));
+                }
+                names.insert((area, node), (parent, name));
+            }
+        })?;
+        let mut losses: BTreeMap<Node, Losses> = lost
+            .iter()
+            .map(|node| (*node, Losses { complete: true, ..Losses::default() }))
+            .collect();
+        for ((area, node), parent, name) in named {
+            let mut path = path_of(&names, area, parent);
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend(name.as_bytes());
+            if let Some(losses) = losses.get_mut(&(area, node)) {
+                losses.add(&self.names.area(area), &path);
+            }
+        }
+        for ((area, node), mut losses) in losses {
+            let place = self.names.area(area);
+            if area.0 == node.0 {
+                losses.add(&place, b"");
+            }
+            losses.listed.sort();
+            self.found(Finding::LostNode { area, node, place, losses });
+        }
+        Ok(())
+    }
+
+    /// Files and directories that are in no directory.
+    fn check_unnamed_nodes(&mut self, snapshot: &Snapshot) -> Result<(), Stopped> {
+        let unnamed: BTreeSet<Node> = snapshot.unnamed_nodes()?.into_iter().collect();
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        let mut found = Vec::new();
+        snapshot.nodes(&mut |row| {
+            if let Ok(facts) = row
+                && unnamed.contains(&(facts.area, facts.id))
+            {
+                let what = describe(&facts.data, facts.size);
+                found.push((facts.area, facts.id, what));
+            }
+        })?;
+        for (area, node, what) in found {
+            let place = self.names.area(area);
+            self.found(Finding::UnnamedNode { area, node, place, what });
+        }
+        Ok(())
+    }
+}
+
+/// What a node is, for whoever looks for it.
+fn describe(data: &NodeData, size: u64) -> String {
+    match data {
+        NodeData::Blob(hash) => format!("a file of {size} bytes with the content of blob {hash}"),
+        NodeData::Private(file) => format!("a file, in private file {}", file.0),
+        NodeData::BaseTree(tree) => format!("a directory over tree {tree}"),
+        NodeData::Target(target) => {
+            format!("a symbolic link to {}", String::from_utf8_lossy(target))
+        }
+        NodeData::Rdev(_) => "a device".to_owned(),
+        NodeData::Empty => "a directory or an empty file".to_owned(),
+    }
+}
