@@ -129,6 +129,9 @@ pub enum ArchiveError {
         /// Why.
         reason: String,
     },
+    /// An export was asked to end.
+    #[error("interrupted: nothing was exported")]
+    Interrupted,
     /// A tree page is invalid.
     #[error(transparent)]
     Tree(#[from] TreeError),

@@ -88,7 +88,23 @@ pub fn export_directory(
     mode: LinkMode,
     progress: &mut dyn FnMut(&Exported),
 ) -> Result<Exported, ArchiveError> {
-    export_directory_with(source, to, mode, progress, &|_| {})
+    let stop = AtomicBool::new(false);
+    export_directory_unless(source, to, mode, progress, &stop)
+}
+
+/// [`export_directory`] that ends early, as if it had failed, once `stop` is set: after the files that
+/// are being written. It sets `stop` itself when it fails.
+///
+/// # Errors
+/// As of [`export_directory`]; [`ArchiveError::Interrupted`].
+pub fn export_directory_unless(
+    source: &mut dyn ExportSource,
+    to: &Path,
+    mode: LinkMode,
+    progress: &mut dyn FnMut(&Exported),
+    stop: &AtomicBool,
+) -> Result<Exported, ArchiveError> {
+    export_directory_with(source, to, mode, progress, (&|_| {}, stop))
 }
 
 /// [`export_directory`] with a hook between the making of a name and whatever else is done to it.
@@ -97,12 +113,12 @@ pub(super) fn export_directory_with(
     to: &Path,
     mode: LinkMode,
     progress: &mut dyn FnMut(&Exported),
-    made: Made<'_>,
+    (made, stop): (Made<'_>, &AtomicBool),
 ) -> Result<Exported, ArchiveError> {
     let origin = Origin::new(source);
     let root = origin.root()?;
     let destination = Destination::create(to, made)?;
-    let exported = fill(&origin, &root, &destination, mode, progress)
+    let exported = fill(&origin, &root, &destination, (mode, stop), progress)
         .and_then(|exported| destination.publish().map(|()| exported));
     match &exported {
         Ok(exported) => progress(exported),
@@ -115,7 +131,7 @@ fn fill(
     origin: &Origin<'_>,
     root: &Root,
     destination: &Destination<'_>,
-    mode: LinkMode,
+    (mode, stop): (LinkMode, &AtomicBool),
     progress: &mut dyn FnMut(&Exported),
 ) -> Result<Exported, ArchiveError> {
     let sharing = match mode {
@@ -123,7 +139,6 @@ fn fill(
         LinkMode::Copy | LinkMode::UnsafeHardlink => Sharing::WherePossible,
     };
     let copier = Copier::new(sharing);
-    let stop = AtomicBool::new(false);
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
     let (queue, jobs) = bounded::<Job>(FILES_IN_FLIGHT);
     let top = ArchivePath::root();
@@ -141,7 +156,7 @@ fn fill(
         exported: Exported { directories: 1, ..Exported::default() },
     };
     let mut exported = thread::scope(|scope| {
-        let worker = Worker { destination, copier: &copier, mode, stop: &stop };
+        let worker = Worker { destination, copier: &copier, mode, stop };
         let handles: Vec<_> = (0..workers)
             .map(|_| {
                 let jobs = jobs.clone();
@@ -149,7 +164,7 @@ fn fill(
             })
             .collect();
         drop(jobs);
-        let planned = plan.run(origin, root, &stop, progress);
+        let planned = plan.run(origin, root, stop, progress);
         let (exported, directories) = plan.close();
         let mut result = planned;
         for handle in handles {
@@ -157,6 +172,9 @@ fn fill(
             result = written.and(result);
         }
         result?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(ArchiveError::Interrupted);
+        }
         destination.complete(&directories)?;
         Ok::<_, ArchiveError>(exported)
     })?;

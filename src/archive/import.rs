@@ -16,8 +16,7 @@ use super::memo::{Memo, MemoOptions, Record};
 use super::path::ArchivePath;
 use super::payload::Buffers;
 use super::read::{Prepared, Reader};
-use super::stat::FileId;
-use super::walk::{Place, Walked, Walker};
+use super::walk::{Place, Refused, Walked, Walker};
 use super::{INLINE_FILE_BYTES_MAX, ImportSink, Published};
 use crate::vfs::attr::FileKind;
 
@@ -46,8 +45,8 @@ pub struct Imported {
 /// Choices of a directory import.
 #[derive(Debug, Clone, Default)]
 pub struct DirectoryImport {
-    /// A directory that is refused wherever the walk meets it: the store itself.
-    pub refused: Option<FileId>,
+    /// Directories that are refused wherever the walk meets them: those of the store itself.
+    pub refused: Vec<Refused>,
     /// Files that are as at an earlier import of the directory are not read.
     pub memo: Option<MemoOptions>,
 }

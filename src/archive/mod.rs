@@ -54,6 +54,7 @@ pub use error::ArchiveError;
 pub use path::ArchivePath;
 pub use payload::Payload;
 pub use stat::FileId;
+pub use walk::Refused;
 
 /// Regular files up to this size travel inside a batch; larger ones as open files. Bytes.
 pub const INLINE_FILE_BYTES_MAX: u64 = 128 * 1024;

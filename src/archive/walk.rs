@@ -46,7 +46,31 @@ pub(super) struct Walker {
     stack: Vec<Level>,
     /// First path of each file with several names.
     first_names: HashMap<FileId, ArchivePath>,
-    refused: Option<FileId>,
+    refused: Vec<Refused>,
+}
+
+/// A directory that an import does not take, wherever it meets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Which one.
+    pub id: FileId,
+    /// Why, in words that follow its path.
+    pub reason: &'static str,
+}
+
+impl Refused {
+    /// The directory of the store that imports: its pool would grow under the walk.
+    pub fn store(id: FileId) -> Self {
+        Self { id, reason: "this directory is cairn's own store, which cannot import itself" }
+    }
+
+    /// A directory that shows all of the store that imports: the next version would hold every version
+    /// that there is.
+    pub fn mount(id: FileId) -> Self {
+        let reason = "this directory shows the store itself, which cannot import itself: name one \
+                      version or one staging area in it";
+        Self { id, reason }
+    }
 }
 
 /// A directory being walked.
@@ -62,15 +86,16 @@ const OPEN_DIRECTORY: OFlags =
 
 impl Walker {
     /// Starts at `top`, which may itself be reached through symbolic links, unless these are of
-    /// somebody who has no say over what they lead to. A directory that is `refused` (the store itself) is a problem, not walked.
-    pub(super) fn new(top: &Path, refused: Option<FileId>) -> Result<Self, ArchiveError> {
+    /// somebody who has no say over what they lead to. A directory that is
+    /// `refused` is a problem, not walked.
+    pub(super) fn new(top: &Path, refused: Vec<Refused>) -> Result<Self, ArchiveError> {
         let open = caller_path::open_directory(top)
             .map_err(ArchiveError::io("open the directory", top))?;
         let stat = Stat::of(&open).map_err(ArchiveError::io("stat", top))?;
-        if refused == Some(stat.id) {
+        if let Some(Refused { reason, .. }) = refused.iter().find(|refused| refused.id == stat.id) {
             return Err(ArchiveError::Destination {
                 path: top.to_owned(),
-                reason: STORE_INSIDE.to_owned(),
+                reason: (*reason).to_owned(),
             });
         }
         let place = Place::Directory(Arc::new(open));
@@ -151,8 +176,8 @@ impl Walker {
             Ok(opened) => opened,
             Err(error) => return Err(problem(path, "open the directory", error)),
         };
-        if self.refused == Some(stat.id) {
-            return Err(Problem { path, reason: STORE_INSIDE.to_owned() });
+        if let Some(refused) = self.refused.iter().find(|refused| refused.id == stat.id) {
+            return Err(Problem { path, reason: refused.reason.to_owned() });
         }
         let walked = Walked { path, stat, place: Place::Directory(Arc::new(directory)) };
         match self.descend(&walked) {
@@ -161,8 +186,6 @@ impl Walker {
         }
     }
 }
-
-const STORE_INSIDE: &str = "this directory is cairn's own store, which cannot import itself";
 
 fn problem(path: ArchivePath, action: &str, error: Errno) -> Problem {
     let reason = format!("cannot {action}: {}", std::io::Error::from(error));

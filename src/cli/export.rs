@@ -5,9 +5,13 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use flate2::write::GzEncoder;
 use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use super::Context;
 use super::error::CliError;
@@ -15,7 +19,7 @@ use super::parse::RepositoryVersion;
 use super::progress::ProgressLine;
 use super::text::{count, size};
 use crate::archive::error::ArchiveError;
-use crate::archive::export::{Exported, LinkMode, export_directory};
+use crate::archive::export::{Exported, LinkMode, export_directory_unless};
 use crate::archive::new_file::NewFile;
 use crate::archive::raise_open_files;
 use crate::archive::remote::RemoteExport;
@@ -31,8 +35,9 @@ error; with a slash at its end it is a directory.
 
 Archives and new directories appear when they are whole. Until then a directory is called
 NAME.partial-PID, and so is an archive on file systems that have no files without a name; nothing
-else of it is left by an export that is interrupted, and a failed one removes it. In a directory that
-was there before, what was written stays.
+else of it is left by an export that is killed. One that fails, or is asked to end by Ctrl-C or
+SIGTERM, removes the directory; a second Ctrl-C ends it at once. In a directory that was there
+before, what was written stays.
 
 Modes, times to the nanosecond, symbolic links, hard links, holes and extended attributes are
 restored; owners when the caller is root. Without that right, set-user-id and set-group-id bits are
@@ -167,7 +172,10 @@ impl ExportArgs {
         };
         let exported = match form {
             Form::Directory => {
-                export_directory(&mut source, &self.destination, mode, &mut progress)?
+                let stop = end_on_signals()
+                    .map_err(ArchiveError::io("hear of signals before", &self.destination))?;
+                let to = &self.destination;
+                export_directory_unless(&mut source, to, mode, &mut progress, &stop)?
             }
             Form::Stdout => export_archive(&mut source, context.output.writer(), &mut progress)?,
             Form::Tar(compression) => {
@@ -198,6 +206,17 @@ impl ExportArgs {
             }
         }
     }
+}
+
+/// Set by the first signal that asks this process to end, so that it can remove what it has made; the
+/// second one ends it at once.
+fn end_on_signals() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_default(signal, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
 }
 
 /// Bytes collected for one write to an archive.

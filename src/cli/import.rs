@@ -19,9 +19,10 @@ use crate::archive::memo::{self, MemoOptions};
 use crate::archive::path::ArchivePath;
 use crate::archive::remote::{ImportOptions, RemoteImport};
 use crate::archive::tar_import::import_archive;
-use crate::archive::{FileId, ImportSink, raise_open_files};
-use crate::control::protocol::{ControlError, Progress};
-use crate::control::reply::{CommitReply, VersionInfo};
+use crate::archive::{FileId, ImportSink, Refused, raise_open_files};
+use crate::control::client::Connection;
+use crate::control::protocol::{ControlError, Progress, Request};
+use crate::control::reply::{CommitReply, Reply, VersionInfo};
 use crate::model::name::{RepoName, TagName};
 use crate::model::time::Timestamp;
 use crate::store::caller_path;
@@ -117,9 +118,12 @@ impl ImportArgs {
         });
         let source = Source::open(&self.source)?;
         raise_open_files();
-        // The store must not import itself: its pool would grow under the walk.
-        let refused = File::open(context.store()?).ok().and_then(|store| FileId::of(&store).ok());
+        let mut refused: Vec<Refused> =
+            identity(context.store()?).map(Refused::store).into_iter().collect();
         let mut connection = context.connect()?;
+        if matches!(source, Source::Directory(_)) {
+            refused.extend(mounted(&mut connection)?);
+        }
         let options = ImportOptions {
             repository: self.repository,
             create: true,
@@ -140,6 +144,21 @@ impl ImportArgs {
         let commit = sink.into_commit().ok_or_else(CliError::unexpected_reply)?;
         print(context, &imported, &commit)
     }
+}
+
+/// The directories in which the daemon shows all versions or all areas of the store.
+fn mounted(connection: &mut Connection) -> Result<Vec<Refused>, CliError> {
+    let Reply::Status(status) = connection.ask(Request::Status)? else {
+        return Err(CliError::unexpected_reply());
+    };
+    let Some(mount) = status.mount.map(PathBuf::from) else { return Ok(Vec::new()) };
+    let shown = [mount.join("versions"), mount.join("staging"), mount];
+    Ok(shown.iter().filter_map(|path| identity(path)).map(Refused::mount).collect())
+}
+
+/// Which directory is at a path; `None` when it cannot be opened, and so not be walked either.
+fn identity(path: &Path) -> Option<FileId> {
+    File::open(path).ok().and_then(|directory| FileId::of(&directory).ok())
 }
 
 fn memo_directory() -> Option<PathBuf> {

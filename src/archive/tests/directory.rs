@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::compare::{allocated, describe, fill, pattern, set_mtime};
 use super::memory::MemoryStore;
 use crate::archive::batch::{Observer, Totals, Unobserved};
-use crate::archive::export::{LinkMode, export_directory};
+use crate::archive::export::{LinkMode, export_directory, export_directory_unless};
 use crate::archive::import::{DirectoryImport, Imported, import_directory, import_directory_with};
-use crate::archive::{ArchiveError, ArchivePath, FileId};
+use crate::archive::{ArchiveError, ArchivePath, FileId, Refused};
 
 fn import(top: &Path, store: &mut MemoryStore) -> Result<Imported, ArchiveError> {
     import_directory(top, DirectoryImport::default(), store, &mut Unobserved)
@@ -201,14 +201,35 @@ fn the_store_does_not_import_itself() {
     let store_dir = dir.path().join("inside/store");
     fs::create_dir_all(&store_dir).unwrap();
     fs::write(store_dir.join("catalog.db"), b"x").unwrap();
-    let refused = FileId::of(fs::File::open(&store_dir).unwrap()).ok();
-    for top in [dir.path(), &store_dir] {
-        let mut store = MemoryStore::default();
-        let options = DirectoryImport { refused, memo: None };
-        let error = import_directory(top, options, &mut store, &mut Unobserved).unwrap_err();
-        assert!(error.to_string().contains("cairn's own store"), "{error}");
-        assert!(store.aborted);
+    let id = FileId::of(fs::File::open(&store_dir).unwrap()).unwrap();
+    for (refused, said) in [
+        (Refused::store(id), "cairn's own store, which cannot import itself"),
+        (Refused::mount(id), "shows the store itself, which cannot import itself"),
+    ] {
+        for top in [dir.path(), &dir.path().join("inside"), &store_dir] {
+            let mut store = MemoryStore::default();
+            let options = DirectoryImport { refused: vec![refused], memo: None };
+            let error = import_directory(top, options, &mut store, &mut Unobserved).unwrap_err();
+            assert!(error.to_string().contains(said), "{error}");
+            assert!(store.aborted);
+        }
     }
+}
+
+#[test]
+fn an_export_that_is_asked_to_end_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::create_dir(&from).unwrap();
+    fill(&from);
+    let mut store = MemoryStore::default();
+    import(&from, &mut store).unwrap();
+    let stop = AtomicBool::new(true);
+    let ended =
+        export_directory_unless(&mut store, &to, LinkMode::Copy, &mut |_| {}, &stop).unwrap_err();
+    assert!(matches!(ended, ArchiveError::Interrupted), "{ended}");
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|name| name.unwrap().path()).collect();
+    assert_eq!(left, [from]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Scene {
         };
         let directory = self.home.path().join("memos");
         let memo = Some(MemoOptions { directory, read_all, now });
-        let options = DirectoryImport { refused: None, memo };
+        let options = DirectoryImport { refused: Vec::new(), memo };
         let top = self.home.path().join("top");
         let imported =
             import_directory_with(&top, options, &mut self.store, &mut Unobserved, &between);
@@ -239,7 +239,7 @@ fn lost_content_that_cannot_be_read_fails_the_import() {
     scene.store.blobs.clear();
     let directory = scene.home.path().join("memos");
     let memo = Some(MemoOptions { directory, read_all: false, now: long_after() });
-    let options = DirectoryImport { refused: None, memo };
+    let options = DirectoryImport { refused: Vec::new(), memo };
     let gone = scene.path("gone");
     // Read first, when the walk has passed the other one.
     let between = |_: &ArchivePath| {

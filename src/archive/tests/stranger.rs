@@ -61,8 +61,14 @@ impl Scene {
     /// Exports into a directory of the stranger's, who calls `act` for each name that was made.
     fn export(&mut self, act: &(dyn Fn(&CStr) + Sync)) -> Result<(), ArchiveError> {
         let to = self.path("theirs");
-        let done =
-            export_directory_with(&mut self.store, &to, LinkMode::Copy, &mut |_| {}, act).map(drop);
+        let done = export_directory_with(
+            &mut self.store,
+            &to,
+            LinkMode::Copy,
+            &mut |_| {},
+            (act, &AtomicBool::new(false)),
+        )
+        .map(drop);
         self.check();
         done
     }
@@ -197,8 +203,14 @@ impl Scene {
         act: &(dyn Fn(&CStr) + Sync),
     ) -> Result<(), ArchiveError> {
         let to = self.path("theirs");
-        let done =
-            export_directory_with(&mut self.store, &to, LinkMode::Copy, &mut |_| {}, act).map(drop);
+        let done = export_directory_with(
+            &mut self.store,
+            &to,
+            LinkMode::Copy,
+            &mut |_| {},
+            (act, &AtomicBool::new(false)),
+        )
+        .map(drop);
         if matches!(trick, Trick::HardLinkToFile | Trick::HardLinkToFifo) {
             rustix::fs::unlink(to.join("entry")).unwrap();
         }
@@ -241,8 +253,14 @@ fn a_new_directory_is_swapped_as_soon_as_it_is_made() {
         }
     };
     let to = theirs.join("new");
-    let error = export_directory_with(&mut scene.store, &to, LinkMode::Copy, &mut |_| {}, &act)
-        .unwrap_err();
+    let error = export_directory_with(
+        &mut scene.store,
+        &to,
+        LinkMode::Copy,
+        &mut |_| {},
+        (&act, &AtomicBool::new(false)),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("somebody replaced it"), "{error}");
     scene.check();
 }
@@ -255,7 +273,13 @@ fn a_link_on_the_way_that_leads_to_a_secret_is_refused() {
     lchown(theirs.join("way"), Some(STRANGER), Some(STRANGER)).unwrap();
     for to in ["way", "way/directory", "way/new"] {
         let (to, store) = (theirs.join(to), &mut scene.store);
-        let error = export_directory_with(store, &to, LinkMode::Copy, &mut |_| {}, &|_| {});
+        let error = export_directory_with(
+            store,
+            &to,
+            LinkMode::Copy,
+            &mut |_| {},
+            (&|_| {}, &AtomicBool::new(false)),
+        );
         let error = error.unwrap_err().to_string();
         assert!(error.contains("belongs to user 4321"), "{error}");
         let options = DirectoryImport::default();
@@ -343,7 +367,14 @@ fn exports_are_raced_for_a_while() {
         });
         for _ in 0..ROUNDS {
             let to = &theirs;
-            export_directory_with(&mut scene.store, to, LinkMode::Copy, &mut |_| {}, &|_| {}).ok();
+            export_directory_with(
+                &mut scene.store,
+                to,
+                LinkMode::Copy,
+                &mut |_| {},
+                (&|_| {}, &AtomicBool::new(false)),
+            )
+            .ok();
             for entry in fs::read_dir(&theirs).unwrap().flatten() {
                 if rustix::fs::unlink(entry.path()).is_err() {
                     fs::remove_dir_all(entry.path()).ok();
@@ -410,7 +441,7 @@ fn a_directory_that_becomes_a_link_is_not_walked() {
     let scene = Scene::new(|_| {});
     let theirs = scene.path("theirs");
     fs::create_dir(theirs.join("d")).unwrap();
-    let mut walker = Walker::new(&theirs, None).unwrap();
+    let mut walker = Walker::new(&theirs, Vec::new()).unwrap();
     // The top was read, so its names are known.
     walker.next().unwrap().unwrap();
     fs::remove_dir(theirs.join("d")).unwrap();
@@ -433,13 +464,25 @@ fn what_failed_leaves_nothing_under_the_final_name() {
     let to = home.join("new");
     let seen = AtomicBool::new(false);
     let act = |_: &CStr| seen.store(seen.load(Ordering::Relaxed) | to.exists(), Ordering::Relaxed);
-    export_directory_with(&mut scene.store, &to, LinkMode::Copy, &mut |_| {}, &act).unwrap();
+    export_directory_with(
+        &mut scene.store,
+        &to,
+        LinkMode::Copy,
+        &mut |_| {},
+        (&act, &AtomicBool::new(false)),
+    )
+    .unwrap();
     assert!(!seen.load(Ordering::Relaxed), "it was there before it was whole");
     assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
     let again = home.join("again");
     scene.store.blobs.values_mut().for_each(|bytes| bytes.push(b'!'));
-    let failed =
-        export_directory_with(&mut scene.store, &again, LinkMode::Copy, &mut |_| {}, &|_| {});
+    let failed = export_directory_with(
+        &mut scene.store,
+        &again,
+        LinkMode::Copy,
+        &mut |_| {},
+        (&|_| {}, &AtomicBool::new(false)),
+    );
     failed.unwrap_err();
     assert_eq!(fs::read_dir(&home).unwrap().count(), 1, "nothing of it is left");
 }

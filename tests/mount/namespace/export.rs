@@ -50,6 +50,49 @@ fn an_interrupted_export_leaves_no_archive_under_its_name() {
 }
 
 #[test]
+fn an_interrupted_export_to_a_directory_leaves_nothing() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let cairn = Cairn::start();
+    let area = cairn.area("lib", "a");
+    for number in 0..24 {
+        fs::write(area.join(number.to_string()), content::bytes(number, 4 << 20)).unwrap();
+    }
+    cairn.publish("lib", "a").unwrap();
+    let home = cairn.scratch();
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut command = Command::new(BINARY);
+        command.args(["export", "lib/1"]).arg(home.join("x")).env("CAIRN_STORE", cairn.store());
+        let mut export = command.stdout(Stdio::null()).spawn().unwrap();
+        wait::until("the export writes", || {
+            !names(&home).is_empty() || export.try_wait().unwrap().is_some()
+        });
+        kill_process(Pid::from_child(&export), signal).ok();
+        // One that was whole before the signal came is there, and one that was not is gone.
+        let expected: &[&str] = if export.wait().unwrap().success() { &["x"] } else { &[] };
+        assert_eq!(names(&home), expected);
+        fs::remove_dir_all(home.join("x")).ok();
+    }
+}
+
+/// A version that holds the store's versions would be followed by one that holds that one, too.
+#[test]
+fn what_shows_the_whole_store_is_not_imported_into_it() {
+    let cairn = filled(1000);
+    let (mnt, link) = (cairn.mnt(), cairn.scratch().join("link"));
+    std::os::unix::fs::symlink(&mnt, &link).unwrap();
+    let above = mnt.parent().unwrap().to_owned();
+    for source in [mnt.clone(), above, link, mnt.join("versions"), mnt.join("staging")] {
+        let said = cairn.cli_fails(&["import", source.to_str().unwrap(), "copy"]);
+        assert!(said.contains("cannot import itself"), "{}: {said}", source.display());
+        assert!(!cairn.staging("copy").exists(), "{}", source.display());
+    }
+    let version = cairn.versions("lib/1");
+    cairn.cli(&["import", version.to_str().unwrap(), "copy"]);
+    let copied = fs::read(cairn.versions("copy/1/f")).unwrap();
+    assert_eq!(copied, fs::read(version.join("f")).unwrap());
+}
+
+#[test]
 fn archives_of_every_kind_come_back() {
     let cairn = filled(300_000);
     for (number, name) in ["x.tar", "x.tar.gz", "x.tgz", "x.tar.zst", "x.tzst"].iter().enumerate() {
