@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use log::{error, info};
 
 use super::error::DaemonError;
@@ -86,9 +86,10 @@ pub struct Hooks<'a> {
     pub ready: Box<dyn FnOnce() -> Result<(), DaemonError> + 'a>,
     /// A full clean-up was asked for. Must return at once.
     pub collect: Box<dyn FnMut() + 'a>,
-    /// A stop was asked for: whether it may begin, or something that is in memory only would be
-    /// lost. Asked again and again for a while ([`Timing::hope`]).
-    pub may_stop: Box<dyn Fn() -> bool + 'a>,
+    /// A stop was asked for: tells whether it may begin, or something that is in memory only would be
+    /// lost. Asked again and again for a while ([`Timing::hope`]). Must return at once, and the answer
+    /// may take its time; a sender that is dropped says yes.
+    pub may_stop: Box<dyn Fn(Sender<bool>) + 'a>,
     /// The stop begins.
     pub stopping: Box<dyn FnOnce() + 'a>,
     /// Nothing is mounted any more, and no request comes in: write out what is left. Runs exactly
@@ -136,15 +137,15 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     hooks: Hooks<'_>,
     timing: &Timing,
 ) -> Result<(), DaemonError> {
-    let Hooks { ready, collect, may_stop, stopping, shutdown } = hooks;
+    let Hooks { ready, mut collect, may_stop, stopping, shutdown } = hooks;
     let mut running = Running::default();
     let starter = Starter { plan, workers, invalidator, controller, timing };
     let started = starter.start(&mut running, filesystems).and_then(|()| ready());
     let result = match started {
         Ok(()) => {
             info!("serving {} at {}", plan.store.display(), plan.target.display());
-            watch(events, collect, timing.rest);
-            hope(events, &may_stop, timing);
+            watch(events, &mut *collect, timing.rest);
+            hope(events, &mut *collect, &may_stop, timing);
             stopping();
             running.stop(events, timing);
             Ok(())
@@ -161,18 +162,44 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
 }
 
 /// Goes on serving while something would be lost by a stop, for a while: there may be room for it
-/// soon. A second stop ends that.
-fn hope(events: &Events, may_stop: &dyn Fn() -> bool, timing: &Timing) {
-    let deadline = Instant::now() + timing.hope;
-    while !may_stop() && Instant::now() < deadline {
-        if let Ok(Event::Stop) = events.0.recv_deadline(Instant::now() + timing.retry) {
-            return;
+/// soon. A second stop ends that, also while no answer comes.
+fn hope(
+    events: &Events,
+    collect: &mut dyn FnMut(),
+    may_stop: &dyn Fn(Sender<bool>),
+    timing: &Timing,
+) {
+    let end = crossbeam_channel::after(timing.hope);
+    let ask = || {
+        let (sender, answer) = bounded(1);
+        may_stop(sender);
+        answer
+    };
+    let (mut answer, mut again) = (ask(), crossbeam_channel::never());
+    loop {
+        crossbeam_channel::select! {
+            recv(events.0) -> event => match event {
+                Ok(Event::Collect) => collect(),
+                Ok(Event::Ended(..)) => {}
+                Ok(Event::Stop) | Err(_) => return,
+            },
+            recv(answer) -> may => {
+                if may.unwrap_or(true) {
+                    return;
+                }
+                (answer, again) =
+                    (crossbeam_channel::never(), crossbeam_channel::after(timing.retry));
+            }
+            recv(again) -> _ => {
+                (answer, again) = (ask(), crossbeam_channel::never());
+            }
+            recv(end) -> _ => return,
         }
     }
 }
 
 /// Waits until it is time to stop; `rest` after versions were unmounted alone it is.
-fn watch(events: &Events, mut collect: Box<dyn FnMut() + '_>, rest: Duration) {
+fn watch(events: &Events, collect: &mut dyn FnMut(), rest: Duration) {
     let mut deadline = None;
     // The controller in serve() outlives this, so receiving fails at the deadline only.
     let next = |deadline: Option<Instant>| match deadline {
@@ -300,7 +327,7 @@ mod tests {
         }
         controller.stop();
         let mut count = 0;
-        watch(&events, Box::new(|| count += 1), Duration::MAX);
+        watch(&events, &mut || count += 1, Duration::MAX);
         assert_eq!(count, 3);
     }
 
@@ -311,10 +338,32 @@ mod tests {
         controller.collect();
         controller.send(Event::Ended(Connection::Outer, Ok(())));
         let mut count = 0;
-        watch(&events, Box::new(|| count += 1), Duration::from_secs(3600));
+        watch(&events, &mut || count += 1, Duration::from_secs(3600));
         assert_eq!(count, 1, "it went on until the outer one had ended");
         controller.send(Event::Ended(Connection::Versions, Ok(())));
-        watch(&events, Box::new(|| ()), Duration::ZERO);
+        watch(&events, &mut || (), Duration::ZERO);
+    }
+
+    #[test]
+    fn signals_are_heard_while_it_hopes() {
+        let (controller, events) = controller();
+        let timing = Timing { hope: Duration::from_secs(3600), ..Timing::default() };
+        controller.collect();
+        let (mut count, asked) = (0, std::cell::RefCell::new(Vec::new()));
+        controller.stop();
+        // No answer comes.
+        hope(&events, &mut || count += 1, &|answer| asked.borrow_mut().push(answer), &timing);
+        assert_eq!((count, asked.borrow().len()), (1, 1));
+        let tries = std::cell::Cell::new(0);
+        let third = |answer: Sender<bool>| {
+            tries.set(tries.get() + 1);
+            answer.send(tries.get() == 3).unwrap();
+        };
+        let timing = Timing { retry: Duration::ZERO, ..timing };
+        hope(&events, &mut || (), &third, &timing);
+        assert_eq!(tries.get(), 3);
+        let timing = Timing { hope: Duration::ZERO, ..timing };
+        hope(&events, &mut || (), &|answer| asked.borrow_mut().push(answer), &timing);
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
             Ok(())
         }),
         collect: Box::new(move || collect(&collector)),
-        may_stop: Box::new(|| engine.may_stop()),
+        may_stop: Box::new(|answer| engine.may_stop(answer)),
         stopping: Box::new(|| manager.stopping("unmounting, and writing out what is left")),
         shutdown: Box::new(|| {
             service.stop_waiting();

@@ -58,6 +58,11 @@ impl Waiter {
 }
 
 impl Batch {
+    /// Whether it changes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.deleted.is_empty() && self.names.is_empty()
+    }
+
     /// The areas that it changes.
     pub(super) fn areas(&self) -> impl Iterator<Item = &Arc<AreaShared>> {
         let nodes = self.nodes.iter().map(|draft| &draft.area);

@@ -49,7 +49,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 
 use crate::model::hash::BlobHash;
@@ -301,10 +301,24 @@ impl Engine {
         self.gives_up.store(true, Ordering::SeqCst);
     }
 
-    /// Whether a stop may begin. As long as something cannot be saved and there is hope, it may not.
-    pub fn may_stop(&self) -> bool {
-        self.gives_up.load(Ordering::SeqCst)
-            || self.save().map_or(true, |remaining| remaining.reason.is_none())
+    /// Tells whether a stop may begin. As long as something cannot be saved and there is hope, it may
+    /// not. Does not wait for the metadata thread, which may have to do with a disk that does not answer.
+    pub fn may_stop(&self, answer: Sender<bool>) {
+        if self.gives_up.load(Ordering::SeqCst) {
+            return;
+        }
+        let tell = |answer: &Sender<bool>, may_stop| {
+            if answer.send(may_stop).is_err() {
+                log::debug!("the stop did not wait for what can be saved");
+            }
+        };
+        let told = answer.clone();
+        let reply = Box::new(move |remaining: Result<unsaved::Remaining>| {
+            tell(&told, remaining.map_or(true, |remaining| remaining.reason.is_none()));
+        });
+        if let Err(TrySendError::Full(_)) = self.requests.try_send(Request::Save { reply }) {
+            tell(&answer, false);
+        }
     }
 
     /// Stops the engine: journal out, WAL flushed and checkpointed, all threads ended.

@@ -45,7 +45,9 @@ impl MetadataThread {
                 result = Err(error);
             }
         }
+        // Where nothing could be written since the start, the catalog says what is right already.
         if result.is_ok()
+            && !self.store.catalog.is_owing()
             && matches!(self.staging.blocked(), Blocked::No | Blocked::ReadOnly)
             && let Err(error) = self.end_cleanly()
         {

@@ -92,6 +92,8 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     let staging = Arc::new(staging);
     if read_only {
         staging.set_blocked(Blocked::ReadOnly);
+    } else if store.catalog.is_owing() {
+        staging.set_blocked(Blocked::Full);
     }
     let registry = Arc::new(Registry::default());
     let leftovers = load_registry(&reader, &registry, &staging)?;
@@ -230,7 +232,8 @@ fn uncharged(registry: &Registry) -> BTreeSet<RepoId> {
 
 /// What was orphaned before the stop goes now (G8: a run at start).
 fn collect(engine: &Engine) {
-    if engine.is_read_only() {
+    // A full disk is given the space set aside when somebody wants to change something.
+    if engine.staging.blocked() != Blocked::No {
         return;
     }
     let reply = Box::new(|result| {
@@ -270,26 +273,33 @@ fn recover(
     let boot = sys::boot_id().unwrap_or_default();
     let clean = reader.meta("clean")?.as_deref() == Some("yes");
     let same_boot = !boot.is_empty() && reader.meta("boot")?.as_deref() == Some(boot.as_str());
-    let tx = catalog.begin()?;
     // After a clean stop everything was flushed; after a crash of the daemon alone the kernel
     // still has what was written. Only a crash of the machine leaves content in doubt (H3), and it
     // stays so until it was checked, whatever happens meanwhile.
     let outage = (!clean && !same_boot).then_some(durable_epoch);
     let since = number(UNCHECKED)?.into_iter().chain(outage).min();
     let suspects = match since {
-        Some(epoch) => tx.blobs_since_epoch(epoch, SUSPECTS_MAX)?,
+        Some(epoch) => catalog.begin()?.blobs_since_epoch(epoch, SUSPECTS_MAX)?,
         None => Vec::new(),
     };
     let unchecked = since.filter(|_| !suspects.is_empty());
-    tx.set_meta(UNCHECKED, &unchecked.map_or_else(String::new, |epoch| epoch.to_string()))?;
     let epoch = last_epoch.max(durable_epoch) + 1;
-    tx.set_meta("clean", "no")?;
-    tx.set_meta("boot", &boot)?;
-    tx.set_meta("epoch", &epoch.to_string())?;
     // Reserved before the first id is used: an area's row is written before any batch.
     let id_limit = next_id + ID_STEP;
-    tx.set_meta(ID_LIMIT, &id_limit.to_string())?;
-    tx.commit()?;
+    catalog.owe(vec![
+        (UNCHECKED, unchecked.map_or_else(String::new, |epoch| epoch.to_string())),
+        ("clean", "no".to_owned()),
+        ("boot", boot),
+        ("epoch", epoch.to_string()),
+        (ID_LIMIT, id_limit.to_string()),
+    ]);
+    match catalog.begin()?.commit() {
+        // To read, nothing need be written. Whatever changes something writes this first.
+        Err(error) if error.is_full() => {
+            log::warn!("the disk is full, nothing is written: {error}")
+        }
+        committed => committed?,
+    }
     if !clean {
         // What is swept from now on was let go by rows of the last run, which may not be on disk.
         durable::sync_file(&layout.wal())?;
@@ -299,7 +309,8 @@ fn recover(
 
 /// Areas of imports that a crash ended are thrown away.
 fn doom(catalog: &mut Catalog, leftovers: &[crate::model::id::AreaId]) -> Result<(), StoreError> {
-    if leftovers.is_empty() {
+    // On a full disk they stay where they are until the next start.
+    if leftovers.is_empty() || catalog.is_owing() {
         return Ok(());
     }
     let tx = catalog.begin()?;

@@ -376,6 +376,10 @@ impl MetadataThread {
         &mut self,
         step: impl FnOnce(&Tx<'_>) -> std::result::Result<T, StoreError>,
     ) -> Result<T> {
+        // Nobody would call this twice for one change, so it is looked before.
+        if self.store.reserve.is_needed() {
+            self.make_room();
+        }
         let tx = self.store.catalog.begin()?;
         let value = step(&tx)?;
         if let Err(error) = tx.commit() {

@@ -8,8 +8,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::staging::Blocked;
 use super::staging::content::FileContent;
 use super::thread::MetadataThread;
+use crate::store::catalog::Tx;
 use crate::store::error::StoreError;
 
 /// Time between two tries to save or seal what could not be.
@@ -104,12 +106,25 @@ impl MetadataThread {
         if let Err(error) = self.store.reserve.fill(&self.store.lock) {
             log::debug!("no space is set aside for a full disk: {error}");
         }
+        if self.store.catalog.is_owing() && self.staging.blocked() == Blocked::Full {
+            self.note_start();
+        }
         let failed: Vec<Arc<FileContent>> = {
             let state = self.staging.read();
             state.areas.values().flat_map(|area| area.shared.failed()).collect()
         };
         if !failed.is_empty() && self.store.pool.room().is_open() {
-            failed.iter().for_each(|content| self.staging.offer_seal(content));
+            // What does not fit into the queue comes next time.
+            failed.iter().all(|content| self.staging.offer_seal(content));
+        }
+    }
+
+    /// Writes what a start on a full disk could not; where there is room by now, changes are accepted.
+    fn note_start(&mut self) {
+        match self.store.catalog.begin().and_then(Tx::commit) {
+            Ok(()) => self.staging.set_blocked(Blocked::No),
+            Err(error) if error.is_full() => log::debug!("the disk is still full: {error}"),
+            Err(error) => self.poison(&error),
         }
     }
 

@@ -74,9 +74,6 @@ impl Store {
         let pool = Arc::new(Pool::new(layout.clone())?);
         let private_files = Arc::new(StagingDir::new(layout.clone()));
         let reserve = Reserve::new(&layout, pool.room());
-        // SQLite needs a little room even to read: its index of the WAL is a file in memory, and where
-        // its pages cannot be had the process dies.
-        reserve.give_up_if_full(&lock)?;
         let catalog = Catalog::open(&layout)?;
         Ok(Self { layout, catalog, lock, pool, private_files, reserve })
     }

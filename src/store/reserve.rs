@@ -17,6 +17,9 @@ use super::{durable, sys};
 /// Enough for some thousand rows in the write-ahead log and for the checkpoint that follows.
 pub const RESERVE_BYTES: u64 = 8 << 20;
 
+/// What one change takes in the write-ahead log at most, as a rule.
+const CHANGE_BYTES: u64 = 1 << 20;
+
 /// The reserve is made only where that leaves this many times its size.
 const ROOM_FACTOR: u64 = 4;
 
@@ -61,6 +64,12 @@ impl Reserve {
         }
         self.room.set_aside(true);
         Ok(())
+    }
+
+    /// Whether the next change may not find the room that it needs.
+    pub fn is_needed(&self) -> bool {
+        let space = sys::statvfs(&self.root);
+        space.is_ok_and(|space| space.available_bytes() < CHANGE_BYTES)
     }
 
     /// Gives the space up when less than that is left on the disk. Returns whether it did.

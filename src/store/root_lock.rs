@@ -44,7 +44,10 @@ impl RootLock {
             }
             Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
         }
-        write_pid(&file).map_err(StoreError::io("write", &path))?;
+        if let Err(error) = write_pid(&file) {
+            // The disk may be full. It is owned all the same; only the message for others says less.
+            log::warn!("{} does not say who has the store: {error}", path.display());
+        }
         Ok(Self { file })
     }
 
@@ -71,8 +74,11 @@ impl Drop for RootLock {
 
 fn write_pid(file: &File) -> io::Result<()> {
     let text = format!("{}\n", std::process::id());
-    file.set_len(0)?;
-    file.write_all_at(text.as_bytes(), 0)
+    // Over the old one, so that a full disk has room for it. A wrong number is worse than none.
+    match file.write_all_at(text.as_bytes(), 0) {
+        Ok(()) => file.set_len(text.len() as u64),
+        Err(error) => file.set_len(0).and(Err(error)),
+    }
 }
 
 /// `None` while the owner is just writing it.

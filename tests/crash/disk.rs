@@ -315,3 +315,115 @@ fn r3_a_disk_filled_by_others_is_read_and_deletions_free_it() {
     fs::write(area.join("file"), content::bytes(3, 4 << 20)).unwrap();
     cairn.publish("lib", "more").unwrap();
 }
+#[test]
+fn r3_a_disk_without_a_free_byte_is_opened_read_and_listed_without_a_write() {
+    let (disk, elsewhere) = (Disk::small(160 << 20), tempfile::tempdir().unwrap());
+    let mut cairn = Cairn::start_in(&disk.at);
+    let area = cairn.area("lib", "v1");
+    fs::write(area.join("file"), content::bytes(1, 20 << 20)).unwrap();
+    cairn.publish("lib", "v1").unwrap();
+    cairn.stop();
+    let reserve = cairn.store().join("reserve");
+    let filler = disk.fill();
+    cairn.cli(&["list"]);
+    assert!(reserve.exists(), "looking takes no space that is set aside");
+    fs::remove_file(&reserve).unwrap();
+    fs::remove_file(&filler).unwrap();
+    disk.fill();
+    cairn.cli(&["list"]);
+    cairn.cli(&["show", "lib/1"]);
+    let exported = elsewhere.path().join("exported");
+    for arguments in [&["--read-only"][..], &[]] {
+        cairn.set_arguments(arguments);
+        cairn.mount();
+        let found = fs::read(cairn.versions("lib/1/file")).unwrap();
+        assert!(found == content::bytes(1, 20 << 20));
+        cairn.cli(&["export", "lib/1", &exported.to_string_lossy()]);
+        fs::remove_dir_all(&exported).unwrap();
+        let refused = fs::create_dir(cairn.staging("lib/draft")).unwrap_err().kind();
+        let expected = match arguments {
+            [] => io::ErrorKind::StorageFull,
+            _ => io::ErrorKind::ReadOnlyFilesystem,
+        };
+        assert_eq!(refused, expected);
+        if !arguments.is_empty() {
+            cairn.stop();
+        }
+    }
+    cairn.kill9_and_unmount();
+    cairn.mount();
+    fs::remove_file(filler).unwrap();
+    wait::until("there is room", || fs::create_dir(cairn.staging("lib/draft")).is_ok());
+    fs::write(cairn.staging("lib/draft/file"), "new").unwrap();
+    cairn.publish("lib", "draft").unwrap();
+    assert_eq!(fs::read(cairn.versions("lib/2/file")).unwrap(), b"new");
+    cairn.stop();
+    fsck::check_store(&cairn.store());
+}
+
+/// As `cp -r` does, which goes on after an error. Returns whether no call complained.
+fn copied(path: &Path, bytes: &[u8], syncs: bool) -> bool {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        if syncs { file.sync_all() } else { Ok(()) }
+    };
+    let written: io::Result<()> = write();
+    if let Err(error) = &written {
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{}: {error}", path.display());
+    }
+    written.is_ok()
+}
+
+/// Small files are written on past the end of the disk; then the daemon is ended by `end`.
+fn copied_to_a_full_disk(end: impl FnOnce(&mut Cairn)) {
+    let disk = Disk::small(100 << 20);
+    let mut cairn = Cairn::start_in(&disk.at);
+    let old = cairn.area("lib", "old");
+    fs::write(old.join("file"), content::bytes(0, 30 << 20)).unwrap();
+    cairn.publish("lib", "old").unwrap();
+    let area = cairn.area("lib", "draft");
+    let bytes = |number: u64| {
+        content::bytes(number, 900 + usize::try_from(number * 7919 % 39_000).unwrap())
+    };
+    let files = 0..3500;
+    let kept: Vec<u64> = files
+        .clone()
+        .filter(|n| copied(&area.join(n.to_string()), &bytes(*n), n % 50 == 0))
+        .collect();
+    assert!(kept.len() < files.count(), "the disk is not full");
+    end(&mut cairn);
+    cairn.mount();
+    for number in &kept {
+        let found = fs::read(area.join(number.to_string())).unwrap();
+        assert!(found == bytes(*number), "{number}: {} bytes", found.len());
+    }
+    for number in kept.iter().filter(|number| *number % 2 == 0) {
+        fs::remove_file(area.join(number.to_string())).unwrap();
+    }
+    cairn.cli(&["delete", "lib/1", "--force"]);
+    cairn.cli(&["gc", "--protect", "0", "--wait"]);
+    wait::until("there is room", || copied(&area.join("last"), b"new", true));
+    cairn.publish("lib", "draft").unwrap();
+    for number in kept.iter().filter(|number| *number % 2 == 1) {
+        let found = fs::read(cairn.versions(format!("lib/2/{number}"))).unwrap();
+        assert!(found == bytes(*number), "{number}: {} bytes", found.len());
+    }
+    cairn.stop();
+    fsck::check_store(&cairn.store());
+}
+
+#[test]
+fn h4_small_files_copied_to_a_full_disk_are_there_or_complained_of_after_a_crash() {
+    copied_to_a_full_disk(|cairn| {
+        let area = cairn.staging("lib/draft");
+        // What nobody synced may be lost by a crash; this has all of it written.
+        File::open(area).unwrap().sync_all().unwrap();
+        cairn.kill9_and_unmount();
+    });
+}
+
+#[test]
+fn h4_small_files_copied_to_a_full_disk_are_there_or_complained_of_after_a_stop() {
+    copied_to_a_full_disk(Cairn::stop);
+}

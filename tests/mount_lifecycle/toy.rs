@@ -197,7 +197,7 @@ impl Serving {
         let counts = (Arc::clone(&collected), Arc::clone(&shut_down));
         let thread = std::thread::spawn(move || {
             let hooks = Hooks {
-                may_stop: Box::new(|| true),
+                may_stop: Box::new(drop),
                 ready: Box::new(move || {
                     sender.send(()).unwrap();
                     Ok(())

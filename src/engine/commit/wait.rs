@@ -119,14 +119,13 @@ impl MetadataThread {
                     }
                 } else if failed == 0 {
                     Step::Build
-                } else if std::mem::replace(retried, true) {
+                } else if *retried {
                     let (full, reason) = self.last_seal_error.clone();
                     Step::Refuse(EngineError::Unsealed { count: failed, reason, full })
                 } else {
-                    // One more try: the disk may have room again.
-                    for content in shared.failed() {
-                        self.staging.retry_seal(&content);
-                    }
+                    // One more try: the disk may have room again. The queue of the sealers takes so
+                    // many at a time, and must not be waited for: they may wait for this thread.
+                    *retried = shared.failed().iter().all(|file| self.staging.offer_seal(file));
                     Step::Stay
                 }
             }

@@ -241,18 +241,15 @@ impl Staging {
 
     /// Queues a file that could not be sealed once more, if the queue has a place. Does not wait: the
     /// sealers may wait for the caller.
-    pub(super) fn offer_seal(&self, content: &Arc<FileContent>) {
+    /// Says whether it had.
+    pub(super) fn offer_seal(&self, content: &Arc<FileContent>) -> bool {
         content.area.seal_failure_over(content.node);
         let job = SealJob { content: Arc::clone(content) };
-        if self.seals.try_send(job).is_err() {
+        let taken = self.seals.try_send(job).is_ok();
+        if !taken {
             content.area.seal_failed(content.node, Arc::clone(content));
         }
-    }
-
-    /// Queues a file that could not be sealed once more.
-    pub fn retry_seal(&self, content: &Arc<FileContent>) {
-        content.area.seal_failure_over(content.node);
-        self.queue_seal(content);
+        taken
     }
 
     /// The content that rows of a file or directory wait for, if any do: those that name it or a

@@ -16,6 +16,12 @@ pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"cair");
 /// whole page into the WAL: the smallest page that is no smaller than the disk's is best.
 pub(super) const PAGE_BYTES: u32 = 4096;
 
+/// SQLite's way of using files. This one keeps the index of the WAL in this process's memory, not in
+/// a file `catalog.db-shm` that is mapped: where the disk has no room for a page of that, opening the
+/// catalog fails, or the process dies of SIGBUS. In return no other process can open the catalog
+/// meanwhile; none does, since the store has one owner at a time ([`crate::store::root_lock`]).
+const VFS: &str = "unix-excl";
+
 /// How long a connection waits for another one's lock. They are held for microseconds, except by
 /// a truncating checkpoint.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -120,10 +126,12 @@ pub(super) fn open_writer(layout: &Layout) -> Result<Connection> {
     })
 }
 
-/// Opens an existing catalog for reading.
+/// Opens an existing catalog for reading. SQLite keeps the index of the WAL in memory for connections
+/// that may write only, so it is one of those that writes nothing.
 pub(super) fn open_reader(layout: &Layout) -> Result<Connection> {
     in_place(layout, |path| {
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        set(&connection, "query_only", 1)?;
         set(&connection, "mmap_size", READER_MAP_BYTES)?;
         set(&connection, "cache_size", -READER_CACHE_KIB)?;
         check_application(&connection, path)?;
@@ -158,7 +166,8 @@ pub(super) fn open_checkpointer(layout: &Layout) -> Result<Connection> {
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     // Each connection is used by one thread at a time: no mutex of SQLite's own.
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let connection = Connection::open_with_flags(path, flags).during("open the database")?;
+    let connection =
+        Connection::open_with_flags_and_vfs(path, flags, VFS).during("open the database")?;
     connection.busy_timeout(BUSY_TIMEOUT).during("open the database")?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Plans never depend on the values that are bound. Otherwise SQLite compiles a statement anew

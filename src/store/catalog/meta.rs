@@ -85,4 +85,17 @@ mod tests {
         tx.set_meta("a", "2").unwrap();
         tx.commit().unwrap();
     }
+
+    #[test]
+    fn notes_that_are_owed_are_written_with_the_next_change() {
+        let mut store = TestStore::new();
+        let reader = store.catalog.reader().unwrap();
+        let clean = || reader.meta("clean").unwrap();
+        store.catalog.owe(vec![("clean", "no".to_owned())]);
+        drop(store.catalog.begin().unwrap());
+        assert!(store.catalog.is_owing() && clean().is_none());
+        store.catalog.begin().unwrap().commit().unwrap();
+        assert!(!store.catalog.is_owing());
+        assert_eq!(clean().as_deref(), Some("no"));
+    }
 }

@@ -35,7 +35,7 @@ mod totals;
 mod trees;
 mod versions;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -63,6 +63,8 @@ pub struct Catalog {
     layout: Layout,
     snapshots: Snapshots,
     orphanings: Cell<u64>,
+    /// Notes that the next transaction writes, whatever it is for.
+    owed: RefCell<Vec<(&'static str, String)>>,
 }
 
 impl Catalog {
@@ -88,7 +90,7 @@ impl Catalog {
 
     fn new(connection: Connection, layout: &Layout) -> Self {
         let (layout, snapshots) = (layout.clone(), Snapshots::new(layout.clone()));
-        Self { connection, layout, snapshots, orphanings: Cell::new(0) }
+        Self { connection, layout, snapshots, orphanings: Cell::new(0), owed: RefCell::default() }
     }
 
     /// Starts a transaction.
@@ -100,7 +102,18 @@ impl Catalog {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .during("begin a transaction")?;
-        Ok(Tx { transaction, orphanings: &self.orphanings, sums: Cell::default() })
+        let (orphanings, owed) = (&self.orphanings, &self.owed);
+        let tx = Tx { transaction, orphanings, owed, sums: Cell::default() };
+        for (key, value) in owed.borrow().iter() {
+            tx.set_meta(key, value)?;
+        }
+        Ok(tx)
+    }
+
+    /// Has the next transaction that is committed write these notes as well: nothing is changed
+    /// before they are there. For what could not be written by itself.
+    pub fn owe(&self, notes: Vec<(&'static str, String)>) {
+        *self.owed.borrow_mut() = notes;
     }
 
     /// How often a blob has lost its last reference since the catalog was opened, in transactions
@@ -108,6 +121,11 @@ impl Catalog {
     /// orphan that there is (H2).
     pub fn orphanings(&self) -> u64 {
         self.orphanings.get()
+    }
+
+    /// Whether there are such notes, and so nothing has been changed since.
+    pub fn is_owing(&self) -> bool {
+        !self.owed.borrow().is_empty()
     }
 
     /// Opens a connection that reads what is committed. Use it from one thread at a time.
@@ -137,6 +155,7 @@ impl Catalog {
 pub struct Tx<'c> {
     transaction: Transaction<'c>,
     orphanings: &'c Cell<u64>,
+    owed: &'c RefCell<Vec<(&'static str, String)>>,
     /// What it adds to the sums over the store.
     sums: Cell<Sums>,
 }
@@ -181,7 +200,9 @@ impl Tx<'_> {
         self.note_sums()?;
         durable::around("catalog commit", Path::new("catalog.db"), || {
             self.transaction.commit().during("commit")
-        })
+        })?;
+        self.owed.borrow_mut().clear();
+        Ok(())
     }
 }
 
