@@ -4,17 +4,19 @@
 //! it does, the daemon must keep a node for each (H13). So the kernel is asked to drop those that nobody
 //! uses. That is done by their numbers (`FUSE_NOTIFY_PRUNE`), which waits for no lock: a notification
 //! by name would wait for a directory that an operation holds, and a daemon that is killed just
-//! then would never end (H8, R8). What is in use stays, and is tried again later, less and less often.
+//! then would never end (H8, R8). It is done at once when an area goes, so that its nodes are gone before the
+//! next area is full. What is in use stays, and is tried again later, less and less often.
 //!
 //! The allocator keeps what is freed in between of what is not. It is made to return those pages once
-//! much was let go and things are quiet: walking its free lists takes milliseconds.
+//! much was let go and things are quiet, or after ten seconds: walking its free lists takes milliseconds.
+//! What it keeps without that is bounded (`sys::bound_free_memory`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
 use crate::engine::staging::Staging;
@@ -33,7 +35,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(300);
 const TRIM_INODES_MIN: usize = 1000;
 
 /// Where it is never quiet, memory is given back after so many looks.
-const TRIM_TICKS_MAX: u32 = 60;
+const TRIM_TICKS_MAX: u32 = 10;
 
 /// Numbers per job: other notifications come in between.
 const INODES_PER_JOB: usize = 10_000;
@@ -90,10 +92,16 @@ struct Work {
 
 impl Work {
     fn run(&mut self, stopped: &Receiver<()>) {
-        while matches!(stopped.recv_timeout(TICK), Err(RecvTimeoutError::Timeout)) {
+        let (left, ticks) = (self.staging.left_signal(), crossbeam_channel::tick(TICK));
+        loop {
+            let is_tick = crossbeam_channel::select! {
+                recv(stopped) -> _ => return,
+                recv(left) -> _ => false,
+                recv(ticks) -> _ => true,
+            };
             let looked = panics::contain("housekeeping", || {
                 self.prune(Instant::now());
-                if self.trim.is_due((self.held)()) {
+                if is_tick && self.trim.is_due((self.held)()) {
                     sys::return_free_memory();
                 }
             });

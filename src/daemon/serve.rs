@@ -28,12 +28,16 @@ use crate::fuse::session::default_workers;
 use crate::fuse::staging::StagingConnection;
 use crate::fuse::versions::VersionsConnection;
 use crate::model::time::Timestamp;
-use crate::store::sys;
+use crate::store::{open_files, sys};
 use crate::vfs::staging::{MountObserver, StagingFs, StagingOptions};
 use crate::vfs::versions::{Numbering, Owner, PoolBlobs, Sources, VersionFs};
 
 /// File descriptors that a daemon asks for: clients' open files, and the cache of blobs.
 const OPEN_FILES_MAX: u64 = 1 << 20;
+
+/// Bytes that the allocator keeps of what was freed, for each arena; there are as many as workers.
+/// More than the buffer of a file, which would otherwise be new pages each time.
+const FREE_BYTES_MAX: i32 = 2 << 20;
 
 /// Opens a store and serves it until it is stopped.
 ///
@@ -123,7 +127,9 @@ fn open(config: &DaemonConfig, observer: &Arc<HookObserver>) -> Result<Arc<Engin
 /// Before anything runs: what the process may do, and may use.
 fn prepare_process(config: &DaemonConfig) {
     privileges::drop_unneeded(config.on_commit.is_some());
-    match sys::set_nofile_limit(OPEN_FILES_MAX) {
+    let arenas = i32::try_from(default_workers()).unwrap_or(i32::MAX);
+    sys::bound_free_memory(arenas, FREE_BYTES_MAX);
+    match open_files::set_nofile_limit(OPEN_FILES_MAX) {
         Ok(limit) => log::debug!("at most {limit} open files"),
         Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
     }

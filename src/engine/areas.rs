@@ -192,7 +192,7 @@ impl MetadataThread {
         }
         self.write(|tx| doom_area(tx, &row))?;
         self.show(repo, |repository| repository.close_area(id));
-        let area = self.staging.change(|state, dirty| state.remove_area(dirty, id));
+        let area = self.staging.remove_area(id);
         if let Some(area) = &area {
             area.shared.charge.close();
         }

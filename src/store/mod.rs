@@ -16,6 +16,7 @@ pub mod error;
 pub mod format;
 mod init;
 pub mod layout;
+pub mod open_files;
 pub mod panics;
 pub mod pool;
 pub mod priority;

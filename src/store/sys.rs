@@ -16,7 +16,6 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Most files that one message over a socket carries; the kernel's limit is 253.
 pub const FDS_PER_MESSAGE_MAX: usize = 64;
@@ -152,6 +151,27 @@ pub fn set_priority(nice: i32, io_priority: i32) -> io::Result<()> {
     // SAFETY: the call takes three integers and no pointer.
     let set = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, io_priority) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Bounds what the allocator keeps of the memory that is freed: `arenas` times `kept` bytes, and what is
+/// between pieces in use. Call it before other threads start. By default glibc has eight arenas per processor,
+/// and each keeps twice as much as the largest allocation that was ever given back, up to 64 MiB.
+#[cfg_attr(
+    not(target_env = "gnu"),
+    expect(unused_variables, reason = "others have no such settings")
+)]
+pub fn bound_free_memory(arenas: i32, kept: i32) {
+    #[cfg(target_env = "gnu")]
+    for (parameter, value) in [
+        (libc::M_ARENA_MAX, arenas),
+        (libc::M_TRIM_THRESHOLD, kept),
+        (libc::M_MMAP_THRESHOLD, kept),
+    ] {
+        // SAFETY: the call takes two numbers.
+        if unsafe { libc::mallopt(parameter, value) } == 0 {
+            log::warn!("the allocator refused the value {value} of its parameter {parameter}");
+        }
+    }
 }
 
 /// Has the allocator return free memory to the system, where it can do that.
@@ -291,28 +311,6 @@ pub fn new_uuid() -> io::Result<String> {
 
 fn random_file(path: &str) -> io::Result<String> {
     std::fs::read_to_string(path).map(|text| text.trim().to_owned())
-}
-
-/// How many files this process may have open.
-pub fn nofile_limit() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
-/// Raises the limit of open files to `wanted` or to what the hard limit allows; returns the limit
-/// now in force. Never lowers it.
-///
-/// # Errors
-/// The system call's.
-pub fn set_nofile_limit(wanted: u64) -> io::Result<u64> {
-    let limit = getrlimit(Resource::Nofile);
-    let hard = limit.maximum.unwrap_or(u64::MAX);
-    let now = limit.current.unwrap_or(u64::MAX);
-    let next = wanted.min(hard);
-    if next <= now {
-        return Ok(now);
-    }
-    setrlimit(Resource::Nofile, Rlimit { current: Some(next), maximum: limit.maximum })?;
-    Ok(next)
 }
 
 /// Who is at the other end of a unix socket, as the kernel saw it connect.
@@ -473,6 +471,14 @@ mod tests {
     }
 
     #[test]
+    fn unknown_fallocate_modes_are_refused() {
+        let file = tempfile::tempfile().unwrap();
+        fallocate(&file, 0, 0, 4096).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 4096);
+        assert!(fallocate(&file, 1 << 20, 0, 4096).is_err());
+    }
+
+    #[test]
     fn the_machine_answers() {
         let (here, _there) = UnixStream::pair().unwrap();
         let peer = peer_credentials(&here).unwrap();
@@ -480,14 +486,5 @@ mod tests {
         assert!(statvfs(Path::new("/")).unwrap().block_size > 0);
         assert_eq!(boot_id().unwrap(), boot_id().unwrap());
         assert_ne!(new_uuid().unwrap(), new_uuid().unwrap());
-        assert!(set_nofile_limit(64).unwrap() >= 64);
-    }
-
-    #[test]
-    fn unknown_fallocate_modes_are_refused() {
-        let file = tempfile::tempfile().unwrap();
-        fallocate(&file, 0, 0, 4096).unwrap();
-        assert_eq!(file.metadata().unwrap().len(), 4096);
-        assert!(fallocate(&file, 1 << 20, 0, 4096).is_err());
     }
 }

@@ -28,7 +28,10 @@ fn the_nodes_of_an_area_that_is_gone_are_known_until_the_last_is_forgotten() {
     assert_eq!(nodes.last(), Some(&NodeId(area.0)), "a directory comes after what is in it");
     let staging = &world.engine.staging;
     assert!(staging.left_areas().is_empty());
+    let signal = staging.left_signal();
+    assert!(signal.try_recv().is_err());
     world.commit("work");
+    assert!(signal.try_recv().is_ok(), "nobody was told that the area went");
     assert!(staging.left_areas().into_iter().eq([area]));
     assert_eq!(staging.left_nodes(area), nodes);
     for node in nodes {

@@ -233,7 +233,7 @@ impl MetadataThread {
                 log::info!("published {}/{number}{named}, by {caller}", visible.name);
             }
             registry.update(repo, |repository| *repository = visible);
-            let removed = staging.change(|state, dirty| state.remove_area(dirty, area));
+            let removed = staging.remove_area(area);
             for operation in staging.unpark(area) {
                 observer.notify(Vec::new(), operation);
             }

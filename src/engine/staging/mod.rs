@@ -84,6 +84,8 @@ pub struct Staging {
     /// Changed copies of large blobs, and when they are to be sealed.
     resting: Mutex<BTreeMap<NodeId, (Instant, Arc<FileContent>)>>,
     parked: Mutex<BTreeMap<AreaId, Vec<Parked>>>,
+    /// Tells when an area went.
+    left: (Sender<()>, Receiver<()>),
     blocked: AtomicU8,
 }
 
@@ -108,6 +110,7 @@ impl Staging {
             watched: Mutex::default(),
             resting: Mutex::default(),
             parked: Mutex::default(),
+            left: bounded(1),
             blocked: AtomicU8::new(0),
         };
         (staging, seal_queue, signal)
@@ -121,6 +124,19 @@ impl Staging {
     /// What the files of an area share, while it is open or being committed.
     pub fn area(&self, area: AreaId) -> Option<Arc<AreaShared>> {
         self.read().areas.get(&area).map(|area| Arc::clone(&area.shared))
+    }
+
+    /// Removes an area that is published or discarded.
+    pub fn remove_area(&self, area: AreaId) -> Option<node::Area> {
+        let removed = self.change(|state, dirty| state.remove_area(dirty, area));
+        // A signal that is there already will do.
+        self.left.0.try_send(()).unwrap_or_default();
+        removed
+    }
+
+    /// The signal that [`Staging::left_areas`] may have another one.
+    pub fn left_signal(&self) -> Receiver<()> {
+        self.left.1.clone()
     }
 
     /// Areas that are published or discarded, and that the kernel still knows something of.

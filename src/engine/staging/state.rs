@@ -25,6 +25,9 @@ use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Content, Entry};
 
+/// A table of nodes with fewer slots than this is never shrunk.
+const SHRINK_SLOTS_MIN: usize = 1024;
+
 /// Answer to "what is at this name".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Child {
@@ -52,7 +55,9 @@ pub struct NewNode {
 pub struct State {
     /// Areas that are open or being committed.
     pub areas: BTreeMap<AreaId, Area>,
-    nodes: HashMap<NodeId, Node>,
+    /// Boxed, so that the empty slots of the table stay small: a quarter of a KiB each would be more
+    /// than what the nodes need beside it.
+    nodes: HashMap<NodeId, Box<Node>>,
     /// Areas that are published or discarded, of which nodes are still in memory.
     pub(super) left: BTreeSet<AreaId>,
 }
@@ -60,17 +65,17 @@ pub struct State {
 impl State {
     /// A node.
     pub fn node(&self, id: NodeId) -> Option<&Node> {
-        self.nodes.get(&id)
+        self.nodes.get(&id).map(Box::as_ref)
     }
 
     /// A node, to change it.
     pub fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
-        self.nodes.get_mut(&id)
+        self.nodes.get_mut(&id).map(Box::as_mut)
     }
 
     /// All nodes, in no order.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values()
+        self.nodes.values().map(Box::as_ref)
     }
 
     /// Nodes of published and discarded areas with one of these contents.
@@ -129,7 +134,7 @@ impl State {
             lookups: AtomicU64::new(0),
             opens: AtomicU32::new(0),
         };
-        let old = self.nodes.insert(id, node);
+        let old = self.nodes.insert(id, Box::new(node));
         assert!(old.is_none(), "node id {id} was used twice");
     }
 
@@ -187,12 +192,16 @@ impl State {
     }
 
     fn add_name(&mut self, id: NodeId, parent: NodeId, name: &EntryName) {
-        let counted = u32::from(self.nodes.get(&id).is_some_and(Node::is_directory));
-        if let Some(directory) = self.nodes.get_mut(&parent).and_then(Node::directory_mut) {
+        let counted = u32::from(self.node(id).is_some_and(Node::is_directory));
+        if let Some(directory) = self.node_mut(parent).and_then(Node::directory_mut) {
             directory.slots.insert(name.clone(), Slot::Node(id));
             directory.directories = directory.directories.saturating_add(counted);
         }
         if let Some(node) = self.nodes.get_mut(&id) {
+            // Nearly every node has one name.
+            if node.names.is_empty() {
+                node.names.reserve_exact(1);
+            }
             node.names.push((parent, name.clone()));
         }
     }
@@ -202,7 +211,7 @@ impl State {
         match slot {
             Slot::Node(id) => self.add_name(id, parent, name),
             Slot::Whiteout => {
-                if let Some(directory) = self.nodes.get_mut(&parent).and_then(Node::directory_mut) {
+                if let Some(directory) = self.node_mut(parent).and_then(Node::directory_mut) {
                     directory.slots.insert(name.clone(), Slot::Whiteout);
                 }
             }
@@ -288,7 +297,7 @@ impl State {
         node.names.retain(|(p, n)| !(*p == parent && n == name));
         node.touch(now);
         if node.is_directory()
-            && let Some(directory) = self.nodes.get_mut(&parent).and_then(Node::directory_mut)
+            && let Some(directory) = self.node_mut(parent).and_then(Node::directory_mut)
         {
             directory.directories = directory.directories.saturating_sub(1);
         }
@@ -370,12 +379,16 @@ impl State {
     /// Takes a node out of memory and returns its directory.
     fn remove(&mut self, dirty: &mut Dirty, id: NodeId) -> Option<NodeId> {
         let node = self.nodes.remove(&id)?;
+        let slots = self.nodes.capacity();
+        if slots > SHRINK_SLOTS_MIN && self.nodes.len() < slots / 8 {
+            self.nodes.shrink_to(self.nodes.len() * 2);
+        }
         // The root of an area goes last, and has its number.
         self.left.remove(&AreaId(id.0));
         let mut parent = None;
         for (directory, name) in &node.names {
             parent = Some(*directory);
-            if let Some(directory) = self.nodes.get_mut(directory).and_then(Node::directory_mut) {
+            if let Some(directory) = self.node_mut(*directory).and_then(Node::directory_mut) {
                 directory.slots.remove(name);
                 let counted = u32::from(node.is_directory());
                 directory.directories = directory.directories.saturating_sub(counted);
@@ -400,7 +413,7 @@ impl State {
         let mut order = Vec::new();
         while let Some(id) = queue.pop() {
             order.push(id);
-            if let Some(directory) = self.nodes.get(&id).and_then(Node::directory) {
+            if let Some(directory) = self.node(id).and_then(Node::directory) {
                 queue.extend(directory.slots.values().filter_map(|slot| match slot {
                     Slot::Node(node) => Some(*node),
                     Slot::Whiteout => None,
@@ -461,3 +474,6 @@ impl State {
         ids.into_iter().map(|id| self.path(id)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

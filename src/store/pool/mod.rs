@@ -88,7 +88,7 @@ impl Pool {
     /// When the system has no randomness to offer.
     pub fn new(layout: Layout) -> Result<Self> {
         // Of few descriptors most are for what users write.
-        let share = usize::try_from(super::sys::nofile_limit() / 8).unwrap_or(usize::MAX);
+        let share = usize::try_from(super::open_files::nofile_limit() / 8).unwrap_or(usize::MAX);
         Self::with_open_files_max(layout, OPEN_FILES_MAX.min(share))
     }
 

@@ -9,9 +9,9 @@ use super::{FileContent, Slots};
 use crate::engine::pins::Pins;
 use crate::store::Store;
 use crate::store::layout::PrivateId;
+use crate::store::open_files;
 use crate::store::pool::Pool;
 use crate::store::staging_dir::StagingDir;
-use crate::store::sys;
 
 /// What reading and writing content needs of the store.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl ContentStore {
             pool: Arc::clone(&store.pool),
             private_files: Arc::clone(&store.private_files),
             pins: Arc::clone(pins),
-            slots: Arc::new(Slots::new(sys::nofile_limit())),
+            slots: Arc::new(Slots::new(open_files::nofile_limit())),
             buffered_bytes: AtomicU64::new(0),
             next_id: AtomicU64::new(next_id),
             obsolete: Mutex::default(),
