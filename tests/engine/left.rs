@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use cairn::model::id::NodeId;
+use cairn::model::id::{AreaId, NodeId};
 
 use crate::world::World;
 
@@ -42,4 +42,24 @@ fn the_nodes_of_an_area_that_is_gone_are_known_until_the_last_is_forgotten() {
         });
     }
     assert!(staging.left_areas().is_empty());
+}
+
+/// A shell in the area may ask again for what the kernel has forgotten there.
+#[test]
+fn what_the_kernel_forgets_of_an_area_that_somebody_works_in_can_be_looked_up_again() {
+    let world = World::with_repository();
+    let nodes = looked_up(&world, "work");
+    let (root, rest) = nodes.split_last().unwrap();
+    world.commit("work");
+    let forget = |node: NodeId| {
+        world.engine.staging.change(|state, dirty| {
+            state.node(node).unwrap().lookups.store(0, Ordering::SeqCst);
+            state.drop_if_unused(dirty, node);
+        });
+    };
+    rest.iter().copied().for_each(forget);
+    assert_eq!(world.engine.staging.left_nodes(AreaId(root.0)), nodes);
+    forget(*root);
+    let state = world.engine.staging.read();
+    assert!(nodes.iter().all(|node| state.node(*node).is_none()), "all went with the root");
 }

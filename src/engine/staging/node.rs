@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::area::{AreaShared, Phase};
 use super::charge::NodeCharge;
@@ -136,6 +136,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether the kernel knows it, or a handle is open.
+    pub(super) fn is_known(&self) -> bool {
+        self.lookups.load(Ordering::SeqCst) > 0 || self.opens.load(Ordering::SeqCst) > 0
+    }
+
     /// The directory part.
     pub fn directory(&self) -> Option<&Directory> {
         match &self.body {

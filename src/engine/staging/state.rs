@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::area::AreaShared;
 use super::content::{ContentStore, FileContent};
@@ -353,15 +353,49 @@ impl State {
     }
 
     /// Removes a node from memory when nothing refers to it any more, or when it is an unchanged
-    /// copy of its base entry that the kernel has forgotten.
+    /// copy of its base entry that the kernel has forgotten. Those of an area that is gone stay for as
+    /// long as the kernel has its root, as it does while somebody works in it: what it has forgotten
+    /// of the rest, by pruning for instance, is looked up here again (H13).
     pub fn drop_if_unused(&mut self, dirty: &mut Dirty, id: NodeId) {
+        let Some(node) = self.nodes.get(&id) else {
+            return;
+        };
+        let area = node.area.id;
+        if self.areas.contains_key(&area) {
+            return self.drop_unheld(dirty, id);
+        }
+        let root = NodeId(area.0);
+        if self.nodes.get(&root).is_some_and(|root| root.is_known()) {
+            return;
+        }
+        for id in self.below(id).into_iter().rev() {
+            self.drop_unheld(dirty, id);
+        }
+    }
+
+    /// The node and what is below it in memory, directories before what is in them.
+    fn below(&self, top: NodeId) -> Vec<NodeId> {
+        let mut queue = vec![top];
+        let mut order = Vec::new();
+        while let Some(id) = queue.pop() {
+            order.push(id);
+            if let Some(directory) = self.node(id).and_then(Node::directory) {
+                queue.extend(directory.slots.values().filter_map(|slot| match slot {
+                    Slot::Node(node) => Some(*node),
+                    Slot::Whiteout => None,
+                }));
+            }
+        }
+        order
+    }
+
+    fn drop_unheld(&mut self, dirty: &mut Dirty, id: NodeId) {
         let mut next = Some(id);
         while let Some(id) = next.take() {
             let Some(node) = self.nodes.get(&id) else {
                 return;
             };
-            let held = node.lookups.load(Ordering::SeqCst) > 0
-                || node.opens.load(Ordering::SeqCst) > 0
+            let held = node.is_known()
                 || node.directory().is_some_and(|directory| {
                     directory.slots.values().any(|slot| matches!(slot, Slot::Node(_)))
                 });
@@ -409,20 +443,7 @@ impl State {
     /// Removes an area. What the kernel still holds stays readable until it is forgotten (H13).
     pub fn remove_area(&mut self, dirty: &mut Dirty, id: AreaId) -> Option<Area> {
         let area = self.areas.remove(&id)?;
-        let mut queue = vec![area.root];
-        let mut order = Vec::new();
-        while let Some(id) = queue.pop() {
-            order.push(id);
-            if let Some(directory) = self.node(id).and_then(Node::directory) {
-                queue.extend(directory.slots.values().filter_map(|slot| match slot {
-                    Slot::Node(node) => Some(*node),
-                    Slot::Whiteout => None,
-                }));
-            }
-        }
-        for id in order.into_iter().rev() {
-            self.drop_if_unused(dirty, id);
-        }
+        self.drop_if_unused(dirty, area.root);
         self.left.extend(self.nodes.contains_key(&area.root).then_some(id));
         Some(area)
     }
