@@ -145,7 +145,7 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
         Ok(()) => {
             info!("serving {} at {}", plan.store.display(), plan.target.display());
             watch(events, &mut *collect, timing.rest);
-            hope(events, &mut *collect, &may_stop, timing);
+            hope((controller, events), &mut *collect, &may_stop, timing);
             stopping();
             running.stop(events, timing);
             Ok(())
@@ -164,7 +164,7 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
 /// Goes on serving while something would be lost by a stop, for a while: there may be room for it
 /// soon. A second stop ends that, also while no answer comes.
 fn hope(
-    events: &Events,
+    (controller, events): (&Controller, &Events),
     collect: &mut dyn FnMut(),
     may_stop: &dyn Fn(Sender<bool>),
     timing: &Timing,
@@ -181,7 +181,9 @@ fn hope(
             recv(events.0) -> event => match event {
                 Ok(Event::Collect) => collect(),
                 Ok(Event::Ended(..)) => {}
-                Ok(Event::Stop) | Err(_) => return,
+                // It ends the grace of those who use the mounts as well.
+                Ok(Event::Stop) => return controller.stop(),
+                Err(_) => return,
             },
             recv(answer) -> may => {
                 if may.unwrap_or(true) {
@@ -352,18 +354,21 @@ mod tests {
         let (mut count, asked) = (0, std::cell::RefCell::new(Vec::new()));
         controller.stop();
         // No answer comes.
-        hope(&events, &mut || count += 1, &|answer| asked.borrow_mut().push(answer), &timing);
+        let control = (&controller, &events);
+        hope(control, &mut || count += 1, &|answer| asked.borrow_mut().push(answer), &timing);
         assert_eq!((count, asked.borrow().len()), (1, 1));
+        let passed_on = events.0.try_recv();
+        assert!(matches!(passed_on, Ok(Event::Stop)), "{passed_on:?} ends the grace of users");
         let tries = std::cell::Cell::new(0);
         let third = |answer: Sender<bool>| {
             tries.set(tries.get() + 1);
             answer.send(tries.get() == 3).unwrap();
         };
         let timing = Timing { retry: Duration::ZERO, ..timing };
-        hope(&events, &mut || (), &third, &timing);
+        hope(control, &mut || (), &third, &timing);
         assert_eq!(tries.get(), 3);
         let timing = Timing { hope: Duration::ZERO, ..timing };
-        hope(&events, &mut || (), &|answer| asked.borrow_mut().push(answer), &timing);
+        hope(control, &mut || (), &|answer| asked.borrow_mut().push(answer), &timing);
     }
 
     #[test]
