@@ -2,9 +2,10 @@
 //!
 //! Somebody else may be able to write to the destination, or to a directory above it, and replace
 //! any name there at any time. So a name is used once, to create what is there exclusively. All
-//! else (owner, mode, times, extended attributes, further names) goes to an open descriptor of which
-//! is known that it is what was made: a file is created and opened in one call; what cannot be is
-//! opened without following a symbolic link, and examined (H24). Directories stay 0700 until
+//! else (owner, mode, times, extended attributes, further names) goes to an open descriptor that is
+//! known to be of what the export made. A file is created and opened in one call. A directory or a
+//! special file is opened by its name, without following a symbolic link, and then examined, since
+//! somebody may have replaced it in between (H24). Directories stay 0700 until
 //! everything is below them; see [`Destination::complete`].
 
 use std::ffi::{CStr, CString};

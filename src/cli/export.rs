@@ -208,8 +208,8 @@ impl ExportArgs {
     }
 }
 
-/// Set by the first signal that asks this process to end, so that it can remove what it has made; the
-/// second one ends it at once.
+/// Returns a flag that the first SIGINT or SIGTERM sets, so that the export can remove what it has made
+/// before it ends. The second signal ends the process at once.
 fn end_on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

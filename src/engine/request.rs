@@ -101,7 +101,8 @@ pub enum Request {
     ChangeRepository { repo: RepoId, change: OwnerChange, now: Timestamp, reply: Reply<()> },
     /// Deletes an empty repository.
     DeleteRepository { repo: RepoId, now: Timestamp, reply: Reply<()> },
-    /// Brings a deleted repository back, with all of its versions that can be; says which.
+    /// Brings a deleted repository back with each version whose content is still there. Replies with
+    /// the numbers of these versions.
     UndeleteRepository { name: RepoName, now: Timestamp, reply: Reply<Vec<VersionNumber>> },
     /// Opens a staging area; its name says the base.
     OpenArea {

@@ -129,8 +129,8 @@ fn a_replacement_waits_for_its_content_and_nothing_else_does() {
     let (world, area) = with_files(&[("f", 10)]);
     let other = world.stage("other");
     let hold = world.engine.stop_points.hold(StopPoint::SealHashed);
-    world.write(area, "tmp", b"new content");
-    rename(&world, area, "tmp", "f");
+    world.write(area, "new", b"new content");
+    rename(&world, area, "new", "f");
     is(&world, area, &[("/f", 10)]);
     world.link(area, "f", "g");
     is(&world, area, &[("/f", 10)]);
@@ -164,25 +164,25 @@ fn a_chain_of_renames_is_written_as_one() {
 fn exchanged_names_and_directories_wait_together() {
     let (world, area) = with_files(&[("d/x", 10), ("e/y", 20)]);
     let hold = world.engine.stop_points.hold(StopPoint::SealHashed);
-    world.write(area, "tmp", b"new content");
-    exchange(&world, area, "tmp", "d");
+    world.write(area, "new", b"new content");
+    exchange(&world, area, "new", "d");
     is(&world, area, &[("/d/x", 10), ("/e/y", 20)]);
     // Below what waits: it would be beside the root.
-    rename(&world, area, "e", "tmp/e");
+    rename(&world, area, "e", "new/e");
     is(&world, area, &[("/d/x", 10), ("/e/y", 20)]);
-    sync_file(&world, area, "tmp/e/y");
-    is(&world, area, &[("/d", 11), ("/tmp/e/y", 20), ("/tmp/x", 10)]);
+    sync_file(&world, area, "new/e/y");
+    is(&world, area, &[("/d", 11), ("/new/e/y", 20), ("/new/x", 10)]);
     drop(hold);
 }
 
 #[test]
 fn a_directory_goes_after_the_names_that_wait_in_it() {
-    let (world, area) = with_files(&[("d/tmp", 10), ("f", 20)]);
+    let (world, area) = with_files(&[("d/new", 10), ("f", 20)]);
     let hold = world.engine.stop_points.hold(StopPoint::SealHashed);
-    world.write(area, "d/tmp", b"new content");
-    rename(&world, area, "d/tmp", "f");
+    world.write(area, "d/new", b"new content");
+    rename(&world, area, "d/new", "f");
     world.remove(area, "d");
-    is(&world, area, &[("/d/tmp", 10), ("/f", 20)]);
+    is(&world, area, &[("/d/new", 10), ("/f", 20)]);
     sync_file(&world, area, "f");
     is(&world, area, &[("/f", 11)]);
     drop(hold);
@@ -192,8 +192,8 @@ fn a_directory_goes_after_the_names_that_wait_in_it() {
 fn what_was_deleted_waits_for_nothing() {
     let (world, area) = with_files(&[("f", 10)]);
     let hold = world.engine.stop_points.hold(StopPoint::SealHashed);
-    world.write(area, "tmp", b"new content");
-    rename(&world, area, "tmp", "f");
+    world.write(area, "new", b"new content");
+    rename(&world, area, "new", "f");
     world.remove(area, "f");
     is(&world, area, &[]);
     drop(hold);
@@ -210,8 +210,8 @@ fn a_file_that_is_replaced_again_and_again_is_not_left_behind() {
                 if done.load(std::sync::atomic::Ordering::Relaxed) {
                     return;
                 }
-                world.write(area, "tmp", &vec![b'n'; 100 + round % 100]);
-                rename(&world, area, "tmp", "f");
+                world.write(area, "new", &vec![b'n'; 100 + round % 100]);
+                rename(&world, area, "new", "f");
                 // No faster than the requests of a mount can come.
                 let paced = Instant::now() + Duration::from_millis(1);
                 while Instant::now() < paced {
@@ -327,10 +327,10 @@ fn what_cannot_be_saved_is_named_and_kept() {
     // Nothing can be made where the area's private files belong.
     let directory = world.engine.layout.area(area);
     std::fs::write(&directory, "in the way").unwrap();
-    world.write(area, "tmp", b"new content");
-    rename(&world, area, "tmp", "f");
+    world.write(area, "new", b"new content");
+    rename(&world, area, "new", "f");
     let remaining = world.engine.save().unwrap();
-    assert_eq!((remaining.count, remaining.files), (1, vec!["web/work/f".to_owned()]));
+    assert_eq!((remaining.count, remaining.files), (1, vec![["web", "work", "f"].join("/")]));
     assert!(!may_stop(&world));
     is(&world, area, &[("/f", 10)]);
     std::fs::remove_file(&directory).unwrap();

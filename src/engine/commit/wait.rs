@@ -143,7 +143,8 @@ impl MetadataThread {
             let Some(area) = state.areas.get_mut(&task.area) else {
                 return false;
             };
-            // An open that came in between is seen here: opens look at the phase under this lock.
+            // Opening a file checks the phase under this same lock. So a file that was opened for
+            // writing since the last look is counted here, and none can be opened after the freeze.
             if area.shared.writers() > 0 {
                 return false;
             }

@@ -2,8 +2,9 @@
 //!
 //! A time in the future was noted while the clock was ahead. It counts as now: the protection begins
 //! when a run first meets it, and the catalog is made to say so, because a time that counted as now
-//! at every look would be protected until the clock has caught up. A clock that goes back makes
-//! every time a future one; then what was deleted before is protected for its full time once more.
+//! at every look would be protected until the clock has caught up. When the clock is set back, times
+//! that were noted before lie in the future: what was deleted then is protected once more, from now on,
+//! for its full time.
 //!
 //! Must not read the clock.
 

@@ -202,8 +202,8 @@ impl Tx<'_> {
         )
     }
 
-    /// Sets the interest of blobs without references back to that second where it is later: of at
-    /// most `limit`. Returns how many there were.
+    /// Sets the interest of unreferenced blobs to `seconds` where it is later than that, for at most
+    /// `limit` blobs. Returns how many were changed.
     ///
     /// # Errors
     /// The database's.

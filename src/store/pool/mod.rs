@@ -8,8 +8,8 @@
 //! # Who opens a blob's file, and what a damaged blob is to them (H33)
 //!
 //! Damage is known by a mark ([`Pool::mark_damaged`]), which fsck, the scrub, the check after an
-//! outage and failed reads set. There are two kinds of callers: those who want the content get
-//! [`StoreError::DamagedBlob`], those who look after the file get the file.
+//! outage and failed reads set. Whoever wants the content of a marked blob gets
+//! [`StoreError::DamagedBlob`]; whoever checks, heals or removes its file still gets the file.
 //!
 //! | who | how | a marked blob |
 //! |---|---|---|
