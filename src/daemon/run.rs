@@ -140,10 +140,13 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     let Hooks { ready, mut collect, may_stop, stopping, shutdown } = hooks;
     let mut running = Running::default();
     let starter = Starter { plan, workers, invalidator, controller, timing };
-    let started = starter.start(&mut running, filesystems).and_then(|()| ready());
+    let started = starter.start(&mut running, filesystems).and_then(|()| {
+        // Before anybody is told: who waited for the mount finds the line in the log.
+        info!("serving {} at {}", plan.store.display(), plan.target.display());
+        ready()
+    });
     let result = match started {
         Ok(()) => {
-            info!("serving {} at {}", plan.store.display(), plan.target.display());
             watch(events, &mut *collect, timing.rest);
             hope((controller, events), &mut *collect, &may_stop, timing);
             stopping();
