@@ -4,6 +4,7 @@
 //! Must not need a mount, a network or a build: it reads the sources, and what cargo knows of them.
 
 mod dependencies;
+mod numbers;
 mod rules;
 mod source;
 
@@ -46,6 +47,17 @@ fn modules_say_their_purpose() {
     assert_none(
         "each module starts with a //! that says what it is for",
         &rules::documentation_offences(&sources),
+    );
+}
+
+#[test]
+fn cited_numbers_are_defined() {
+    let mut sources = Source::below("src");
+    sources.extend(Source::below("tests"));
+    sources.retain(|source| !source.path.ends_with("tidy/numbers.rs"));
+    assert_none(
+        "who reads a number (G3, H11) finds it in docs/requirements.md or docs/hazards.md",
+        &numbers::undefined(&sources),
     );
 }
 
