@@ -1,7 +1,8 @@
 //! Places where a test can hold a thread, to bring about an interleaving instead of hoping for it.
 //!
 //! Nothing is ever held unless a test asked for it; then a look costs one load of an atomic. A daemon
-//! that was started with `CAIRN_HOLD=POINT:FILE` holds whoever comes to that point while the file exists.
+//! that was started with `CAIRN_HOLD=POINT:FILE` holds whoever comes to that point while the file exists; release builds do not look at it, see
+//! [`fault_injection`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,6 +11,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+
+use crate::store::fault_injection;
 
 /// Name of the environment variable.
 const VARIABLE: &str = "CAIRN_HOLD";
@@ -38,7 +41,7 @@ pub enum StopPoint {
 fn asked() -> Option<&'static (String, PathBuf)> {
     static ASKED: OnceLock<Option<(String, PathBuf)>> = OnceLock::new();
     let asked = ASKED.get_or_init(|| {
-        let value = std::env::var(VARIABLE).ok()?;
+        let value = fault_injection::variable(VARIABLE)?;
         // Only tests set it; one that misspells it must not pass by testing nothing.
         let (point, file) = value.split_once(':').unwrap_or_else(|| panic!("{VARIABLE}={value}"));
         Some((point.to_owned(), file.into()))

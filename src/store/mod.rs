@@ -13,6 +13,7 @@ pub mod caller_path;
 pub mod catalog;
 pub mod durable;
 pub mod error;
+pub mod fault_injection;
 pub mod format;
 mod init;
 pub mod layout;

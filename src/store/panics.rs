@@ -7,7 +7,7 @@
 //!
 //! A process started with `CAIRN_PANIC=PLACE:N` panics when it comes to that place for the Nth
 //! time, counted over all threads. Places are named by [`point`]; without the variable one costs
-//! an atomic load.
+//! an atomic load. Release builds do not look at it, see [`super::fault_injection`].
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,7 +50,7 @@ pub fn contain<R>(work: &'static str, body: impl FnOnce() -> R) -> Result<R, Pan
 pub fn point(place: &str) {
     static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
     let plan = PLAN.get_or_init(|| {
-        let value = std::env::var(VARIABLE).ok()?;
+        let value = super::fault_injection::variable(VARIABLE)?;
         // Only tests set it; one that misspells it must not pass by testing nothing.
         Some(parse(&value).unwrap_or_else(|| panic!("{VARIABLE}={value}: not PLACE:N")))
     });

@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use cairn::store::fault_injection;
+
 use super::{mounts, wait};
 
 /// The binary under test.
@@ -91,6 +93,11 @@ impl Cairn {
 
     /// Sets a variable of daemons started from now on; `None` removes it.
     pub(crate) fn set_env(&mut self, name: &str, value: Option<&str>) {
+        let injects = ["CAIRN_FAULT", "CAIRN_PANIC", "CAIRN_HOLD"].contains(&name);
+        assert!(
+            !injects || fault_injection::ENABLED,
+            "this build ignores {name}: add --features fault-injection"
+        );
         self.settings.push(format!("{name}={}", value.unwrap_or_default()));
         self.environment.retain(|(known, _)| known != name);
         if let Some(value) = value {

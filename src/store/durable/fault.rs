@@ -11,7 +11,8 @@
 //! ```
 //!
 //! does so; steps are counted from 1 over all threads. Tests in the same process use [`testing`].
-//! Without a fault a step costs two atomic loads.
+//! Without a fault a step costs two atomic loads. Release builds do not look at the variable, see
+//! [`fault_injection`].
 
 use std::cell::RefCell;
 use std::fs::OpenOptions;
@@ -22,6 +23,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
+
+use crate::store::fault_injection;
 
 /// Name of the environment variable.
 const VARIABLE: &str = "CAIRN_FAULT";
@@ -108,7 +111,7 @@ fn plan() -> Option<Arc<Plan>> {
     static FROM_ENVIRONMENT: OnceLock<Option<Arc<Plan>>> = OnceLock::new();
     FROM_ENVIRONMENT
         .get_or_init(|| {
-            let text = std::env::var(VARIABLE).ok()?;
+            let text = fault_injection::variable(VARIABLE)?;
             // Only tests set it; one that misspells it must not pass by testing nothing.
             let action = parse(&text).unwrap_or_else(|| panic!("{VARIABLE}={text}: unknown fault"));
             Some(Plan::new(action))
