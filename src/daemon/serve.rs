@@ -75,6 +75,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let mut scrubber = Scrubber::start(&engine, config.scrub)
         .map_err(|source| DaemonError::Process { action: "start a thread", source })?;
     let mut closed = Ok(());
+    let waits = Arc::clone(&staging);
     let hooks = Hooks {
         ready: Box::new(|| {
             readiness.ready()?;
@@ -92,6 +93,8 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
             if let Some(hook) = hook {
                 hook.stop();
             }
+            waits.end_waits();
+            drop(waits);
             observer.disconnect();
             if let Err(error) = engine.stop() {
                 log::error!("the store was not closed cleanly: {error}");

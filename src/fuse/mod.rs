@@ -8,6 +8,7 @@ pub mod errno;
 pub mod invalidate;
 pub mod mount;
 mod notify;
+pub mod operation;
 pub mod reply;
 pub mod session;
 pub mod staging;
@@ -16,9 +17,6 @@ pub mod versions;
 use std::io;
 
 use fuser::{InitFlags, KernelConfig};
-
-use crate::store::panics;
-use crate::vfs::error::FsError;
 
 /// Asks the kernel for what a connection wants, as far as it is offered, and for the longest
 /// read-ahead.
@@ -45,38 +43,4 @@ fn negotiate(
         .set_max_background(background_max)
         .map_err(|_| io::Error::other("max_background was refused"))?;
     Ok(())
-}
-
-/// Runs an operation and turns its error into an errno.
-///
-/// A panic in it becomes EIO and is logged: it would otherwise end the worker, and with the last
-/// worker the mount. Other requests go on.
-///
-/// # Errors
-/// The operation's, or EIO after a panic.
-pub fn guard<R>(
-    operation: &'static str,
-    body: impl FnOnce() -> Result<R, FsError>,
-) -> Result<R, fuser::Errno> {
-    let done = panics::contain(operation, || {
-        panics::point(operation);
-        body()
-    });
-    match done {
-        Ok(result) => result.map_err(errno::errno),
-        Err(panics::Panicked(_)) => Err(fuser::Errno::EIO),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_answered_with_eio() {
-        let result = guard("test", || -> Result<(), FsError> { panic!("on purpose") });
-        assert_eq!(result, Err(fuser::Errno::EIO));
-        let result = guard("test", || Err::<(), _>(FsError::NotFound));
-        assert_eq!(result, Err(fuser::Errno::ENOENT));
-    }
 }

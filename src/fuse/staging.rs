@@ -10,6 +10,7 @@
 //! the last mapping is gone too, is what seals (DESIGN 2).
 
 mod convert;
+mod write;
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -28,17 +29,18 @@ use fuser::{
 };
 
 use convert::{
-    WRITE_BYTES_MAX, attr_done, caller, empty_done, entry_done, is_synchronous, listed_attr,
-    lookup, open_flags, open_mode, rename_mode, run, seek_start, seeks_hole, staged_attr, time,
-    ttl, written_done, xattr_mode,
+    WRITE_BYTES_MAX, caller, is_synchronous, listed_attr, lookup, open_mode, rename_mode,
+    seek_start, seeks_hole, staged_attr, time, ttl, xattr_mode,
 };
 
+use write::Write;
+
 use super::errno::errno;
-use super::guard;
 use super::negotiate;
+use super::operation::{guard, run};
 use super::reply::{GENERATION, file_type, ino, statfs, xattr};
 use crate::vfs::error::FsError;
-use crate::vfs::staging::{Done, Entry, Handle, OpenMode, Opened, SetAttr, StagingFs};
+use crate::vfs::staging::{Handle, OpenMode, SetAttr, StagingFs};
 
 /// Of these, `DIRECT_IO_ALLOW_MMAP` lets a handle be mapped whose writes go around the page cache.
 const CAPABILITIES: [InitFlags; 10] = [
@@ -97,7 +99,7 @@ impl Filesystem for StagingConnection {
     }
 
     fn forget(&self, _request: &Request, number: INodeNo, count: u64) {
-        run("forget", || self.fs.forget(ino(number), count));
+        run("forget", number, |_| self.fs.forget(ino(number), count));
     }
 
     fn getattr(
@@ -107,7 +109,7 @@ impl Filesystem for StagingConnection {
         _: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        match guard("getattr", || self.fs.getattr(ino(number))) {
+        match guard("getattr", number, || self.fs.getattr(ino(number))) {
             Ok((attr, keep)) => reply.attr(&ttl(keep), &staged_attr(&attr)),
             Err(errno) => reply.error(errno),
         }
@@ -140,13 +142,13 @@ impl Filesystem for StagingConnection {
             mtime: mtime.map(time),
         };
         let handle = handle.map(|handle| Handle(handle.0));
-        run("setattr", || {
-            self.fs.setattr(caller(request), ino(number), handle, change, attr_done(reply));
+        run("setattr", number, |op| {
+            self.fs.setattr(caller(request), ino(number), handle, change, op.attr(reply));
         });
     }
 
     fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
-        match guard("readlink", || self.fs.readlink(ino(number))) {
+        match guard("readlink", number, || self.fs.readlink(ino(number))) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
         }
@@ -162,9 +164,9 @@ impl Filesystem for StagingConnection {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        run("mknod", || {
+        run("mknod", parent, |op| {
             let name = name.as_bytes();
-            self.fs.mknod(caller(request), ino(parent), name, mode, rdev, entry_done(reply));
+            self.fs.mknod(caller(request), ino(parent), name, mode, rdev, op.entry(reply));
         });
     }
 
@@ -177,19 +179,19 @@ impl Filesystem for StagingConnection {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        run("mkdir", || {
-            self.fs.mkdir(caller(request), ino(parent), name.as_bytes(), mode, entry_done(reply));
+        run("mkdir", parent, |op| {
+            self.fs.mkdir(caller(request), ino(parent), name.as_bytes(), mode, op.entry(reply));
         });
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (caller, name) = (caller(request), name.as_bytes());
-        run("unlink", || self.fs.unlink(caller, ino(parent), name, empty_done(reply)));
+        run("unlink", parent, |op| self.fs.unlink(caller, ino(parent), name, op.empty(reply)));
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (caller, name) = (caller(request), name.as_bytes());
-        run("rmdir", || self.fs.rmdir(caller, ino(parent), name, empty_done(reply)));
+        run("rmdir", parent, |op| self.fs.rmdir(caller, ino(parent), name, op.empty(reply)));
     }
 
     fn symlink(
@@ -201,9 +203,9 @@ impl Filesystem for StagingConnection {
         reply: ReplyEntry,
     ) {
         let target = target.as_os_str().as_bytes();
-        run("symlink", || {
+        run("symlink", parent, |op| {
             let name = name.as_bytes();
-            self.fs.symlink(caller(request), ino(parent), name, target, entry_done(reply));
+            self.fs.symlink(caller(request), ino(parent), name, target, op.entry(reply));
         });
     }
 
@@ -221,10 +223,10 @@ impl Filesystem for StagingConnection {
             Ok(mode) => mode,
             Err(errno) => return reply.error(errno),
         };
-        run("rename", || {
+        run("rename", parent, |op| {
             let from = (ino(parent), name.as_bytes());
             let to = (ino(newparent), newname.as_bytes());
-            self.fs.rename(caller(request), from, to, mode, empty_done(reply));
+            self.fs.rename(caller(request), from, to, mode, op.empty(reply));
         });
     }
 
@@ -236,21 +238,17 @@ impl Filesystem for StagingConnection {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        run("link", || {
+        run("link", number, |op| {
             let name = newname.as_bytes();
-            self.fs.link(ino(number), ino(newparent), name, entry_done(reply));
+            self.fs.link(ino(number), ino(newparent), name, op.entry(reply));
         });
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let mode = open_mode(flags, self.writes_around_cache);
-        let done: Done<Opened> = Box::new(move |result| match result {
-            Ok(opened) => {
-                reply.opened(FileHandle(opened.handle.0), open_flags(opened.around_cache));
-            }
-            Err(error) => reply.error(errno(error)),
+        run("open", number, |op| {
+            self.fs.open(caller(request), ino(number), mode, op.opened(reply));
         });
-        run("open", || self.fs.open(caller(request), ino(number), mode, done));
     }
 
     fn create(
@@ -269,27 +267,16 @@ impl Filesystem for StagingConnection {
             ..open_mode(OpenFlags(flags), self.writes_around_cache)
         };
         let mode = u16::try_from(mode & 0o7777).unwrap_or(0);
-        let done: Done<(Entry, Opened)> = Box::new(move |result| match result {
-            Ok((entry, opened)) => {
-                let attr = staged_attr(&entry.attr);
-                let handle = FileHandle(opened.handle.0);
-                let flags = open_flags(opened.around_cache);
-                // One time for name and attributes.
-                let keep = ttl(entry.keep_name).min(ttl(entry.keep_attr));
-                reply.created(&keep, &attr, GENERATION, handle, flags);
-            }
-            Err(error) => reply.error(errno(error)),
-        });
-        run("create", || {
+        run("create", parent, |op| {
             let name = name.as_bytes();
-            self.fs.create(caller(request), ino(parent), name, mode, open, done);
+            self.fs.create(caller(request), ino(parent), name, mode, open, op.created(reply));
         });
     }
 
     fn read(
         &self,
         _request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         offset: u64,
         size: u32,
@@ -303,7 +290,7 @@ impl Filesystem for StagingConnection {
                 buffer.resize(size, 0);
             }
             let read = || self.fs.read(Handle(handle.0), offset, &mut buffer[..size]);
-            match guard("read", read) {
+            match guard("read", number, read) {
                 Ok(length) => reply.data(&buffer[..length]),
                 Err(errno) => reply.error(errno),
             }
@@ -313,7 +300,7 @@ impl Filesystem for StagingConnection {
     fn write(
         &self,
         request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
@@ -322,29 +309,14 @@ impl Filesystem for StagingConnection {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        match guard("write", || {
-            self.fs.write(caller(request), Handle(handle.0), offset, data, kill)
-        }) {
-            Ok(prolonged) => {
-                // The kernel adds the flag for `RWF_DSYNC`, and where it is mounted `sync`.
-                if is_synchronous(flags) && self.fs.syncs_writes(Handle(handle.0)) {
-                    let done = written_done(reply);
-                    let synced = Box::new(move |synced: Result<(), FsError>| {
-                        done(synced.map(|()| u64::from(length)));
-                    });
-                    run("fsync", || self.fs.fsync(Handle(handle.0), synced));
-                } else {
-                    reply.written(length);
-                }
-                if let Some(written) = prolonged {
-                    let handle = Handle(handle.0);
-                    run("hash_ahead", || self.fs.hash_ahead(handle, written, offset, data));
-                }
-            }
-            Err(errno) => reply.error(errno),
-        }
+        let write = Write {
+            caller: caller(request),
+            handle: Handle(handle.0),
+            offset,
+            kill_privileges: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            synchronous: is_synchronous(flags),
+        };
+        run("write", number, |op| write.run(&self.fs, op, data, reply));
     }
 
     fn flush(
@@ -361,30 +333,30 @@ impl Filesystem for StagingConnection {
     fn release(
         &self,
         _request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        run("release", || self.fs.release(Handle(handle.0)));
+        run("release", number, |_| self.fs.release(Handle(handle.0)));
         reply.ok();
     }
 
     fn fsync(
         &self,
         _request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        run("fsync", || self.fs.fsync(Handle(handle.0), empty_done(reply)));
+        run("fsync", number, |op| self.fs.fsync(Handle(handle.0), op.empty(reply)));
     }
 
     fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match guard("opendir", || self.fs.opendir(ino(number))) {
+        match guard("opendir", number, || self.fs.opendir(ino(number))) {
             Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
@@ -393,12 +365,12 @@ impl Filesystem for StagingConnection {
     fn readdir(
         &self,
         _request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let listed = guard("readdir", || {
+        let listed = guard("readdir", number, || {
             self.fs.readdir(Handle(handle.0), offset, |listed, next| {
                 let number = INodeNo(listed.ino.0);
                 reply.add(number, next, file_type(listed.kind), OsStr::from_bytes(&listed.name))
@@ -413,12 +385,12 @@ impl Filesystem for StagingConnection {
     fn readdirplus(
         &self,
         _request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let listed = guard("readdirplus", || {
+        let listed = guard("readdirplus", number, || {
             self.fs.readdirplus(Handle(handle.0), offset, |listed, entry, next| {
                 let (keep, attr) = listed_attr(listed, entry);
                 let name = OsStr::from_bytes(&listed.name);
@@ -434,12 +406,12 @@ impl Filesystem for StagingConnection {
     fn releasedir(
         &self,
         _request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        run("releasedir", || self.fs.releasedir(Handle(handle.0)));
+        run("releasedir", number, |_| self.fs.releasedir(Handle(handle.0)));
         reply.ok();
     }
 
@@ -451,11 +423,11 @@ impl Filesystem for StagingConnection {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        run("fsyncdir", || self.fs.fsyncdir(ino(number), empty_done(reply)));
+        run("fsyncdir", number, |op| self.fs.fsyncdir(ino(number), op.empty(reply)));
     }
 
     fn statfs(&self, _request: &Request, number: INodeNo, reply: ReplyStatfs) {
-        match guard("statfs", || self.fs.statfs(ino(number))) {
+        match guard("statfs", number, || self.fs.statfs(ino(number))) {
             Ok(space) => statfs(reply, &space),
             Err(errno) => reply.error(errno),
         }
@@ -475,9 +447,9 @@ impl Filesystem for StagingConnection {
             Ok(mode) => mode,
             Err(errno) => return reply.error(errno),
         };
-        run("setxattr", || {
+        run("setxattr", number, |op| {
             let name = name.as_bytes();
-            self.fs.setxattr(ino(number), name, value, mode, empty_done(reply));
+            self.fs.setxattr(ino(number), name, value, mode, op.empty(reply));
         });
     }
 
@@ -489,25 +461,29 @@ impl Filesystem for StagingConnection {
         size: u32,
         reply: ReplyXattr,
     ) {
-        let value = guard("getxattr", || self.fs.getxattr(ino(number), name.as_bytes()));
+        let value = guard("getxattr", number, || self.fs.getxattr(ino(number), name.as_bytes()));
         xattr(reply, size, value);
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
         let superuser = request.uid() == 0;
-        xattr(reply, size, guard("listxattr", || self.fs.listxattr(ino(number), superuser)));
+        xattr(
+            reply,
+            size,
+            guard("listxattr", number, || self.fs.listxattr(ino(number), superuser)),
+        );
     }
 
     fn removexattr(&self, _request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        run("removexattr", || {
-            self.fs.removexattr(ino(number), name.as_bytes(), empty_done(reply));
+        run("removexattr", number, |op| {
+            self.fs.removexattr(ino(number), name.as_bytes(), op.empty(reply));
         });
     }
 
     fn fallocate(
         &self,
         request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         offset: u64,
         length: u64,
@@ -516,16 +492,17 @@ impl Filesystem for StagingConnection {
     ) {
         let caller = caller(request);
         let handle = Handle(handle.0);
-        run("fallocate", || {
-            let done = self.fs.when_durable(handle, empty_done(reply));
-            done(self.fs.fallocate(caller, handle, mode, offset, length));
+        run("fallocate", number, |op| {
+            let done = self.fs.when_durable(handle, op.empty(reply));
+            let range = offset..offset.saturating_add(length);
+            self.fs.fallocate(caller, handle, mode, range, done);
         });
     }
 
     fn lseek(
         &self,
         _request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         position: i64,
         whence: i32,
@@ -535,8 +512,9 @@ impl Filesystem for StagingConnection {
             Ok(hole) => hole,
             Err(errno) => return reply.error(errno),
         };
-        let found = seek_start(position)
-            .and_then(|start| guard("lseek", || self.fs.lseek(Handle(handle.0), start, hole)));
+        let found = seek_start(position).and_then(|start| {
+            guard("lseek", number, || self.fs.lseek(Handle(handle.0), start, hole))
+        });
         match found.map(i64::try_from) {
             Ok(Ok(found)) => reply.offset(found),
             Ok(Err(_)) => reply.error(Errno::EOVERFLOW),
@@ -547,7 +525,7 @@ impl Filesystem for StagingConnection {
     fn copy_file_range(
         &self,
         request: &Request,
-        _from: INodeNo,
+        from: INodeNo,
         from_handle: FileHandle,
         from_offset: u64,
         _to: INodeNo,
@@ -557,11 +535,11 @@ impl Filesystem for StagingConnection {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        run("copy_file_range", || {
+        run("copy_file_range", from, |op| {
             let from = (Handle(from_handle.0), from_offset);
             let to = (Handle(to_handle.0), to_offset);
-            let done = self.fs.when_durable(to.0, written_done(reply));
-            done(self.fs.copy_file_range(caller(request), from, to, length));
+            let done = self.fs.when_durable(to.0, op.written(reply));
+            self.fs.copy_file_range(caller(request), from, to, length, done);
         });
     }
 

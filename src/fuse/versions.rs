@@ -34,8 +34,9 @@ use crate::model::tree_format::TreeSource;
 use crate::vfs::error::FsError;
 use crate::vfs::versions::{Blobs, Seek, VersionFs};
 
+use super::negotiate;
+use super::operation::{guard, run};
 use super::reply::{FOREVER, GENERATION, absent, file_attr, file_type, ino, statfs, xattr};
-use super::{guard, negotiate};
 
 /// Wanted where the kernel offers it. Not `READDIRPLUS_AUTO`: with it, the rest of a large directory
 /// is listed without attributes and then looked up name by name. In one of 20,000 files, cold,
@@ -88,7 +89,7 @@ where
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match guard("lookup", || self.fs.lookup(ino(parent), name.as_bytes())) {
+        match guard("lookup", parent, || self.fs.lookup(ino(parent), name.as_bytes())) {
             Ok(Some(attr)) => reply.entry(&FOREVER, &file_attr(&attr), GENERATION),
             Ok(None) => reply.entry(&FOREVER, &absent(), GENERATION),
             Err(errno) => reply.error(errno),
@@ -96,12 +97,7 @@ where
     }
 
     fn forget(&self, _request: &Request, number: INodeNo, count: u64) {
-        let forget = || {
-            self.fs.forget(ino(number), count);
-            Ok(())
-        };
-        // There is no reply, and a panic has been logged.
-        guard("forget", forget).unwrap_or_default();
+        run("forget", number, |_| self.fs.forget(ino(number), count));
     }
 
     fn getattr(
@@ -111,14 +107,14 @@ where
         _: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        match guard("getattr", || self.fs.getattr(ino(number))) {
+        match guard("getattr", number, || self.fs.getattr(ino(number))) {
             Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
-        match guard("readlink", || self.fs.readlink(ino(number))) {
+        match guard("readlink", number, || self.fs.readlink(ino(number))) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
         }
@@ -149,7 +145,7 @@ where
                 buffer.resize(size, 0);
             }
             let buffer = &mut buffer[..size];
-            match guard("read", || self.fs.read(ino(number), offset, buffer)) {
+            match guard("read", number, || self.fs.read(ino(number), offset, buffer)) {
                 Ok(length) => reply.data(&buffer[..length]),
                 Err(errno) => reply.error(errno),
             }
@@ -183,7 +179,7 @@ where
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let listed = guard("readdir", || {
+        let listed = guard("readdir", number, || {
             self.fs.readdir(ino(number), offset, &mut |entry| {
                 let kind = file_type(entry.kind);
                 let name = OsStr::from_bytes(entry.name);
@@ -204,7 +200,7 @@ where
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let listed = guard("readdirplus", || {
+        let listed = guard("readdirplus", number, || {
             self.fs.readdirplus(ino(number), offset, &mut |entry| {
                 let attr = file_attr(&entry.attr);
                 let name = OsStr::from_bytes(entry.name);
@@ -218,7 +214,7 @@ where
     }
 
     fn statfs(&self, _request: &Request, number: INodeNo, reply: ReplyStatfs) {
-        match guard("statfs", || self.fs.statfs(ino(number))) {
+        match guard("statfs", number, || self.fs.statfs(ino(number))) {
             Ok(space) => statfs(reply, &space),
             Err(errno) => reply.error(errno),
         }
@@ -232,13 +228,13 @@ where
         size: u32,
         reply: ReplyXattr,
     ) {
-        let value = guard("getxattr", || self.fs.getxattr(ino(number), name.as_bytes()));
+        let value = guard("getxattr", number, || self.fs.getxattr(ino(number), name.as_bytes()));
         xattr(reply, size, value);
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
         let superuser = request.uid() == 0;
-        let names = guard("listxattr", || self.fs.listxattr(ino(number), superuser));
+        let names = guard("listxattr", number, || self.fs.listxattr(ino(number), superuser));
         xattr(reply, size, names);
     }
 
@@ -251,7 +247,7 @@ where
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let found = guard("lseek", || {
+        let found = guard("lseek", number, || {
             let whence = match whence {
                 SEEK_DATA => Seek::Data,
                 SEEK_HOLE => Seek::Hole,

@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileAttr, FopenFlags, INodeNo, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyEmpty, ReplyEntry, ReplyWrite, Request, TimeOrNow,
+    Errno, FileAttr, FileHandle, FopenFlags, INodeNo, OpenAccMode, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow,
 };
 use rustix::fs::OFlags;
 
 use crate::fuse::errno::errno;
-use crate::fuse::guard;
+use crate::fuse::operation::{Operation, guard, run};
 use crate::fuse::reply::{FOREVER, GENERATION, absent, file_attr, file_type};
 use crate::model::id::Ino;
 use crate::model::time::Timestamp;
 use crate::store::sys;
 use crate::vfs::attr::{Attr, FileKind};
 use crate::vfs::staging::{
-    Caller, Done, Entry, Found, Keep, Listed, NAME_KEPT, OpenMode, RenameMode, SetXattrMode,
-    StagingFs, Waiting,
+    Caller, Done, Entry, Found, Keep, Listed, NAME_KEPT, OpenMode, Opened, RenameMode,
+    SetXattrMode, StagingFs, Waiting,
 };
 
 /// `SEEK_DATA` and `SEEK_HOLE` of Linux.
@@ -75,7 +75,7 @@ pub(super) fn lookup(
         Ok(()) => answer_lookup(&own, parent, &sought, reply),
         Err(error) => reply.error(errno(error)),
     });
-    run("lookup", || {
+    run("lookup", INodeNo(parent.0), |_| {
         if let Some(answer) = fs.park_lookup(thread, parent, name, answer) {
             answer(Ok(()));
         }
@@ -83,50 +83,65 @@ pub(super) fn lookup(
 }
 
 fn answer_lookup(fs: &StagingFs, parent: Ino, name: &[u8], reply: ReplyEntry) {
-    match guard("lookup", || fs.lookup(parent, name)) {
+    match guard("lookup", INodeNo(parent.0), || fs.lookup(parent, name)) {
         Ok(Found::Entry(entry)) => send_entry(reply, &entry),
         Ok(Found::Negative) => reply.entry(&FOREVER, &absent(), GENERATION),
         Err(errno) => reply.error(errno),
     }
 }
 
-pub(super) fn entry_done(reply: ReplyEntry) -> Done<Entry> {
-    Box::new(move |result| match result {
-        Ok(entry) => send_entry(reply, &entry),
-        Err(error) => reply.error(errno(error)),
-    })
-}
+/// Callbacks that answer the kernel.
+impl Operation {
+    pub(super) fn entry(self, reply: ReplyEntry) -> Done<Entry> {
+        Box::new(move |result| match result {
+            Ok(entry) => send_entry(reply, &entry),
+            Err(error) => reply.error(self.errno(error)),
+        })
+    }
 
-pub(super) fn empty_done(reply: ReplyEmpty) -> Done<()> {
-    Box::new(move |result| match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(error)),
-    })
-}
+    pub(super) fn empty(self, reply: ReplyEmpty) -> Done<()> {
+        Box::new(move |result| match result {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(self.errno(error)),
+        })
+    }
 
-pub(super) fn attr_done(reply: ReplyAttr) -> Done<(Attr, Keep)> {
-    Box::new(move |result| match result {
-        Ok((attr, keep)) => reply.attr(&ttl(keep), &staged_attr(&attr)),
-        Err(error) => reply.error(errno(error)),
-    })
-}
+    pub(super) fn attr(self, reply: ReplyAttr) -> Done<(Attr, Keep)> {
+        Box::new(move |result| match result {
+            Ok((attr, keep)) => reply.attr(&ttl(keep), &staged_attr(&attr)),
+            Err(error) => reply.error(self.errno(error)),
+        })
+    }
 
-/// Answers with the number of bytes written.
-pub(super) fn written_done(reply: ReplyWrite) -> Done<u64> {
-    Box::new(move |result| match result {
-        Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
-        Err(error) => reply.error(errno(error)),
-    })
-}
+    pub(super) fn opened(self, reply: ReplyOpen) -> Done<Opened> {
+        Box::new(move |result| match result {
+            Ok(opened) => {
+                reply.opened(FileHandle(opened.handle.0), open_flags(opened.around_cache));
+            }
+            Err(error) => reply.error(self.errno(error)),
+        })
+    }
 
-/// Runs an operation that replies by itself. A panic drops the reply, which answers EIO.
-pub(super) fn run(operation: &'static str, body: impl FnOnce()) {
-    let body = || {
-        body();
-        Ok(())
-    };
-    if guard(operation, body).is_err() {
-        log::debug!("{operation} was answered with EIO");
+    pub(super) fn created(self, reply: ReplyCreate) -> Done<(Entry, Opened)> {
+        Box::new(move |result| match result {
+            Ok((entry, opened)) => {
+                let attr = staged_attr(&entry.attr);
+                let handle = FileHandle(opened.handle.0);
+                let flags = open_flags(opened.around_cache);
+                // One time for name and attributes.
+                let keep = ttl(entry.keep_name).min(ttl(entry.keep_attr));
+                reply.created(&keep, &attr, GENERATION, handle, flags);
+            }
+            Err(error) => reply.error(self.errno(error)),
+        })
+    }
+
+    /// Answers with the number of bytes written.
+    pub(super) fn written(self, reply: ReplyWrite) -> Done<u64> {
+        Box::new(move |result| match result {
+            Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
+            Err(error) => reply.error(self.errno(error)),
+        })
     }
 }
 

@@ -124,6 +124,9 @@ impl StagingFs {
             check_open(&state, id)?;
             let node = state.node(id).ok_or(FsError::Stale)?;
             let content = Arc::clone(node.content().ok_or(FsError::Invalid)?);
+            if size > 0 && content.waits_for_place() {
+                return Err(Denied::Crowded(content));
+            }
             content.open_writer();
             content
         };

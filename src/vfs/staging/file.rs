@@ -1,10 +1,13 @@
 //! Open files: open, read, write, release, fsync, fallocate, lseek, copy_file_range.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::handles::{OpenFile, OpenMode, Opened};
 use super::place::Place;
+use super::places::Change;
 use super::{Caller, Denied, Done, Handle, StagingFs, check_open, engine_error, log_store};
 use crate::engine::Then;
 use crate::engine::pins::BlobPin;
@@ -30,6 +33,16 @@ const GROUP_EXECUTE: u16 = 0o010;
 
 /// The attribute that gives a program capabilities.
 const CAPABILITY: &[u8] = b"security.capability";
+
+/// What became of a write.
+#[derive(Debug)]
+pub enum Written {
+    /// It is done, and has prolonged this prefix, if any: see [`StagingFs::hash_ahead`].
+    Done(Option<PrefixNumber>),
+    /// Nothing was written: the file needs a place among the private files, for which
+    /// [`StagingFs::wait_for_place`] waits.
+    Crowded(Arc<FileContent>),
+}
 
 impl StagingFs {
     /// Opens a regular file.
@@ -125,7 +138,7 @@ impl StagingFs {
     }
 
     /// Writes, which takes capabilities away. `kill_privileges` takes set-user-ID and set-group-ID
-    /// too, as the kernel asks. What is returned may be given to [`StagingFs::hash_ahead`].
+    /// too, as the kernel asks.
     ///
     /// # Errors
     /// When the store cannot hold the bytes; the old content is untouched then.
@@ -136,20 +149,35 @@ impl StagingFs {
         offset: u64,
         bytes: &[u8],
         kill_privileges: bool,
-    ) -> Result<Option<PrefixNumber>, FsError> {
+    ) -> Result<Written, FsError> {
         self.check_growable()?;
         let file = self.handles.file(handle)?;
         if !file.writable {
             return Err(FsError::BadHandle);
         }
         self.check_length(&file.content, offset.saturating_add(bytes.len() as u64))?;
+        if file.content.waits_for_place() {
+            return Ok(Written::Crowded(Arc::clone(&file.content)));
+        }
         let written = file.content.write(offset, bytes, Timestamp::now());
         // Part of one that failed may be there.
         self.engine.staging.content_modified(&file.content);
         let prolonged = written.map_err(log_store)?;
         // Of a write around its cache the kernel leaves the capabilities to us, whoever writes.
         self.take_privileges(caller, file.node, kill_privileges);
-        Ok(prolonged)
+        Ok(Written::Done(prolonged))
+    }
+
+    /// Runs a change of `content`, which holds `bytes`, once there may be a place for it among the
+    /// private files, or at `due`, which [`places::wait_end`] gives.
+    pub fn wait_for_place(
+        &self,
+        content: Arc<FileContent>,
+        due: Instant,
+        bytes: u64,
+        change: Change,
+    ) {
+        self.places.wait(content, due, bytes, change);
     }
 
     /// Hashes what [`StagingFs::write`] wrote, after the writer got its answer. Nothing depends on
@@ -207,21 +235,32 @@ impl StagingFs {
     }
 
     /// Allocates, punches or zeroes a range.
-    ///
-    /// # Errors
-    /// When the store cannot.
     pub fn fallocate(
+        self: &Arc<Self>,
+        caller: Caller,
+        handle: Handle,
+        mode: i32,
+        range: Range<u64>,
+        done: Done<()>,
+    ) {
+        self.run(done, move |fs| fs.allocate(caller, handle, mode, &range));
+    }
+
+    fn allocate(
         &self,
         caller: Caller,
         handle: Handle,
         mode: i32,
-        offset: u64,
-        length: u64,
-    ) -> Result<(), FsError> {
+        range: &Range<u64>,
+    ) -> Result<(), Denied> {
+        let (offset, length) = (range.start, range.end - range.start);
         self.check_growable()?;
         let file = self.handles.file(handle)?;
         if !file.writable {
-            return Err(FsError::BadHandle);
+            return Err(FsError::BadHandle.into());
+        }
+        if file.content.waits_for_place() {
+            return Err(Denied::Crowded(Arc::clone(&file.content)));
         }
         // Inserting a range moves what is behind it.
         let from = if mode & INSERT_RANGE == 0 { offset } else { file.content.attr().size };
@@ -243,21 +282,29 @@ impl StagingFs {
     }
 
     /// Copies between files; a whole sealed file into an empty one shares its blob (N14).
-    /// Returns the number of bytes copied, which may be less than asked for.
-    ///
-    /// # Errors
-    /// When the content cannot be read or held.
+    /// Answers with the number of bytes copied, which may be less than asked for.
     pub fn copy_file_range(
+        self: &Arc<Self>,
+        caller: Caller,
+        from: (Handle, u64),
+        to: (Handle, u64),
+        length: u64,
+        done: Done<u64>,
+    ) {
+        self.run(done, move |fs| fs.copy(caller, from, to, length));
+    }
+
+    fn copy(
         &self,
         caller: Caller,
         from: (Handle, u64),
         to: (Handle, u64),
         length: u64,
-    ) -> Result<u64, FsError> {
+    ) -> Result<u64, Denied> {
         self.check_growable()?;
         let (source, target) = (self.handles.file(from.0)?, self.handles.file(to.0)?);
         if !target.writable {
-            return Err(FsError::BadHandle);
+            return Err(FsError::BadHandle.into());
         }
         let size = source.content.attr().size;
         let whole = from.1 == 0 && to.1 == 0 && length >= size && size > 0;
@@ -272,6 +319,9 @@ impl StagingFs {
             self.changed_by(caller, target.node);
             self.engine.staging.content_modified(&target.content);
             return Ok(size);
+        }
+        if target.content.waits_for_place() {
+            return Err(Denied::Crowded(Arc::clone(&target.content)));
         }
         let end = size.saturating_sub(from.1).min(length).min(COPY_BYTES_MAX);
         self.check_length(&target.content, to.1.saturating_add(end))?;
@@ -289,7 +339,7 @@ impl StagingFs {
                 Err(_) if done > 0 => break,
                 Err(error) => {
                     self.engine.staging.content_modified(&target.content);
-                    return Err(log_store(error));
+                    return Err(log_store(error).into());
                 }
             }
         }

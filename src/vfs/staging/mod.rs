@@ -17,6 +17,7 @@ mod handles;
 mod lookup;
 mod observe;
 pub mod place;
+mod places;
 mod publication;
 mod rename;
 mod tag_table;
@@ -37,6 +38,7 @@ use crate::engine::request::Request;
 use crate::engine::resolve::ResolveError;
 use crate::engine::staging::Blocked;
 use crate::engine::staging::area::Phase;
+use crate::engine::staging::content::FileContent;
 use crate::engine::staging::node::Node;
 use crate::engine::staging::state::State;
 use crate::model::id::{AreaId, Ino, NodeId};
@@ -47,13 +49,16 @@ use crate::vfs::error::FsError;
 
 pub use attributes::SetAttr;
 pub use directory::Listed;
+pub use file::Written;
 pub use handles::{Handle, OpenMode, Opened};
 pub use observe::{Holders, MountObserver, RootChanged};
+pub use places::{Change, Turn, wait_end};
 pub use publication::Waiting;
 pub use rename::RenameMode;
 pub use xattr::SetXattrMode;
 
 use handles::HandleTable;
+use places::Places;
 use publication::Publications;
 use tag_table::TagTable;
 
@@ -111,6 +116,8 @@ pub enum Denied {
     Error(FsError),
     /// The area is being committed: try again when that has ended (H13).
     Frozen(AreaId),
+    /// Too many private files are open at the moment: try again when one is sealed.
+    Crowded(Arc<FileContent>),
 }
 
 impl From<FsError> for Denied {
@@ -145,6 +152,7 @@ pub struct StagingFs {
     handles: HandleTable,
     tags: Arc<TagTable>,
     publications: Publications,
+    places: Arc<Places>,
 }
 
 impl StagingFs {
@@ -152,12 +160,30 @@ impl StagingFs {
     pub fn new(engine: Arc<Engine>, options: StagingOptions) -> Arc<Self> {
         let tags = Arc::new(TagTable::default());
         let (handles, publications) = (HandleTable::default(), Publications::default());
-        Arc::new(Self { engine, options, handles, tags, publications })
+        let places = Arc::new(Places::default());
+        Arc::new(Self { engine, options, handles, tags, publications, places })
     }
 
-    /// Runs an operation; if it meets an area that is being committed, runs it again afterwards.
+    /// Answers what still waits for a place among the private files. To be called before the engine
+    /// ends.
+    pub fn end_waits(&self) {
+        self.places.end();
+    }
+
+    /// Runs an operation; if it meets an area that is being committed, or needs a place among the
+    /// private files, runs it again afterwards.
     fn run<T: 'static>(
         self: &Arc<Self>,
+        done: Done<T>,
+        operation: impl Fn(&Arc<Self>) -> Result<T, Denied> + Send + 'static,
+    ) {
+        self.run_in_turn(None, done, operation);
+    }
+
+    /// As [`Self::run`], for an operation that has waited for a place, until `due` at most.
+    fn run_in_turn<T: 'static>(
+        self: &Arc<Self>,
+        due: Option<Instant>,
         done: Done<T>,
         operation: impl Fn(&Arc<Self>) -> Result<T, Denied> + Send + 'static,
     ) {
@@ -170,6 +196,15 @@ impl StagingFs {
                 if let Some(again) = self.engine.staging.park(area, again) {
                     again();
                 }
+            }
+            Err(Denied::Crowded(content)) => {
+                let due = due.unwrap_or_else(places::wait_end);
+                let fs = Arc::clone(self);
+                let change = Box::new(move |turn| match turn {
+                    Turn::Again => fs.run_in_turn(Some(due), done, operation),
+                    Turn::Late => done(Err(FsError::TooManyOpenFiles)),
+                });
+                self.places.wait(content, due, 0, change);
             }
         }
     }
@@ -199,6 +234,7 @@ impl StagingFs {
         match operation(self) {
             Ok(value) => answer(Ok(value)),
             Err(Denied::Error(error)) => answer(Err(error)),
+            Err(Denied::Crowded(_)) => answer(Err(FsError::TooManyOpenFiles)),
             Err(Denied::Frozen(area)) => {
                 *done.lock() = Some(answer);
                 let (fs, own) = (Arc::clone(self), Arc::clone(&done));

@@ -2,10 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::thread;
 
 use rustix::io::Errno;
 
-use crate::common::{Cairn, content, errno};
+use crate::common::{Cairn, content, errno, wait};
 
 /// As in `engine::areas`.
 const AREAS_MAX: usize = 4096;
@@ -70,6 +72,44 @@ fn many_large_files_at_once_are_refused_to_one_repository_only() {
     drop(files);
     cairn.publish("lib", "v1").unwrap();
     assert_eq!(fs::read(cairn.versions("lib/1/3")).unwrap(), bytes);
+}
+
+#[test]
+fn who_waits_for_a_place_holds_up_nobody_else() {
+    let mut cairn = Cairn::unmounted();
+    let hold = cairn.scratch().join("hold");
+    File::create(&hold).unwrap();
+    cairn.set_env("CAIRN_HOLD", Some(&format!("LargeTurn:{}", hold.display())));
+    cairn.set_launcher(&["prlimit", "--nofile=256:256"]);
+    cairn.mount();
+    let area = cairn.area("lib", "v1");
+    // Not in order, so that closed files are still to be hashed, and each keeps its place.
+    let write = |name: String| {
+        let file = File::create(area.join(name))?;
+        file.write_all_at(&content::bytes(1, LARGE_BYTES / 2), (LARGE_BYTES / 2) as u64)?;
+        file.write_all_at(&content::bytes(2, LARGE_BYTES / 2), 0)
+    };
+    for number in 0..64 {
+        write(number.to_string()).unwrap();
+    }
+    thread::scope(|scope| {
+        // More than the daemon has workers.
+        let late: Vec<_> =
+            (0..4).map(|number| scope.spawn(move || write(format!("late{number}")))).collect();
+        wait::until("all of them are there", || {
+            (0..4).all(|number| area.join(format!("late{number}")).exists())
+        });
+        let other = cairn.area("other", "v1");
+        for number in 0..50 {
+            fs::write(other.join(number.to_string()), "x").unwrap();
+        }
+        fs::remove_file(&hold).unwrap();
+        for late in late {
+            late.join().unwrap().expect("a place came free in time");
+        }
+    });
+    cairn.publish("lib", "v1").unwrap();
+    assert_eq!(fs::metadata(cairn.versions("lib/1/late3")).unwrap().len(), LARGE_BYTES as u64);
 }
 
 #[test]

@@ -9,16 +9,9 @@ use std::fs::File;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::engine::staging::area::AreaShared;
 use crate::store::error::StoreError;
-
-/// Time between two looks for a free place.
-const WAIT_STEP: Duration = Duration::from_millis(5);
-
-/// The most looks: a disk that seals nothing for five seconds is not waited for.
-const WAIT_STEPS_MAX: u32 = 1000;
 
 /// How many private files may be open, and are.
 #[derive(Debug)]
@@ -82,17 +75,6 @@ impl Slot {
             return Err(StoreError::TooManyOpenFiles { max: all.min(own) });
         }
         Ok(slot)
-    }
-
-    /// Waits while there is no place for a file of `area` but its closed files are being sealed, which
-    /// makes some: who writes faster than the disk is slowed down and not refused. Not for the
-    /// metadata thread, and not with a lock held.
-    pub(super) fn wait(slots: &Slots, area: &AreaShared) {
-        let mut left = WAIT_STEPS_MAX;
-        while left > 0 && slots.is_full_for(area) && area.unsealed() > area.writers() {
-            std::thread::sleep(WAIT_STEP);
-            left -= 1;
-        }
     }
 
     pub(super) fn hold(self, file: File) -> Arc<PrivateFile> {

@@ -65,7 +65,6 @@ impl FileContent {
             // As with write(2): nothing happens, wherever it is.
             return Ok(None);
         }
-        self.wait_for_slot();
         let mut state = self.state.lock();
         let end = offset.saturating_add(bytes.len() as u64);
         let size = end.max(state.size);
@@ -124,7 +123,6 @@ impl FileContent {
     /// # Errors
     /// When the store cannot hold it; the old content is untouched then.
     pub fn truncate(self: &Arc<Self>, size: u64, now: Timestamp) -> Result<(), StoreError> {
-        self.wait_for_slot();
         let mut state = self.state.lock();
         if size == state.size && matches!(state.data, Data::Blob(_)) {
             // A blob that keeps its length stays that blob, so there is nothing to seal or to charge.
@@ -180,7 +178,6 @@ impl FileContent {
         length: u64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.wait_for_slot();
         let mut state = self.state.lock();
         let size = fallocated_size(state.size, mode, offset, length);
         self.charge_change(&mut state, size, |state| {
@@ -304,13 +301,12 @@ impl FileContent {
         })
     }
 
-    /// To be called, without the lock, before a change that may need a private file.
-    fn wait_for_slot(&self) {
-        if self.store.slots.is_full_for(&self.area)
+    /// Whether a change that may need a private file should wait: there is no place for one, but
+    /// closed files of the area are being sealed, which makes some. To be asked without the lock.
+    pub fn waits_for_place(&self) -> bool {
+        self.store.slots.is_full_for(&self.area)
+            && self.area.unsealed() > self.area.writers()
             && !matches!(self.state.lock().data, Data::Private { .. })
-        {
-            Slot::wait(&self.store.slots, &self.area);
-        }
     }
 
     /// Makes `data` a buffer or a private file that can grow to `size` bytes. `cut` says that

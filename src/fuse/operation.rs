@@ -1,0 +1,98 @@
+//! One operation that the kernel asked for: runs it, and says in the log what failed and where.
+//!
+//! Which errno an error becomes is `errno`'s; what an operation does is `vfs`'s.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use fuser::{Errno, INodeNo};
+
+use super::errno;
+use crate::model::time::Timestamp;
+use crate::store::panics;
+use crate::vfs::error::FsError;
+
+/// An operation, by its kernel's name, and the inode that it is about (a directory where it is
+/// about a name in it).
+#[derive(Debug, Clone, Copy)]
+pub struct Operation {
+    name: &'static str,
+    inode: INodeNo,
+}
+
+impl Operation {
+    /// The errno of an error of this operation, after logging it.
+    ///
+    /// Errors are answers like others, and logged for debugging. EIO tells the caller nothing, so
+    /// it is a warning, once a second at most: a program that reads a damaged file again and again
+    /// must not fill the disk with its log.
+    #[must_use]
+    pub fn errno(self, error: FsError) -> Errno {
+        let level = if matches!(error, FsError::Io) && warns_now(Timestamp::now().seconds) {
+            log::Level::Warn
+        } else {
+            log::Level::Debug
+        };
+        log::log!(level, "{} of inode {}: {error}", self.name, self.inode);
+        errno::errno(error)
+    }
+}
+
+/// Whether no warning was written in this second.
+fn warns_now(second: i64) -> bool {
+    static LAST: AtomicI64 = AtomicI64::new(i64::MIN);
+    LAST.swap(second, Ordering::Relaxed) != second
+}
+
+/// Runs an operation and turns its error into an errno.
+///
+/// A panic in it becomes EIO and is logged: it would otherwise end the worker, and with the last
+/// worker the mount. Other requests go on.
+///
+/// # Errors
+/// The operation's, or EIO after a panic.
+pub fn guard<R>(
+    name: &'static str,
+    inode: INodeNo,
+    body: impl FnOnce() -> Result<R, FsError>,
+) -> Result<R, Errno> {
+    let done = panics::contain(name, || {
+        panics::point(name);
+        body()
+    });
+    match done {
+        Ok(result) => result.map_err(|error| Operation { name, inode }.errno(error)),
+        Err(panics::Panicked(_)) => Err(Errno::EIO),
+    }
+}
+
+/// Runs an operation that replies by itself. A panic drops the reply, which answers EIO.
+pub fn run(name: &'static str, inode: INodeNo, body: impl FnOnce(Operation)) {
+    let replied = guard(name, inode, || {
+        body(Operation { name, inode });
+        Ok(())
+    });
+    if replied.is_err() {
+        log::debug!("{name} of inode {inode} was answered with EIO");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_answered_with_eio() {
+        let inode = INodeNo(1);
+        let result = guard("test", inode, || -> Result<(), FsError> { panic!("on purpose") });
+        assert_eq!(result, Err(Errno::EIO));
+        let result = guard("test", inode, || Err::<(), _>(FsError::NotFound));
+        assert_eq!(result, Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn a_second_has_one_warning() {
+        assert!(warns_now(1));
+        assert!(!warns_now(1));
+        assert!(warns_now(2));
+    }
+}
