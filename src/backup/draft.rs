@@ -12,7 +12,7 @@ use crate::control::backup::BackupReport;
 use crate::model::hash::BlobHash;
 use crate::model::id::AreaId;
 use crate::store::catalog::{
-    AreaState, BlobRow, Catalog, Checkpointer, Doomed, NodeData, Reader, Snapshot, Tx,
+    AreaState, BlobRow, Catalog, Checkpointer, NodeData, QueuedDeletion, Reader, Snapshot, Tx,
 };
 use crate::store::durable;
 use crate::store::error::StoreError;
@@ -70,10 +70,10 @@ impl Draft {
         let rows = self.reader.areas()?;
         let open = rows.iter().filter(|row| row.state == AreaState::Open).count();
         self.areas_left_out = open as u64;
-        let queue = self.step(|tx| tx.doomed(u32::MAX))?;
-        let queued = queue.iter().filter_map(|(_, doomed)| match doomed {
-            Doomed::Area(area) => Some(*area),
-            Doomed::Tree(_) => None,
+        let queue = self.step(|tx| tx.deletion_queue(u32::MAX))?;
+        let queued = queue.iter().filter_map(|(_, deletion)| match deletion {
+            QueuedDeletion::Area(area) => Some(*area),
+            QueuedDeletion::Tree(_) => None,
         });
         let areas: BTreeSet<AreaId> = rows.iter().map(|row| row.id).chain(queued).collect();
         for area in areas {
@@ -87,8 +87,9 @@ impl Draft {
                 }
                 tx.delete_area(row.id)?;
             }
-            let areas = queue.iter().filter(|(_, doomed)| matches!(doomed, Doomed::Area(_)));
-            areas.map(|(seq, _)| *seq).try_for_each(|seq| tx.delete_doomed(seq))
+            let areas =
+                queue.iter().filter(|(_, deletion)| matches!(deletion, QueuedDeletion::Area(_)));
+            areas.map(|(seq, _)| *seq).try_for_each(|seq| tx.finish_deletion(seq))
         })
     }
 

@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
 use crate::engine::staging::Staging;
 use crate::model::id::AreaId;
 use crate::store::{panics, sys};
+use crate::vfs::invalidation::{Forget, Invalidation, Invalidator};
 use crate::vfs::staging::place;
 
 /// Time between two looks at what is left.

@@ -19,7 +19,7 @@ use crate::model::name::{AreaName, BaseName, RepoName};
 use crate::model::policy::PolicyState;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Root, Xattrs};
-use crate::store::catalog::{AreaRow, AreaState, Doomed, NodeData, NodeKind, NodeRow, Tx};
+use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeKind, NodeRow, QueuedDeletion, Tx};
 use crate::store::error::StoreError;
 
 /// Areas that may be open in one repository: each is in memory, and in every listing.
@@ -190,7 +190,7 @@ impl MetadataThread {
         if phase == Phase::Frozen {
             return Err(EngineError::CommitRunning);
         }
-        self.write(|tx| doom_area(tx, &row))?;
+        self.write(|tx| queue_area_deletion(tx, &row))?;
         self.show(repo, |repository| repository.close_area(id));
         let area = self.staging.remove_area(id);
         if let Some(area) = &area {
@@ -286,9 +286,12 @@ pub(super) fn new_area(
 }
 
 /// Queues an area for purging; it does not come back at the next start.
-pub(super) fn doom_area(tx: &Tx<'_>, row: &AreaRow) -> std::result::Result<(), StoreError> {
-    tx.update_area(&AreaRow { state: AreaState::Doomed, ..row.clone() })?;
-    tx.push_doomed(&Doomed::Area(row.id))
+pub(super) fn queue_area_deletion(
+    tx: &Tx<'_>,
+    row: &AreaRow,
+) -> std::result::Result<(), StoreError> {
+    tx.update_area(&AreaRow { state: AreaState::Deleted, ..row.clone() })?;
+    tx.queue_deletion(&QueuedDeletion::Area(row.id))
 }
 
 pub(super) fn area_row(area: &Area) -> AreaRow {
@@ -296,7 +299,7 @@ pub(super) fn area_row(area: &Area) -> AreaRow {
         id: area.shared.id,
         repo: area.shared.repo,
         name: area.name.clone(),
-        state: if area.shared.journalled { AreaState::Open } else { AreaState::Doomed },
+        state: if area.shared.journalled { AreaState::Open } else { AreaState::Deleted },
         base: area.base.as_ref().and_then(|base| base.number),
         base_root: area.base.as_ref().and_then(|base| base.root.clone()),
         created: area.created,

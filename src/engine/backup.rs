@@ -9,10 +9,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::Engine;
+use super::durability::{DurabilityJob, Scope, Then};
 use super::error::{EngineError, Result};
 use super::pins::BlobsHold;
 use super::request::Request;
-use super::sync::{Scope, SyncJob, Then};
 use crate::store::Store;
 use crate::store::catalog::Snapshots;
 use crate::store::durable;
@@ -38,7 +38,7 @@ impl Engine {
         let file = file.ok_or(EngineError::Stopping)?;
         let (send, receive) = crossbeam_channel::bounded(1);
         let then = Then::new(move |result| drop(send.send(result)));
-        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
+        self.sync(DurabilityJob::Catalog { scope: Scope::Rows, then });
         receive.recv().map_err(|_| self.gone())??;
         Ok(file)
     }

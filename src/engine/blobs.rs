@@ -155,18 +155,18 @@ impl MetadataThread {
             None => (row.is_some(), row.is_some_and(|row| !row.damaged)),
         };
         let intact = recorded
-            && !self.doubts.concern(hash)
+            && !self.unverified.concern(hash)
             && !self.store.pool.is_damaged(hash)
             && self.store.pool.size_on_disk(hash)? == Some(size);
         Ok(Standing { has_row, intact })
     }
 
-    /// Notes that a blob was made or reused: its timestamp of interest is now (G5).
+    /// Notes that a blob was made or reused: its last-used time is now (G5).
     fn blob_used(&mut self, hash: BlobHash, size: u64, before: Standing) {
         if !before.intact {
-            let suspected = self.doubts.renewed(&hash);
+            let was_unverified = self.unverified.renewed(&hash);
             self.store.pool.forget_fd(&hash);
-            if before.has_row || suspected {
+            if before.has_row || was_unverified {
                 let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
                 self.notify_apart(vec![changed], || ());
             }
@@ -258,7 +258,7 @@ impl MetadataThread {
     /// Pins and touches those of the trees that can be reused with all that they name. Blobs are not looked at
     /// one by one: where any is in doubt or damaged, nothing is reused whole (H3, R5).
     pub(super) fn reuse_trees(&mut self, trees: &[TreeHash]) -> Result<Vec<Option<TreePin>>> {
-        if !self.doubts.is_empty() || self.store.pool.has_damage() {
+        if !self.unverified.is_empty() || self.store.pool.has_damage() {
             return Ok(trees.iter().map(|_| None).collect());
         }
         let now = Timestamp::now();

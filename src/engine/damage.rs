@@ -26,45 +26,45 @@ pub(super) const UNCHECKED: &str = "unchecked_since";
 
 /// What is not trusted.
 #[derive(Debug, Default)]
-pub(super) struct Doubts {
+pub(super) struct Unverified {
     /// Blobs that an outage may have damaged and that were not checked yet.
-    suspects: BTreeSet<BlobHash>,
+    blobs: BTreeSet<BlobHash>,
     /// The catalog has the note of them.
     noted: bool,
     /// Damaged blobs that are not marked yet.
     unmarked: BTreeSet<BlobHash>,
 }
 
-impl Doubts {
+impl Unverified {
     /// Of these blobs; the note says so.
-    pub(super) fn of(suspects: impl Iterator<Item = BlobHash>) -> Self {
-        let suspects: BTreeSet<BlobHash> = suspects.collect();
-        Self { noted: !suspects.is_empty(), suspects, unmarked: BTreeSet::new() }
+    pub(super) fn of(blobs: impl Iterator<Item = BlobHash>) -> Self {
+        let blobs: BTreeSet<BlobHash> = blobs.collect();
+        Self { noted: !blobs.is_empty(), blobs, unmarked: BTreeSet::new() }
     }
 
     /// Whether a blob's file may not be what its name says.
     pub(super) fn concern(&self, hash: &BlobHash) -> bool {
-        self.suspects.contains(hash) || self.unmarked.contains(hash)
+        self.blobs.contains(hash) || self.unmarked.contains(hash)
     }
 
     /// Whether some blobs are still to be checked.
-    pub(super) fn has_suspects(&self) -> bool {
-        !self.suspects.is_empty()
+    pub(super) fn has_blobs(&self) -> bool {
+        !self.blobs.is_empty()
     }
 
     /// How many are.
-    pub(super) fn suspect_count(&self) -> u64 {
-        self.suspects.len() as u64
+    pub(super) fn count(&self) -> u64 {
+        self.blobs.len() as u64
     }
 
     /// Whether there is no doubt of any blob.
     pub(super) fn is_empty(&self) -> bool {
-        self.suspects.is_empty() && self.unmarked.is_empty()
+        self.blobs.is_empty() && self.unmarked.is_empty()
     }
 
     /// The blob's file was made anew; says whether it was in doubt.
     pub(super) fn renewed(&mut self, hash: &BlobHash) -> bool {
-        self.suspects.remove(hash) | self.unmarked.remove(hash)
+        self.blobs.remove(hash) | self.unmarked.remove(hash)
     }
 }
 
@@ -86,24 +86,24 @@ pub(super) fn report(requests: &Sender<Request>, damage: Damage) {
 
 impl MetadataThread {
     /// The result of checking a blob after an outage.
-    pub(super) fn suspect_checked(&mut self, hash: BlobHash, intact: bool) {
-        if self.doubts.suspects.contains(&hash) && !intact {
-            // Whoever replaces its file takes it off the suspects: it is the file that was hashed.
+    pub(super) fn blob_verified(&mut self, hash: BlobHash, intact: bool) {
+        if self.unverified.blobs.contains(&hash) && !intact {
+            // Whoever replaces its file takes it off the list: it is the file that was hashed.
             self.mark(BTreeSet::from([hash]));
             let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
             self.notify_apart(vec![changed], || ());
         }
-        self.doubts.suspects.remove(&hash);
+        self.unverified.blobs.remove(&hash);
         self.end_check();
     }
 
     /// Forgets the outage once all that it left is known.
     fn end_check(&mut self) {
-        let doubts = &self.doubts;
-        if !doubts.noted || doubts.has_suspects() || !doubts.unmarked.is_empty() {
+        let unverified = &self.unverified;
+        if !unverified.noted || unverified.has_blobs() || !unverified.unmarked.is_empty() {
             return;
         }
-        self.doubts.noted = false;
+        self.unverified.noted = false;
         if let Err(error) = self.write(|tx| tx.set_meta(UNCHECKED, "")) {
             log::warn!("the next start checks again what this one did: {error}");
         }
@@ -130,7 +130,7 @@ impl MetadataThread {
             }
         }
         self.mark(marked);
-        let written = !damage.iter().any(|damage| self.doubts.unmarked.contains(&damage.hash));
+        let written = !damage.iter().any(|damage| self.unverified.unmarked.contains(&damage.hash));
         let changed = Event::BlobsChanged(Arc::new(damage.iter().map(|d| d.hash).collect()));
         self.notify_apart(vec![changed], move || reply(Ok(written)));
     }
@@ -141,7 +141,7 @@ impl MetadataThread {
             self.store.pool.mark_damaged([hash]);
             if let Err(error) = self.mark_damaged(&hash) {
                 log::error!("the damage cannot be noted yet: {error}");
-                self.doubts.unmarked.insert(hash);
+                self.unverified.unmarked.insert(hash);
             }
         }
     }
@@ -181,9 +181,9 @@ impl MetadataThread {
 
     /// Marks what could not be marked before.
     pub(super) fn mark_all_damage(&mut self) -> Result<()> {
-        for hash in self.doubts.unmarked.clone() {
+        for hash in self.unverified.unmarked.clone() {
             self.mark_damaged(&hash)?;
-            self.doubts.unmarked.remove(&hash);
+            self.unverified.unmarked.remove(&hash);
         }
         self.end_check();
         Ok(())

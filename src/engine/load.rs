@@ -36,7 +36,7 @@ pub(super) fn load_registry(
     for area in reader.areas()? {
         match area.state {
             AreaState::Open => areas.entry(area.repo).or_default().push(area),
-            AreaState::Doomed => leftovers.push(area.id),
+            AreaState::Deleted => leftovers.push(area.id),
         }
     }
     // One statement for all: one for each repository would cost more than its rows.

@@ -6,27 +6,23 @@
 
 mod areas;
 pub mod backup;
-mod batch;
 mod blob_hasher;
 mod blobs;
 mod build;
 pub mod commit;
 mod damage;
+mod durability;
 pub mod error;
 pub mod event;
-mod flush;
 pub mod fsck;
 pub mod gc;
-pub mod holders;
-pub mod invalidation;
+mod journal;
 mod known;
 pub mod links;
 mod load;
-mod obsolete;
 pub mod pins;
 pub mod quota;
 mod reaper;
-pub mod reclaim;
 pub mod registry;
 pub mod request;
 pub mod resolve;
@@ -36,13 +32,11 @@ mod shutdown;
 pub mod staging;
 mod start;
 pub mod stop_point;
-mod sync;
-mod sync_names;
 mod tags;
 mod thread;
-mod to_disk;
 pub mod unsaved;
 mod versions;
+pub mod why;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -62,6 +56,8 @@ use crate::store::pool::{Damage, Pool};
 use crate::store::sys::{self, FsSpace};
 use crate::store::tree_cache::TreeCache;
 pub use areas::REPOSITORY_AREAS_MAX;
+use durability::DurabilityJob;
+pub use durability::Then;
 use error::{EngineError, Result};
 use event::Observer;
 use gc::{GcOptions, LastRun, RunReport};
@@ -71,8 +67,6 @@ use request::{Reply, Request};
 use staging::content::FileContent;
 use staging::{Blocked, Staging};
 use stop_point::StopPoints;
-use sync::SyncJob;
-pub use sync::Then;
 
 /// Requests that may wait for the metadata thread.
 const REQUEST_QUEUE_MAX: usize = 4096;
@@ -94,7 +88,7 @@ pub struct Engine {
     subject: fsck::Subject,
     reader: Mutex<Reader>,
     requests: Sender<Request>,
-    sync_jobs: Mutex<Option<Sender<SyncJob>>>,
+    durability_jobs: Mutex<Option<Sender<DurabilityJob>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Settings of the collector.
     pub gc_options: GcOptions,
@@ -197,7 +191,7 @@ impl Engine {
 
     /// Makes a file durable with its name, then runs `then`.
     pub fn sync_file(&self, content: Arc<FileContent>, then: Then) {
-        self.sync(SyncJob::File { content, then });
+        self.sync(DurabilityJob::File { content, then });
     }
 
     /// Brings what is written to disk ahead of the commit that will wait for it. Promises nothing;
@@ -211,26 +205,26 @@ impl Engine {
 
     /// Makes a directory of an area durable with the names in it, then runs `then`.
     pub fn sync_directory(&self, node: NodeId, then: Then) {
-        self.sync(SyncJob::Directory { node, then });
+        self.sync(DurabilityJob::Directory { node, then });
     }
 
     /// Makes all names and attributes that changed so far durable, but those of files that cannot be
     /// saved, then runs `then`.
     pub fn sync_journal(&self, then: Then) {
-        self.sync(SyncJob::Journal { then });
+        self.sync(DurabilityJob::Journal { then });
     }
 
-    fn sync(&self, job: SyncJob) {
-        let jobs = self.sync_jobs.lock().clone();
+    fn sync(&self, job: DurabilityJob) {
+        let jobs = self.durability_jobs.lock().clone();
         let unsent = match jobs {
             Some(jobs) => jobs.send(job).err().map(crossbeam_channel::SendError::into_inner),
             None => Some(job),
         };
         if let Some(
-            SyncJob::File { then, .. }
-            | SyncJob::Directory { then, .. }
-            | SyncJob::Journal { then }
-            | SyncJob::Catalog { then, .. },
+            DurabilityJob::File { then, .. }
+            | DurabilityJob::Directory { then, .. }
+            | DurabilityJob::Journal { then }
+            | DurabilityJob::Catalog { then, .. },
         ) = unsent
         {
             then.tell(Err(self.gone()));
@@ -328,7 +322,7 @@ impl Engine {
     pub fn stop(&self) -> Result<()> {
         drop(self.sealers.lock().take());
         let stopped = self.call(|reply| Request::Stop { reply });
-        drop(self.sync_jobs.lock().take());
+        drop(self.durability_jobs.lock().take());
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             if thread.join().is_err() {

@@ -1,12 +1,12 @@
 //! The thread that lets go of removed files, so that the metadata thread does not wait while the
-//! filesystem takes their space back (G1; [`crate::store::remains`]).
+//! filesystem takes their space back (G1; [`crate::store::unlinked_file`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::store::remains::Remains;
+use crate::store::unlinked_file::UnlinkedFile;
 
 /// Removed files that may wait; each is an open file.
 const WAITING_MAX: usize = 512;
@@ -14,14 +14,14 @@ const WAITING_MAX: usize = 512;
 /// The metadata thread's end of the queue. The thread ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Reaper {
-    queue: Sender<Remains>,
+    queue: Sender<UnlinkedFile>,
     /// Taken and not let go of yet.
     left: Arc<AtomicUsize>,
 }
 
 /// The thread's end.
 pub(super) struct ReaperThread {
-    queue: Receiver<Remains>,
+    queue: Receiver<UnlinkedFile>,
     left: Arc<AtomicUsize>,
 }
 
@@ -35,12 +35,12 @@ pub(super) fn reaper() -> (Reaper, ReaperThread) {
 
 impl Reaper {
     /// Has the file let go of, on this thread where too many wait: see [`Reaper::has_room`].
-    pub(super) fn take(&self, remains: Remains) {
-        if remains.is_nothing() {
+    pub(super) fn take(&self, file: UnlinkedFile) {
+        if file.is_nothing() {
             return;
         }
         self.left.fetch_add(1, Ordering::Relaxed);
-        if let Err(refused) = self.queue.try_send(remains) {
+        if let Err(refused) = self.queue.try_send(file) {
             drop(refused.into_inner());
             self.left.fetch_sub(1, Ordering::Release);
         }
@@ -59,8 +59,8 @@ impl Reaper {
 
 impl ReaperThread {
     pub(super) fn run(self) {
-        for remains in self.queue {
-            drop(remains);
+        for file in self.queue {
+            drop(file);
             self.left.fetch_sub(1, Ordering::Release);
         }
     }
@@ -73,7 +73,7 @@ mod tests {
     use crate::store::layout::PrivateId;
     use crate::store::testing::TestStore;
 
-    fn removed(store: &TestStore, id: u64) -> Remains {
+    fn removed(store: &TestStore, id: u64) -> UnlinkedFile {
         let (area, id) = (AreaId(1), PrivateId(id));
         store.private_files.create(area, id).unwrap().set_len(1 << 20).unwrap();
         store.private_files.remove(&store.lock, area, id).unwrap()

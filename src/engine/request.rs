@@ -184,9 +184,9 @@ pub enum Request {
     CommitPages { task: u64, pages: Vec<Page> },
     /// From a tree builder: the end, with what the version adds to the newest one.
     CommitBuilt { task: u64, built: std::result::Result<(Root, Usage), EngineError> },
-    /// From the sync thread: content of a commit is on disk.
+    /// From the durability thread: content of a commit is on disk.
     CommitSynced { task: u64, result: std::result::Result<(), EngineError> },
-    /// From the sync thread: the last transaction of a commit is on disk, or is not. `publish` gets
+    /// From the durability thread: the last transaction of a commit is on disk, or is not. `publish` gets
     /// what readers are to see of the repository.
     Publish {
         repo: RepoId,
@@ -194,14 +194,14 @@ pub enum Request {
         result: std::result::Result<(), EngineError>,
         publish: Box<dyn FnOnce(Result<Repository>) + Send>,
     },
-    /// From the sync thread: the cause of so many orphanings became durable (H2).
-    OrphansDurable { orphanings: u64, result: std::result::Result<(), EngineError> },
-    /// From the sync thread: what was written before obsolete files asked for a flush is on disk.
+    /// From the durability thread: the cause of so many unreferences became durable (H2).
+    OrphansDurable { unreferences: u64, result: std::result::Result<(), EngineError> },
+    /// From the durability thread: what was written before obsolete files asked for a flush is on disk.
     RowsDurable { result: std::result::Result<(), EngineError> },
-    /// From the sync thread: the WAL was copied into the catalog for the collector.
+    /// From the durability thread: the WAL was copied into the catalog for the collector.
     WalCopied { result: std::result::Result<(), EngineError> },
     /// From the start: a blob that may not have reached the disk before a power loss was checked.
-    SuspectChecked { hash: BlobHash, intact: bool },
+    BlobVerified { hash: BlobHash, intact: bool },
     /// From a check or a scrub: one slice of work.
     Fsck { job: Job, reply: Reply<bool> },
     /// A blob's file was found missing, too short or unreadable (H5).
@@ -259,7 +259,7 @@ impl Request {
             | Self::OrphansDurable { .. }
             | Self::RowsDurable { .. }
             | Self::WalCopied { .. }
-            | Self::SuspectChecked { .. }
+            | Self::BlobVerified { .. }
             | Self::Damaged { .. }
             | Self::Stop { .. }) => return Some(other),
         }

@@ -4,13 +4,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::durability::SYNC_ONE_BY_ONE_MAX;
+use super::durability::ToDisk;
 use super::error::{EngineError, Result};
-use super::flush::ID_LIMIT;
+use super::journal::ID_LIMIT;
 use super::request::Reply;
 use super::staging::Blocked;
-use super::sync::SYNC_ONE_BY_ONE_MAX;
 use super::thread::MetadataThread;
-use super::to_disk::ToDisk;
 
 /// Ids beyond the last one given out that are not used at the next start: a worker may still have
 /// taken some while the store was being closed.
@@ -53,8 +53,8 @@ impl MetadataThread {
         {
             log::warn!("the store is not marked clean: {error}");
         }
-        // The sync thread flushes and checkpoints when its queue is gone.
-        self.sync_jobs = None;
+        // The durability thread flushes and checkpoints when its queue is gone.
+        self.durability_jobs = None;
         reply(result);
     }
 

@@ -15,14 +15,15 @@ use parking_lot::Mutex;
 use super::Engine;
 use super::REQUEST_QUEUE_MAX;
 use super::commit::Renames;
-use super::damage::{self, Doubts, UNCHECKED};
+use super::damage::{self, UNCHECKED, Unverified};
+use super::durability::Obsolete;
+use super::durability::{DurabilityJob, DurabilityThread, JOB_QUEUE_MAX, Jobs};
 use super::event::Observer;
-use super::flush::{ID_LIMIT, ID_STEP, Journal};
 use super::fsck::Subject;
 use super::gc::{Collector, GcOptions, LastRun, RunKind};
+use super::journal::{ID_LIMIT, ID_STEP, Journal};
 use super::known::Known;
 use super::load::load_registry;
-use super::obsolete::Obsolete;
 use super::pins::Pins;
 use super::reaper::reaper;
 use super::registry::Registry;
@@ -31,13 +32,12 @@ use super::seal;
 use super::staging::content::ContentStore;
 use super::staging::{Blocked, SealJob, Staging};
 use super::stop_point::StopPoints;
-use super::sync::{Jobs, SYNC_QUEUE_MAX, SyncJob, SyncThread};
 use super::thread::{DURABLE_EPOCH, MetadataThread};
 use super::unsaved::Unsaved;
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::store::Store;
-use crate::store::catalog::{Catalog, Doomed, Reader};
+use crate::store::catalog::{Catalog, QueuedDeletion, Reader};
 use crate::store::durable;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
@@ -55,7 +55,7 @@ const TREE_CACHE_BYTES: usize = 64 << 20;
 const FIRST_ID: u64 = 1 << 20;
 
 /// Blobs looked at after an outage.
-const SUSPECTS_MAX: u32 = u32::MAX;
+const UNVERIFIED_MAX: u32 = u32::MAX;
 
 /// What an earlier run left.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ struct Recovered {
     id_limit: u64,
     epoch: u64,
     durable_epoch: u64,
-    suspects: Vec<(BlobHash, u64)>,
+    unverified: Vec<(BlobHash, u64)>,
 }
 
 /// An open store with what readers share, before any thread runs.
@@ -97,7 +97,7 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     }
     let registry = Arc::new(Registry::default());
     let leftovers = load_registry(&reader, &registry, &staging)?;
-    doom(&mut store.catalog, &leftovers)?;
+    queue_deletions(&mut store.catalog, &leftovers)?;
     Ok(Opened { store, reader, recovered, pins, staging, seal_queue, wake, registry })
 }
 
@@ -119,12 +119,12 @@ fn run(
     let Opened { store, reader, recovered, pins, staging, seal_queue, wake, registry } = opened;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
-    let (sync_sender, own_sender, jobs) = sync_jobs();
+    let (jobs_sender, own_sender, jobs) = durability_jobs();
     let (sealers, sealers_stop) = bounded(1);
     let pool = damage::heard_of(&store.pool, &requests_sender);
     let (layout, trees) = (store.layout.clone(), tree_cache(store.layout.clone()));
     let (stop_points, last_run) = (Arc::new(StopPoints::default()), LastRun::default());
-    let sync_thread = sync_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
+    let durable = durability_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
     let stop = sealers_stop.clone();
     let lines = seal::Lines { jobs: seal_queue, stop, results: results_sender };
     let mut threads = seal::start(&store.catalog, &pool, lines, &stop_points)?;
@@ -143,7 +143,7 @@ fn run(
         requests_sender: requests_sender.clone(),
         seal_results,
         wake,
-        sync_jobs: Some(own_sender),
+        durability_jobs: Some(own_sender),
         journal: Journal::new(recovered.id_limit),
         obsolete: Obsolete::default(),
         gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry)),
@@ -157,15 +157,15 @@ fn run(
         known: Known::default(),
         epoch: recovered.epoch,
         durable_epoch: recovered.durable_epoch,
-        doubts: Doubts::of(recovered.suspects.iter().map(|(hash, _)| *hash)),
+        unverified: Unverified::of(recovered.unverified.iter().map(|(hash, _)| *hash)),
         last_seal_error: (false, String::new()),
         unsaved: Unsaved::default(),
     };
     threads.push(spawn("metadata", move || metadata.run())?);
-    threads.push(spawn("sync", move || sync_thread.run())?);
+    threads.push(spawn("durability", move || durable.run())?);
     threads.push(spawn("reaper", move || reaper_thread.run())?);
-    let check = (Arc::clone(&pool), recovered.suspects, requests_sender.clone(), sealers_stop);
-    threads.push(spawn("check-blobs", move || check_suspects(check))?);
+    let check = (Arc::clone(&pool), recovered.unverified, requests_sender.clone(), sealers_stop);
+    threads.push(spawn("check-blobs", move || verify_blobs(check))?);
     let engine = Arc::new(Engine {
         registry,
         staging,
@@ -179,7 +179,7 @@ fn run(
         subject,
         reader: Mutex::new(engine_reader),
         requests: requests_sender,
-        sync_jobs: Mutex::new(Some(sync_sender)),
+        durability_jobs: Mutex::new(Some(jobs_sender)),
         threads: Mutex::new(threads),
         gives_up: AtomicBool::new(false),
         sealers: Mutex::new(Some(sealers)),
@@ -188,24 +188,24 @@ fn run(
     Ok(engine)
 }
 
-/// The lines to the sync thread: of those who wait for the disk, and of the metadata thread's own
+/// The lines to the durability thread: of those who wait for the disk, and of the metadata thread's own
 /// jobs. The first of these prepares the WAL, before anybody waits.
-fn sync_jobs() -> (Sender<SyncJob>, Sender<SyncJob>, Jobs) {
-    let ((asking, asked), (own_sender, own)) = (bounded(SYNC_QUEUE_MAX), unbounded());
-    if own_sender.send(SyncJob::Checkpoint).is_err() {
+fn durability_jobs() -> (Sender<DurabilityJob>, Sender<DurabilityJob>, Jobs) {
+    let ((asking, asked), (own_sender, own)) = (bounded(JOB_QUEUE_MAX), unbounded());
+    if own_sender.send(DurabilityJob::Checkpoint).is_err() {
         log::error!("a line without a bound takes nothing");
     }
     (asking, own_sender, Jobs { asked, own })
 }
 
-fn sync_thread(
+fn durability_thread(
     store: &Store,
     staging: &Arc<Staging>,
     requests: &Sender<Request>,
     jobs: Jobs,
     stop_points: &Arc<StopPoints>,
-) -> Result<SyncThread, StoreError> {
-    Ok(SyncThread {
+) -> Result<DurabilityThread, StoreError> {
+    Ok(DurabilityThread {
         layout: store.layout.clone(),
         pool: Arc::clone(&store.pool),
         staging: Arc::clone(staging),
@@ -278,11 +278,11 @@ fn recover(
     // stays so until it was checked, whatever happens meanwhile.
     let outage = (!clean && !same_boot).then_some(durable_epoch);
     let since = number(UNCHECKED)?.into_iter().chain(outage).min();
-    let suspects = match since {
-        Some(epoch) => catalog.begin()?.blobs_since_epoch(epoch, SUSPECTS_MAX)?,
+    let unverified = match since {
+        Some(epoch) => catalog.begin()?.blobs_since_epoch(epoch, UNVERIFIED_MAX)?,
         None => Vec::new(),
     };
-    let unchecked = since.filter(|_| !suspects.is_empty());
+    let unchecked = since.filter(|_| !unverified.is_empty());
     let epoch = last_epoch.max(durable_epoch) + 1;
     // Reserved before the first id is used: an area's row is written before any batch.
     let id_limit = next_id + ID_STEP;
@@ -304,18 +304,21 @@ fn recover(
         // What is swept from now on was let go by rows of the last run, which may not be on disk.
         durable::sync_file(&layout.wal())?;
     }
-    Ok(Recovered { next_id, id_limit, epoch, durable_epoch, suspects })
+    Ok(Recovered { next_id, id_limit, epoch, durable_epoch, unverified })
 }
 
 /// Areas of imports that a crash ended are thrown away.
-fn doom(catalog: &mut Catalog, leftovers: &[crate::model::id::AreaId]) -> Result<(), StoreError> {
+fn queue_deletions(
+    catalog: &mut Catalog,
+    leftovers: &[crate::model::id::AreaId],
+) -> Result<(), StoreError> {
     // On a full disk they stay where they are until the next start.
     if leftovers.is_empty() || catalog.is_owing() {
         return Ok(());
     }
     let tx = catalog.begin()?;
     for area in leftovers {
-        tx.push_doomed(&Doomed::Area(*area))?;
+        tx.queue_deletion(&QueuedDeletion::Area(*area))?;
     }
     tx.commit()
 }
@@ -342,9 +345,9 @@ type Check = (Arc<Pool>, Vec<(BlobHash, u64)>, Sender<Request>, Receiver<()>);
 
 /// Hashes blobs that may not have reached the disk before an outage, until the other end of `stop` is
 /// gone. What it did not come to is in doubt at the next start as well.
-fn check_suspects((pool, suspects, requests, stop): Check) {
+fn verify_blobs((pool, unverified, requests, stop): Check) {
     let go_on = || stop.try_recv() != Err(TryRecvError::Disconnected);
-    for (hash, size) in suspects {
+    for (hash, size) in unverified {
         let look = || {
             panics::point("check-blobs");
             pool.open(&hash).and_then(|file| {
@@ -361,7 +364,7 @@ fn check_suspects((pool, suspects, requests, stop): Check) {
             return;
         }
         let intact = matches!(found, Ok(Ok(Some(found))) if found == hash);
-        if requests.send(Request::SuspectChecked { hash, intact }).is_err() {
+        if requests.send(Request::BlobVerified { hash, intact }).is_err() {
             return;
         }
     }
@@ -374,10 +377,10 @@ mod tests {
     use crate::store::testing::TestStore;
 
     /// What a start finds in doubt.
-    fn suspects(store: &mut TestStore) -> Vec<BlobHash> {
+    fn unverified(store: &mut TestStore) -> Vec<BlobHash> {
         let (layout, reader) = (store.layout.clone(), store.catalog.reader().unwrap());
         let recovered = recover(&layout, &mut store.catalog, &reader).unwrap();
-        recovered.suspects.into_iter().map(|(hash, _)| hash).collect()
+        recovered.unverified.into_iter().map(|(hash, _)| hash).collect()
     }
 
     fn note(store: &mut TestStore, notes: &[(&str, &str)]) {
@@ -390,24 +393,24 @@ mod tests {
     fn what_an_outage_left_in_doubt_is_so_until_it_was_checked() {
         let mut store = TestStore::new();
         let [kept, late, later] = [b"kept", b"late", b"more"].map(|data| BlobHash::of(data));
-        assert_eq!(suspects(&mut store), []);
+        assert_eq!(unverified(&mut store), []);
         let tx = store.catalog.begin().unwrap();
         for (hash, epoch) in [(kept, 3), (late, 4), (later, 5)] {
             tx.insert_blob(&hash, 4, epoch, 0, Timestamp::now()).unwrap();
         }
         tx.commit().unwrap();
         note(&mut store, &[(DURABLE_EPOCH, "3"), ("clean", "no")]);
-        assert_eq!(suspects(&mut store), [], "the daemon was killed");
+        assert_eq!(unverified(&mut store), [], "the daemon was killed");
         note(&mut store, &[("boot", "another")]);
-        assert_eq!(suspects(&mut store), [late, later], "the power was lost");
-        assert_eq!(suspects(&mut store), [late, later], "killed before they were checked");
+        assert_eq!(unverified(&mut store), [late, later], "the power was lost");
+        assert_eq!(unverified(&mut store), [late, later], "killed before they were checked");
         note(&mut store, &[("clean", "yes")]);
-        assert_eq!(suspects(&mut store), [late, later], "stopped before they were checked");
+        assert_eq!(unverified(&mut store), [late, later], "stopped before they were checked");
         note(&mut store, &[(DURABLE_EPOCH, "4"), ("boot", "another")]);
-        assert_eq!(suspects(&mut store), [late, later], "the power was lost again");
+        assert_eq!(unverified(&mut store), [late, later], "the power was lost again");
         note(&mut store, &[(UNCHECKED, "")]);
-        assert_eq!(suspects(&mut store), [], "they were checked");
+        assert_eq!(unverified(&mut store), [], "they were checked");
         note(&mut store, &[("boot", "another")]);
-        assert_eq!(suspects(&mut store), [later], "the power was lost once more");
+        assert_eq!(unverified(&mut store), [later], "the power was lost once more");
     }
 }

@@ -31,7 +31,7 @@ pub enum StopPoint {
     Building,
     /// A sealer knows the hash of a file and has not handed it in.
     SealHashed,
-    /// The sync thread is about to flush the WAL: what waits for it is not on disk.
+    /// The durability thread is about to flush the WAL: what waits for it is not on disk.
     Flushing,
     /// A sealer has hashed a part of a large file.
     LargeTurn,

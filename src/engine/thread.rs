@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::commit::{CommitTask, Renames};
-use super::damage::Doubts;
+use super::damage::Unverified;
+use super::durability::DurabilityJob;
+use super::durability::Obsolete;
 use super::error::{EngineError, Result};
 use super::event::{Event, Observer};
-use super::flush::Journal;
 use super::gc::{Collector, FILES_PER_SLICE};
+use super::journal::Journal;
 use super::known::Known;
-use super::obsolete::Obsolete;
 use super::pins::{BlobsHold, Pins};
 use super::reaper::Reaper;
 use super::registry::{Registry, Repository};
@@ -25,7 +26,6 @@ use super::request::{Reply, Request};
 use super::seal::SealResult;
 use super::staging::{Blocked, Staging};
 use super::stop_point::StopPoints;
-use super::sync::SyncJob;
 use super::unsaved::Unsaved;
 use crate::model::policy::PolicyState;
 use crate::store::Store;
@@ -72,8 +72,8 @@ pub(super) struct MetadataThread {
     pub(super) requests_sender: Sender<Request>,
     pub(super) seal_results: Receiver<Vec<SealResult>>,
     pub(super) wake: Receiver<()>,
-    /// Unbounded: the sync thread waits for this one.
-    pub(super) sync_jobs: Option<Sender<SyncJob>>,
+    /// Unbounded: the durability thread waits for this one.
+    pub(super) durability_jobs: Option<Sender<DurabilityJob>>,
     pub(super) journal: Journal,
     pub(super) obsolete: Obsolete,
     pub(super) gc: Collector,
@@ -90,7 +90,7 @@ pub(super) struct MetadataThread {
     /// Blobs of this epoch and before have been flushed to disk.
     pub(super) durable_epoch: u64,
     /// Blobs that are not trusted.
-    pub(super) doubts: Doubts,
+    pub(super) unverified: Unverified,
     /// Ids from here on were given out by this process.
     pub(super) first_id: u64,
     /// Rounds since the last slice of background work that had to be put off.
@@ -143,7 +143,7 @@ impl MetadataThread {
                 last_housekeeping = now;
                 self.save_overdue(now);
                 self.try_again(now);
-                self.staging.end_rest(|_, due| due <= now);
+                self.staging.end_seal_delay(|_, due| due <= now);
                 // What is served read-only keeps the marks for itself.
                 if self.staging.blocked() != Blocked::ReadOnly
                     && let Err(error) = self.mark_all_damage()
@@ -174,7 +174,7 @@ impl MetadataThread {
         }
         while let Ok(request) = self.requests.recv() {
             if let Request::Stop { reply } = request {
-                self.sync_jobs = None;
+                self.durability_jobs = None;
                 return reply(Err(EngineError::Poisoned));
             }
             // A reply that is dropped is an error to whoever waits for it.
@@ -304,12 +304,12 @@ impl MetadataThread {
             Request::Accounted => self.accounted(),
             Request::Swept { leftovers } => self.remove_leftovers(leftovers),
             Request::SweepEnded { result } => self.sweep_ended(result),
-            Request::OrphansDurable { orphanings, result } => {
-                self.orphans_durable(orphanings, result);
+            Request::OrphansDurable { unreferences, result } => {
+                self.orphans_durable(unreferences, result);
             }
             Request::RowsDurable { result } => self.rows_durable(result),
             Request::WalCopied { result } => self.wal_copied(result),
-            Request::SuspectChecked { hash, intact } => self.suspect_checked(hash, intact),
+            Request::BlobVerified { hash, intact } => self.blob_verified(hash, intact),
             Request::Fsck { job, reply } => self.fsck(job, reply),
             Request::Damaged(damage) => self.note_damage(&[damage], Box::new(drop)),
             Request::Stop { reply } => reply(Err(EngineError::Stopping)),
@@ -320,7 +320,7 @@ impl MetadataThread {
     fn advance_journal(&mut self, now: Instant) {
         let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
         if !unsettled.is_empty() {
-            self.sync(SyncJob::Settle { contents: unsettled });
+            self.sync(DurabilityJob::Settle { contents: unsettled });
         }
         if let Some(until) = self.journal.retry_at
             && now < until
@@ -414,9 +414,9 @@ impl MetadataThread {
         }
     }
 
-    /// Hands a job to the sync thread, without waiting.
-    pub(super) fn sync(&self, job: SyncJob) {
-        if let Some(jobs) = &self.sync_jobs
+    /// Hands a job to the durability thread, without waiting.
+    pub(super) fn sync(&self, job: DurabilityJob) {
+        if let Some(jobs) = &self.durability_jobs
             && jobs.send(job).is_err()
         {
             log::error!("the sync thread is gone");

@@ -7,13 +7,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::durability::{DurabilityJob, Scope, Then};
 use super::error::{EngineError, Result};
 use super::event::Event;
 use super::gc::RunKind;
 use super::load::count_areas;
 use super::registry::{DeletedVersion, Repository, Tag};
 use super::request::{FlagChange, Reply};
-use super::sync::{Scope, SyncJob, Then};
 use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::{RepoName, TagName};
@@ -288,7 +288,7 @@ impl MetadataThread {
         let then = Then::new(move |result: Result<()>| {
             observer.notify(events, Box::new(move || reply(result)));
         });
-        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
+        self.sync(DurabilityJob::Catalog { scope: Scope::Rows, then });
     }
 }
 

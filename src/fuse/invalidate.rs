@@ -40,8 +40,8 @@ use std::sync::Arc;
 
 use super::notify::KernelNotifier;
 use super::session::Connection;
-use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
 use crate::store::panics;
+use crate::vfs::invalidation::{Forget, Invalidation, Invalidator};
 
 /// Length of a queue above which a warning is logged at each job.
 const QUEUE_WARN: usize = 10_000;

@@ -21,7 +21,6 @@ pub mod open_files;
 pub mod panics;
 pub mod pool;
 pub mod priority;
-pub mod remains;
 pub mod reserve;
 pub mod room;
 pub mod root_lock;
@@ -31,6 +30,7 @@ pub mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree_cache;
+pub mod unlinked_file;
 
 pub use format::FORMAT;
 pub use init::init;

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Result, StoreError};
 use super::layout::{Layout, PrivateId};
-use super::remains::{self, Remains};
 use super::root_lock::RootLock;
+use super::unlinked_file::{self, UnlinkedFile};
 use super::{durable, sys};
 use crate::model::id::AreaId;
 
@@ -81,11 +81,11 @@ impl StagingDir {
     ///
     /// # Errors
     /// The disk's.
-    pub fn remove(&self, _lock: &RootLock, area: AreaId, id: PrivateId) -> Result<Remains> {
-        remains::remove(&self.path(area, id), None)
+    pub fn remove(&self, _lock: &RootLock, area: AreaId, id: PrivateId) -> Result<UnlinkedFile> {
+        unlinked_file::remove(&self.path(area, id), None)
     }
 
-    /// Removes what is left of an area, a bounded number of files per call, whose `remains` the
+    /// Removes what is left of an area, a bounded number of files per call, whose `unlinked` the
     /// caller gets. Returns whether all is gone.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl StagingDir {
         &self,
         _lock: &RootLock,
         area: AreaId,
-        remains: &mut Vec<Remains>,
+        unlinked: &mut Vec<UnlinkedFile>,
     ) -> Result<bool> {
         let directory = self.layout.area(area);
         let names = match fs::read_dir(&directory) {
@@ -106,7 +106,7 @@ impl StagingDir {
                 return Ok(false);
             }
             let name = name.map_err(StoreError::io("list", &directory))?;
-            remains.push(remains::remove(&name.path(), None)?);
+            unlinked.push(unlinked_file::remove(&name.path(), None)?);
         }
         durable::rmdir(&directory)?;
         Ok(true)
@@ -220,11 +220,11 @@ mod tests {
         for id in 0..REMOVE_FILES_MAX as u64 + 1 {
             store.private_files.create(AREA, PrivateId(id)).unwrap();
         }
-        let mut remains = Vec::new();
-        assert!(!store.private_files.remove_area(&store.lock, AREA, &mut remains).unwrap());
-        assert!(remains.iter().all(Remains::is_nothing), "they were empty");
+        let mut unlinked = Vec::new();
+        assert!(!store.private_files.remove_area(&store.lock, AREA, &mut unlinked).unwrap());
+        assert!(unlinked.iter().all(UnlinkedFile::is_nothing), "they were empty");
         assert_eq!(store.private_files.list(AREA).unwrap().len(), 1);
-        assert!(store.private_files.remove_area(&store.lock, AREA, &mut remains).unwrap());
+        assert!(store.private_files.remove_area(&store.lock, AREA, &mut unlinked).unwrap());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod attr;
 pub mod error;
+pub mod invalidation;
 mod quota;
 pub mod staging;
 pub mod versions;

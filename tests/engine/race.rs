@@ -127,7 +127,7 @@ fn an_upload_probe_that_comes_after_the_choice_keeps_the_blob() {
         assert_eq!(collected.join().unwrap(), 0);
         drop(pins);
     });
-    assert_eq!(world.run(false, 600).blobs, 0, "its timestamp of interest is new");
+    assert_eq!(world.run(false, 600).blobs, 0, "it was used just now");
     assert_eq!(world.run(false, 0).blobs, 1);
 }
 
@@ -146,7 +146,7 @@ fn an_upload_probe_that_came_and_went_after_the_choice_keeps_the_blob() {
         drop(hold);
         assert_eq!(collected.join().unwrap(), 0);
     });
-    assert_eq!(world.run(false, 600).blobs, 0, "its timestamp of interest is new");
+    assert_eq!(world.run(false, 600).blobs, 0, "it was used just now");
     assert_eq!(world.run(false, 0).blobs, 1);
 }
 

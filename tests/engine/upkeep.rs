@@ -42,7 +42,7 @@ fn forget_times(world: World) -> World {
 /// Waits until nothing is being taken apart: a published area leaves rows behind.
 fn settle(world: &World) {
     wait::until("the deletion queue is empty", || {
-        world.engine.query(|reader| reader.doomed_count()).unwrap() == 0
+        world.engine.query(|reader| reader.deletion_queue_len()).unwrap() == 0
     });
 }
 
@@ -150,7 +150,7 @@ fn a_dry_run_says_what_the_run_then_does() {
     flag(&world, &["1"], Flag::Locked, true);
     world.stage("based@4");
     world.delete(&["5"], false).unwrap();
-    let (foreseen, decisions) = gc(&world, true, true, 0);
+    let (tried, decisions) = gc(&world, true, true, 0);
     let gone: Vec<u64> =
         decisions.iter().filter(|d| !d.keep).map(|d| d.number.unwrap().0).collect();
     assert_eq!(gone, [2]);
@@ -159,8 +159,8 @@ fn a_dry_run_says_what_the_run_then_does() {
     let (done, _) = gc(&world, true, false, 0);
     assert!(done.finished && done.blobs > 0 && done.trees > 0, "{done:?}");
     let figures = |reply: &GcReply| (reply.versions, reply.blobs, reply.freed_bytes, reply.trees);
-    assert_eq!(figures(&foreseen), figures(&done));
-    assert_eq!((foreseen.protected_blobs, done.protected_blobs), (0, 0));
+    assert_eq!(figures(&tried), figures(&done));
+    assert_eq!((tried.protected_blobs, done.protected_blobs), (0, 0));
     assert_eq!(world.numbers(), [1, 3, 4, 6]);
     let (again, _) = gc(&world, true, true, 0);
     assert_eq!(figures(&again), (0, 0, 0, 0));
@@ -171,12 +171,12 @@ fn what_is_protected_is_foreseen_too() {
     let world = six_versions();
     set_policy(&world, TWO);
     world.delete(&["1"], false).unwrap();
-    let (foreseen, _) = gc(&world, true, true, 600);
-    assert_eq!((foreseen.versions, foreseen.blobs, foreseen.deleted_versions), (3, 0, 4));
-    assert!(foreseen.protected_bytes > 0 && foreseen.until.is_some());
+    let (tried, _) = gc(&world, true, true, 600);
+    assert_eq!((tried.versions, tried.blobs, tried.deleted_versions), (3, 0, 4));
+    assert!(tried.protected_bytes > 0 && tried.until.is_some());
     let (done, _) = gc(&world, true, false, 600);
     assert_eq!((done.versions, done.blobs), (3, 0));
-    assert_eq!(foreseen.protected_bytes, done.protected_bytes);
+    assert_eq!(tried.protected_bytes, done.protected_bytes);
     let (last, _) = gc(&world, false, false, 0);
     assert_eq!(last.freed_bytes, done.protected_bytes, "all of it is freed in the end");
 }
@@ -271,9 +271,9 @@ fn unreferenced_content_is_protected_or_open_or_free() {
     world.publish("two", &[("g", b"stays")]);
     world.delete(&["1"], false).unwrap();
     let pin = BlobPin::new(&world.engine.pins, BlobHash::of(b"gone"));
-    let (foreseen, _) = gc(&world, false, true, 0);
+    let (tried, _) = gc(&world, false, true, 0);
     let (done, _) = gc(&world, false, false, 0);
-    for reply in [foreseen, done] {
+    for reply in [tried, done] {
         assert_eq!((reply.blobs, reply.pinned_blobs, reply.pinned_bytes), (0, 1, 4));
     }
     let reply = why_hash(&world, b"gone");

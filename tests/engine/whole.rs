@@ -209,7 +209,7 @@ fn g5_what_a_whole_directory_holds_is_reused() {
     committed(import.finish());
     world.delete(&["1", "2"], true).unwrap();
     let kind = RunKind { full: false, protect_seconds: Some(600) };
-    let kept = world.engine.foresee(kind, Timestamp::now()).unwrap().kept;
+    let kept = world.engine.dry_run(kind, Timestamp::now()).unwrap().kept;
     assert_eq!((kept.free.count, kept.protected.count), (1, 2));
     // So long ago that nobody takes it back.
     let world = changed(world, "UPDATE versions SET deleted_s = 9");

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cairn::daemon::{DaemonError, Timing};
-use cairn::engine::invalidation::{Forget, Invalidation, Invalidator};
 use cairn::fuse::mount::{Method, MountError, MountPlan, MountTable, VersionsPlacement};
+use cairn::vfs::invalidation::{Forget, Invalidation, Invalidator};
 use fuser::FileType;
 
 use crate::toy::{FILE, Place, Serving, Toy, require_mounting, short};

@@ -9,7 +9,7 @@ use crate::control::protocol::{CHANGES_MAX, ControlError, Progress};
 use crate::control::reply::Reply;
 use crate::control::upkeep::{DuReply, DuTarget, RepositoryUsage, VersionUsage};
 use crate::engine::gc::RunKind;
-use crate::engine::reclaim::Reclaim;
+use crate::engine::gc::dry_run::DryRun;
 use crate::engine::registry::Repository;
 use crate::engine::request::Request;
 use crate::model::id::VersionNumber;
@@ -30,10 +30,10 @@ impl StoreService {
         let wanted = self.wanted(targets)?;
         let now = Timestamp::now();
         self.engine.call(|reply| Request::Flush { reply }).map_err(control_error)?;
-        let mut reclaim = Reclaim::new(&self.engine, now, 0).map_err(control_error)?;
+        let mut dry_run = DryRun::new(&self.engine, now, 0).map_err(control_error)?;
         // What is being taken apart holds nothing for much longer.
-        reclaim.drop_leftovers().map_err(control_error)?;
-        reclaim.settle();
+        dry_run.drop_leftovers().map_err(control_error)?;
+        dry_run.settle();
         let mut reply = DuReply::default();
         let total = wanted.iter().map(|wanted| wanted.versions.len() as u64).sum();
         let mut done = 0;
@@ -43,7 +43,7 @@ impl StoreService {
                 let name = format!("{}/{}", wanted.repository.name, version.number);
                 step(progress, &name, done, total);
                 done += 1;
-                batch.push(version_usage(&mut reclaim, &wanted.repository, version, *deleted)?);
+                batch.push(version_usage(&mut dry_run, &wanted.repository, version, *deleted)?);
                 if batch.len() >= CHANGES_MAX {
                     progress(Progress::Usages(std::mem::take(&mut batch)));
                 }
@@ -51,7 +51,7 @@ impl StoreService {
             if wanted.whole {
                 step(progress, wanted.repository.name.as_str(), done, total);
                 self.engine.count_areas(&wanted.repository).map_err(control_error)?;
-                reply.repositories.push(repository_usage(&mut reclaim, &wanted.repository)?);
+                reply.repositories.push(repository_usage(&mut dry_run, &wanted.repository)?);
             }
         }
         if !batch.is_empty() {
@@ -59,12 +59,11 @@ impl StoreService {
         }
         step(progress, "the store", done, total);
         let store = self.engine.query(|reader| reader.totals()).map_err(control_error)?;
-        let foresight = self.engine.foresee(RunKind::ORPHANS, now).map_err(control_error)?;
+        let report = self.engine.dry_run(RunKind::ORPHANS, now).map_err(control_error)?;
         reply.store_bytes = store.bytes;
-        reply.reclaimable_bytes = foresight.garbage.free.bytes;
-        reply.pinned_bytes = foresight.garbage.pinned.bytes;
-        reply.protected_bytes =
-            foresight.garbage.protected.bytes.saturating_add(foresight.kept.bytes());
+        reply.reclaimable_bytes = report.garbage.free.bytes;
+        reply.pinned_bytes = report.garbage.pinned.bytes;
+        reply.protected_bytes = report.garbage.protected.bytes.saturating_add(report.kept.bytes());
         Ok(Reply::Du(reply))
     }
 
@@ -110,14 +109,14 @@ fn step(progress: &mut dyn FnMut(Progress), name: &str, done: u64, total: u64) {
 }
 
 fn version_usage(
-    reclaim: &mut Reclaim<'_>,
+    dry_run: &mut DryRun<'_>,
     repository: &Repository,
     version: &Version,
     deleted: bool,
 ) -> Result<VersionUsage, ControlError> {
-    reclaim.reset();
-    reclaim.drop_tree(&version.root.tree).map_err(control_error)?;
-    let (apparent, unique) = (version.root.summary.bytes, reclaim.garbage().bytes());
+    dry_run.reset();
+    dry_run.drop_tree(&version.root.tree).map_err(control_error)?;
+    let (apparent, unique) = (version.root.summary.bytes, dry_run.garbage().bytes());
     Ok(VersionUsage {
         repository: repository.name.clone(),
         number: version.number,
@@ -130,18 +129,18 @@ fn version_usage(
 }
 
 fn repository_usage(
-    reclaim: &mut Reclaim<'_>,
+    dry_run: &mut DryRun<'_>,
     repository: &Repository,
 ) -> Result<RepositoryUsage, ControlError> {
-    reclaim.reset();
+    dry_run.reset();
     let deleted = || repository.deleted.values().map(|gone| &gone.version);
     for version in repository.versions.values().chain(deleted()) {
-        reclaim.drop_tree(&version.root.tree).map_err(control_error)?;
+        dry_run.drop_tree(&version.root.tree).map_err(control_error)?;
     }
     let bytes = |version: &Arc<Version>| version.root.summary.bytes;
     let apparent = repository.versions.values().map(bytes).fold(0, u64::saturating_add);
     let deleted_bytes = deleted().map(bytes).fold(0, u64::saturating_add);
-    let (unique, areas) = (reclaim.garbage().bytes(), repository.account.areas());
+    let (unique, areas) = (dry_run.garbage().bytes(), repository.account.areas());
     Ok(RepositoryUsage {
         repository: repository.name.clone(),
         versions: repository.versions.size() as u64,

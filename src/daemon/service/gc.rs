@@ -7,8 +7,8 @@ use crate::control::protocol::{ControlError, GcRequest, Progress};
 use crate::control::reply::{GcReply, Reply};
 use crate::control::upkeep::RunInfo;
 use crate::control::utc::{Began, Until};
+use crate::engine::gc::dry_run::DryRunReport;
 use crate::engine::gc::{RunKind, RunReport};
-use crate::engine::reclaim::Foresight;
 use crate::engine::request::Request;
 use crate::model::time::Timestamp;
 
@@ -48,7 +48,7 @@ impl StoreService {
             ..GcReply::default()
         };
         // The run is over whatever is known of the rest.
-        match self.foresee(RunKind { full: false, ..kind }) {
+        match self.dry_run(RunKind { full: false, ..kind }) {
             Ok(left) => self.add_protected(&mut reply, &left),
             Err(error) => log::warn!("what is still protected is not known: {error}"),
         }
@@ -59,8 +59,8 @@ impl StoreService {
     fn try_gc(&self, kind: RunKind, progress: &mut dyn FnMut(Progress)) -> Answer {
         let what = "trying a run".to_owned();
         progress(Progress::Step { what, done: 0, total: None, is_bytes: false });
-        let foresight = self.foresee(kind)?;
-        let garbage = foresight.garbage;
+        let report = self.dry_run(kind)?;
+        let garbage = report.garbage;
         let mut reply = GcReply {
             finished: true,
             blobs: garbage.free.count,
@@ -70,33 +70,33 @@ impl StoreService {
             pinned_bytes: garbage.pinned.bytes,
             ..GcReply::default()
         };
-        for foreseen in &foresight.retention {
-            send_decisions(foreseen, progress);
-            reply.versions += foreseen.expiring().count() as u64;
-            reply.areas += foreseen.areas.len() as u64;
+        for expiry in &report.retention {
+            send_decisions(expiry, progress);
+            reply.versions += expiry.expiring().count() as u64;
+            reply.areas += expiry.areas.len() as u64;
             reply.warnings.extend(
-                foreseen
+                expiry
                     .unreadable
                     .as_ref()
-                    .map(|reason| unreadable_policy(foreseen.repository.name.as_str(), reason)),
+                    .map(|reason| unreadable_policy(expiry.repository.name.as_str(), reason)),
             );
         }
-        self.add_protected(&mut reply, &foresight);
+        self.add_protected(&mut reply, &report);
         Ok(Reply::Gc(reply))
     }
 
-    fn foresee(&self, kind: RunKind) -> Result<Foresight, ControlError> {
-        self.engine.foresee(kind, Timestamp::now()).map_err(control_error)
+    fn dry_run(&self, kind: RunKind) -> Result<DryRunReport, ControlError> {
+        self.engine.dry_run(kind, Timestamp::now()).map_err(control_error)
     }
 
     /// What stays, and until when: what this run leaves, later ones take when its time is over.
-    fn add_protected(&self, reply: &mut GcReply, foresight: &Foresight) {
-        let Foresight { garbage, kept, .. } = foresight;
+    fn add_protected(&self, reply: &mut GcReply, report: &DryRunReport) {
+        let DryRunReport { garbage, kept, .. } = report;
         let kept_blobs = kept.free.count + kept.protected.count + kept.pinned.count;
         reply.protected_blobs = garbage.protected.count + kept_blobs;
         reply.protected_bytes = garbage.protected.bytes.saturating_add(kept.bytes());
-        reply.deleted_versions = foresight.kept_versions;
-        let oldest = garbage.oldest_protected.into_iter().chain(foresight.oldest_kept).min();
+        reply.deleted_versions = report.kept_versions;
+        let oldest = garbage.oldest_protected.into_iter().chain(report.oldest_kept).min();
         reply.until = oldest.map(|oldest| Until::at(self.protected_until(oldest)));
     }
 }

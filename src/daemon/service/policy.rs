@@ -5,7 +5,7 @@ use super::{Answer, StoreService};
 use crate::control::protocol::{CHANGES_MAX, Progress};
 use crate::control::reply::Reply;
 use crate::control::upkeep::{Decision, PolicyReply};
-use crate::engine::reclaim::Foreseen;
+use crate::engine::gc::dry_run::Expiry;
 use crate::engine::request::Request;
 use crate::model::name::RepoName;
 use crate::model::policy::{Policy, PolicyState};
@@ -18,12 +18,12 @@ impl StoreService {
             PolicyState::Set(policy) => Some(*policy),
             PolicyState::None | PolicyState::Unreadable { .. } => None,
         };
-        let foreseen = Foreseen::of(&self.engine, repository, Timestamp::now());
-        send_decisions(&foreseen, progress);
+        let expiry = Expiry::of(&self.engine, repository, Timestamp::now());
+        send_decisions(&expiry, progress);
         Ok(Reply::Policy(PolicyReply {
-            repository: foreseen.repository.name.clone(),
+            repository: expiry.repository.name.clone(),
             policy,
-            unreadable: foreseen.unreadable,
+            unreadable: expiry.unreadable,
             decisions: Vec::new(),
         }))
     }
@@ -39,16 +39,16 @@ impl StoreService {
 }
 
 /// Sends what retention would do in one repository.
-pub(super) fn send_decisions(foreseen: &Foreseen, progress: &mut dyn FnMut(Progress)) {
-    let repository = &foreseen.repository;
-    let versions = foreseen.versions.iter().map(|decision| Decision {
+pub(super) fn send_decisions(expiry: &Expiry, progress: &mut dyn FnMut(Progress)) {
+    let repository = &expiry.repository;
+    let versions = expiry.versions.iter().map(|decision| Decision {
         repository: repository.name.clone(),
         number: Some(decision.number),
         area: None,
         keep: decision.keep,
         reason: decision.reason.to_string(),
     });
-    let areas = foreseen.areas.iter().map(|(name, _)| Decision {
+    let areas = expiry.areas.iter().map(|(name, _)| Decision {
         repository: repository.name.clone(),
         number: None,
         area: Some(name.clone()),

@@ -46,7 +46,7 @@ impl StoreService {
             .engine
             .query(|reader| {
                 let (due, all) = (reader.orphan_totals(limit)?, reader.orphan_totals(i64::MAX)?);
-                Ok((reader.totals()?, reader.doomed_count()?, due.1, all.1))
+                Ok((reader.totals()?, reader.deletion_queue_len()?, due.1, all.1))
             })
             .map_err(control_error)?;
         let (running, last) = self.engine.query(scrub::noted).map_err(control_error)?;

@@ -10,7 +10,7 @@ use crate::control::upkeep::{
 };
 use crate::control::utc::Until;
 use crate::engine::gc::protection_limit;
-use crate::engine::holders::{self, Bounds, Holders, Names};
+use crate::engine::why::{self, Bounds, Holders, Names};
 use crate::model::hash::BlobHash;
 use crate::model::name::{BaseName, RepoName};
 use crate::model::time::Timestamp;
@@ -77,10 +77,10 @@ impl StoreService {
     }
 
     fn describe_holders(&self, hash: BlobHash, found: Holders) -> WhyReply {
-        let until = self.protected_until(found.row.interest);
+        let until = self.protected_until(found.row.last_used);
         let protect = self.engine.gc_options.protect_seconds;
         let limit = protection_limit(Timestamp::now(), protect);
-        let protected = found.row.refs == 0 && found.row.interest > limit;
+        let protected = found.row.refs == 0 && found.row.last_used > limit;
         let references = u64::try_from(found.row.refs).unwrap_or(0);
         let mut holders: Vec<_> =
             found.listed.into_iter().map(|holder| self.describe_holder(holder)).collect();
@@ -101,9 +101,9 @@ impl StoreService {
         }
     }
 
-    fn describe_holder(&self, holder: holders::Holder) -> Holder {
+    fn describe_holder(&self, holder: why::Holder) -> Holder {
         let (what, names) = match holder {
-            holders::Holder::Version { repository, number, deleted, names } => {
+            why::Holder::Version { repository, number, deleted, names } => {
                 let repository = repository.name.clone();
                 let what = match deleted {
                     None => HolderKind::Version { repository, number },
@@ -114,7 +114,7 @@ impl StoreService {
                 };
                 (what, names)
             }
-            holders::Holder::Area { repository, name: area, base, names } => {
+            why::Holder::Area { repository, name: area, base, names } => {
                 let repository = repository.name.clone();
                 let what = match base {
                     true => HolderKind::Base { repository, area },
@@ -122,7 +122,7 @@ impl StoreService {
                 };
                 (what, names)
             }
-            holders::Holder::Queue => (HolderKind::Queue, Names::default()),
+            why::Holder::Queue => (HolderKind::Queue, Names::default()),
         };
         let more_paths = names.total.saturating_sub(names.paths.len() as u64);
         let paths = names.paths.into_iter().map(RawPath::from).collect();

@@ -22,12 +22,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::build;
+use super::durability::{DurabilityJob, SYNC_ONE_BY_ONE_MAX, Scope, Then};
 use super::error::{EngineError, Result};
 use super::pins::BlobPin;
 use super::registry::Repository;
 use super::request::{Reply, Request};
 use super::staging::area::Phase;
-use super::sync::{SYNC_ONE_BY_ONE_MAX, Scope, SyncJob, Then};
 use super::thread::MetadataThread;
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
@@ -332,7 +332,7 @@ impl MetadataThread {
             drop(requests.send(Request::CommitSynced { task: id, result }));
         });
         // The rows follow with the last transaction, which is durable only with all before it.
-        self.sync(SyncJob::Content { scope, then });
+        self.sync(DurabilityJob::Content { scope, then });
     }
 
     /// What is to be brought to disk so that all blobs are there.

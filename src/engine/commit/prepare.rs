@@ -8,10 +8,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::durability::{DurabilityJob, Scope, Then};
 use super::super::error::{EngineError, Result};
 use super::super::request::{Reply, Request};
 use super::super::staging::area::Phase;
-use super::super::sync::{Scope, SyncJob, Then};
 use super::super::thread::MetadataThread;
 use super::wait::{Wait, to_be_sealed};
 use crate::model::id::AreaId;
@@ -156,7 +156,7 @@ impl MetadataThread {
             // When that thread is gone the reply is dropped, which is an answer too.
             drop(requests.send(Request::ForRename(ForRename::Prepared { epoch, result, reply })));
         });
-        self.sync(SyncJob::Content { scope, then });
+        self.sync(DurabilityJob::Content { scope, then });
     }
 
     /// Whether a commit of the area would go on to build its trees, or be refused.
@@ -173,11 +173,11 @@ impl MetadataThread {
         if writers > 0 {
             return preparation.writers.is_over(u64::from(writers), now);
         }
-        let suspects = self.doubts.suspect_count();
-        if suspects == 0 && to_be_sealed(&shared, shared.failed_count()) == 0 {
+        let unverified = self.unverified.count();
+        if unverified == 0 && to_be_sealed(&shared, shared.failed_count()) == 0 {
             return true;
         }
-        self.staging.end_rest(|content, _| content.area.id == preparation.area);
-        preparation.seals.is_over(shared.sealing_steps().wrapping_add(suspects), now)
+        self.staging.end_seal_delay(|content, _| content.area.id == preparation.area);
+        preparation.seals.is_over(shared.sealing_steps().wrapping_add(unverified), now)
     }
 }

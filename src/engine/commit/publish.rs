@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::{CommitOutcome, CommitTask, OnStale, check_fresh, check_place, resolve_on_stale};
-use crate::engine::areas::{area_row, doom_area};
+use crate::engine::areas::{area_row, queue_area_deletion};
+use crate::engine::durability::{DurabilityJob, Scope, Then};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::known::Unpublished;
 use crate::engine::registry::{Repository, Tag};
 use crate::engine::request::Request;
 use crate::engine::staging::area::Phase;
-use crate::engine::sync::{Scope, SyncJob, Then};
 use crate::engine::thread::{DURABLE_EPOCH, MetadataThread, repository_row};
 use crate::model::id::{AreaId, VersionNumber};
 use crate::model::name::TagName;
@@ -158,7 +158,7 @@ impl MetadataThread {
             }
             tx.update_repository(&row)?;
             tx.set_meta(DURABLE_EPOCH, &epoch.to_string())?;
-            doom_area(tx, &area_row)
+            queue_area_deletion(tx, &area_row)
         })?;
         self.durable_epoch = self.durable_epoch.max(epoch);
         // From here on the area's rows are only purged; the journal writes no more of them.
@@ -246,6 +246,6 @@ impl MetadataThread {
         let then = Then::new(move |result| {
             drop(requests.send(Request::Publish { repo, task: id, result, publish }));
         });
-        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
+        self.sync(DurabilityJob::Catalog { scope: Scope::Rows, then });
     }
 }

@@ -90,7 +90,7 @@ impl Stage {
 
 impl MetadataThread {
     pub(super) fn next_step(&mut self, id: u64, now: Instant) -> Option<Step> {
-        let suspects = self.doubts.suspect_count();
+        let unverified = self.unverified.count();
         let task = self.commits.get_mut(&id)?;
         let Some(shared) = self.staging.area(task.area) else {
             return Some(Step::Refuse(EngineError::NoArea(task.area.to_string())));
@@ -111,9 +111,9 @@ impl MetadataThread {
             Stage::Sealing { retried, wait } => {
                 let failed = shared.failed_count();
                 let unsealed = to_be_sealed(&shared, failed);
-                if unsealed > 0 || suspects > 0 {
-                    self.staging.end_rest(|content, _| content.area.id == task.area);
-                    match wait.is_over(shared.sealing_steps().wrapping_add(suspects), now) {
+                if unsealed > 0 || unverified > 0 {
+                    self.staging.end_seal_delay(|content, _| content.area.id == task.area);
+                    match wait.is_over(shared.sealing_steps().wrapping_add(unverified), now) {
                         false => Step::Stay,
                         true => Step::Refuse(EngineError::NotSealed { files: unsealed }),
                     }

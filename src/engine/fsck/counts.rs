@@ -12,7 +12,7 @@ use super::table::{Slot, Table};
 use super::{Check, Examined, Stopped, examine};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree_format::{ContentRef, TreePage};
-use crate::store::catalog::{Doomed, NodeData, Snapshot};
+use crate::store::catalog::{NodeData, QueuedDeletion, Snapshot};
 
 /// Blobs counted in one walk: 200 MB of memory. More of them take one more walk each.
 const BLOBS_PER_WALK: u32 = 4 << 20;
@@ -186,9 +186,9 @@ fn count_rows(snapshot: &Snapshot, trees: &mut Trees, counts: &mut Counts) -> Re
         }
         Err(_) => bad += 1,
     })?;
-    snapshot.doomed(&mut |row| match row {
-        Ok(Doomed::Tree(tree)) => counts.tree(trees, &tree, 1),
-        Ok(Doomed::Area(_)) => {}
+    snapshot.deletion_queue(&mut |row| match row {
+        Ok(QueuedDeletion::Tree(tree)) => counts.tree(trees, &tree, 1),
+        Ok(QueuedDeletion::Area(_)) => {}
         Err(_) => bad += 1,
     })?;
     snapshot.nodes(&mut |row| match row {

@@ -56,7 +56,7 @@ impl Check<'_> {
             match self.names.areas.get(&area).map(|(_, _, state)| *state) {
                 Some(AreaState::Open) => self.check_area_files(latest, area)?,
                 // It goes as a whole, with its rows.
-                Some(AreaState::Doomed) => {}
+                Some(AreaState::Deleted) => {}
                 None => {
                     if self.sink.confirm(Suspicion::AreaDirectory(area))? {
                         self.found(Finding::Leftover(Leftover::AreaDirectory(area)));

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::finding::{Finding, Losses};
 use super::losses::path_of;
 use super::{Check, Stopped};
-use crate::engine::flush::ID_LIMIT;
+use crate::engine::journal::ID_LIMIT;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
 use crate::store::catalog::{NodeData, Snapshot};

@@ -160,7 +160,7 @@ impl Check<'_> {
     fn search_areas(&mut self, snapshot: &Snapshot, search: &mut Search) -> Result<(), Stopped> {
         let mut purged = BTreeSet::new();
         snapshot.areas(&mut |row| {
-            purged.extend(row.ok().filter(|area| area.state == AreaState::Doomed).map(|a| a.id));
+            purged.extend(row.ok().filter(|area| area.state == AreaState::Deleted).map(|a| a.id));
         })?;
         // What to name, by the node that holds it.
         let mut lost = BTreeMap::new();

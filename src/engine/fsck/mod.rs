@@ -209,7 +209,7 @@ impl Names {
 
     /// Whether it was published or discarded, and is being purged.
     fn is_doomed(&self, area: AreaId) -> bool {
-        matches!(self.areas.get(&area), Some((_, _, AreaState::Doomed)))
+        matches!(self.areas.get(&area), Some((_, _, AreaState::Deleted)))
     }
 
     fn area(&self, area: AreaId) -> String {

@@ -3,14 +3,14 @@
 //! A step looks again, in its own transaction, at whether it is still needed; whoever runs it
 //! answers for what is not in the catalog (pins, areas in memory).
 
-use crate::engine::flush::{ID_LIMIT, ID_STEP};
+use crate::engine::journal::{ID_LIMIT, ID_STEP};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::quota::Charge;
 use crate::model::time::Timestamp;
 use crate::store::Store;
-use crate::store::catalog::{Doomed, Tx};
+use crate::store::catalog::{QueuedDeletion, Tx};
 use crate::store::durable;
 use crate::store::error::{Result, StoreError};
 
@@ -169,7 +169,7 @@ impl Step {
             Self::DeleteTag(repo, tag, _) => return tx.delete_tag(*repo, tag),
             Self::RaiseNumber(repo, newest) => return tx.raise_next_number(*repo, *newest),
             Self::Remove(Leftover::Area(area) | Leftover::AreaRows(area)) => {
-                tx.push_doomed(&Doomed::Area(*area))?;
+                tx.queue_deletion(&QueuedDeletion::Area(*area))?;
             }
             Self::Charge(repo, number, charge) => return tx.recharge(*repo, *number, charge),
             Self::NameNode(area, node) => return tx.name_node(*area, *node),

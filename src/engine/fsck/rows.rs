@@ -7,7 +7,7 @@ use super::{Check, PROBLEMS_MAX, Stopped, Suspicion};
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::tree_format;
-use crate::store::catalog::{AreaState, Doomed, NodeData, Snapshot, TABLES};
+use crate::store::catalog::{AreaState, NodeData, QueuedDeletion, Snapshot, TABLES};
 use crate::store::layout::PrivateId;
 
 /// The versions of all repositories.
@@ -116,8 +116,8 @@ impl Check<'_> {
     /// Returns the areas that seem half made.
     fn check_areas(&mut self, snapshot: &Snapshot) -> Result<Vec<AreaId>, Stopped> {
         let mut queued = BTreeSet::new();
-        snapshot.doomed(&mut |row| {
-            if let Some(Doomed::Area(area)) = self.row(row) {
+        snapshot.deletion_queue(&mut |row| {
+            if let Some(QueuedDeletion::Area(area)) = self.row(row) {
                 queued.insert(area);
             }
         })?;
@@ -127,9 +127,9 @@ impl Check<'_> {
             let name = facts.name.to_string();
             self.names.areas.insert(facts.id, (facts.repo, name, facts.state));
             match facts.state {
-                AreaState::Doomed if !queued.contains(&facts.id) => half_made.push(facts.id),
+                AreaState::Deleted if !queued.contains(&facts.id) => half_made.push(facts.id),
                 // The repository may be gone before the last of its areas is purged.
-                AreaState::Doomed => {}
+                AreaState::Deleted => {}
                 AreaState::Open => {
                     let what = format!("area {}", self.names.area(facts.id));
                     self.no_repository(facts.repo, what);

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::{FILES_PER_SLICE, Phase, SLICE_TIME_MAX, protection_limit};
+use crate::engine::durability::{DurabilityJob, Scope, Then};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::request::Request;
 use crate::engine::stop_point::StopPoint;
-use crate::engine::sync::{Scope, SyncJob, Then};
 use crate::engine::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
@@ -24,7 +24,7 @@ pub(super) struct Orphans {
     /// Where the next list goes on: those before it were looked at.
     after: Option<(i64, BlobHash)>,
     list: List,
-    /// [`Catalog::orphanings`](crate::store::catalog::Catalog::orphanings) when the WAL was last
+    /// [`Catalog::unreferences`](crate::store::catalog::Catalog::unreferences) when the WAL was last
     /// asked to disk, and then is.
     asked: u64,
     durable: Option<u64>,
@@ -116,7 +116,7 @@ impl MetadataThread {
             }
             return Ok(());
         };
-        self.gc.blobs.after = Some((last.interest, last.hash));
+        self.gc.blobs.after = Some((last.last_used, last.hash));
         let (held, list): (Vec<_>, Vec<_>) =
             listed.into_iter().partition(|orphan| self.is_blob_held(&orphan.hash));
         let room = HELD_TOLD_MAX.saturating_sub(self.gc.held.len());
@@ -129,19 +129,19 @@ impl MetadataThread {
             return Ok(());
         }
         self.gc.touched.clear();
-        let orphanings = self.store.catalog.orphanings();
-        if self.gc.blobs.durable == Some(orphanings) {
+        let unreferences = self.store.catalog.unreferences();
+        if self.gc.blobs.durable == Some(unreferences) {
             // The flush for an earlier list of this run covers these, too.
             self.gc.blobs.list = List::durable(list);
             return Ok(());
         }
-        self.gc.blobs.asked = orphanings;
+        self.gc.blobs.asked = unreferences;
         self.gc.blobs.list = List::Waiting(list);
         let requests = self.requests_sender.clone();
         let then = Then::new(move |result| {
-            drop(requests.send(Request::OrphansDurable { orphanings, result }));
+            drop(requests.send(Request::OrphansDurable { unreferences, result }));
         });
-        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
+        self.sync(DurabilityJob::Catalog { scope: Scope::Rows, then });
         Ok(())
     }
 
@@ -150,16 +150,16 @@ impl MetadataThread {
         self.pins.watch(hash) || self.journal.is_pending(hash)
     }
 
-    /// The cause of that many orphanings, counted as in [`Orphans::asked`], is on disk: of the listed
+    /// The cause of that many unreferences, counted as in [`Orphans::asked`], is on disk: of the listed
     /// ones, unless it was asked for by a run that ended before.
     pub(in crate::engine) fn orphans_durable(
         &mut self,
-        orphanings: u64,
+        unreferences: u64,
         result: std::result::Result<(), EngineError>,
     ) {
         match (result, std::mem::take(&mut self.gc.blobs.list)) {
-            (Ok(()), List::Waiting(list)) if orphanings >= self.gc.blobs.asked => {
-                self.gc.blobs.durable = Some(orphanings);
+            (Ok(()), List::Waiting(list)) if unreferences >= self.gc.blobs.asked => {
+                self.gc.blobs.durable = Some(unreferences);
                 self.gc.blobs.list = List::durable(list);
             }
             (Ok(()), other) => self.gc.blobs.list = other,
@@ -193,8 +193,8 @@ impl MetadataThread {
             // The row is gone: a file that cannot be removed is a leftover, replaced when the
             // content is stored again, or swept by the next full run.
             match self.store.pool.remove(&self.store.lock, &orphan.hash, Some(orphan.size)) {
-                Ok(remains) => {
-                    self.reaper.take(remains);
+                Ok(unlinked) => {
+                    self.reaper.take(unlinked);
                     self.gc.report(|report| {
                         report.blobs += 1;
                         report.bytes += orphan.size;

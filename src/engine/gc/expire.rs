@@ -16,7 +16,7 @@ use crate::model::name::AreaName;
 use crate::model::policy::{Policy, PolicyState};
 use crate::model::retention::{self, Decision};
 use crate::model::time::Timestamp;
-use crate::store::catalog::Doomed;
+use crate::store::catalog::QueuedDeletion;
 
 /// Deleted versions given up per slice: a row and a queue entry each.
 const VERSIONS_PER_SLICE: u32 = 64;
@@ -150,7 +150,7 @@ impl MetadataThread {
             let versions = tx.versions_deleted_by(limit, VERSIONS_PER_SLICE)?;
             for (repo, number) in &versions {
                 if let Some(version) = tx.remove_version(*repo, *number)? {
-                    tx.push_doomed(&Doomed::Tree(version.root.tree))?;
+                    tx.queue_deletion(&QueuedDeletion::Tree(version.root.tree))?;
                 }
             }
             Ok(versions)

@@ -17,7 +17,7 @@ use crate::engine::thread::MetadataThread;
 use crate::model::hash::TreeHash;
 use crate::model::id::AreaId;
 use crate::model::tree_format::{Reference, TreePage};
-use crate::store::catalog::{Doomed, NodeData, Tx};
+use crate::store::catalog::{NodeData, QueuedDeletion, Tx};
 use crate::store::error::StoreError;
 
 /// Rows of an area per slice: about a millisecond of SQL.
@@ -77,18 +77,18 @@ impl MetadataThread {
         let limit = u32::try_from(broken.len() + waiting.len() + 1).unwrap_or(u32::MAX);
         let next = {
             let tx = self.store.catalog.begin()?;
-            let mut entries = tx.doomed(limit)?.into_iter();
+            let mut entries = tx.deletion_queue(limit)?.into_iter();
             entries.find(|(seq, _)| !broken.contains(seq) && !waiting.contains(seq))
         };
-        let Some((seq, doomed)) = next else {
+        let Some((seq, deletion)) = next else {
             return Ok(false);
         };
-        let done = match doomed {
-            Doomed::Tree(tree) => self.write(|tx| {
+        let done = match deletion {
+            QueuedDeletion::Tree(tree) => self.write(|tx| {
                 tx.add_tree_refs(&tree, -1)?;
-                tx.delete_doomed(seq)
+                tx.finish_deletion(seq)
             }),
-            Doomed::Area(area) => self.purge_area(seq, area),
+            QueuedDeletion::Area(area) => self.purge_area(seq, area),
         };
         if let Err(error) = done {
             self.check_writable()?;
@@ -96,7 +96,7 @@ impl MetadataThread {
                 return Err(error);
             }
             self.gc.metadata.broken_entries.insert(seq);
-            self.gc.fail(format!("cannot clean {doomed:?} up, it is left: {error}"));
+            self.gc.fail(format!("cannot clean {deletion:?} up, it is left: {error}"));
         }
         Ok(true)
     }
@@ -130,7 +130,7 @@ impl MetadataThread {
                 tx.add_tree_refs(&root.tree, -1)?;
             }
             tx.delete_area(area)?;
-            tx.delete_doomed(seq)
+            tx.finish_deletion(seq)
         })
     }
 
@@ -197,10 +197,10 @@ impl MetadataThread {
         let began = Instant::now();
         let (done, pages) = self.write(|tx| {
             let (mut done, mut pages) = (0, 0);
-            for (interest, hash) in trees {
+            for (last_used, hash) in trees {
                 if let Some(bytes) = tx.delete_tree(hash)? {
                     for reference in TreePage::parse(bytes)?.references() {
-                        release(tx, reference, *interest)?;
+                        release(tx, reference, *last_used)?;
                         pages += PAGES_PER_RELEASE;
                     }
                 }
@@ -220,11 +220,11 @@ impl MetadataThread {
 fn release(
     tx: &Tx<'_>,
     reference: Reference,
-    interest: i64,
+    last_used: i64,
 ) -> std::result::Result<(), StoreError> {
     match reference {
-        Reference::Blob(blob) => tx.release_blob(&blob, interest)?,
-        Reference::Tree(tree) => tx.release_tree(&tree, interest)?,
+        Reference::Blob(blob) => tx.release_blob(&blob, last_used)?,
+        Reference::Tree(tree) => tx.release_tree(&tree, last_used)?,
     };
     Ok(())
 }

@@ -22,6 +22,7 @@
 
 mod accountant;
 mod blobs;
+pub mod dry_run;
 mod expire;
 mod metadata;
 mod protect;

@@ -196,8 +196,8 @@ impl MetadataThread {
         Some(now.saturating_add(u64::try_from(left).unwrap_or(0)).saturating_add(1))
     }
 
-    /// The time of interest of the unreferenced content, or of the deletion, that is the longest
-    /// ago and still protected.
+    /// When that was last used, or deleted, which is unreferenced and protected and will go first:
+    /// what lies back the furthest.
     fn oldest_protected(&self) -> Result<Option<i64>> {
         let limit = protection_limit(Timestamp::now(), self.gc.options.protect_seconds);
         let orphan = self.reader.oldest_orphan_after(limit)?;

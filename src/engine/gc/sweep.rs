@@ -9,11 +9,11 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::Phase;
+use crate::engine::durability::ToDisk;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::request::Request;
 use crate::engine::staging::Staging;
 use crate::engine::thread::MetadataThread;
-use crate::engine::to_disk::ToDisk;
 use crate::model::hash::BlobHash;
 use crate::model::id::AreaId;
 use crate::store::catalog::Reader;
@@ -113,9 +113,9 @@ impl MetadataThread {
 
     /// Removes some private files of an area; returns whether all are gone.
     pub(super) fn remove_area_files(&mut self, area: AreaId) -> Result<bool> {
-        let mut remains = Vec::new();
-        let done = self.store.private_files.remove_area(&self.store.lock, area, &mut remains);
-        remains.into_iter().for_each(|file| self.reaper.take(file));
+        let mut unlinked = Vec::new();
+        let done = self.store.private_files.remove_area(&self.store.lock, area, &mut unlinked);
+        unlinked.into_iter().for_each(|file| self.reaper.take(file));
         Ok(done?)
     }
 

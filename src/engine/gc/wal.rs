@@ -7,9 +7,9 @@
 //! many pages until the log was copied, and others write meanwhile.
 
 use super::Phase;
+use crate::engine::durability::{DurabilityJob, Then, has_room};
 use crate::engine::error::Result;
 use crate::engine::request::Request;
-use crate::engine::sync::{SyncJob, Then, has_room};
 use crate::engine::thread::MetadataThread;
 
 /// Pages of the log between two copies, in a large catalog, where each row is on a page of its own: 240
@@ -28,7 +28,7 @@ pub(super) const PAGES_PER_RELEASE: u64 = 2;
 pub(super) struct Wal {
     /// Pages since the last copy, if it is large.
     pages: u64,
-    /// The sync thread knows that the collection copies by itself.
+    /// The durability thread knows that the collection copies by itself.
     announced: bool,
     /// A copy is on its way.
     copying: bool,
@@ -51,7 +51,7 @@ impl MetadataThread {
         }
         if !std::mem::replace(&mut self.gc.wal.announced, true) {
             self.gc.wal.is_short = !has_room(&self.store.layout);
-            self.sync(SyncJob::Collecting(true));
+            self.sync(DurabilityJob::Collecting(true));
         }
         self.gc.wal.pages += pages;
         let limit = if self.gc.wal.is_short { PAGES_PER_COPY_SHORT } else { PAGES_PER_COPY };
@@ -61,7 +61,7 @@ impl MetadataThread {
             self.gc.wal.is_short = !has_room(&self.store.layout);
             let requests = self.requests_sender.clone();
             let then = Then::new(move |result| drop(requests.send(Request::WalCopied { result })));
-            self.sync(SyncJob::CopyWal { then });
+            self.sync(DurabilityJob::CopyWal { then });
         }
     }
 
@@ -74,7 +74,7 @@ impl MetadataThread {
         }
     }
 
-    /// Leaves the log to the sync thread again, once nothing is to be removed.
+    /// Leaves the log to the durability thread again, once nothing is to be removed.
     pub(in crate::engine) fn tidy_wal(&mut self) {
         let removing = self.gc.awake
             || self.gc.run.as_ref().is_some_and(|run| match run.phase {
@@ -83,7 +83,7 @@ impl MetadataThread {
             });
         if self.gc.wal.announced && !removing && !self.gc.wal.copying {
             self.gc.wal.announced = false;
-            self.sync(SyncJob::Collecting(false));
+            self.sync(DurabilityJob::Collecting(false));
         }
     }
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::content::FileContent;
-use super::journal::{Dirty, NameKey};
+use super::dirty::{Dirty, NameKey};
 use super::node::Node;
 use super::state::State;
 use crate::model::id::NodeId;

@@ -14,9 +14,9 @@
 pub mod area;
 pub mod charge;
 pub mod content;
+pub mod dirty;
 pub mod groups;
 pub mod held;
-pub mod journal;
 pub mod node;
 pub mod state;
 
@@ -33,8 +33,8 @@ use crate::model::id::{AreaId, NodeId};
 use crate::store::panics;
 use area::{AreaShared, Phase};
 use content::{AfterClose, ContentStore, FileContent};
+use dirty::Dirty;
 use held::Held;
-use journal::Dirty;
 use state::State;
 
 /// Seals that may wait for a sealer. A close that finds the queue full waits: writers cannot run
@@ -44,8 +44,8 @@ const SEAL_QUEUE_MAX: usize = 65_536;
 /// Nodes looked at before others may change the namespace.
 const NODES_PER_LOOK: usize = 1000;
 
-/// Files that may rest before they are sealed: each keeps a descriptor.
-const RESTING_MAX: usize = 32;
+/// Files whose seals may be delayed: each keeps a descriptor.
+const DELAYED_MAX: usize = 32;
 
 /// Why no change is accepted at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub struct Staging {
     wake: Sender<()>,
     watched: Mutex<BTreeMap<NodeId, Arc<FileContent>>>,
     /// Changed copies of large blobs, and when they are to be sealed.
-    resting: Mutex<BTreeMap<NodeId, (Instant, Arc<FileContent>)>>,
+    delayed: Mutex<BTreeMap<NodeId, (Instant, Arc<FileContent>)>>,
     parked: Mutex<BTreeMap<AreaId, Vec<Parked>>>,
     /// Tells when an area went.
     left: (Sender<()>, Receiver<()>),
@@ -108,7 +108,7 @@ impl Staging {
             seals,
             wake,
             watched: Mutex::default(),
-            resting: Mutex::default(),
+            delayed: Mutex::default(),
             parked: Mutex::default(),
             left: bounded(1),
             blocked: AtomicU8::new(0),
@@ -223,7 +223,7 @@ impl Staging {
             AfterClose::Nothing => {}
             AfterClose::Journal => self.mark_dirty(content.node),
             AfterClose::Seal => self.queue_seal(content),
-            AfterClose::Rest(time) => self.rest(content, Instant::now() + time),
+            AfterClose::SealAfter(time) => self.delay_seal(content, Instant::now() + time),
         }
     }
 
@@ -235,20 +235,20 @@ impl Staging {
         }
     }
 
-    /// Has a file sealed at `due`, unless it is changed before; at once where too many rest.
-    fn rest(&self, content: &Arc<FileContent>, due: Instant) {
-        let mut resting = self.resting.lock();
-        if resting.len() < RESTING_MAX || resting.contains_key(&content.node) {
-            resting.insert(content.node, (due, Arc::clone(content)));
+    /// Has a file sealed at `due`, unless it is changed before; at once where too many are delayed.
+    fn delay_seal(&self, content: &Arc<FileContent>, due: Instant) {
+        let mut delayed = self.delayed.lock();
+        if delayed.len() < DELAYED_MAX || delayed.contains_key(&content.node) {
+            delayed.insert(content.node, (due, Arc::clone(content)));
             return;
         }
-        drop(resting);
+        drop(delayed);
         self.queue_seal(content);
     }
 
-    /// Queues those that rested until now, or are of an area that is to be committed. Does not wait.
-    pub(super) fn end_rest(&self, is_over: impl Fn(&FileContent, Instant) -> bool) {
-        self.resting.lock().retain(|_, (due, content)| {
+    /// Queues those whose delay is over, or that are of an area that is to be committed. Does not wait.
+    pub(super) fn end_seal_delay(&self, is_over: impl Fn(&FileContent, Instant) -> bool) {
+        self.delayed.lock().retain(|_, (due, content)| {
             let job = SealJob { content: Arc::clone(content) };
             // A full queue takes it the next time.
             !is_over(content, *due) || self.seals.try_send(job).is_err()

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::area::AreaShared;
 use super::content::{ContentStore, FileContent};
-use super::journal::Dirty;
+use super::dirty::Dirty;
 use super::node::{Area, Body, Directory, Node, Slot};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId};

@@ -12,19 +12,19 @@ use crate::store::error::Result;
 
 /// Numbers of the column `state`; the index of open areas knows the first.
 const OPEN: i64 = 0;
-const DOOMED: i64 = 1;
+const DELETED: i64 = 1;
 
 fn state_number(state: AreaState) -> i64 {
     match state {
         AreaState::Open => OPEN,
-        AreaState::Doomed => DOOMED,
+        AreaState::Deleted => DELETED,
     }
 }
 
 pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<AreaState> {
     match row.get_ref(column)? {
         ValueRef::Integer(OPEN) => Ok(AreaState::Open),
-        ValueRef::Integer(DOOMED) => Ok(AreaState::Doomed),
+        ValueRef::Integer(DELETED) => Ok(AreaState::Deleted),
         other => Err(corrupt(column, format!("unknown state of an area: {other:?}"))),
     }
 }
@@ -121,7 +121,7 @@ impl Tx<'_> {
 }
 
 impl Reader {
-    /// All areas by id, doomed ones too.
+    /// All areas by id, deleted ones too.
     ///
     /// # Errors
     /// The database's.
@@ -181,14 +181,14 @@ mod tests {
         let reader = store.catalog.reader().unwrap();
         assert_eq!(reader.areas().unwrap(), [row(2, "b42"), based.clone()]);
 
-        let doomed = AreaRow { state: AreaState::Doomed, ..row(2, "b42") };
+        let deleted = AreaRow { state: AreaState::Deleted, ..row(2, "b42") };
         let tx = store.catalog.begin().unwrap();
-        tx.update_area(&doomed).unwrap();
+        tx.update_area(&deleted).unwrap();
         tx.insert_area(&row(4, "b42")).unwrap();
         tx.delete_area(based.id).unwrap();
         tx.delete_area(based.id).unwrap();
         assert!(tx.update_area(&based).is_err());
         tx.commit().unwrap();
-        assert_eq!(reader.areas().unwrap(), [doomed, row(4, "b42")]);
+        assert_eq!(reader.areas().unwrap(), [deleted, row(4, "b42")]);
     }
 }

@@ -22,7 +22,7 @@ fn get(connection: &Connection, hash: &BlobHash) -> Result<Option<BlobRow>> {
                 Ok(BlobRow {
                     size: row.get(0)?,
                     refs: row.get(1)?,
-                    interest: row.get(2)?,
+                    last_used: row.get(2)?,
                     epoch: row.get(3)?,
                     damaged: row.get(4)?,
                 })
@@ -78,7 +78,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Sets a blob's timestamp of interest (G5) and adds `refs` references.
+    /// Sets a blob's last-used time (G5) and adds `refs` references.
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`]; the database's.
@@ -100,27 +100,27 @@ impl Tx<'_> {
         self.count_blob(hash, delta, i64::MIN)
     }
 
-    /// Takes a reference from a blob that a tree of that interest held: who reused the tree reused
+    /// Takes a reference from a blob that a tree last used then held: who reused the tree reused
     /// what is in it (G5).
     ///
     /// # Errors
     /// As [`Tx::add_blob_refs`].
-    pub fn release_blob(&self, hash: &BlobHash, interest: i64) -> Result<i64> {
-        self.count_blob(hash, -1, interest)
+    pub fn release_blob(&self, hash: &BlobHash, last_used: i64) -> Result<i64> {
+        self.count_blob(hash, -1, last_used)
     }
 
-    fn count_blob(&self, hash: &BlobHash, delta: i64, interest: i64) -> Result<i64> {
+    fn count_blob(&self, hash: &BlobHash, delta: i64, last_used: i64) -> Result<i64> {
         let Some(row) = self.blob(hash)? else {
             return Err(StoreError::MissingBlob(*hash));
         };
         let refs = changed_count("count a blob", hash, row.refs, delta)?;
         if refs == 0 {
-            self.orphanings.set(self.orphanings.get() + 1);
+            self.unreferences.set(self.unreferences.get() + 1);
         }
         self.execute_one(
             "count a blob",
             "UPDATE blobs SET refs = ?2, interest = max(interest, ?3) WHERE hash = ?1",
-            params![hash.as_bytes(), refs, interest],
+            params![hash.as_bytes(), refs, last_used],
         )?;
         Ok(refs)
     }
@@ -175,18 +175,18 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Blobs without references whose interest is in or before that second, oldest first, from
+    /// Blobs without references last used in or before that second, oldest first, from
     /// the one after `after` on. The cost depends on `limit` alone (G12).
     ///
     /// # Errors
     /// The database's.
     pub fn orphan_blobs(
         &self,
-        interest_max: i64,
+        last_used_max: i64,
         after: Option<(i64, BlobHash)>,
         limit: u32,
     ) -> Result<Vec<OrphanBlob>> {
-        let (interest, hash) = after.unzip();
+        let (last_used, hash) = after.unzip();
         let hash = hash.as_ref().map_or([].as_slice(), |hash| hash.as_bytes());
         collect(
             &self.transaction,
@@ -194,15 +194,15 @@ impl Tx<'_> {
             "SELECT hash, size, interest FROM blobs
              WHERE refs = 0 AND interest <= ?1 AND (interest, hash) > (?2, ?3)
              ORDER BY interest, hash LIMIT ?4",
-            params![interest_max, interest.unwrap_or(i64::MIN), hash, limit],
+            params![last_used_max, last_used.unwrap_or(i64::MIN), hash, limit],
             |row| {
                 let hash = blob_hash(row, 0)?;
-                Ok(OrphanBlob { hash, size: row.get(1)?, interest: row.get(2)? })
+                Ok(OrphanBlob { hash, size: row.get(1)?, last_used: row.get(2)? })
             },
         )
     }
 
-    /// Sets the interest of unreferenced blobs to `seconds` where it is later than that, for at most
+    /// Sets the last use of unreferenced blobs to `seconds` where it is later than that, for at most
     /// `limit` blobs. Returns how many were changed.
     ///
     /// # Errors
@@ -264,7 +264,7 @@ impl Reader {
         collect(&self.connection, "list damaged blobs", sql, [], |row| blob_hash(row, 0))
     }
 
-    /// The interest of the oldest blob without references that is younger than that second.
+    /// When the blob was used that nothing references and that was used first after that second.
     ///
     /// # Errors
     /// The database's.
@@ -275,19 +275,19 @@ impl Reader {
             .during("look for orphaned blobs")
     }
 
-    /// Number and bytes of the blobs without references whose interest is in or before that
+    /// Number and bytes of the blobs without references last used in or before that
     /// second. The cost follows their number.
     ///
     /// # Errors
     /// The database's.
-    pub fn orphan_totals(&self, interest_max: i64) -> Result<(u64, u64)> {
+    pub fn orphan_totals(&self, last_used_max: i64) -> Result<(u64, u64)> {
         self.connection
             .prepare_cached(
                 "SELECT count(*), coalesce(sum(size), 0) FROM blobs
                  WHERE refs = 0 AND interest <= ?1",
             )
             .and_then(|mut statement| {
-                statement.query_row([interest_max], |row| Ok((row.get(0)?, row.get(1)?)))
+                statement.query_row([last_used_max], |row| Ok((row.get(0)?, row.get(1)?)))
             })
             .during("sum orphaned blobs up")
     }
@@ -350,7 +350,7 @@ mod tests {
         let tx = store.catalog.begin().unwrap();
         let size = i64::MAX.unsigned_abs();
         tx.insert_blob(&hash(1), size, 5, 0, at(-7)).unwrap();
-        let row = BlobRow { size, refs: 0, interest: -7, epoch: 5, damaged: false };
+        let row = BlobRow { size, refs: 0, last_used: -7, epoch: 5, damaged: false };
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(row));
         tx.touch_blob(&hash(1), 1, at(8)).unwrap();
         tx.set_blob_epoch(&hash(1), 6).unwrap();
@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(tx.add_blob_refs(&hash(1), 1).unwrap(), 2);
         tx.commit().unwrap();
         assert_eq!(reader.damaged_blobs().unwrap(), [hash(1)]);
-        let row = BlobRow { size, refs: 2, interest: 8, epoch: 6, damaged: true };
+        let row = BlobRow { size, refs: 2, last_used: 8, epoch: 6, damaged: true };
         assert_eq!(reader.blob(&hash(1)).unwrap(), Some(row));
         assert_eq!(
             reader.totals().unwrap(),
@@ -366,7 +366,7 @@ mod tests {
         );
         let tx = store.catalog.begin().unwrap();
         tx.insert_blob(&hash(1), 4, 7, 1, at(9)).unwrap();
-        let healed = BlobRow { size: 4, refs: 3, interest: 9, epoch: 7, damaged: false };
+        let healed = BlobRow { size: 4, refs: 3, last_used: 9, epoch: 7, damaged: false };
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(healed));
     }
 
@@ -377,11 +377,11 @@ mod tests {
         tx.insert_blob(&hash(1), 4, 1, 2, at(1)).unwrap();
         tx.add_blob_refs(&hash(1), -1).unwrap();
         tx.commit().unwrap();
-        assert_eq!(store.catalog.orphanings(), 0);
+        assert_eq!(store.catalog.unreferences(), 0);
         let tx = store.catalog.begin().unwrap();
         tx.add_blob_refs(&hash(1), -1).unwrap();
         tx.commit().unwrap();
-        assert_eq!(store.catalog.orphanings(), 1);
+        assert_eq!(store.catalog.unreferences(), 1);
     }
 
     #[test]

@@ -186,7 +186,7 @@ fn configure_writer(connection: &Connection) -> Result<()> {
     set(connection, "temp_store", 2)
 }
 
-/// WAL without syncs and checkpoints of its own: the sync thread does both (H6). `NORMAL` still
+/// WAL without syncs and checkpoints of its own: the durability thread does both (H6). `NORMAL` still
 /// syncs before a checkpoint overwrites pages, so the database itself is never torn.
 fn configure_journal(connection: &Connection) -> Result<()> {
     let mode: String = connection

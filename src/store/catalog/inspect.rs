@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::codec::{blob_hash, corrupt, tree_hash};
 use super::connection::{During, collect};
-use super::{Doomed, OrphanBlob, Reader, TreeRow};
+use super::{OrphanBlob, QueuedDeletion, Reader, TreeRow};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId};
 use crate::store::error::Result;
@@ -20,7 +20,7 @@ impl Reader {
             self.connection
                 .prepare_cached("SELECT refs, interest FROM trees WHERE hash = ?1")?
                 .query_row([hash.as_bytes()], |row| {
-                    Ok(TreeRow { refs: row.get(0)?, interest: row.get(1)? })
+                    Ok(TreeRow { refs: row.get(0)?, last_used: row.get(1)? })
                 })
                 .optional()
         };
@@ -41,7 +41,7 @@ impl Reader {
         )
     }
 
-    /// Blobs without references by interest and hash, from the one after `after` on. The cost
+    /// Blobs without references by last use and hash, from the one after `after` on. The cost
     /// depends on `limit` alone.
     ///
     /// # Errors
@@ -51,17 +51,17 @@ impl Reader {
         after: Option<(i64, BlobHash)>,
         limit: u32,
     ) -> Result<Vec<OrphanBlob>> {
-        let (interest, hash) = after.unzip();
+        let (last_used, hash) = after.unzip();
         let hash = hash.as_ref().map_or([].as_slice(), |hash| hash.as_bytes());
         collect(
             &self.connection,
             "list orphaned blobs",
             "SELECT hash, size, interest FROM blobs
              WHERE refs = 0 AND (interest, hash) > (?1, ?2) ORDER BY interest, hash LIMIT ?3",
-            params![interest.unwrap_or(i64::MIN), hash, limit],
+            params![last_used.unwrap_or(i64::MIN), hash, limit],
             |row| {
                 let hash = blob_hash(row, 0)?;
-                Ok(OrphanBlob { hash, size: row.get(1)?, interest: row.get(2)? })
+                Ok(OrphanBlob { hash, size: row.get(1)?, last_used: row.get(2)? })
             },
         )
     }
@@ -70,7 +70,7 @@ impl Reader {
     ///
     /// # Errors
     /// The database's.
-    pub fn doomed_entries(&self) -> Result<Vec<Doomed>> {
+    pub fn queued_deletions(&self) -> Result<Vec<QueuedDeletion>> {
         collect(
             &self.connection,
             "read the deletion queue",
@@ -78,8 +78,10 @@ impl Reader {
             [],
             |row| {
                 Ok(match row.get::<_, Option<u64>>(1)? {
-                    Some(area) => Doomed::Area(AreaId(area)),
-                    None => Doomed::Tree(tree_hash(row, 0).map_err(|error| corrupt(0, error))?),
+                    Some(area) => QueuedDeletion::Area(AreaId(area)),
+                    None => {
+                        QueuedDeletion::Tree(tree_hash(row, 0).map_err(|error| corrupt(0, error))?)
+                    }
                 })
             },
         )
@@ -160,11 +162,11 @@ mod tests {
         }
         tx.add_tree_refs(&trees[0], 2).unwrap();
         tx.add_blob_refs(&blobs[1], 1).unwrap();
-        tx.push_doomed(&Doomed::Tree(trees[0])).unwrap();
-        tx.push_doomed(&Doomed::Area(AreaId(9))).unwrap();
+        tx.queue_deletion(&QueuedDeletion::Tree(trees[0])).unwrap();
+        tx.queue_deletion(&QueuedDeletion::Area(AreaId(9))).unwrap();
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
-        let row = TreeRow { refs: 2, interest: 1 };
+        let row = TreeRow { refs: 2, last_used: 1 };
         assert_eq!(reader.tree_row(&trees[0]).unwrap(), Some(row));
         assert_eq!(reader.tree_row(&TreeHash::of(b"none")).unwrap(), None);
         let mut orphans = reader.orphan_trees().unwrap();
@@ -177,8 +179,8 @@ mod tests {
         };
         assert_eq!(listed(None), [blobs[2], blobs[0]]);
         assert_eq!(listed(Some((20, blobs[2]))), [blobs[0]]);
-        let queue = reader.doomed_entries().unwrap();
-        assert_eq!(queue, [Doomed::Tree(trees[0]), Doomed::Area(AreaId(9))]);
+        let queue = reader.queued_deletions().unwrap();
+        assert_eq!(queue, [QueuedDeletion::Tree(trees[0]), QueuedDeletion::Area(AreaId(9))]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! tree_pages(page, data)                    so that counting never rewrites a page
 //! blobs(hash, size, refs, interest, epoch)  files in the pool
 //! areas, nodes, names                       staging
-//! doomed(seq, …)                            what is being taken apart in the background
+//! doomed(seq, …)                            the deletion queue
 //! ```
 //!
 //! Invariants: one [`Catalog`] writes, through [`Tx`]; counts never become negative; ids are never
@@ -21,7 +21,7 @@ mod checkpoint;
 mod codec;
 mod connection;
 mod copy;
-mod doomed;
+mod deletion_queue;
 mod inspect;
 mod meta;
 mod migrations;
@@ -47,8 +47,8 @@ pub use checkpoint::Checkpointer;
 use connection::During;
 pub use nodes::NameRow;
 pub use row::{
-    AreaRow, AreaState, BlobRow, Doomed, NodeData, NodeKind, NodeRow, OrphanBlob, RepositoryRow,
-    TagRow, Totals, TreeRow, VersionRow,
+    AreaRow, AreaState, BlobRow, NodeData, NodeKind, NodeRow, OrphanBlob, QueuedDeletion,
+    RepositoryRow, TagRow, Totals, TreeRow, VersionRow,
 };
 pub use snapshot::{
     AreaFacts, BadRow, BlobFacts, NodeFacts, RepositoryFacts, Snapshot, Snapshots, TABLES,
@@ -62,7 +62,7 @@ pub struct Catalog {
     connection: Connection,
     layout: Layout,
     snapshots: Snapshots,
-    orphanings: Cell<u64>,
+    unreferences: Cell<u64>,
     /// Notes that the next transaction writes, whatever it is for.
     owed: RefCell<Vec<(&'static str, String)>>,
 }
@@ -90,7 +90,7 @@ impl Catalog {
 
     fn new(connection: Connection, layout: &Layout) -> Self {
         let (layout, snapshots) = (layout.clone(), Snapshots::new(layout.clone()));
-        Self { connection, layout, snapshots, orphanings: Cell::new(0), owed: RefCell::default() }
+        Self { connection, layout, snapshots, unreferences: Cell::new(0), owed: RefCell::default() }
     }
 
     /// Starts a transaction.
@@ -102,8 +102,8 @@ impl Catalog {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .during("begin a transaction")?;
-        let (orphanings, owed) = (&self.orphanings, &self.owed);
-        let tx = Tx { transaction, orphanings, owed, sums: Cell::default() };
+        let (unreferences, owed) = (&self.unreferences, &self.owed);
+        let tx = Tx { transaction, unreferences, owed, sums: Cell::default() };
         for (key, value) in owed.borrow().iter() {
             tx.set_meta(key, value)?;
         }
@@ -119,8 +119,8 @@ impl Catalog {
     /// How often a blob has lost its last reference since the catalog was opened, in transactions
     /// that were not committed, too. While this stands still, a flush covers the cause of every
     /// orphan that there is (H2).
-    pub fn orphanings(&self) -> u64 {
-        self.orphanings.get()
+    pub fn unreferences(&self) -> u64 {
+        self.unreferences.get()
     }
 
     /// Whether there are such notes, and so nothing has been changed since.
@@ -154,7 +154,7 @@ impl Catalog {
 #[derive(Debug)]
 pub struct Tx<'c> {
     transaction: Transaction<'c>,
-    orphanings: &'c Cell<u64>,
+    unreferences: &'c Cell<u64>,
     owed: &'c RefCell<Vec<(&'static str, String)>>,
     /// What it adds to the sums over the store.
     sums: Cell<Sums>,

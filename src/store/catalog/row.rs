@@ -71,7 +71,7 @@ pub struct BlobRow {
     /// Number of tree entries and staging nodes that name it; never negative.
     pub refs: i64,
     /// When it was made or last reused, in seconds since 1970 (G5).
-    pub interest: i64,
+    pub last_used: i64,
     /// The sync epoch its file was written in (H3); 0 once known to be on disk for good.
     pub epoch: u64,
     /// Whether its file was found to be altered.
@@ -84,7 +84,7 @@ pub struct TreeRow {
     /// Number of pages, versions and areas that name it.
     pub refs: i64,
     /// When it was made or last reused, and what it holds with it, in seconds since 1970 (G5).
-    pub interest: i64,
+    pub last_used: i64,
 }
 
 /// A blob that nothing references.
@@ -95,7 +95,7 @@ pub struct OrphanBlob {
     /// Length in bytes.
     pub size: u64,
     /// When it was made or last reused, in seconds since 1970.
-    pub interest: i64,
+    pub last_used: i64,
 }
 
 /// Life of a staging area.
@@ -104,7 +104,7 @@ pub enum AreaState {
     /// In use.
     Open,
     /// Published or discarded; its rows and files are being purged.
-    Doomed,
+    Deleted,
 }
 
 /// A staging area.
@@ -200,7 +200,7 @@ pub struct NodeRow {
 
 /// Something to be taken apart in the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doomed {
+pub enum QueuedDeletion {
     /// One reference on this tree is to be dropped.
     Tree(TreeHash),
     /// The rows and files of this area are to be purged.

@@ -37,7 +37,7 @@ pub(super) fn bytes(connection: &Connection, hash: &TreeHash) -> Result<Option<V
 }
 
 impl Tx<'_> {
-    /// Adds a page without references, or, where it exists, renews its timestamp of interest.
+    /// Adds a page without references, or, where it exists, renews its last-used time.
     /// Returns whether it is new: then the references that it holds are the caller's to add, in
     /// this transaction (H7).
     ///
@@ -63,7 +63,7 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Renews a page's timestamp of interest, and so that of what it holds (G5); `false` when there
+    /// Renews a page's last-used time, and so that of what it holds (G5); `false` when there
     /// is none.
     ///
     /// # Errors
@@ -94,16 +94,16 @@ impl Tx<'_> {
         self.count_tree(hash, delta, i64::MIN)
     }
 
-    /// Takes a reference from a page that another page, of that interest, held: who reused that
+    /// Takes a reference from a page that another page, last used then, held: who reused that
     /// reused what is in it (G5).
     ///
     /// # Errors
     /// As [`Tx::add_tree_refs`].
-    pub fn release_tree(&self, hash: &TreeHash, interest: i64) -> Result<i64> {
-        self.count_tree(hash, -1, interest)
+    pub fn release_tree(&self, hash: &TreeHash, last_used: i64) -> Result<i64> {
+        self.count_tree(hash, -1, last_used)
     }
 
-    fn count_tree(&self, hash: &TreeHash, delta: i64, interest: i64) -> Result<i64> {
+    fn count_tree(&self, hash: &TreeHash, delta: i64, last_used: i64) -> Result<i64> {
         let Some(refs) = self.tree_refs(hash)? else {
             return Err(StoreError::MissingTree(*hash));
         };
@@ -111,7 +111,7 @@ impl Tx<'_> {
         self.execute_one(
             "count a tree",
             "UPDATE trees SET refs = ?2, interest = max(interest, ?3) WHERE hash = ?1",
-            params![hash.as_bytes(), refs, interest],
+            params![hash.as_bytes(), refs, last_used],
         )?;
         Ok(refs)
     }
@@ -149,7 +149,7 @@ impl Tx<'_> {
         Ok(Some(bytes))
     }
 
-    /// Pages without references with their interest, oldest first, from the one after `after` on.
+    /// Pages without references and when they were last used, oldest first, from the one after `after` on.
     /// The cost depends on `limit` alone (G12).
     ///
     /// # Errors
@@ -159,14 +159,14 @@ impl Tx<'_> {
         after: Option<(i64, TreeHash)>,
         limit: u32,
     ) -> Result<Vec<(i64, TreeHash)>> {
-        let (interest, hash) = after.unzip();
+        let (last_used, hash) = after.unzip();
         let hash = hash.as_ref().map_or([].as_slice(), |hash| hash.as_bytes());
         collect(
             &self.transaction,
             "list orphaned trees",
             "SELECT interest, hash FROM trees
              WHERE refs = 0 AND (interest, hash) > (?1, ?2) ORDER BY interest, hash LIMIT ?3",
-            params![interest.unwrap_or(i64::MIN), hash, limit],
+            params![last_used.unwrap_or(i64::MIN), hash, limit],
             |row| Ok((row.get(0)?, tree_hash(row, 1)?)),
         )
     }

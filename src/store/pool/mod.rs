@@ -35,9 +35,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::durable;
 use super::error::{Result, StoreError, is_damage};
 use super::layout::{FAN_OUT, Layout};
-use super::remains::{self, Remains};
 use super::room::Room;
 use super::root_lock::RootLock;
+use super::unlinked_file::{self, UnlinkedFile};
 use crate::model::hash::BlobHash;
 
 mod copy;
@@ -199,9 +199,14 @@ impl Pool {
     ///
     /// # Errors
     /// The disk's.
-    pub fn remove(&self, _lock: &RootLock, hash: &BlobHash, bytes: Option<u64>) -> Result<Remains> {
+    pub fn remove(
+        &self,
+        _lock: &RootLock,
+        hash: &BlobHash,
+        bytes: Option<u64>,
+    ) -> Result<UnlinkedFile> {
         self.fds.forget(hash);
-        let removed = remains::remove(&self.layout.blob(hash), bytes);
+        let removed = unlinked_file::remove(&self.layout.blob(hash), bytes);
         self.renamed(hash);
         removed
     }

@@ -9,13 +9,13 @@ use super::StagingFs;
 use super::place;
 use super::tag_table::TagTable;
 use crate::engine::event::{Event, Observer};
-use crate::engine::invalidation::{Forget, Invalidation, Invalidator};
 use crate::engine::registry::Registry;
 use crate::engine::staging::Staging;
 use crate::model::hash::BlobHash;
 use crate::model::id::{Ino, RepoId};
 use crate::model::name::LATEST;
 use crate::model::time::Timestamp;
+use crate::vfs::invalidation::{Forget, Invalidation, Invalidator};
 use crate::vfs::versions::invalidate;
 
 /// Tells the filesystem of versions that its root has changed.

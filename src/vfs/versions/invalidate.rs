@@ -10,9 +10,9 @@
 //! again. That mtime must therefore differ each time: [`Repository::changed`], and
 //! [`super::VersionFs::set_root_changed`] for the root.
 
-use crate::engine::invalidation::Forget;
 use crate::engine::registry::Repository;
 use crate::model::id::VersionNumber;
+use crate::vfs::invalidation::Forget;
 
 use super::number::{ROOT, repository_ino};
 

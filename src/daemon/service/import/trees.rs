@@ -1,7 +1,7 @@
 //! Directories that are put whole: the tree is there already, so no entry of it is looked at.
 //!
 //! What such a directory holds is kept by the rows of its tree, which is pinned until the commit is
-//! over. The tree's interest is renewed, which goes over to what it holds when it is taken apart (G5).
+//! over. The tree counts as used again, and so does what it holds once it is taken apart (G5).
 //!
 //! Invariants: only a tree without hardlinks, because a file in it may have names outside of it,
 //! which the area would have to find; and only where nothing is yet, or that very tree.

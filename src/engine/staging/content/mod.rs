@@ -15,7 +15,7 @@
 //! behind `data` while a buffer is dirty; the journal always writes `saved`, so after a crash a
 //! file has its old or its new content, never neither. What was brought to disk on request stays
 //! what is `saved` until its successor is on disk as well: that is `withheld` meanwhile, and the
-//! sync thread settles it. So a power loss, too, leaves what was synced, or something newer.
+//! durability thread settles it. So a power loss, too, leaves what was synced, or something newer.
 //!
 //! This module knows nothing of names or directories. Lock order: the namespace lock may be held
 //! when a content's lock is taken, never the other way round.
@@ -24,9 +24,9 @@ mod ahead;
 mod charge;
 mod durable;
 mod private_file;
-mod rest;
 mod saved;
 mod seal;
+mod seal_delay;
 mod store;
 #[cfg(test)]
 pub(in crate::engine) mod testing;
@@ -149,7 +149,7 @@ pub enum AfterClose {
     /// To be sealed.
     Seal,
     /// To be sealed after that time, unless it is changed again before, or is to be committed.
-    Rest(Duration),
+    SealAfter(Duration),
 }
 
 /// The content of one staged file.
@@ -363,7 +363,11 @@ impl FileContent {
             self.mark_sealed(state);
             return AfterClose::Journal;
         }
-        if state.copied { AfterClose::Rest(rest::time(state.size)) } else { AfterClose::Seal }
+        if state.copied {
+            AfterClose::SealAfter(seal_delay::time(state.size))
+        } else {
+            AfterClose::Seal
+        }
     }
 
     /// Whether the journal or the content still needs a private file.

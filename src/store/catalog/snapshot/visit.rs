@@ -11,7 +11,7 @@ use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::quota::{Charge, Usage};
 use crate::store::catalog::codec::{blob_hash, optional_root, root, text, time, tree_hash, xattrs};
-use crate::store::catalog::{Doomed, NameRow, areas, doomed, nodes};
+use crate::store::catalog::{NameRow, QueuedDeletion, areas, deletion_queue, nodes};
 use crate::store::error::Result;
 
 /// A page and its bytes.
@@ -119,7 +119,7 @@ impl Snapshot {
         )
     }
 
-    /// Visits all areas, doomed ones too.
+    /// Visits all areas, deleted ones too.
     ///
     /// # Errors
     /// The database's.
@@ -191,10 +191,13 @@ impl Snapshot {
     ///
     /// # Errors
     /// The database's.
-    pub fn doomed(&self, each: &mut dyn FnMut(std::result::Result<Doomed, BadRow>)) -> Result<()> {
+    pub fn deletion_queue(
+        &self,
+        each: &mut dyn FnMut(std::result::Result<QueuedDeletion, BadRow>),
+    ) -> Result<()> {
         let sql = "SELECT seq, tree, area FROM doomed ORDER BY seq";
         let scan = Scan { table: "doomed", sql, keys: &[0] };
-        self.scan(scan, [], |row| doomed::from_row(row).map(|(_, doomed)| doomed), each)
+        self.scan(scan, [], |row| deletion_queue::from_row(row).map(|(_, deletion)| deletion), each)
     }
 
     /// Visits the rows of all trees by hash.

@@ -1,14 +1,14 @@
-//! Bringing content to disk: for the sync thread, and for the stop, when nobody waits any more.
+//! Bringing content to disk: for the durability thread, and for the stop, when nobody waits any more.
 //!
 //! A failed sync poisons the store: it may have dropped dirty pages, so nothing written since can
 //! be trusted to reach the disk (R4).
 
 use std::sync::Arc;
 
-use super::error::{EngineError, Result};
-use super::staging::content::{FileContent, FileToSync};
-use super::staging::{Blocked, Staging};
-use super::sync::SYNC_ONE_BY_ONE_MAX;
+use super::SYNC_ONE_BY_ONE_MAX;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::staging::content::{FileContent, FileToSync};
+use crate::engine::staging::{Blocked, Staging};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::NodeData;
 use crate::store::durable;
@@ -17,36 +17,36 @@ use crate::store::layout::Layout;
 use crate::store::pool::Pool;
 
 /// How often a content may change while it is being synced.
-pub(super) const TRIES_MAX: u32 = 100;
+pub(in crate::engine) const TRIES_MAX: u32 = 100;
 
 /// Why a file that changes again and again is not synced.
-pub(super) fn changes_too_fast() -> EngineError {
+pub(in crate::engine) fn changes_too_fast() -> EngineError {
     EngineError::Invalid("a file changes faster than it can be synced".to_owned())
 }
 
 /// Files that could not be settled, and why the first of them could not.
 #[derive(Debug)]
-pub(super) struct Unsettled {
-    pub(super) contents: Vec<Arc<FileContent>>,
-    pub(super) error: EngineError,
+pub(in crate::engine) struct Unsettled {
+    pub(in crate::engine) contents: Vec<Arc<FileContent>>,
+    pub(in crate::engine) error: EngineError,
 }
 
 /// What syncing needs.
 #[derive(Clone, Copy)]
-pub(super) struct ToDisk<'a> {
-    pub(super) layout: &'a Layout,
-    pub(super) pool: &'a Pool,
-    pub(super) staging: &'a Staging,
+pub(in crate::engine) struct ToDisk<'a> {
+    pub(in crate::engine) layout: &'a Layout,
+    pub(in crate::engine) pool: &'a Pool,
+    pub(in crate::engine) staging: &'a Staging,
 }
 
 impl ToDisk<'_> {
     /// Everything on the store's file system.
-    pub(super) fn everything(self) -> Result<()> {
+    pub(in crate::engine) fn everything(self) -> Result<()> {
         durable::syncfs(self.layout.root()).map_err(|error| self.poison(error))
     }
 
     /// A blob and its name.
-    pub(super) fn blob(self, hash: &BlobHash) -> Result<()> {
+    pub(in crate::engine) fn blob(self, hash: &BlobHash) -> Result<()> {
         let file = match self.pool.open(hash) {
             // What it had is lost, on disk or not. Those whom it concerns have heard so.
             Err(StoreError::DamagedBlob(_)) => return Ok(()),
@@ -57,12 +57,12 @@ impl ToDisk<'_> {
     }
 
     /// The WAL, and with it all rows written so far.
-    pub(super) fn rows(self) -> Result<()> {
+    pub(in crate::engine) fn rows(self) -> Result<()> {
         durable::sync_file(&self.layout.wal()).map_err(|error| self.poison(error))
     }
 
     /// What a file holds now. From here on the journal names only content that is on disk too.
-    pub(super) fn content(self, content: &Arc<FileContent>) -> Result<()> {
+    pub(in crate::engine) fn content(self, content: &Arc<FileContent>) -> Result<()> {
         for _ in 0..TRIES_MAX {
             let file = self.spilled(content)?;
             if let Some(file) = &file {
@@ -86,7 +86,7 @@ impl ToDisk<'_> {
 
     /// What these files hold now, or something newer. One that cannot be saved keeps none of the
     /// others from it.
-    pub(super) fn settle(
+    pub(in crate::engine) fn settle(
         self,
         contents: Vec<Arc<FileContent>>,
     ) -> std::result::Result<(), Unsettled> {
@@ -132,7 +132,7 @@ impl ToDisk<'_> {
     }
 
     /// Refuses all changes from now on.
-    pub(super) fn poison(self, error: StoreError) -> EngineError {
+    pub(in crate::engine) fn poison(self, error: StoreError) -> EngineError {
         log::error!("a sync failed, the store refuses changes until restarted: {error}");
         self.staging.set_blocked(Blocked::Poisoned);
         EngineError::Store(error)

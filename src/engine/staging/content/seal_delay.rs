@@ -1,8 +1,8 @@
-//! How long a changed copy of a large blob rests between its close and its seal (H21).
+//! The seal delay: how long a changed copy of a large blob waits between its close and its seal (H21).
 //!
 //! Changing a large sealed file copies it, and sealing it hashes it. A file that is changed again and
-//! again is therefore not sealed as soon as it is closed: it rests, in proportion to its length, so
-//! that copying and hashing are a small part of the time. Must not know who ends the rest earlier.
+//! again is therefore not sealed as soon as it is closed: it waits, in proportion to its length, so
+//! that copying and hashing are a small part of the time. Must not know who ends the delay earlier.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const BYTES_PER_SECOND: u64 = 128 << 20;
 const MIN: Duration = Duration::from_secs(1);
 const MAX: Duration = Duration::from_secs(60);
 
-/// How long a file of `size` bytes rests.
+/// How long the seal of a file of `size` bytes is delayed.
 pub(super) fn time(size: u64) -> Duration {
     Duration::from_secs(size / BYTES_PER_SECOND).clamp(MIN, MAX)
 }

@@ -4,17 +4,17 @@ use rusqlite::{Row, params};
 
 use super::codec::{corrupt, tree_hash};
 use super::connection::{During, collect};
-use super::{Doomed, Reader, Tx};
+use super::{QueuedDeletion, Reader, Tx};
 use crate::model::id::AreaId;
 use crate::store::error::Result;
 
 /// An entry of the queue: its number, the tree, the area.
-pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<(u64, Doomed)> {
-    let doomed = match row.get::<_, Option<u64>>(2)? {
-        Some(area) => Doomed::Area(AreaId(area)),
-        None => Doomed::Tree(tree_hash(row, 1).map_err(|error| corrupt(1, error))?),
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<(u64, QueuedDeletion)> {
+    let deletion = match row.get::<_, Option<u64>>(2)? {
+        Some(area) => QueuedDeletion::Area(AreaId(area)),
+        None => QueuedDeletion::Tree(tree_hash(row, 1).map_err(|error| corrupt(1, error))?),
     };
-    Ok((row.get(0)?, doomed))
+    Ok((row.get(0)?, deletion))
 }
 
 impl Tx<'_> {
@@ -22,10 +22,10 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// The database's.
-    pub fn push_doomed(&self, doomed: &Doomed) -> Result<()> {
-        let (tree, area) = match doomed {
-            Doomed::Tree(hash) => (Some(hash.as_bytes()), None),
-            Doomed::Area(area) => (None, Some(area.0)),
+    pub fn queue_deletion(&self, deletion: &QueuedDeletion) -> Result<()> {
+        let (tree, area) = match deletion {
+            QueuedDeletion::Tree(hash) => (Some(hash.as_bytes()), None),
+            QueuedDeletion::Area(area) => (None, Some(area.0)),
         };
         self.execute_one(
             "queue a deletion",
@@ -38,7 +38,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// The database's.
-    pub fn doomed(&self, limit: u32) -> Result<Vec<(u64, Doomed)>> {
+    pub fn deletion_queue(&self, limit: u32) -> Result<Vec<(u64, QueuedDeletion)>> {
         collect(
             &self.transaction,
             "read the deletion queue",
@@ -52,7 +52,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// The database's.
-    pub fn delete_doomed(&self, seq: u64) -> Result<()> {
+    pub fn finish_deletion(&self, seq: u64) -> Result<()> {
         self.execute("finish a deletion", "DELETE FROM doomed WHERE seq = ?1", [seq])?;
         Ok(())
     }
@@ -63,7 +63,7 @@ impl Reader {
     ///
     /// # Errors
     /// The database's.
-    pub fn doomed_count(&self) -> Result<u64> {
+    pub fn deletion_queue_len(&self) -> Result<u64> {
         self.connection
             .prepare_cached("SELECT count(*) FROM doomed")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
@@ -80,19 +80,22 @@ mod tests {
     #[test]
     fn the_queue_keeps_its_order() {
         let mut store = TestStore::new();
-        let entries =
-            [Doomed::Tree(TreeHash::of(b"t")), Doomed::Area(AreaId(4)), Doomed::Area(AreaId(2))];
+        let entries = [
+            QueuedDeletion::Tree(TreeHash::of(b"t")),
+            QueuedDeletion::Area(AreaId(4)),
+            QueuedDeletion::Area(AreaId(2)),
+        ];
         let tx = store.catalog.begin().unwrap();
         for entry in &entries {
-            tx.push_doomed(entry).unwrap();
+            tx.queue_deletion(entry).unwrap();
         }
-        let queue = tx.doomed(2).unwrap();
+        let queue = tx.deletion_queue(2).unwrap();
         assert_eq!(queue.iter().map(|(_, entry)| *entry).collect::<Vec<_>>(), entries[..2]);
-        tx.delete_doomed(queue[0].0).unwrap();
-        tx.delete_doomed(queue[0].0).unwrap();
+        tx.finish_deletion(queue[0].0).unwrap();
+        tx.finish_deletion(queue[0].0).unwrap();
         tx.commit().unwrap();
-        assert_eq!(store.catalog.reader().unwrap().doomed_count().unwrap(), 2);
+        assert_eq!(store.catalog.reader().unwrap().deletion_queue_len().unwrap(), 2);
         let tx = store.catalog.begin().unwrap();
-        assert_eq!(tx.doomed(9).unwrap()[0].1, entries[1]);
+        assert_eq!(tx.deletion_queue(9).unwrap()[0].1, entries[1]);
     }
 }

@@ -1,4 +1,4 @@
-//! The sync thread: everything that waits for the disk.
+//! The durability thread: everything that waits for the disk.
 //!
 //! The metadata thread never syncs (H6). It writes to the WAL and hands the promise to this
 //! thread, which flushes content first, then the WAL, then answers: so a row that survives a power
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::error::{EngineError, Result};
-use super::pins::BlobPin;
-use super::request::{self, Request};
-use super::staging::content::FileContent;
-use super::staging::{Blocked, Staging};
-use super::stop_point::{StopPoint, StopPoints};
-use super::sync_names::Names;
+use super::names::Names;
 use super::to_disk::{ToDisk, Unsettled};
+use crate::engine::error::{EngineError, Result};
+use crate::engine::pins::BlobPin;
+use crate::engine::request::{self, Request};
+use crate::engine::staging::content::FileContent;
+use crate::engine::staging::{Blocked, Staging};
+use crate::engine::stop_point::{StopPoint, StopPoints};
 use crate::model::id::NodeId;
 use crate::store::catalog::Checkpointer;
 use crate::store::durable;
@@ -29,11 +29,11 @@ use crate::store::sys;
 
 /// Jobs of others than the metadata thread that may wait; who asks for more durability than the
 /// disk gives waits in line.
-pub(super) const SYNC_QUEUE_MAX: usize = 1024;
+pub(in crate::engine) const JOB_QUEUE_MAX: usize = 1024;
 
 /// Commits of at most this many new blobs sync them one by one; above it one `syncfs` of the
 /// whole file system is cheaper, although it also writes what strangers made dirty (H18).
-pub(super) const SYNC_ONE_BY_ONE_MAX: usize = 64;
+pub(in crate::engine) const SYNC_ONE_BY_ONE_MAX: usize = 64;
 
 /// Wait for the next try to settle what could not be.
 const SETTLE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ impl Then {
     }
 
     /// The promise was kept, or why it was not.
-    pub(super) fn tell(mut self, result: Result<()>) {
+    pub(in crate::engine) fn tell(mut self, result: Result<()>) {
         if let Some(told) = self.0.take() {
             told(result);
         }
@@ -85,7 +85,7 @@ impl Drop for Then {
 }
 
 /// Content to bring to disk.
-pub(super) enum Scope {
+pub(in crate::engine) enum Scope {
     /// None: only rows.
     Rows,
     /// These blobs; they are held, since some may be nobody's and the collector's next.
@@ -95,7 +95,7 @@ pub(super) enum Scope {
 }
 
 /// One job.
-pub(super) enum SyncJob {
+pub(in crate::engine) enum DurabilityJob {
     /// Content, then `then`.
     Content { scope: Scope, then: Then },
     /// Content, then the WAL as it is now, then `then`.
@@ -119,49 +119,49 @@ pub(super) enum SyncJob {
 }
 
 /// Where jobs come from.
-pub(super) struct Jobs {
-    /// Of workers that wait for the disk on somebody's behalf: bounded by [`SYNC_QUEUE_MAX`].
-    pub(super) asked: Receiver<SyncJob>,
+pub(in crate::engine) struct Jobs {
+    /// Of workers that wait for the disk on somebody's behalf: bounded by [`JOB_QUEUE_MAX`].
+    pub(in crate::engine) asked: Receiver<DurabilityJob>,
     /// Of the metadata thread, which never waits for this one: this one waits for it, when it has the
     /// journal flushed. Each is for a request whose client waits, or one of the few of its own.
-    pub(super) own: Receiver<SyncJob>,
+    pub(in crate::engine) own: Receiver<DurabilityJob>,
 }
 
 impl Jobs {
     /// The next job with all that wait beside it, or nothing at `time`; `None` when all senders are
     /// gone.
-    fn next(&self, time: Option<Instant>) -> Option<Vec<SyncJob>> {
+    fn next(&self, time: Option<Instant>) -> Option<Vec<DurabilityJob>> {
         let time = time.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
         let first = crossbeam_channel::select! {
             recv(self.own) -> job => job.ok().or_else(|| self.asked.recv().ok())?,
             recv(self.asked) -> job => job.ok().or_else(|| self.own.recv().ok())?,
             recv(time) -> _ => return Some(Vec::new()),
         };
-        let waiting = self.own.try_iter().chain(self.asked.try_iter()).take(SYNC_QUEUE_MAX);
+        let waiting = self.own.try_iter().chain(self.asked.try_iter()).take(JOB_QUEUE_MAX);
         Some(std::iter::once(first).chain(waiting).collect())
     }
 }
 
-pub(super) struct SyncThread {
-    pub(super) layout: Layout,
-    pub(super) pool: Arc<Pool>,
-    pub(super) staging: Arc<Staging>,
-    pub(super) checkpointer: Checkpointer,
-    pub(super) requests: Sender<Request>,
-    pub(super) jobs: Jobs,
+pub(in crate::engine) struct DurabilityThread {
+    pub(in crate::engine) layout: Layout,
+    pub(in crate::engine) pool: Arc<Pool>,
+    pub(in crate::engine) staging: Arc<Staging>,
+    pub(in crate::engine) checkpointer: Checkpointer,
+    pub(in crate::engine) requests: Sender<Request>,
+    pub(in crate::engine) jobs: Jobs,
     /// What could not be settled, and when it is tried again.
-    pub(super) put_off: Option<(Instant, Vec<Arc<FileContent>>)>,
+    pub(in crate::engine) put_off: Option<(Instant, Vec<Arc<FileContent>>)>,
     /// The collector says when the WAL is to be copied.
-    pub(super) collecting: bool,
+    pub(in crate::engine) collecting: bool,
     /// Who waits for a copy of the WAL.
-    pub(super) copies: Vec<Then>,
+    pub(in crate::engine) copies: Vec<Then>,
     /// Where tests hold this thread.
-    pub(super) stop_points: Arc<StopPoints>,
+    pub(in crate::engine) stop_points: Arc<StopPoints>,
 }
 
-impl SyncThread {
+impl DurabilityThread {
     /// Runs until all senders are gone.
-    pub(super) fn run(mut self) {
+    pub(in crate::engine) fn run(mut self) {
         while let Some(jobs) = self.jobs.next(self.put_off.as_ref().map(|(time, _)| *time)) {
             // Nobody knows what reached the disk when this fails half-way.
             if panics::contain("the sync thread", || self.serve(jobs)).is_err() {
@@ -197,7 +197,7 @@ impl SyncThread {
         }
     }
 
-    fn serve(&mut self, jobs: Vec<SyncJob>) {
+    fn serve(&mut self, jobs: Vec<DurabilityJob>) {
         let mut kept = Vec::new();
         let mut journal = false;
         let mut nodes: BTreeMap<NodeId, Vec<Then>> = BTreeMap::new();
@@ -205,36 +205,36 @@ impl SyncThread {
         panics::point("sync");
         for job in jobs {
             let (result, then) = match job {
-                SyncJob::Content { scope, then } => {
+                DurabilityJob::Content { scope, then } => {
                     then.tell(self.sync_scope(&scope));
                     continue;
                 }
-                SyncJob::Catalog { scope, then } => (self.sync_scope(&scope), then),
-                SyncJob::File { content, then } => {
+                DurabilityJob::Catalog { scope, then } => (self.sync_scope(&scope), then),
+                DurabilityJob::File { content, then } => {
                     match self.to_disk().content(&content) {
                         Ok(()) => nodes.entry(content.node).or_default().push(then),
                         Err(error) => then.tell(Err(error)),
                     }
                     continue;
                 }
-                SyncJob::Directory { node, then } => {
+                DurabilityJob::Directory { node, then } => {
                     nodes.entry(node).or_default().push(then);
                     continue;
                 }
-                SyncJob::Journal { then } => {
+                DurabilityJob::Journal { then } => {
                     journal = true;
                     (Ok(()), then)
                 }
-                SyncJob::Settle { contents } => {
+                DurabilityJob::Settle { contents } => {
                     unsettled.extend(contents);
                     continue;
                 }
-                SyncJob::Checkpoint => continue,
-                SyncJob::Collecting(collecting) => {
+                DurabilityJob::Checkpoint => continue,
+                DurabilityJob::Collecting(collecting) => {
                     self.collecting = collecting;
                     continue;
                 }
-                SyncJob::CopyWal { then } => {
+                DurabilityJob::CopyWal { then } => {
                     self.copies.push(then);
                     continue;
                 }
@@ -365,7 +365,7 @@ fn wal_limits(
 }
 
 /// Whether the disk has room for a longer WAL than usual.
-pub(super) fn has_room(layout: &Layout) -> bool {
+pub(in crate::engine) fn has_room(layout: &Layout) -> bool {
     match sys::statvfs(layout.root()) {
         Ok(space) => space.available_bytes() >= ROOM_MIN,
         Err(error) => {
@@ -384,8 +384,8 @@ mod tests {
     use crate::store::durable::testing::{Fault, on_this_thread};
     use crate::store::testing::TestStore;
 
-    fn thread(store: &TestStore) -> SyncThread {
-        SyncThread {
+    fn thread(store: &TestStore) -> DurabilityThread {
+        DurabilityThread {
             layout: store.layout.clone(),
             pool: Arc::clone(&store.pool),
             staging: Arc::new(Staging::new(contents(store)).0),
@@ -422,11 +422,11 @@ mod tests {
         fill_wal(&mut store);
         let long = store.catalog.checkpointer().unwrap();
         let mut thread = thread(&store);
-        thread.serve(vec![SyncJob::Collecting(true)]);
+        thread.serve(vec![DurabilityJob::Collecting(true)]);
         let (told, hear) = unbounded();
         let then = Then::new(move |result| told.send(result.is_ok()).unwrap());
         let (own, jobs) = unbounded();
-        own.send(SyncJob::CopyWal { then }).unwrap();
+        own.send(DurabilityJob::CopyWal { then }).unwrap();
         drop(own);
         thread.jobs.own = jobs;
         thread.run();

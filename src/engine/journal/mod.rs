@@ -5,22 +5,23 @@
 //! the blobs that it names and the reference counts of all its rows. What it makes unnecessary on
 //! disk goes after the commit.
 
+mod batch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Waiter};
 use super::blobs::{PendingBlob, write_blobs};
+use super::durability::DurabilityJob;
 use super::error::EngineError;
 use super::pins::BlobPin;
 use super::request::Reply;
 use super::staging::Blocked;
 use super::staging::area::Phase;
 use super::staging::content::{DIRTY_AGE_MAX, FileContent};
+use super::staging::dirty::Dirty;
 use super::staging::held::Held;
-use super::staging::journal::Dirty;
 use super::staging::node::Slot;
-use super::sync::SyncJob;
 use super::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
@@ -29,6 +30,7 @@ use crate::store::catalog::NodeData;
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
 use crate::store::panics;
+use batch::{Batch, Waiter};
 
 /// Ids are reserved in the catalog in steps of this many, so that a crash never reuses one.
 pub(super) const ID_STEP: u64 = 1 << 20;
@@ -48,7 +50,7 @@ const PENDING_MAX: usize = 65_536;
 const OVERDUE_TRIES_MAX: u32 = 8;
 
 /// How many times as long as the last look at the rows took no other is taken.
-const REST_FACTOR: u32 = 8;
+const LOOK_PAUSE_FACTOR: u32 = 8;
 
 /// Name of the catalog's note: ids below this may be in use.
 pub(super) const ID_LIMIT: &str = "id_limit";
@@ -229,7 +231,7 @@ impl MetadataThread {
             overdue = held.overdue(state, dirty, DIRTY_AGE_MAX);
         });
         let ended = Instant::now();
-        self.journal.looked_until = Some(ended + (ended - began) * REST_FACTOR);
+        self.journal.looked_until = Some(ended + (ended - began) * LOOK_PAUSE_FACTOR);
         if !sealing.waiters.is_empty() {
             self.journal.sealing.push(sealing);
         }
@@ -341,7 +343,7 @@ impl MetadataThread {
         self.journal.rows_since_checkpoint += rows;
         if self.journal.rows_since_checkpoint >= CHECKPOINT_ROWS {
             self.journal.rows_since_checkpoint = 0;
-            self.sync(SyncJob::Checkpoint);
+            self.sync(DurabilityJob::Checkpoint);
         }
     }
 

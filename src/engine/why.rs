@@ -15,7 +15,7 @@ use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, VersionNumber};
 use crate::model::name::AreaName;
 use crate::model::tree_format::{ContentRef, Reference, TreePage, TreeSource};
-use crate::store::catalog::{BlobRow, Doomed, Reader};
+use crate::store::catalog::{BlobRow, QueuedDeletion, Reader};
 use crate::store::error::StoreError;
 
 /// Pages between two reports of progress.
@@ -225,8 +225,8 @@ impl Search<'_> {
     }
 
     fn queue(&mut self, reader: &Reader, found: &mut Holders) -> Result<()> {
-        for doomed in reader.doomed_entries()? {
-            let Doomed::Tree(tree) = doomed else { continue };
+        for deletion in reader.queued_deletions()? {
+            let QueuedDeletion::Tree(tree) = deletion else { continue };
             if self.count(&tree)? > 0 {
                 found.add(self.bounds, Holder::Queue);
                 return Ok(());

@@ -8,23 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crossbeam_channel::Sender;
 
-use super::error::{EngineError, Result};
-use super::request::{self, Request};
-use super::staging::Blocked;
-use super::sync::Then;
+use super::Then;
 use super::to_disk::{TRIES_MAX, ToDisk, changes_too_fast};
+use crate::engine::error::{EngineError, Result};
+use crate::engine::request::{self, Request};
+use crate::engine::staging::Blocked;
 use crate::model::id::NodeId;
 
 /// What that needs.
-pub(super) struct Names<'a> {
-    pub(super) to_disk: ToDisk<'a>,
-    pub(super) requests: &'a Sender<Request>,
+pub(in crate::engine) struct Names<'a> {
+    pub(in crate::engine) to_disk: ToDisk<'a>,
+    pub(in crate::engine) requests: &'a Sender<Request>,
 }
 
 impl Names<'_> {
     /// Has the rows of these files and directories written. Tells those to whom the promise cannot be
     /// kept, and returns those to whom it is, once the WAL is synced.
-    pub(super) fn flush(self, mut nodes: BTreeMap<NodeId, Vec<Then>>) -> Vec<Then> {
+    pub(in crate::engine) fn flush(self, mut nodes: BTreeMap<NodeId, Vec<Then>>) -> Vec<Then> {
         let mut kept = Vec::new();
         for tries in 0..TRIES_MAX {
             if nodes.is_empty() {

@@ -12,11 +12,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use super::Engine;
-use super::error::Result;
-use super::gc::{RunKind, protection_limit};
-use super::registry::Repository;
-use super::request::Request;
+use super::{RunKind, protection_limit};
+use crate::engine::Engine;
+use crate::engine::error::Result;
+use crate::engine::registry::Repository;
+use crate::engine::request::Request;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, VersionNumber};
 use crate::model::name::AreaName;
@@ -24,7 +24,7 @@ use crate::model::policy::PolicyState;
 use crate::model::retention::Decision;
 use crate::model::time::Timestamp;
 use crate::model::tree_format::{Reference, TreeSource};
-use crate::store::catalog::{Doomed, Reader};
+use crate::store::catalog::{QueuedDeletion, Reader};
 use crate::store::error::StoreError;
 
 /// Rows read at a time.
@@ -57,7 +57,7 @@ pub struct Garbage {
     pub pinned: Blobs,
     /// Directory pages that a run removes.
     pub trees: u64,
-    /// The interest of what is protected, the longest ago.
+    /// When the protected content that was used the longest ago was used last.
     pub oldest_protected: Option<i64>,
 }
 
@@ -73,19 +73,19 @@ impl Garbage {
 struct Left {
     refs: i64,
     /// Its own, or that of a tree that held it, if that was later (G5).
-    interest: i64,
+    last_used: i64,
 }
 
 impl Left {
-    /// Drops a reference that a tree of that interest held.
-    fn lower(&mut self, interest: i64) {
+    /// Drops a reference that a tree last used then held.
+    fn lower(&mut self, last_used: i64) {
         self.refs -= 1;
-        self.interest = self.interest.max(interest);
+        self.last_used = self.last_used.max(last_used);
     }
 }
 
 /// No tree held it.
-const NO_INTEREST: i64 = i64::MIN;
+const NEVER_USED: i64 = i64::MIN;
 
 /// What is left, where that is not as in the catalog.
 #[derive(Default)]
@@ -95,7 +95,7 @@ struct Counts {
 }
 
 /// Counts of references as they would be.
-pub struct Reclaim<'e> {
+pub struct DryRun<'e> {
     engine: &'e Engine,
     reader: Reader,
     /// Where every question starts.
@@ -107,13 +107,13 @@ pub struct Reclaim<'e> {
     garbage: Garbage,
 }
 
-impl std::fmt::Debug for Reclaim<'_> {
+impl std::fmt::Debug for DryRun<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reclaim").field("garbage", &self.garbage).finish_non_exhaustive()
+        f.debug_struct("DryRun").field("garbage", &self.garbage).finish_non_exhaustive()
     }
 }
 
-impl<'e> Reclaim<'e> {
+impl<'e> DryRun<'e> {
     /// Starts with the counts that the catalog has now.
     ///
     /// # Errors
@@ -153,15 +153,15 @@ impl<'e> Reclaim<'e> {
     /// # Errors
     /// When a page that becomes garbage cannot be read.
     pub fn drop_tree(&mut self, tree: &TreeHash) -> Result<()> {
-        self.drop_trees(vec![(*tree, NO_INTEREST)])
+        self.drop_trees(vec![(*tree, NEVER_USED)])
     }
 
-    /// Drops one reference on each of these, held by a tree of that interest.
+    /// Drops one reference on each of these, held by a tree last used then.
     fn drop_trees(&mut self, mut open: Vec<(TreeHash, i64)>) -> Result<()> {
-        while let Some((tree, interest)) = open.pop() {
-            let left = self.lower_tree(&tree, interest)?;
+        while let Some((tree, last_used)) = open.pop() {
+            let left = self.lower_tree(&tree, last_used)?;
             if left.refs == 0 {
-                self.take_apart(&tree, left.interest, &mut open)?;
+                self.take_apart(&tree, left.last_used, &mut open)?;
             }
         }
         Ok(())
@@ -169,19 +169,19 @@ impl<'e> Reclaim<'e> {
 
     /// Removes a tree that nothing references.
     fn remove_tree(&mut self, tree: &TreeHash) -> Result<()> {
-        let interest = self.reader.tree_row(tree)?.map_or(NO_INTEREST, |row| row.interest);
-        if self.counts.trees.insert(*tree, Left { refs: 0, interest }).is_some() {
+        let last_used = self.reader.tree_row(tree)?.map_or(NEVER_USED, |row| row.last_used);
+        if self.counts.trees.insert(*tree, Left { refs: 0, last_used }).is_some() {
             return Ok(());
         }
         let mut open = Vec::new();
-        self.take_apart(tree, interest, &mut open)?;
+        self.take_apart(tree, last_used, &mut open)?;
         self.drop_trees(open)
     }
 
     fn take_apart(
         &mut self,
         tree: &TreeHash,
-        interest: i64,
+        last_used: i64,
         open: &mut Vec<(TreeHash, i64)>,
     ) -> Result<()> {
         let page = match self.engine.trees.page(tree) {
@@ -193,30 +193,30 @@ impl<'e> Reclaim<'e> {
         self.garbage.trees += 1;
         for reference in page.references() {
             match reference {
-                Reference::Tree(below) => open.push((below, interest)),
-                Reference::Blob(blob) => self.drop_blob(&blob, interest)?,
+                Reference::Tree(below) => open.push((below, last_used)),
+                Reference::Blob(blob) => self.drop_blob(&blob, last_used)?,
             }
         }
         Ok(())
     }
 
-    fn lower_tree(&mut self, tree: &TreeHash, interest: i64) -> Result<Left> {
+    fn lower_tree(&mut self, tree: &TreeHash, last_used: i64) -> Result<Left> {
         let left = match self.counts.trees.entry(*tree) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(match self.settled.trees.get(tree) {
                 Some(settled) => *settled,
                 None => {
                     let row = self.reader.tree_row(tree)?;
-                    let interest = row.map_or(NO_INTEREST, |row| row.interest);
-                    Left { refs: row.map_or(0, |row| row.refs), interest }
+                    let last_used = row.map_or(NEVER_USED, |row| row.last_used);
+                    Left { refs: row.map_or(0, |row| row.refs), last_used }
                 }
             }),
         };
-        left.lower(interest);
+        left.lower(last_used);
         Ok(*left)
     }
 
-    fn drop_blob(&mut self, blob: &BlobHash, interest: i64) -> Result<()> {
+    fn drop_blob(&mut self, blob: &BlobHash, last_used: i64) -> Result<()> {
         let mut row = None;
         let left = match self.counts.blobs.entry(*blob) {
             Entry::Occupied(known) => known.into_mut(),
@@ -224,12 +224,12 @@ impl<'e> Reclaim<'e> {
                 row = self.reader.blob(blob)?;
                 let counted = Left {
                     refs: row.map_or(0, |row| row.refs),
-                    interest: row.map_or(NO_INTEREST, |row| row.interest),
+                    last_used: row.map_or(NEVER_USED, |row| row.last_used),
                 };
                 new.insert(self.settled.blobs.get(blob).copied().unwrap_or(counted))
             }
         };
-        left.lower(interest);
+        left.lower(last_used);
         let left = *left;
         if left.refs > 0 {
             return Ok(());
@@ -240,16 +240,16 @@ impl<'e> Reclaim<'e> {
         };
         // Below zero: the collector was faster, and has told of it.
         if let Some(row) = row.filter(|_| left.refs == 0) {
-            self.unreferenced(blob, row.size, left.interest);
+            self.unreferenced(blob, row.size, left.last_used);
         }
         Ok(())
     }
 
-    fn unreferenced(&mut self, blob: &BlobHash, size: u64, interest: i64) {
+    fn unreferenced(&mut self, blob: &BlobHash, size: u64, last_used: i64) {
         let garbage = &mut self.garbage;
-        if interest > self.limit {
+        if last_used > self.limit {
             garbage.protected.add(size);
-            let oldest = garbage.oldest_protected.map_or(interest, |known| known.min(interest));
+            let oldest = garbage.oldest_protected.map_or(last_used, |known| known.min(last_used));
             garbage.oldest_protected = Some(oldest);
         } else if self.engine.pins.is_pinned(blob) {
             garbage.pinned.add(size);
@@ -269,7 +269,7 @@ impl<'e> Reclaim<'e> {
             let Some((last, _)) = rows.last() else { break };
             after = Some(*last);
             for (_, blob) in rows {
-                self.drop_blob(&blob, NO_INTEREST)?;
+                self.drop_blob(&blob, NEVER_USED)?;
             }
         }
         let row = self.reader.areas()?.into_iter().find(|row| row.id == area);
@@ -288,18 +288,18 @@ impl<'e> Reclaim<'e> {
         loop {
             let orphans = self.reader.orphan_blobs(after, ROWS_PER_READ)?;
             let Some(last) = orphans.last() else { break };
-            after = Some((last.interest, last.hash));
+            after = Some((last.last_used, last.hash));
             for orphan in orphans {
-                self.unreferenced(&orphan.hash, orphan.size, orphan.interest);
+                self.unreferenced(&orphan.hash, orphan.size, orphan.last_used);
             }
         }
         for tree in self.reader.orphan_trees()? {
             self.remove_tree(&tree)?;
         }
-        for doomed in self.reader.doomed_entries()? {
-            match doomed {
-                Doomed::Tree(tree) => self.drop_tree(&tree)?,
-                Doomed::Area(area) => self.drop_area(area)?,
+        for deletion in self.reader.queued_deletions()? {
+            match deletion {
+                QueuedDeletion::Tree(tree) => self.drop_tree(&tree)?,
+                QueuedDeletion::Area(area) => self.drop_area(area)?,
             }
         }
         Ok(())
@@ -308,7 +308,7 @@ impl<'e> Reclaim<'e> {
 
 /// What retention would do in one repository.
 #[derive(Debug)]
-pub struct Foreseen {
+pub struct Expiry {
     /// The repository.
     pub repository: Arc<Repository>,
     /// Of each version; empty without a policy.
@@ -319,7 +319,7 @@ pub struct Foreseen {
     pub unreadable: Option<String>,
 }
 
-impl Foreseen {
+impl Expiry {
     /// What the policy of `repository` does now.
     pub fn of(engine: &Engine, repository: Arc<Repository>, now: Timestamp) -> Self {
         let (versions, areas, unreadable) = match &repository.policy {
@@ -343,9 +343,9 @@ impl Foreseen {
 
 /// What a run would do.
 #[derive(Debug)]
-pub struct Foresight {
+pub struct DryRunReport {
     /// Decisions of retention, by repository; of full runs only.
-    pub retention: Vec<Foreseen>,
+    pub retention: Vec<Expiry>,
     /// What the run removes or leaves.
     pub garbage: Garbage,
     /// What becomes unreferenced once deletions cannot be undone any more, in addition.
@@ -361,15 +361,15 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be read, or the engine has stopped.
-    pub fn foresee(&self, kind: RunKind, now: Timestamp) -> Result<Foresight> {
+    pub fn dry_run(&self, kind: RunKind, now: Timestamp) -> Result<DryRunReport> {
         // What the journal has not written yet is not in the counts either.
         self.call(|reply| Request::Flush { reply })?;
         let protect = kind.protect_seconds.unwrap_or(self.gc_options.protect_seconds);
-        let mut reclaim = Reclaim::new(self, now, protect)?;
+        let mut dry_run = DryRun::new(self, now, protect)?;
         let mut retention = Vec::new();
         let mut later = Vec::new();
         let mut oldest_kept: Option<i64> = None;
-        reclaim.drop_leftovers()?;
+        dry_run.drop_leftovers()?;
         let retired = self.registry.deleted().into_iter().map(|(repository, _)| repository);
         for repository in self.registry.all().into_iter().chain(retired) {
             let mut deleted: Vec<(VersionNumber, i64, TreeHash)> = repository
@@ -378,30 +378,30 @@ impl Engine {
                 .map(|(number, gone)| (*number, gone.deleted, gone.version.root.tree))
                 .collect();
             if kind.full {
-                let foreseen = Foreseen::of(self, Arc::clone(&repository), now);
-                for number in foreseen.expiring() {
+                let expiry = Expiry::of(self, Arc::clone(&repository), now);
+                for number in expiry.expiring() {
                     let version = repository.versions.get(&number);
                     deleted.extend(version.map(|v| (number, now.seconds, v.root.tree)));
                 }
-                for (_, area) in &foreseen.areas {
-                    reclaim.drop_area(*area)?;
+                for (_, area) in &expiry.areas {
+                    dry_run.drop_area(*area)?;
                 }
-                retention.push(foreseen);
+                retention.push(expiry);
             }
             for (_, when, tree) in deleted {
-                if when <= reclaim.limit {
-                    reclaim.drop_tree(&tree)?;
+                if when <= dry_run.limit {
+                    dry_run.drop_tree(&tree)?;
                 } else {
                     oldest_kept = Some(oldest_kept.map_or(when, |known| known.min(when)));
                     later.push(tree);
                 }
             }
         }
-        let garbage = std::mem::take(&mut reclaim.garbage);
+        let garbage = std::mem::take(&mut dry_run.garbage);
         for tree in &later {
-            reclaim.drop_tree(tree)?;
+            dry_run.drop_tree(tree)?;
         }
-        let (kept, kept_versions) = (reclaim.garbage, later.len() as u64);
-        Ok(Foresight { retention, garbage, kept, kept_versions, oldest_kept })
+        let (kept, kept_versions) = (dry_run.garbage, later.len() as u64);
+        Ok(DryRunReport { retention, garbage, kept, kept_versions, oldest_kept })
     }
 }

@@ -35,16 +35,16 @@ fn append(world: &World, file: &Arc<FileContent>, bytes: &mut Vec<u8>) -> AfterC
 }
 
 #[test]
-fn h21_many_changes_copy_once_and_a_commit_does_not_wait_for_the_rest() {
+fn h21_many_changes_copy_once_and_a_commit_does_not_wait_for_the_delay() {
     let world = World::with_repository();
     let area = world.stage("v1");
     let (file, mut bytes) = large_file(&world, area);
     let ids = || world.engine.staging.store.next_id.load(Ordering::Relaxed);
     let before = ids();
     for _ in 0..5 {
-        assert!(matches!(append(&world, &file, &mut bytes), AfterClose::Rest(_)));
-        world.engine.staging.after_close(&file, AfterClose::Rest(LONG));
-        assert!(file.blob().is_err(), "it rests");
+        assert!(matches!(append(&world, &file, &mut bytes), AfterClose::SealAfter(_)));
+        world.engine.staging.after_close(&file, AfterClose::SealAfter(LONG));
+        assert!(file.blob().is_err(), "its seal is delayed");
     }
     assert_eq!(ids() - before, 1, "one private copy");
     world.commit("v1");
@@ -52,12 +52,12 @@ fn h21_many_changes_copy_once_and_a_commit_does_not_wait_for_the_rest() {
 }
 
 #[test]
-fn h21_a_file_that_rested_is_sealed() {
+fn h21_a_file_is_sealed_after_the_delay() {
     let world = World::with_repository();
     let area = world.stage("v1");
     let (file, mut bytes) = large_file(&world, area);
     append(&world, &file, &mut bytes);
-    world.engine.staging.after_close(&file, AfterClose::Rest(Duration::ZERO));
+    world.engine.staging.after_close(&file, AfterClose::SealAfter(Duration::ZERO));
     wait::until("it is sealed", || file.blob().is_ok());
     // Written anew, it shares nothing with what it was.
     file.open_writer();
@@ -67,12 +67,12 @@ fn h21_a_file_that_rested_is_sealed() {
 }
 
 #[test]
-fn h21_a_file_that_rests_survives_a_stop() {
+fn h21_a_file_whose_seal_is_delayed_survives_a_stop() {
     let world = World::with_repository();
     let area = world.stage("v1");
     let (file, mut bytes) = large_file(&world, area);
     append(&world, &file, &mut bytes);
-    world.engine.staging.after_close(&file, AfterClose::Rest(LONG));
+    world.engine.staging.after_close(&file, AfterClose::SealAfter(LONG));
     drop(file);
     let world = world.reopen();
     world.commit("v1");
@@ -80,17 +80,17 @@ fn h21_a_file_that_rests_survives_a_stop() {
 }
 
 #[test]
-fn h21_more_than_may_rest_are_sealed_at_once() {
+fn h21_more_than_may_be_delayed_are_sealed_at_once() {
     let world = World::with_repository();
     let area = world.stage("v1");
     let (file, mut bytes) = large_file(&world, area);
-    // Each keeps a descriptor, so there is a bound; what rests there is of no matter.
+    // Each keeps a descriptor, so there is a bound; what their content is does not matter.
     let others: Vec<_> = (0..32).map(|n| world.open_writer(area, &format!("other{n}"))).collect();
     for other in &others {
-        world.engine.staging.after_close(other, AfterClose::Rest(LONG));
+        world.engine.staging.after_close(other, AfterClose::SealAfter(LONG));
     }
     append(&world, &file, &mut bytes);
-    world.engine.staging.after_close(&file, AfterClose::Rest(LONG));
+    world.engine.staging.after_close(&file, AfterClose::SealAfter(LONG));
     wait::until("it is sealed", || file.blob().is_ok());
     for other in &others {
         world.close_writer(other);

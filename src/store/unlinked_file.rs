@@ -23,9 +23,9 @@ const LARGE_BYTES_MIN: u64 = 1 << 20;
 /// A removed file; its space is given back when this is dropped, if nobody else holds it.
 #[must_use = "dropping it can take long: see the module"]
 #[derive(Debug, Default)]
-pub struct Remains(Option<File>);
+pub struct UnlinkedFile(Option<File>);
 
-impl Remains {
+impl UnlinkedFile {
     /// Whether there is nothing to let go of.
     pub fn is_nothing(&self) -> bool {
         self.0.is_none()
@@ -38,12 +38,12 @@ impl Remains {
 ///
 /// # Errors
 /// The disk's.
-pub(super) fn remove(path: &Path, bytes: Option<u64>) -> Result<Remains> {
+pub(super) fn remove(path: &Path, bytes: Option<u64>) -> Result<UnlinkedFile> {
     let is_small = bytes.is_some_and(|bytes| bytes < LARGE_BYTES_MIN);
     let held = if is_small { None } else { hold_large(path) };
     match durable::unlink(path) {
-        Err(error) if error.is_not_found() => Ok(Remains(None)),
-        removed => removed.map(|()| Remains(held)),
+        Err(error) if error.is_not_found() => Ok(UnlinkedFile(None)),
+        removed => removed.map(|()| UnlinkedFile(held)),
     }
 }
 
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_goes_at_once_and_the_inode_of_a_large_file_with_the_remains() {
+    fn the_name_goes_at_once_and_the_inode_of_a_large_file_with_what_is_held() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
         for bytes in [None, Some(5)] {
@@ -71,11 +71,11 @@ mod tests {
             assert!(remove(&path, bytes).unwrap().is_nothing());
         }
         File::create(&path).unwrap().set_len(LARGE_BYTES_MIN).unwrap();
-        let remains = remove(&path, Some(LARGE_BYTES_MIN)).unwrap();
+        let unlinked = remove(&path, Some(LARGE_BYTES_MIN)).unwrap();
         assert!(!path.exists());
-        let held = remains.0.as_ref().unwrap();
+        let held = unlinked.0.as_ref().unwrap();
         assert_eq!(held.metadata().unwrap().nlink(), 0);
-        drop(remains);
+        drop(unlinked);
         assert!(remove(&path, None).unwrap().is_nothing());
     }
 

@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::error::EngineError;
-use super::request::Request;
-use super::sync::{Scope, SyncJob, Then};
-use super::thread::MetadataThread;
+use super::{DurabilityJob, Scope, Then};
+use crate::engine::error::EngineError;
+use crate::engine::request::Request;
+use crate::engine::thread::MetadataThread;
 use crate::model::id::AreaId;
 use crate::store::layout::PrivateId;
 
@@ -20,7 +20,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What waits for the disk. Flushes of the WAL are numbered.
 #[derive(Debug, Default)]
-pub(super) struct Obsolete {
+pub(in crate::engine) struct Obsolete {
     /// Files that a row named, with the first flush after that.
     files: BTreeMap<(AreaId, PrivateId), u64>,
     /// Areas whose last row is gone, likewise.
@@ -36,12 +36,12 @@ pub(super) struct Obsolete {
 
 impl Obsolete {
     /// A row names the file.
-    pub(super) fn named(&mut self, file: PrivateId) {
+    pub(in crate::engine) fn named(&mut self, file: PrivateId) {
         self.named.insert(file);
     }
 
     /// Whether the file is to go, but not yet.
-    pub(super) fn has(&self, area: AreaId, file: PrivateId) -> bool {
+    pub(in crate::engine) fn has(&self, area: AreaId, file: PrivateId) -> bool {
         self.files.contains_key(&(area, file))
     }
 
@@ -54,7 +54,7 @@ impl Obsolete {
 
 impl MetadataThread {
     /// A private file is not needed any more, and the rows written so far do not name it.
-    pub(super) fn file_obsolete(&mut self, area: AreaId, file: PrivateId) {
+    pub(in crate::engine) fn file_obsolete(&mut self, area: AreaId, file: PrivateId) {
         let fresh = file.0 >= self.first_id && !self.obsolete.named.contains(&file);
         if fresh {
             self.remove_private(area, file);
@@ -66,7 +66,7 @@ impl MetadataThread {
 
     /// Whether the private files of an area without rows may go. If not, a flush is on its way
     /// that wakes the collector.
-    pub(super) fn may_remove_area(&mut self, area: AreaId) -> bool {
+    pub(in crate::engine) fn may_remove_area(&mut self, area: AreaId) -> bool {
         if !self.store.layout.area(area).exists() {
             return true;
         }
@@ -80,13 +80,13 @@ impl MetadataThread {
     }
 
     /// The area is gone.
-    pub(super) fn area_removed(&mut self, area: AreaId) {
+    pub(in crate::engine) fn area_removed(&mut self, area: AreaId) {
         self.obsolete.areas.remove(&area);
         self.obsolete.files.retain(|(of, _), _| *of != area);
     }
 
     /// Asks for a flush when something has waited long enough.
-    pub(super) fn advance_obsolete(&mut self, now: Instant) {
+    pub(in crate::engine) fn advance_obsolete(&mut self, now: Instant) {
         let due = self.obsolete.since.is_some_and(|since| now.duration_since(since) >= WAIT_MAX);
         if due {
             self.flush_rows();
@@ -102,11 +102,11 @@ impl MetadataThread {
         self.obsolete.asked += 1;
         let requests = self.requests_sender.clone();
         let then = Then::new(move |result| drop(requests.send(Request::RowsDurable { result })));
-        self.sync(SyncJob::Catalog { scope: Scope::Rows, then });
+        self.sync(DurabilityJob::Catalog { scope: Scope::Rows, then });
     }
 
     /// The flush that was asked for has ended.
-    pub(super) fn rows_durable(&mut self, result: Result<(), EngineError>) {
+    pub(in crate::engine) fn rows_durable(&mut self, result: Result<(), EngineError>) {
         if let Err(error) = result {
             // Poisoned: nothing is removed any more. A run that waits for it hears so.
             log::error!("obsolete files stay: {error}");
@@ -121,7 +121,7 @@ impl MetadataThread {
     }
 
     /// All rows written so far are on disk, and nothing more will be written.
-    pub(super) fn all_rows_durable(&mut self) {
+    pub(in crate::engine) fn all_rows_durable(&mut self) {
         self.obsolete.durable = u64::MAX;
         self.remove_obsolete_files();
     }
@@ -140,7 +140,7 @@ impl MetadataThread {
 
     fn remove_private(&self, area: AreaId, file: PrivateId) {
         match self.store.private_files.remove(&self.store.lock, area, file) {
-            Ok(remains) => self.reaper.take(remains),
+            Ok(unlinked) => self.reaper.take(unlinked),
             Err(error) => log::warn!("cannot remove a private file: {error}"),
         }
     }

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::error::EngineError;
-use super::pins::BlobPin;
-use super::request::Reply;
-use super::staging::area::AreaShared;
-use super::staging::content::FileContent;
-use super::staging::held::Held;
-use super::staging::journal::Dirty;
-use super::staging::node::{Body, Node, Slot};
-use super::staging::state::State;
+use crate::engine::error::EngineError;
+use crate::engine::pins::BlobPin;
+use crate::engine::request::Reply;
+use crate::engine::staging::area::AreaShared;
+use crate::engine::staging::content::FileContent;
+use crate::engine::staging::dirty::Dirty;
+use crate::engine::staging::held::Held;
+use crate::engine::staging::node::{Body, Node, Slot};
+use crate::engine::staging::state::State;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
@@ -19,27 +19,27 @@ use crate::store::catalog::{NodeData, NodeKind, NodeRow};
 
 /// Row of one node.
 #[derive(Debug)]
-pub(super) struct NodeDraft {
-    pub(super) area: Arc<AreaShared>,
-    pub(super) row: NodeRow,
-    pub(super) content: Option<Arc<FileContent>>,
+pub(in crate::engine) struct NodeDraft {
+    pub(in crate::engine) area: Arc<AreaShared>,
+    pub(in crate::engine) row: NodeRow,
+    pub(in crate::engine) content: Option<Arc<FileContent>>,
 }
 
 /// Rows taken at one instant.
 #[derive(Default)]
-pub(super) struct Batch {
-    pub(super) nodes: Vec<NodeDraft>,
-    pub(super) deleted: Vec<(Arc<AreaShared>, NodeId)>,
-    pub(super) names: Vec<(Arc<AreaShared>, NodeId, EntryName, Option<Slot>)>,
+pub(in crate::engine) struct Batch {
+    pub(in crate::engine) nodes: Vec<NodeDraft>,
+    pub(in crate::engine) deleted: Vec<(Arc<AreaShared>, NodeId)>,
+    pub(in crate::engine) names: Vec<(Arc<AreaShared>, NodeId, EntryName, Option<Slot>)>,
     /// How they change reference counts.
-    pub(super) references: Vec<(AreaId, BlobHash, i64)>,
+    pub(in crate::engine) references: Vec<(AreaId, BlobHash, i64)>,
     /// After a try that failed: what it names must not go before it is written.
-    pub(super) pins: Vec<BlobPin>,
-    pub(super) waiters: Vec<Waiter>,
+    pub(in crate::engine) pins: Vec<BlobPin>,
+    pub(in crate::engine) waiters: Vec<Waiter>,
 }
 
 /// Who waits for a batch.
-pub(super) enum Waiter {
+pub(in crate::engine) enum Waiter {
     /// For one that has everything but what cannot be saved: it may have to wait for seals first.
     All(Reply<()>),
     /// Likewise, and the seals are done.
@@ -49,7 +49,7 @@ pub(super) enum Waiter {
 }
 
 impl Waiter {
-    pub(super) fn tell(self, result: Result<(), EngineError>) {
+    pub(in crate::engine) fn tell(self, result: Result<(), EngineError>) {
         match self {
             Self::All(reply) | Self::Sealed(reply) => reply(result),
             Self::Nodes { waiting, reply } => reply(result.map(|()| waiting)),
@@ -59,12 +59,12 @@ impl Waiter {
 
 impl Batch {
     /// Whether it changes nothing.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::engine) fn is_empty(&self) -> bool {
         self.nodes.is_empty() && self.deleted.is_empty() && self.names.is_empty()
     }
 
     /// The areas that it changes.
-    pub(super) fn areas(&self) -> impl Iterator<Item = &Arc<AreaShared>> {
+    pub(in crate::engine) fn areas(&self) -> impl Iterator<Item = &Arc<AreaShared>> {
         let nodes = self.nodes.iter().map(|draft| &draft.area);
         let names = self.names.iter().map(|(area, ..)| area);
         let deleted = self.deleted.iter().map(|(area, _)| area);
@@ -74,7 +74,7 @@ impl Batch {
     }
 
     /// Takes what is out of date and does not wait, with what is saved at this moment.
-    pub(super) fn take(&mut self, state: &mut State, dirty: &mut Dirty, held: &Held) {
+    pub(in crate::engine) fn take(&mut self, state: &mut State, dirty: &mut Dirty, held: &Held) {
         let (wait, nodes) =
             std::mem::take(&mut dirty.nodes).into_iter().partition(|id| held.has_node(*id));
         dirty.nodes = wait;
