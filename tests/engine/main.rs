@@ -6,6 +6,7 @@
 mod backup;
 mod buffers;
 mod clock;
+mod closed;
 mod collect;
 mod commit;
 #[path = "../common/mod.rs"]

@@ -7,6 +7,7 @@
 //! kill-after:N   aborts after step N
 //! eio:N          step N fails with EIO, once
 //! enospc:N       step N fails with ENOSPC, once
+//! eio-at:NAME    each step called NAME fails with EIO
 //! count:FILE     appends the name of each step to FILE
 //! ```
 //!
@@ -18,7 +19,7 @@ use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -33,8 +34,20 @@ const VARIABLE: &str = "CAIRN_FAULT";
 enum Action {
     KillBefore(u64),
     KillAfter(u64),
-    Fail { at: u64, error: Errno },
-    FailFrom { from: u64, error: Errno },
+    Fail {
+        at: u64,
+        error: Errno,
+    },
+    /// Steps of this name fail: the first, or each.
+    FailNamed {
+        name: String,
+        once: bool,
+        error: Errno,
+    },
+    FailFrom {
+        from: u64,
+        error: Errno,
+    },
     Record(PathBuf),
     Nothing,
 }
@@ -43,6 +56,8 @@ enum Action {
 struct Plan {
     action: Action,
     steps: AtomicU64,
+    /// Whether a step that [`Action::FailNamed`] means has come.
+    has_failed: AtomicBool,
 }
 
 /// Where the end of a step is reported.
@@ -70,7 +85,7 @@ pub(super) fn before(name: &'static str) -> io::Result<Point> {
 
 impl Plan {
     fn new(action: Action) -> Arc<Self> {
-        Arc::new(Self { action, steps: AtomicU64::new(0) })
+        Arc::new(Self { action, steps: AtomicU64::new(0), has_failed: AtomicBool::new(false) })
     }
 
     fn enter(&self, name: &'static str) -> io::Result<Point> {
@@ -79,6 +94,11 @@ impl Plan {
             Action::KillBefore(at) if *at == number => std::process::abort(),
             Action::KillAfter(at) if *at == number => return Ok(Point { kill: true }),
             Action::Fail { at, error } if *at == number => return Err((*error).into()),
+            Action::FailNamed { name: failing, once, error }
+                if failing == name && !(*once && self.has_failed.swap(true, Ordering::Relaxed)) =>
+            {
+                return Err((*error).into());
+            }
             Action::FailFrom { from, error } if number >= *from => return Err((*error).into()),
             Action::Record(path) => {
                 let mut file = OpenOptions::new().create(true).append(true).open(path)?;
@@ -87,6 +107,7 @@ impl Plan {
             Action::KillBefore(_)
             | Action::KillAfter(_)
             | Action::Fail { .. }
+            | Action::FailNamed { .. }
             | Action::FailFrom { .. }
             | Action::Nothing => {}
         }
@@ -124,6 +145,10 @@ fn parse(text: &str) -> Option<Action> {
     if kind == "count" {
         return (!argument.is_empty()).then(|| Action::Record(argument.into()));
     }
+    if kind == "eio-at" {
+        let name = (!argument.is_empty()).then(|| argument.to_owned())?;
+        return Some(Action::FailNamed { name, once: false, error: Errno::IO });
+    }
     let at = argument.parse().ok().filter(|at| *at > 0)?;
     match kind {
         "kill" => Some(Action::KillBefore(at)),
@@ -151,6 +176,11 @@ pub mod testing {
         /// Step `at` fails with ENOSPC, once.
         pub fn full(at: u64) -> Self {
             Self(Action::Fail { at, error: Errno::NOSPC })
+        }
+
+        /// The first step called `name` fails with ENOSPC.
+        pub fn full_at(name: &str) -> Self {
+            Self(Action::FailNamed { name: name.to_owned(), once: true, error: Errno::NOSPC })
         }
 
         /// Step `from` and all later ones fail with EIO: what a crash leaves, without one.
@@ -220,7 +250,9 @@ mod tests {
         assert_eq!(parse("eio:1"), Some(Action::Fail { at: 1, error: Errno::IO }));
         assert_eq!(parse("enospc:9"), Some(Action::Fail { at: 9, error: Errno::NOSPC }));
         assert_eq!(parse("count:/f:g"), Some(Action::Record("/f:g".into())));
-        for wrong in ["", "kill", "kill:", "kill:0", "kill:-1", "other:1", "count:"] {
+        let named = Action::FailNamed { name: "link".to_owned(), once: false, error: Errno::IO };
+        assert_eq!(parse("eio-at:link"), Some(named));
+        for wrong in ["", "kill", "kill:", "kill:0", "kill:-1", "other:1", "count:", "eio-at:"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
@@ -235,6 +267,19 @@ mod tests {
         let _dead = on_this_thread(Fault::dead_from(2));
         let results: Vec<bool> = (0..4).map(|_| step("test").is_ok()).collect();
         assert_eq!(results, [true, false, false, false]);
+    }
+
+    #[test]
+    fn steps_of_a_name_fail() {
+        let steps = || ["one", "two", "two"].map(|name| step(name).is_ok());
+        let guard = on_this_thread(Fault::full_at("two"));
+        assert_eq!(steps(), [true, false, true]);
+        drop(guard);
+        let each = Plan::new(parse("eio-at:two").unwrap());
+        assert_eq!(
+            ["one", "two", "two"].map(|name| each.enter(name).is_ok()),
+            [true, false, false]
+        );
     }
 
     #[test]
