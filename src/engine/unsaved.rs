@@ -73,8 +73,7 @@ impl MetadataThread {
                 continue;
             }
             let Err(error) = self.spill(&content) else { continue };
-            let concerns_all =
-                error.is_full() || matches!(error, StoreError::TooManyOpenFiles { .. });
+            let concerns_all = error.is_full() || error.lacks_descriptors();
             if self.unsaved.tells() {
                 log::error!("files stay in memory for now: {error}");
             }

@@ -192,6 +192,15 @@ impl StoreError {
         }
     }
 
+    /// Whether the cause is that no more files can be opened, by this process or at all. Nothing was
+    /// done to a file then.
+    pub fn lacks_descriptors(&self) -> bool {
+        let Self::Io { source, .. } = self else {
+            return matches!(self, Self::TooManyOpenFiles { .. });
+        };
+        matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
+    }
+
     /// Whether the catalog contradicts itself or its rules.
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::Catalog { kind: CatalogErrorKind::Corrupt, .. })
@@ -215,6 +224,8 @@ mod tests {
             source: errno.into(),
         };
         assert!(full(rustix::io::Errno::NOSPC).is_full());
+        assert!(full(rustix::io::Errno::MFILE).lacks_descriptors());
+        assert!(!full(rustix::io::Errno::NOSPC).lacks_descriptors());
         assert!(full(rustix::io::Errno::DQUOT).is_full());
         assert!(!full(rustix::io::Errno::IO).is_full());
         let catalog = |kind| StoreError::Catalog { action: "commit", kind, message: String::new() };

@@ -24,10 +24,10 @@ const SHUT_DOWN: &str = r#"
 "#;
 
 /// A filesystem in a file. It is unmounted, whatever state it is in, when this is dropped.
-struct Disk {
+pub(crate) struct Disk {
     _home: tempfile::TempDir,
     image: PathBuf,
-    at: PathBuf,
+    pub(crate) at: PathBuf,
 }
 
 impl Disk {
@@ -36,7 +36,7 @@ impl Disk {
     }
 
     /// An ext4 of that size, all of it for everybody.
-    fn small(bytes: u64) -> Self {
+    pub(crate) fn small(bytes: u64) -> Self {
         Self::with("mkfs.ext4 -q -m 0 \"$1\"", bytes)
     }
 
@@ -61,10 +61,15 @@ impl Disk {
         shell(&format!("perl -e '{SHUT_DOWN}' \"$1\""), &[&self.at]);
     }
 
-    /// Leaves no byte free, until the returned file is removed.
-    fn fill(&self) -> PathBuf {
+    /// Leaves no byte free, until the returned file is removed. Nearly all is taken in one step, before
+    /// a daemon can do much.
+    pub(crate) fn fill(&self) -> PathBuf {
         let filler = self.at.join("filler");
-        let file = File::create(&filler).unwrap();
+        let file = File::options().append(true).create(true).open(&filler).unwrap();
+        let space = rustix::fs::statvfs(&self.at).unwrap();
+        let free = space.f_bavail * space.f_frsize;
+        // What is there between two looks at it may be less; the rest is written.
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free).ok();
         for piece in [1 << 16, 512] {
             let piece = vec![1; piece];
             while (&file).write_all(&piece).is_ok() {}

@@ -11,6 +11,7 @@ mod backup;
 #[path = "../common/mod.rs"]
 mod common;
 mod disk;
+mod full;
 mod history;
 mod migrate;
 mod panic;

@@ -108,8 +108,10 @@ impl MetadataThread {
     /// The flush that was asked for has ended.
     pub(in crate::engine) fn rows_durable(&mut self, result: Result<(), EngineError>) {
         if let Err(error) = result {
-            // Poisoned: nothing is removed any more. A run that waits for it hears so.
+            // A run that waits for it hears so. Where the store is not poisoned, it is tried again.
             log::error!("obsolete files stay: {error}");
+            self.obsolete.asked = self.obsolete.durable;
+            self.obsolete.since = Some(Instant::now());
             return self.gc.purge_goes_on();
         }
         self.obsolete.durable = self.obsolete.asked;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use rustix::io::Errno;
 
 use super::names::Names;
 use super::to_disk::{ToDisk, Unsettled};
@@ -257,6 +258,9 @@ impl DurabilityThread {
         for then in kept {
             then.tell(match &synced {
                 Ok(()) => Ok(()),
+                Err(EngineError::Store(error)) if error.lacks_descriptors() => {
+                    Err(StoreError::io("open", &self.layout.wal())(Errno::MFILE.into()).into())
+                }
                 Err(_) => Err(EngineError::Poisoned),
             });
         }

@@ -131,8 +131,12 @@ impl ToDisk<'_> {
         settled
     }
 
-    /// Refuses all changes from now on.
+    /// Refuses all changes from now on. But where no more files can be opened, nothing was asked of the
+    /// disk: what was written is as it was, and can be synced later.
     pub(in crate::engine) fn poison(self, error: StoreError) -> EngineError {
+        if error.lacks_descriptors() {
+            return EngineError::Store(error);
+        }
         log::error!("a sync failed, the store refuses changes until restarted: {error}");
         self.staging.set_blocked(Blocked::Poisoned);
         EngineError::Store(error)

@@ -385,7 +385,7 @@ fn log_store(error: StoreError) -> FsError {
     if matches!(error, StoreError::OverQuota) {
         return FsError::QuotaExceeded;
     }
-    if matches!(error, StoreError::TooManyOpenFiles { .. }) {
+    if error.lacks_descriptors() {
         return FsError::TooManyOpenFiles;
     }
     if let StoreError::Io { source, .. } = &error {
