@@ -313,12 +313,19 @@ fn without_descriptors(end: impl FnOnce(&mut Cairn)) {
     let file = area.join("file");
     fs::write(&file, "old").unwrap();
     File::open(&file).unwrap().sync_all().unwrap();
+    let other = cairn.area("lib", "other");
+    fs::write(other.join("large"), content::bytes(4, 3_000_000)).unwrap();
+    File::open(other.join("large")).unwrap().sync_all().unwrap();
     let old = File::open(&file).unwrap();
     let new = File::create(area.join("new")).unwrap();
     allow_descriptors(&cairn, 0);
     // Its row is out of date, and its content in the store.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(errno(old.sync_all()), Errno::NFILE);
+    // What is on disk of an area goes once the removal of its rows is there, too.
+    fs::remove_file(other.join("large")).unwrap();
+    fs::remove_dir(&other).unwrap();
+    wait::until("a sync for it has failed", || cairn.log().contains("obsolete files stay"));
     (&new).write_all(&new_bytes()).unwrap();
     assert_eq!(errno(new.sync_all()), Errno::NFILE);
     drop(new);
