@@ -88,7 +88,7 @@ def changed(world, options):
         (commit if wait else settled).add("cairn", seconds * 1000)
     versions = store.cairn("versions", "tree")
     for version in versions[1:-1]:
-        number = version["number"] if "number" in version else version["version"]["number"]
+        number = version["number"]
         delete.add("cairn", 1000 * timed(lambda: store.cairn("delete", f"tree/{number}", "--force")))
     delete.note = "includes the start of the command, about 3 ms"
     world.remove(store)

@@ -96,7 +96,7 @@ def collect(store, client, version):
 
 
 def check(store, blobs):
-    found = store.cairn("status")["blobs"]
+    found = store.cairn("status")["blob_count"]
     # Files that the client created are empty and have no blob.
     if found != blobs:
         raise Wrong(f"{found} blobs are left, not {blobs}")

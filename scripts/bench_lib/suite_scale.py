@@ -209,7 +209,7 @@ def blobs(world, size):
         seconds = timed(lambda: store.cairn("gc", "--wait", "--protect", "0"))
         name = "collect 10,000 (ms)"
         figures.found[name] = min(seconds * 1000, figures.found.get(name, seconds * 1000))
-        found = store.cairn("status")["blobs"]
+        found = store.cairn("status")["blob_count"]
         check_same({"blobs": size - 10_000 * (version - 1)}, {"blobs": found}, "blobs left")
     figures.memory(store)
     world.remove(store)

@@ -34,20 +34,27 @@ const LARGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Totals {
     /// Entries that are not directories.
+    #[serde(rename = "file_count")]
     pub files: u64,
     /// Directories, the top included.
+    #[serde(rename = "directory_count")]
     pub directories: u64,
     /// Sizes of regular files, once per name.
+    #[serde(rename = "size_bytes")]
     pub bytes: u64,
     /// Sizes of the contents that were sent, because the store lacked them.
     pub new_bytes: u64,
     /// Regular files whose content the store had.
+    #[serde(rename = "reused_file_count")]
     pub reused_files: u64,
     /// Regular files that were not read, being as at an earlier import.
+    #[serde(rename = "unread_file_count")]
     pub unread_files: u64,
     /// Files that changed while they were read, and were read again.
+    #[serde(rename = "reread_file_count")]
     pub reread_files: u64,
     /// Entries with POSIX ACLs, which are not kept.
+    #[serde(rename = "dropped_acl_count")]
     pub acls_dropped: u64,
 }
 

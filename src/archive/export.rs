@@ -52,14 +52,19 @@ pub enum LinkMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Exported {
     /// Entries that are not directories.
+    #[serde(rename = "file_count")]
     pub files: u64,
     /// Directories, the top included.
+    #[serde(rename = "directory_count")]
     pub directories: u64,
     /// Sizes of regular files, once per name.
+    #[serde(rename = "size_bytes")]
     pub bytes: u64,
     /// Extended attributes that the caller or the destination could not take.
+    #[serde(rename = "dropped_xattr_count")]
     pub xattrs_dropped: u64,
     /// Entries that the destination's format has no form for (sockets in a tar archive).
+    #[serde(rename = "skipped_count")]
     pub skipped: u64,
 }
 

@@ -11,13 +11,13 @@ use crate::model::name::RepoName;
 
 const HELP: &str = "\
 JSON
-  an array of {repository, name, path, base, stale, open_files, created, created_seconds, expires,
-  expires_seconds, error}; expires only where a policy discards it (`cairn policy --expire-areas`),
-  error only where the last try to publish it was refused
+  an array of {repository, area, directory, base, stale, open_file_count, created, created_seconds,
+  expires, expires_seconds, failure}; directory is null without a mount, expires only where a policy
+  discards it (`cairn policy --expire-areas`), failure only where the last try to publish it was refused
 
 EXAMPLES
   cairn areas
-  cairn areas web --json | jq -r '.[].name'";
+  cairn areas web --json | jq -r '.[].area'";
 
 /// Arguments of `cairn areas`.
 #[derive(Debug, clap::Args)]

@@ -5,16 +5,13 @@
 use std::path::PathBuf;
 
 use super::Context;
-use super::error::CliError;
+use super::error::{CliError, Finding};
 use super::progress::ProgressLine;
 use super::text::{count, printable, size};
 use crate::backup::{self, Priority};
 use crate::control::backup::BackupReport;
 use crate::control::client::Connection;
 use crate::control::protocol::{ControlError, Progress};
-
-/// Exit code when the backup was made and lacks content that is damaged in the store.
-const EXIT_DAMAGED: u8 = 8;
 
 const HELP: &str = "\
 The backup is a store: `cairn mount` and `cairn fsck` work on it, and to restore is to mount it, or
@@ -45,8 +42,9 @@ EXIT CODES
   others, as in `cairn help`: there is no new backup, and the one before is whole
 
 JSON
-  {repositories, versions, blobs, blobs_bytes, copied, copied_bytes, removed, areas_left_out,
-  damaged, damaged_blobs: [{hash, reason}], duration_ms}
+  {repository_count, version_count, blob_count, blobs_bytes, copied_blob_count, copied_bytes,
+  removed_blob_count, left_out_area_count, damaged_blob_count, damaged_blobs: [{hash, reason}],
+  duration_ms}
 
 EXAMPLES
   cairn backup /backup/cairn
@@ -107,7 +105,7 @@ impl BackupArgs {
         } else {
             print(context, &report)?;
         }
-        if report.damaged > 0 { Err(CliError::Found(EXIT_DAMAGED)) } else { Ok(()) }
+        if report.damaged > 0 { Err(CliError::Found(Finding::BackupLacks)) } else { Ok(()) }
     }
 }
 

@@ -6,7 +6,8 @@ use super::Context;
 use super::error::CliError;
 
 const HELP: &str = "\
-Prints the script whether --json is given or not.
+JSON
+  {shell, script}
 
 EXAMPLES
   cairn completions bash > ~/.local/share/bash-completion/completions/cairn
@@ -31,6 +32,11 @@ impl CompletionsArgs {
         // Generated into memory: clap_complete panics when its writer fails.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::command(), "cairn", &mut script);
+        if context.json {
+            let (shell, script) = (self.shell.to_string(), String::from_utf8_lossy(&script));
+            let document = serde_json::json!({ "shell": shell, "script": script });
+            return Ok(context.output.json(&document)?);
+        }
         Ok(context.output.writer().write_all(&script)?)
     }
 }

@@ -11,7 +11,8 @@ const HELP: &str = "\
 The caller owns the repository. The same as `mkdir MNT/staging/REPO`.
 
 JSON
-  {name, mode, uid, gid, versions, latest, areas, tags, created, created_seconds}
+  {repository, mode, uid, gid, version_count, latest, area_count, tag_count, created,
+  created_seconds}; mode is text in octal
 
 EXAMPLES
   cairn create web

@@ -50,7 +50,7 @@ fn text(path: &Path) -> String {
 /// something that cannot be saved is an error here: a daemon that cannot be asked ends when its mounts
 /// are gone, and an older one does not know the request.
 fn ask_to_save(store: &Path, unsaved: Unsaved) -> Result<(), ControlError> {
-    let Ok(Some(mut client)) = Client::connect(store) else {
+    let Ok(Some(mut client)) = Client::connect_to_stop(store) else {
         return Ok(());
     };
     let save = Request::Save { give_up: unsaved == Unsaved::GiveUp };
@@ -62,7 +62,7 @@ fn ask_to_save(store: &Path, unsaved: Unsaved) -> Result<(), ControlError> {
 
 /// A daemon that cannot be asked ends when its mounts are gone, so no failure is an error here.
 fn ask_to_stop(store: &Path) -> Asked {
-    let Ok(Some(mut client)) = Client::connect(store) else {
+    let Ok(Some(mut client)) = Client::connect_to_stop(store) else {
         return Asked::Unreachable;
     };
     match client.call(&Request::Shutdown, &Attachment::none(), &mut |_| {}) {

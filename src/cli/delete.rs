@@ -25,7 +25,7 @@ Staging areas based on a deleted version keep what they need, and open files sta
 Numbers are not used again.
 
 JSON
-  an array with one element per repository: {repository, versions, repository_deleted}
+  an array with one element per repository: {repository, numbers, repository_deleted}
 
 EXAMPLES
   cairn delete web/7
@@ -48,6 +48,7 @@ pub struct DeleteArgs {
 #[derive(Debug, Serialize)]
 struct Deleted {
     repository: RepoName,
+    #[serde(rename = "numbers")]
     versions: Vec<VersionNumber>,
     repository_deleted: bool,
 }

@@ -19,8 +19,8 @@ skipped by hash, so the time depends on the difference alone. The exit code is 0
 versions differ or not.
 
 JSON
-  one line per path: {change, path, directory, attributes_only}; a path that is not UTF-8 is
-  {\"bytes\": [...]}. With --stat one document: {added, removed, modified}
+  one line per path: {change, path, is_directory, attributes_only}; a path that is not UTF-8 is
+  {\"bytes\": [...]}. With --stat one document: {added_count, removed_count, modified_count}
 
 EXAMPLES
   cairn diff web/7 web/8

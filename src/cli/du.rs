@@ -20,9 +20,9 @@ each of its versions, with REPO/VERSION that version. The cost follows what is u
 
 JSON
   {repositories, versions, store_bytes, reclaimable_bytes, protected_bytes, pinned_bytes};
-  repositories: an array of {repository, versions, apparent_bytes, unique_bytes, shared_bytes,
-  areas_bytes, areas_files, deleted_versions, deleted_bytes}; versions: an array of {repository,
-  number, deleted, files, apparent_bytes, unique_bytes, shared_bytes}
+  repositories: an array of {repository, version_count, apparent_bytes, unique_bytes, shared_bytes,
+  areas_bytes, areas_file_count, deleted_version_count, deleted_bytes}; versions: an array of
+  {repository, number, is_deleted, file_count, apparent_bytes, unique_bytes, shared_bytes}
 
 EXAMPLES
   cairn du

@@ -9,6 +9,39 @@ use super::text::{escape_path, printable};
 /// Exit code when the reader of the output went away: what a shell shows for SIGPIPE.
 pub const EXIT_PIPE: u8 = 141;
 
+/// What a command that has done its work found. Each has an exit code of its own, so that none looks
+/// like a failure of the command ([`ErrorKind::exit_code`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// `cairn backup`: content is damaged in the store, and the backup lacks it.
+    BackupLacks,
+    /// `cairn fsck`: something was wrong and has been repaired.
+    Repaired,
+    /// `cairn fsck`: damage is left.
+    DamageLeft,
+    /// `cairn status --check`: nothing but warnings.
+    Warning,
+    /// `cairn status --check`: something critical.
+    Critical,
+}
+
+impl Finding {
+    /// Every finding, in the order of exit codes.
+    pub const ALL: [Self; 5] =
+        [Self::BackupLacks, Self::Repaired, Self::DamageLeft, Self::Warning, Self::Critical];
+
+    /// Exit code of the command.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::BackupLacks => 8,
+            Self::Repaired => 9,
+            Self::DamageLeft => 10,
+            Self::Warning => 11,
+            Self::Critical => 12,
+        }
+    }
+}
+
 /// Failure of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -19,8 +52,8 @@ pub enum CliError {
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     /// The command has done its work and printed what it found: only the exit code is left to say.
-    #[error("exit code {0}")]
-    Found(u8),
+    #[error("exit code {}", .0.exit_code())]
+    Found(Finding),
 }
 
 impl CliError {

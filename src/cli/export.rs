@@ -51,7 +51,8 @@ LINKS
              can change them, which damages every version that holds the same content.
 
 JSON
-  {version, files, directories, bytes, xattrs_dropped, skipped}; version as in `cairn show`
+  {version, file_count, directory_count, size_bytes, dropped_xattr_count, skipped_count}; version as
+  in `cairn show`; nothing where the archive itself goes to stdout
 
 EXAMPLES
   cairn export web/7 /srv/web

@@ -18,6 +18,7 @@ use crate::model::name::RepoName;
 #[derive(Debug, Serialize)]
 struct Flagged {
     repository: RepoName,
+    #[serde(rename = "numbers")]
     versions: Vec<VersionNumber>,
     #[serde(skip_serializing_if = "Option::is_none")]
     released: Option<bool>,

@@ -3,13 +3,13 @@
 use std::io;
 
 use super::Context;
-use super::error::CliError;
+use super::error::{CliError, Finding};
 use super::output::Output;
 use super::progress::ProgressLine;
 use super::text::{count, escape_path, printable, size};
 use crate::control::client::Connection;
 use crate::control::fsck::{FsckFinding, FsckOutcome, FsckReply, FsckRequest};
-use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
+use crate::control::protocol::{Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::service::Attachment;
 
@@ -27,14 +27,15 @@ name was lost is called recovered-NUMBER then, at the top of the area.
 
 EXIT CODES
   0  clean, leftovers of a crash aside
-  1  something was wrong and has been repaired
-  2  damage is left
-  3 and above, as in `cairn help`: the check could not be made
+  9  something was wrong and has been repaired
+  10  damage is left
+  others, as in `cairn help`: the check could not be made
 
 JSON
-  one line per finding: {kind, message, outcome, note, lost, lost_more, lost_unknown}, where outcome
-  is repaired, leftover or left; then {full, blobs, hashed_bytes, trees, repaired, left, leftovers,
-  unverified_counts, counts_skipped, duration_ms}
+  one line per finding: {kind, message, outcome, note, lost, more_lost_count, lost_unknown}, where outcome
+  is repaired, leftover or left; then {full, checked_blob_count, hashed_bytes,
+  checked_tree_count, repaired_count, left_count, leftover_count, unverified_count, counts_skipped,
+  duration_ms}
 
 EXAMPLES
   cairn fsck
@@ -84,7 +85,7 @@ impl FsckArgs {
         let result = connection.call(request, Attachment::none(), &mut progress);
         drop(line);
         printed?;
-        let (Reply::Fsck(reply), _) = result.map_err(not_checked)? else {
+        let (Reply::Fsck(reply), _) = result? else {
             return Err(CliError::unexpected_reply());
         };
         if json {
@@ -92,19 +93,17 @@ impl FsckArgs {
         } else {
             print_summary(output, &reply)?;
         }
-        match reply.exit_code() {
-            0 => Ok(()),
-            code => Err(CliError::Found(code)),
-        }
+        finding(&reply).map_or(Ok(()), |finding| Err(CliError::Found(finding)))
     }
 }
 
-/// A failed check must not look like a repair.
-fn not_checked(mut error: ControlError) -> ControlError {
-    if error.kind == ErrorKind::Failed {
-        error.kind = ErrorKind::StoreUnusable;
+/// What there is to say by the exit code; `None` where all is well.
+fn finding(reply: &FsckReply) -> Option<Finding> {
+    if reply.left > 0 || reply.counts_skipped {
+        Some(Finding::DamageLeft)
+    } else {
+        (reply.repaired > 0).then_some(Finding::Repaired)
     }
-    error
 }
 
 fn print(output: &mut Output, json: bool, findings: &[FsckFinding]) -> io::Result<()> {

@@ -24,9 +24,10 @@ would be freed. Interrupting a command that waits does not interrupt the run. Wh
 the command does the run itself, and waits for it.
 
 JSON
-  {finished, versions, areas, blobs, freed_bytes, trees, leftovers, duration_ms, protected_blobs,
-  protected_bytes, until, until_seconds, deleted_versions, pinned_blobs, pinned_bytes, errors,
-  failure, warnings, decisions}; decisions as in `cairn policy`, of a dry run with --full
+  {finished, expired_version_count, expired_area_count, freed_blob_count, freed_bytes,
+  freed_tree_count, leftover_count, duration_ms, protected_blob_count, protected_bytes, until,
+  until_seconds, deleted_version_count, pinned_blob_count, pinned_bytes, error_count, failure,
+  warnings, decisions}; decisions as in `cairn policy`, of a dry run with --full
 
 EXIT CODES
   as in `cairn help`; 1 also when something failed in the run, which did the rest

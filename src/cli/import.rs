@@ -49,8 +49,8 @@ All or nothing: when a file cannot be read or keeps changing, or an archive has 
 members of an archive pass through a temporary file (TMPDIR).
 
 JSON
-  {version, tag, unchanged, files, directories, bytes, new_bytes, reused_files, unread_files,
-  reread_files, acls_dropped}; version as in `cairn show`
+  {changed, version, tag, file_count, directory_count, size_bytes, new_bytes, reused_file_count,
+  unread_file_count, reread_file_count, dropped_acl_count}; version as in `cairn show`
 
 EXAMPLES
   cairn import build/ web -m 'build 42' --tag b42
@@ -100,7 +100,7 @@ enum Source {
 struct Summary<'a> {
     version: &'a VersionInfo,
     tag: &'a Option<TagName>,
-    unchanged: bool,
+    changed: bool,
     #[serde(flatten)]
     totals: Totals,
 }
@@ -238,12 +238,8 @@ impl Observer for Watch {
 fn print(context: &mut Context, imported: &Imported, commit: &CommitReply) -> Result<(), CliError> {
     let totals = imported.totals;
     if context.json {
-        let summary = Summary {
-            version: &commit.version,
-            tag: &commit.tag,
-            unchanged: !commit.changed,
-            totals,
-        };
+        let summary =
+            Summary { version: &commit.version, tag: &commit.tag, changed: commit.changed, totals };
         return Ok(context.output.json(&summary)?);
     }
     super::commit::print(context, commit)?;

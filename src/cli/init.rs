@@ -1,9 +1,11 @@
 //! `cairn init`: makes a store.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::Context;
 use super::error::CliError;
+use crate::control::transfer::RawPath;
 
 const HELP: &str = "\
 The directory must be missing or empty, and on a local filesystem with hard links. It is made
@@ -35,7 +37,8 @@ impl InitArgs {
         // Made absolute, so that the line can be copied to another shell.
         let path = std::path::absolute(&self.directory).unwrap_or(self.directory);
         if context.json {
-            let document = serde_json::json!({ "store": path.to_string_lossy() });
+            let store = RawPath::from(path.as_os_str().as_bytes());
+            let document = serde_json::json!({ "store": store });
             return Ok(context.output.json(&document)?);
         }
         let path = super::text::printable(&path.to_string_lossy());

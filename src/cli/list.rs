@@ -9,11 +9,12 @@ use crate::control::reply::Reply;
 
 const HELP: &str = "\
 JSON
-  an array of {name, mode, uid, gid, versions, latest, areas, tags, created, created_seconds}
+  an array of {repository, mode, uid, gid, version_count, latest, area_count, tag_count, created,
+  created_seconds}; mode is text in octal
 
 EXAMPLES
   cairn list
-  cairn list --json | jq -r '.[].name'";
+  cairn list --json | jq -r '.[].repository'";
 
 /// Arguments of `cairn list`.
 #[derive(Debug, clap::Args)]

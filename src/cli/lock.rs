@@ -12,7 +12,7 @@ count among those that a policy keeps. REPO/3-5 means every version from 3 to 5 
 repository all the named versions are changed, or none.
 
 JSON
-  an array with one element per repository: {repository, versions, locked}
+  an array with one element per repository: {repository, numbers, locked}
 
 EXAMPLES
   cairn lock web/7

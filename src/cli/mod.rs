@@ -88,6 +88,12 @@ EXIT CODES
   5  conflict: the base is not the newest version any more, or a merge conflicts
   6  permission denied
   7  the store cannot be used: locked, damaged, not a store, of a newer format
+  8  `cairn backup`: the backup is made, and lacks content that is damaged in the store
+  9  `cairn fsck`: something was wrong and has been repaired
+  10  `cairn fsck`: damage is left
+  11  `cairn status --check`: something needs attention soon
+  12  `cairn status --check`: something needs attention now
+  141  whoever read the output went away
 
 A command speaks to the store's daemon where one is running (`cairn mount`) and opens the store
 itself otherwise. Only the store's owner and root may use it. Without --store and CAIRN_STORE the
@@ -261,8 +267,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, hooks: Hooks) -> u8 {
         .and_then(|()| context.output.flush().map_err(CliError::from));
     match result {
         Ok(()) => 0,
-        Err(CliError::Found(code)) => match context.output.flush() {
-            Ok(()) => code,
+        Err(CliError::Found(finding)) => match context.output.flush() {
+            Ok(()) => finding.exit_code(),
             Err(error) => error::report(&error.into(), context.json),
         },
         Err(error) => error::report(&error, context.json),

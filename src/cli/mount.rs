@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::error::CliError;
+use super::output::json_path;
 use super::parse::{parse_duration, parse_size};
 use crate::daemon::DaemonError;
 use crate::daemon::background::{self, Readiness};
@@ -17,6 +18,9 @@ use crate::fuse::mount::{self, MountError, MountOptions};
 use crate::model::tree::FILE_BYTES_MAX;
 
 const EXAMPLES: &str = "\
+JSON
+  {store, mount}
+
 EXAMPLES
   cairn mount /srv/cairn /mnt/cairn
   cairn mount /srv/cairn /mnt/cairn -o allow_other,noexec
@@ -92,8 +96,10 @@ pub struct MountArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MountReport {
     /// The store.
+    #[serde(serialize_with = "json_path")]
     pub store: PathBuf,
     /// The mount point.
+    #[serde(rename = "mount", serialize_with = "json_path")]
     pub target: PathBuf,
 }
 

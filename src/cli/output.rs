@@ -4,10 +4,13 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::text::printable;
+use crate::control::transfer::RawPath;
 
 /// Writes results as lines, tables or JSON.
 pub struct Output {
@@ -102,4 +105,9 @@ impl Output {
     pub fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
+}
+
+/// Writes a path of this machine as JSON has all paths: see [`RawPath`].
+pub(super) fn json_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    RawPath::from(path.as_os_str().as_bytes()).serialize(serializer)
 }

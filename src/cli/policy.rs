@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::Context;
 use super::error::CliError;
 use super::output::Align::{Left, Right};
@@ -27,8 +29,8 @@ unreleased versions. A policy is applied by full collection runs: once a day, on
 cannot be read deletes nothing.
 
 JSON
-  {repository, policy, unreadable, decisions}; policy is null or {keep_unreleased, keep_released,
-  keep_within_seconds, expire_areas_seconds}, each only where it is set; decisions is an array of
+  {repository, policy, failure, decisions}; policy is null or {keep_unreleased, keep_released,
+  keep_within_ms, expire_areas_ms}, each only where it is set; failure says why none can be read; decisions is an array of
   {repository, number or area, keep, reason}
 
 EXAMPLES
@@ -65,6 +67,48 @@ pub struct PolicyArgs {
     clear: bool,
 }
 
+/// What is printed with `--json`.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    repository: &'a RepoName,
+    policy: Option<Rules>,
+    failure: &'a Option<String>,
+    decisions: &'a [Decision],
+}
+
+/// A policy as JSON has it: its durations in milliseconds, as all others, where the catalog keeps
+/// seconds.
+#[derive(Debug, Serialize)]
+struct Rules {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_unreleased: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_released: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_within_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expire_areas_ms: Option<u64>,
+}
+
+impl<'a> Document<'a> {
+    fn of(shown: &'a PolicyReply) -> Self {
+        let PolicyReply { repository, policy, unreadable, decisions } = shown;
+        Self { repository, policy: policy.map(Rules::of), failure: unreadable, decisions }
+    }
+}
+
+impl Rules {
+    fn of(policy: Policy) -> Self {
+        let ms = |seconds: u64| seconds.saturating_mul(1000);
+        Self {
+            keep_unreleased: policy.keep_unreleased,
+            keep_released: policy.keep_released,
+            keep_within_ms: policy.keep_within_seconds.map(ms),
+            expire_areas_ms: policy.expire_areas_seconds.map(ms),
+        }
+    }
+}
+
 const OPTIONS: [&str; 4] = ["keep_unreleased", "keep_released", "keep_within", "expire_areas"];
 
 impl PolicyArgs {
@@ -91,7 +135,7 @@ impl PolicyArgs {
         }
         let shown = ask(&mut connection, self.repository)?;
         if context.json {
-            return Ok(context.output.json(&shown)?);
+            return Ok(context.output.json(&Document::of(&shown))?);
         }
         print(context, &shown, !set && !self.clear)
     }

@@ -17,7 +17,8 @@ used deletes nothing. Sizes may end in K, M, G or T (powers of 1024); `none` rem
 limits. Without options quota and usage are shown. Inside the repository `df` shows the quota.
 
 JSON
-  {repository, quota_bytes, quota_files, used_bytes, used_files, areas_bytes, areas_files}
+  {repository, quota_bytes, quota_file_count, used_bytes, used_file_count, areas_bytes,
+  areas_file_count}; a quota is null where there is no limit
 
 EXAMPLES
   cairn quota web --bytes 10G --files 1000000

@@ -12,7 +12,7 @@ A released version has a retention class of its own (`cairn policy --keep-releas
 one repository all the named versions are changed, or none.
 
 JSON
-  an array with one element per repository: {repository, versions, released}
+  an array with one element per repository: {repository, numbers, released}
 
 EXAMPLES
   cairn release web/7

@@ -11,8 +11,8 @@ const HELP: &str = "\
 The hash names the whole content: two versions with the same hash are equal.
 
 JSON
-  {repository, number, hash, name, tags, base, author, message, released, locked, files,
-  directories, size_bytes, created, created_seconds}
+  {repository, number, hash, name, tags, base, author, message, released, locked, file_count,
+  directory_count, size_bytes, created, created_seconds}
 
 EXAMPLES
   cairn show web/7
@@ -59,9 +59,7 @@ fn print(context: &mut Context, version: &VersionInfo) -> Result<(), CliError> {
         version.directories,
         size(version.size_bytes)
     ))?;
-    let flags = [(version.released, "released"), (version.locked, "locked")];
-    let flags = flags.iter().filter(|(set, _)| *set).map(|(_, name)| name);
-    output.line(format_args!("flags     {}", joined(flags)))?;
+    output.line(format_args!("flags     {}", flags(version)))?;
     if !version.message.is_empty() {
         output.line("")?;
     }
@@ -69,4 +67,10 @@ fn print(context: &mut Context, version: &VersionInfo) -> Result<(), CliError> {
         output.line(format_args!("    {}", printable(line)))?;
     }
     Ok(())
+}
+
+/// Whether a version is released and locked, in words.
+pub(super) fn flags(version: &VersionInfo) -> String {
+    let flags = [(version.released, "released"), (version.locked, "locked")];
+    joined(flags.iter().filter(|(set, _)| *set).map(|(_, name)| name))
 }

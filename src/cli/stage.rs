@@ -13,7 +13,7 @@ same as `mkdir MNT/staging/REPO/NAME` or `mkdir MNT/staging/REPO/NAME@VERSION`. 
 area is.
 
 JSON
-  {repository, name, path, base, stale, open_files, created, created_seconds}
+  the area, as in `cairn areas`
 
 EXAMPLES
   cairn stage web/b42

@@ -1,48 +1,123 @@
 //! `cairn status`: the store at a glance.
 
+use std::cmp::Reverse;
 use std::io;
+use std::path::Path;
 
-use super::error::CliError;
+use super::error::{CliError, Finding};
 use super::output::Output;
-use super::text::{count, instant, printable, size, time};
+use super::text::{count, instant, printable, size};
 use super::{Context, areas, quota};
 use crate::control::protocol::Request;
-use crate::control::reply::{Reply, StatusReply};
-use crate::control::utc::Created;
-use crate::model::time::Timestamp;
+use crate::control::reply::{Problem, ProblemKind, Reply, Severity, StatusReply};
+use crate::fuse::mount::{MountEntry, MountTable};
 
 const HELP: &str = "\
+What needs attention is listed with what to do about it. With --check nothing else is printed, and
+the exit code says how bad it is, for monitoring: `warning` where nothing is refused or lost yet (the
+disk is nearly full, a limit or a quota is near, a policy cannot be read, a collection run left
+something out, the daemon's program was replaced), `critical` where changes are refused, content is
+damaged, files cannot be stored, or a mount is left whose daemon has ended. Space is low with less
+than 5 % and less than 10 GiB free. That no daemon is running is no problem.
+
+EXIT CODES
+  0  with --check: healthy; without: the store could be asked
+  11  with --check: warnings
+  12  with --check: at least one critical problem
+  others, as in `cairn help`: the store could not be asked
+
 JSON
-  {store, format, version, daemon_pid, mount, read_only, repositories, versions, blobs,
-  blobs_bytes, trees, free_bytes, areas, doomed, poisoned, last_run, next_run_seconds,
-  reclaimable_bytes, protected_bytes, deleted_versions, quotas, scrub, warnings}; areas as in `cairn areas`,
+  {store, format, cairn_version, daemon_pid, mount, read_only, repository_count, version_count,
+  blob_count, blobs_bytes, tree_count, free_bytes, areas, unfinished_deletion_count, poisoned,
+  last_run, next_run, next_run_seconds, reclaimable_bytes, protected_bytes, deleted_version_count,
+  quotas, scrub, problems}; areas as in `cairn areas`,
   quotas as in `cairn quota` (of repositories that use more than 90 %), last_run is null or {full,
-  began, began_seconds, duration_ms, versions, areas, blobs, freed_bytes, pinned_blobs,
-  pinned_bytes, errors}
+  began, began_seconds, duration_ms, expired_version_count, expired_area_count, freed_blob_count,
+  freed_bytes, pinned_blob_count, pinned_bytes, error_count}; scrub is {running_permille, last,
+  damaged_blob_count}, last is null or {ended, ended_seconds, hashed_blob_count, hashed_bytes,
+  damaged_blob_count}; problems is an array of {kind, severity, message}, the worst first, where
+  severity is warning or critical, and kind is poisoned, full, damage, failed_seals, dead_mount,
+  low_space, limit, quota, policy, failed_run or replaced_binary
 
 EXAMPLES
   cairn status
+  cairn status --check || mail -s 'cairn needs attention' root
   cairn status --json | jq .daemon_pid";
 
 /// Arguments of `cairn status`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    /// List only what needs attention, and exit with 11 or 12 where something does
+    #[arg(long)]
+    check: bool,
+}
 
 impl StatusArgs {
     /// Prints the status.
     ///
     /// # Errors
-    /// The store cannot be reached.
+    /// The store cannot be reached; [`CliError::Found`] when a check finds something.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let Reply::Status(status) = context.connect()?.ask(Request::Status)? else {
+        let Reply::Status(mut status) = context.connect()?.ask(Request::Status)? else {
             return Err(CliError::unexpected_reply());
         };
-        if context.json {
-            return Ok(context.output.json(&status)?);
+        if status.daemon_pid.is_none() {
+            status.problems.extend(dead_mounts(&status.store));
         }
-        print(context, &status)
+        // Those of the same severity stay in order.
+        status.problems.sort_by_key(|problem| Reverse(problem.severity));
+        match (context.json, self.check) {
+            (true, _) => context.output.json(&status)?,
+            (false, true) => print_check(&mut context.output, &status.problems)?,
+            (false, false) => print(context, &status)?,
+        }
+        let worst = status.problems.first().map(|problem| problem.severity);
+        match worst.filter(|_| self.check) {
+            None => Ok(()),
+            Some(Severity::Warning) => Err(CliError::Found(Finding::Warning)),
+            Some(Severity::Critical) => Err(CliError::Found(Finding::Critical)),
+        }
     }
+}
+
+/// Mounts of a store without a daemon: whoever uses them gets an error.
+fn dead_mounts(store: &str) -> Vec<Problem> {
+    // Without /proc nobody can tell.
+    let Ok(table) = MountTable::read() else { return Vec::new() };
+    let describe = |mount: &MountEntry| {
+        let target = mount.target.display();
+        let message = format!(
+            "the daemon of the mount at {target} has ended: `cairn unmount` takes it away, \
+             `cairn mount` replaces it"
+        );
+        Problem::new(ProblemKind::DeadMount, message)
+    };
+    // One for each daemon that ended: what it had nested goes along.
+    let mounts = table.of_store(Path::new(store));
+    let outer = |mount: &&&MountEntry| {
+        let parent = table.by_id(mount.parent);
+        !parent.is_some_and(|parent| parent.is_cairn() && parent.source == mount.source)
+    };
+    mounts.iter().filter(outer).map(|mount| describe(mount)).collect()
+}
+
+fn print_check(output: &mut Output, problems: &[Problem]) -> io::Result<()> {
+    if problems.is_empty() {
+        return output.line("healthy");
+    }
+    print_problems(output, problems)
+}
+
+fn print_problems(output: &mut Output, problems: &[Problem]) -> io::Result<()> {
+    for problem in problems {
+        let severity = match problem.severity {
+            Severity::Warning => "warning ",
+            Severity::Critical => "CRITICAL",
+        };
+        output.line(format_args!("{severity}  {}", printable(&problem.message)))?;
+    }
+    Ok(())
 }
 
 fn print(context: &mut Context, status: &StatusReply) -> Result<(), CliError> {
@@ -82,13 +157,7 @@ fn print(context: &mut Context, status: &StatusReply) -> Result<(), CliError> {
     }
     print_scrub(output, status)?;
     print_upkeep(output, status)?;
-    if let Some(reason) = &status.poisoned {
-        let reason = printable(reason);
-        output.line(format_args!("REFUSES CHANGES until it is mounted again: {reason}"))?;
-    }
-    for warning in &status.warnings {
-        output.line(format_args!("warning   {}", printable(warning)))?;
-    }
+    print_problems(output, &status.problems)?;
     if !status.areas.is_empty() {
         output.line("")?;
     }
@@ -100,11 +169,10 @@ fn print_scrub(output: &mut Output, status: &StatusReply) -> io::Result<()> {
         let (percent, tenth) = (permille / 10, permille % 10);
         output.line(format_args!("scrub     {percent}.{tenth} % under way"))?;
     }
-    let Some(last) = status.scrub.last else { return Ok(()) };
-    let ended = Timestamp::new(last.ended_seconds, 0).map(Created::from);
+    let Some(last) = &status.scrub.last else { return Ok(()) };
     output.line(format_args!(
         "scrubbed  {}: {} ({}), {} damaged",
-        ended.as_ref().map_or_else(String::new, time),
+        instant(&last.ended),
         count(last.blobs, "blob"),
         size(last.hashed_bytes),
         last.damaged,
@@ -140,9 +208,8 @@ fn print_upkeep(output: &mut Output, status: &StatusReply) -> Result<(), CliErro
             count(status.deleted_versions, "deleted version"),
         ))?;
     }
-    if let Some(next) = status.next_run_seconds {
-        let next = instant(&Created::at(next).created);
-        output.line(format_args!("next run  {next}"))?;
+    if let Some(next) = &status.next_run {
+        output.line(format_args!("next run  {}", instant(next)))?;
     }
     for quota in &status.quotas {
         let (bytes, files) = (quota::bytes(quota), quota::files(quota));

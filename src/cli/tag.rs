@@ -15,8 +15,8 @@ The name that a version got at its commit is listed as well, but does not protec
 numbers are reserved. The same as `ln -s VERSION MNT/tags/REPO/TAG`, `ln -sfn`, `rm`.
 
 JSON
-  REPO: an array of {repository, name, number, protects, created, created_seconds};
-  REPO/TAG VERSION: one of them; --delete: {repository, deleted}
+  REPO: an array of {repository, tag, number, protects, created, created_seconds};
+  REPO/TAG VERSION: one of them; --delete: {repository, tag}
 
 EXAMPLES
   cairn tag web
@@ -115,7 +115,7 @@ fn delete(context: &mut Context, repository: RepoName, tag: TagName) -> Result<(
         return Err(CliError::unexpected_reply());
     };
     if context.json {
-        let document = serde_json::json!({ "repository": repository, "deleted": tag });
+        let document = serde_json::json!({ "repository": repository, "tag": tag });
         return Ok(context.output.json(&document)?);
     }
     Ok(context.output.line(format_args!("deleted the tag {repository}/{tag}"))?)

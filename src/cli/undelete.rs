@@ -29,7 +29,7 @@ come back beside another one of its name.
 JSON
   REPO: an array of {repository, number, name, deleted, deleted_seconds, until, until_seconds};
   REPO that was deleted, REPO/VERSION: an array with one element per repository:
-  {repository, versions}
+  {repository, numbers}
 
 EXAMPLES
   cairn undelete web
@@ -49,6 +49,7 @@ pub struct UndeleteArgs {
 #[derive(Debug, Serialize)]
 struct Undeleted {
     repository: RepoName,
+    #[serde(rename = "numbers")]
     versions: Vec<VersionNumber>,
 }
 

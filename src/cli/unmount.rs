@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
 
+use super::output::json_path;
 use crate::control::protocol::ControlError;
 use crate::daemon::DaemonError;
 use crate::fuse::mount::{
@@ -16,6 +17,9 @@ use crate::fuse::mount::{
 };
 
 const EXAMPLES: &str = "\
+JSON
+  {store, mount}
+
 EXAMPLES
   cairn unmount /mnt/cairn
   cairn unmount --lazy /mnt/cairn
@@ -61,8 +65,10 @@ pub struct UnmountArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnmountReport {
     /// The store.
+    #[serde(serialize_with = "json_path")]
     pub store: PathBuf,
     /// The mount point.
+    #[serde(rename = "mount", serialize_with = "json_path")]
     pub target: PathBuf,
 }
 

@@ -44,6 +44,7 @@ impl VersionsArgs {
             ("FILES", Right),
             ("SIZE", Right),
             ("TAGS", Left),
+            ("FLAGS", Left),
             ("AUTHOR", Left),
             ("MESSAGE", Left),
         ];
@@ -89,13 +90,14 @@ pub(super) fn numbers(
     Ok(all(connection, repository)?.into_iter().map(|version| version.number).collect())
 }
 
-fn row(version: &VersionInfo) -> [String; 7] {
+fn row(version: &VersionInfo) -> [String; 8] {
     [
         version.number.to_string(),
         time(&version.created),
         version.files.to_string(),
         size(version.size_bytes),
         joined(&version.tags),
+        super::show::flags(version),
         version.author.clone(),
         version.message.lines().next().unwrap_or_default().to_owned(),
     ]

@@ -20,8 +20,8 @@ time. Content is named by its hash, by a file on a mounted cairn, or by a file o
 directory of the store is looked at once, so this takes a while in a large store.
 
 JSON
-  {hash, size_bytes, references, holders, more_holders, open, until, until_seconds, damaged, free};
-  holders is an array of {kind, repository, number or area, paths, more_paths}; kind is one of
+  {hash, size_bytes, reference_count, holders, more_holder_count, open, until, until_seconds, damaged, free};
+  holders is an array of {kind, repository, number or area, paths, more_path_count}; kind is one of
   version, deleted_version (with until), area, base, queue, pages
 
 EXAMPLES

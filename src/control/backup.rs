@@ -35,22 +35,29 @@ pub const DAMAGED_MAX: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct BackupReport {
     /// Repositories in it.
+    #[serde(rename = "repository_count")]
     pub repositories: u64,
     /// Versions in it.
+    #[serde(rename = "version_count")]
     pub versions: u64,
     /// Blobs in it.
+    #[serde(rename = "blob_count")]
     pub blobs: u64,
     /// Their bytes.
     pub blobs_bytes: u64,
     /// Blobs that were copied this time.
+    #[serde(rename = "copied_blob_count")]
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
     /// Blobs that were removed, as the store has them no more.
+    #[serde(rename = "removed_blob_count")]
     pub removed: u64,
     /// Staging areas that were open, and are not in it.
+    #[serde(rename = "left_out_area_count")]
     pub areas_left_out: u64,
     /// Blobs that are damaged in the store, and that the backup lacks.
+    #[serde(rename = "damaged_blob_count")]
     pub damaged: u64,
     /// The first of them, at most [`DAMAGED_MAX`].
     pub damaged_blobs: Vec<DamagedBlob>,

@@ -43,10 +43,26 @@ impl Client {
     /// # Errors
     /// The socket cannot be reached for another reason, or the daemon refuses this caller.
     pub fn connect(store: &Path) -> Result<Option<Self>, ControlError> {
+        Self::reach(store, Self::greet)
+    }
+
+    /// [`Client::connect`], also to a daemon of another protocol: for the requests that have the
+    /// same form in all of them (see [`PROTOCOL`]), which end it.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn connect_to_stop(store: &Path) -> Result<Option<Self>, ControlError> {
+        Self::reach(store, Self::greet_any)
+    }
+
+    fn reach(
+        store: &Path,
+        greet: fn(UnixStream) -> Result<Self, ControlError>,
+    ) -> Result<Option<Self>, ControlError> {
         let path = store.join(SOCKET_NAME);
         let stream = SocketPath::new(&path).and_then(|path| UnixStream::connect(path.as_path()));
         match stream {
-            Ok(stream) => Self::greet(stream).map(Some),
+            Ok(stream) => greet(stream).map(Some),
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound
                 | io::ErrorKind::ConnectionRefused
@@ -69,18 +85,24 @@ impl Client {
     /// # Errors
     /// The daemon refuses this caller, or speaks another protocol.
     pub fn greet(stream: UnixStream) -> Result<Self, ControlError> {
+        let client = Self::greet_any(stream)?;
+        if client.hello.protocol == PROTOCOL {
+            return Ok(client);
+        }
+        let Hello { version, protocol, .. } = &client.hello;
+        let message = format!(
+            "the daemon is cairn {version} and speaks protocol {protocol}, this command speaks \
+             {PROTOCOL}"
+        );
+        let hint = "use the command of the same version, or unmount and mount again";
+        Err(ControlError::new(ErrorKind::Failed, message).with_hint(hint))
+    }
+
+    fn greet_any(stream: UnixStream) -> Result<Self, ControlError> {
         wait_for_greeting(&stream)?;
         let (message, _) = receive(&stream)?;
         match message {
-            ServerMessage::Hello(hello) if hello.protocol == PROTOCOL => Ok(Self { stream, hello }),
-            ServerMessage::Hello(hello) => Err(ControlError::new(
-                ErrorKind::Failed,
-                format!(
-                    "the daemon is cairn {} and speaks protocol {}, this command speaks {PROTOCOL}",
-                    hello.version, hello.protocol
-                ),
-            )
-            .with_hint("use the command of the same version, or unmount and mount again")),
+            ServerMessage::Hello(hello) => Ok(Self { stream, hello }),
             ServerMessage::Error(error) => Err(error),
             ServerMessage::Progress(_) | ServerMessage::Reply(_) => Err(unexpected()),
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::transfer::RawPath;
+use super::utc::Ended;
 
 /// How to check a store. Findings come as [`super::protocol::Progress::Findings`], and the reply
 /// is [`super::reply::Reply::Fsck`].
@@ -54,6 +55,7 @@ pub struct FsckFinding {
     pub lost: Vec<LostPath>,
     /// How many more paths there are.
     #[serde(default)]
+    #[serde(rename = "more_lost_count")]
     pub lost_more: u64,
     /// Whether there may be still more: the search was ended.
     #[serde(default)]
@@ -69,18 +71,24 @@ pub struct FsckReply {
     /// Whether every blob was hashed.
     pub full: bool,
     /// Blobs looked at.
+    #[serde(rename = "checked_blob_count")]
     pub blobs: u64,
     /// Bytes hashed.
     pub hashed_bytes: u64,
     /// Directory pages read.
+    #[serde(rename = "checked_tree_count")]
     pub trees: u64,
     /// Findings that are right now.
+    #[serde(rename = "repaired_count")]
     pub repaired: u64,
     /// Findings that are still wrong.
+    #[serde(rename = "left_count")]
     pub left: u64,
     /// Leftovers that were left.
+    #[serde(rename = "leftover_count")]
     pub leftovers: u64,
     /// Counts that seem too high, and that cannot be told while other damage is there.
+    #[serde(rename = "unverified_count")]
     pub unverified_counts: u64,
     /// The store changed too fast for its counts to be compared.
     pub counts_skipped: bool,
@@ -88,39 +96,30 @@ pub struct FsckReply {
     pub duration_ms: u64,
 }
 
-impl FsckReply {
-    /// Exit code of the command: 0 clean, 1 repaired, 2 something is left.
-    pub const fn exit_code(&self) -> u8 {
-        if self.left > 0 || self.counts_skipped {
-            2
-        } else if self.repaired > 0 {
-            1
-        } else {
-            0
-        }
-    }
-}
-
 /// The slow check of all content that the daemon makes by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ScrubInfo {
     /// How much of the store the scrub under way has looked at, in thousandths.
     pub running_permille: Option<u64>,
     /// The last one that ended.
     pub last: Option<ScrubResult>,
     /// Blobs that are marked damaged now, whoever found them.
+    #[serde(rename = "damaged_blob_count")]
     pub damaged: u64,
 }
 
 /// A scrub that ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScrubResult {
-    /// When, in seconds since 1970.
-    pub ended_seconds: i64,
+    /// When.
+    #[serde(flatten)]
+    pub ended: Ended,
     /// Blobs that it hashed.
+    #[serde(rename = "hashed_blob_count")]
     pub blobs: u64,
     /// Their bytes.
     pub hashed_bytes: u64,
     /// Those that were damaged.
+    #[serde(rename = "damaged_blob_count")]
     pub damaged: u64,
 }

@@ -16,8 +16,13 @@ use super::reply::{DiffEntry, Reply, VersionInfo};
 use super::transfer::{ExportRequest, ImportRequest, RawPath};
 use super::upkeep::{Decision, UpkeepRequest, VersionUsage};
 
-/// Number of this protocol, sent in [`Hello`].
-pub const PROTOCOL: u32 = 1;
+/// Number of this protocol, sent in [`Hello`]. A command and a daemon with different numbers
+/// understand nothing of each other but [`Hello`], [`ControlError`], and what ends a daemon so that
+/// the new one can be started: [`Request::Save`], [`Request::Shutdown`] and [`Reply::Done`]. Those
+/// keep their form for ever.
+///
+/// 2: one name for each thing in all replies (`docs/json.md`).
+pub const PROTOCOL: u32 = 2;
 
 /// The first message on every connection, sent by the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -330,13 +335,16 @@ pub enum ErrorDetail {
     /// Paths changed on both sides of a merge; the first [`DETAIL_PATHS_MAX`].
     Conflicts(Vec<RawPath>),
     /// Files of an import that could not be read, the first [`DETAIL_PATHS_MAX`] of `total`.
+    #[serde(rename = "unreadable_files")]
     Unreadable {
         /// The files, relative to what is imported.
         files: Vec<UnreadableFile>,
         /// How many there are in all.
+        #[serde(rename = "file_count")]
         total: u64,
     },
     /// Another process owns the store.
+    #[serde(rename = "locked_by")]
     Locked {
         /// Its process id, when it is known.
         pid: Option<u32>,

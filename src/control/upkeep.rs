@@ -187,6 +187,7 @@ pub struct PolicyReply {
     pub policy: Option<Policy>,
     /// Why what the store has is no policy; nothing is deleted then.
     #[serde(default)]
+    #[serde(rename = "failure")]
     pub unreadable: Option<String>,
     /// What it would do now, newest versions first. They travel as
     /// [`Progress::Decisions`](super::protocol::Progress::Decisions); the command puts them here.
@@ -208,6 +209,7 @@ pub struct QuotaInfo {
     /// What of these the staging areas use, in bytes.
     pub areas_bytes: u64,
     /// What of these the staging areas use, in files.
+    #[serde(rename = "areas_file_count")]
     pub areas_files: u64,
 }
 
@@ -222,18 +224,23 @@ pub struct RunInfo {
     /// How long it took.
     pub duration_ms: u64,
     /// Versions that policies deleted.
+    #[serde(rename = "expired_version_count")]
     pub versions: u64,
     /// Staging areas that policies discarded.
+    #[serde(rename = "expired_area_count")]
     pub areas: u64,
     /// Blobs freed.
+    #[serde(rename = "freed_blob_count")]
     pub blobs: u64,
     /// Their size, in bytes.
     pub freed_bytes: u64,
     /// Unreferenced blobs that stay because somebody holds them open.
+    #[serde(rename = "pinned_blob_count")]
     pub pinned_blobs: u64,
     /// Their size, in bytes.
     pub pinned_bytes: u64,
     /// Things that failed and were left out; the log names them.
+    #[serde(rename = "error_count")]
     pub errors: u64,
 }
 
@@ -245,8 +252,10 @@ pub struct VersionUsage {
     /// Its number.
     pub number: VersionNumber,
     /// Whether it is deleted and can still be brought back.
+    #[serde(rename = "is_deleted")]
     pub deleted: bool,
     /// Number of names that are not directories.
+    #[serde(rename = "file_count")]
     pub files: u64,
     /// Sum of the sizes of its files.
     pub apparent_bytes: u64,
@@ -262,6 +271,7 @@ pub struct RepositoryUsage {
     /// The repository.
     pub repository: RepoName,
     /// Number of its versions.
+    #[serde(rename = "version_count")]
     pub versions: u64,
     /// Sum of the sizes of the files of all of them.
     pub apparent_bytes: u64,
@@ -272,8 +282,10 @@ pub struct RepositoryUsage {
     /// What its staging areas changed, in bytes.
     pub areas_bytes: u64,
     /// What its staging areas changed, in files.
+    #[serde(rename = "areas_file_count")]
     pub areas_files: u64,
     /// Deleted versions that can still be brought back.
+    #[serde(rename = "deleted_version_count")]
     pub deleted_versions: u64,
     /// Sum of the sizes of their files.
     pub deleted_bytes: u64,
@@ -312,10 +324,12 @@ pub struct WhyReply {
     /// Its length.
     pub size_bytes: u64,
     /// Number of references on it: names in distinct directory pages, and files of areas.
+    #[serde(rename = "reference_count")]
     pub references: u64,
     /// Versions, staging areas and deletions that hold it; the first [`HOLDERS_MAX`].
     pub holders: Vec<Holder>,
     /// How many more hold it.
+    #[serde(rename = "more_holder_count")]
     pub more_holders: u64,
     /// Whether somebody has it open, or is about to use it.
     pub open: bool,
@@ -339,6 +353,7 @@ pub struct Holder {
     pub paths: Vec<RawPath>,
     /// How many more paths there are.
     #[serde(default)]
+    #[serde(rename = "more_path_count")]
     pub more_paths: u64,
 }
 
@@ -382,6 +397,7 @@ pub enum HolderKind {
     /// Directory pages that no version names: of a commit under way, or about to be collected.
     Pages {
         /// How many references on the blob they have.
+        #[serde(rename = "reference_count")]
         references: u64,
     },
 }

@@ -2,8 +2,6 @@
 
 use crate::model::time::Timestamp;
 
-const DAY_SECONDS: i64 = 86_400;
-
 macro_rules! moment {
     ($(#[$doc:meta])* $name:ident { $text:ident, $seconds:ident }) => {
         $(#[$doc])*
@@ -54,33 +52,25 @@ moment! {
     Expires { expires, expires_seconds }
 }
 moment! {
+    /// When something ended.
+    Ended { ended, ended_seconds }
+}
+moment! {
+    /// When the next periodic collection run is due.
+    NextRun { next_run, next_run_seconds }
+}
+moment! {
     /// When something began.
     Began { began, began_seconds }
 }
 
-/// Formats a time as RFC 3339 in UTC, to the second.
+/// Formats a time as RFC 3339 in UTC, to the second. What is before the year -9999 or after 9999 is
+/// shown as the end of the calendar.
 pub fn rfc3339(time: Timestamp) -> String {
-    let days = time.seconds.div_euclid(DAY_SECONDS);
-    let second = time.seconds.rem_euclid(DAY_SECONDS);
-    let (year, month, day) = civil(days);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
-}
-
-/// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar
-/// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days.saturating_add(719_468);
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
+    let limit = if time.seconds < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+    let second = jiff::Timestamp::from_second(time.seconds);
+    // Without a fraction of a second, which the last instant of the calendar has.
+    format!("{:.0}", second.unwrap_or(limit))
 }
 
 #[cfg(test)]
@@ -99,8 +89,10 @@ mod tests {
             let time = Timestamp::new(seconds, 0).unwrap();
             assert_eq!(rfc3339(time), text);
         }
-        for seconds in [i64::MIN, i64::MAX] {
-            rfc3339(Timestamp::new(seconds, 0).unwrap());
+        for (seconds, text) in
+            [(i64::MIN, "-009999-01-02T01:59:59Z"), (i64::MAX, "9999-12-30T22:00:00Z")]
+        {
+            assert_eq!(rfc3339(Timestamp::new(seconds, 0).unwrap()), text);
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct Quota {
     #[serde(rename = "quota_bytes")]
     pub bytes: Option<u64>,
     /// Number of files.
-    #[serde(rename = "quota_files")]
+    #[serde(rename = "quota_file_count")]
     pub files: Option<u64>,
 }
 
@@ -44,7 +44,7 @@ pub struct Usage {
     #[serde(rename = "used_bytes")]
     pub bytes: u64,
     /// Number of files.
-    #[serde(rename = "used_files")]
+    #[serde(rename = "used_file_count")]
     pub files: u64,
 }
 

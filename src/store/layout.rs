@@ -179,7 +179,10 @@ pub fn shown(path: &Path) -> PathBuf {
     if !root.starts_with(DESCRIPTORS) {
         return path.to_owned();
     }
-    fs::read_link(&root).map_or_else(|_| path.to_owned(), |root| root.join(rest.as_path()))
+    let Ok(mut place) = fs::read_link(&root) else { return path.to_owned() };
+    // One by one, since joined with nothing a path would get a slash at its end.
+    place.extend(rest);
+    place
 }
 
 #[cfg(test)]

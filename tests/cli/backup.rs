@@ -84,7 +84,7 @@ fn a_backup_is_a_store_and_the_next_copies_what_is_new() {
     let store = Store::new();
     let first = store.back_up();
     assert_eq!(
-        (&first["copied"], &first["versions"], &first["blobs"]),
+        (&first["copied_blob_count"], &first["version_count"], &first["blob_count"]),
         (&3.into(), &1.into(), &3.into())
     );
     let target = store.target();
@@ -107,7 +107,10 @@ fn a_backup_is_a_store_and_the_next_copies_what_is_new() {
     stdout(&store.path(), &["policy", "web", "--keep-unreleased", "7"]);
     stdout(&store.path(), &["quota", "web", "--files", "99"]);
     let second = store.back_up();
-    assert_eq!((&second["copied"], &second["removed"]), (&1.into(), &0.into()));
+    assert_eq!(
+        (&second["copied_blob_count"], &second["removed_blob_count"]),
+        (&1.into(), &0.into())
+    );
     assert_eq!(fs::metadata(blob(&target, "the first")).unwrap().ino(), kept.ino());
     assert_clean(&target);
     for verb in [&["versions", "web"][..], &["tag", "web"], &["policy", "web"], &["quota", "web"]] {
@@ -117,7 +120,7 @@ fn a_backup_is_a_store_and_the_next_copies_what_is_new() {
     stdout(&store.path(), &["delete", "web/1"]);
     stdout(&store.path(), &["gc", "--full", "--wait", "--protect", "0"]);
     let third = store.back_up();
-    assert_eq!((&third["copied"], &third["removed"]), (&0.into(), &1.into()));
+    assert_eq!((&third["copied_blob_count"], &third["removed_blob_count"]), (&0.into(), &1.into()));
     assert!(!blob(&target, "the second").exists());
     assert_clean(&target);
     let holes = fs::metadata(blob(&target, &"\0".repeat(3 << 20))).unwrap();
@@ -185,7 +188,7 @@ fn a_store_restored_from_a_backup_goes_on_with_it() {
     assert!(copied.unwrap().success());
     store.add("two", "after the loss");
     let report = store.back_up();
-    assert_eq!((&report["copied"], &report["versions"]), (&1.into(), &2.into()));
+    assert_eq!((&report["copied_blob_count"], &report["version_count"]), (&1.into(), &2.into()));
     assert_clean(&store.target());
 }
 
@@ -232,19 +235,25 @@ fn what_is_damaged_is_reported_and_a_good_copy_is_kept() {
     let output = run(&store.path(), &["backup", target.to_str().unwrap(), "--json"]);
     assert_eq!(output.status.code(), Some(8), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["damaged"], &report["copied"]), (&2.into(), &0.into()));
+    assert_eq!(
+        (&report["damaged_blob_count"], &report["copied_blob_count"]),
+        (&2.into(), &0.into())
+    );
     let listed = report["damaged_blobs"].to_string();
     assert!(listed.contains(&blake3::hash(b"the third").to_hex()[..]), "{listed}");
     assert!(listed.contains("missing") && listed.contains("not what was stored"), "{listed}");
     assert_eq!(fs::read(blob(&target, "the first")).unwrap(), b"the first");
     // The backup says what it lacks, and the next one has it.
     let lost = run(&target, &["fsck"]);
-    assert_eq!(lost.status.code(), Some(2));
+    assert_eq!(lost.status.code(), Some(10));
     assert!(String::from_utf8_lossy(&lost.stdout).contains("three"));
     run(&store.path(), &["fsck", "--full", "--repair"]);
     store.add("again", "again");
     let report = store.back_up();
-    assert_eq!((&report["damaged"], &report["copied"]), (&0.into(), &3.into()));
+    assert_eq!(
+        (&report["damaged_blob_count"], &report["copied_blob_count"]),
+        (&0.into(), &3.into())
+    );
     assert_clean(&target);
 }
 
@@ -261,12 +270,12 @@ fn what_was_left_by_an_interrupted_run_is_not_believed() {
     fs::write(target.join("draft.1/catalog.db"), "half").unwrap();
     fs::write(target.join("incoming/half"), "half").unwrap();
     let report = store.back_up();
-    assert_eq!(report["copied"], 1);
+    assert_eq!(report["copied_blob_count"], 1);
     assert_eq!(fs::read(&place).unwrap(), b"the third");
     assert_clean(&target);
     assert!(!target.join("draft.1").exists() && !target.join("incoming/half").exists());
     // Of one that had come far, what is right stays.
     fs::remove_file(target.join("format")).unwrap();
-    assert_eq!(store.back_up()["copied"], 0);
+    assert_eq!(store.back_up()["copied_blob_count"], 0);
     assert_clean(&target);
 }

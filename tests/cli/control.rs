@@ -17,7 +17,7 @@ use cairn::control::service::Attachment;
 use cairn::control::transfer::{ImportId, ImportRequest};
 use proptest::prelude::*;
 
-use crate::fake::{Running, serve, serve_at, serve_with};
+use crate::fake::{Running, run, serve, serve_at, serve_with};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -228,6 +228,43 @@ fn a_long_path_is_no_obstacle() {
     assert!(matches!(ask(&mut client, &Request::Status), Ok(Reply::Status(_))));
     running.server.stop();
     assert!(Client::connect(&store).unwrap().is_none());
+}
+
+/// Answers as a daemon of protocol 1 does: greets, and says that it has done one thing that it is asked.
+fn old_daemon(listener: UnixListener) -> std::thread::JoinHandle<Option<Vec<u8>>> {
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let hello = br#"{"hello":{"protocol":1,"pid":1,"version":"0.0.9"}}"#;
+        frame::send(&stream, hello, &[], &[]).unwrap();
+        let asked = frame::receive(&stream).ok().flatten()?;
+        frame::send(&stream, br#"{"reply":"done"}"#, &[], &[]).unwrap();
+        Some(asked.json)
+    })
+}
+
+#[test]
+fn a_daemon_of_another_protocol_is_asked_nothing_and_named() {
+    let store = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(store.path().join(SOCKET_NAME)).unwrap();
+    let daemon = old_daemon(listener);
+    let output = run(store.path(), &["list"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("cairn 0.0.9 and speaks protocol 1"), "{errors}");
+    assert!(errors.contains("unmount and mount again"), "{errors}");
+    assert_eq!(daemon.join().unwrap(), None);
+}
+
+#[test]
+fn a_daemon_of_another_protocol_can_be_stopped() {
+    let store = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(store.path().join(SOCKET_NAME)).unwrap();
+    let daemon = old_daemon(listener);
+    let mut client = Client::connect_to_stop(store.path()).unwrap().unwrap();
+    assert_eq!(ask(&mut client, &Request::Shutdown), Ok(Reply::Done));
+    assert_eq!(daemon.join().unwrap().unwrap(), br#""shutdown""#, "as in every protocol");
+    let save = serde_json::to_string(&Request::Save { give_up: true }).unwrap();
+    assert_eq!(save, r#"{"save":{"give_up":true}}"#, "as in every protocol");
 }
 
 #[test]

@@ -14,13 +14,13 @@ use cairn::control::protocol::{
     ControlError, ErrorDetail, ErrorKind, GcRequest, Progress, Request, VERSIONS_MAX,
 };
 use cairn::control::reply::{
-    AreaInfo, CommitReply, DeleteReply, DiffEntry, DiffKind, DiffReply, GcReply, Reply,
-    RepositoryInfo, StatusReply, TagInfo, VersionInfo,
+    AreaInfo, CommitReply, DeleteReply, DiffEntry, DiffKind, DiffReply, GcReply, Problem,
+    ProblemKind, Reply, RepositoryInfo, StatusReply, TagInfo, VersionInfo,
 };
 use cairn::control::server::{IDLE_MAX, Server};
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
 use cairn::control::transfer::RawPath;
-use cairn::control::utc::{Created, Expires, Until};
+use cairn::control::utc::{Created, Ended, Expires, NextRun, Until};
 use cairn::model::hash::TreeHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::time::Timestamp;
@@ -107,7 +107,7 @@ pub(crate) fn version(number: u64) -> VersionInfo {
         base: number.checked_sub(1).map(VersionNumber),
         author: "ann".to_owned(),
         message: "first line\n\u{1b}[31msecond".to_owned(),
-        released: false,
+        released: number == 7,
         locked: true,
         files: 12,
         directories: 3,
@@ -148,16 +148,16 @@ fn status() -> StatusReply {
         doomed: 1,
         poisoned: None,
         last_run: Some(upkeep::last_run()),
-        next_run_seconds: Some(1_000_086_400),
+        next_run: Some(NextRun::at(1_000_086_400)),
         reclaimable_bytes: 1024,
         protected_bytes: 2048,
         deleted_versions: 2,
         quotas: vec![upkeep::quota(Some(1 << 20))],
-        warnings: vec!["one blob is damaged".to_owned()],
+        problems: vec![Problem::new(ProblemKind::Damage, "one blob is damaged")],
         scrub: ScrubInfo {
             running_permille: Some(421),
             last: Some(ScrubResult {
-                ended_seconds: 1_000_000_000,
+                ended: Ended::at(1_000_000_000),
                 blobs: 5,
                 hashed_bytes: 1536,
                 damaged: 1,

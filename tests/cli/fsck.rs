@@ -10,6 +10,10 @@ use serde_json::Value;
 
 use crate::fake::{run, serve, stdout};
 
+/// Exit codes of what was found (`cairn fsck --help`).
+const REPAIRED: i32 = 9;
+const DAMAGED: i32 = 10;
+
 /// A store with `web/1`, made of two files.
 struct Store {
     home: tempfile::TempDir,
@@ -92,12 +96,12 @@ fn damage_is_told_by_version_and_path_and_heals() {
     let store = Store::new();
     tear(&store.blob("the first"));
     store.fsck(&["--fast"], 0);
-    let printed = store.fsck(&["--full"], 2);
+    let printed = store.fsck(&["--full"], DAMAGED);
     assert!(printed.contains("its content was altered\n  lost    web/1: dir/one\n"), "{printed}");
     assert!(printed.contains("marked: storing the content again heals it"), "{printed}");
-    let printed = store.fsck(&["--full", "--repair"], 2);
+    let printed = store.fsck(&["--full", "--repair"], DAMAGED);
     assert!(printed.contains("storing the content again heals it"), "{printed}");
-    assert!(store.fsck(&[], 2).contains("it is marked damaged"));
+    assert!(store.fsck(&[], DAMAGED).contains("it is marked damaged"));
     store.import();
     store.fsck(&["--full"], 0);
 }
@@ -109,7 +113,7 @@ fn what_was_repaired_is_told_once() {
     fs::write(&stray, "").unwrap();
     let printed = store.fsck(&[], 0);
     assert!(printed.contains("leftover  ") && printed.contains("1 harmless leftover"), "{printed}");
-    let printed = store.fsck(&["--repair"], 1);
+    let printed = store.fsck(&["--repair"], REPAIRED);
     assert!(printed.contains("repaired  "), "{printed}");
     assert!(!stray.exists());
     store.fsck(&["--repair"], 0);
@@ -122,10 +126,10 @@ fn a_blob_that_others_could_change_is_told_and_repaired() {
     let outside = store.home.path().join("outside");
     fs::set_permissions(&one, fs::Permissions::from_mode(0o644)).unwrap();
     fs::hard_link(&two, &outside).unwrap();
-    let printed = store.fsck(&["--fast"], 2);
+    let printed = store.fsck(&["--fast"], DAMAGED);
     assert!(printed.contains("can be written to: the mode of its file is 0644"), "{printed}");
     assert!(printed.contains("has another name outside the store"), "{printed}");
-    assert!(store.fsck(&["--repair"], 1).contains("\n2 repaired, 0 left"));
+    assert!(store.fsck(&["--repair"], REPAIRED).contains("\n2 repaired, 0 left"));
     assert!(store.fsck(&["--full"], 0).ends_with("\nclean\n"));
     assert_eq!(fs::read(outside).unwrap(), b"the second");
 }
@@ -136,11 +140,11 @@ fn a_wrong_charge_is_told_and_repaired() {
     let catalog = rusqlite::Connection::open(store.path().join("catalog.db")).unwrap();
     catalog.execute("UPDATE versions SET charge_bytes = 1", []).unwrap();
     drop(catalog);
-    let printed = store.fsck(&[], 2);
+    let printed = store.fsck(&[], DAMAGED);
     let expected = "version web/1 adds 19 bytes in 2 files to what its repository uses, \
                     1 bytes in 2 files are recorded";
     assert!(printed.contains(expected), "{printed}");
-    store.fsck(&["--repair"], 1);
+    store.fsck(&["--repair"], REPAIRED);
     store.fsck(&["--full"], 0);
 }
 
@@ -151,8 +155,8 @@ fn counts_can_be_rebuilt_alone() {
     let catalog = rusqlite::Connection::open(store.path().join("catalog.db")).unwrap();
     catalog.execute("UPDATE blobs SET refs = refs + 1", []).unwrap();
     drop(catalog);
-    assert!(store.fsck(&[], 2).contains("has 1 references, 2 are recorded"));
-    let printed = store.fsck(&["--rebuild-counts"], 1);
+    assert!(store.fsck(&[], DAMAGED).contains("has 1 references, 2 are recorded"));
+    let printed = store.fsck(&["--rebuild-counts"], REPAIRED);
     assert!(printed.contains("2 repaired, 0 left, 1 harmless leftover"), "{printed}");
     store.fsck(&[], 0);
 }
@@ -161,7 +165,7 @@ fn counts_can_be_rebuilt_alone() {
 fn programs_read_lines_of_json() {
     let store = Store::new();
     fs::remove_file(store.blob("the second")).unwrap();
-    let printed = store.fsck(&["--json"], 2);
+    let printed = store.fsck(&["--json"], DAMAGED);
     let lines: Vec<Value> =
         printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2);
@@ -169,7 +173,10 @@ fn programs_read_lines_of_json() {
     assert_eq!(lines[0]["outcome"], "left");
     assert_eq!(lines[0]["lost"][0]["place"], "web/1");
     assert_eq!(lines[0]["lost"][0]["path"], "two");
-    assert_eq!((&lines[1]["left"], &lines[1]["blobs"]), (&Value::from(1), &Value::from(2)));
+    assert_eq!(
+        (&lines[1]["left_count"], &lines[1]["checked_blob_count"]),
+        (&Value::from(1), &Value::from(2))
+    );
 }
 
 #[test]
@@ -179,7 +186,7 @@ fn a_store_that_no_engine_can_start_on_is_checked() {
     catalog.execute("UPDATE repositories SET name = 'a/b'", []).unwrap();
     drop(catalog);
     assert_eq!(run(&store.path(), &["list"]).status.code(), Some(1));
-    assert!(store.fsck(&["--repair"], 2).contains("DAMAGED   table repositories: row 1 a/b"));
+    assert!(store.fsck(&["--repair"], DAMAGED).contains("DAMAGED   table repositories: row 1 a/b"));
 }
 
 #[test]
@@ -195,7 +202,7 @@ fn a_daemon_is_asked_where_there_is_one() {
     let running = serve();
     let output = run(running.store.path(), &["fsck", "--repair"]);
     let printed = text(&output.stdout);
-    assert_exit(&output, 1, &printed);
+    assert_exit(&output, REPAIRED, &printed);
     assert!(printed.starts_with("repaired  a count\n"), "{printed}");
     assert_eq!(stdout(running.store.path(), &["fsck"]).lines().last(), Some("clean"));
 }

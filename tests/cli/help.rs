@@ -1,6 +1,10 @@
 //! The help of every verb, compared with what was last looked at. `UPDATE_GOLDEN=1` accepts it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+use cairn::cli::error::{EXIT_PIPE, Finding};
+use cairn::control::protocol::ErrorKind;
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cli/golden").join(format!("{name}.txt"))
@@ -43,11 +47,31 @@ fn every_verb_has_help_with_an_example() {
     assert!(wrong.is_empty(), "{wrong:#?}\nUPDATE_GOLDEN=1 accepts the new help");
 }
 
+/// The exit codes that a help text lists.
+fn listed(help: &str) -> BTreeSet<u8> {
+    let part = help.split("EXIT CODES\n").nth(1).unwrap_or_default();
+    let lines = part.split("\n\n").next().unwrap_or_default().lines();
+    lines.filter_map(|line| line.trim_start().split("  ").next()?.parse().ok()).collect()
+}
+
 #[test]
-fn the_main_help_lists_the_exit_codes() {
-    let help = cairn::cli::command().render_long_help().to_string();
-    for kind in cairn::control::protocol::ErrorKind::ALL {
-        assert!(help.contains(&format!("\n  {}  ", kind.exit_code())), "{kind:?}");
+fn the_help_lists_the_exit_codes_that_there_are() {
+    let mut command = cairn::cli::command();
+    let help = listed(&command.render_long_help().to_string());
+    let kinds = ErrorKind::ALL.iter().map(|kind| kind.exit_code());
+    let findings = Finding::ALL.iter().map(|finding| finding.exit_code());
+    let all: Vec<u8> = [0, EXIT_PIPE].into_iter().chain(kinds).chain(findings).collect();
+    let distinct: BTreeSet<u8> = all.iter().copied().collect();
+    assert_eq!(distinct.len(), all.len(), "no two say the same: {all:?}");
+    assert_eq!(help, distinct);
+    let mut found = BTreeSet::new();
+    for verb in command.get_subcommands_mut() {
+        let listed = listed(&verb.render_long_help().to_string());
+        assert!(listed.is_subset(&help), "{}: {listed:?}", verb.get_name());
+        found.extend(listed);
+    }
+    for finding in Finding::ALL {
+        assert!(found.contains(&finding.exit_code()), "{finding:?} is in the help of its command");
     }
 }
 

@@ -8,6 +8,9 @@ mod exit_codes;
 mod fake;
 mod fsck;
 mod help;
+mod json;
 mod parse;
+#[path = "../common/schema.rs"]
+mod schema;
 mod upkeep;
 mod verbs;

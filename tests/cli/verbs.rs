@@ -10,10 +10,10 @@ fn tables_are_aligned_and_escaped() {
     assert_eq!(
         stdout(running.store.path(), &["versions", "web"]),
         "\
-VERSION  CREATED                  FILES     SIZE  TAGS  AUTHOR  MESSAGE
-      3  2001-09-09 01:46:40 UTC     12  1.5 KiB  v1    ann     first line
-      4  2001-09-09 01:46:40 UTC     12  1.5 KiB  v1    ann     first line
-      7  2001-09-09 01:46:40 UTC     12  1.5 KiB  v1    ann     first line
+VERSION  CREATED                  FILES     SIZE  TAGS  FLAGS            AUTHOR  MESSAGE
+      3  2001-09-09 01:46:40 UTC     12  1.5 KiB  v1    locked           ann     first line
+      4  2001-09-09 01:46:40 UTC     12  1.5 KiB  v1    locked           ann     first line
+      7  2001-09-09 01:46:40 UTC     12  1.5 KiB  v1    released,locked  ann     first line
 "
     );
     assert_eq!(
@@ -66,16 +66,16 @@ fn json_is_one_document() {
         (&["list"], "/0/latest", Value::from(7)),
         (&["create", "docs"], "/created", Value::from("2001-09-09T01:46:40Z")),
         (&["versions", "web"], "/2/created_seconds", Value::from(1_000_000_000)),
-        (&["areas"], "/1/name", Value::from("b43")),
-        (&["stage", "web/b43"], "/path", Value::Null),
+        (&["areas"], "/1/area", Value::from("b43")),
+        (&["stage", "web/b43"], "/directory", Value::Null),
         (&["commit", "web/b42"], "/version/size_bytes", Value::from(1536)),
         (&["discard", "web/b42"], "/area", Value::from("b42")),
         (&["tag", "web"], "/0/protects", Value::from(true)),
         (&["tag", "web/v2", "latest"], "/number", Value::from(7)),
-        (&["tag", "-d", "web/v2"], "/deleted", Value::from("v2")),
-        (&["delete", "web/3-7"], "/0/versions/2", Value::from(7)),
-        (&["diff", "web/3", "web/7", "--stat"], "/added", Value::from(1)),
-        (&["gc", "--wait", "--protect", "10m"], "/blobs", Value::from(600)),
+        (&["tag", "-d", "web/v2"], "/tag", Value::from("v2")),
+        (&["delete", "web/3-7"], "/0/numbers/2", Value::from(7)),
+        (&["diff", "web/3", "web/7", "--stat"], "/added_count", Value::from(1)),
+        (&["gc", "--wait", "--protect", "10m"], "/freed_blob_count", Value::from(600)),
     ] {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
         let text = stdout(running.store.path(), &args);

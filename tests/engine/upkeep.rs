@@ -332,7 +332,7 @@ fn an_unreadable_policy_is_shown_with_the_reason() {
     let (tried, decisions) = gc(&world, true, true, 0);
     assert_eq!((tried.versions, decisions.len()), (0, 0));
     assert!(tried.warnings[0].contains("unreadable"), "{tried:?}");
-    assert!(status(&world).warnings.iter().any(|warning| warning.contains("keep_all")));
+    assert!(status(&world).problems.iter().any(|problem| problem.message.contains("keep_all")));
 }
 
 fn status(world: &World) -> StatusReply {
@@ -377,7 +377,7 @@ fn status_tells_the_last_run_and_when_areas_expire() {
     world.run(true, 600);
     let mut next = None;
     wait::until("the next run is known", || {
-        next = status(&world).next_run_seconds;
+        next = status(&world).next_run.map(|run| run.next_run_seconds);
         next.is_some()
     });
     let status = status(&world);

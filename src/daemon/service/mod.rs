@@ -12,6 +12,7 @@ mod export;
 mod flags;
 mod fsck;
 mod gc;
+mod health;
 mod import;
 mod policy;
 mod quota;

@@ -26,7 +26,7 @@ fn a_backup_made_while_the_store_is_mounted_shows_the_same_versions() {
     let home = tempfile::tempdir().unwrap();
     let target = home.path().join("backup");
     let report = cairn.json(&["backup", target.to_str().unwrap()]);
-    assert_eq!((&report["versions"], &report["areas_left_out"]), (&2.into(), &1.into()));
+    assert_eq!((&report["version_count"], &report["left_out_area_count"]), (&2.into(), &1.into()));
     let mut backup = Cairn::over(&target);
     backup.mount();
     for version in ["lib/1", "lib/2"] {

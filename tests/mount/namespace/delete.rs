@@ -95,10 +95,10 @@ fn a_collection_in_which_something_failed_says_what_and_ends_so() {
     });
     let run = run.unwrap();
     let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
-    assert_eq!(report["errors"], 1, "{report}");
+    assert_eq!(report["error_count"], 1, "{report}");
     for said in [report["failure"].as_str().unwrap(), &String::from_utf8_lossy(&run.stderr)] {
         assert!(said.contains("cannot remove blob"), "{said}");
     }
     fs::remove_dir(blob).unwrap();
-    assert_eq!(collect(&cairn)["errors"], 0, "the row was gone already");
+    assert_eq!(collect(&cairn)["error_count"], 0, "the row was gone already");
 }

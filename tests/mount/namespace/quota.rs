@@ -18,7 +18,7 @@ fn limited(bytes: &str, files: &str) -> Cairn {
 
 fn used(cairn: &Cairn) -> (u64, u64) {
     let quota = cairn.json(&["quota", "lib"]);
-    (quota["used_bytes"].as_u64().unwrap(), quota["used_files"].as_u64().unwrap())
+    (quota["used_bytes"].as_u64().unwrap(), quota["used_file_count"].as_u64().unwrap())
 }
 
 /// Writes in place, without truncating.

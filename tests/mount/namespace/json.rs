@@ -1,0 +1,170 @@
+//! `--json` of every command on a small store: one line each, known names, one type for each name, each
+//! time in both forms (`docs/json.md`).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::common::{Cairn, schema};
+
+/// Runs commands with `--json`, and remembers which.
+struct Runner<'a> {
+    cairn: &'a Cairn,
+    verbs: BTreeSet<String>,
+}
+
+impl Runner<'_> {
+    /// Runs a command that must succeed; returns what it printed, which has been checked.
+    #[track_caller]
+    fn all(&mut self, arguments: &[&str]) -> Vec<Value> {
+        let printed = self.cairn.cli(&[arguments, &["--json"]].concat());
+        self.verbs.insert(arguments[0].to_owned());
+        let documents = schema::documents(arguments[0], &printed);
+        assert!(!documents.is_empty(), "{arguments:?} prints nothing");
+        documents
+    }
+
+    /// [`Runner::all`] of a command that prints one document.
+    #[track_caller]
+    fn one(&mut self, arguments: &[&str]) -> Value {
+        let mut documents = self.all(arguments);
+        assert_eq!(documents.len(), 1, "{arguments:?}");
+        documents.remove(0)
+    }
+
+    /// Runs a command that must fail; returns the error, which has been checked.
+    #[track_caller]
+    fn error(&mut self, arguments: &[&str], kind: &str) -> Value {
+        let output = self.cairn.run(&[arguments, &["--json"]].concat());
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        schema::error(&String::from_utf8_lossy(&output.stderr), kind)
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn every_command_prints_what_the_rules_allow() {
+    let cairn = Cairn::start();
+    let scratch = cairn.scratch();
+    let mut run = Runner { cairn: &cairn, verbs: BTreeSet::new() };
+    stores(&mut run, &scratch);
+    publish(&mut run, &scratch);
+    change(&mut run);
+    upkeep(&mut run, &scratch);
+    errors(&mut run);
+    let known: BTreeSet<String> = cairn::cli::command()
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .filter(|name| name != "help")
+        .collect();
+    assert_eq!(run.verbs, known, "every command is run here");
+}
+
+/// What makes, mounts and unmounts a store, and what needs none.
+fn stores(run: &mut Runner<'_>, scratch: &Path) {
+    let (store, mnt) = (scratch.join("other store"), scratch.join("other"));
+    fs::create_dir(&mnt).unwrap();
+    let (store, mnt) = (text(&store), text(&mnt));
+    assert_eq!(run.one(&["init", store])["store"], store);
+    let mounted = run.one(&["mount", store, mnt]);
+    let unmounted = run.one(&["unmount", mnt]);
+    assert_eq!(mounted, unmounted);
+    assert_eq!((&mounted["store"], &mounted["mount"]), (&store.into(), &mnt.into()));
+    assert_eq!(run.one(&["completions", "bash"])["shell"], "bash");
+    assert!(run.one(&["man"])["page"].as_str().unwrap().contains("cairn"));
+    run.one(&["man", text(&scratch.join("pages"))]);
+}
+
+/// Four versions, two of them with a name.
+fn publish(run: &mut Runner<'_>, scratch: &Path) {
+    let source = scratch.join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("f"), "imported").unwrap();
+    assert_eq!(run.one(&["create", "web", "--mode", "750"])["mode"], "0750");
+    let area = run.one(&["stage", "web/b1"]);
+    let directory = Path::new(area["directory"].as_str().unwrap());
+    fs::write(directory.join("f"), "one").unwrap();
+    assert_eq!(run.one(&["areas"])[0]["area"], "b1");
+    let commit = run.one(&["commit", "web/b1", "-m", "first"]);
+    assert_eq!((&commit["changed"], &commit["version"]["number"]), (&true.into(), &1.into()));
+    let imported = run.one(&["import", text(&source), "web", "--tag", "b2"]);
+    assert_eq!((&imported["changed"], &imported["file_count"]), (&true.into(), &1.into()));
+    let again = run.one(&["import", text(&source), "web"]);
+    assert_eq!(again["changed"], false);
+    run.one(&["stage", "web/gone"]);
+    assert_eq!(run.one(&["discard", "web/gone"])["area"], "gone");
+    run.one(&["export", "web/1", text(&scratch.join("exported"))]);
+    run.one(&["export", "web/1", text(&scratch.join("exported.tar.zst"))]);
+}
+
+/// What changes versions and repositories, and what lists them.
+fn change(run: &mut Runner<'_>) {
+    assert_eq!(run.one(&["list"])[0]["version_count"], 2);
+    assert_eq!(run.one(&["versions", "web"])[1]["name"], "b2");
+    assert_eq!(run.one(&["show", "web/1"])["message"], "first");
+    assert_eq!(run.all(&["diff", "web/1", "web/2"])[0]["change"], "M");
+    assert_eq!(run.one(&["diff", "web/1", "web/2", "--stat"])["modified_count"], 1);
+    assert_eq!(run.one(&["tag", "web/stable", "2"])["tag"], "stable");
+    assert!(run.one(&["tag", "web"]).as_array().unwrap().len() > 1);
+    assert_eq!(run.one(&["tag", "--delete", "web/stable"])["tag"], "stable");
+    assert_eq!(run.one(&["release", "web/1"])[0]["numbers"][0], 1);
+    run.one(&["release", "web/1", "--undo"]);
+    assert_eq!(run.one(&["lock", "web/1"])[0]["locked"], true);
+    run.one(&["lock", "web/1", "--undo"]);
+    assert_eq!(run.one(&["delete", "web/1", "--force"])[0]["numbers"][0], 1);
+    assert_eq!(run.one(&["undelete", "web"])[0]["number"], 1);
+    // What was deleted is shown before it comes back.
+    assert_eq!(run.one(&["du", "web"])["versions"][0]["is_deleted"], true);
+    assert_eq!(run.one(&["undelete", "web/1"])[0]["numbers"][0], 1);
+    run.one(&["create", "old"]);
+    assert_eq!(run.one(&["delete", "old"])[0]["repository_deleted"], true);
+    assert_eq!(run.one(&["undelete", "old"])[0]["repository"], "old");
+    assert_eq!(run.one(&["wait", "web", "--after", "1"])["number"], 2);
+}
+
+/// Retention, quotas, collection, checks, and the store as a whole.
+fn upkeep(run: &mut Runner<'_>, scratch: &Path) {
+    run.one(&["policy", "web"]);
+    let policy = ["policy", "web", "--keep-unreleased", "5", "--keep-within", "1d"];
+    let shown = run.one(&[&policy[..], &["--expire-areas", "2d"]].concat());
+    assert_eq!(shown["policy"]["keep_within_ms"], 86_400_000);
+    run.one(&["stage", "web/open"]);
+    assert!(run.one(&["areas", "web"])[0]["expires"].is_string());
+    run.one(&["policy", "web", "--clear"]);
+    assert!(run.one(&["quota", "web"])["quota_bytes"].is_null());
+    // So small that the status tells of it.
+    run.one(&["quota", "web", "--bytes", "1"]);
+    assert_eq!(run.one(&["gc", "--full", "--dry-run"])["finished"], true);
+    run.one(&["gc", "--full", "--wait", "--protect", "0"]);
+    assert!(run.one(&["du"])["repositories"][0]["version_count"].is_u64());
+    let why = run.one(&["why", "web/1/f"]);
+    assert_eq!(why["holders"][0]["paths"][0], "f");
+    assert_eq!(run.all(&["fsck", "--full"])[0]["left_count"], 0);
+    let backup = run.one(&["backup", text(&scratch.join("backup"))]);
+    assert_eq!(backup["left_out_area_count"], 1);
+    let status = run.one(&["status"]);
+    assert!(status["last_run"]["began"].is_string(), "{status}");
+    assert_eq!(status["quotas"][0]["repository"], "web");
+    assert_eq!(status["problems"][0]["severity"], "warning");
+    run.one(&["quota", "web", "--clear"]);
+}
+
+fn errors(run: &mut Runner<'_>) {
+    run.error(&["show", "web/99"], "not_found");
+    run.error(&["create", "web"], "failed");
+    let usage = run.error(&["import"], "usage");
+    assert!(usage["message"].as_str().unwrap().ends_with("<DIR|TAR> <REPO>"), "{usage}");
+    let area = run.cairn.staging("web/open");
+    let file = fs::File::create(area.join("f")).unwrap();
+    let open = run.error(&["commit", "web/open"], "busy");
+    assert_eq!(open["detail"]["open_files"][0], "f");
+    drop(file);
+    run.one(&["stage", "web/stale", "--from", "1"]);
+    let stale = run.error(&["commit", "web/stale"], "conflict");
+    assert_eq!(stale["detail"]["stale_base"]["between"][0]["number"], 2);
+}
