@@ -155,6 +155,7 @@ pub(super) fn close(
         let source = std::io::ErrorKind::ResourceBusy.into();
         return Err(StoreError::Io { action: "close the catalog", path, source }.into());
     }
+    checkpointer.remove_log_at_close()?;
     drop(catalog);
     Ok(())
 }

@@ -7,6 +7,7 @@ use rpds::RedBlackTreeMapSync;
 use super::error::{EngineError, Result};
 use super::event::Event;
 use super::gc::RunKind;
+use super::provisional;
 use super::quota::AreaCharge;
 use super::registry::{Repository, Tags, Versions};
 use super::request::{AreaNotes, Owner, OwnerChange, Reply};
@@ -33,6 +34,7 @@ impl MetadataThread {
         &mut self,
         name: RepoName,
         owner: Owner,
+        provisional: bool,
         now: Timestamp,
     ) -> Result<(RepoId, Event)> {
         if self.registry.by_name(name.as_str()).is_some() {
@@ -54,7 +56,14 @@ impl MetadataThread {
             account: Arc::default(),
             deleted: RedBlackTreeMapSync::default(),
         };
-        let id = self.write(|tx| tx.insert_repository(&repository_row(&repository)))?;
+        let registry = Arc::clone(&self.registry);
+        let id = self.write(|tx| {
+            let id = tx.insert_repository(&repository_row(&repository))?;
+            if provisional {
+                provisional::add(tx, &registry, id)?;
+            }
+            Ok(id)
+        })?;
         repository.id = id;
         self.registry.put(repository);
         Ok((id, Event::RepositoryAdded(id)))
@@ -95,6 +104,7 @@ impl MetadataThread {
             for tag in repository.tags.keys() {
                 tx.delete_tag(id, tag)?;
             }
+            provisional::remove(tx, id)?;
             tx.retire_repository(id, now.seconds)
         })?;
         // What it held goes when its protection ends.

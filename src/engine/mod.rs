@@ -21,6 +21,7 @@ mod known;
 pub mod links;
 mod load;
 pub mod pins;
+mod provisional;
 pub mod quota;
 mod reaper;
 pub mod registry;

@@ -95,8 +95,15 @@ pub struct FlagChange {
 /// One request.
 #[allow(missing_docs, reason = "the fields say what the variant's text says")]
 pub enum Request {
-    /// Makes an empty repository.
-    CreateRepository { name: RepoName, owner: Owner, now: Timestamp, reply: Reply<RepoId> },
+    /// Makes an empty repository. One that is `provisional` is taken away at the next start unless it
+    /// has become something until then.
+    CreateRepository {
+        name: RepoName,
+        owner: Owner,
+        provisional: bool,
+        now: Timestamp,
+        reply: Reply<RepoId>,
+    },
     /// Changes owner or mode of a repository.
     ChangeRepository { repo: RepoId, change: OwnerChange, now: Timestamp, reply: Reply<()> },
     /// Deletes an empty repository.

@@ -20,11 +20,12 @@ use super::durability::Obsolete;
 use super::durability::{DurabilityJob, DurabilityThread, JOB_QUEUE_MAX, Jobs};
 use super::event::Observer;
 use super::fsck::Subject;
-use super::gc::{Collector, GcOptions, LastRun, RunKind};
+use super::gc::{Collector, GcOptions, LastRun};
 use super::journal::{ID_LIMIT, ID_STEP, Journal};
 use super::known::Known;
 use super::load::load_registry;
 use super::pins::Pins;
+use super::provisional;
 use super::reaper::reaper;
 use super::registry::Registry;
 use super::request::Request;
@@ -95,6 +96,9 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     } else if store.catalog.is_owing() {
         staging.set_blocked(Blocked::Full);
     }
+    if !read_only {
+        provisional::take_away(&mut store.catalog, &reader)?;
+    }
     let registry = Arc::new(Registry::default());
     let leftovers = load_registry(&reader, &registry, &staging)?;
     queue_deletions(&mut store.catalog, &leftovers)?;
@@ -130,7 +134,7 @@ fn run(
     let mut threads = seal::start(&store.catalog, &pool, lines, &stop_points)?;
     let (engine_reader, subject) = (store.catalog.reader()?, Subject::new(&store));
     let (reaper, reaper_thread) = reaper();
-    let metadata = MetadataThread {
+    let mut metadata = MetadataThread {
         store,
         reaper,
         reader,
@@ -161,6 +165,7 @@ fn run(
         last_seal_error: (false, String::new()),
         unsaved: Unsaved::default(),
     };
+    metadata.collect_at_start();
     threads.push(spawn("metadata", move || metadata.run())?);
     threads.push(spawn("durability", move || durable.run())?);
     threads.push(spawn("reaper", move || reaper_thread.run())?);
@@ -184,7 +189,6 @@ fn run(
         gives_up: AtomicBool::new(false),
         sealers: Mutex::new(Some(sealers)),
     });
-    collect(&engine);
     Ok(engine)
 }
 
@@ -228,22 +232,6 @@ fn uncharged(registry: &Registry) -> BTreeSet<RepoId> {
     let all = registry.all();
     let stale = all.iter().filter(|repository| repository.versions.uncharged().next().is_some());
     stale.map(|repository| repository.id).collect()
-}
-
-/// What was orphaned before the stop goes now (G8: a run at start).
-fn collect(engine: &Engine) {
-    // A full disk is given the space set aside when somebody wants to change something.
-    if engine.staging.blocked() != Blocked::No {
-        return;
-    }
-    let reply = Box::new(|result| {
-        if let Err(error) = result {
-            log::warn!("the collection at start failed: {error}");
-        }
-    });
-    if engine.submit(Request::Collect { kind: RunKind::ORPHANS, reply }).is_err() {
-        log::warn!("the engine ended while it started");
-    }
 }
 
 fn spawn(

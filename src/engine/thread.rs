@@ -245,8 +245,8 @@ impl MetadataThread {
 
     fn serve_request(&mut self, request: Request) {
         match request {
-            Request::CreateRepository { name, owner, now, reply } => {
-                let made = self.create_repository(name, owner, now);
+            Request::CreateRepository { name, owner, provisional, now, reply } => {
+                let made = self.create_repository(name, owner, provisional, now);
                 self.answer_notified(made, reply);
             }
             Request::ChangeRepository { repo, change, now, reply } => {
@@ -377,7 +377,7 @@ impl MetadataThread {
         step: impl FnOnce(&Tx<'_>) -> std::result::Result<T, StoreError>,
     ) -> Result<T> {
         // Nobody would call this twice for one change, so it is looked before.
-        if self.store.reserve.is_needed() {
+        if self.lacks_room() {
             self.make_room();
         }
         let tx = self.store.catalog.begin()?;

@@ -1,12 +1,15 @@
 //! Space set aside for the moment when the disk is full: a deletion needs room in the write-ahead
 //! log before it can give any back (R3).
 //!
-//! The file is given up when there is no other room and made again once there is.
+//! The file is given up when there is no other room. As soon as there is some again, a part of that is
+//! set aside, and more as room comes back.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use rustix::fs::OFlags;
 
 use super::error::{Result, StoreError};
 use super::layout::Layout;
@@ -18,10 +21,13 @@ use super::{durable, sys};
 pub const RESERVE_BYTES: u64 = 8 << 20;
 
 /// What one change takes in the write-ahead log at most, as a rule.
-const CHANGE_BYTES: u64 = 1 << 20;
+pub const CHANGE_BYTES: u64 = 1 << 20;
 
-/// The reserve is made only where that leaves this many times its size.
+/// The reserve takes no more than this part of the space that is free without it.
 const ROOM_FACTOR: u64 = 4;
+
+/// By how much the reserve grows at least.
+const STEP_BYTES: u64 = 1 << 20;
 
 /// The reserve of a store.
 #[derive(Debug)]
@@ -32,41 +38,58 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of the store with that layout. While there is none, content leaves `room` for the
-    /// journal.
+    /// The reserve of the store with that layout. What is missing of it, content leaves free in
+    /// `room`.
     pub fn new(layout: &Layout, room: &Arc<Room>) -> Self {
-        let path = layout.reserve();
-        room.set_aside(path.exists());
-        Self { path, root: layout.root().to_owned(), room: Arc::clone(room) }
+        let (path, root) = (layout.reserve(), layout.root().to_owned());
+        let reserve = Self { path, root, room: Arc::clone(room) };
+        reserve.room.set_missing(RESERVE_BYTES.saturating_sub(reserve.bytes()));
+        reserve
     }
 
-    /// Sets the space aside, where it is not and there is plenty.
+    /// How much is set aside.
+    fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |found| found.len())
+    }
+
+    /// Sets the space aside, where it is not: all of it where there is plenty, else a part.
     ///
     /// # Errors
     /// The disk's; a file system that cannot set space aside.
-    pub fn fill(&self, _lock: &RootLock) -> Result<()> {
-        if self.path.exists() {
+    pub fn fill(&self, lock: &RootLock) -> Result<()> {
+        let bytes = self.bytes();
+        if bytes >= RESERVE_BYTES {
             return Ok(());
         }
         let space = sys::statvfs(&self.root).map_err(StoreError::io("look at", &self.root))?;
-        if space.available_bytes() < RESERVE_BYTES * ROOM_FACTOR {
+        let part = (space.available_bytes() + bytes) / ROOM_FACTOR;
+        let wanted = part.min(RESERVE_BYTES) / STEP_BYTES * STEP_BYTES;
+        if wanted <= bytes {
             return Ok(());
         }
         let file = OpenOptions::new()
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .mode(0o600)
             .open(&self.path)
             .map_err(StoreError::io("create", &self.path))?;
-        if let Err(error) = sys::fallocate(&file, 0, 0, RESERVE_BYTES) {
-            durable::unlink(&self.path)?;
+        if let Err(error) = sys::fallocate(&file, 0, 0, wanted) {
+            self.give_up(lock)?;
             return Err(StoreError::io("set space aside in", &self.path)(error));
         }
-        self.room.set_aside(true);
+        self.room.set_missing(RESERVE_BYTES - wanted);
         Ok(())
     }
 
-    /// Whether the next change may not find the room that it needs.
+    /// Whether any space is set aside.
+    pub fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Whether the disk has too little room for a change that needs more than the write-ahead log
+    /// has.
     pub fn is_needed(&self) -> bool {
         let space = sys::statvfs(&self.root);
         space.is_ok_and(|space| space.available_bytes() < CHANGE_BYTES)
@@ -78,7 +101,7 @@ impl Reserve {
     /// The disk's.
     pub fn give_up_if_full(&self, lock: &RootLock) -> Result<bool> {
         let space = sys::statvfs(&self.root).map_err(StoreError::io("look at", &self.root))?;
-        if space.available_bytes() >= RESERVE_BYTES || !self.path.exists() {
+        if space.available_bytes() >= RESERVE_BYTES || !self.exists() {
             return Ok(false);
         }
         self.give_up(lock)?;
@@ -90,7 +113,7 @@ impl Reserve {
     /// # Errors
     /// The disk's.
     pub fn give_up(&self, _lock: &RootLock) -> Result<()> {
-        self.room.set_aside(false);
+        self.room.set_missing(RESERVE_BYTES);
         match durable::unlink(&self.path) {
             Err(error) if error.is_not_found() => Ok(()),
             removed => removed,

@@ -3,19 +3,18 @@
 //! Bytes that are accepted into memory must fit on the disk later: there they are lost without a
 //! call that could complain. So memory is used only while there is plenty of room; else bytes go to
 //! a file at once, and a write that does not fit is refused. And what the journal and deletions need
-//! (R3) is not for content: once the space set aside has been given up to them, content leaves as
-//! much room as that was. Must not know who writes.
+//! (R3) is not for content: what is missing of the space set aside for them, content leaves free.
+//! Must not know who writes.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::error::{Result, StoreError};
 use super::layout::Layout;
-use super::reserve::RESERVE_BYTES;
 use super::sys;
 
 /// Room beside what is in memory that counts as plenty: more than others write between two looks.
@@ -28,33 +27,36 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Room {
     root: PathBuf,
-    /// What the journal needs is set aside, so content may have the rest.
-    set_aside: AtomicBool,
+    /// Bytes that the journal needs and that are not set aside for it; content may have the rest.
+    missing_bytes: AtomicU64,
     looked: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Room {
     /// On the disk of a store with that layout; the disk's own limit alone counts, until
-    /// [`Room::set_aside`] says otherwise.
+    /// [`Room::set_missing`] says otherwise.
     pub fn new(layout: &Layout) -> Self {
         Self {
             root: layout.root().to_owned(),
-            set_aside: AtomicBool::new(true),
+            missing_bytes: AtomicU64::new(0),
             looked: Mutex::default(),
         }
     }
 
-    /// Whether there is a file that sets aside what the journal needs.
-    pub(super) fn set_aside(&self, is_set_aside: bool) {
-        self.set_aside.store(is_set_aside, Ordering::Relaxed);
+    /// How many bytes that the journal needs are not set aside for it.
+    pub(super) fn set_missing(&self, bytes: u64) {
+        self.missing_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn missing(&self) -> u64 {
+        self.missing_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes that content may still take, as of now. Without an answer from the disk there is no
     /// bound but its own.
     fn free(&self) -> u64 {
         let Ok(space) = sys::statvfs(&self.root) else { return u64::MAX };
-        let kept = if self.set_aside.load(Ordering::Relaxed) { 0 } else { RESERVE_BYTES };
-        space.available_bytes().saturating_sub(kept)
+        space.available_bytes().saturating_sub(self.missing())
     }
 
     /// As [`Room::free`], as of a moment ago.
@@ -78,7 +80,7 @@ impl Room {
 
     /// Whether the store may grow: what the journal needs is there.
     pub fn is_open(&self) -> bool {
-        self.set_aside.load(Ordering::Relaxed) || self.recently_free() > 0
+        self.missing() == 0 || self.recently_free() > 0
     }
 
     /// To be called before `bytes` of content are written.
@@ -86,9 +88,7 @@ impl Room {
     /// # Errors
     /// When they would take what the journal and deletions need.
     pub fn take(&self, bytes: u64) -> Result<()> {
-        let fits = self.set_aside.load(Ordering::Relaxed)
-            || self.is_plenty_for(bytes)
-            || self.free() >= bytes.max(1);
+        let fits = self.missing() == 0 || self.is_plenty_for(bytes) || self.free() >= bytes.max(1);
         if fits {
             return Ok(());
         }
@@ -103,6 +103,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::reserve::RESERVE_BYTES;
     use crate::store::testing::TestStore;
 
     #[test]
@@ -111,7 +112,7 @@ mod tests {
         let room = Room::new(&store.layout);
         let free = room.free();
         room.take(u64::MAX).expect("it is the disk that refuses");
-        room.set_aside(false);
+        room.set_missing(RESERVE_BYTES);
         assert!(room.free() <= free - RESERVE_BYTES || free < RESERVE_BYTES);
         assert!(room.take(u64::MAX).unwrap_err().is_full());
         room.take(1).unwrap();

@@ -13,6 +13,7 @@ mod common;
 mod disk;
 mod full;
 mod history;
+mod import;
 mod migrate;
 mod panic;
 mod promises;

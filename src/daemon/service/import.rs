@@ -135,7 +135,7 @@ impl StoreService {
         let name = begin.repository.as_str();
         let made = begin.create && self.engine.registry.by_name(name).is_none();
         if made {
-            self.create(caller, begin.repository.clone(), Some(REPOSITORY_MODE))?;
+            self.make_repository(caller, begin.repository.clone(), Some(REPOSITORY_MODE), true)?;
         }
         let repository = self.repository(&begin.repository)?;
         let begun = self.begin_in(caller, Arc::clone(&repository), begin, made);

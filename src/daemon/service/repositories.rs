@@ -16,12 +16,24 @@ pub(super) const REPOSITORY_MODE: u16 = 0o755;
 
 impl StoreService {
     pub(super) fn create(&self, caller: Caller, name: RepoName, mode: Option<u16>) -> Answer {
+        self.make_repository(caller, name, mode, false)
+    }
+
+    /// Makes a repository; one that is `provisional` goes at the next start unless something was
+    /// published in it.
+    pub(super) fn make_repository(
+        &self,
+        caller: Caller,
+        name: RepoName,
+        mode: Option<u16>,
+        provisional: bool,
+    ) -> Answer {
         let mode = mode.unwrap_or(REPOSITORY_MODE) & 0o7777;
         let owner = Owner { mode, uid: caller.uid, gid: caller.gid };
         let now = Timestamp::now();
         let wanted = name.clone();
         self.engine
-            .call(|reply| Request::CreateRepository { name, owner, now, reply })
+            .call(|reply| Request::CreateRepository { name, owner, provisional, now, reply })
             .map_err(control_error)?;
         Ok(Reply::Repository(describe::repository(&*self.repository(&wanted)?)))
     }

@@ -52,7 +52,7 @@ pub fn repair(store: &mut Store, step: &Step) -> Result<bool> {
 /// The disk's.
 pub fn finish(store: &Store) -> Result<()> {
     durable::sync_file(&store.layout.wal())?;
-    store.catalog.checkpointer()?.truncate()?;
+    store.catalog.checkpointer()?.leave_room()?;
     Ok(())
 }
 

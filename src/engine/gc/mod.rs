@@ -26,6 +26,7 @@ pub mod dry_run;
 mod expire;
 mod metadata;
 mod protect;
+mod room;
 mod run;
 mod sweep;
 pub mod trigger;

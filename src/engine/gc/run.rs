@@ -10,6 +10,7 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::gc::trigger::Triggered;
 use crate::engine::request::Reply;
+use crate::engine::staging::Blocked;
 use crate::engine::thread::MetadataThread;
 use crate::model::time::Timestamp;
 
@@ -23,9 +24,18 @@ impl MetadataThread {
         self.trigger(kind);
     }
 
+    /// What was orphaned before the stop goes now (G8: a run at start), unless the disk was so full that
+    /// the start could not be noted: then once somebody changes something.
+    pub(in crate::engine) fn collect_at_start(&mut self) {
+        if self.staging.blocked() == Blocked::No {
+            self.trigger(RunKind::ORPHANS);
+        }
+    }
+
     /// Asks for a run.
     pub(in crate::engine) fn trigger(&mut self, kind: RunKind) {
         self.gc.awake = true;
+        self.gc.paused_until = None;
         if let Triggered::Start(kind) = self.gc.triggers.trigger(kind) {
             self.begin_run(kind);
         }
@@ -43,9 +53,6 @@ impl MetadataThread {
     }
 
     fn begin_run(&mut self, kind: RunKind) {
-        if let Err(error) = self.store.reserve.give_up_if_full(&self.store.lock) {
-            log::warn!("the space set aside cannot be given up: {error}");
-        }
         let phase = if kind.full {
             Phase::Expire(self.registry.all().iter().map(|repository| repository.id).collect())
         } else {
@@ -56,22 +63,13 @@ impl MetadataThread {
         self.gc.run = Some(Run { kind, began: Instant::now(), report, waiters, phase });
     }
 
-    /// Room for the rows of a deletion, where the disk is full: the reserve is for this (R3).
-    pub(in crate::engine) fn make_room(&mut self) {
-        match self.store.reserve.give_up_if_full(&self.store.lock) {
-            Ok(true) => {
-                log::warn!("the disk is full: the space set aside is used, and content collected");
-                self.trigger(RunKind::ORPHANS);
-            }
-            Ok(false) => {}
-            Err(error) => log::warn!("the space set aside cannot be given up: {error}"),
-        }
-    }
-
     /// One slice of background work.
     pub(in crate::engine) fn collector_slice(&mut self) {
         if self.check_writable().is_err() {
             return self.abort_run();
+        }
+        if !self.has_room_for_slice() {
+            return;
         }
         if !self.gc.accounting && !self.gc.uncharged.is_empty() {
             self.account_next();

@@ -7,9 +7,8 @@
 //! many pages until the log was copied, and others write meanwhile.
 
 use super::Phase;
-use crate::engine::durability::{DurabilityJob, Then, has_room};
+use crate::engine::durability::{DurabilityJob, has_room};
 use crate::engine::error::Result;
-use crate::engine::request::Request;
 use crate::engine::thread::MetadataThread;
 
 /// Pages of the log between two copies, in a large catalog, where each row is on a page of its own: 240
@@ -31,7 +30,9 @@ pub(super) struct Wal {
     /// The durability thread knows that the collection copies by itself.
     announced: bool,
     /// A copy is on its way.
-    copying: bool,
+    pub(super) copying: bool,
+    /// There was no room for the next slice, and the log was copied for that.
+    pub(super) copied_for_room: bool,
     /// There is little room for it, as far as was known at the last copy.
     is_short: bool,
 }
@@ -57,11 +58,8 @@ impl MetadataThread {
         let limit = if self.gc.wal.is_short { PAGES_PER_COPY_SHORT } else { PAGES_PER_COPY };
         if self.gc.wal.pages >= limit {
             self.gc.wal.pages = 0;
-            self.gc.wal.copying = true;
             self.gc.wal.is_short = !has_room(&self.store.layout);
-            let requests = self.requests_sender.clone();
-            let then = Then::new(move |result| drop(requests.send(Request::WalCopied { result })));
-            self.sync(DurabilityJob::CopyWal { then });
+            self.copy_wal();
         }
     }
 

@@ -7,19 +7,24 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::Snapshots;
-use super::connection::{self, During, PAGE_BYTES};
+use super::connection::{self, During, PAGE_BYTES, WAL_KEPT_BYTES};
 use crate::store::durable;
 use crate::store::error::{Result, StoreError};
 use crate::store::layout::Layout;
+use crate::store::reserve::CHANGE_BYTES;
 
-/// Bytes of a WAL frame beside its page.
-const FRAME_HEADER_BYTES: u64 = 24;
+/// Bytes of a WAL frame: a header and a page.
+const FRAME_BYTES: u64 = 24 + PAGE_BYTES as u64;
 
-/// The WAL's file is lengthened when less than this is left of it, by [`AHEAD_BYTES`].
-const AHEAD_BYTES_MIN: u64 = 256 << 10;
+/// The WAL's file is lengthened when less than this is left of it, by [`AHEAD_BYTES`]: there is room for
+/// one change on a disk that somebody fills to the last byte (R3).
+const AHEAD_BYTES_MIN: u64 = CHANGE_BYTES;
 
 /// What the WAL's file is lengthened by: a few hundred small transactions.
-const AHEAD_BYTES: usize = 1 << 20;
+const AHEAD_BYTES: usize = 2 << 20;
+
+/// To what the WAL's file is cut at a stop.
+const STOPPED_BYTES: i64 = 4 << 20;
 
 /// The connection that checkpoints.
 #[derive(Debug)]
@@ -72,6 +77,61 @@ impl Checkpointer {
         Ok(frames.in_wal == 0)
     }
 
+    /// As [`Checkpointer::truncate`], but the file keeps its length, and so its room on the disk. Returns
+    /// whether all was copied, so that writing restarts at the front.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn restart(&self) -> Result<bool> {
+        if self.snapshots.any_held() {
+            return Ok(false);
+        }
+        let frames = durable::around("checkpoint", Path::new("catalog.db"), || {
+            self.checkpoint("PRAGMA wal_checkpoint(RESTART)")
+        })?;
+        Ok(frames.copied >= frames.in_wal)
+    }
+
+    /// Copies all of the WAL into the database, and leaves a file that is empty to whoever reads it but
+    /// has room for some changes: at the next start the disk may be full. Nobody may change anything
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// The database's; the disk's. Nothing is lost then.
+    pub fn leave_room(&self) -> Result<()> {
+        let is_empty = self.checkpoint("PRAGMA wal_checkpoint(NOOP)")?.in_wal == 0;
+        if !is_empty && self.restart()? {
+            connection::set(&self.connection, "journal_size_limit", STOPPED_BYTES)?;
+            // A restart takes effect with the next change: that one is written over the front, and
+            // what follows it in the file is void from then on.
+            let rewritten = durable::around("restart the log", Path::new("catalog.db"), || {
+                self.rewrite_schema_version()
+            });
+            connection::set(&self.connection, "journal_size_limit", WAL_KEPT_BYTES)?;
+            rewritten?;
+        }
+        self.prepare()?;
+        Ok(())
+    }
+
+    /// A change that changes nothing.
+    fn rewrite_schema_version(&self) -> Result<()> {
+        let rewrite = || {
+            let version: i64 =
+                self.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            self.connection.pragma_update(None, "user_version", version)
+        };
+        rewrite().during("restart the log")
+    }
+
+    /// When this is the last connection to be closed, the WAL's file goes with it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn remove_log_at_close(&self) -> Result<()> {
+        connection::keep_log_at_close(&self.connection, false)
+    }
+
     /// Bytes of the WAL that are not in the database yet: what a checkpoint would copy.
     ///
     /// # Errors
@@ -79,7 +139,15 @@ impl Checkpointer {
     pub fn wal_bytes(&self) -> Result<u64> {
         let frames = self.checkpoint("PRAGMA wal_checkpoint(NOOP)")?;
         let waiting = frames.in_wal.saturating_sub(frames.copied);
-        Ok(waiting * (u64::from(PAGE_BYTES) + FRAME_HEADER_BYTES))
+        Ok(waiting * FRAME_BYTES)
+    }
+
+    /// Bytes that can be written to the WAL before its file must become longer.
+    ///
+    /// # Errors
+    /// The database's; the disk's.
+    pub fn log_room(&self) -> Result<u64> {
+        log_room(&self.connection, &self.wal)
     }
 
     /// Keeps the WAL's file longer than what is in use of it, by zeros, which SQLite takes for its
@@ -93,32 +161,41 @@ impl Checkpointer {
     /// # Errors
     /// The database's; the disk's.
     pub fn prepare(&self) -> Result<bool> {
-        let frames = self.checkpoint("PRAGMA wal_checkpoint(NOOP)")?;
-        // Once all is copied, writing restarts at the front.
-        let in_use = if frames.copied < frames.in_wal { frames.in_wal } else { 0 };
-        let wanted = in_use * (u64::from(PAGE_BYTES) + FRAME_HEADER_BYTES) + AHEAD_BYTES_MIN;
-        let failed = |source| StoreError::Io { action: "lengthen", path: self.wal.clone(), source };
-        let mut file = OpenOptions::new().append(true).open(&self.wal).map_err(failed)?;
-        if file.metadata().map_err(failed)?.len() >= wanted {
+        if self.log_room()? >= AHEAD_BYTES_MIN {
             return Ok(false);
         }
+        let failed = |source| StoreError::Io { action: "lengthen", path: self.wal.clone(), source };
+        let mut file = OpenOptions::new().append(true).open(&self.wal).map_err(failed)?;
         // Nothing relies on it: no durable step.
         file.write_all(&vec![0; AHEAD_BYTES]).map_err(failed)?;
         Ok(true)
     }
 
     fn checkpoint(&self, sql: &'static str) -> Result<Frames> {
-        self.connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| {
-                statement.query_row([], |row| {
-                    // -1 for both while there is no WAL.
-                    let count = |column| row.get::<_, i64>(column).map(|n| n.max(0).unsigned_abs());
-                    Ok(Frames { in_wal: count(1)?, copied: count(2)? })
-                })
-            })
-            .during("checkpoint")
+        checkpoint(&self.connection, sql)
     }
+}
+
+/// Bytes that can be written to the WAL at `path` before its file must become longer.
+pub(super) fn log_room(connection: &Connection, path: &Path) -> Result<u64> {
+    let frames = checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)")?;
+    // Once all is copied, writing restarts at the front.
+    let in_use = if frames.copied < frames.in_wal { frames.in_wal } else { 0 };
+    let length = std::fs::metadata(path).map_err(StoreError::io("look at", path))?.len();
+    Ok(length.saturating_sub(in_use * FRAME_BYTES))
+}
+
+fn checkpoint(connection: &Connection, sql: &'static str) -> Result<Frames> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement.query_row([], |row| {
+                // -1 for both while there is no WAL.
+                let count = |column| row.get::<_, i64>(column).map(|n| n.max(0).unsigned_abs());
+                Ok(Frames { in_wal: count(1)?, copied: count(2)? })
+            })
+        })
+        .during("checkpoint")
 }
 
 #[cfg(test)]
@@ -182,6 +259,33 @@ mod tests {
         checkpointer.prepare().unwrap();
         assert!(length() > prepared, "little was left");
         assert_eq!(store.catalog.reader().unwrap().meta("long").unwrap(), Some(long));
+    }
+
+    #[test]
+    fn a_stop_leaves_a_log_that_is_empty_and_has_room() {
+        let home = tempfile::tempdir().unwrap();
+        let own = Layout::new(home.path());
+        drop(Catalog::create(&own).unwrap());
+        for (round, bytes) in [1, super::AHEAD_BYTES * 4, 1].into_iter().enumerate() {
+            let value = format!("{round}{}", "x".repeat(bytes));
+            let mut catalog = Catalog::open(&own).unwrap();
+            let tx = catalog.begin().unwrap();
+            tx.set_meta("k", &value).unwrap();
+            tx.commit().unwrap();
+            catalog.checkpointer().unwrap().leave_room().unwrap();
+            drop(catalog);
+            // The database is whole without the log.
+            let elsewhere = tempfile::tempdir().unwrap();
+            let layout = Layout::new(elsewhere.path());
+            std::fs::copy(own.catalog(), layout.catalog()).unwrap();
+            let alone = Catalog::open(&layout).unwrap().reader().unwrap().meta("k").unwrap();
+            assert_eq!(alone.as_ref(), Some(&value));
+            let length = std::fs::metadata(own.wal()).unwrap().len();
+            assert!(length <= super::STOPPED_BYTES.unsigned_abs(), "{length}");
+            let catalog = Catalog::open(&own).unwrap();
+            assert!(catalog.log_room().unwrap() >= super::AHEAD_BYTES_MIN);
+            assert_eq!(catalog.reader().unwrap().meta("k").unwrap(), Some(value));
+        }
     }
 
     #[test]

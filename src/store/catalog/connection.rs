@@ -37,7 +37,7 @@ const READER_MAP_BYTES: i64 = 1 << 30;
 
 /// To what the WAL file is cut once all of it has been copied and writing restarts at its front.
 /// More than what accumulates between two checkpoints: cutting a file costs the writer time.
-const WAL_KEPT_BYTES: i64 = 64 << 20;
+pub(super) const WAL_KEPT_BYTES: i64 = 64 << 20;
 
 /// Statements kept compiled per connection: all that there are.
 const STATEMENTS: usize = 96;
@@ -119,7 +119,7 @@ pub(super) fn create(path: &Path) -> Result<Connection> {
 /// Opens an existing catalog for writing.
 pub(super) fn open_writer(layout: &Layout) -> Result<Connection> {
     in_place(layout, |path| {
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = open_existing(path)?;
         check_application(&connection, path)?;
         configure_writer(&connection)?;
         Ok(connection)
@@ -130,7 +130,7 @@ pub(super) fn open_writer(layout: &Layout) -> Result<Connection> {
 /// that may write only, so it is one of those that writes nothing.
 pub(super) fn open_reader(layout: &Layout) -> Result<Connection> {
     in_place(layout, |path| {
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = open_existing(path)?;
         set(&connection, "query_only", 1)?;
         set(&connection, "mmap_size", READER_MAP_BYTES)?;
         set(&connection, "cache_size", -READER_CACHE_KIB)?;
@@ -156,11 +156,28 @@ pub(super) fn open_copy(path: &Path) -> Result<Connection> {
 /// Opens an existing catalog for checkpoints.
 pub(super) fn open_checkpointer(layout: &Layout) -> Result<Connection> {
     in_place(layout, |path| {
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = open_existing(path)?;
         check_application(&connection, path)?;
         configure_journal(&connection)?;
         Ok(connection)
     })
+}
+
+/// Opens what exists, and keeps the WAL when the last connection is closed: its file has the room for
+/// the first changes of the next run, which the disk may not have by then.
+fn open_existing(path: &Path) -> Result<Connection> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    keep_log_at_close(&connection, true)?;
+    Ok(connection)
+}
+
+/// Says whether the WAL stays when this connection is the last one that is closed. Otherwise SQLite
+/// copies it into the database and removes it.
+pub(super) fn keep_log_at_close(connection: &Connection, keep: bool) -> Result<()> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep)
+        .during("open the database")?;
+    Ok(())
 }
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
@@ -221,7 +238,7 @@ fn read_number(connection: &Connection, sql: &str, path: &Path) -> Result<i64> {
     }
 }
 
-fn set(connection: &Connection, name: &str, value: i64) -> Result<()> {
+pub(super) fn set(connection: &Connection, name: &str, value: i64) -> Result<()> {
     connection.pragma_update(None, name, value).during("configure the connection")
 }
 

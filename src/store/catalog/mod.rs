@@ -144,6 +144,14 @@ impl Catalog {
         Checkpointer::open(&self.layout, self.snapshots.clone())
     }
 
+    /// Bytes that can be written to the WAL before its file must become longer.
+    ///
+    /// # Errors
+    /// The database's; the disk's.
+    pub fn log_room(&self) -> Result<u64> {
+        checkpoint::log_room(&self.connection, &self.layout.wal())
+    }
+
     /// What takes snapshots of the catalog, on any thread.
     pub fn snapshots(&self) -> Snapshots {
         self.snapshots.clone()

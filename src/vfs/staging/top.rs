@@ -36,7 +36,13 @@ impl StagingFs {
             }));
         });
         let now = Timestamp::now();
-        self.submit(done, |reply| Request::CreateRepository { name, owner, now, reply });
+        self.submit(done, |reply| Request::CreateRepository {
+            name,
+            owner,
+            provisional: false,
+            now,
+            reply,
+        });
     }
 
     pub(super) fn remove_repository(self: &Arc<Self>, caller: Caller, name: &[u8], done: Done<()>) {

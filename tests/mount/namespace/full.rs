@@ -84,3 +84,119 @@ fn deletions_and_collection_free_a_full_disk() {
     cairn.publish("lib", "work").unwrap();
     assert!(fs::read(cairn.versions("lib/5/last")).unwrap() == content::bytes(7, 8 << 20));
 }
+
+/// Takes all the room that is left, as somebody else would.
+fn fill(disk: &Path) {
+    let mut file = fs::File::options().create(true).append(true).open(disk.join("other")).unwrap();
+    let mut chunk = &[1_u8; 1 << 20][..];
+    while !chunk.is_empty() {
+        match file.write(chunk) {
+            Ok(0) => chunk = &chunk[..chunk.len() / 2],
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(errno(Err::<(), _>(error)), Errno::NOSPC);
+                chunk = &chunk[..chunk.len() / 2];
+            }
+        }
+    }
+}
+
+fn free_bytes(disk: &Path) -> u64 {
+    let space = rustix::fs::statvfs(disk).unwrap();
+    space.f_bavail * space.f_frsize
+}
+
+/// A small disk with versions of 8 MiB each.
+fn with_versions(at: &Path, count: u64) -> Cairn {
+    let cairn = Cairn::start_in(at);
+    for version in 1..=count {
+        let area = cairn.area("lib", &format!("v{version}"));
+        write(&area.join("f"), version, 8 << 20).unwrap();
+        cairn.publish("lib", &format!("v{version}")).unwrap();
+    }
+    cairn
+}
+
+#[test]
+fn a_disk_that_others_fill_to_the_last_byte_lets_versions_be_deleted() {
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let at = scratch.path().join("disk");
+    let _disk = SmallDisk::mount(&at);
+    let mut cairn = with_versions(&at, 4);
+    let reserve = cairn.store().join("reserve");
+    for round in 1..=3_u64 {
+        cairn.stop();
+        // Neither a reserve nor a free byte is left, whatever a start or a stop lets go.
+        drop(fs::remove_file(&reserve));
+        for start in 0..3 {
+            fill(&at);
+            assert_eq!(free_bytes(&at), 0);
+            cairn.mount();
+            let found = fs::read(cairn.versions(format!("lib/{round}/f"))).unwrap();
+            assert!(found == content::bytes(round, 8 << 20));
+            fill(&at);
+            if start == 1 {
+                cairn.kill9_and_unmount();
+            } else {
+                cairn.stop();
+            }
+        }
+        cairn.mount();
+        cairn.cli(&["delete", &format!("lib/{round}")]);
+        let run = cairn.json(&["gc", "--wait", "--protect", "0"]);
+        assert_eq!(run["freed_bytes"], 8 << 20, "round {round}: {run}");
+        cairn.restart();
+        assert!(!cairn.versions(format!("lib/{round}")).exists());
+        assert!(free_bytes(&at) > 0, "the space of round {round} is back");
+    }
+    assert!(fs::read(cairn.versions("lib/4/f")).unwrap() == content::bytes(4, 8 << 20));
+    fs::remove_file(at.join("other")).unwrap();
+    let is_whole = || fs::metadata(&reserve).is_ok_and(|found| found.len() == 8 << 20);
+    wait::until("the reserve is back", is_whole);
+    write(&cairn.area("lib", "last").join("f"), 9, 8 << 20).unwrap();
+    cairn.publish("lib", "last").unwrap();
+}
+
+#[test]
+fn the_reserve_grows_with_the_room_that_comes_back() {
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let at = scratch.path().join("disk");
+    let _disk = SmallDisk::mount(&at);
+    let mut cairn = with_versions(&at, 1);
+    let reserve = cairn.store().join("reserve");
+    cairn.stop();
+    fs::remove_file(&reserve).unwrap();
+    fill(&at);
+    cairn.mount();
+    assert!(!reserve.exists());
+    let other = fs::File::options().write(true).open(at.join("other")).unwrap();
+    other.set_len(other.metadata().unwrap().len() - (9 << 20)).unwrap();
+    let length = || fs::metadata(&reserve).map_or(0, |found| found.len());
+    wait::until("a part of the room is set aside", || length() > 0);
+    assert!((1 << 20..=3 << 20).contains(&length()), "{}", length());
+    drop(other);
+    fs::remove_file(at.join("other")).unwrap();
+    wait::until("the reserve is whole", || length() == 8 << 20);
+}
+
+#[test]
+fn the_collection_at_start_leaves_the_reserve_to_whoever_deletes() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let at = scratch.path().join("disk");
+    let _disk = SmallDisk::mount(&at);
+    let mut cairn = with_versions(&at, 3);
+    let reserve = cairn.store().join("reserve");
+    // Protected for now, and garbage for a daemon that protects nothing.
+    cairn.cli(&["delete", "lib/1"]);
+    cairn.stop();
+    let inode = fs::metadata(&reserve).unwrap().ino();
+    cairn.set_arguments(&["--protect", "0"]);
+    fill(&at);
+    cairn.mount();
+    wait::until("the first collection has made room", || free_bytes(&at) >= 8 << 20);
+    assert_eq!(fs::metadata(&reserve).unwrap().ino(), inode, "the room in the log did");
+    cairn.cli(&["delete", "lib/2"]);
+    cairn.cli(&["gc", "--wait"]);
+    assert!(free_bytes(&at) >= 16 << 20);
+}

@@ -1,0 +1,68 @@
+//! Room for changes where the disk is full (R3).
+//!
+//! A change needs room in the write-ahead log. The log's file is kept with some to spare, also over a
+//! stop; what was copied from it into the catalog is written over. Where that does not suffice, the
+//! space set aside is given up: for somebody who deletes, or asks for a collection, and for the journal,
+//! but not for a collection that began by itself.
+
+use std::time::{Duration, Instant};
+
+use super::RunKind;
+use crate::engine::durability::{DurabilityJob, Then};
+use crate::engine::request::Request;
+use crate::engine::thread::MetadataThread;
+use crate::store::reserve::CHANGE_BYTES;
+
+/// How long a collection that nobody asked for waits before it looks for room again.
+const WAIT: Duration = Duration::from_secs(1);
+
+impl MetadataThread {
+    /// Whether neither the disk nor the log has room for a change.
+    pub(in crate::engine) fn lacks_room(&self) -> bool {
+        let log_room = || self.store.catalog.log_room().unwrap_or(0);
+        self.store.reserve.is_needed() && log_room() < CHANGE_BYTES
+    }
+
+    /// Room for the rows of a deletion, where the disk is full: the reserve is for this.
+    pub(in crate::engine) fn make_room(&mut self) {
+        match self.store.reserve.give_up_if_full(&self.store.lock) {
+            Ok(true) => {
+                log::warn!("the disk is full: the space set aside is used, and content collected");
+                self.trigger(RunKind::ORPHANS);
+            }
+            Ok(false) => {
+                // The next change may find room in the log.
+                self.sync(DurabilityJob::Checkpoint);
+            }
+            Err(error) => log::warn!("the space set aside cannot be given up: {error}"),
+        }
+    }
+
+    /// Whether the collection may take its next slice; else it goes on later.
+    pub(super) fn has_room_for_slice(&mut self) -> bool {
+        if !self.lacks_room() {
+            self.gc.wal.copied_for_room = false;
+            return true;
+        }
+        if !std::mem::replace(&mut self.gc.wal.copied_for_room, true) {
+            self.copy_wal();
+            return false;
+        }
+        let is_asked_for = !self.gc.next_waiters.is_empty()
+            || self.gc.run.as_ref().is_some_and(|run| !run.waiters.is_empty());
+        if is_asked_for || !self.store.reserve.exists() {
+            return true;
+        }
+        self.gc.wal.copied_for_room = false;
+        self.gc.paused_until = Some(Instant::now() + WAIT);
+        false
+    }
+
+    /// Has the log copied into the catalog; nothing is removed before that.
+    pub(super) fn copy_wal(&mut self) {
+        self.gc.wal.copying = true;
+        let requests = self.requests_sender.clone();
+        let then = Then::new(move |result| drop(requests.send(Request::WalCopied { result })));
+        self.sync(DurabilityJob::CopyWal { then });
+    }
+}
