@@ -5,7 +5,8 @@
 //! 1. the mount that the working directory lies on, if it is one of cairn;
 //! 2. the mounts of cairn that belong to this user, if they all show one store.
 //!
-//! Only mounts that this user made count. Whoever mounts a FUSE filesystem chooses the text that the
+//! Only mounts that this user made count, and where the working directory lies on one of root's, that one.
+//! Whoever mounts a FUSE filesystem chooses the text that the
 //! table of mounts shows as its source, so a stranger's mount could lead root's command to any store.
 //! Nothing here asks a filesystem anything: a dead mount cannot make a command hang.
 
@@ -33,7 +34,8 @@ pub(super) fn find(
     user: u32,
 ) -> Result<Found, ControlError> {
     if let Some(here) = directory.and_then(|directory| outermost(table, directory)) {
-        if here.user != Some(user) {
+        // Root's mounts lead nobody astray.
+        if ![Some(user), Some(0)].contains(&here.user) {
             let message = format!("the mount at {} belongs to another user", here.target.display());
             return Err(ControlError::new(ErrorKind::Usage, message)
                 .with_hint("name its store: --store PATH, or set CAIRN_STORE"));
@@ -113,6 +115,7 @@ mod tests {
             ("/home/ann/m/tags", 1000, "/home/ann/s at /home/ann/m"),
             ("/", 0, "/s at /m"),
             ("/tmp", 1000, "/home/ann/s at /home/ann/m"),
+            ("/m/staging/r", 1000, "/s at /m"),
         ] {
             assert_eq!(found("", directory, user).unwrap(), expected, "{directory}");
         }

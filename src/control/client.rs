@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,9 +15,11 @@ use super::frame::{self, FrameError};
 use super::protocol::{
     ControlError, ErrorDetail, ErrorKind, Hello, PROTOCOL, Progress, Request, ServerMessage,
 };
+use super::public_socket;
 use super::reply::Reply;
 use super::service::{Attachment, Caller, ConnectionId, Service};
 use super::socket_path::SocketPath;
+use crate::store::sys;
 
 /// Name of the socket in the store's directory.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -67,17 +70,26 @@ impl Client {
                 io::ErrorKind::NotFound
                 | io::ErrorKind::ConnectionRefused
                 | io::ErrorKind::NotADirectory => Ok(None),
-                io::ErrorKind::PermissionDenied => Err(ControlError::new(
-                    ErrorKind::Permission,
-                    format!("permission denied on the store {}", store.display()),
-                )
-                .with_hint("only its owner and root may use a store")),
+                io::ErrorKind::PermissionDenied => match Self::connect_as_other(store) {
+                    Some(stream) => Self::greet(stream).map(Some),
+                    None => Err(denied(store)),
+                },
                 _ => Err(ControlError::new(
                     ErrorKind::Failed,
                     format!("cannot connect to {}: {error}", path.display()),
                 )),
             },
         }
+    }
+
+    /// Connects by the socket for users who do not own the store, if its owner's daemon listens there.
+    fn connect_as_other(store: &Path) -> Option<UnixStream> {
+        let found = std::fs::metadata(store).ok()?;
+        let path = public_socket::path(&found);
+        let path = SocketPath::new(&path).ok()?;
+        let stream = UnixStream::connect(path.as_path()).ok()?;
+        let is_owner = sys::peer_credentials(&stream).is_ok_and(|peer| peer.uid == found.uid());
+        is_owner.then_some(stream)
     }
 
     /// Takes over a connected socket and reads the daemon's greeting.
@@ -183,6 +195,14 @@ fn receive(stream: &UnixStream) -> Result<(ServerMessage, Attachment), ControlEr
     })?;
     let attachment = Attachment { payload: frame.payload, files: frame.files };
     Ok((message, attachment))
+}
+
+fn denied(store: &Path) -> ControlError {
+    let message = format!("permission denied on the store {}", store.display());
+    ControlError::new(ErrorKind::Permission, message).with_hint(
+        "only its owner and root may use a store; others, what its repositories allow them, while it \
+         is mounted with `-o allow_other`",
+    )
 }
 
 fn broken(error: &FrameError) -> ControlError {

@@ -152,6 +152,18 @@ fn send_some(
 /// # Errors
 /// The frame breaks a limit, is cut short, or the socket failed.
 pub fn receive(stream: &UnixStream) -> Result<Option<Frame>, FrameError> {
+    receive_within(stream, JSON_BYTES_MAX, PAYLOAD_BYTES_MAX)
+}
+
+/// As [`receive`], with other limits.
+///
+/// # Errors
+/// As those.
+pub fn receive_within(
+    stream: &UnixStream,
+    json_bytes_max: usize,
+    payload_bytes_max: usize,
+) -> Result<Option<Frame>, FrameError> {
     let mut header = [0; HEADER_BYTES];
     let (received, files) = receive_first(stream, &mut header)?;
     if received == 0 {
@@ -160,10 +172,10 @@ pub fn receive(stream: &UnixStream) -> Result<Option<Frame>, FrameError> {
     read_exact(stream, &mut header[received..])?;
     let [j0, j1, j2, j3, p0, p1, p2, p3] = header;
     let json_bytes =
-        accepted(u32::from_le_bytes([j0, j1, j2, j3]), JSON_BYTES_MAX, FrameError::JsonTooLong)?;
+        accepted(u32::from_le_bytes([j0, j1, j2, j3]), json_bytes_max, FrameError::JsonTooLong)?;
     let payload_bytes = accepted(
         u32::from_le_bytes([p0, p1, p2, p3]),
-        PAYLOAD_BYTES_MAX,
+        payload_bytes_max,
         FrameError::PayloadTooLong,
     )?;
     Ok(Some(Frame {

@@ -1,6 +1,6 @@
 //! The control protocol: how the command line speaks to whoever owns the store.
 //!
-//! [`protocol`], [`transfer`] and [`upkeep`] are plain values, [`service`] is what the engine implements,
+//! [`rights`] says who may ask what. [`protocol`], [`transfer`] and [`upkeep`] are plain values, [`service`] is what the engine implements,
 //! [`frame`] puts messages on a unix socket, [`server`] and [`client`] are its two ends.
 //! Nothing here knows the catalog, the pool or FUSE.
 
@@ -8,8 +8,11 @@ pub mod backup;
 pub mod client;
 pub mod frame;
 pub mod fsck;
+pub mod places;
 pub mod protocol;
+pub mod public_socket;
 pub mod reply;
+pub mod rights;
 pub mod server;
 pub mod service;
 mod socket_path;

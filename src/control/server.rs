@@ -1,12 +1,13 @@
 //! The daemon's end of the control socket.
 //!
-//! One thread per connection, [`CONNECTIONS_MAX`] at most; each answers its requests in turn.
-//! Only root and the daemon's own user are answered: the store's directory (0700) and the socket
-//! (0600) keep others from reaching it, and the peer's credentials are checked all the same (R7).
-//! A connection may idle for as long as it likes until its place is needed ([`IDLE_MAX`]), but a
-//! message once begun must go on within [`MESSAGE_TIMEOUT`]. The server knows nothing of what the requests do.
+//! One thread per connection, of which there are not more than [`super::places`] says; each answers its
+//! requests in turn. There are two doors. At the one in the store, only root and the daemon's own user
+//! are answered: the store's directory (0700) and the socket (0600) keep others from reaching it, and
+//! the peer's credentials are checked all the same (R7). At the public one everybody may ask, in short
+//! messages without files, and what others than those two ask goes to [`Service::call_other`].
+//! A connection may idle for as long as it likes until its place is needed, but a message once begun
+//! must go on within [`MESSAGE_TIMEOUT`]. The server knows nothing of what the requests do.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
@@ -20,20 +21,18 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::frame::{self, FrameError};
+use super::places::{Holder, IDLE_MAX, Places};
 use super::protocol::{ControlError, ErrorKind, Hello, PROTOCOL, Progress, Request, ServerMessage};
 use super::service::{Attachment, Caller, ConnectionId, Peer, Service};
 use super::socket_path::SocketPath;
-use crate::store::panics;
+use crate::store::{panics, sys};
 
-/// The most connections served at once; more are told that the daemon is busy.
-pub const CONNECTIONS_MAX: usize = 64;
-/// How long a connection must have asked nothing to be closed in favour of a new one, when there
-/// are [`CONNECTIONS_MAX`].
-pub const IDLE_MAX: Duration = Duration::from_secs(60);
 /// The longest wait for the next bytes within a message.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long [`Server::stop`] waits for requests that are being answered.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
+/// The longest message at the public door, in bytes: a message and an author of a version, escaped.
+pub const PUBLIC_JSON_BYTES_MAX: usize = 256 << 10;
 
 /// The control socket could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -47,18 +46,49 @@ pub struct ServerError {
 /// A listening control socket. Dropped without [`Server::stop`], it stops as well.
 #[derive(Debug)]
 pub struct Server {
+    shared: Arc<Shared>,
+    entrances: Vec<Entrance>,
+}
+
+/// Where connections are accepted.
+#[derive(Debug)]
+struct Entrance {
     path: PathBuf,
     listener: Arc<UnixListener>,
-    shared: Arc<Shared>,
-    accepting: Option<JoinHandle<()>>,
+    accepting: JoinHandle<()>,
+}
+
+/// What kind of entrance a connection came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// In the store's directory.
+    Store,
+    /// Where everybody may connect.
+    Public,
+}
+
+impl Door {
+    /// Permission bits of the socket.
+    fn mode(self) -> u32 {
+        match self {
+            Self::Store => 0o600,
+            Self::Public => 0o666,
+        }
+    }
+
+    fn receive(self, stream: &UnixStream) -> Result<Option<frame::Frame>, FrameError> {
+        match self {
+            Self::Store => frame::receive(stream),
+            Self::Public => frame::receive_within(stream, PUBLIC_JSON_BYTES_MAX, 0),
+        }
+    }
 }
 
 struct Shared {
     service: Arc<dyn Service>,
     own_uid: u32,
     stopping: AtomicBool,
-    idle_max: Duration,
-    connections: Mutex<Connections>,
+    places: Mutex<Places>,
     ended: Condvar,
 }
 
@@ -66,18 +96,6 @@ impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("own_uid", &self.own_uid).finish_non_exhaustive()
     }
-}
-
-#[derive(Default)]
-struct Connections {
-    last: u64,
-    open: HashMap<ConnectionId, Open>,
-}
-
-struct Open {
-    stream: Arc<UnixStream>,
-    /// Since when it has asked nothing; `None` while it is being answered.
-    idle_since: Option<Instant>,
 }
 
 impl Server {
@@ -99,30 +117,44 @@ impl Server {
         service: Arc<dyn Service>,
         idle_max: Duration,
     ) -> Result<Self, ServerError> {
+        let shared = Arc::new(Shared {
+            service,
+            own_uid: rustix::process::geteuid().as_raw(),
+            stopping: AtomicBool::new(false),
+            places: Mutex::new(Places::new(idle_max)),
+            ended: Condvar::new(),
+        });
+        let mut server = Self { shared, entrances: Vec::new() };
+        server.open(path, Door::Store)?;
+        Ok(server)
+    }
+
+    /// Also listens on `path`, for users who do not own the store.
+    ///
+    /// # Errors
+    /// The socket cannot be made, or no thread started.
+    pub fn serve_others(&mut self, path: &Path) -> Result<(), ServerError> {
+        self.open(path, Door::Public)
+    }
+
+    fn open(&mut self, path: &Path, door: Door) -> Result<(), ServerError> {
         let failed = |action| move |source| ServerError { action, path: path.to_owned(), source };
         remove_socket(path).map_err(failed("replace"))?;
         let address = SocketPath::new(path).map_err(failed("reach"))?;
         let listener = UnixListener::bind(address.as_path()).map_err(failed("create"))?;
         // Nobody but owner and root gets past the store's 0700 before this takes effect.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(door.mode()))
             .map_err(failed("protect"))?;
         let listener = Arc::new(listener);
-        let shared = Arc::new(Shared {
-            service,
-            own_uid: rustix::process::geteuid().as_raw(),
-            stopping: AtomicBool::new(false),
-            idle_max,
-            connections: Mutex::default(),
-            ended: Condvar::new(),
-        });
         let accepting = {
-            let (listener, shared) = (Arc::clone(&listener), Arc::clone(&shared));
+            let (listener, shared) = (Arc::clone(&listener), Arc::clone(&self.shared));
             std::thread::Builder::new()
                 .name("control-accept".to_owned())
-                .spawn(move || shared.accept(&listener))
+                .spawn(move || shared.accept(&listener, door))
                 .map_err(failed("serve"))?
         };
-        Ok(Self { path: path.to_owned(), listener, shared, accepting: Some(accepting) })
+        self.entrances.push(Entrance { path: path.to_owned(), listener, accepting });
+        Ok(())
     }
 
     /// Stops accepting, lets running requests end for at most [`STOP_GRACE`], ends all
@@ -133,20 +165,27 @@ impl Server {
     }
 
     fn end(&mut self) {
-        let Some(accepting) = self.accepting.take() else {
+        let entrances = std::mem::take(&mut self.entrances);
+        if entrances.is_empty() {
             return;
-        };
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        // A shutdown of a listening socket makes accept() return EINVAL.
-        if let Err(error) = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both) {
-            log::warn!("cannot shut the control socket down: {error}");
         }
-        if accepting.join().is_err() {
-            log::error!("the control server's thread panicked");
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        let mut paths = Vec::new();
+        for Entrance { path, listener, accepting } in entrances {
+            // A shutdown of a listening socket makes accept() return EINVAL.
+            if let Err(error) = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both) {
+                log::warn!("cannot shut the control socket down: {error}");
+            }
+            if accepting.join().is_err() {
+                log::error!("the control server's thread panicked");
+            }
+            paths.push(path);
         }
         self.shared.end_connections();
-        if let Err(error) = remove_socket(&self.path) {
-            log::warn!("cannot remove {}: {error}", self.path.display());
+        for path in paths {
+            if let Err(error) = remove_socket(&path) {
+                log::warn!("cannot remove {}: {error}", path.display());
+            }
         }
     }
 }
@@ -166,14 +205,14 @@ fn remove_socket(path: &Path) -> io::Result<()> {
 }
 
 impl Shared {
-    fn accept(self: &Arc<Self>, listener: &UnixListener) {
+    fn accept(self: &Arc<Self>, listener: &UnixListener, door: Door) {
         loop {
             let accepted = listener.accept();
             if self.stopping.load(Ordering::SeqCst) {
                 return;
             }
             match accepted {
-                Ok((stream, _)) => self.admit(stream),
+                Ok((stream, _)) => self.admit(stream, door),
                 Err(error) => {
                     // Mostly EMFILE: without a pause this would spin until files are closed.
                     log::error!("cannot accept a control connection: {error}");
@@ -183,34 +222,28 @@ impl Shared {
         }
     }
 
-    fn admit(self: &Arc<Self>, stream: UnixStream) {
-        let caller = match self.check(&stream) {
-            Ok(caller) => caller,
+    fn admit(self: &Arc<Self>, stream: UnixStream, door: Door) {
+        let (caller, holder) = match self.check(&stream, door) {
+            Ok(admitted) => admitted,
             Err(error) => return refuse(&stream, &error),
         };
         let stream = Arc::new(stream);
-        let id = {
-            let mut connections = self.connections.lock();
-            let room = connections.open.len() < CONNECTIONS_MAX;
-            (room || connections.end_idlest(self.idle_max)).then(|| {
-                connections.last += 1;
-                let id = ConnectionId(connections.last);
-                let open = Open { stream: Arc::clone(&stream), idle_since: Some(Instant::now()) };
-                connections.open.insert(id, open);
-                id
-            })
-        };
-        let Some(id) = id else {
-            let message = format!("the daemon already serves {CONNECTIONS_MAX} commands");
-            let busy = ControlError::new(ErrorKind::Busy, message).with_hint("try again");
-            return refuse(&stream, &busy);
+        let taken = self.places.lock().take(&stream, holder);
+        let id = match taken {
+            Ok(id) => id,
+            Err(most) => {
+                let whose = if holder == Holder::Owner { "" } else { " of users like you" };
+                let message = format!("the daemon already serves {most} commands{whose}");
+                let busy = ControlError::new(ErrorKind::Busy, message).with_hint("try again");
+                return refuse(&stream, &busy);
+            }
         };
         let caller = Caller { connection: id, ..caller };
         self.service.connected(id, Peer::of(&stream));
         let shared = Arc::clone(self);
         let spawned =
             std::thread::Builder::new().name(format!("control-{}", id.0)).spawn(move || {
-                if let Err(error) = shared.serve(&stream, caller) {
+                if let Err(error) = shared.serve(&stream, (caller, holder), door) {
                     log::info!("control connection of pid {}: {error}", caller.pid);
                 }
                 shared.forget(id);
@@ -221,26 +254,30 @@ impl Shared {
         }
     }
 
-    fn check(&self, stream: &UnixStream) -> Result<Caller, ControlError> {
-        let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|error| {
+    fn check(&self, stream: &UnixStream, door: Door) -> Result<(Caller, Holder), ControlError> {
+        let peer = sys::peer_credentials(stream).map_err(|error| {
             ControlError::new(ErrorKind::Permission, format!("cannot tell who asks: {error}"))
         })?;
-        let uid = peer.uid.as_raw();
-        if uid != 0 && uid != self.own_uid {
+        let sys::PeerCredentials { uid, gid, pid } = peer;
+        let is_owner = uid == 0 || uid == self.own_uid;
+        if !is_owner && door == Door::Store {
             log::warn!("refused a control connection of uid {uid}");
             let message = format!("uid {uid} may not control this store");
             let hint = format!("only root and the daemon's own user (uid {}) may", self.own_uid);
             return Err(ControlError::new(ErrorKind::Permission, message).with_hint(hint));
         }
-        Ok(Caller {
-            uid,
-            gid: peer.gid.as_raw(),
-            pid: peer.pid.as_raw_nonzero().get().unsigned_abs(),
-            connection: ConnectionId(0),
-        })
+        let holder = if is_owner { Holder::Owner } else { Holder::Other(uid) };
+        Ok((Caller { uid, gid, pid, connection: ConnectionId(0) }, holder))
     }
 
-    fn serve(&self, stream: &UnixStream, caller: Caller) -> Result<(), FrameError> {
+    fn serve(
+        &self,
+        stream: &UnixStream,
+        (caller, holder): (Caller, Holder),
+        door: Door,
+    ) -> Result<(), FrameError> {
+        // A client that reads nothing would keep its thread, and what the answer holds, for ever.
+        stream.set_write_timeout((door == Door::Public).then_some(MESSAGE_TIMEOUT))?;
         stream.set_read_timeout(Some(MESSAGE_TIMEOUT))?;
         let hello = Hello {
             protocol: PROTOCOL,
@@ -248,12 +285,12 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         send(stream, &ServerMessage::Hello(hello), &Attachment::none())?;
-        while let Some(received) = frame::receive(stream)? {
+        while let Some(received) = door.receive(stream)? {
             let attachment = Attachment { payload: received.payload, files: received.files };
             let answer = match decode(&received.json) {
                 Ok(request) => {
                     self.note_idle(caller.connection, None);
-                    self.answer(stream, caller, request, attachment)
+                    self.answer(stream, (caller, holder), request, attachment)
                 }
                 Err(error) => Err(error),
             };
@@ -264,15 +301,13 @@ impl Shared {
     }
 
     fn note_idle(&self, id: ConnectionId, since: Option<Instant>) {
-        if let Some(open) = self.connections.lock().open.get_mut(&id) {
-            open.idle_since = since;
-        }
+        self.places.lock().note_idle(id, since);
     }
 
     fn answer(
         &self,
         stream: &UnixStream,
-        caller: Caller,
+        (caller, holder): (Caller, Holder),
         request: Request,
         attachment: Attachment,
     ) -> Result<(ServerMessage, Attachment), ControlError> {
@@ -286,7 +321,13 @@ impl Shared {
         };
         let call = || {
             panics::point("control");
-            self.service.call(caller, request, attachment, &mut progress)
+            match holder {
+                Holder::Owner => self.service.call(caller, request, attachment, &mut progress),
+                Holder::Other(_) => self
+                    .service
+                    .call_other(caller, request, &mut progress)
+                    .map(|reply| (reply, Attachment::none())),
+            }
         };
         match panics::contain("a control request", call) {
             Ok(result) => result
@@ -299,55 +340,23 @@ impl Shared {
         // Logged; what it left is thrown away at the next start.
         panics::contain("the end of a connection", || self.service.disconnected(id))
             .unwrap_or_default();
-        self.connections.lock().open.remove(&id);
+        self.places.lock().free(id);
         self.ended.notify_all();
     }
 
     /// Ends reading first, so that whoever is being answered still gets the answer.
     fn end_connections(&self) {
         let deadline = Instant::now() + STOP_GRACE;
-        let mut connections = self.connections.lock();
-        connections.shut(Shutdown::Read);
-        while !connections.open.is_empty() {
-            if self.ended.wait_until(&mut connections, deadline).timed_out() {
+        let mut places = self.places.lock();
+        places.shut(Shutdown::Read);
+        while places.count() > 0 {
+            if self.ended.wait_until(&mut places, deadline).timed_out() {
                 break;
             }
         }
-        if !connections.open.is_empty() {
-            log::warn!("{} control requests were cut off", connections.open.len());
-            connections.shut(Shutdown::Both);
-        }
-    }
-}
-
-impl Connections {
-    #[allow(clippy::iter_over_hash_type, reason = "each stream is shut, in no special order")]
-    fn shut(&self, how: Shutdown) {
-        for open in self.open.values() {
-            open.shut(how);
-        }
-    }
-
-    /// Closes the connection that has asked nothing for longest, if that is `idle_max` at least;
-    /// says whether there was one. Its thread then ends by itself.
-    fn end_idlest(&mut self, idle_max: Duration) -> bool {
-        let idle = self.open.iter().filter_map(|(id, open)| Some((open.idle_since?, *id)));
-        let Some((since, id)) = idle.min() else { return false };
-        if since.elapsed() < idle_max {
-            return false;
-        }
-        if let Some(open) = self.open.remove(&id) {
-            log::info!("control connection {} idled and made room for another", id.0);
-            open.shut(Shutdown::Both);
-        }
-        true
-    }
-}
-
-impl Open {
-    fn shut(&self, how: Shutdown) {
-        if let Err(error) = self.stream.shutdown(how) {
-            log::debug!("control connection: {error}");
+        if places.count() > 0 {
+            log::warn!("{} control requests were cut off", places.count());
+            places.shut(Shutdown::Both);
         }
     }
 }

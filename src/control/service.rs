@@ -2,13 +2,15 @@
 //! daemon, by the command itself.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::protocol::{ControlError, Progress, Request};
+use super::protocol::{ControlError, ErrorKind, Progress, Request};
 use super::reply::Reply;
+use crate::store::sys;
 
 /// Who asks, as the kernel says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,7 +19,7 @@ pub struct Caller {
     pub uid: u32,
     /// Effective group id of the peer when it connected.
     pub gid: u32,
-    /// Process id of the peer.
+    /// Process id of the peer; 0 when it is of a process namespace that the daemon cannot see.
     pub pid: u32,
     /// The connection it asks through: what it began ends with it.
     pub connection: ConnectionId,
@@ -35,6 +37,15 @@ impl Peer {
     /// The other end of `stream`.
     pub fn of(stream: &Arc<UnixStream>) -> Self {
         Self(Arc::downgrade(stream))
+    }
+
+    /// The supplementary groups of who connected.
+    ///
+    /// # Errors
+    /// The system call's; that the connection has ended.
+    pub fn groups(&self) -> io::Result<Vec<u32>> {
+        let stream = self.0.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+        sys::peer_groups(&stream)
     }
 
     /// Whether it was closed, as the end of a command does, however it ends. Never blocks.
@@ -87,6 +98,20 @@ pub trait Service: Send + Sync {
         attachment: Attachment,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Reply, Attachment), ControlError>;
+
+    /// Answers one request of a user who is neither root nor the daemon's own, and refuses what that
+    /// user has no right to. Otherwise as [`Service::call`].
+    ///
+    /// # Errors
+    /// Why the request was refused or failed.
+    fn call_other(
+        &self,
+        _caller: Caller,
+        _request: Request,
+        _progress: &mut dyn FnMut(Progress),
+    ) -> Result<Reply, ControlError> {
+        Err(ControlError::new(ErrorKind::Permission, "permission denied"))
+    }
 
     /// Tells of a new connection, before its first call.
     fn connected(&self, _connection: ConnectionId, _peer: Peer) {}

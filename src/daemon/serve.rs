@@ -16,6 +16,7 @@ use super::run::{self, Filesystems, Hooks};
 use super::service::{DaemonFacts, StoreService, store_error};
 use super::service_manager::ServiceManager;
 use super::signals;
+use crate::control::public_socket;
 use crate::control::server::Server;
 use crate::engine::error::EngineError;
 use crate::engine::gc::RunKind;
@@ -69,7 +70,8 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let service = Arc::new(StoreService::new(Arc::clone(&engine), move || stop.stop(), facts));
     let hook = start_hook(config, &plan, &engine, &hooked)?;
     let socket = engine.layout.control_socket();
-    let server = Server::start(&socket, service.clone()).map_err(start)?;
+    let mut server = Server::start(&socket, service.clone()).map_err(start)?;
+    serve_others(&mut server, &engine, config.options.allow_other);
     let signals = signals::start(controller.clone(), config.log.clone())?;
     let collector = Arc::clone(&engine);
     let mut scrubber = Scrubber::start(&engine, config.scrub)
@@ -112,6 +114,23 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         run::serve(&plan, filesystems, default_workers(), &kernel, (&controller, &events), hooks);
     drop(signals);
     served.and(closed)
+}
+
+/// Listens for the owners of repositories, where the mount is open to them. Whoever owns the store needs
+/// it not, so the daemon serves without it where there is no place for it.
+fn serve_others(server: &mut Server, engine: &Engine, allow_other: bool) {
+    if !allow_other {
+        return;
+    }
+    let path = match public_socket::prepare(engine.layout.root()) {
+        Ok(path) => path,
+        Err(error) => {
+            return log::warn!("only the store's owner and root are served by commands: {error}");
+        }
+    };
+    if let Err(error) = server.serve_others(&path) {
+        log::warn!("only the store's owner and root are served by commands: {error}");
+    }
 }
 
 /// Opens the store. From then on it is ours, and so is its log.

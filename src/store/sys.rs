@@ -351,6 +351,42 @@ pub fn peer_credentials(socket: &UnixStream) -> io::Result<PeerCredentials> {
     Ok(PeerCredentials { pid, uid: found.uid, gid: found.gid })
 }
 
+/// Asks for the supplementary groups of who is at the other end of a socket, as they were when it
+/// connected.
+///
+/// # Errors
+/// The system call's.
+pub fn peer_groups(socket: &UnixStream) -> io::Result<Vec<u32>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let bytes = groups.len() * size_of::<libc::gid_t>();
+        let mut length =
+            libc::socklen_t::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: the descriptor is open for the call; `groups` and `length` are valid for writes,
+        // and `length` is the size of `groups` in bytes.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let count = usize::try_from(length).unwrap_or(0) / size_of::<libc::gid_t>();
+        if result == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        // The kernel says how much it has.
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}
+
 /// Sends bytes and, with the first of them, files. Returns how many bytes went out; the files go
 /// with the first call that sends any.
 ///
@@ -412,79 +448,4 @@ pub fn user_name(uid: u32) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::fd::AsFd;
-
-    use super::*;
-
-    #[test]
-    fn copies_keep_holes_and_content() {
-        let source = tempfile::tempfile().unwrap();
-        source.write_all_at(b"start", 0).unwrap();
-        source.write_all_at(b"middle", 1 << 20).unwrap();
-        source.set_len(2 << 20).unwrap();
-        let target = tempfile::tempfile().unwrap();
-        copy_range(&source, &target, 2 << 20).unwrap();
-        let read = |file: &File| {
-            let mut bytes = vec![1; 2 << 20];
-            file.read_exact_at(&mut bytes, 0).unwrap();
-            bytes
-        };
-        assert_eq!(target.metadata().unwrap().len(), 2 << 20);
-        assert!(read(&source) == read(&target));
-        assert_eq!(seek_hole_data(&target, 1 << 19, false).unwrap(), Some(1 << 20));
-        assert_eq!(seek_hole_data(&target, 3 << 19, false).unwrap(), None);
-
-        let part = tempfile::tempfile().unwrap();
-        copy_range(&source, &part, 3).unwrap();
-        assert_eq!(part.metadata().unwrap().len(), 3);
-        let error = copy_range(&source, &part, 3 << 20).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    #[test]
-    fn copying_by_hand_works_where_the_kernel_cannot() {
-        let source = tempfile::tempfile().unwrap();
-        source.write_all_at(b"abcdef", 0).unwrap();
-        let target = tempfile::tempfile().unwrap();
-        copy_by_hand(&source, 1, &target, 2, 3).unwrap();
-        let mut bytes = [0; 5];
-        target.read_exact_at(&mut bytes, 0).unwrap();
-        assert_eq!(&bytes, b"\0\0bcd");
-    }
-
-    #[test]
-    fn files_travel_with_their_bytes() {
-        let (here, there) = UnixStream::pair().unwrap();
-        let file = tempfile::tempfile().unwrap();
-        file.write_all_at(b"sent", 0).unwrap();
-        assert_eq!(send_fds(&here, b"hello", &[file.as_fd(), file.as_fd()]).unwrap(), 5);
-        let mut buffer = [0; 16];
-        let (bytes, files) = recv_fds(&there, &mut buffer).unwrap();
-        assert_eq!((&buffer[..bytes], files.len()), (&b"hello"[..], 2));
-        let mut content = [0; 4];
-        File::from(files.into_iter().next().unwrap()).read_exact_at(&mut content, 0).unwrap();
-        assert_eq!(&content, b"sent");
-        drop(here);
-        assert_eq!(recv_fds(&there, &mut buffer).unwrap().0, 0);
-        assert!(send_fds(&there, b"", &[file.as_fd()]).is_err());
-    }
-
-    #[test]
-    fn unknown_fallocate_modes_are_refused() {
-        let file = tempfile::tempfile().unwrap();
-        fallocate(&file, 0, 0, 4096).unwrap();
-        assert_eq!(file.metadata().unwrap().len(), 4096);
-        assert!(fallocate(&file, 1 << 20, 0, 4096).is_err());
-    }
-
-    #[test]
-    fn the_machine_answers() {
-        let (here, _there) = UnixStream::pair().unwrap();
-        let peer = peer_credentials(&here).unwrap();
-        assert_eq!(peer.pid, std::process::id());
-        assert!(statvfs(Path::new("/")).unwrap().block_size > 0);
-        assert_eq!(boot_id().unwrap(), boot_id().unwrap());
-        assert_ne!(new_uuid().unwrap(), new_uuid().unwrap());
-    }
-}
+mod tests;

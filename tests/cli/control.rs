@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use cairn::control::client::{Client, Connection, SOCKET_NAME};
 use cairn::control::frame;
+use cairn::control::places::CONNECTIONS_MAX;
 use cairn::control::protocol::{
     ControlError, ErrorDetail, ErrorKind, Progress, Request, ServerMessage,
 };
 use cairn::control::reply::Reply;
-use cairn::control::server::{CONNECTIONS_MAX, decode};
+use cairn::control::server::decode;
 use cairn::control::service::Attachment;
 use cairn::control::transfer::{ImportId, ImportRequest};
 use proptest::prelude::*;

@@ -10,6 +10,7 @@ use cairn::control::client::SOCKET_NAME;
 use cairn::control::fsck::{
     FsckFinding, FsckOutcome, FsckReply, FsckRequest, ScrubInfo, ScrubResult,
 };
+use cairn::control::places::IDLE_MAX;
 use cairn::control::protocol::{
     ControlError, ErrorDetail, ErrorKind, GcRequest, Progress, Request, VERSIONS_MAX,
 };
@@ -17,7 +18,7 @@ use cairn::control::reply::{
     AreaInfo, CommitReply, DeleteReply, DiffEntry, DiffKind, DiffReply, GcReply, Problem,
     ProblemKind, Reply, RepositoryInfo, StatusReply, TagInfo, VersionInfo,
 };
-use cairn::control::server::{IDLE_MAX, Server};
+use cairn::control::server::Server;
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
 use cairn::control::transfer::RawPath;
 use cairn::control::utc::{Created, Ended, Expires, NextRun, Until};

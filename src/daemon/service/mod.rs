@@ -17,6 +17,7 @@ mod import;
 mod policy;
 mod quota;
 mod repositories;
+mod rights;
 mod status;
 mod tags;
 mod undelete;
@@ -257,12 +258,16 @@ impl Service for StoreService {
         attachment: Attachment,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Reply, Attachment), ControlError> {
-        let change = audit::change(&request);
-        let result = self.dispatch(caller, request, attachment, progress);
-        if let Some(change) = change {
-            audit::log(caller, &change, result.as_ref().map(drop));
-        }
-        result
+        self.call_checked(caller, request, attachment, progress)
+    }
+
+    fn call_other(
+        &self,
+        caller: Caller,
+        request: Request,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Reply, ControlError> {
+        self.answer_other(caller, request, progress)
     }
 
     fn connected(&self, connection: ConnectionId, peer: Peer) {
@@ -274,6 +279,24 @@ impl Service for StoreService {
         self.abort_imports(connection);
         self.end_exports(connection);
         self.end_hold(connection);
+    }
+}
+
+impl StoreService {
+    /// Answers a request of somebody who may ask it, and logs what it changes.
+    fn call_checked(
+        &self,
+        caller: Caller,
+        request: Request,
+        attachment: Attachment,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Reply, Attachment), ControlError> {
+        let change = audit::change(&request);
+        let result = self.dispatch(caller, request, attachment, progress);
+        if let Some(change) = change {
+            audit::log(caller, &change, result.as_ref().map(drop));
+        }
+        result
     }
 }
 

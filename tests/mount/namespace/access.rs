@@ -197,14 +197,17 @@ fn a_second_user_does_what_modes_allow_and_nothing_else() {
 }
 
 #[test]
-fn commands_are_for_the_owner_of_the_store_and_root() {
+fn commands_do_for_a_second_user_what_the_mount_does_and_nothing_else() {
     let cairn = shared_by_two();
     let binary = cairn.scratch().join("cairn");
     fs::copy(crate::common::cairn::BINARY, &binary).unwrap();
     for verb in [
         "status",
         "create mine",
-        "commit open/theirs",
+        "commit open/roots",
+        "commit sticky/everybodys",
+        "commit closed/everybodys",
+        "diff open/1 open/1",
         "delete open/1",
         "tag open/mine 1",
         "discard open/theirs",

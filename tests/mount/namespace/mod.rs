@@ -25,6 +25,7 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod moved;
+mod owner;
 mod preserve;
 mod program;
 mod publish;

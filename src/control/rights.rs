@@ -1,0 +1,58 @@
+//! What each request needs, of somebody who is not the owner of the store.
+//!
+//! The store's owner and root may ask everything. Everybody else is measured by the owner and the mode
+//! of the repository, as the kernel does it for the mount. One table says for each request which of
+//! these rights it needs; who adds a request adds it here.
+
+use super::protocol::Request;
+use crate::model::name::{AreaName, RepoName};
+
+/// A right to ask something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right<'a> {
+    /// Only the store's owner and root have it.
+    StoreOwner,
+    /// Everybody has it, and is told only of repositories that they may read.
+    Listing,
+    /// To list and enter the repository's directory.
+    Read(&'a RepoName),
+    /// To own both repositories. A comparison names paths of all directories, also of those that only
+    /// their owners can read.
+    Own(&'a RepoName, &'a RepoName),
+    /// To take the area out of the repository's directory, as `mv` does: to write to that directory
+    /// and to the area, and where the directory is sticky, to own one of them. The owner of the
+    /// repository has it for each area.
+    Publish(&'a RepoName, &'a AreaName),
+}
+
+/// The right that a request needs.
+pub fn required(request: &Request) -> Right<'_> {
+    match request {
+        Request::Repositories | Request::Areas { repository: None } => Right::Listing,
+        Request::Areas { repository: Some(repository) }
+        | Request::Versions { repository, .. }
+        | Request::Show { repository, .. }
+        | Request::Tags { repository }
+        | Request::Wait { repository, .. } => Right::Read(repository),
+        Request::Diff { repository, other_repository, .. } => {
+            Right::Own(repository, other_repository)
+        }
+        Request::Commit(commit) => Right::Publish(&commit.repository, &commit.area),
+        Request::Status
+        | Request::CreateRepository { .. }
+        | Request::DeleteRepository { .. }
+        | Request::Stage { .. }
+        | Request::Discard { .. }
+        | Request::SetTag { .. }
+        | Request::DeleteTag { .. }
+        | Request::Delete { .. }
+        | Request::Gc(_)
+        | Request::Fsck(_)
+        | Request::Backup(_)
+        | Request::Upkeep(_)
+        | Request::Import(_)
+        | Request::Export(_)
+        | Request::Save { .. }
+        | Request::Shutdown => Right::StoreOwner,
+    }
+}
