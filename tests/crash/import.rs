@@ -35,9 +35,9 @@ fn repositories(cairn: &Cairn) -> Vec<(String, u64)> {
     let entries = listed.as_array().unwrap().iter();
     entries
         .map(|entry| {
-            let versions = cairn.json(&["versions", entry["name"].as_str().unwrap()]);
+            let versions = cairn.json(&["versions", entry["repository"].as_str().unwrap()]);
             let count = versions.as_array().unwrap().len() as u64;
-            (entry["name"].as_str().unwrap().to_owned(), count)
+            (entry["repository"].as_str().unwrap().to_owned(), count)
         })
         .collect()
 }
