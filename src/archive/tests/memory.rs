@@ -136,7 +136,28 @@ impl MemoryStore {
         Some(hash)
     }
 
-    fn build(&mut self, path: &[u8]) -> (TreeHash, Summary) {
+    /// Builds all directories, the deepest first. Not by recursion: a chain of directories may be too
+    /// deep for a test's stack.
+    fn build(&mut self) -> (TreeHash, Summary) {
+        let is_directory = |inode: &usize| matches!(self.inodes[*inode].1, Node::Directory);
+        let directories = self.names.iter().filter(|(_, inode)| is_directory(inode));
+        let mut paths: Vec<Vec<u8>> = directories.map(|(path, _)| path.clone()).collect();
+        paths.retain(|path| !path.is_empty());
+        paths.sort_by_key(|path| std::cmp::Reverse(path.len()));
+        let mut built = BTreeMap::new();
+        for path in paths {
+            let directory = self.build_directory(&path, &built);
+            built.insert(path, directory);
+        }
+        self.build_directory(b"", &built)
+    }
+
+    /// Builds a directory over those that are built.
+    fn build_directory(
+        &mut self,
+        path: &[u8],
+        built: &BTreeMap<Vec<u8>, (TreeHash, Summary)>,
+    ) -> (TreeHash, Summary) {
         let prefix = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
         let mut children: Vec<(Vec<u8>, usize)> = self
             .names
@@ -151,7 +172,7 @@ impl MemoryStore {
             let (attributes, node) = self.inodes[inode].clone();
             let content = match node {
                 Node::Directory => {
-                    let (tree, summary) = self.build(&name);
+                    let (tree, summary) = built[&name];
                     Content::Directory { tree, summary }
                 }
                 Node::Other(content) => content,
@@ -190,7 +211,7 @@ impl ImportSink for MemoryStore {
     }
 
     fn finish(&mut self) -> Result<Published, ArchiveError> {
-        let (tree, summary) = self.build(b"");
+        let (tree, summary) = self.build();
         let attributes = match self.names.get(&b""[..]) {
             Some(inode) => self.inodes[*inode].0.clone(),
             None => default_directory(),
