@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::Engine;
-use super::durability::{DurabilityJob, Scope, Then};
+use super::durability::{DurabilityJob, Then};
 use super::error::{EngineError, Result};
 use super::pins::BlobsHold;
 use super::request::Request;
@@ -38,7 +38,7 @@ impl Engine {
         let file = file.ok_or(EngineError::Stopping)?;
         let (send, receive) = crossbeam_channel::bounded(1);
         let then = Then::new(move |result| drop(send.send(result)));
-        self.sync(DurabilityJob::Catalog { scope: Scope::Rows, then });
+        self.sync(DurabilityJob::Rows { then });
         receive.recv().map_err(|_| self.gone())??;
         Ok(file)
     }

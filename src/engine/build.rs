@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use super::commit::{NAMED_FILES_MAX, Page};
+use super::commit::{NAMED_FILES_MAX, Page, TaskId};
 use super::error::EngineError;
 use super::request::Request;
 use super::staging::Staging;
@@ -38,7 +38,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// What a tree builder needs.
 pub(super) struct BuildJob {
-    pub(super) task: u64,
+    pub(super) task: TaskId,
     pub(super) area: AreaId,
     /// The newest version: what is added to it counts.
     pub(super) newest: Option<Arc<Version>>,

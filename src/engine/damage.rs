@@ -15,7 +15,6 @@ use super::blobs::write_blobs;
 use super::error::{EngineError, Result};
 use super::event::Event;
 use super::request::{Reply, Request};
-use super::staging::Blocked;
 use super::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
@@ -115,8 +114,7 @@ impl MetadataThread {
     pub(super) fn note_damage(&mut self, damage: &[Damage], reply: Reply<bool>) {
         if !self.store.lock.is_in_place(&self.store.layout) {
             // Nothing at all is found any more, which says nothing of these blobs.
-            log::error!("the store was removed, or its disk is gone");
-            self.staging.set_blocked(Blocked::Poisoned);
+            self.poison.set("the store was removed, or its disk is gone");
             return reply(Err(EngineError::Poisoned));
         }
         let mut marked = BTreeSet::new();

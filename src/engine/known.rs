@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::commit::TaskId;
 use super::error::{EngineError, Result};
 use super::registry::{Registry, Repository};
 use super::thread::MetadataThread;
@@ -22,7 +23,7 @@ use crate::model::name::TagName;
 #[derive(Debug)]
 pub(super) struct Unpublished {
     /// The commit's number among the tasks.
-    pub(super) task: u64,
+    pub(super) task: TaskId,
     /// The area that it publishes, which stays in the listings until then.
     pub(super) area: AreaId,
     /// The new version, if there is one.
@@ -85,7 +86,7 @@ impl Known {
     }
 
     /// A commit waits no more: what readers see from now on.
-    fn let_go(&mut self, repo: RepoId, task: u64) -> Option<Repository> {
+    fn let_go(&mut self, repo: RepoId, task: TaskId) -> Option<Repository> {
         let ahead = self.ahead.get_mut(&repo)?;
         let position = ahead.waiting.iter().position(|unpublished| unpublished.task == task)?;
         let unpublished = ahead.waiting.remove(position);
@@ -129,7 +130,7 @@ impl MetadataThread {
     }
 
     /// The flush of a commit is done: what readers are to see of the repository now.
-    pub(super) fn let_go(&mut self, repo: RepoId, task: u64) -> Option<Repository> {
+    pub(super) fn let_go(&mut self, repo: RepoId, task: TaskId) -> Option<Repository> {
         self.known.let_go(repo, task)
     }
 }

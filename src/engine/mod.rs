@@ -21,6 +21,8 @@ mod known;
 pub mod links;
 mod load;
 pub mod pins;
+pub mod poison;
+mod private_files;
 mod provisional;
 pub mod quota;
 mod reaper;
@@ -63,10 +65,11 @@ use error::{EngineError, Result};
 use event::Observer;
 use gc::{GcOptions, LastRun, RunReport};
 use pins::Pins;
+use poison::Blocked;
 use registry::{Registry, Repository};
 use request::{Reply, Request};
+use staging::Staging;
 use staging::content::FileContent;
-use staging::{Blocked, Staging};
 use stop_point::StopPoints;
 
 /// Requests that may wait for the metadata thread.
@@ -146,7 +149,7 @@ impl Engine {
 
     /// Whether the store was opened for reading.
     pub fn is_read_only(&self) -> bool {
-        self.staging.blocked() == Blocked::ReadOnly
+        self.staging.poison.blocked() == Blocked::ReadOnly
     }
 
     /// What the last collection run did; `None` before its end.
@@ -172,7 +175,7 @@ impl Engine {
 
     /// Why the metadata thread answers no more.
     fn gone(&self) -> EngineError {
-        match self.staging.blocked() {
+        match self.staging.poison.blocked() {
             Blocked::Poisoned => EngineError::Poisoned,
             Blocked::No | Blocked::Full | Blocked::ReadOnly => EngineError::Stopping,
         }
@@ -199,8 +202,7 @@ impl Engine {
     /// a failure is one all the same, since the kernel tells it once.
     pub fn flush_ahead(&self) {
         if let Err(error) = durable::syncfs(self.layout.root()) {
-            log::error!("a sync failed, the store refuses changes until restarted: {error}");
-            self.staging.set_blocked(Blocked::Poisoned);
+            self.staging.poison.set(&format!("a sync failed: {error}"));
         }
     }
 
@@ -225,7 +227,7 @@ impl Engine {
             DurabilityJob::File { then, .. }
             | DurabilityJob::Directory { then, .. }
             | DurabilityJob::Journal { then }
-            | DurabilityJob::Catalog { then, .. },
+            | DurabilityJob::Rows { then },
         ) = unsent
         {
             then.tell(Err(self.gone()));

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 use crossbeam_channel::Sender;
 
-use super::commit::{CommitOptions, CommitOutcome, ForRename, Page};
+use super::commit::{CommitOptions, CommitOutcome, ForRename, Page, TaskId};
 use super::error::EngineError;
 use super::error::Result;
+use super::event::Event;
 use super::fsck::Job;
 use super::gc::{Leftover, RunKind, RunReport};
 use super::pins::{BlobPin, BlobsHold, TreePin};
@@ -90,6 +91,27 @@ pub struct FlagChange {
     pub released: Option<bool>,
     /// Whether it is locked.
     pub locked: Option<bool>,
+}
+
+/// What happens once something is on disk, or cannot be brought there: see
+/// [`MetadataThread::when_durable`](super::thread).
+#[allow(missing_docs, reason = "the fields say what the variant's text says")]
+pub enum After {
+    /// The kernel hears of the events, then the caller of its change. Nothing of this needs the metadata
+    /// thread, so it happens on the durability thread.
+    Answer { events: Vec<Event>, reply: Reply<()> },
+    /// A commit whose content is there publishes its version.
+    CommitSynced { task: TaskId },
+    /// Readers see what a commit published. `publish` gets what they are to see of the repository.
+    Publish { repo: RepoId, task: TaskId, publish: Box<dyn FnOnce(Result<Repository>) + Send> },
+    /// A RENAME that waits for the content up to that epoch goes on.
+    Prepared { epoch: u64, reply: Reply<()> },
+    /// The collector removes the blobs that it listed: the cause of so many unreferences is there (H2).
+    RemoveOrphans { unreferences: u64 },
+    /// Private files go that no row names any more.
+    RemoveObsolete,
+    /// The collector, which waited for the WAL to be copied into the catalog, goes on.
+    WalCopied,
 }
 
 /// One request.
@@ -188,25 +210,11 @@ pub enum Request {
     /// From the sweeper: the end.
     SweepEnded { result: std::result::Result<(), EngineError> },
     /// From a tree builder: the next pages of a commit, children first.
-    CommitPages { task: u64, pages: Vec<Page> },
+    CommitPages { task: TaskId, pages: Vec<Page> },
     /// From a tree builder: the end, with what the version adds to the newest one.
-    CommitBuilt { task: u64, built: std::result::Result<(Root, Usage), EngineError> },
-    /// From the durability thread: content of a commit is on disk.
-    CommitSynced { task: u64, result: std::result::Result<(), EngineError> },
-    /// From the durability thread: the last transaction of a commit is on disk, or is not. `publish` gets
-    /// what readers are to see of the repository.
-    Publish {
-        repo: RepoId,
-        task: u64,
-        result: std::result::Result<(), EngineError>,
-        publish: Box<dyn FnOnce(Result<Repository>) + Send>,
-    },
-    /// From the durability thread: the cause of so many unreferences became durable (H2).
-    OrphansDurable { unreferences: u64, result: std::result::Result<(), EngineError> },
-    /// From the durability thread: what was written before obsolete files asked for a flush is on disk.
-    RowsDurable { result: std::result::Result<(), EngineError> },
-    /// From the durability thread: the WAL was copied into the catalog for the collector.
-    WalCopied { result: std::result::Result<(), EngineError> },
+    CommitBuilt { task: TaskId, built: std::result::Result<(Root, Usage), EngineError> },
+    /// From the durability thread: what was to be on disk is, or is not, so `after` happens.
+    Durable { after: After, result: Result<()> },
     /// From the start: a blob that may not have reached the disk before a power loss was checked.
     BlobVerified { hash: BlobHash, intact: bool },
     /// From a check or a scrub: one slice of work.
@@ -261,11 +269,7 @@ impl Request {
             | Self::SweepEnded { .. }
             | Self::CommitPages { .. }
             | Self::CommitBuilt { .. }
-            | Self::CommitSynced { .. }
-            | Self::Publish { .. }
-            | Self::OrphansDurable { .. }
-            | Self::RowsDurable { .. }
-            | Self::WalCopied { .. }
+            | Self::Durable { .. }
             | Self::BlobVerified { .. }
             | Self::Damaged { .. }
             | Self::Stop { .. }) => return Some(other),

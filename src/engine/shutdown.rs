@@ -8,8 +8,8 @@ use super::durability::SYNC_ONE_BY_ONE_MAX;
 use super::durability::ToDisk;
 use super::error::{EngineError, Result};
 use super::journal::ID_LIMIT;
+use super::poison::Blocked;
 use super::request::Reply;
-use super::staging::Blocked;
 use super::thread::MetadataThread;
 
 /// Ids beyond the last one given out that are not used at the next start: a worker may still have
@@ -19,11 +19,9 @@ const IDS_LEFT_OUT: u64 = 4096;
 impl MetadataThread {
     /// Brings the journal out and ends.
     pub(super) fn stop(&mut self, reply: Reply<()>) {
-        let tasks: Vec<u64> = self.commits.keys().copied().collect();
-        for task in tasks {
+        for task in self.commits.end(|| EngineError::Stopping) {
             self.refuse_commit(task, EngineError::Stopping);
         }
-        self.renames.end(|| EngineError::Stopping);
         // Seals under way end by themselves; what they do not finish is sealed at the next start.
         while let Ok(results) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
             self.apply_seals(results);
@@ -48,13 +46,13 @@ impl MetadataThread {
         // Where nothing could be written since the start, the catalog says what is right already.
         if result.is_ok()
             && !self.store.catalog.is_owing()
-            && matches!(self.staging.blocked(), Blocked::No | Blocked::ReadOnly)
+            && matches!(self.poison.blocked(), Blocked::No | Blocked::ReadOnly)
             && let Err(error) = self.end_cleanly()
         {
             log::warn!("the store is not marked clean: {error}");
         }
         // The durability thread flushes and checkpoints when its queue is gone.
-        self.durability_jobs = None;
+        self.durability.close();
         reply(result);
     }
 
@@ -69,7 +67,9 @@ impl MetadataThread {
             to_disk.everything()?;
         }
         to_disk.rows()?;
-        self.all_rows_durable();
+        for (area, file) in self.durability.all_flushed() {
+            self.remove_private(area, file);
+        }
         // What is reserved beyond is given back, or each start would use up 2^20 ids.
         let next_id = self.staging.store.next_id.load(Ordering::Relaxed);
         let limit = (next_id + IDS_LEFT_OUT).to_string();

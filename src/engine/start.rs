@@ -3,7 +3,7 @@
 //! No step scans the store (H10): leftovers are what `incoming/` holds, half-made areas and the
 //! deletion queue; all of it is swept in the background.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,10 +14,9 @@ use parking_lot::Mutex;
 
 use super::Engine;
 use super::REQUEST_QUEUE_MAX;
-use super::commit::Renames;
+use super::commit::Commits;
 use super::damage::{self, UNCHECKED, Unverified};
-use super::durability::Obsolete;
-use super::durability::{DurabilityJob, DurabilityThread, JOB_QUEUE_MAX, Jobs};
+use super::durability::{Durability, DurabilityJob, DurabilityThread, JOB_QUEUE_MAX, Jobs};
 use super::event::Observer;
 use super::fsck::Subject;
 use super::gc::{Collector, GcOptions, LastRun};
@@ -31,7 +30,7 @@ use super::registry::Registry;
 use super::request::Request;
 use super::seal;
 use super::staging::content::ContentStore;
-use super::staging::{Blocked, SealJob, Staging};
+use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
 use super::thread::{DURABLE_EPOCH, MetadataThread};
 use super::unsaved::Unsaved;
@@ -92,9 +91,9 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
         Staging::new(ContentStore::new(&store, &pins, recovered.next_id));
     let staging = Arc::new(staging);
     if read_only {
-        staging.set_blocked(Blocked::ReadOnly);
+        staging.poison.read_only();
     } else if store.catalog.is_owing() {
-        staging.set_blocked(Blocked::Full);
+        staging.poison.full();
     }
     if !read_only {
         provisional::take_away(&mut store.catalog, &reader)?;
@@ -140,6 +139,7 @@ fn run(
         reader,
         trees: Arc::clone(&trees),
         registry: Arc::clone(&registry),
+        poison: Arc::clone(&staging.poison),
         staging: Arc::clone(&staging),
         pins: Arc::clone(&pins),
         observer,
@@ -147,17 +147,13 @@ fn run(
         requests_sender: requests_sender.clone(),
         seal_results,
         wake,
-        durability_jobs: Some(own_sender),
+        durability: Durability::new(own_sender, recovered.next_id, Arc::clone(&staging.poison)),
         journal: Journal::new(recovered.id_limit),
-        obsolete: Obsolete::default(),
         gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry)),
         first_id: recovered.next_id,
         rounds_without_slice: 0,
         stop_points: Arc::clone(&stop_points),
-        commits: BTreeMap::new(),
-        next_task: 1,
-        renames: Renames::default(),
-        commits_seen: Instant::now(),
+        commits: Commits::new(Instant::now()),
         known: Known::default(),
         epoch: recovered.epoch,
         durable_epoch: recovered.durable_epoch,

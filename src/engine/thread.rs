@@ -4,27 +4,26 @@
 //! the collector's check and its unlink (G3). It owns its state without locks and never waits for
 //! a FUSE worker, the kernel, the network or the disk's flush (H6, H8).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::commit::{CommitTask, Renames};
+use super::commit::Commits;
 use super::damage::Unverified;
-use super::durability::DurabilityJob;
-use super::durability::Obsolete;
+use super::durability::{Durability, Durable, Then};
 use super::error::{EngineError, Result};
 use super::event::{Event, Observer};
 use super::gc::{Collector, FILES_PER_SLICE};
 use super::journal::Journal;
 use super::known::Known;
 use super::pins::{BlobsHold, Pins};
+use super::poison::{Blocked, Poison};
 use super::reaper::Reaper;
 use super::registry::{Registry, Repository};
-use super::request::{Reply, Request};
+use super::request::{After, Reply, Request};
 use super::seal::SealResult;
-use super::staging::{Blocked, Staging};
+use super::staging::Staging;
 use super::stop_point::StopPoints;
 use super::unsaved::Unsaved;
 use crate::model::policy::PolicyState;
@@ -66,23 +65,17 @@ pub(super) struct MetadataThread {
     pub(super) trees: Arc<TreeCache>,
     pub(super) registry: Arc<Registry>,
     pub(super) staging: Arc<Staging>,
+    pub(super) poison: Arc<Poison>,
     pub(super) pins: Arc<Pins>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) requests: Receiver<Request>,
     pub(super) requests_sender: Sender<Request>,
     pub(super) seal_results: Receiver<Vec<SealResult>>,
     pub(super) wake: Receiver<()>,
-    /// Unbounded: the durability thread waits for this one.
-    pub(super) durability_jobs: Option<Sender<DurabilityJob>>,
+    pub(super) durability: Durability,
     pub(super) journal: Journal,
-    pub(super) obsolete: Obsolete,
     pub(super) gc: Collector,
-    pub(super) commits: BTreeMap<u64, CommitTask>,
-    pub(super) next_task: u64,
-    /// What keeps RENAMEs short.
-    pub(super) renames: Renames,
-    /// When the commits were looked at last.
-    pub(super) commits_seen: Instant,
+    pub(super) commits: Commits,
     /// Commits that readers do not see yet.
     pub(super) known: Known,
     /// Epoch that new blobs belong to.
@@ -145,7 +138,7 @@ impl MetadataThread {
                 self.try_again(now);
                 self.staging.end_seal_delay(|_, due| due <= now);
                 // What is served read-only keeps the marks for itself.
-                if self.staging.blocked() != Blocked::ReadOnly
+                if self.poison.blocked() != Blocked::ReadOnly
                     && let Err(error) = self.mark_all_damage()
                 {
                     log::debug!("damage is not noted yet: {error}");
@@ -158,23 +151,21 @@ impl MetadataThread {
     /// After a panic nothing of this thread's state can be trusted: nothing is written any more (R4),
     /// and whoever waits, or comes, is refused.
     fn refuse_all(&mut self) {
-        log::error!("the store refuses changes until restarted");
-        self.staging.set_blocked(Blocked::Poisoned);
+        self.poison.set("the metadata thread panicked");
         // Sealers end when nobody takes their results.
         self.seal_results = crossbeam_channel::never();
         self.journal.fail_waiters(|| EngineError::Poisoned);
         self.abort_run();
-        for (_, task) in std::mem::take(&mut self.commits) {
+        for task in self.commits.end(|| EngineError::Poisoned) {
             task.refuse(EngineError::Poisoned);
         }
-        self.renames.end(|| EngineError::Poisoned);
         self.known.clear();
         for operation in self.staging.thaw() {
             self.observer.notify(Vec::new(), operation);
         }
         while let Ok(request) = self.requests.recv() {
             if let Request::Stop { reply } = request {
-                self.durability_jobs = None;
+                self.durability.close();
                 return reply(Err(EngineError::Poisoned));
             }
             // A reply that is dropped is an error to whoever waits for it.
@@ -184,7 +175,7 @@ impl MetadataThread {
     /// A slice of background work, unless somebody waits; but never so long that a busy store
     /// would fill up.
     fn background(&mut self, now: Instant) {
-        if self.staging.blocked() == Blocked::ReadOnly {
+        if self.poison.blocked() == Blocked::ReadOnly {
             return;
         }
         self.tick_collector(now);
@@ -206,10 +197,10 @@ impl MetadataThread {
     /// Waits for the next input, no longer than the journal or background work can wait.
     fn select(&mut self) -> Option<Request> {
         // A store that takes no changes does no background work, and must not spin over it.
-        let refused = matches!(self.staging.blocked(), Blocked::Poisoned | Blocked::ReadOnly);
+        let refused = matches!(self.poison.blocked(), Blocked::Poisoned | Blocked::ReadOnly);
         let timeout = if self.gc.has_work() && !refused {
             self.gc.pause_left(Instant::now())
-        } else if self.journal.is_waiting() || self.has_commits() {
+        } else if self.journal.is_waiting() || self.commits.are_any() {
             Duration::from_millis(1)
         } else if self.staging.news() > 0 || self.journal.has_pending_blobs() {
             JOURNAL_INTERVAL
@@ -234,7 +225,7 @@ impl MetadataThread {
 
     fn apply(&mut self, request: Request) {
         panics::point("metadata");
-        if self.staging.blocked() == Blocked::ReadOnly {
+        if self.poison.blocked() == Blocked::ReadOnly {
             if let Some(request) = request.refuse_changes() {
                 self.serve_request(request);
             }
@@ -293,22 +284,11 @@ impl MetadataThread {
             Request::Collect { kind, reply } => self.collect(kind, reply),
             Request::CommitPages { task, pages } => self.commit_pages(task, &pages),
             Request::CommitBuilt { task, built } => self.commit_built(task, built),
-            Request::CommitSynced { task, result } => self.commit_synced(task, result),
-            Request::Publish { repo, task, result, publish } => {
-                let visible = self.let_go(repo, task);
-                publish(result.and_then(|()| visible.ok_or(EngineError::Stopping)));
-                self.gc.wake();
-                self.gc.expect_accounting(repo);
-            }
             Request::Charged { repo, number, charge } => self.charged(repo, number, charge),
             Request::Accounted => self.accounted(),
             Request::Swept { leftovers } => self.remove_leftovers(leftovers),
             Request::SweepEnded { result } => self.sweep_ended(result),
-            Request::OrphansDurable { unreferences, result } => {
-                self.orphans_durable(unreferences, result);
-            }
-            Request::RowsDurable { result } => self.rows_durable(result),
-            Request::WalCopied { result } => self.wal_copied(result),
+            Request::Durable { after, result } => self.durable(after, result),
             Request::BlobVerified { hash, intact } => self.blob_verified(hash, intact),
             Request::Fsck { job, reply } => self.fsck(job, reply),
             Request::Damaged(damage) => self.note_damage(&[damage], Box::new(drop)),
@@ -316,11 +296,29 @@ impl MetadataThread {
         }
     }
 
+    /// What was to be on disk is there, or is not.
+    fn durable(&mut self, after: After, result: Result<()>) {
+        match after {
+            After::Answer { events, reply } => self.observer.notify(events, answer(reply, result)),
+            After::CommitSynced { task } => self.commit_synced(task, result),
+            After::Publish { repo, task, publish } => {
+                let visible = self.let_go(repo, task);
+                publish(result.and_then(|()| visible.ok_or(EngineError::Stopping)));
+                self.gc.wake();
+                self.gc.expect_accounting(repo);
+            }
+            After::Prepared { epoch, reply } => self.rename_prepared(epoch, result, reply),
+            After::RemoveOrphans { unreferences } => self.orphans_durable(unreferences, result),
+            After::RemoveObsolete => self.rows_durable(result),
+            After::WalCopied => self.wal_copied(result),
+        }
+    }
+
     /// Writes the journal when it is due.
     fn advance_journal(&mut self, now: Instant) {
         let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
         if !unsettled.is_empty() {
-            self.sync(DurabilityJob::Settle { contents: unsettled });
+            self.durability.settle(unsettled);
         }
         if let Some(until) = self.journal.retry_at
             && now < until
@@ -334,7 +332,7 @@ impl MetadataThread {
             self.journal_failed(&error, now);
         }
         if self.journal.is_pending_due(now)
-            && self.staging.blocked() == Blocked::No
+            && self.poison.blocked() == Blocked::No
             && let Err(error) = self.write_pending()
         {
             // They stay pending; a full store is emptied, a failed one refuses changes.
@@ -350,14 +348,14 @@ impl MetadataThread {
                 self.make_room();
             }
             self.journal.retry_at = Some(now + FULL_RETRY_INTERVAL);
-            self.staging.set_blocked(Blocked::Full);
+            self.poison.full();
             self.journal.fail_waiters(|| EngineError::Unsealed {
                 count: 0,
                 reason: "no space left on device".to_owned(),
                 full: true,
             });
         } else {
-            self.poison(error);
+            self.write_failed(error);
             self.journal.fail_waiters(|| EngineError::Poisoned);
         }
     }
@@ -384,7 +382,7 @@ impl MetadataThread {
         let value = step(&tx)?;
         if let Err(error) = tx.commit() {
             if !error.is_full() {
-                self.poison(&error);
+                self.write_failed(&error);
             }
             return Err(error.into());
         }
@@ -392,17 +390,12 @@ impl MetadataThread {
     }
 
     /// Refuses all changes from now on (R4).
-    pub(super) fn poison(&self, error: &StoreError) {
-        log::error!("a write failed, the store refuses changes until restarted: {error}");
-        self.staging.set_blocked(Blocked::Poisoned);
+    pub(super) fn write_failed(&self, error: &StoreError) {
+        self.poison.set(&format!("a write failed: {error}"));
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {
-        match self.staging.blocked() {
-            Blocked::Poisoned => Err(EngineError::Poisoned),
-            Blocked::ReadOnly => Err(EngineError::ReadOnly),
-            Blocked::No | Blocked::Full => Ok(()),
-        }
+        self.poison.check()
     }
 
     /// Tells of what takes long to translate, from a thread of its own; then runs `then`.
@@ -414,15 +407,26 @@ impl MetadataThread {
         }
     }
 
-    /// Hands a job to the durability thread, without waiting.
-    pub(super) fn sync(&self, job: DurabilityJob) {
-        if let Some(jobs) = &self.durability_jobs
-            && jobs.send(job).is_err()
-        {
-            log::error!("the sync thread is gone");
-            self.staging.set_blocked(Blocked::Poisoned);
-        }
+    /// The one way to have something happen once something is on disk. This thread does not wait: `after`
+    /// comes back to it as [`Request::Durable`], or needs it no more.
+    pub(super) fn when_durable(&self, what: Durable, after: After) {
+        let then = match after {
+            After::Answer { events, reply } => {
+                let observer = Arc::clone(&self.observer);
+                Then::new(move |result| observer.notify(events, answer(reply, result)))
+            }
+            after => {
+                let requests = self.requests_sender.clone();
+                // When this thread has ended, who waits hears of it as `after` is dropped.
+                Then::new(move |result| drop(requests.send(Request::Durable { after, result })))
+            }
+        };
+        self.durability.when(what, then);
     }
+}
+
+fn answer(reply: Reply<()>, result: Result<()>) -> Box<dyn FnOnce() + Send> {
+    Box::new(move || reply(result))
 }
 
 /// The row of a repository.

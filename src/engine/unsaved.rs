@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::staging::Blocked;
+use super::poison::Blocked;
 use super::staging::content::FileContent;
 use super::thread::MetadataThread;
 use crate::store::catalog::Tx;
@@ -105,7 +105,7 @@ impl MetadataThread {
         if let Err(error) = self.store.reserve.fill(&self.store.lock) {
             log::debug!("no space is set aside for a full disk: {error}");
         }
-        if self.store.catalog.is_owing() && self.staging.blocked() == Blocked::Full {
+        if self.store.catalog.is_owing() && self.poison.blocked() == Blocked::Full {
             self.note_start();
         }
         let failed: Vec<Arc<FileContent>> = {
@@ -121,9 +121,9 @@ impl MetadataThread {
     /// Writes what a start on a full disk could not; where there is room by now, changes are accepted.
     fn note_start(&mut self) {
         match self.store.catalog.begin().and_then(Tx::commit) {
-            Ok(()) => self.staging.set_blocked(Blocked::No),
+            Ok(()) => self.poison.has_room(),
             Err(error) if error.is_full() => log::debug!("the disk is still full: {error}"),
-            Err(error) => self.poison(&error),
+            Err(error) => self.write_failed(&error),
         }
     }
 

@@ -7,13 +7,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::durability::{DurabilityJob, Scope, Then};
+use super::durability::Durable;
 use super::error::{EngineError, Result};
 use super::event::Event;
 use super::gc::RunKind;
 use super::load::count_areas;
 use super::registry::{DeletedVersion, Repository, Tag};
-use super::request::{FlagChange, Reply};
+use super::request::{After, FlagChange, Reply};
 use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::{RepoName, TagName};
@@ -284,11 +284,7 @@ impl MetadataThread {
 
     /// Makes the WAL durable, then the kernel forget, then answers.
     pub(super) fn answer_when_durable(&mut self, events: Vec<Event>, reply: Reply<()>) {
-        let observer = Arc::clone(&self.observer);
-        let then = Then::new(move |result: Result<()>| {
-            observer.notify(events, Box::new(move || reply(result)));
-        });
-        self.sync(DurabilityJob::Catalog { scope: Scope::Rows, then });
+        self.when_durable(Durable::Rows, After::Answer { events, reply });
     }
 }
 

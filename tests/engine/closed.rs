@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use cairn::engine::error::EngineError;
+use cairn::engine::poison::Blocked;
 use cairn::engine::request::Request;
+use cairn::engine::staging::Staging;
 use cairn::engine::staging::content::FileContent;
 use cairn::engine::staging::node::{Body, Node};
 use cairn::engine::staging::state::{Child, NewNode};
-use cairn::engine::staging::{Blocked, Staging};
 use cairn::model::id::{AreaId, NodeId};
 use cairn::model::name::EntryName;
 use cairn::model::time::Timestamp;
@@ -78,7 +79,7 @@ fn rows_of_an_area_that_was_closed_while_they_waited_for_room_are_not_written() 
     assert!(matches!(refusal, Err(EngineError::Unsealed { full: true, .. })), "{refusal:?}");
     hear_discarded.recv_timeout(wait::PATIENCE).unwrap().unwrap();
     world.engine.call(flush).unwrap();
-    assert_eq!(world.engine.staging.blocked(), Blocked::No);
+    assert_eq!(world.engine.staging.poison.blocked(), Blocked::No);
     assert_eq!(world.collect().blobs, 3, "each content is let go of once");
     let closed = world.close();
     fsck::check_clean_store(&closed.path());

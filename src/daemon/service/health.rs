@@ -11,8 +11,8 @@ use crate::control::reply::{Problem, ProblemKind};
 use crate::control::upkeep::QuotaInfo;
 use crate::engine::REPOSITORY_AREAS_MAX;
 use crate::engine::gc::RunReport;
+use crate::engine::poison::Blocked;
 use crate::engine::registry::Repository;
-use crate::engine::staging::Blocked;
 use crate::model::policy::PolicyState;
 use crate::store::sys::FsSpace;
 

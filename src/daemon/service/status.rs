@@ -9,9 +9,9 @@ use crate::control::fsck::{ScrubInfo, ScrubResult};
 use crate::control::reply::{Reply, StatusReply};
 use crate::control::utc::{Ended, NextRun};
 use crate::engine::gc::protection_limit;
+use crate::engine::poison::Blocked;
 use crate::engine::registry::Repository;
 use crate::engine::scrub::{self, Scrub};
-use crate::engine::staging::Blocked;
 use crate::model::time::Timestamp;
 use crate::store::FORMAT;
 use crate::store::layout::shown;
@@ -43,7 +43,7 @@ impl StoreService {
                 areas.filter_map(|(name, id)| self.area_info(repository, name, *id))
             })
             .collect();
-        let blocked = self.engine.staging.blocked();
+        let blocked = self.engine.staging.poison.blocked();
         let poisoned = (blocked == Blocked::Poisoned).then(|| health::POISONED.to_owned());
         let last_run = self.engine.last_run();
         let quotas: Vec<_> = repositories

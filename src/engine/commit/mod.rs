@@ -17,16 +17,16 @@ mod prepare;
 mod publish;
 mod wait;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::build;
-use super::durability::{DurabilityJob, SYNC_ONE_BY_ONE_MAX, Scope, Then};
+use super::durability::{Durable, SYNC_ONE_BY_ONE_MAX, Scope};
 use super::error::{EngineError, Result};
 use super::pins::BlobPin;
 use super::registry::Repository;
-use super::request::{Reply, Request};
+use super::request::{After, Reply};
 use super::staging::area::Phase;
 use super::thread::MetadataThread;
 use crate::model::hash::TreeHash;
@@ -39,7 +39,7 @@ use crate::model::version::Version;
 use crate::store::panics;
 
 pub use asker::Asker;
-pub(super) use prepare::Renames;
+use prepare::Renames;
 pub use prepare::{ForRename, GivenUp};
 use wait::Wait;
 pub use wait::{RENAME_WAIT_MAX, SEAL_STALL_MAX, WRITER_GRACE, WRITER_WAIT_MAX};
@@ -101,17 +101,35 @@ pub struct CommitOutcome {
     pub created: bool,
 }
 
+/// Number of a commit among those of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskId(u64);
+
+impl std::fmt::Display for TaskId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[derive(Debug)]
 enum Stage {
     Writers(Wait),
-    Sealing { retried: bool, wait: Wait },
+    Sealing {
+        retried: bool,
+        wait: Wait,
+    },
     Building,
-    Syncing(Box<(Root, Usage)>),
-    Publishing,
+    Syncing {
+        built: Box<(Root, Usage)>,
+        /// The content of all blobs up to this epoch is on its way to disk.
+        epoch: u64,
+    },
 }
 
-/// A commit under way.
+/// A commit under way. It is passed on by value, from one stage to the next: what has it decides what
+/// becomes of it, and nobody else can end it meanwhile.
 pub(super) struct CommitTask {
+    id: TaskId,
     area: AreaId,
     repo: RepoId,
     options: CommitOptions,
@@ -119,11 +137,9 @@ pub(super) struct CommitTask {
     stage: Stage,
     /// The newest version when the trees were built.
     newest: Option<VersionNumber>,
-    /// Epoch that the content sync covers.
-    epoch: u64,
     /// Trees that this commit made or reuses and nothing references yet, and the one that it is
     /// compared with: collection skips them, and so what is below them.
-    pub(super) pinned: BTreeSet<TreeHash>,
+    pinned: BTreeSet<TreeHash>,
 }
 
 impl CommitTask {
@@ -132,13 +148,97 @@ impl CommitTask {
     fn is_abandoned(&self) -> bool {
         match self.stage {
             Stage::Writers(_) | Stage::Sealing { .. } => self.options.asker.is_gone(),
-            Stage::Building | Stage::Syncing(_) | Stage::Publishing => false,
+            Stage::Building | Stage::Syncing { .. } => false,
         }
     }
 
     /// Answers it.
     pub(super) fn refuse(self, error: EngineError) {
         (self.reply)(Err(error));
+    }
+}
+
+/// The commits under way, and what keeps RENAMEs short.
+pub(super) struct Commits {
+    /// Those that wait for an area's writers and seals, in the order in which they came.
+    waiting: Vec<CommitTask>,
+    /// Those that others work for: a builder, or the durability thread.
+    elsewhere: BTreeMap<TaskId, CommitTask>,
+    last: TaskId,
+    renames: Renames,
+    /// When they were looked at last.
+    seen: Instant,
+}
+
+impl Commits {
+    /// None.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            waiting: Vec::new(),
+            elsewhere: BTreeMap::new(),
+            last: TaskId(0),
+            renames: Renames::default(),
+            seen: now,
+        }
+    }
+
+    /// Whether commits are under way, or are prepared.
+    pub(super) fn are_any(&self) -> bool {
+        !self.waiting.is_empty() || !self.elsewhere.is_empty() || self.renames.are_prepared()
+    }
+
+    /// Whether a commit under way is about to name the tree.
+    pub(super) fn has_pinned(&self, tree: &TreeHash) -> bool {
+        self.all().any(|task| task.pinned.contains(tree))
+    }
+
+    /// Takes all, to be refused: nothing will be published any more. Ends what was prepared.
+    pub(super) fn end(&mut self, reason: impl Fn() -> EngineError) -> Vec<CommitTask> {
+        self.renames.end(reason);
+        let mut all = std::mem::take(&mut self.waiting);
+        all.extend(std::mem::take(&mut self.elsewhere).into_values());
+        all
+    }
+
+    fn all(&self) -> impl Iterator<Item = &CommitTask> {
+        self.waiting.iter().chain(self.elsewhere.values())
+    }
+
+    fn next_id(&mut self) -> TaskId {
+        self.last.0 += 1;
+        self.last
+    }
+
+    /// A commit, or the preparation of one, is about to begin.
+    fn expect(&mut self, now: Instant) {
+        if !self.are_any() {
+            // Nobody looked while there was nothing to look at.
+            self.seen = now;
+        }
+    }
+
+    /// Notes that the commits are looked at, and takes those that wait. Where nobody could look for long,
+    /// the process was held (a stop signal, a suspended machine), and so were those who read what writers
+    /// have closed since, and the sealers: no wait counts that time.
+    fn look(&mut self, now: Instant) -> Vec<CommitTask> {
+        let pause = now.duration_since(std::mem::replace(&mut self.seen, now));
+        if pause > PAUSE_MAX {
+            for wait in self.waiting.iter_mut().filter_map(|task| task.stage.wait_mut()) {
+                wait.put_off(pause);
+            }
+            self.renames.put_off(pause);
+        }
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// It is others' turn.
+    fn hand_over(&mut self, task: CommitTask) {
+        self.elsewhere.insert(task.id, task);
+    }
+
+    /// Others have done their part of this commit; `None`: it was refused meanwhile.
+    fn take_back(&mut self, id: TaskId) -> Option<CommitTask> {
+        self.elsewhere.remove(&id)
     }
 }
 
@@ -167,21 +267,11 @@ impl MetadataThread {
             }
         };
         let now = Instant::now();
-        self.expect_commits(now);
-        let wait = Wait::for_writers(&options, now);
-        let task = CommitTask {
-            area,
-            repo,
-            options,
-            reply,
-            stage: Stage::Writers(wait),
-            newest: None,
-            epoch: 0,
-            pinned: BTreeSet::new(),
-        };
-        let id = self.next_task;
-        self.next_task += 1;
-        self.commits.insert(id, task);
+        self.commits.expect(now);
+        let stage = Stage::Writers(Wait::for_writers(&options, now));
+        let (id, pinned) = (self.commits.next_id(), BTreeSet::new());
+        let task = CommitTask { id, area, repo, options, reply, stage, newest: None, pinned };
+        self.commits.waiting.push(task);
     }
 
     fn check_commit(&self, area: AreaId, options: &CommitOptions) -> Result<RepoId> {
@@ -192,7 +282,7 @@ impl MetadataThread {
                 state.areas.get(&area).ok_or_else(|| EngineError::NoArea(area.to_string()))?;
             (area.shared.repo, area.base.clone(), area.phase, area.on_stale.clone())
         };
-        if phase != Phase::Open || self.commits.values().any(|task| task.area == area) {
+        if phase != Phase::Open || self.commits.all().any(|task| task.area == area) {
             return Err(EngineError::CommitRunning);
         }
         let repository = self.repository(repo)?;
@@ -205,69 +295,33 @@ impl MetadataThread {
         Ok(repo)
     }
 
-    /// Whether commits are under way, or are prepared.
-    pub(super) fn has_commits(&self) -> bool {
-        !self.commits.is_empty() || self.renames.are_prepared()
-    }
-
-    /// A commit, or the preparation of one, is about to begin.
-    fn expect_commits(&mut self, now: Instant) {
-        if !self.has_commits() {
-            // Nobody looked while there was nothing to look at.
-            self.commits_seen = now;
-        }
-    }
-
     /// Moves every commit as far as it can go now.
     pub(super) fn advance_commits(&mut self, now: Instant) {
-        let pause = now.duration_since(std::mem::replace(&mut self.commits_seen, now));
-        if pause > PAUSE_MAX {
-            self.put_off_deadlines(pause);
-        }
+        let waiting = self.commits.look(now);
         self.advance_renames(now);
-        let ids: Vec<u64> = self.commits.keys().copied().collect();
-        for id in ids {
-            while let Some(step) = self.next_step(id, now) {
-                match self.unless_abandoned(id, step) {
-                    Step::Stay => break,
-                    Step::Refuse(error) => {
-                        self.refuse_commit(id, error);
-                        break;
-                    }
-                    Step::Freeze => self.freeze(id, now),
-                    Step::Build => {
-                        self.build(id);
-                        break;
-                    }
-                }
+        for task in waiting {
+            self.advance_commit(task, now);
+        }
+    }
+
+    fn advance_commit(&mut self, mut task: CommitTask, now: Instant) {
+        loop {
+            let step = self.next_step(&mut task, now);
+            // It would go on although whoever asked for it is gone.
+            let step =
+                if task.is_abandoned() { Step::Refuse(EngineError::Abandoned) } else { step };
+            match step {
+                Step::Stay => return self.commits.waiting.push(task),
+                Step::Refuse(error) => return self.refuse_commit(task, error),
+                Step::Freeze => self.freeze(&mut task, now),
+                Step::Build => return self.build(task),
             }
         }
     }
 
-    /// Refuses a commit that would go on although whoever asked for it is gone.
-    fn unless_abandoned(&self, id: u64, step: Step) -> Step {
-        let gone = self.commits.get(&id).is_some_and(|task| task.is_abandoned());
-        if gone { Step::Refuse(EngineError::Abandoned) } else { step }
-    }
-
-    /// The process was held (a stop signal, a suspended machine), and so were those who read what
-    /// writers have closed since, and the sealers: no wait counts that time.
-    fn put_off_deadlines(&mut self, pause: Duration) {
-        for wait in self.commits.values_mut().filter_map(|task| task.stage.wait_mut()) {
-            wait.put_off(pause);
-        }
-        self.renames.put_off(pause);
-    }
-
-    fn build(&mut self, id: u64) {
-        let newest = self
-            .commits
-            .get(&id)
-            .and_then(|task| self.registry.by_id(task.repo))
-            .and_then(|repository| repository.latest().cloned());
-        let Some(task) = self.commits.get_mut(&id) else {
-            return;
-        };
+    fn build(&mut self, mut task: CommitTask) {
+        let repository = self.registry.by_id(task.repo);
+        let newest = repository.and_then(|repository| repository.latest().cloned());
         task.stage = Stage::Building;
         task.newest = newest.as_ref().map(|version| version.number);
         // It is read while this one is built, even if it is deleted meanwhile.
@@ -276,63 +330,45 @@ impl MetadataThread {
             let state = self.staging.read();
             state.areas.get(&task.area).map_or_else(String::new, |area| area.on_stale.clone())
         };
-        let merge = resolve_on_stale(&task.options, &on_stale) == OnStale::Merge;
-        let Some(task) = self.commits.get_mut(&id) else {
-            return;
-        };
         let job = build::BuildJob {
-            task: id,
+            task: task.id,
             area: task.area,
             newest,
-            merge,
+            merge: resolve_on_stale(&task.options, &on_stale) == OnStale::Merge,
             pool: Arc::clone(&self.store.pool),
             staging: Arc::clone(&self.staging),
             trees: Arc::clone(&self.trees),
             requests: self.requests_sender.clone(),
             stop_points: Arc::clone(&self.stop_points),
         };
-        if let Err(error) = build::spawn(job) {
-            self.refuse_commit(id, EngineError::Store(error));
+        match build::spawn(job) {
+            Ok(()) => self.commits.hand_over(task),
+            Err(error) => self.refuse_commit(task, EngineError::Store(error)),
         }
     }
 
     /// Writes the next pages of a commit. They stay unreferenced, but pinned, until the end.
-    pub(super) fn commit_pages(&mut self, id: u64, pages: &[Page]) {
-        let now = Timestamp::now();
-        let Some(mut task) = self.commits.remove(&id) else {
-            return;
-        };
-        let written = self.write_pages(pages, now, &mut task.pinned);
-        self.commits.insert(id, task);
-        if let Err(error) = written {
-            self.refuse_commit(id, error);
+    pub(super) fn commit_pages(&mut self, id: TaskId, pages: &[Page]) {
+        let Some(mut task) = self.commits.take_back(id) else { return };
+        match self.write_pages(pages, Timestamp::now(), &mut task.pinned) {
+            Ok(()) => self.commits.hand_over(task),
+            Err(error) => self.refuse_commit(task, error),
         }
     }
 
     /// The trees are complete: bring their content to disk.
-    pub(super) fn commit_built(
-        &mut self,
-        id: u64,
-        built: std::result::Result<(Root, Usage), EngineError>,
-    ) {
+    pub(super) fn commit_built(&mut self, id: TaskId, built: Result<(Root, Usage)>) {
+        let Some(mut task) = self.commits.take_back(id) else { return };
         let built = match built {
-            Ok(built) => built,
-            Err(error) => return self.refuse_commit(id, error),
+            Ok(built) => Box::new(built),
+            Err(error) => return self.refuse_commit(task, error),
         };
         panics::point("commit");
-        let epoch = self.close_epoch();
-        let scope = self.unsynced();
-        let Some(task) = self.commits.get_mut(&id) else {
-            return;
-        };
-        task.epoch = epoch;
-        task.stage = Stage::Syncing(Box::new(built));
-        let requests = self.requests_sender.clone();
-        let then = Then::new(move |result| {
-            drop(requests.send(Request::CommitSynced { task: id, result }));
-        });
+        task.stage = Stage::Syncing { built, epoch: self.close_epoch() };
+        self.commits.hand_over(task);
         // The rows follow with the last transaction, which is durable only with all before it.
-        self.sync(DurabilityJob::Content { scope, then });
+        let scope = self.unsynced();
+        self.when_durable(Durable::Content(scope), After::CommitSynced { task: id });
     }
 
     /// What is to be brought to disk so that all blobs are there.
@@ -346,26 +382,17 @@ impl MetadataThread {
     }
 
     /// Content is on disk: publish.
-    pub(super) fn commit_synced(&mut self, id: u64, synced: std::result::Result<(), EngineError>) {
-        if let Err(error) = synced {
-            return self.refuse_commit(id, error);
-        }
-        let Some(task) = self.commits.get_mut(&id) else {
-            return;
-        };
-        let stage = std::mem::replace(&mut task.stage, Stage::Publishing);
-        let Stage::Syncing(built) = stage else { return };
-        let epoch = task.epoch;
-        if let Err(error) = self.publish(id, *built, epoch) {
-            self.refuse_commit(id, error);
+    pub(super) fn commit_synced(&mut self, id: TaskId, synced: Result<()>) {
+        let Some(mut task) = self.commits.take_back(id) else { return };
+        match (synced, std::mem::replace(&mut task.stage, Stage::Building)) {
+            (Ok(()), Stage::Syncing { built, epoch }) => self.publish(task, *built, epoch),
+            (Ok(()), stage) => unreachable!("a commit is synced in {stage:?}"),
+            (Err(error), _) => self.refuse_commit(task, error),
         }
     }
 
     /// Ends a commit without a version; the area thaws.
-    pub(super) fn refuse_commit(&mut self, id: u64, error: EngineError) {
-        let Some(task) = self.commits.remove(&id) else {
-            return;
-        };
+    pub(super) fn refuse_commit(&mut self, task: CommitTask, error: EngineError) {
         self.note_refusal(task.area, &task.options.caller, &error);
         // The trees that it wrote are orphans now.
         self.gc.wake();

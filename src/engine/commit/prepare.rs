@@ -8,9 +8,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::durability::{DurabilityJob, Scope, Then};
+use super::super::durability::{Durable, Scope};
 use super::super::error::{EngineError, Result};
-use super::super::request::{Reply, Request};
+use super::super::request::{After, Reply};
 use super::super::staging::area::Phase;
 use super::super::thread::MetadataThread;
 use super::wait::{Wait, to_be_sealed};
@@ -34,15 +34,6 @@ pub enum ForRename {
         /// Tells that it is over; dropped when it cannot be.
         reply: Reply<()>,
     },
-    /// What that brought to disk is there.
-    Prepared {
-        /// All blobs up to this epoch.
-        epoch: u64,
-        /// Whether it is.
-        result: Result<()>,
-        /// Tells that it is over.
-        reply: Reply<()>,
-    },
     /// To run something at a time, unless the engine ends before.
     Remind {
         /// When.
@@ -60,14 +51,14 @@ impl std::fmt::Debug for ForRename {
 
 /// What was asked for and is not over.
 #[derive(Default)]
-pub(in crate::engine) struct Renames {
+pub(super) struct Renames {
     preparations: Vec<Preparation>,
     reminders: Vec<(Instant, Box<dyn FnOnce() + Send>)>,
 }
 
 impl Renames {
     /// Answers all, since nothing will be prepared any more.
-    pub(in crate::engine) fn end(&mut self, reason: impl Fn() -> EngineError) {
+    pub(super) fn end(&mut self, reason: impl Fn() -> EngineError) {
         for preparation in self.preparations.drain(..) {
             (preparation.reply)(Err(reason()));
         }
@@ -111,35 +102,42 @@ impl MetadataThread {
         match request {
             ForRename::Prepare { area, given_up, reply } => {
                 let now = Instant::now();
-                self.expect_commits(now);
+                self.commits.expect(now);
                 let (writers, seals) = Wait::before_rename(now);
                 let looked = now;
                 let preparation = Preparation { area, writers, seals, given_up, looked, reply };
-                self.renames.preparations.push(preparation);
+                self.commits.renames.preparations.push(preparation);
             }
-            ForRename::Prepared { epoch, result, reply } => {
-                // Not noted in the catalog: after an outage some blobs are checked that need not be.
-                if result.is_ok() {
-                    self.durable_epoch = self.durable_epoch.max(epoch);
-                }
-                reply(result);
-            }
-            ForRename::Remind { due, late } => self.renames.reminders.push((due, late)),
+            ForRename::Remind { due, late } => self.commits.renames.reminders.push((due, late)),
         }
+    }
+
+    /// The content of all blobs up to this epoch is on disk, or is not.
+    pub(in crate::engine) fn rename_prepared(
+        &mut self,
+        epoch: u64,
+        result: Result<()>,
+        reply: Reply<()>,
+    ) {
+        // Not noted in the catalog: after an outage some blobs are checked that need not be.
+        if result.is_ok() {
+            self.durable_epoch = self.durable_epoch.max(epoch);
+        }
+        reply(result);
     }
 
     /// Answers the preparations that are over, and runs what is due.
     pub(super) fn advance_renames(&mut self, now: Instant) {
-        for (_, late) in self.renames.reminders.extract_if(.., |(due, _)| *due <= now) {
+        for (_, late) in self.commits.renames.reminders.extract_if(.., |(due, _)| *due <= now) {
             late();
         }
-        for mut preparation in std::mem::take(&mut self.renames.preparations) {
+        for mut preparation in std::mem::take(&mut self.commits.renames.preparations) {
             if preparation.is_given_up(now) {
                 (preparation.reply)(Ok(()));
             } else if self.is_prepared(&mut preparation, now) {
                 self.flush_prepared(preparation.reply);
             } else {
-                self.renames.preparations.push(preparation);
+                self.commits.renames.preparations.push(preparation);
             }
         }
     }
@@ -151,12 +149,7 @@ impl MetadataThread {
         if matches!(&scope, Scope::Blobs(blobs) if blobs.is_empty()) {
             return reply(Ok(()));
         }
-        let requests = self.requests_sender.clone();
-        let then = Then::new(move |result| {
-            // When that thread is gone the reply is dropped, which is an answer too.
-            drop(requests.send(Request::ForRename(ForRename::Prepared { epoch, result, reply })));
-        });
-        self.sync(DurabilityJob::Content { scope, then });
+        self.when_durable(Durable::Content(scope), After::Prepared { epoch, reply });
     }
 
     /// Whether a commit of the area would go on to build its trees, or be refused.

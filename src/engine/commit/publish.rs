@@ -4,34 +4,57 @@ use std::sync::Arc;
 
 use super::{CommitOutcome, CommitTask, OnStale, check_fresh, check_place, resolve_on_stale};
 use crate::engine::areas::{area_row, queue_area_deletion};
-use crate::engine::durability::{DurabilityJob, Scope, Then};
+use crate::engine::durability::Durable;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::known::Unpublished;
 use crate::engine::registry::{Repository, Tag};
-use crate::engine::request::Request;
+use crate::engine::request::After;
 use crate::engine::staging::area::Phase;
 use crate::engine::thread::{DURABLE_EPOCH, MetadataThread, repository_row};
 use crate::model::id::{AreaId, VersionNumber};
-use crate::model::name::TagName;
 use crate::model::quota::{Charge, Usage};
 use crate::model::tree::Root;
 use crate::model::tree_format::root_hash;
 use crate::model::version::Version;
 use crate::store::catalog::{RepositoryRow, TagRow};
 
+/// What a commit comes to.
+enum Conclusion {
+    /// A version came while this one was built: merge again, with that one.
+    BuildAgain,
+    /// A new version, and what it adds.
+    New(Box<(Version, Charge)>),
+    /// Nothing changed since the newest version: its number stays, and it gets the name.
+    Unchanged(Arc<Version>),
+}
+
 impl MetadataThread {
-    pub(super) fn publish(
-        &mut self,
-        id: u64,
+    /// Ends a commit whose trees and content are on disk: with a version, or refused; or has it built
+    /// again.
+    pub(super) fn publish(&mut self, task: CommitTask, built: (Root, Usage), epoch: u64) {
+        let concluded = self.repository(task.repo).and_then(|repository| {
+            let conclusion = self.conclude(&task, &repository, built)?;
+            self.write_conclusion(&task, &repository, &conclusion, epoch)?;
+            Ok((repository, conclusion))
+        });
+        match concluded {
+            Err(error) => self.refuse_commit(task, error),
+            Ok((_, Conclusion::BuildAgain)) => self.build(task),
+            Ok((repository, Conclusion::New(new))) => self.published_new(task, &repository, *new),
+            Ok((repository, Conclusion::Unchanged(latest))) => {
+                self.published_unchanged(task, &repository, latest);
+            }
+        }
+    }
+
+    fn conclude(
+        &self,
+        task: &CommitTask,
+        repository: &Repository,
         (root, usage): (Root, Usage),
-        epoch: u64,
-    ) -> Result<()> {
-        let Some(task) = self.commits.get(&id) else {
-            return Ok(());
-        };
-        let repository = self.repository(task.repo)?;
-        check_place(&repository, &task.options)?;
+    ) -> Result<Conclusion> {
+        check_place(repository, &task.options)?;
         let latest = repository.latest().cloned();
         let moved = latest.as_ref().map(|version| version.number) != task.newest;
         let (area_base, area_message, area_author, area_on_stale) = {
@@ -45,27 +68,21 @@ impl MetadataThread {
         };
         match resolve_on_stale(&task.options, &area_on_stale) {
             OnStale::Force => {}
-            // A version came while this one was built: merge again, with that one.
-            OnStale::Merge if moved => {
-                self.build(id);
-                return Ok(());
-            }
+            OnStale::Merge if moved => return Ok(Conclusion::BuildAgain),
             OnStale::Merge => {}
             OnStale::Refuse => {
                 if let Some(base) = &area_base {
-                    check_fresh(&repository, base.number)?;
+                    check_fresh(repository, base.number)?;
                 }
             }
         }
-        let Some(task) = self.commits.get(&id) else {
-            return Ok(());
-        };
         let hash = root_hash(&root);
         if let Some(latest) = latest.filter(|latest| latest.hash == hash)
             && !task.options.allow_empty
             && task.options.number.is_none()
         {
-            return self.conclude_unchanged(id, latest, epoch);
+            log::info!("{}: nothing changed since version {}", repository.name, latest.number);
+            return Ok(Conclusion::Unchanged(latest));
         }
         let version = Version {
             number: repository.next_number,
@@ -81,9 +98,9 @@ impl MetadataThread {
             released: false,
             locked: false,
         };
-        self.check_quota(&repository, task.area, usage)?;
+        self.check_quota(repository, task.area, usage)?;
         let base = task.newest.unwrap_or(VersionNumber(0));
-        self.conclude(id, &repository, Some((version, Charge { base, usage })), epoch)
+        Ok(Conclusion::New(Box::new((version, Charge { base, usage }))))
     }
 
     /// What the version takes has been reserved while it was written, but for what no write
@@ -106,109 +123,93 @@ impl MetadataThread {
         Ok(())
     }
 
-    /// Nothing changed: no version, no number; the name goes to the version that is there.
-    fn conclude_unchanged(&mut self, id: u64, latest: Arc<Version>, epoch: u64) -> Result<()> {
-        let Some(task) = self.commits.get(&id) else {
-            return Ok(());
-        };
-        let repository = self.repository(task.repo)?;
-        log::info!("{}: nothing changed since version {}", repository.name, latest.number);
-        self.conclude(id, &repository, None, epoch)
-    }
-
-    /// The last transaction of a commit, and what follows once it is durable.
-    fn conclude(
+    /// The last transaction of a commit. From here on the area's rows are only purged; the journal
+    /// writes no more of them.
+    fn write_conclusion(
         &mut self,
-        id: u64,
-        repository: &Arc<Repository>,
-        version: Option<(Version, Charge)>,
+        task: &CommitTask,
+        repository: &Repository,
+        conclusion: &Conclusion,
         epoch: u64,
     ) -> Result<()> {
-        let (version, charge) = version.unzip();
-        let Some(task) = self.commits.get(&id) else {
-            return Ok(());
+        let (new, number, next_number) = match conclusion {
+            Conclusion::BuildAgain => return Ok(()),
+            Conclusion::New(new) => {
+                let number = new.0.number;
+                (Some(&**new), number, VersionNumber(number.0 + 1))
+            }
+            Conclusion::Unchanged(latest) => (None, latest.number, repository.next_number),
         };
-        let (area, repo, now) = (task.area, task.repo, task.options.now);
-        let number = match (&version, repository.latest()) {
-            (Some(version), _) => version.number,
-            (None, Some(latest)) => latest.number,
-            (None, None) => return Ok(()),
-        };
-        let tag = task.options.tag.clone();
-        let next = match &version {
-            Some(_) => VersionNumber(number.0 + 1),
-            None => repository.next_number,
-        };
+        let (repo, changed) = (task.repo, task.options.now);
         let area_row = {
             let state = self.staging.read();
-            state.areas.get(&area).map(area_row)
+            state.areas.get(&task.area).map(area_row)
         };
-        let area_row = area_row.ok_or_else(|| EngineError::NoArea(area.to_string()))?;
-        let row = RepositoryRow { next_number: next, changed: now, ..repository_row(repository) };
+        let area_row = area_row.ok_or_else(|| EngineError::NoArea(task.area.to_string()))?;
+        let row = RepositoryRow { next_number, changed, ..repository_row(repository) };
         self.write(|tx| {
-            if let Some(version) = &version {
+            if let Some((version, charge)) = new {
                 tx.insert_version(repo, version)?;
                 tx.add_tree_refs(&version.root.tree, 1)?;
-                if let Some(charge) = &charge {
-                    tx.set_charge(repo, version.number, charge)?;
-                }
+                tx.set_charge(repo, version.number, charge)?;
             }
-            if let Some(tag) = &tag {
-                tx.put_tag(repo, tag, &TagRow { number, protects: false, created: now })?;
+            if let Some(tag) = &task.options.tag {
+                tx.put_tag(repo, tag, &TagRow { number, protects: false, created: changed })?;
             }
             tx.update_repository(&row)?;
             tx.set_meta(DURABLE_EPOCH, &epoch.to_string())?;
             queue_area_deletion(tx, &area_row)
         })?;
         self.durable_epoch = self.durable_epoch.max(epoch);
-        // From here on the area's rows are only purged; the journal writes no more of them.
         self.staging.change(|state, _| {
-            if let Some(area) = state.areas.get_mut(&area) {
+            if let Some(area) = state.areas.get_mut(&task.area) {
                 area.phase = Phase::Closed;
             }
         });
-        let Some(task) = self.commits.remove(&id) else {
-            return Ok(());
-        };
-        let created = version.map(Arc::new);
-        let Some(shown) = created.clone().or_else(|| repository.latest().cloned()) else {
-            return Ok(());
-        };
-        let unpublished =
-            Unpublished { task: id, area, created: created.as_ref().map(|version| version.number) };
-        let named = tag.clone();
-        self.hold_back(repository, unpublished, |repository| {
-            repository.next_number = next;
-            repository.changed = now;
-            if let Some(version) = created.clone() {
-                if let Some(charge) = charge {
-                    repository.versions.set_charge(version.number, charge);
-                }
-                repository.versions.insert(version);
-            }
-            if let Some(tag) = tag {
-                repository.tags.insert(tag, Tag { number, protects: false, created: now });
-            }
-        });
-        let outcome = CommitOutcome { version: shown, created: created.is_some() };
-        self.publish_when_durable(id, task, outcome, named);
         Ok(())
+    }
+
+    fn published_new(
+        &mut self,
+        task: CommitTask,
+        repository: &Repository,
+        (version, charge): (Version, Charge),
+    ) {
+        let version = Arc::new(version);
+        let number = version.number;
+        let unpublished = Unpublished { task: task.id, area: task.area, created: Some(number) };
+        self.hold_back(repository, unpublished, |repository| {
+            repository.next_number = VersionNumber(number.0 + 1);
+            repository.changed = task.options.now;
+            repository.versions.set_charge(number, charge);
+            repository.versions.insert(Arc::clone(&version));
+            name_version(repository, &task, number);
+        });
+        self.publish_when_durable(task, CommitOutcome { version, created: true });
+    }
+
+    fn published_unchanged(
+        &mut self,
+        task: CommitTask,
+        repository: &Repository,
+        latest: Arc<Version>,
+    ) {
+        let unpublished = Unpublished { task: task.id, area: task.area, created: None };
+        self.hold_back(repository, unpublished, |repository| {
+            repository.changed = task.options.now;
+            name_version(repository, &task, latest.number);
+        });
+        self.publish_when_durable(task, CommitOutcome { version: latest, created: false });
     }
 
     /// Shows the version and answers, once the transaction is on disk. Until then only this thread
     /// knows of it, through [`MetadataThread::repository`].
-    fn publish_when_durable(
-        &mut self,
-        id: u64,
-        task: CommitTask,
-        outcome: CommitOutcome,
-        tag: Option<TagName>,
-    ) {
+    fn publish_when_durable(&self, task: CommitTask, outcome: CommitOutcome) {
         let registry = Arc::clone(&self.registry);
         let staging = Arc::clone(&self.staging);
         let observer = Arc::clone(&self.observer);
-        let (repo, area, reply) = (task.repo, task.area, task.reply);
-        let caller = task.options.caller;
+        let CommitTask { id, repo, area, reply, options, .. } = task;
+        let (caller, tag) = (options.caller, options.tag);
         let shared = {
             let state = staging.read();
             state.areas.get(&area).map(|area| Arc::clone(&area.shared))
@@ -242,10 +243,14 @@ impl MetadataThread {
             events.extend(removed.map(|removed| Event::AreaChanged(repo, removed.name)));
             observer.notify(events, Box::new(move || reply(Ok(outcome))));
         });
-        let requests = self.requests_sender.clone();
-        let then = Then::new(move |result| {
-            drop(requests.send(Request::Publish { repo, task: id, result, publish }));
-        });
-        self.sync(DurabilityJob::Catalog { scope: Scope::Rows, then });
+        self.when_durable(Durable::Rows, After::Publish { repo, task: id, publish });
+    }
+}
+
+/// Gives the version the name that the commit was asked for with.
+fn name_version(repository: &mut Repository, task: &CommitTask, number: VersionNumber) {
+    if let Some(tag) = task.options.tag.clone() {
+        let created = task.options.now;
+        repository.tags.insert(tag, Tag { number, protects: false, created });
     }
 }

@@ -10,7 +10,7 @@ use super::super::error::EngineError;
 use super::super::staging::area::{AreaShared, Phase};
 use super::super::stop_point::StopPoint;
 use super::super::thread::MetadataThread;
-use super::{CommitOptions, NAMED_FILES_MAX, Stage, Step};
+use super::{CommitOptions, CommitTask, NAMED_FILES_MAX, Stage, Step};
 
 /// How long a commit waits, without any writer closing, before files open for writing refuse it.
 /// A close has been queued before `mv` starts but may reach the daemon after it (H11).
@@ -83,26 +83,26 @@ impl Stage {
     pub(super) fn wait_mut(&mut self) -> Option<&mut Wait> {
         match self {
             Self::Writers(wait) | Self::Sealing { wait, .. } => Some(wait),
-            Self::Building | Self::Syncing(_) | Self::Publishing => None,
+            Self::Building | Self::Syncing { .. } => None,
         }
     }
 }
 
 impl MetadataThread {
-    pub(super) fn next_step(&mut self, id: u64, now: Instant) -> Option<Step> {
+    /// What is next for a commit that waits for writers or seals.
+    pub(super) fn next_step(&self, task: &mut CommitTask, now: Instant) -> Step {
         let unverified = self.unverified.count();
-        let task = self.commits.get_mut(&id)?;
         let Some(shared) = self.staging.area(task.area) else {
-            return Some(Step::Refuse(EngineError::NoArea(task.area.to_string())));
+            return Step::Refuse(EngineError::NoArea(task.area.to_string()));
         };
-        Some(match &mut task.stage {
+        match &mut task.stage {
             Stage::Writers(wait) => {
                 let writers = shared.writers();
                 if writers == 0 {
-                    return Some(Step::Freeze);
+                    return Step::Freeze;
                 }
                 if !wait.is_over(u64::from(writers), now) {
-                    return Some(Step::Stay);
+                    return Step::Stay;
                 }
                 let paths = self.staging.read().open_for_writing(task.area, NAMED_FILES_MAX);
                 let files = paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
@@ -129,16 +129,13 @@ impl MetadataThread {
                     Step::Stay
                 }
             }
-            Stage::Building | Stage::Syncing(_) | Stage::Publishing => Step::Stay,
-        })
+            Stage::Building | Stage::Syncing { .. } => Step::Stay,
+        }
     }
 
     /// From here on nothing in the area changes.
-    pub(super) fn freeze(&mut self, id: u64, now: Instant) {
+    pub(super) fn freeze(&self, task: &mut CommitTask, now: Instant) {
         self.stop_points.pass(StopPoint::Freezing);
-        let Some(task) = self.commits.get_mut(&id) else {
-            return;
-        };
         let frozen = self.staging.change(|state, _| {
             let Some(area) = state.areas.get_mut(&task.area) else {
                 return false;

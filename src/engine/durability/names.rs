@@ -11,8 +11,8 @@ use crossbeam_channel::Sender;
 use super::Then;
 use super::to_disk::{TRIES_MAX, ToDisk, changes_too_fast};
 use crate::engine::error::{EngineError, Result};
+use crate::engine::poison::Blocked;
 use crate::engine::request::{self, Request};
-use crate::engine::staging::Blocked;
 use crate::model::id::NodeId;
 
 /// What that needs.
@@ -65,7 +65,7 @@ impl Names<'_> {
 
     fn refuse(&self, thens: impl Iterator<Item = Then>, error: &EngineError) {
         for then in thens {
-            then.tell(Err(match (self.to_disk.staging.blocked(), error) {
+            then.tell(Err(match (self.to_disk.staging.poison.blocked(), error) {
                 (Blocked::Poisoned, _) => EngineError::Poisoned,
                 (_, EngineError::Stopping) => EngineError::Stopping,
                 _ => EngineError::Unsealed {

@@ -8,19 +8,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::{DurabilityJob, Scope, Then};
-use crate::engine::error::EngineError;
-use crate::engine::request::Request;
-use crate::engine::thread::MetadataThread;
 use crate::model::id::AreaId;
 use crate::store::layout::PrivateId;
 
 /// How long files wait for a flush of their own, so that many share it.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// What is to become of the private files of an area that has no rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum AreaFiles {
+    /// They may go.
+    Go,
+    /// They may go when a flush ends that is under way or wanted.
+    Wait,
+}
+
 /// What waits for the disk. Flushes of the WAL are numbered.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Obsolete {
+#[derive(Debug)]
+pub(super) struct Obsolete {
+    /// Private files from this number on were made by this process.
+    first_id: u64,
     /// Files that a row named, with the first flush after that.
     files: BTreeMap<(AreaId, PrivateId), u64>,
     /// Areas whose last row is gone, likewise.
@@ -32,17 +39,85 @@ pub(in crate::engine) struct Obsolete {
     durable: u64,
     /// Since when something waits that no flush was asked for.
     since: Option<Instant>,
+    /// A flush is wanted now.
+    urgent: bool,
 }
 
 impl Obsolete {
-    /// A row names the file.
-    pub(in crate::engine) fn named(&mut self, file: PrivateId) {
+    pub(super) fn new(first_id: u64) -> Self {
+        Self {
+            first_id,
+            files: BTreeMap::new(),
+            areas: BTreeMap::new(),
+            named: BTreeSet::new(),
+            asked: 0,
+            durable: 0,
+            since: None,
+            urgent: false,
+        }
+    }
+
+    pub(super) fn named(&mut self, file: PrivateId) {
         self.named.insert(file);
     }
 
-    /// Whether the file is to go, but not yet.
-    pub(in crate::engine) fn has(&self, area: AreaId, file: PrivateId) -> bool {
+    pub(super) fn has(&self, area: AreaId, file: PrivateId) -> bool {
         self.files.contains_key(&(area, file))
+    }
+
+    pub(super) fn may_remove_file(&mut self, area: AreaId, file: PrivateId) -> bool {
+        let no_row_named_it = file.0 >= self.first_id && !self.named.contains(&file);
+        if !no_row_named_it {
+            let flush = self.next_flush();
+            self.files.entry((area, file)).or_insert(flush);
+        }
+        no_row_named_it
+    }
+
+    pub(super) fn may_remove_area(&mut self, area: AreaId) -> AreaFiles {
+        match self.areas.get(&area) {
+            Some(flush) if *flush <= self.durable => AreaFiles::Go,
+            Some(_) => AreaFiles::Wait,
+            None => {
+                let flush = self.next_flush();
+                self.areas.insert(area, flush);
+                self.urgent = true;
+                AreaFiles::Wait
+            }
+        }
+    }
+
+    pub(super) fn area_removed(&mut self, area: AreaId) {
+        self.areas.remove(&area);
+        self.files.retain(|(of, _), _| *of != area);
+    }
+
+    pub(super) fn wants_flush(&mut self, now: Instant) -> bool {
+        let due = self.since.is_some_and(|since| now.duration_since(since) >= WAIT_MAX);
+        // One at a time: what comes meanwhile shares the next.
+        let wants = (self.urgent || due) && self.asked <= self.durable;
+        if wants {
+            self.urgent = false;
+            self.since = None;
+            self.asked += 1;
+        }
+        wants
+    }
+
+    pub(super) fn flushed(&mut self) -> Vec<(AreaId, PrivateId)> {
+        self.durable = self.asked;
+        self.urgent = self.areas.values().any(|flush| *flush > self.asked);
+        self.take_files()
+    }
+
+    pub(super) fn flush_failed(&mut self, now: Instant) {
+        self.asked = self.durable;
+        self.since = Some(now);
+    }
+
+    pub(super) fn all_flushed(&mut self) -> Vec<(AreaId, PrivateId)> {
+        self.durable = u64::MAX;
+        self.take_files()
     }
 
     /// The number of the flush that covers what was written so far.
@@ -50,100 +125,72 @@ impl Obsolete {
         self.since.get_or_insert_with(Instant::now);
         self.asked + 1
     }
+
+    fn take_files(&mut self) -> Vec<(AreaId, PrivateId)> {
+        let durable = self.durable;
+        let files = std::mem::take(&mut self.files);
+        let (gone, wait): (BTreeMap<_, _>, _) =
+            files.into_iter().partition(|(_, flush)| *flush <= durable);
+        self.files = wait;
+        let gone: Vec<_> = gone.into_keys().collect();
+        for (_, file) in &gone {
+            self.named.remove(file);
+        }
+        gone
+    }
 }
 
-impl MetadataThread {
-    /// A private file is not needed any more, and the rows written so far do not name it.
-    pub(in crate::engine) fn file_obsolete(&mut self, area: AreaId, file: PrivateId) {
-        let fresh = file.0 >= self.first_id && !self.obsolete.named.contains(&file);
-        if fresh {
-            self.remove_private(area, file);
-        } else {
-            let flush = self.obsolete.next_flush();
-            self.obsolete.files.entry((area, file)).or_insert(flush);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AREA: AreaId = AreaId(1);
+
+    #[test]
+    fn h2_a_file_that_a_row_named_waits_for_a_flush_that_began_after_it() {
+        let mut obsolete = Obsolete::new(10);
+        let now = Instant::now();
+        assert!(obsolete.may_remove_file(AREA, PrivateId(12)), "no row has named it");
+        obsolete.named(PrivateId(11));
+        assert!(!obsolete.may_remove_file(AREA, PrivateId(11)));
+        assert!(!obsolete.may_remove_file(AREA, PrivateId(9)), "of an earlier process");
+        assert!(!obsolete.wants_flush(now), "others may share it");
+        assert!(obsolete.wants_flush(now + 2 * WAIT_MAX));
+        assert!(!obsolete.may_remove_file(AREA, PrivateId(8)), "after the flush began");
+        assert!(!obsolete.wants_flush(now + 4 * WAIT_MAX), "one at a time");
+        assert_eq!(obsolete.flushed(), [(AREA, PrivateId(9)), (AREA, PrivateId(11))]);
+        assert!(obsolete.has(AREA, PrivateId(8)));
+        assert!(obsolete.wants_flush(now + 4 * WAIT_MAX));
+        assert_eq!(obsolete.flushed(), [(AREA, PrivateId(8))]);
     }
 
-    /// Whether the private files of an area without rows may go. If not, a flush is on its way
-    /// that wakes the collector.
-    pub(in crate::engine) fn may_remove_area(&mut self, area: AreaId) -> bool {
-        if !self.store.layout.area(area).exists() {
-            return true;
-        }
-        if let Some(flush) = self.obsolete.areas.get(&area) {
-            return *flush <= self.obsolete.durable;
-        }
-        let flush = self.obsolete.next_flush();
-        self.obsolete.areas.insert(area, flush);
-        self.flush_rows();
-        false
+    #[test]
+    fn h2_a_flush_that_failed_is_asked_for_again_after_a_while() {
+        let mut obsolete = Obsolete::new(10);
+        let now = Instant::now();
+        assert_eq!(obsolete.may_remove_area(AREA), AreaFiles::Wait);
+        assert!(obsolete.wants_flush(now));
+        obsolete.flush_failed(now);
+        assert_eq!(obsolete.may_remove_area(AREA), AreaFiles::Wait, "nothing is on disk");
+        assert!(!obsolete.wants_flush(now));
+        assert!(obsolete.wants_flush(now + WAIT_MAX));
+        assert_eq!(obsolete.flushed(), []);
+        assert_eq!(obsolete.may_remove_area(AREA), AreaFiles::Go);
     }
 
-    /// The area is gone.
-    pub(in crate::engine) fn area_removed(&mut self, area: AreaId) {
-        self.obsolete.areas.remove(&area);
-        self.obsolete.files.retain(|(of, _), _| *of != area);
-    }
-
-    /// Asks for a flush when something has waited long enough.
-    pub(in crate::engine) fn advance_obsolete(&mut self, now: Instant) {
-        let due = self.obsolete.since.is_some_and(|since| now.duration_since(since) >= WAIT_MAX);
-        if due {
-            self.flush_rows();
-        }
-    }
-
-    fn flush_rows(&mut self) {
-        // One at a time: what comes meanwhile shares the next.
-        if self.obsolete.asked > self.obsolete.durable {
-            return;
-        }
-        self.obsolete.since = None;
-        self.obsolete.asked += 1;
-        let requests = self.requests_sender.clone();
-        let then = Then::new(move |result| drop(requests.send(Request::RowsDurable { result })));
-        self.sync(DurabilityJob::Catalog { scope: Scope::Rows, then });
-    }
-
-    /// The flush that was asked for has ended.
-    pub(in crate::engine) fn rows_durable(&mut self, result: Result<(), EngineError>) {
-        if let Err(error) = result {
-            // A run that waits for it hears so. Where the store is not poisoned, it is tried again.
-            log::error!("obsolete files stay: {error}");
-            self.obsolete.asked = self.obsolete.durable;
-            self.obsolete.since = Some(Instant::now());
-            return self.gc.purge_goes_on();
-        }
-        self.obsolete.durable = self.obsolete.asked;
-        self.remove_obsolete_files();
-        if self.obsolete.areas.values().any(|flush| *flush > self.obsolete.asked) {
-            self.flush_rows();
-        }
-        self.gc.purge_goes_on();
-    }
-
-    /// All rows written so far are on disk, and nothing more will be written.
-    pub(in crate::engine) fn all_rows_durable(&mut self) {
-        self.obsolete.durable = u64::MAX;
-        self.remove_obsolete_files();
-    }
-
-    fn remove_obsolete_files(&mut self) {
-        let durable = self.obsolete.durable;
-        let files = std::mem::take(&mut self.obsolete.files);
-        let (gone, wait) = files.into_iter().partition(|(_, flush)| *flush <= durable);
-        self.obsolete.files = wait;
-        let gone: BTreeMap<(AreaId, PrivateId), u64> = gone;
-        for (area, file) in gone.into_keys() {
-            self.obsolete.named.remove(&file);
-            self.remove_private(area, file);
-        }
-    }
-
-    fn remove_private(&self, area: AreaId, file: PrivateId) {
-        match self.store.private_files.remove(&self.store.lock, area, file) {
-            Ok(unlinked) => self.reaper.take(unlinked),
-            Err(error) => log::warn!("cannot remove a private file: {error}"),
-        }
+    #[test]
+    fn h2_an_area_has_a_flush_begun_at_once() {
+        let mut obsolete = Obsolete::new(10);
+        let now = Instant::now();
+        assert_eq!(obsolete.may_remove_area(AREA), AreaFiles::Wait);
+        assert!(obsolete.wants_flush(now));
+        assert_eq!(obsolete.may_remove_area(AreaId(2)), AreaFiles::Wait);
+        assert!(!obsolete.wants_flush(now), "one at a time");
+        assert_eq!(obsolete.flushed(), []);
+        assert_eq!(obsolete.may_remove_area(AREA), AreaFiles::Go);
+        assert_eq!(obsolete.may_remove_area(AreaId(2)), AreaFiles::Wait);
+        assert!(obsolete.wants_flush(now), "the other area came after the flush had begun");
+        assert_eq!(obsolete.flushed(), []);
+        assert_eq!(obsolete.may_remove_area(AreaId(2)), AreaFiles::Go);
     }
 }

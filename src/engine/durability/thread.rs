@@ -15,9 +15,10 @@ use super::names::Names;
 use super::to_disk::{ToDisk, Unsettled};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::pins::BlobPin;
+use crate::engine::poison::Blocked;
 use crate::engine::request::{self, Request};
+use crate::engine::staging::Staging;
 use crate::engine::staging::content::FileContent;
-use crate::engine::staging::{Blocked, Staging};
 use crate::engine::stop_point::{StopPoint, StopPoints};
 use crate::model::id::NodeId;
 use crate::store::catalog::Checkpointer;
@@ -88,8 +89,6 @@ impl Drop for Then {
 
 /// Content to bring to disk.
 pub(in crate::engine) enum Scope {
-    /// None: only rows.
-    Rows,
     /// These blobs; they are held, since some may be nobody's and the collector's next.
     Blobs(Vec<BlobPin>),
     /// Everything on the store's file system.
@@ -100,8 +99,8 @@ pub(in crate::engine) enum Scope {
 pub(in crate::engine) enum DurabilityJob {
     /// Content, then `then`.
     Content { scope: Scope, then: Then },
-    /// Content, then the WAL as it is now, then `then`.
-    Catalog { scope: Scope, then: Then },
+    /// The WAL as it is now, then `then`.
+    Rows { then: Then },
     /// A file, with whatever the journal says of it and of the names above it.
     File { content: Arc<FileContent>, then: Then },
     /// A directory with the names in it and those above it.
@@ -167,14 +166,14 @@ impl DurabilityThread {
         while let Some(jobs) = self.jobs.next(self.put_off.as_ref().map(|(time, _)| *time)) {
             // Nobody knows what reached the disk when this fails half-way.
             if panics::contain("the sync thread", || self.serve(jobs)).is_err() {
-                self.staging.set_blocked(Blocked::Poisoned);
+                self.staging.poison.set("the durability thread panicked");
             }
             let checkpointed = panics::contain("a checkpoint", || self.checkpoint());
             if let Ok(Err(error)) = checkpointed {
                 self.checkpoint_failed(error);
             }
             for then in std::mem::take(&mut self.copies) {
-                then.tell(match self.staging.blocked() {
+                then.tell(match self.staging.poison.blocked() {
                     Blocked::Poisoned => Err(EngineError::Poisoned),
                     Blocked::No | Blocked::Full | Blocked::ReadOnly => Ok(()),
                 });
@@ -206,44 +205,24 @@ impl DurabilityThread {
         let mut unsettled = Vec::new();
         panics::point("sync");
         for job in jobs {
-            let (result, then) = match job {
-                DurabilityJob::Content { scope, then } => {
-                    then.tell(self.sync_scope(&scope));
-                    continue;
-                }
-                DurabilityJob::Catalog { scope, then } => (self.sync_scope(&scope), then),
-                DurabilityJob::File { content, then } => {
-                    match self.to_disk().content(&content) {
-                        Ok(()) => nodes.entry(content.node).or_default().push(then),
-                        Err(error) => then.tell(Err(error)),
-                    }
-                    continue;
-                }
+            match job {
+                DurabilityJob::Content { scope, then } => then.tell(self.sync_scope(&scope)),
+                DurabilityJob::Rows { then } => kept.push(then),
+                DurabilityJob::File { content, then } => match self.to_disk().content(&content) {
+                    Ok(()) => nodes.entry(content.node).or_default().push(then),
+                    Err(error) => then.tell(Err(error)),
+                },
                 DurabilityJob::Directory { node, then } => {
                     nodes.entry(node).or_default().push(then);
-                    continue;
                 }
                 DurabilityJob::Journal { then } => {
                     journal = true;
-                    (Ok(()), then)
+                    kept.push(then);
                 }
-                DurabilityJob::Settle { contents } => {
-                    unsettled.extend(contents);
-                    continue;
-                }
-                DurabilityJob::Checkpoint => continue,
-                DurabilityJob::Collecting(collecting) => {
-                    self.collecting = collecting;
-                    continue;
-                }
-                DurabilityJob::CopyWal { then } => {
-                    self.copies.push(then);
-                    continue;
-                }
-            };
-            match result {
-                Ok(()) => kept.push(then),
-                Err(error) => then.tell(Err(error)),
+                DurabilityJob::Settle { contents } => unsettled.extend(contents),
+                DurabilityJob::Checkpoint => {}
+                DurabilityJob::Collecting(collecting) => self.collecting = collecting,
+                DurabilityJob::CopyWal { then } => self.copies.push(then),
             }
         }
         self.settle(unsettled);
@@ -304,7 +283,6 @@ impl DurabilityThread {
 
     fn sync_scope(&self, scope: &Scope) -> Result<()> {
         match scope {
-            Scope::Rows => Ok(()),
             Scope::Everything => self.to_disk().everything(),
             Scope::Blobs(pins) => pins.iter().map(BlobPin::hash).try_for_each(|hash| {
                 self.to_disk().blob(hash).inspect_err(|error| self.report_missing(error))
@@ -346,7 +324,8 @@ impl DurabilityThread {
     /// because the passive copy came just before. On a full disk the log is copied as soon as its file
     /// has little room left, since it cannot become longer.
     fn checkpoint(&mut self) -> std::result::Result<(), StoreError> {
-        let limits = wal_limits(self.collecting, self.staging.blocked(), || has_room(&self.layout));
+        let limits =
+            wal_limits(self.collecting, self.staging.poison.blocked(), || has_room(&self.layout));
         let free = sys::statvfs(self.layout.root()).map_or(u64::MAX, |disk| disk.available_bytes());
         let is_full = free < CHANGE_BYTES;
         if !self.copies.is_empty()
@@ -463,7 +442,7 @@ mod tests {
             let error = thread.checkpoint().unwrap_err();
             drop(guard);
             thread.checkpoint_failed(error);
-            assert_eq!(thread.staging.blocked(), blocked);
+            assert_eq!(thread.staging.poison.blocked(), blocked);
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::SYNC_ONE_BY_ONE_MAX;
 use crate::engine::error::{EngineError, Result};
+use crate::engine::staging::Staging;
 use crate::engine::staging::content::{FileContent, FileToSync};
-use crate::engine::staging::{Blocked, Staging};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::NodeData;
 use crate::store::durable;
@@ -137,8 +137,7 @@ impl ToDisk<'_> {
         if error.lacks_descriptors() {
             return EngineError::Store(error);
         }
-        log::error!("a sync failed, the store refuses changes until restarted: {error}");
-        self.staging.set_blocked(Blocked::Poisoned);
+        self.staging.poison.set(&format!("a sync failed: {error}"));
         EngineError::Store(error)
     }
 }

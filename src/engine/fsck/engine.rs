@@ -162,7 +162,7 @@ impl MetadataThread {
             // What this process made may be ahead of its row.
             Suspicion::Private(_, file) if file.0 >= self.first_id => false,
             // So goes what waits for the disk (H2), and what is in an area that is being purged.
-            Suspicion::Private(area, file) if self.obsolete.has(*area, *file) => false,
+            Suspicion::Private(area, file) if self.durability.is_obsolete(*area, *file) => false,
             Suspicion::Private(area, file) => {
                 self.staging.read().areas.contains_key(area)
                     && !self.store.catalog.snapshots().latest()?.names_private(*area, *file)?
@@ -198,9 +198,7 @@ impl MetadataThread {
                 true
             }
             // A commit under way has unreferenced trees of its own.
-            Step::BlankTree { hash, .. } => {
-                !self.commits.values().any(|commit| commit.pinned.contains(hash))
-            }
+            Step::BlankTree { hash, .. } => !self.commits.has_pinned(hash),
             _ => true,
         };
         if !needed {

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::{FILES_PER_SLICE, Phase, SLICE_TIME_MAX, protection_limit};
-use crate::engine::durability::{DurabilityJob, Scope, Then};
+use crate::engine::durability::Durable;
 use crate::engine::error::{EngineError, Result};
-use crate::engine::request::Request;
+use crate::engine::request::After;
 use crate::engine::stop_point::StopPoint;
 use crate::engine::thread::MetadataThread;
 use crate::model::hash::BlobHash;
@@ -137,11 +137,7 @@ impl MetadataThread {
         }
         self.gc.blobs.asked = unreferences;
         self.gc.blobs.list = List::Waiting(list);
-        let requests = self.requests_sender.clone();
-        let then = Then::new(move |result| {
-            drop(requests.send(Request::OrphansDurable { unreferences, result }));
-        });
-        self.sync(DurabilityJob::Catalog { scope: Scope::Rows, then });
+        self.when_durable(Durable::Rows, After::RemoveOrphans { unreferences });
         Ok(())
     }
 

@@ -116,14 +116,14 @@ impl MetadataThread {
             self.note_removed(nodes as u64 + names);
             return Ok(());
         }
-        if !self.may_remove_area(area) {
+        if !self.may_remove_area_files(area) {
             self.gc.metadata.waiting_entries.insert(seq);
             return Ok(());
         }
         if !self.remove_area_files(area)? {
             return Ok(());
         }
-        self.area_removed(area);
+        self.durability.area_removed(area);
         let row = self.reader.areas()?.into_iter().find(|row| row.id == area);
         self.write(|tx| {
             if let Some(root) = row.and_then(|row| row.base_root) {
@@ -189,7 +189,7 @@ impl MetadataThread {
     fn is_tree_held(&self, hash: &TreeHash) -> bool {
         self.gc.metadata.broken_trees.contains(hash)
             || self.pins.is_tree_pinned(hash)
-            || self.commits.values().any(|commit| commit.pinned.contains(hash))
+            || self.commits.has_pinned(hash)
     }
 
     /// Removes trees until the slice's time is over; returns how many, at least one.

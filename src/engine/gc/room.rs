@@ -8,8 +8,8 @@
 use std::time::{Duration, Instant};
 
 use super::RunKind;
-use crate::engine::durability::{DurabilityJob, Then};
-use crate::engine::request::Request;
+use crate::engine::durability::Durable;
+use crate::engine::request::After;
 use crate::engine::thread::MetadataThread;
 use crate::store::reserve::CHANGE_BYTES;
 
@@ -32,7 +32,7 @@ impl MetadataThread {
             }
             Ok(false) => {
                 // The next change may find room in the log.
-                self.sync(DurabilityJob::Checkpoint);
+                self.durability.checkpoint();
             }
             Err(error) => log::warn!("the space set aside cannot be given up: {error}"),
         }
@@ -61,8 +61,6 @@ impl MetadataThread {
     /// Has the log copied into the catalog; nothing is removed before that.
     pub(super) fn copy_wal(&mut self) {
         self.gc.wal.copying = true;
-        let requests = self.requests_sender.clone();
-        let then = Then::new(move |result| drop(requests.send(Request::WalCopied { result })));
-        self.sync(DurabilityJob::CopyWal { then });
+        self.when_durable(Durable::Catalog, After::WalCopied);
     }
 }

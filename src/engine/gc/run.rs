@@ -9,8 +9,8 @@ use super::{
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::gc::trigger::Triggered;
+use crate::engine::poison::Blocked;
 use crate::engine::request::Reply;
-use crate::engine::staging::Blocked;
 use crate::engine::thread::MetadataThread;
 use crate::model::time::Timestamp;
 
@@ -27,7 +27,7 @@ impl MetadataThread {
     /// What was orphaned before the stop goes now (G8: a run at start), unless the disk was so full that
     /// the start could not be noted: then once somebody changes something.
     pub(in crate::engine) fn collect_at_start(&mut self) {
-        if self.staging.blocked() == Blocked::No {
+        if self.poison.blocked() == Blocked::No {
             self.trigger(RunKind::ORPHANS);
         }
     }

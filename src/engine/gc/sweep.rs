@@ -99,7 +99,7 @@ impl MetadataThread {
                 self.reaper.take(self.store.pool.remove(lock, &hash, None)?);
             }
             Leftover::Private(area, file) => {
-                if self.obsolete.has(area, file) {
+                if self.durability.is_obsolete(area, file) {
                     return Ok(false);
                 }
                 self.reaper.take(self.store.private_files.remove(lock, area, file)?);

@@ -7,7 +7,7 @@
 //! many pages until the log was copied, and others write meanwhile.
 
 use super::Phase;
-use crate::engine::durability::{DurabilityJob, has_room};
+use crate::engine::durability::has_room;
 use crate::engine::error::Result;
 use crate::engine::thread::MetadataThread;
 
@@ -52,7 +52,7 @@ impl MetadataThread {
         }
         if !std::mem::replace(&mut self.gc.wal.announced, true) {
             self.gc.wal.is_short = !has_room(&self.store.layout);
-            self.sync(DurabilityJob::Collecting(true));
+            self.durability.set_collecting(true);
         }
         self.gc.wal.pages += pages;
         let limit = if self.gc.wal.is_short { PAGES_PER_COPY_SHORT } else { PAGES_PER_COPY };
@@ -81,7 +81,7 @@ impl MetadataThread {
             });
         if self.gc.wal.announced && !removing && !self.gc.wal.copying {
             self.gc.wal.announced = false;
-            self.sync(DurabilityJob::Collecting(false));
+            self.durability.set_collecting(false);
         }
     }
 }

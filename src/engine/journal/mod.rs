@@ -12,11 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::blobs::{PendingBlob, write_blobs};
-use super::durability::DurabilityJob;
 use super::error::EngineError;
 use super::pins::BlobPin;
+use super::poison::Blocked;
 use super::request::Reply;
-use super::staging::Blocked;
 use super::staging::area::Phase;
 use super::staging::content::{DIRTY_AGE_MAX, FileContent};
 use super::staging::dirty::Dirty;
@@ -245,7 +244,7 @@ impl MetadataThread {
             return Ok(());
         };
         panics::point("journal");
-        if self.staging.blocked() == Blocked::Poisoned {
+        if self.poison.blocked() == Blocked::Poisoned {
             for waiter in batch.waiters {
                 waiter.tell(Err(EngineError::Poisoned));
             }
@@ -266,13 +265,13 @@ impl MetadataThread {
             return Err(error);
         }
         self.journal.retry_at = None;
-        self.staging.set_blocked(Blocked::No);
+        self.poison.has_room();
         for draft in &batch.nodes {
             if let Some(content) = &draft.content {
                 content.journalled(&draft.row.data);
             }
             if let NodeData::Private(id) = &draft.row.data {
-                self.obsolete.named(*id);
+                self.durability.named(*id);
             }
         }
         self.remove_obsolete(&batch);
@@ -343,7 +342,7 @@ impl MetadataThread {
         self.journal.rows_since_checkpoint += rows;
         if self.journal.rows_since_checkpoint >= CHECKPOINT_ROWS {
             self.journal.rows_since_checkpoint = 0;
-            self.sync(DurabilityJob::Checkpoint);
+            self.durability.checkpoint();
         }
     }
 

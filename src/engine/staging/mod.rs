@@ -22,13 +22,13 @@ pub mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::engine::links::AmbiguousLinks;
+use crate::engine::poison::Poison;
 use crate::model::id::{AreaId, NodeId};
 use crate::store::panics;
 use area::{AreaShared, Phase};
@@ -47,19 +47,6 @@ const NODES_PER_LOOK: usize = 1000;
 /// Files whose seals may be delayed: each keeps a descriptor.
 const DELAYED_MAX: usize = 32;
 
-/// Why no change is accepted at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blocked {
-    /// Changes are accepted.
-    No,
-    /// The store is full: nothing may grow, deletes go on (R3).
-    Full,
-    /// A database commit or fsync failed: nothing changes until a restart (R4).
-    Poisoned,
-    /// The store was opened for reading.
-    ReadOnly,
-}
-
 /// One file for a sealer.
 #[derive(Debug)]
 pub struct SealJob {
@@ -74,6 +61,8 @@ pub type Parked = Box<dyn FnOnce() + Send>;
 pub struct Staging {
     /// What contents need of the store.
     pub store: Arc<ContentStore>,
+    /// Whether changes are accepted.
+    pub poison: Arc<Poison>,
     /// Hardlink groups of bases that cannot be told apart.
     pub(super) ambiguous: AmbiguousLinks,
     state: RwLock<State>,
@@ -86,7 +75,6 @@ pub struct Staging {
     parked: Mutex<BTreeMap<AreaId, Vec<Parked>>>,
     /// Tells when an area went.
     left: (Sender<()>, Receiver<()>),
-    blocked: AtomicU8,
 }
 
 impl std::fmt::Debug for Staging {
@@ -111,7 +99,7 @@ impl Staging {
             delayed: Mutex::default(),
             parked: Mutex::default(),
             left: bounded(1),
-            blocked: AtomicU8::new(0),
+            poison: Arc::default(),
         };
         (staging, seal_queue, signal)
     }
@@ -336,33 +324,6 @@ impl Staging {
         drop(state);
         std::mem::take(&mut *parked).into_values().flatten().collect()
     }
-
-    /// Whether changes are accepted.
-    pub fn blocked(&self) -> Blocked {
-        match self.blocked.load(Ordering::Relaxed) {
-            0 => Blocked::No,
-            1 => Blocked::Full,
-            2 => Blocked::ReadOnly,
-            _ => Blocked::Poisoned,
-        }
-    }
-
-    /// Refuses or accepts changes from now on. Poison stays, and a store that was opened for reading
-    /// accepts no change whatever becomes of its disk.
-    pub fn set_blocked(&self, blocked: Blocked) {
-        match self.blocked() {
-            Blocked::Poisoned => return,
-            Blocked::ReadOnly if blocked != Blocked::Poisoned => return,
-            Blocked::ReadOnly | Blocked::No | Blocked::Full => {}
-        }
-        let value = match blocked {
-            Blocked::No => 0,
-            Blocked::Full => 1,
-            Blocked::ReadOnly => 2,
-            Blocked::Poisoned => 3,
-        };
-        self.blocked.store(value, Ordering::Relaxed);
-    }
 }
 
 /// Poisons the store when it is dropped by a panic.
@@ -371,8 +332,7 @@ struct Whole<'a>(&'a Staging);
 impl Drop for Whole<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            log::error!("a change was left half done, the store refuses changes until restarted");
-            self.0.set_blocked(Blocked::Poisoned);
+            self.0.poison.set("a change was left half done");
         }
     }
 }

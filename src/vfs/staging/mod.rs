@@ -34,9 +34,9 @@ use rustix::io::Errno;
 use crate::engine::Engine;
 use crate::engine::commit::{ForRename, RENAME_WAIT_MAX};
 use crate::engine::error::EngineError;
+use crate::engine::poison::Blocked;
 use crate::engine::request::Request;
 use crate::engine::resolve::ResolveError;
-use crate::engine::staging::Blocked;
 use crate::engine::staging::area::Phase;
 use crate::engine::staging::content::FileContent;
 use crate::engine::staging::node::Node;
@@ -261,7 +261,7 @@ impl StagingFs {
         if self.options.read_only {
             return Err(FsError::ReadOnly);
         }
-        match self.engine.staging.blocked() {
+        match self.engine.staging.poison.blocked() {
             Blocked::Poisoned => Err(FsError::Io),
             Blocked::ReadOnly => Err(FsError::ReadOnly),
             Blocked::No | Blocked::Full => Ok(()),
@@ -271,7 +271,7 @@ impl StagingFs {
     /// As [`Self::check_writable`], for what makes the store grow.
     fn check_growable(&self) -> Result<(), FsError> {
         self.check_writable()?;
-        match self.engine.staging.blocked() {
+        match self.engine.staging.poison.blocked() {
             Blocked::Full => Err(FsError::NoSpace),
             Blocked::No if !self.engine.pool.room().is_open() => Err(FsError::NoSpace),
             Blocked::No | Blocked::Poisoned | Blocked::ReadOnly => Ok(()),
