@@ -3,6 +3,7 @@
 //!
 //! Must not need a mount, a network or a build: it reads the sources, and what cargo knows of them.
 
+mod circles;
 mod dependencies;
 mod numbers;
 mod rules;
@@ -19,6 +20,14 @@ fn layers_depend_downwards_only() {
     assert_none(
         "a module uses only the layers below its own (the order is in tests/tidy/rules.rs)",
         &rules::layer_offences(&Source::below("src")),
+    );
+}
+
+#[test]
+fn the_circle_of_the_engine_only_shrinks() {
+    assert_none(
+        "modules of src/engine that use each other, more of them than before",
+        &circles::circle_offences(&Source::below("src")),
     );
 }
 
