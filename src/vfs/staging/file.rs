@@ -37,7 +37,8 @@ const CAPABILITY: &[u8] = b"security.capability";
 /// What became of a write.
 #[derive(Debug)]
 pub enum Written {
-    /// It is done, and has prolonged this prefix, if any: see [`StagingFs::hash_ahead`].
+    /// The bytes are written. If they continue the part of a large file that has been hashed already,
+    /// the number of that part, which [`StagingFs::hash_ahead`] wants.
     Done(Option<PrefixNumber>),
     /// Nothing was written: the file needs a place among the private files, for which
     /// [`StagingFs::wait_for_place`] waits.
@@ -169,7 +170,7 @@ impl StagingFs {
     }
 
     /// Runs a change of `content`, which holds `bytes`, once there may be a place for it among the
-    /// private files, or at `due`, which [`places::wait_end`] gives.
+    /// private files, or at `due`, which [`super::wait_end`] gives.
     pub fn wait_for_place(
         &self,
         content: Arc<FileContent>,
