@@ -14,8 +14,8 @@ use super::service::ConnectionId;
 
 /// The most connections of root and the store's owner at once; more are told that the daemon is busy.
 pub const CONNECTIONS_MAX: usize = 64;
-/// How long a connection must have asked nothing to be closed in favour of a new one, when there
-/// are [`CONNECTIONS_MAX`].
+/// When all [`CONNECTIONS_MAX`] places are taken, a new connection gets the place of the one that has
+/// sent no request for longest, provided that this is at least as long.
 pub const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The most connections of all other users.

@@ -1,4 +1,4 @@
-//! What each request needs, of somebody who is not the owner of the store.
+//! The right that each request needs when a user asks who does not own the store.
 //!
 //! The store's owner and root may ask everything. Everybody else is measured by the owner and the mode
 //! of the repository, as the kernel does it for the mount. One table says for each request which of

@@ -116,8 +116,8 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     served.and(closed)
 }
 
-/// Listens for the owners of repositories, where the mount is open to them. Whoever owns the store needs
-/// it not, so the daemon serves without it where there is no place for it.
+/// Listens for the commands of other users, if the mount is open to them. The store's owner does not need
+/// that, so a daemon that cannot make the socket (an ordinary user's, in `/run`) goes on without it.
 fn serve_others(server: &mut Server, engine: &Engine, allow_other: bool) {
     if !allow_other {
         return;
@@ -125,7 +125,13 @@ fn serve_others(server: &mut Server, engine: &Engine, allow_other: bool) {
     let path = match public_socket::prepare(engine.layout.root()) {
         Ok(path) => path,
         Err(error) => {
-            return log::warn!("only the store's owner and root are served by commands: {error}");
+            // An ordinary user's daemon cannot make it, which is nothing to be warned of.
+            let expected = error.kind() == std::io::ErrorKind::PermissionDenied;
+            let level = if expected { log::Level::Info } else { log::Level::Warn };
+            return log::log!(
+                level,
+                "only the store's owner and root are served by commands: {error}"
+            );
         }
     };
     if let Err(error) = server.serve_others(&path) {

@@ -110,7 +110,7 @@ pub enum After {
     RemoveOrphans { unreferences: u64 },
     /// Private files go that no row names any more.
     RemoveObsolete,
-    /// The collector, which waited for the WAL to be copied into the catalog, goes on.
+    /// Lets the collector continue: the WAL has been copied into the catalog.
     WalCopied,
 }
 

@@ -188,8 +188,8 @@ fn run(
     Ok(engine)
 }
 
-/// The lines to the durability thread: of those who wait for the disk, and of the metadata thread's own
-/// jobs. The first of these prepares the WAL, before anybody waits.
+/// Makes the two queues to the durability thread: one for threads that wait for the disk, one for the
+/// metadata thread. A first job is queued, which prepares the WAL before anybody waits for it.
 fn durability_jobs() -> (Sender<DurabilityJob>, Sender<DurabilityJob>, Jobs) {
     let ((asking, asked), (own_sender, own)) = (bounded(JOB_QUEUE_MAX), unbounded());
     if own_sender.send(DurabilityJob::Checkpoint).is_err() {

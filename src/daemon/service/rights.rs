@@ -57,7 +57,7 @@ impl User {
         (directory.mode >> shift) & wanted == wanted
     }
 
-    /// Whether they may take something of that owner and mode out of `directory`.
+    /// Whether this user may rename `taken` out of `directory`, as the kernel would decide.
     fn may_take(&self, taken: Owned, directory: Owned) -> bool {
         if self.uid == directory.uid {
             return true;

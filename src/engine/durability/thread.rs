@@ -165,7 +165,7 @@ impl DurabilityThread {
     pub(in crate::engine) fn run(mut self) {
         while let Some(jobs) = self.jobs.next(self.put_off.as_ref().map(|(time, _)| *time)) {
             // Nobody knows what reached the disk when this fails half-way.
-            if panics::contain("the sync thread", || self.serve(jobs)).is_err() {
+            if panics::contain("the durability thread", || self.serve(jobs)).is_err() {
                 self.staging.poison.set("the durability thread panicked");
             }
             let checkpointed = panics::contain("a checkpoint", || self.checkpoint());
@@ -320,9 +320,9 @@ impl DurabilityThread {
     }
 
     /// Copies the WAL into the catalog. While rows keep coming, a passive copy never catches up
-    /// and the file only grows; then the rest is copied with the writer held off, which is short
-    /// because the passive copy came just before. On a full disk the log is copied as soon as its file
-    /// has little room left, since it cannot become longer.
+    /// and the file only grows; then the writer is held off while the rest is copied. That is
+    /// a short time, since a passive copy has just been made. On a full disk the file of the log cannot
+    /// grow, so the log is copied as soon as the file has little room left.
     fn checkpoint(&mut self) -> std::result::Result<(), StoreError> {
         let limits =
             wal_limits(self.collecting, self.staging.poison.blocked(), || has_room(&self.layout));

@@ -1,4 +1,5 @@
-//! Blobs that somebody could write to past the store: by the mode of the file, or by a name outside.
+//! Blobs whose files somebody could change without the daemon: the mode of the file allows writing, or
+//! the file has a name outside the store.
 //!
 //! A blob has one name, in the pool, and nobody may write to it. While it gets there it has a second
 //! name in `staging/` or `incoming/`, and a crash may leave that. Every other name is somebody's who
@@ -18,7 +19,8 @@ use crate::store::catalog::BlobFacts;
 use crate::store::error::{Result, StoreError};
 use crate::store::pool::BlobFile;
 
-/// Files of the store outside the pool: how many names each has there.
+/// For each file in `staging/` and `incoming/`, by device and inode number: how many names it has
+/// there.
 type Inside = BTreeMap<(u64, u64), u64>;
 
 /// A blob that has more than one name.

@@ -38,7 +38,8 @@ impl MetadataThread {
         }
     }
 
-    /// Whether the collection may take its next slice; else it goes on later.
+    /// Whether the collection may run its next slice now. If not, it is called again later: once the log
+    /// has been copied, or after [`WAIT`].
     pub(super) fn has_room_for_slice(&mut self) -> bool {
         if !self.lacks_room() {
             self.gc.wal.copied_for_room = false;
@@ -58,7 +59,8 @@ impl MetadataThread {
         false
     }
 
-    /// Has the log copied into the catalog; nothing is removed before that.
+    /// Asks the durability thread to copy the log into the catalog. The collector removes nothing until
+    /// the copy is done.
     pub(super) fn copy_wal(&mut self) {
         self.gc.wal.copying = true;
         self.when_durable(Durable::Catalog, After::WalCopied);
