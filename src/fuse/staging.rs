@@ -1,4 +1,4 @@
-//! The writable connection: decodes, calls [`StagingFs`], replies.
+//! The writable connection: decodes, calls [`StagingFs`](crate::vfs::staging::StagingFs), replies.
 //!
 //! Replies go into the operations as callbacks, since some are answered by other threads: a commit
 //! when it is durable, an operation on an area that is being committed when that has ended.
@@ -9,89 +9,43 @@
 //! opened with `FOPEN_NOFLUSH`: a close costs nothing synchronous, and RELEASE, which comes when
 //! the last mapping is gone too, is what seals (DESIGN 2).
 
+mod connection;
 mod convert;
+mod read;
 mod write;
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
     RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
     ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, Version, WriteFlags,
+    Request, TimeOrNow, WriteFlags,
 };
+
+pub use connection::StagingConnection;
 
 use convert::{
-    WRITE_BYTES_MAX, caller, is_synchronous, listed_attr, lookup, open_mode, rename_mode,
-    seek_start, seeks_hole, staged_attr, time, ttl, xattr_mode,
+    caller, is_synchronous, lookup, open_mode, rename_mode, seek_start, seeks_hole, staged_attr,
+    time, ttl, xattr_mode,
 };
-
+use read::{read, readdir, readdirplus};
 use write::Write;
 
 use super::errno::errno;
-use super::negotiate;
 use super::operation::{guard, run};
-use super::reply::{GENERATION, file_type, ino, statfs, xattr};
+use super::reply::{ino, statfs, xattr};
 use crate::vfs::error::FsError;
-use crate::vfs::staging::{Handle, OpenMode, SetAttr, StagingFs};
-
-/// Of these, `DIRECT_IO_ALLOW_MMAP` lets a handle be mapped whose writes go around the page cache.
-const CAPABILITIES: [InitFlags; 10] = [
-    InitFlags::FUSE_ASYNC_READ,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
-    InitFlags::FUSE_BIG_WRITES,
-    InitFlags::FUSE_CACHE_SYMLINKS,
-    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
-    InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_READDIRPLUS_AUTO,
-    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-    InitFlags::FUSE_MAX_PAGES,
-    InitFlags::FUSE_PARALLEL_DIROPS,
-];
-
-/// Requests without a waiting caller (read-ahead, RELEASE) that may be under way at once. Large,
-/// since a RELEASE held back behind reads would make a commit wait for its writer (H11).
-const BACKGROUND_MAX: u16 = 512;
-
-/// The protocol of Linux 6.18, whose direct writes drop the pages they overlap before and after.
-/// Older kernels drop them before, so that a reader at the same moment could put the old bytes
-/// back, for ever.
-const WRITES_AROUND_CACHE_SINCE: Version = Version(7, 45);
-
-thread_local! {
-    /// Each worker's read buffer; it grows to the largest request.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// The connection.
-#[derive(Debug)]
-pub struct StagingConnection {
-    fs: Arc<StagingFs>,
-    writes_around_cache: bool,
-}
-
-impl StagingConnection {
-    /// Serves `fs`.
-    pub fn new(fs: Arc<StagingFs>) -> Self {
-        Self { fs, writes_around_cache: false }
-    }
-}
+use crate::vfs::staging::{Handle, OpenMode, SetAttr};
 
 impl Filesystem for StagingConnection {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        negotiate(config, &CAPABILITIES, BACKGROUND_MAX)?;
-        config
-            .set_max_write(WRITE_BYTES_MAX)
-            .map_err(|_| io::Error::other("max_write was refused"))?;
-        self.writes_around_cache = config.kernel_abi() >= WRITES_AROUND_CACHE_SINCE;
-        Ok(())
+        self.negotiate(config)
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -284,17 +238,7 @@ impl Filesystem for StagingConnection {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        BUFFER.with_borrow_mut(|buffer| {
-            if buffer.len() < size {
-                buffer.resize(size, 0);
-            }
-            let read = || self.fs.read(Handle(handle.0), offset, &mut buffer[..size]);
-            match guard("read", number, read) {
-                Ok(length) => reply.data(&buffer[..length]),
-                Err(errno) => reply.error(errno),
-            }
-        });
+        read(&self.fs, (number, Handle(handle.0)), offset, size, reply);
     }
 
     fn write(
@@ -368,18 +312,9 @@ impl Filesystem for StagingConnection {
         number: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
-        let listed = guard("readdir", number, || {
-            self.fs.readdir(Handle(handle.0), offset, |listed, next| {
-                let number = INodeNo(listed.ino.0);
-                reply.add(number, next, file_type(listed.kind), OsStr::from_bytes(&listed.name))
-            })
-        });
-        match listed {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
+        readdir(&self.fs, (number, Handle(handle.0)), offset, reply);
     }
 
     fn readdirplus(
@@ -388,19 +323,9 @@ impl Filesystem for StagingConnection {
         number: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
-        let listed = guard("readdirplus", number, || {
-            self.fs.readdirplus(Handle(handle.0), offset, |listed, entry, next| {
-                let (keep, attr) = listed_attr(listed, entry);
-                let name = OsStr::from_bytes(&listed.name);
-                reply.add(attr.ino, next, name, &keep, &attr, GENERATION)
-            })
-        });
-        match listed {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
+        readdirplus(&self.fs, (number, Handle(handle.0)), offset, reply);
     }
 
     fn releasedir(

@@ -56,10 +56,6 @@ const CONFINED: &[Confined] = &[
 
 const LINES_MAX: usize = 500;
 
-/// Longer files, with the lines they may have and why they cannot be divided.
-const LONG: &[(&str, usize, &str)] =
-    &[("src/fuse/staging.rs", 600, "one implementation of a trait with forty operations")];
-
 /// Packages of their own below the tests: what they compile is said in their Cargo.toml.
 const OTHER_PACKAGE: &str = "tests/fuzz/libfuzzer";
 
@@ -136,14 +132,9 @@ fn starts_word(code: &str, word: &str) -> bool {
 pub(crate) fn length_offences(sources: &[Source]) -> Vec<String> {
     let lengths = sources.iter().map(|source| (source, source.text.lines().count()));
     lengths
-        .filter(|(source, lines)| *lines > lines_max(source))
+        .filter(|(_, lines)| *lines > LINES_MAX)
         .map(|(source, lines)| format!("{}: {lines} lines", source.path.display()))
         .collect()
-}
-
-fn lines_max(source: &Source) -> usize {
-    let known = LONG.iter().find(|(path, ..)| source.path == Path::new(path));
-    known.map_or(LINES_MAX, |(_, lines, _)| *lines)
 }
 
 /// Files without a leading `//!`.

@@ -1,0 +1,76 @@
+//! READ, READDIR and READDIRPLUS: what fills a reply.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use fuser::{INodeNo, ReplyData, ReplyDirectory, ReplyDirectoryPlus};
+
+use super::convert::listed_attr;
+use crate::fuse::operation::guard;
+use crate::fuse::reply::{GENERATION, file_type};
+use crate::vfs::staging::{Handle, StagingFs};
+
+thread_local! {
+    /// Each worker's read buffer; it grows to the largest request.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Replies with at most `size` bytes of a file from `offset` on.
+pub(super) fn read(
+    fs: &StagingFs,
+    (number, handle): (INodeNo, Handle),
+    offset: u64,
+    size: u32,
+    reply: ReplyData,
+) {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        match guard("read", number, || fs.read(handle, offset, &mut buffer[..size])) {
+            Ok(length) => reply.data(&buffer[..length]),
+            Err(errno) => reply.error(errno),
+        }
+    });
+}
+
+/// Replies with the names of a directory from the position `offset` on, as many as fit.
+pub(super) fn readdir(
+    fs: &StagingFs,
+    (number, handle): (INodeNo, Handle),
+    offset: u64,
+    mut reply: ReplyDirectory,
+) {
+    let listed = guard("readdir", number, || {
+        fs.readdir(handle, offset, |listed, next| {
+            let number = INodeNo(listed.ino.0);
+            reply.add(number, next, file_type(listed.kind), OsStr::from_bytes(&listed.name))
+        })
+    });
+    match listed {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+/// As [`readdir`], each name with its attributes.
+pub(super) fn readdirplus(
+    fs: &StagingFs,
+    (number, handle): (INodeNo, Handle),
+    offset: u64,
+    mut reply: ReplyDirectoryPlus,
+) {
+    let listed = guard("readdirplus", number, || {
+        fs.readdirplus(handle, offset, |listed, entry, next| {
+            let (keep, attr) = listed_attr(listed, entry);
+            let name = OsStr::from_bytes(&listed.name);
+            reply.add(attr.ino, next, name, &keep, &attr, GENERATION)
+        })
+    });
+    match listed {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
+    }
+}
