@@ -4,7 +4,7 @@
 //! The file is given up when there is no other room. As soon as there is some again, a part of that is
 //! set aside, and more as room comes back.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,12 +75,22 @@ impl Reserve {
             .mode(0o600)
             .open(&self.path)
             .map_err(StoreError::io("create", &self.path))?;
-        if let Err(error) = sys::fallocate(&file, 0, 0, wanted) {
-            self.give_up(lock)?;
-            return Err(StoreError::io("set space aside in", &self.path)(error));
-        }
-        self.room.set_missing(RESERVE_BYTES - wanted);
+        self.grow(&file, bytes, wanted, lock)?;
+        self.room.set_missing(RESERVE_BYTES.saturating_sub(wanted));
         Ok(())
+    }
+
+    /// Sets `wanted` bytes aside where there are `bytes`. If the disk has been filled since somebody
+    /// looked, those stay.
+    fn grow(&self, file: &File, bytes: u64, wanted: u64, lock: &RootLock) -> Result<()> {
+        let failed = StoreError::io("set space aside in", &self.path);
+        let Err(error) = sys::fallocate(file, 0, 0, wanted) else { return Ok(()) };
+        if bytes == 0 {
+            self.give_up(lock)?;
+        } else if let Err(error) = file.set_len(bytes) {
+            log::warn!("cannot cut {} back: {error}", self.path.display());
+        }
+        Err(failed(error))
     }
 
     /// Whether any space is set aside.
@@ -140,6 +150,21 @@ mod tests {
         assert!(!reserve.give_up_if_full(&store.lock).unwrap(), "the disk is not full");
         reserve.give_up(&store.lock).unwrap();
         reserve.give_up(&store.lock).unwrap();
+        assert!(!store.layout.reserve().exists());
+    }
+
+    #[test]
+    fn what_is_set_aside_stays_where_more_cannot_be() {
+        let store = TestStore::new();
+        let reserve = Reserve::new(&store.layout, store.pool.room());
+        reserve.fill(&store.lock).unwrap();
+        let file = OpenOptions::new().write(true).open(store.layout.reserve()).unwrap();
+        // No disk has so much.
+        reserve.grow(&file, RESERVE_BYTES, 1 << 60, &store.lock).unwrap_err();
+        let found = std::fs::metadata(store.layout.reserve()).unwrap();
+        assert_eq!(found.len(), RESERVE_BYTES);
+        assert!(found.blocks() * 512 >= RESERVE_BYTES);
+        reserve.grow(&file, 0, 1 << 60, &store.lock).unwrap_err();
         assert!(!store.layout.reserve().exists());
     }
 }
