@@ -16,7 +16,7 @@ use cairn::model::time::Timestamp;
 use cairn::model::tree::Content;
 
 use crate::common::{content, wait};
-use crate::world::{World, commit, committed, long_text};
+use crate::world::{World, commit, commit_options, committed, long_text};
 
 #[test]
 fn a_version_holds_what_was_written() {
@@ -156,16 +156,9 @@ fn h7_a_rename_is_refused_rather_than_wait_long_for_seals() {
     hold.wait_reached();
     let options = CommitOptions {
         tag: Some("work".parse().unwrap()),
-        number: None,
-        message: None,
-        author: None,
         caller: "somebody".to_owned(),
-        wait: false,
         in_rename: true,
-        on_stale: None,
-        allow_empty: false,
-        asker: Asker::default(),
-        now: Timestamp::now(),
+        ..commit_options()
     };
     let refused = world.engine.call(|reply| EngineRequest::Commit { area, options, reply });
     assert!(matches!(refused, Err(EngineError::NotSealed { files: 1 })), "{refused:?}");
@@ -265,19 +258,7 @@ fn the_grace_of_writers_stands_still_while_the_engine_is_held() {
     let content = world.open_writer(area, "f");
     content.write(0, b"written", Timestamp::now()).unwrap();
     world.engine.staging.content_modified(&content);
-    let options = CommitOptions {
-        tag: None,
-        number: None,
-        message: None,
-        author: None,
-        caller: String::new(),
-        wait: false,
-        in_rename: false,
-        on_stale: None,
-        allow_empty: false,
-        asker: Asker::default(),
-        now: Timestamp::now(),
-    };
+    let options = commit_options();
     let (sender, outcome) = crossbeam_channel::bounded(1);
     let reply = Box::new(move |result| drop(sender.send(result)));
     world.engine.submit(EngineRequest::Commit { area, options, reply }).unwrap();
@@ -329,17 +310,9 @@ fn a_commit_whose_asker_has_gone_publishes_nothing_and_leaves_the_area() {
     let gone = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&gone);
     let options = CommitOptions {
-        tag: None,
-        number: None,
-        message: None,
-        author: None,
-        caller: String::new(),
         wait: true,
-        in_rename: false,
-        on_stale: None,
-        allow_empty: false,
         asker: Asker::new(move || told.load(Ordering::SeqCst)),
-        now: Timestamp::now(),
+        ..commit_options()
     };
     let (sender, outcome) = crossbeam_channel::bounded(1);
     let reply = Box::new(move |result| drop(sender.send(result)));

@@ -60,17 +60,16 @@ impl Scene {
 
     /// Exports into a directory of the stranger's, who calls `act` for each name that was made.
     fn export(&mut self, act: &(dyn Fn(&CStr) + Sync)) -> Result<(), ArchiveError> {
-        let to = self.path("theirs");
-        let done = export_directory_with(
-            &mut self.store,
-            &to,
-            LinkMode::Copy,
-            &mut |_| {},
-            (act, &AtomicBool::new(false)),
-        )
-        .map(drop);
+        let done = self.export_unchecked(act);
         self.check();
         done
+    }
+
+    fn export_unchecked(&mut self, act: &(dyn Fn(&CStr) + Sync)) -> Result<(), ArchiveError> {
+        let to = self.path("theirs");
+        let stop = AtomicBool::new(false);
+        export_directory_with(&mut self.store, &to, LinkMode::Copy, &mut |_| {}, (act, &stop))
+            .map(drop)
     }
 
     /// The secrets are as they were, and have no further name.
@@ -202,17 +201,9 @@ impl Scene {
         trick: Trick,
         act: &(dyn Fn(&CStr) + Sync),
     ) -> Result<(), ArchiveError> {
-        let to = self.path("theirs");
-        let done = export_directory_with(
-            &mut self.store,
-            &to,
-            LinkMode::Copy,
-            &mut |_| {},
-            (act, &AtomicBool::new(false)),
-        )
-        .map(drop);
+        let done = self.export_unchecked(act);
         if matches!(trick, Trick::HardLinkToFile | Trick::HardLinkToFifo) {
-            rustix::fs::unlink(to.join("entry")).unwrap();
+            rustix::fs::unlink(self.path("theirs/entry")).unwrap();
         }
         self.check();
         done

@@ -258,7 +258,12 @@ impl Service for StoreService {
         attachment: Attachment,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Reply, Attachment), ControlError> {
-        self.call_checked(caller, request, attachment, progress)
+        let change = audit::change(&request);
+        let result = self.dispatch(caller, request, attachment, progress);
+        if let Some(change) = change {
+            audit::log(caller, &change, result.as_ref().map(drop));
+        }
+        result
     }
 
     fn call_other(
@@ -279,24 +284,6 @@ impl Service for StoreService {
         self.abort_imports(connection);
         self.end_exports(connection);
         self.end_hold(connection);
-    }
-}
-
-impl StoreService {
-    /// Answers a request of somebody who may ask it, and logs what it changes.
-    fn call_checked(
-        &self,
-        caller: Caller,
-        request: Request,
-        attachment: Attachment,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<(Reply, Attachment), ControlError> {
-        let change = audit::change(&request);
-        let result = self.dispatch(caller, request, attachment, progress);
-        if let Some(change) = change {
-            audit::log(caller, &change, result.as_ref().map(drop));
-        }
-        result
     }
 }
 

@@ -8,7 +8,7 @@ use super::errors::control_error;
 use crate::control::protocol::{ControlError, ErrorDetail, ErrorKind, Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::rights::{Right, required};
-use crate::control::service::{Attachment, Caller};
+use crate::control::service::{Attachment, Caller, Service};
 use crate::engine::registry::Repository;
 use crate::model::id::AreaId;
 use crate::model::name::{AreaName, RepoName};
@@ -94,7 +94,7 @@ impl StoreService {
             }
             Right::Publish(name, area) => owns = self.check_publish(&user, name, area)?,
         }
-        let answer = self.call_checked(caller, request, Attachment::none(), progress);
+        let answer = self.call(caller, request, Attachment::none(), progress);
         let (reply, _) = answer.map_err(|error| if owns { error } else { without_paths(error) })?;
         Ok(self.visible(&user, reply))
     }

@@ -6,7 +6,7 @@ mod seen;
 
 use std::sync::mpsc::{Receiver, channel};
 
-use cairn::engine::commit::{Asker, CommitOptions};
+use cairn::engine::commit::CommitOptions;
 use cairn::engine::error::Result;
 use cairn::engine::request::{FlagChange, Owner, OwnerChange, Reply, Request};
 use cairn::engine::stop_point::StopPoint;
@@ -17,7 +17,7 @@ use cairn::model::quota::Quota;
 use cairn::model::time::Timestamp;
 
 use crate::common::wait;
-use crate::world::World;
+use crate::world::{World, commit_options};
 use seen::{Flight, check_in_flight, settled};
 
 /// Whether an answer came, and whether it was a good one.
@@ -44,19 +44,8 @@ fn tag(name: &str) -> TagName {
 }
 
 fn start_commit(world: &World, area: AreaId, name: Option<&str>) -> Answer {
-    let options = CommitOptions {
-        tag: name.map(tag),
-        number: None,
-        message: None,
-        author: None,
-        caller: "someone".to_owned(),
-        wait: false,
-        in_rename: false,
-        on_stale: None,
-        allow_empty: false,
-        asker: Asker::default(),
-        now: Timestamp::now(),
-    };
+    let options =
+        CommitOptions { tag: name.map(tag), caller: "someone".to_owned(), ..commit_options() };
     submit(world, |_, reply| Request::Commit { area, options, reply })
 }
 

@@ -15,6 +15,7 @@ use cairn::control::reply::{CommitReply, DiffEntry, DiffReply, GcReply, Reply, V
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
 use cairn::daemon::service::{DaemonFacts, StoreService};
 use cairn::engine::Engine;
+use cairn::engine::commit::{Asker, CommitOptions};
 use cairn::engine::event::NoObserver;
 use cairn::engine::gc::{GcOptions, RunKind, RunReport};
 use cairn::engine::registry::Repository;
@@ -399,6 +400,23 @@ impl World {
             Reply::Diff(totals) => (batches, totals),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// A commit without a name, as nobody in particular asks for it.
+pub(crate) fn commit_options() -> CommitOptions {
+    CommitOptions {
+        tag: None,
+        number: None,
+        message: None,
+        author: None,
+        caller: String::new(),
+        wait: false,
+        in_rename: false,
+        on_stale: None,
+        allow_empty: false,
+        asker: Asker::default(),
+        now: Timestamp::now(),
     }
 }
 
