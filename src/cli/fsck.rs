@@ -20,7 +20,7 @@ content is marked, with --repair and without: from then on reading it is an erro
 again, by any way and into any repository, heals it everywhere. Nothing is deleted that anything
 names.
 
-Content that somebody could change past the store is told as well: a file of the pool that can be
+It also names content that somebody could change without the daemon: a file of the pool that can be
 written to, or that has a name elsewhere, as `cairn export --unsafe-hardlink` makes them. --repair
 takes the permission away, and gives the store a copy of its own. A file of a staging area whose
 name was lost is called recovered-NUMBER then, at the top of the area.

@@ -1,4 +1,4 @@
-//! Blobs that somebody could write to past the store: by mode, or by a name outside.
+//! Blobs that somebody could change without the daemon: by the mode of the file, or by a name outside.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
