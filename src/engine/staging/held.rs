@@ -6,10 +6,10 @@
 //!
 //! 1. Rows that belong to one story wait together. A name belongs with every node that has had it
 //!    since it was written last, and a node with every such name: after `mv A B; mv B C` the rows of
-//!    A, B, C and of what they replaced are one group. A group waits while the
-//!    content of one of its files is in no file of the store yet. There is one exception: a file that
-//!    is still open for writing and replaces nothing. Nobody loses old content by its row, so the row
-//!    is written, and names the part of the content that is saved.
+//!    A, B, C and of what they replaced are one group. A group waits while the content of one of its
+//!    files is in no file of the store yet. There is one exception: a file that is still open for
+//!    writing and replaces nothing. Nobody loses old content by its row, so the row is written, and
+//!    names the part of the content that is saved.
 //! 2. A group waits if it puts a name below a directory whose own group waits: until that directory
 //!    has its new place, what is moved below it could not be reached from the root.
 //! 3. The removal of a directory waits while a name in it waits: the name's old row still needs it.

@@ -18,9 +18,8 @@ pub(super) const PAGE_BYTES: u32 = 4096;
 
 /// SQLite's way of using files. This one keeps the index of the WAL in this process's memory, not in
 /// a file `catalog.db-shm` that is mapped: where the disk has no room for a page of that, opening the
-/// catalog fails, or the process dies of SIGBUS. While the catalog is open, no other process
-/// can open it. None tries: a store is locked by the one process that uses it
-/// ([`crate::store::root_lock`]).
+/// catalog fails, or the process dies of SIGBUS. While the catalog is open, no other process can open
+/// it. None tries: a store is locked by the one process that uses it ([`crate::store::root_lock`]).
 const VFS: &str = "unix-excl";
 
 /// How long a connection waits for another one's lock. They are held for microseconds, except by

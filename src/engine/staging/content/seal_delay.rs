@@ -1,8 +1,9 @@
 //! The seal delay: how long a changed copy of a large blob waits between its close and its seal (H21).
 //!
-//! Changing a large sealed file copies it, and sealing it hashes it. If a program
-//! changes a file again and again, that would be done at each close. So the seal waits after the close,
-//! longer for longer files, and copying and hashing stay a small part of the time. Must not know who ends the delay earlier.
+//! Changing a large sealed file copies it, and sealing it hashes it. If a program changes a file again
+//! and again, that would be done at each close. So the seal waits after the close, longer for longer
+//! files, and copying and hashing stay a small part of the time. Must not know who ends the delay
+//! earlier.
 
 use std::time::Duration;
 
