@@ -20,8 +20,12 @@ use super::sys;
 /// Room beside what is in memory that counts as plenty: more than others write between two looks.
 const PLENTY_BYTES: u64 = 64 << 20;
 
-/// How long a look at the disk is believed where there was plenty.
+/// How long a look at the disk is believed that found at least [`BELIEVED_BYTES`].
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// With less room than this each question looks at the disk: another program may take all of it in
+/// one step (`fallocate`), and what was accepted into memory since then would have no place.
+const BELIEVED_BYTES: u64 = 1 << 30;
 
 /// The room for content on a store's disk.
 #[derive(Debug)]
@@ -59,12 +63,16 @@ impl Room {
         space.available_bytes().saturating_sub(self.missing())
     }
 
-    /// As [`Room::free`], as of a moment ago.
+    /// As [`Room::free`], as of a moment ago where there was much.
     fn recently_free(&self) -> u64 {
         let now = Instant::now();
         let mut looked = self.looked.lock();
         match *looked {
-            Some((at, free)) if now.duration_since(at) < LOOK_INTERVAL => free,
+            Some((at, free))
+                if free >= BELIEVED_BYTES && now.duration_since(at) < LOOK_INTERVAL =>
+            {
+                free
+            }
             Some(_) | None => {
                 let free = self.free();
                 *looked = Some((now, free));
@@ -117,7 +125,19 @@ mod tests {
         assert!(room.take(u64::MAX).unwrap_err().is_full());
         room.take(1).unwrap();
         assert!(room.is_open() && room.is_plenty_for(0) && !room.is_plenty_for(u64::MAX));
-        *room.looked.lock() = Some((Instant::now() + LOOK_INTERVAL, 0));
+        room.set_missing(u64::MAX);
+        *room.looked.lock() = None;
         assert!(!room.is_open() && !room.is_plenty_for(0));
+    }
+
+    #[test]
+    fn only_a_look_that_found_much_is_believed() {
+        let store = TestStore::new();
+        let room = Room::new(&store.layout);
+        let looked_at = |free| Some((Instant::now() + LOOK_INTERVAL, free));
+        *room.looked.lock() = looked_at(u64::MAX);
+        assert_eq!(room.recently_free(), u64::MAX);
+        *room.looked.lock() = looked_at(BELIEVED_BYTES - 1);
+        assert_ne!(room.recently_free(), BELIEVED_BYTES - 1);
     }
 }
