@@ -1,5 +1,6 @@
 //! What `cairn mount` and `cairn unmount` print, and their failures as the other verbs have them.
 
+use std::io;
 use std::path::Path;
 
 use super::Context;
@@ -18,6 +19,9 @@ use crate::fuse::mount::MountError;
 /// # Errors
 /// The store cannot be mounted.
 pub(super) fn mount(args: MountArgs, context: &mut Context) -> Result<(), CliError> {
+    if super::remount::is_asked(&args) {
+        return super::remount::run(&args, context);
+    }
     let serves = args.foreground || args.daemon_child;
     let report = args.run(context.hooks.serve)?;
     if serves {
@@ -104,6 +108,11 @@ impl From<DaemonError> for CliError {
 fn kind_of_mount(error: &MountError) -> ErrorKind {
     match error {
         MountError::Busy { .. } => ErrorKind::Busy,
+        MountError::Remount { source, .. } => match source.kind() {
+            io::ErrorKind::ResourceBusy => ErrorKind::Busy,
+            io::ErrorKind::PermissionDenied => ErrorKind::Permission,
+            _ => ErrorKind::Failed,
+        },
         MountError::Missing(_) | MountError::NotMounted(_) => ErrorKind::NotFound,
         MountError::RootOnly(_) | MountError::AllowOther | MountError::Device(_) => {
             ErrorKind::Permission

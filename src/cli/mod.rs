@@ -33,6 +33,7 @@ pub mod policy;
 pub mod progress;
 pub mod quota;
 pub mod release;
+mod remount;
 mod selection;
 pub mod show;
 pub mod stage;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::error::CliError;
 use super::output::json_path;
 use super::parse::{parse_duration, parse_size};
+use crate::control::settings::{MAX_FILE_SIZE, Setting};
 use crate::daemon::DaemonError;
 use crate::daemon::background::{self, Readiness};
 use crate::daemon::config::{DaemonConfig, GcOptions, ScrubOptions};
@@ -24,10 +25,17 @@ JSON
 EXAMPLES
   cairn mount /srv/cairn /mnt/cairn
   cairn mount /srv/cairn /mnt/cairn -o allow_other,noexec
+  cairn mount /srv/cairn /mnt/cairn -o remount,noexec
   cairn mount /srv/cairn /mnt/cairn --foreground --read-only
   cairn mount /srv/cairn /mnt/cairn --gc-period 6h --protect 1h
   cairn mount /srv/cairn /mnt/cairn --max-file-size 100G
   cairn mount /srv/cairn /mnt/cairn --on-commit /usr/local/bin/announce
+
+With -o remount,… a mount that is there is changed: ro and rw, exec and noexec, atime and noatime, and
+by root suid, nosuid, dev and nodev, as well as --max-file-size. All else is refused unless it says
+what is so already. A mount that becomes ro refuses changes by those who use it, not by commands; while
+files are open for writing it is busy (exit code 4). Only root can change flags of a mount. mount(8)
+does the same, `mount -o remount,ro /mnt/cairn`, but does not pass suid and dev on.
 
 With -o inode32 the files and directories of versions have inode numbers below 2^32, for programs
 that were built for 32 bits and refuse larger ones (EOVERFLOW). They are counted as they are first
@@ -60,30 +68,30 @@ pub struct MountArgs {
     /// Serve versions and tags only; nothing can be changed
     #[arg(long)]
     pub read_only: bool,
-    /// Hash all content once in this time, to find what the disk has altered; 0: never
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30d")]
-    pub scrub_period: Duration,
-    /// Read no more than this per second for that, with K, M or G
-    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "16M")]
-    pub scrub_rate: u64,
+    /// Hash all content once in this time, to find what the disk has altered; 0: never [default: 30d]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub scrub_period: Option<Duration>,
+    /// Read no more than this per second for that, with K, M or G [default: 16M]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    pub scrub_rate: Option<u64>,
     /// Stay in the foreground and log to the terminal
     #[arg(long)]
     pub foreground: bool,
     /// Log to this file [default: STORE/daemon.log; in the foreground: standard error]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Form of the log's lines
-    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
-    pub log_format: LogFormat,
-    /// Time between full collection runs; 0: only when asked
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
-    pub gc_period: Duration,
-    /// How long unreferenced content and deleted versions are kept
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
-    pub protect: Duration,
-    /// How long a file in a staging area may become, with K, M, G or T; 0: as can be stored, 16T
-    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "16T")]
-    pub max_file_size: u64,
+    /// Form of the log's lines [default: text]
+    #[arg(long, value_name = "FORM", value_enum)]
+    pub log_format: Option<LogFormat>,
+    /// Time between full collection runs; 0: only when asked [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub gc_period: Option<Duration>,
+    /// How long unreferenced content and deleted versions are kept [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub protect: Option<Duration>,
+    /// How long a file in a staging area may become, with K, M, G or T; 0: as can be stored, 16T [default: 16T]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    pub max_file_size: Option<u64>,
     /// Run this by the shell after each published version
     #[arg(long, value_name = "COMMAND")]
     pub on_commit: Option<String>,
@@ -119,7 +127,7 @@ impl MountArgs {
         let report = MountReport { store: config.store.clone(), target: config.target.clone() };
         if self.daemon_child {
             let mut readiness = background::enter()?;
-            logging::start(self.log_format);
+            logging::start(self.log_format());
             let Err(error) = serve(&config, &mut readiness) else { return Ok(report) };
             log::error!("{error}");
             let error = CliError::from(error).into_control();
@@ -130,11 +138,11 @@ impl MountArgs {
         mount::preflight(&config.target, &config.store, &config.options)?;
         if self.foreground {
             background::predictable_modes();
-            logging::start(self.log_format);
+            logging::start(self.log_format());
             serve(&config, &mut Readiness::nobody())?;
         } else {
             let log = config.log.as_deref().unwrap_or(Path::new(logging::FILE_NAME));
-            background::start(&child_arguments(&config, self.log_format), log)?;
+            background::start(&child_arguments(&config), log)?;
         }
         Ok(report)
     }
@@ -145,6 +153,49 @@ impl MountArgs {
             io::ErrorKind::PermissionDenied => DaemonError::NoAccess(path),
             _ => DaemonError::NotAStore(path),
         }
+    }
+
+    fn scrub(&self) -> ScrubOptions {
+        let ScrubOptions { period_seconds, rate_bytes } = ScrubOptions::default();
+        ScrubOptions {
+            period_seconds: self.scrub_period.map_or(period_seconds, |period| period.as_secs()),
+            rate_bytes: self.scrub_rate.unwrap_or(rate_bytes),
+        }
+    }
+
+    fn gc(&self) -> GcOptions {
+        let GcOptions { period_seconds, protect_seconds } = GcOptions::default();
+        let period = self.gc_period.map_or(period_seconds, |period| Some(period.as_secs()));
+        GcOptions {
+            period_seconds: period.filter(|period| *period > 0),
+            protect_seconds: self.protect.map_or(protect_seconds, |protect| protect.as_secs()),
+        }
+    }
+
+    fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or(LogFormat::Text)
+    }
+
+    /// The settings of the daemon that are given, as a daemon that has them would name them.
+    ///
+    /// # Errors
+    /// The log's path cannot be made absolute.
+    pub(super) fn given_settings(&self) -> Result<Vec<Setting>, DaemonError> {
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs().to_string());
+        let log = self.log.as_deref().map(absolute).transpose()?;
+        let longest = self.max_file_size.map(longest_file);
+        let given = [
+            ("gc_period", seconds(self.gc_period)),
+            ("protect", seconds(self.protect)),
+            ("scrub_period", seconds(self.scrub_period)),
+            ("scrub_rate", self.scrub_rate.map(|bytes| bytes.to_string())),
+            (MAX_FILE_SIZE, longest.map(|bytes| bytes.to_string())),
+            ("on_commit", self.on_commit.clone()),
+            ("log", log.map(|log| log.display().to_string())),
+            ("log_format", self.log_format.map(|format| format.name().to_owned())),
+        ];
+        let given = given.into_iter();
+        Ok(given.filter_map(|(name, value)| Some(Setting::new(name, value?))).collect())
     }
 
     fn config(&self) -> Result<DaemonConfig, DaemonError> {
@@ -164,22 +215,19 @@ impl MountArgs {
             log,
             target: mount::resolve(&self.target)?,
             options,
-            scrub: ScrubOptions {
-                period_seconds: self.scrub_period.as_secs(),
-                rate_bytes: self.scrub_rate,
-            },
+            scrub: self.scrub(),
             foreground: self.foreground,
-            gc: GcOptions {
-                period_seconds: Some(self.gc_period.as_secs()).filter(|period| *period > 0),
-                protect_seconds: self.protect.as_secs(),
-            },
-            file_bytes_max: match self.max_file_size {
-                0 => FILE_BYTES_MAX,
-                bytes => bytes.min(FILE_BYTES_MAX),
-            },
+            gc: self.gc(),
+            file_bytes_max: self.max_file_size.map_or(FILE_BYTES_MAX, longest_file),
+            log_format: self.log_format(),
             on_commit: self.on_commit.clone(),
         })
     }
+}
+
+/// The largest size of a file that an option means.
+fn longest_file(bytes: u64) -> u64 {
+    if bytes == 0 { FILE_BYTES_MAX } else { bytes.min(FILE_BYTES_MAX) }
 }
 
 /// Whether there is a store that this user may open.
@@ -194,7 +242,7 @@ fn check_store(store: &Path) -> Result<(), DaemonError> {
 }
 
 /// The command line that makes the daemon.
-fn child_arguments(config: &DaemonConfig, format: LogFormat) -> Vec<OsString> {
+fn child_arguments(config: &DaemonConfig) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ["mount", "--daemon-child", "-o"].map(Into::into).into();
     arguments.push(config.options.to_string().into());
     let ScrubOptions { period_seconds, rate_bytes } = config.scrub;
@@ -206,7 +254,7 @@ fn child_arguments(config: &DaemonConfig, format: LogFormat) -> Vec<OsString> {
     arguments.push(format!("--max-file-size={}", config.file_bytes_max).into());
     arguments.extend(config.on_commit.as_ref().map(|run| format!("--on-commit={run}").into()));
     arguments.extend(config.log.iter().flat_map(|log| ["--log".into(), log.into()]));
-    arguments.extend(["--log-format".into(), format.name().into(), "--".into()]);
+    arguments.extend(["--log-format".into(), config.log_format.name().into(), "--".into()]);
     arguments.extend([config.store.clone().into(), config.target.clone().into()]);
     arguments
 }
@@ -249,6 +297,7 @@ mod tests {
             "--scrub-rate",
             "3M",
             "--read-only",
+            "--log-format=json",
             store,
             target,
         ]);
@@ -256,9 +305,8 @@ mod tests {
         assert!(config.options.allow_other && config.options.read_only && config.options.noexec);
         assert_eq!(config.scrub, ScrubOptions { period_seconds: 7 * 86_400, rate_bytes: 3 << 20 });
         assert_eq!((config.gc, &config.on_commit), (GcOptions::default(), &None));
-        let child =
-            Command::try_parse_from(child_arguments(&config, LogFormat::Json)).unwrap().args;
-        assert!(child.daemon_child && child.log_format == LogFormat::Json);
+        let child = Command::try_parse_from(child_arguments(&config)).unwrap().args;
+        assert!(child.daemon_child && child.log_format == Some(LogFormat::Json));
         assert_eq!(child.config().unwrap(), config);
         let hook = "--on-commit=-x 'a b' \"$CAIRN_NAME\"";
         assert_eq!(config.file_bytes_max, FILE_BYTES_MAX);
@@ -268,8 +316,7 @@ mod tests {
         let config = args.config().unwrap();
         assert_eq!(config.file_bytes_max, 3 << 30);
         assert_eq!(config.gc, GcOptions { period_seconds: None, protect_seconds: 3600 });
-        let child =
-            Command::try_parse_from(child_arguments(&config, LogFormat::Text)).unwrap().args;
+        let child = Command::try_parse_from(child_arguments(&config)).unwrap().args;
         assert_eq!(child.config().unwrap(), config);
     }
 

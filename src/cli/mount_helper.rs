@@ -143,13 +143,27 @@ fn mount(arguments: &[OsString]) -> Result<Helper, ControlError> {
             continue;
         }
         if OWN.contains(&name) {
-            command.push(format!("--{}={value}", name.replace('_', "-")).into());
-        } else if !line.has(b's') || crate::fuse::mount::MountOptions::is_known(option) {
+            let own = format!("--{}=", name.replace('_', "-"));
+            // Of fstab's value and that of the command line, which comes after it, the later holds.
+            command.retain(|word: &OsString| !word.to_string_lossy().starts_with(&own));
+            command.push(format!("{own}{value}").into());
+        } else if !line.has(b's')
+            || option == "remount"
+            || crate::fuse::mount::MountOptions::is_known(option)
+        {
             options.push(option);
         }
     }
     if line.has(b'r') {
         options.push("ro");
+    }
+    if options.contains(&"remount") {
+        // mount(8) merges all options that hold and leaves out the words that undo others, so what
+        // is not there is to be off. It leaves out `suid` and `dev` as well, but what is off there is
+        // the default of cairn: those two only our own command turns on.
+        let undo = [("noexec", "exec"), ("noatime", "atime")];
+        let missing = undo.iter().filter(|(word, _)| !options.contains(word));
+        options.extend(missing.map(|(_, undone)| *undone).collect::<Vec<_>>());
     }
     if !options.is_empty() {
         command.extend(["-o".into(), options.join(",").into()]);
@@ -212,7 +226,15 @@ mod tests {
                 "mount.cairn /s /m -o allow_other,gc_period=6h,ro,user,noexec",
                 "cairn mount --gc-period=6h -o allow_other,ro,noexec -- /s /m",
             ),
+            (
+                "mount.cairn /s /m -o protect=1h,gc_period=6h,protect=2h",
+                "cairn mount --gc-period=6h --protect=2h -- /s /m",
+            ),
             ("mount.cairn /s /m -o max_file_size=1T", "cairn mount --max-file-size=1T -- /s /m"),
+            (
+                "mount.cairn /s /m -s -o rw,noexec,remount,user_id=0,protect=1h",
+                "cairn mount --protect=1h -o rw,noexec,remount,atime -- /s /m",
+            ),
             ("mount.cairn -sr /s /m -o acl,noexec", "cairn mount -o noexec,ro -- /s /m"),
             ("mount.cairn /s /m -o acl", "cairn mount -o acl -- /s /m"),
             ("umount.fuse.cairn /m", "cairn unmount -- /m"),

@@ -108,7 +108,7 @@ impl UnmountArgs {
             MountError::Missing(target) => MountError::NotMounted(target),
             error => error,
         })?;
-        let entry = find(&MountTable::read()?, &target)?;
+        let entry = outer_mount(&MountTable::read()?, &target)?;
         let store = entry.source.clone();
         let report = UnmountReport { store: store.clone(), target: target.clone() };
         if self.lazy {
@@ -144,7 +144,10 @@ impl UnmountArgs {
 }
 
 /// The outer mount at `target`.
-fn find(table: &MountTable, target: &Path) -> Result<MountEntry, MountError> {
+///
+/// # Errors
+/// There is no mount of cairn, or it belongs to another one.
+pub(super) fn outer_mount(table: &MountTable, target: &Path) -> Result<MountEntry, MountError> {
     let not_ours = || MountError::NotMounted(target.to_owned());
     let entry = table.at(target).filter(|entry| entry.is_cairn()).ok_or_else(not_ours)?;
     match table.by_id(entry.parent) {
@@ -270,13 +273,13 @@ mod tests {
     #[test]
     fn only_the_outer_mount_can_be_named() {
         let table = MountTable::parse(TABLE).unwrap();
-        assert_eq!(find(&table, Path::new("/m")).unwrap().source, Path::new("/store"));
+        assert_eq!(outer_mount(&table, Path::new("/m")).unwrap().source, Path::new("/store"));
         for part in ["/m/versions", "/bound"] {
-            let inner = find(&table, Path::new(part)).unwrap_err();
+            let inner = outer_mount(&table, Path::new(part)).unwrap_err();
             assert!(matches!(inner, MountError::Inner { outer, .. } if outer == Path::new("/m")));
         }
         for other in ["/t", "/m/staging", "/"] {
-            let error = find(&table, Path::new(other)).unwrap_err();
+            let error = outer_mount(&table, Path::new(other)).unwrap_err();
             assert!(matches!(error, MountError::NotMounted(_)), "{error}");
         }
     }

@@ -13,6 +13,7 @@ use crate::model::name::{AreaName, BaseName, RepoName, TagName};
 use super::backup::BackupRequest;
 use super::fsck::{FsckFinding, FsckRequest};
 use super::reply::{DiffEntry, Reply, VersionInfo};
+use super::settings::Setting;
 use super::transfer::{ExportRequest, ImportRequest, RawPath};
 use super::upkeep::{Decision, UpkeepRequest, VersionUsage};
 
@@ -180,6 +181,14 @@ pub enum Request {
     Save {
         /// A stop need not wait for room either.
         give_up: bool,
+    },
+    /// Changes settings of the daemon, all or none; with `check` it only says whether it would.
+    /// Replies [`Reply::Done`].
+    Remount {
+        /// What they shall be; those that are left out stay.
+        settings: Vec<Setting>,
+        /// Changes nothing.
+        check: bool,
     },
     /// Stops the daemon and unmounts. Replies [`Reply::Done`] before it begins.
     Shutdown,

@@ -53,6 +53,7 @@ pub fn required(request: &Request) -> Right<'_> {
         | Request::Import(_)
         | Request::Export(_)
         | Request::Save { .. }
+        | Request::Remount { .. }
         | Request::Shutdown => Right::StoreOwner,
     }
 }

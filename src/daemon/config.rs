@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::logging::LogFormat;
+use crate::control::settings::{INODE32, Setting};
 pub use crate::engine::gc::GcOptions;
 pub use crate::engine::scrub::ScrubOptions;
 use crate::fuse::mount::MountOptions;
@@ -25,6 +27,27 @@ pub struct DaemonConfig {
     pub gc: GcOptions,
     /// How long a file may become, in bytes.
     pub file_bytes_max: u64,
+    /// Form of the log's lines.
+    pub log_format: LogFormat,
     /// A command for the shell, run after each published version.
     pub on_commit: Option<String>,
+}
+
+impl DaemonConfig {
+    /// What a remount may name again and cannot change, by the names of fstab.
+    pub fn fixed_settings(&self) -> Vec<Setting> {
+        let log = self.log.as_ref().map(|log| log.display().to_string());
+        [
+            ("gc_period", self.gc.period_seconds.unwrap_or(0).to_string()),
+            ("protect", self.gc.protect_seconds.to_string()),
+            ("scrub_period", self.scrub.period_seconds.to_string()),
+            ("scrub_rate", self.scrub.rate_bytes.to_string()),
+            ("on_commit", self.on_commit.clone().unwrap_or_default()),
+            ("log", log.unwrap_or_default()),
+            ("log_format", self.log_format.name().to_owned()),
+            (INODE32, self.options.inode32.to_string()),
+        ]
+        .map(|(name, value)| Setting::new(name, value))
+        .into()
+    }
 }

@@ -2,6 +2,7 @@
 //! everything down again in the opposite order.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rustix::process::{getgid, getuid};
 
@@ -57,16 +58,13 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let plan =
         MountPlan::prepare(&config.target, &config.store, config.options.clone(), Method::Auto)?;
     let versions = versions(&engine, &config.options);
-    let staging = staging(&engine, config, &plan);
+    let file_bytes_max = Arc::new(AtomicU64::new(config.file_bytes_max));
+    let staging = staging(&engine, config, &plan, &file_bytes_max);
     connect(&observer, &staging, &versions);
     let housekeeper = housekeeper(&engine, &kernel, &versions)?;
     let (controller, events) = run::controller();
     let stop = controller.clone();
-    let facts = DaemonFacts {
-        pid: Some(std::process::id()),
-        mount: Some(plan.target.clone()),
-        read_only: config.options.read_only,
-    };
+    let facts = facts(config, &plan, file_bytes_max);
     let service = Arc::new(StoreService::new(Arc::clone(&engine), move || stop.stop(), facts));
     let hook = start_hook(config, &plan, &engine, &hooked)?;
     let socket = engine.layout.control_socket();
@@ -173,18 +171,34 @@ fn log_limits(engine: &Engine) {
     );
 }
 
-fn staging(engine: &Arc<Engine>, config: &DaemonConfig, plan: &MountPlan) -> Arc<StagingFs> {
+fn staging(
+    engine: &Arc<Engine>,
+    config: &DaemonConfig,
+    plan: &MountPlan,
+    file_bytes_max: &Arc<AtomicU64>,
+) -> Arc<StagingFs> {
     let options = StagingOptions {
         read_only: config.options.read_only,
         uid: getuid().as_raw(),
         gid: getgid().as_raw(),
-        file_bytes_max: config.file_bytes_max,
+        file_bytes_max: Arc::clone(file_bytes_max),
         versions_beside: match &plan.versions {
             VersionsPlacement::Nested => None,
             VersionsPlacement::Beside(path) => Some(path.clone()),
         },
     };
     StagingFs::new(Arc::clone(engine), options)
+}
+
+/// What the daemon says of itself, and can be asked to change.
+fn facts(config: &DaemonConfig, plan: &MountPlan, file_bytes_max: Arc<AtomicU64>) -> DaemonFacts {
+    DaemonFacts {
+        pid: Some(std::process::id()),
+        mount: Some(plan.target.clone()),
+        read_only: config.options.read_only,
+        settings: config.fixed_settings(),
+        file_bytes_max,
+    }
 }
 
 /// From now on events concern these filesystems.

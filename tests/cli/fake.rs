@@ -253,6 +253,7 @@ impl Service for Fake {
             | Request::DeleteTag { .. }
             | Request::Backup(_)
             | Request::Export(_)
+            | Request::Remount { .. }
             | Request::Shutdown => Reply::Done,
         };
         Ok((reply, Attachment::none()))

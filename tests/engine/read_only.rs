@@ -119,6 +119,8 @@ fn does(request: &Request) -> (usize, Does) {
         Request::Export(_) => (23, Does::Read),
         // There is nothing to save.
         Request::Save { .. } => (35, Does::Other),
+        // Only a daemon has settings.
+        Request::Remount { .. } => (36, Does::Other),
         Request::Backup(_) => (24, Does::Read),
         Request::Upkeep(upkeep) => match upkeep {
             UpkeepRequest::Flag { .. } => (25, Does::Change),
@@ -186,6 +188,7 @@ fn requests() -> Vec<Request> {
         Request::Gc(GcRequest { dry_run: false, ..gc }),
         Request::Wait { repository: web(), after: Some(VersionNumber(1)), seconds: 0 },
         Request::Save { give_up: false },
+        Request::Remount { settings: Vec::new(), check: false },
         Request::Shutdown,
         Request::Import(begin(false)),
         Request::Export(ExportRequest::Root { repository: web(), version: version("2") }),
@@ -219,7 +222,7 @@ fn every_request_that_changes_is_refused_and_every_other_is_answered() {
         }
         assert_eq!(content(&world), before, "{request:?}");
     }
-    assert_eq!(kinds, (0..=35).collect(), "each kind is asked");
+    assert_eq!(kinds, (0..=36).collect(), "each kind is asked");
     let world = world.reopen();
     assert_eq!(world.numbers(), [2, 3], "it is as it was, and takes changes");
     world.commit("open");

@@ -149,3 +149,68 @@ umount -R "$mnt"
 ended
 "#);
 }
+
+#[test]
+fn what_can_change_is_remounted_and_all_else_is_refused() {
+    run(r#"
+echo "$store $mnt cairn allow_other,inode32,gc_period=6h,max_file_size=1M,nofail,noauto 0 0" > "$root/fstab"
+again() { mount -T "$root/fstab" -o "remount,$1" "$mnt" 2> "$root/message"; }
+has() { findmnt -n -o OPTIONS "$2" | tr , '\n' | grep -qx "$1"; }
+mount -T "$root/fstab" "$mnt"
+daemon=$(cat "$store/lock")
+publish v1
+mkdir "$mnt/staging/lib/work"
+cp /bin/true "$mnt/staging/lib/work/program"
+"$mnt/staging/lib/work/program" || fail "it can be executed"
+again noexec,noatime || fail "$(cat "$root/message")"
+"$mnt/staging/lib/work/program" 2>/dev/null && fail "noexec has no effect"
+has noexec "$mnt" && has noatime "$mnt" && has noexec "$mnt/versions" || fail "flags"
+has nosuid "$mnt" && has nodev "$mnt" || fail "what is not named stays"
+again exec || fail "$(cat "$root/message")"
+"$mnt/staging/lib/work/program" || fail "exec has no effect"
+has nosuid "$mnt" || fail "what is not named stays"
+"$cairn" mount -o remount,suid "$store" "$mnt" >&2
+has nosuid "$mnt" && fail "suid has no effect"
+# Not while somebody writes, and then for those who use the mount.
+exec 3> "$mnt/staging/lib/work/open"
+again ro && fail "files are open for writing"
+grep -q 'open for writing' "$root/message" || fail "$(cat "$root/message")"
+exec 3>&-
+again ro || fail "$(cat "$root/message")"
+mkdir "$mnt/staging/lib/more" 2> "$root/message" && fail "ro has no effect"
+grep -q 'Read-only file system' "$root/message" || fail "$(cat "$root/message")"
+"$cairn" stage lib/by-command >&2 || fail "commands are not refused"
+again rw || fail "$(cat "$root/message")"
+mkdir "$mnt/staging/lib/more"
+# The daemon's own settings: one that it can change, and those that it refuses.
+truncate -s 2M "$mnt/staging/lib/work/large" 2>/dev/null && fail "the limit has no effect"
+again max_file_size=4M || fail "$(cat "$root/message")"
+truncate -s 2M "$mnt/staging/lib/work/large" || fail "the new limit has no effect"
+again max_file_size=8M,noexec,gc_period=1h && fail "gc_period cannot change"
+grep -q 'gc_period is 21600' "$root/message" || fail "$(cat "$root/message")"
+truncate -s 5M "$mnt/staging/lib/work/large" 2>/dev/null && fail "all or nothing: the limit"
+has noexec "$mnt" && fail "all or nothing: the flags"
+for option in max_read=65536 fsname=other on_commit=true no_such_option; do
+    again "$option" && fail "$option cannot change"
+    grep -qE 'cannot be changed|unknown mount option' "$root/message" || fail "$(cat "$root/message")"
+done
+# By what the table of mounts says alone, and by our own command.
+mount -o remount,nosuid "$mnt" || fail "without fstab"
+has nosuid "$mnt" || fail "nosuid has no effect"
+"$cairn" mount -o remount,noatime "$store" "$mnt" --json | grep -q '"mount"' || fail "cairn mount"
+"$cairn" mount -o remount,noexec "$root" "$mnt" 2> "$root/message" && fail "another store"
+grep -q 'shows' "$root/message" || fail "$(cat "$root/message")"
+[ "$(cat "$store/lock")" = "$daemon" ] || fail "it is another daemon"
+[ "$(cat "$mnt/versions/lib/1/file")" = v1 ] || fail "lost"
+umount -R "$mnt"
+ended
+mount -t cairn -o ro "$store" "$mnt"
+mount -o remount,rw "$mnt" 2> "$root/message" && fail "the daemon is read-only"
+grep -q 'read-only' "$root/message" || fail "$(cat "$root/message")"
+mount -o remount,noexec "$mnt" || fail "flags of a read-only mount"
+"$cairn" mount -o remount,ro "$store" /proc 2> "$root/message" && fail "no mount of ours"
+grep -q 'not a mount of cairn' "$root/message" || fail "$(cat "$root/message")"
+umount -R "$mnt"
+ended
+"#);
+}

@@ -48,6 +48,11 @@ pub(super) fn change(request: &Request) -> Option<String> {
             format!("begin an import into {repository}")
         }
         Request::Shutdown => "stop the daemon".to_owned(),
+        Request::Remount { settings, check: false } => {
+            let settings =
+                settings.iter().map(|setting| format!("{}={}", setting.name, setting.value));
+            format!("change settings: {}", settings.collect::<Vec<_>>().join(","))
+        }
         Request::Save { give_up: true } => "give up what cannot be saved".to_owned(),
         Request::Status
         | Request::Repositories
@@ -60,6 +65,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Fsck(_)
         | Request::Wait { .. }
         | Request::Save { .. }
+        | Request::Remount { .. }
         | Request::Import(_)
         | Request::Export(_)
         | Request::Backup(_) => return None,

@@ -16,6 +16,7 @@ mod health;
 mod import;
 mod policy;
 mod quota;
+mod remount;
 mod repositories;
 mod rights;
 mod status;
@@ -35,6 +36,7 @@ use parking_lot::Mutex;
 use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId, Peer, Service};
+use crate::control::settings::Setting;
 use crate::control::transfer::ImportId;
 use crate::control::upkeep::UpkeepRequest;
 use crate::engine::Engine;
@@ -61,6 +63,10 @@ pub struct DaemonFacts {
     pub mount: Option<PathBuf>,
     /// Whether the mount takes no changes.
     pub read_only: bool,
+    /// What it was told at the mount and does not change, by the names of fstab.
+    pub settings: Vec<Setting>,
+    /// How long a file may become, in bytes.
+    pub file_bytes_max: Arc<AtomicU64>,
 }
 
 /// The service of one store.
@@ -181,6 +187,7 @@ impl StoreService {
             Request::Upkeep(request) => self.upkeep(request, progress),
             Request::Wait { repository, after, seconds } => self.wait(&repository, after, seconds),
             Request::Save { give_up } => self.save(give_up),
+            Request::Remount { settings, check } => self.remount(&settings, check),
             Request::Shutdown => {
                 (self.shutdown)();
                 Ok(Reply::Done)

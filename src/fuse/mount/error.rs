@@ -117,6 +117,14 @@ pub enum MountError {
         /// Who and what uses it, as far as that can be seen.
         users: Vec<User>,
     },
+    /// The flags of a mount cannot be changed.
+    #[error("cannot change the mount at {target}: {source}", target = target.display())]
+    Remount {
+        /// The mount point.
+        target: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Something else was mounted over the mount.
     #[error("another mount covers {}", .0.display())]
     Covered(PathBuf),
@@ -160,6 +168,13 @@ impl MountError {
                 "its daemon hangs or is stopped; `cairn unmount --lazy` detaches the mount"
             }
             Self::Busy { .. } => "end what uses it, or detach it with `cairn unmount --lazy`",
+            Self::Remount { source, .. } => match source.kind() {
+                io::ErrorKind::ResourceBusy => "files on it are open for writing: close them first",
+                io::ErrorKind::PermissionDenied => {
+                    "only root can change a mount; otherwise unmount and mount again"
+                }
+                _ => return None,
+            },
             Self::Inner { .. } => "unmount that one",
             Self::NotMounted(_) => "`findmnt -t fuse.cairn` lists the mounts of cairn",
             Self::Covered(_) => "unmount what lies on top first",

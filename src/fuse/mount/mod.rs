@@ -16,6 +16,7 @@ mod helper;
 mod kernel_users;
 mod options;
 mod plan;
+mod remount;
 mod table;
 mod together;
 
@@ -38,6 +39,7 @@ pub use busy::{User, list as users_text, users_of};
 pub use error::MountError;
 pub use options::{MountOptions, OptionError};
 pub use plan::{MountPlan, VersionsPlacement, clean_dead_mounts, preflight, resolve};
+pub use remount::{FlagChanges, remount};
 pub use table::{FILESYSTEM_TYPE, MountEntry, MountId, MountTable};
 pub use together::{Together, unmount_together};
 

@@ -205,7 +205,6 @@ fn refusal(option: &str, name: &str) -> OptionError {
         "kernel_cache" | "auto_cache" | "direct_io" | "entry_timeout" | "attr_timeout"
         | "negative_timeout" | "noforget" => "cairn chooses what the kernel keeps",
         "sync" | "dirsync" => "use fsync, or commit: both are durable when they return",
-        "remount" => "unmount and mount again",
         _ => {
             return OptionError::Unknown { option: option.to_owned() };
         }

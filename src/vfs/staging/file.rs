@@ -351,7 +351,8 @@ impl StagingFs {
 
     /// Whether a file may become so long (H9). One that is longer may be changed, and cut.
     pub(super) fn check_length(&self, content: &FileContent, length: u64) -> Result<(), FsError> {
-        let grows_too_much = length > self.options.file_bytes_max && length > content.attr().size;
+        let longest = self.options.file_bytes_max.load(Ordering::Relaxed);
+        let grows_too_much = length > longest && length > content.attr().size;
         if grows_too_much { Err(FsError::TooLarge) } else { Ok(()) }
     }
 

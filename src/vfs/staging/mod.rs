@@ -26,6 +26,7 @@ mod xattr;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -140,8 +141,8 @@ pub struct StagingOptions {
     pub gid: u32,
     /// Where the versions are, if they are not mounted inside (H16).
     pub versions_beside: Option<PathBuf>,
-    /// How long a file may become, in bytes.
-    pub file_bytes_max: u64,
+    /// How long a file may become, in bytes. Whoever has it as well may change it at any time.
+    pub file_bytes_max: Arc<AtomicU64>,
 }
 
 /// The writable file system.
