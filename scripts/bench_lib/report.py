@@ -3,12 +3,12 @@
 import html
 import json
 import statistics
+import textwrap
 import time
 
 import wakeup
 
 BAR = 14
-LEFT = 340
 WIDTH = 980
 
 
@@ -78,34 +78,74 @@ def bars(rows):
             yield f"{row.name}, {row.state}: {contestant}", row, row.value(contestant)
 
 
+# A character of the chart's text takes about this much, bold or not.
+CHARACTER = 7.0
+LINE = 17
+
+
+def legend(top):
+    """What the colours and lines of the chart mean, in one line."""
+    entries = [
+        ("cairn", '<rect x="{x}" y="{y}" width="16" height="10" fill="#3b6ea5"/>'),
+        ("others", '<rect x="{x}" y="{y}" width="16" height="10" fill="#b0b0b0"/>'),
+        ("lowest to highest", '<line x1="{x}" x2="{end}" y1="{middle}" y2="{middle}" stroke="black"/>'),
+        (
+            "must: cairn may take so long at most",
+            '<line x1="{half}" x2="{half}" y1="{y}" y2="{bottom}" stroke="#c03030" stroke-width="2"/>',
+        ),
+        (
+            "1.0: as long as the first, which is native",
+            '<line x1="{half}" x2="{half}" y1="{y}" y2="{bottom}" stroke="#808080" stroke-dasharray="3"/>',
+        ),
+    ]
+    out, x = [], 8.0
+    for words, sign in entries:
+        places = {"x": x, "end": x + 16, "half": x + 8, "y": top, "middle": top + 5, "bottom": top + 10}
+        out.append(sign.format(**places))
+        out.append(f'<text x="{x + 21}" y="{top + 10}">{html.escape(words)}</text>')
+        x += 21 + len(words) * CHARACTER + 16
+    return out
+
+
 def chart(title, rows):
     """Time relative to the first contestant: shorter is faster, the line is 1."""
     found = list(bars(rows))
+    left = 16 + max(len(label) for label, _, _ in found) * CHARACTER
     longest = max([value["high"] for _, _, value in found] + [row.must or 0 for _, row, _ in found] + [1])
-    scale = (WIDTH - LEFT - 70) / longest
-    height = 50 + len(found) * (BAR + 8)
+    scale = (WIDTH - left - 70) / longest
+    lines = textwrap.wrap(title, int((WIDTH - 16) / CHARACTER), break_on_hyphens=False)
+    first = 14 + len(lines) * LINE + LINE
+    height = first + 10 + len(found) * (BAR + 8)
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
         'font-family="sans-serif" font-size="12">',
         '<rect width="100%" height="100%" fill="white"/>',
-        f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>',
     ]
+    for index, words in enumerate(lines):
+        out.append(f'<text x="8" y="{18 + index * LINE}" font-weight="bold">{html.escape(words)}</text>')
+    out += legend(first - LINE)
     for index, (label, row, value) in enumerate(found):
-        top = 34 + index * (BAR + 8)
+        top = first + 6 + index * (BAR + 8)
         middle = top + BAR / 2
         colour = "#3b6ea5" if ": cairn" in label else "#b0b0b0"
-        low, high = LEFT + value["low"] * scale, LEFT + value["high"] * scale
+        low, high = left + value["low"] * scale, left + value["high"] * scale
         out += [
-            f'<text x="{LEFT - 8}" y="{top + 11}" text-anchor="end">{html.escape(label)}</text>',
-            f'<rect x="{LEFT}" y="{top}" width="{value["median"] * scale:.1f}" height="{BAR}" fill="{colour}"/>',
+            f'<text x="{left - 8}" y="{top + 11}" text-anchor="end">{html.escape(label)}</text>',
+            f'<rect x="{left}" y="{top}" width="{value["median"] * scale:.1f}" height="{BAR}" fill="{colour}"/>',
             f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}" stroke="black"/>',
             f'<text x="{high + 6:.1f}" y="{top + 11}">{value["median"]:.2f}</text>',
         ]
         if row.must and ": cairn" in label:
-            x = LEFT + row.must * scale
-            out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top - 2}" y2="{top + BAR + 2}" stroke="#c03030"/>')
-    x = LEFT + scale
-    out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="28" y2="{height - 6}" stroke="#808080" stroke-dasharray="3"/>')
+            x = left + row.must * scale
+            out.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top - 2}" y2="{top + BAR + 2}" '
+                'stroke="#c03030" stroke-width="2"/>'
+            )
+    x = left + scale
+    out.append(
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{first + 2}" y2="{height - 6}" stroke="#808080" '
+        'stroke-dasharray="3"/>'
+    )
     out.append("</svg>")
     return "\n".join(out) + "\n"
 
