@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use cairn::cli::{Hooks, run};
 use cairn::control::protocol::ControlError;
 use cairn::daemon::serve::serve;
-use cairn::daemon::service::{init_error, open_bare, open_local};
+use cairn::daemon::service::{init_error, open_bare, open_glance, open_local};
 
 fn main() -> ExitCode {
-    let hooks = Hooks { open_local, open_bare, init, serve };
+    let hooks = Hooks { open_local, open_bare, open_glance, init, serve };
     ExitCode::from(run(std::env::args_os(), hooks))
 }
 

@@ -39,7 +39,7 @@ pub struct Totals {
     /// Directories, the top included.
     #[serde(rename = "directory_count")]
     pub directories: u64,
-    /// Sizes of regular files, once per name.
+    /// Sizes of regular files; one with several names counts once.
     #[serde(rename = "size_bytes")]
     pub bytes: u64,
     /// Sizes of the contents that were sent, because the store lacked them.

@@ -1,5 +1,6 @@
 //! Copies a blob's content into a new file: shared blocks where the file system can, holes kept.
 
+use crate::model::text::count;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,7 @@ pub(super) enum Sharing {
 /// Why a copy failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CopyError {
-    #[error("the store's content has {found} bytes, the version says {expected}")]
+    #[error("the store's content has {}, the version says {expected}", count(*found, "byte"))]
     WrongSize { expected: u64, found: u64 },
     #[error("the destination cannot share blocks with the store ({}); both must be on one file system that can, such as btrfs or xfs, or leave out --link reflink", std::io::Error::from(*.0))]
     CannotShare(Errno),

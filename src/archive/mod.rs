@@ -29,6 +29,7 @@ pub mod payload;
 mod read;
 pub mod remote;
 mod stat;
+pub mod survey;
 mod tar_header;
 pub mod tar_import;
 mod tar_read;

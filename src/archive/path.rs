@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::control::transfer::RawPath;
 use crate::model::name::{EntryName, NAME_BYTES_MAX};
+use crate::model::text;
 
 /// The longest path, in bytes (`PATH_MAX` without its NUL).
 pub const PATH_BYTES_MAX: usize = 4095;
@@ -165,14 +166,7 @@ impl fmt::Debug for ArchivePath {
 /// `bytes` for a message: control characters escaped, so that a hostile name cannot write to the
 /// terminal, and what is not UTF-8 replaced.
 pub fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = (!c.is_control()).then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
+    text::printable(&String::from_utf8_lossy(bytes))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use super::stat::{Stat, decode_rdev};
 use super::tree_walk::Origin;
 use super::{ExportSource, OPEN_BATCH};
 use crate::model::hash::BlobHash;
+use crate::model::text::count;
 use crate::model::tree::{Attributes, Content, Entry};
 
 const BLOCK: u64 = 512;
@@ -278,8 +279,8 @@ impl TarWriter<'_> {
         let stat = Stat::of(blob).map_err(|error| failed(error.into()))?;
         if stat.size != size {
             return Err(damaged(format!(
-                "the store's content has {} bytes, the version says {size}",
-                stat.size
+                "the store's content has {}, the version says {size}",
+                count(stat.size, "byte")
             )));
         }
         let pieces = match stat.allocated < size {

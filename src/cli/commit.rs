@@ -12,7 +12,9 @@ use crate::model::name::TagName;
 
 const HELP: &str = "\
 Readers see no version or all of it. Without --tag the version gets the area's name, as with
-`mv MNT/staging/REPO/NAME MNT/tags/REPO/`. When the area holds what the newest version holds, no
+`mv MNT/staging/REPO/NAME MNT/tags/REPO/`; where a version has it already, or none can have it
+(`latest`), the commit is refused. An area called by a number becomes the version of that number,
+which must be the next. When the area holds what the newest version holds, no
 version is made.
 
 A commit is refused, and the area stays, while files in it are open for writing (exit code 4), and
@@ -43,6 +45,9 @@ pub struct CommitArgs {
     /// Name of the version [default: the area's name]
     #[arg(short, long, value_name = "TAG")]
     tag: Option<TagName>,
+    /// Give the version no name
+    #[arg(long, conflicts_with = "tag")]
+    untagged: bool,
     /// Wait until no file is open for writing
     #[arg(long)]
     wait: bool,
@@ -68,6 +73,7 @@ impl CommitArgs {
             repository: self.area.repository,
             area: self.area.area,
             tag: self.tag,
+            untagged: self.untagged,
             message: self.message,
             author: self.author,
             wait: self.wait,

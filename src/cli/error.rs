@@ -118,23 +118,39 @@ pub fn report_usage(usage: &clap::Error, json: bool) -> u8 {
         };
     }
     let text = usage.render().to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
     if json {
-        let error = ControlError::new(ErrorKind::Usage, usage_message(text));
-        print(&as_json(&error.with_hint("see `cairn help`")));
+        print(&as_json(&usage_error(&text)));
+    } else if let Some(message) = text.strip_prefix(CLAP_PREFIX) {
+        let message = message.replace("\n\n  tip: ", "\nhint: ").replace("\n  tip: ", "\nhint: ");
+        print(&format!("cairn: {message}"));
     } else {
-        print(&format!("cairn: {text}"));
+        // Without any argument the help is printed, which is no message.
+        print(&text);
     }
     ErrorKind::Usage.exit_code()
 }
 
-/// The message of a usage error on one line, with the arguments that clap lists below it and without
-/// the usage that follows.
-fn usage_message(text: &str) -> String {
+/// What clap writes before a message; cairn's own messages begin with the program's name.
+const CLAP_PREFIX: &str = "error: ";
+
+/// What clap writes before a hint.
+const CLAP_TIP: &str = "tip: ";
+
+/// A usage error: the message on one line, with the arguments that clap lists below it and without the
+/// usage that follows, and its tips as the hint.
+fn usage_error(text: &str) -> ControlError {
+    let Some(text) = text.strip_prefix(CLAP_PREFIX) else {
+        return ControlError::new(ErrorKind::Usage, "a command is missing")
+            .with_hint("see `cairn help`");
+    };
     let lines = text.lines().map(str::trim);
     let lines =
         lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    let lines = lines.filter(|line| !line.is_empty());
+    let (tips, message): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with(CLAP_TIP));
+    let hint = tips.iter().map(|tip| &tip[CLAP_TIP.len()..]).collect::<Vec<_>>().join("; ");
+    let hint = if hint.is_empty() { "see `cairn help`".to_owned() } else { hint };
+    ControlError::new(ErrorKind::Usage, message.join(" ")).with_hint(hint)
 }
 
 /// Writes to stderr. When that fails there is nobody left to tell.

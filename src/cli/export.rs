@@ -163,11 +163,12 @@ impl ExportArgs {
         let mut connection = context.connect()?;
         let mut source = RemoteExport::begin(&mut connection, repository, version)?;
         let mut line = ProgressLine::new(context.json);
+        let total = source.version().size_bytes;
         let mut progress = |exported: &Exported| {
             line.show(&Progress::Step {
-                what: format!("exporting: {},", count(exported.files, "file")),
+                what: format!("exporting: {}", count(exported.files, "file")),
                 done: exported.bytes,
-                total: None,
+                total: Some(total),
                 is_bytes: true,
             });
         };

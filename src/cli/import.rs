@@ -2,9 +2,11 @@
 //!
 //! The directory is walked and read by this process, with its caller's rights (H24).
 
+use std::cell::Cell;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::Serialize;
 
@@ -18,6 +20,7 @@ use crate::archive::import::{DirectoryImport, Imported, import_directory};
 use crate::archive::memo::{self, MemoOptions};
 use crate::archive::path::ArchivePath;
 use crate::archive::remote::{ImportOptions, RemoteImport};
+use crate::archive::survey::Survey;
 use crate::archive::tar_import::import_archive;
 use crate::archive::{FileId, ImportSink, Refused, raise_open_files};
 use crate::control::client::Connection;
@@ -91,7 +94,7 @@ pub struct ImportArgs {
 /// Where the content comes from, open.
 enum Source {
     Directory(PathBuf),
-    Archive(File),
+    Archive(Counted),
     Stdin,
 }
 
@@ -134,7 +137,9 @@ impl ImportArgs {
             allow_empty: self.allow_empty,
         };
         let mut sink = RemoteImport::begin(&mut connection, options)?;
-        let mut observer = Watch::new(context.json);
+        let line = ProgressLine::new(context.json);
+        let expected = source.expected(&refused, line.is_visible());
+        let mut observer = Watch { line, expected, reread: Vec::new() };
         let imported = source.import(DirectoryImport { refused, memo }, &mut sink, &mut observer);
         let reread = observer.finish();
         let imported = imported?;
@@ -181,7 +186,23 @@ impl Source {
             found => found,
         };
         let file = caller_path::reopen(&found).map_err(ArchiveError::io("open", path))?;
-        Ok(Self::Archive(file))
+        Ok(Self::Archive(Counted { file, read: Rc::default() }))
+    }
+
+    /// What there is to import, for the progress line. A directory is surveyed only where somebody `sees`
+    /// the line.
+    fn expected(&self, refused: &[Refused], sees: bool) -> Expected {
+        match self {
+            Self::Directory(top) if sees => Expected::Directory(Survey::start(top, refused)),
+            Self::Archive(archive) => {
+                let length = archive.file.metadata().ok().filter(Metadata::is_file);
+                length.map_or(Expected::Unknown, |metadata| Expected::Archive {
+                    length: metadata.len(),
+                    read: Rc::clone(&archive.read),
+                })
+            }
+            Self::Directory(_) | Self::Stdin => Expected::Unknown,
+        }
     }
 
     fn import(
@@ -192,7 +213,7 @@ impl Source {
     ) -> Result<Imported, ArchiveError> {
         match self {
             Self::Directory(top) => import_directory(&top, options, sink, observer),
-            Self::Archive(file) => import_archive(io::BufReader::new(file), sink, observer),
+            Self::Archive(archive) => import_archive(io::BufReader::new(archive), sink, observer),
             Self::Stdin => import_archive(io::stdin().lock(), sink, observer),
         }
     }
@@ -204,14 +225,46 @@ const REREAD_LISTED_MAX: usize = 20;
 /// Shows an import on the terminal.
 struct Watch {
     line: ProgressLine,
+    expected: Expected,
     reread: Vec<ArchivePath>,
 }
 
-impl Watch {
-    fn new(json: bool) -> Self {
-        Self { line: ProgressLine::new(json), reread: Vec::new() }
-    }
+/// What there is to import.
+enum Expected {
+    /// A directory, known once the survey has ended.
+    Directory(Survey),
+    /// An archive in a file: its length, and how much of it was read.
+    Archive { length: u64, read: Rc<Cell<u64>> },
+    /// A stream.
+    Unknown,
+}
 
+impl Expected {
+    /// How much is done, and of how much, in bytes.
+    fn progress(&self, totals: &Totals) -> (u64, Option<u64>) {
+        match self {
+            Self::Directory(survey) => (totals.bytes, survey.total_bytes()),
+            Self::Archive { length, read } => (read.get(), Some(*length)),
+            Self::Unknown => (totals.bytes, None),
+        }
+    }
+}
+
+/// An archive that counts what is read of it.
+struct Counted {
+    file: File,
+    read: Rc<Cell<u64>>,
+}
+
+impl io::Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.read.set(self.read.get() + read as u64);
+        Ok(read)
+    }
+}
+
+impl Watch {
     fn finish(self) -> Vec<ArchivePath> {
         self.reread
     }
@@ -220,10 +273,11 @@ impl Watch {
 impl Observer for Watch {
     fn progress(&mut self, totals: &Totals) {
         let files = count(totals.files, "file");
+        let (done, total) = self.expected.progress(totals);
         self.line.show(&Progress::Step {
-            what: format!("importing: {files}, {} already there,", totals.reused_files),
-            done: totals.bytes,
-            total: None,
+            what: format!("importing: {files}, {} already there", totals.reused_files),
+            done,
+            total,
             is_bytes: true,
         });
     }

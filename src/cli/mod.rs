@@ -7,6 +7,7 @@
 pub mod areas;
 pub mod backup;
 pub mod commit;
+mod complete;
 pub mod completions;
 pub mod create;
 mod daemon;
@@ -67,6 +68,8 @@ pub struct Hooks {
     pub open_local: OpenLocal,
     /// Opens a store in this process for a check or a backup, changing nothing.
     pub open_bare: OpenLocal,
+    /// Looks at a store for names only, changing and locking nothing.
+    pub open_glance: OpenLocal,
     /// Makes a store in an empty or missing directory.
     pub init: fn(&Path) -> Result<(), ControlError>,
     /// Opens a store and serves it until it is stopped.
@@ -250,6 +253,9 @@ pub fn command() -> clap::Command {
 /// Runs one command line, program name included, and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, hooks: Hooks) -> u8 {
     let mut args: Vec<OsString> = args.into_iter().collect();
+    if let Some(code) = complete::answer(&args, hooks) {
+        return code;
+    }
     match mount_helper::translate(&args) {
         Ok(Helper::None) => {}
         Ok(Helper::Nothing) => return 0,

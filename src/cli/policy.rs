@@ -15,11 +15,12 @@ use crate::control::reply::Reply;
 use crate::control::service::Attachment;
 use crate::control::upkeep::{Decision, PolicyReply, UpkeepRequest};
 use crate::model::name::RepoName;
-use crate::model::policy::Policy;
+use crate::model::policy::{Limit, Policy, RuleChanges};
 
 const HELP: &str = "\
-The options given are the whole policy: what is not said is not kept by it, and a class without a
-rule is kept whole. Without options the policy is shown, and what it would do with each version now.
+An option sets one rule and leaves the others; its --clear-… removes the rule, --clear the whole
+policy. A class of versions without a rule is kept whole. Without options the policy is shown, and
+what it would do with each version now.
 
 Versions are counted by class, released and unreleased, newest first. Locked versions and those that
 a tag other than their own name points at never expire and do not count; the newest version of a
@@ -36,6 +37,7 @@ JSON
 EXAMPLES
   cairn policy web --keep-unreleased 5 --keep-released 3
   cairn policy web --keep-unreleased 10 --keep-within 30d --expire-areas 7d
+  cairn policy web --clear-keep-released
   cairn policy web
   cairn policy web --json | jq '.decisions[] | select(.keep | not)'
   cairn policy web --clear";
@@ -49,16 +51,32 @@ pub struct PolicyArgs {
     repository: RepoName,
     /// Keep this many of the newest unreleased versions
     #[arg(long, value_name = "N", value_parser = parse_count)]
+    #[arg(conflicts_with = "clear_keep_unreleased")]
     keep_unreleased: Option<u64>,
     /// Keep this many of the newest released versions
     #[arg(long, value_name = "N", value_parser = parse_count)]
+    #[arg(conflicts_with = "clear_keep_released")]
     keep_released: Option<u64>,
     /// Keep what is younger as well; seconds, or with s, m, h, d
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(conflicts_with = "clear_keep_within")]
     keep_within: Option<Duration>,
     /// Discard staging areas that nobody changed for so long
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(conflicts_with = "clear_expire_areas")]
     expire_areas: Option<Duration>,
+    /// Remove the rule about unreleased versions
+    #[arg(long)]
+    clear_keep_unreleased: bool,
+    /// Remove the rule about released versions
+    #[arg(long)]
+    clear_keep_released: bool,
+    /// Remove the rule about young versions
+    #[arg(long)]
+    clear_keep_within: bool,
+    /// Discard no staging areas any more
+    #[arg(long)]
+    clear_expire_areas: bool,
     /// Show the policy, and what it would do now
     #[arg(long, conflicts_with_all = OPTIONS)]
     show: bool,
@@ -109,7 +127,16 @@ impl Rules {
     }
 }
 
-const OPTIONS: [&str; 4] = ["keep_unreleased", "keep_released", "keep_within", "expire_areas"];
+const OPTIONS: [&str; 8] = [
+    "keep_unreleased",
+    "keep_released",
+    "keep_within",
+    "expire_areas",
+    "clear_keep_unreleased",
+    "clear_keep_released",
+    "clear_keep_within",
+    "clear_expire_areas",
+];
 
 impl PolicyArgs {
     /// Sets, clears or shows; what was set is shown.
@@ -117,18 +144,23 @@ impl PolicyArgs {
     /// # Errors
     /// The repository does not exist.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let policy = Policy {
-            keep_unreleased: self.keep_unreleased,
-            keep_released: self.keep_released,
-            keep_within_seconds: self.keep_within.map(|within| within.as_secs()),
-            expire_areas_seconds: self.expire_areas.map(|after| after.as_secs()),
+        let within = self.keep_within.map(|within| within.as_secs());
+        let after = self.expire_areas.map(|after| after.as_secs());
+        let rules = RuleChanges {
+            keep_unreleased: rule(self.keep_unreleased, self.clear_keep_unreleased),
+            keep_released: rule(self.keep_released, self.clear_keep_released),
+            keep_within_seconds: rule(within, self.clear_keep_within),
+            expire_areas_seconds: rule(after, self.clear_expire_areas),
         };
         let mut connection = context.connect()?;
-        let set = !policy.is_empty();
-        if set || self.clear {
-            let repository = self.repository.clone();
-            let policy = set.then_some(policy);
-            let request = UpkeepRequest::SetPolicy { repository, policy };
+        let repository = self.repository.clone();
+        let request = match (rules.is_empty(), self.clear) {
+            (true, false) => None,
+            (true, true) => Some(UpkeepRequest::SetPolicy { repository, policy: None }),
+            (false, _) => Some(UpkeepRequest::ChangePolicy { repository, rules }),
+        };
+        let shows = request.is_none();
+        if let Some(request) = request {
             let Reply::Done = connection.ask(Request::Upkeep(request))? else {
                 return Err(CliError::unexpected_reply());
             };
@@ -137,7 +169,16 @@ impl PolicyArgs {
         if context.json {
             return Ok(context.output.json(&Document::of(&shown))?);
         }
-        print(context, &shown, !set && !self.clear)
+        print(context, &shown, shows)
+    }
+}
+
+/// What becomes of a rule, by its two options.
+fn rule(set: Option<u64>, clear: bool) -> Limit {
+    match (set, clear) {
+        (Some(limit), _) => Limit::Limit(limit),
+        (None, true) => Limit::Unlimited,
+        (None, false) => Limit::Keep,
     }
 }
 

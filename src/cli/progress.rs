@@ -1,10 +1,12 @@
 //! Progress on a terminal; silent everywhere else.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use super::text::size;
 use crate::control::protocol::Progress;
 
 /// How often a spinner turns while nothing arrives.
@@ -14,7 +16,18 @@ const TICK: Duration = Duration::from_millis(120);
 #[derive(Debug)]
 pub struct ProgressLine {
     bar: ProgressBar,
-    known: bool,
+    style: Option<Style>,
+}
+
+/// What a line shows beside its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Style {
+    /// How much there is in all is known.
+    total: bool,
+    /// Amounts are bytes.
+    bytes: bool,
+    /// Something is counted at all.
+    counted: bool,
 }
 
 impl ProgressLine {
@@ -27,7 +40,12 @@ impl ProgressLine {
         if visible {
             bar.enable_steady_tick(TICK);
         }
-        Self { bar, known: false }
+        Self { bar, style: None }
+    }
+
+    /// Whether anybody sees the line.
+    pub fn is_visible(&self) -> bool {
+        !self.bar.is_hidden()
     }
 
     /// Shows a step. Other kinds of progress are not for a line.
@@ -35,9 +53,16 @@ impl ProgressLine {
         let Progress::Step { what, done, total, is_bytes } = progress else {
             return;
         };
-        if !self.known || self.bar.length() != *total {
-            self.known = true;
-            self.bar.set_style(style(total.is_some(), *is_bytes));
+        let style = Style {
+            total: total.is_some(),
+            bytes: *is_bytes,
+            counted: *done > 0 || total.is_some(),
+        };
+        if self.style != Some(style) {
+            self.style = Some(style);
+            self.bar.set_style(style.of_bar());
+        }
+        if self.bar.length() != *total {
             match total {
                 Some(total) => self.bar.set_length(*total),
                 None => self.bar.unset_length(),
@@ -59,13 +84,68 @@ impl Drop for ProgressLine {
     }
 }
 
-fn style(total: bool, bytes: bool) -> ProgressStyle {
-    let template = match (total, bytes) {
-        (true, true) => "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}",
-        (true, false) => "{msg} {wide_bar} {human_pos}/{human_len} {eta}",
-        (false, true) => "{spinner} {msg} {binary_bytes}",
-        (false, false) => "{spinner} {msg} {human_pos}",
-    };
-    // A template that does not parse is shown as the default one: progress is no reason to fail.
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+impl Style {
+    /// The template: how much is done, of how much, how fast, and how long the rest takes.
+    fn template(self) -> &'static str {
+        match self {
+            Self { total: true, .. } => "{msg} {wide_bar} {done} of {all}, {rate}/s, {eta} left",
+            Self { counted: true, .. } => "{spinner} {msg} {done}, {rate}/s",
+            Self { counted: false, .. } => "{spinner} {msg}",
+        }
+    }
+
+    fn of_bar(self) -> ProgressStyle {
+        // A template that does not parse is shown as the default one: progress is no reason to fail.
+        ProgressStyle::with_template(self.template())
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .with_key("done", move |state: &ProgressState, text: &mut dyn Write| {
+                show(text, &self.amount(state.pos()));
+            })
+            .with_key("all", move |state: &ProgressState, text: &mut dyn Write| {
+                show(text, &self.amount(state.len().unwrap_or_default()));
+            })
+            .with_key("rate", move |state: &ProgressState, text: &mut dyn Write| {
+                show(text, &self.amount(whole(state.per_sec())));
+            })
+    }
+
+    /// An amount in the units that all other output has.
+    fn amount(self, amount: u64) -> String {
+        if self.bytes { size(amount) } else { amount.to_string() }
+    }
+}
+
+fn show(text: &mut dyn Write, amount: &str) {
+    // It is written into memory, which does not fail.
+    text.write_str(amount).unwrap_or_default();
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is not negative, and the fraction is not shown"
+)]
+fn whole(rate: f64) -> u64 {
+    rate as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_parse_and_show_rate_and_total() {
+        let all = [false, true];
+        for (total, bytes, counted) in
+            all.into_iter().flat_map(|t| all.into_iter().flat_map(move |b| all.map(|c| (t, b, c))))
+        {
+            let style = Style { total, bytes, counted };
+            assert!(ProgressStyle::with_template(style.template()).is_ok(), "{style:?}");
+            assert_eq!(style.template().contains("{all}"), total, "{style:?}");
+            assert_eq!(style.template().contains("{rate}"), total || counted, "{style:?}");
+        }
+        let bytes = Style { total: true, bytes: true, counted: true };
+        assert_eq!(bytes.amount(3 << 19), "1.5 MiB");
+        assert_eq!(Style { bytes: false, ..bytes }.amount(1536), "1536");
+    }
 }

@@ -13,8 +13,9 @@ const HELP: &str = "\
 Counted is the apparent size of the distinct files of all versions, and what staging areas changed;
 an untouched copy of a version costs nothing. Whoever writes beyond the quota gets EDQUOT at the
 write; what was there before stays. Deleted versions do not count. Lowering a quota below what is
-used deletes nothing. Sizes may end in K, M, G or T (powers of 1024); `none` removes one of the two
-limits. Without options quota and usage are shown. Inside the repository `df` shows the quota.
+used deletes nothing. Sizes may end in K, M, G or T (powers of 1024). An option sets one limit and
+leaves the other; its --clear-… removes the limit, as `none` does. Without options quota and usage are
+shown. Inside the repository `df` shows the quota.
 
 JSON
   {repository, quota_bytes, quota_file_count, used_bytes, used_file_count, areas_bytes,
@@ -23,7 +24,7 @@ JSON
 EXAMPLES
   cairn quota web --bytes 10G --files 1000000
   cairn quota web
-  cairn quota web --files none --json
+  cairn quota web --clear-files --json
   cairn quota web --clear";
 
 /// Arguments of `cairn quota`.
@@ -34,13 +35,19 @@ pub struct QuotaArgs {
     #[arg(value_name = "REPO")]
     repository: RepoName,
     /// At most this many bytes, or `none`
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with = "clear_bytes")]
     bytes: Option<Limit>,
     /// At most this many files, or `none`
-    #[arg(long, value_name = "N", value_parser = parse_files)]
+    #[arg(long, value_name = "N", value_parser = parse_files, conflicts_with = "clear_files")]
     files: Option<Limit>,
+    /// Remove the limit of bytes
+    #[arg(long)]
+    clear_bytes: bool,
+    /// Remove the limit of files
+    #[arg(long)]
+    clear_files: bool,
     /// Remove both limits
-    #[arg(long, conflicts_with_all = ["bytes", "files"])]
+    #[arg(long, conflicts_with_all = ["bytes", "files", "clear_bytes", "clear_files"])]
     clear: bool,
 }
 
@@ -70,7 +77,10 @@ impl QuotaArgs {
             let hint = format!("`cairn quota {repository} --clear` removes the quota");
             return Err(ControlError::new(ErrorKind::Usage, message).with_hint(hint).into());
         }
-        let request = match (self.clear, self.bytes, self.files) {
+        let cleared = |clear: bool| clear.then_some(Limit::Unlimited);
+        let bytes_limit = self.bytes.or(cleared(self.clear_bytes));
+        let files_limit = self.files.or(cleared(self.clear_files));
+        let request = match (self.clear, bytes_limit, files_limit) {
             (false, None, None) => UpkeepRequest::Quota { repository },
             (true, ..) => UpkeepRequest::SetQuota {
                 repository,

@@ -3,7 +3,7 @@
 use super::Context;
 use super::error::CliError;
 use super::parse::RepositoryVersion;
-use super::text::{joined, printable, size, time};
+use super::text::{count, joined, printable, size, time};
 use crate::control::protocol::Request;
 use crate::control::reply::{Reply, VersionInfo};
 
@@ -54,9 +54,9 @@ fn print(context: &mut Context, version: &VersionInfo) -> Result<(), CliError> {
     output.line(format_args!("base      {}", joined(version.base)))?;
     output.line(format_args!("tags      {}", joined(&version.tags)))?;
     output.line(format_args!(
-        "content   {} files, {} directories, {}",
-        version.files,
-        version.directories,
+        "content   {}, {}, {}",
+        count(version.files, "file"),
+        count(version.directories, "directory"),
         size(version.size_bytes)
     ))?;
     output.line(format_args!("flags     {}", flags(version)))?;

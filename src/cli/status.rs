@@ -136,12 +136,9 @@ fn print(context: &mut Context, status: &StatusReply) -> Result<(), CliError> {
         status.format
     ))?;
     output.line(format_args!("daemon    {daemon}"))?;
-    let repositories = match status.repositories {
-        1 => "1 repository".to_owned(),
-        number => format!("{number} repositories"),
-    };
     output.line(format_args!(
-        "holds     {repositories}, {}, {}",
+        "holds     {}, {}, {}",
+        count(status.repositories, "repository"),
         count(status.versions, "version"),
         count(status.areas.len() as u64, "open area"),
     ))?;

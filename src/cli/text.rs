@@ -1,6 +1,7 @@
 //! Values as people read them.
 
 use crate::control::utc::Created;
+pub use crate::model::text::{count, printable};
 
 /// Binary units above bytes.
 const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -51,17 +52,6 @@ pub fn duration(seconds: u64) -> String {
     format!("{seconds}s")
 }
 
-/// Escapes control characters, so that what others wrote cannot drive the terminal.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escape = c.is_control().then(|| c.escape_default());
-            let plain = escape.is_none().then_some(c);
-            plain.into_iter().chain(escape.into_iter().flatten())
-        })
-        .collect()
-}
-
 /// Writes a path as `ls -b` does, spaces left alone: backslash escapes for control characters and
 /// backslashes, three octal digits for bytes that are not UTF-8.
 pub fn escape_path(path: &[u8]) -> String {
@@ -95,12 +85,6 @@ fn push_escaped(text: &mut String, c: char) {
         }
         c => text.push(c),
     }
-}
-
-/// `1 file`, `2 files`.
-pub fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
 }
 
 /// Joins names for a table's cell; `-` when there are none.
@@ -152,11 +136,5 @@ mod tests {
         for (path, text) in cases {
             assert_eq!(escape_path(path), text);
         }
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(printable("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
-        assert_eq!(printable("h\u{e9} `x`"), "h\u{e9} `x`");
     }
 }

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod client;
 pub mod frame;
 pub mod fsck;
+pub mod names;
 pub mod places;
 pub mod protocol;
 pub mod public_socket;

@@ -12,6 +12,7 @@ use crate::model::name::{AreaName, BaseName, RepoName, TagName};
 
 use super::backup::BackupRequest;
 use super::fsck::{FsckFinding, FsckRequest};
+use super::names::NamesOf;
 use super::reply::{DiffEntry, Reply, VersionInfo};
 use super::settings::Setting;
 use super::transfer::{ExportRequest, ImportRequest, RawPath};
@@ -104,6 +105,14 @@ pub enum Request {
     Areas {
         /// Only of this repository.
         repository: Option<RepoName>,
+    },
+    /// Lists names for the completion of a command line: those that begin with `prefix`, at most
+    /// [`NAMES_MAX`](super::names::NAMES_MAX). Replies [`Reply::Names`].
+    Names {
+        /// Which.
+        of: NamesOf,
+        /// How they begin.
+        prefix: String,
     },
     /// Opens a staging area. Replies [`Reply::Area`].
     Stage {
@@ -223,8 +232,12 @@ pub struct CommitRequest {
     pub repository: RepoName,
     /// Its name with the base, or its label where no other area has the same.
     pub area: AreaName,
-    /// The version's name; `None` for the area's label where that is a valid tag and free.
+    /// The version's name; `None` for what the area's label asks for, which must be a valid tag and free, or
+    /// the next number.
     pub tag: Option<TagName>,
+    /// Gives the version no name; `tag` is `None` then.
+    #[serde(default)]
+    pub untagged: bool,
     /// Free text; `None` keeps what the area's `user.cairn.message` says.
     pub message: Option<String>,
     /// Who commits; `None` keeps what the area says, or the caller's user name.

@@ -37,6 +37,8 @@ pub enum Reply {
     Diff(DiffReply),
     /// Answers `Areas`.
     Areas(Vec<AreaInfo>),
+    /// Answers `Names`.
+    Names(Vec<String>),
     /// Answers `Stage`.
     Area(AreaInfo),
     /// Answers `Commit` and the finish of an import.

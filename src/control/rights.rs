@@ -4,6 +4,7 @@
 //! of the repository, as the kernel does it for the mount. One table says for each request which of
 //! these rights it needs; who adds a request adds it here.
 
+use super::names::NamesOf;
 use super::protocol::Request;
 use crate::model::name::{AreaName, RepoName};
 
@@ -28,7 +29,13 @@ pub enum Right<'a> {
 /// The right that a request needs.
 pub fn required(request: &Request) -> Right<'_> {
     match request {
-        Request::Repositories | Request::Areas { repository: None } => Right::Listing,
+        Request::Repositories
+        | Request::Areas { repository: None }
+        | Request::Names { of: NamesOf::Repositories, .. } => Right::Listing,
+        Request::Names {
+            of: NamesOf::Versions(name) | NamesOf::Areas(name) | NamesOf::Tags(name),
+            ..
+        } => Right::Read(name),
         Request::Areas { repository: Some(repository) }
         | Request::Versions { repository, .. }
         | Request::Show { repository, .. }
@@ -39,6 +46,7 @@ pub fn required(request: &Request) -> Right<'_> {
         }
         Request::Commit(commit) => Right::Publish(&commit.repository, &commit.area),
         Request::Status
+        | Request::Names { of: NamesOf::Deleted(_), .. }
         | Request::CreateRepository { .. }
         | Request::DeleteRepository { .. }
         | Request::Stage { .. }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::hash::BlobHash;
 use crate::model::id::VersionNumber;
 use crate::model::name::{AreaName, BaseName, RepoName, TagName};
-use crate::model::policy::Policy;
+pub use crate::model::policy::Limit;
+use crate::model::policy::{Policy, RuleChanges};
 use crate::model::quota::{Quota, Usage};
 
 use super::reply::VersionInfo;
@@ -69,6 +70,14 @@ pub enum UpkeepRequest {
         /// The policy; `None` for none.
         policy: Option<Policy>,
     },
+    /// Changes rules of the policy; those that are not named stay. Replies
+    /// [`Reply::Done`](super::reply::Reply::Done).
+    ChangePolicy {
+        /// The repository.
+        repository: RepoName,
+        /// What becomes of each rule.
+        rules: RuleChanges,
+    },
     /// Shows quota and usage. Replies [`Reply::Quota`](super::reply::Reply::Quota).
     Quota {
         /// The repository.
@@ -102,19 +111,6 @@ pub enum Flag {
     Released,
     /// It is never deleted.
     Locked,
-}
-
-/// What becomes of a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Limit {
-    /// It stays.
-    #[default]
-    Keep,
-    /// It goes.
-    Unlimited,
-    /// It is this from now on.
-    Limit(u64),
 }
 
 /// What [`UpkeepRequest::Du`] looks at.

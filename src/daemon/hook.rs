@@ -28,6 +28,7 @@ use super::service_manager;
 use crate::engine::event::{Event, Observer};
 use crate::engine::registry::{Registry, Repository};
 use crate::model::id::{RepoId, VersionNumber};
+use crate::model::text::count;
 use crate::model::version::Version;
 use crate::store::panics;
 
@@ -243,7 +244,8 @@ impl Runner {
             }
         }
         if left_out > 0 {
-            log::warn!("stopping: --on-commit is not run for {left_out} versions");
+            let versions = count(left_out, "version");
+            log::warn!("stopping: --on-commit is not run for {versions}");
         }
     }
 

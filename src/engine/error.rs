@@ -2,6 +2,7 @@
 
 use crate::model::id::VersionNumber;
 use crate::model::name::NameError;
+use crate::model::text::{self, count};
 use crate::store::error::StoreError;
 
 /// Why the engine refused a request. Nothing was changed.
@@ -19,7 +20,11 @@ pub enum EngineError {
     #[error("no repository `{0}`")]
     NoRepository(String),
     /// The repository still has versions or areas.
-    #[error("repository `{name}` still has {versions} versions and {areas} staging areas")]
+    #[error(
+        "repository `{name}` still has {} and {}",
+        count(*versions, "version"),
+        count(*areas, "staging area")
+    )]
     RepositoryNotEmpty {
         /// The repository.
         name: String,
@@ -83,7 +88,7 @@ pub enum EngineError {
         between: Vec<VersionNumber>,
     },
     /// A three-way merge found conflicts.
-    #[error("{} conflicts with the newest version", conflicts.len())]
+    #[error("{} with the newest version", count(conflicts.len(), "conflict"))]
     Conflicts {
         /// Path and reason of each.
         conflicts: Vec<(String, String)>,
@@ -101,11 +106,14 @@ pub enum EngineError {
     /// The version is not among the deleted ones that can be brought back.
     #[error("version `{0}` is not deleted, or its content is gone already")]
     NotDeleted(String),
+    /// The policy of the repository cannot be read, so that no rule of it can be changed alone.
+    #[error("the policy of repository `{0}` cannot be read, so no single rule can be changed")]
+    UnreadablePolicy(String),
     /// The quota of the repository does not allow it.
     #[error("the quota of repository `{0}` does not allow it")]
     OverQuota(String),
     /// Files could not be written into the pool.
-    #[error("{count} files could not be sealed: {reason}")]
+    #[error("{} could not be sealed: {reason}", text::count(*count, "file"))]
     Unsealed {
         /// How many.
         count: usize,
@@ -127,7 +135,7 @@ pub enum EngineError {
         files: usize,
     },
     /// Files of the area have content that is damaged, so publishing them would publish nothing.
-    #[error("the content of {} files is damaged: {}", files.len(), files.join(", "))]
+    #[error("the content of {} is damaged: {}", count(files.len(), "file"), files.join(", "))]
     Damaged {
         /// Their paths in the area (some of them).
         files: Vec<String>,
@@ -169,7 +177,11 @@ impl EngineError {
 fn not_sealed(files: usize) -> String {
     match files {
         0 => "content is still being checked after an outage".to_owned(),
-        _ => format!("{files} files of the area are still being hashed"),
+        _ => format!(
+            "{} of the area {} still being hashed",
+            count(files, "file"),
+            text::is_or_are(files)
+        ),
     }
 }
 

@@ -20,7 +20,7 @@ use super::unsaved::Remaining;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName, TagName};
-use crate::model::policy::Policy;
+use crate::model::policy::{Policy, RuleChanges};
 use crate::model::quota::{Charge, Quota, Usage};
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
@@ -177,6 +177,8 @@ pub enum Request {
     FlagVersions { repo: RepoId, numbers: Vec<VersionNumber>, change: FlagChange, reply: Reply<()> },
     /// Sets or clears the retention policy.
     SetPolicy { repo: RepoId, policy: Option<Policy>, reply: Reply<()> },
+    /// Changes rules of the policy.
+    ChangePolicy { repo: RepoId, rules: RuleChanges, reply: Reply<()> },
     /// Sets the quota; what is used already stays.
     SetQuota { repo: RepoId, quota: Quota, reply: Reply<()> },
     /// Answers when all changes made so far are in the catalog (not yet synced), but for files that
@@ -246,6 +248,7 @@ impl Request {
             | Self::UndeleteVersions { reply, .. }
             | Self::FlagVersions { reply, .. }
             | Self::SetPolicy { reply, .. }
+            | Self::ChangePolicy { reply, .. }
             | Self::SetQuota { reply, .. } => reply(Err(refused())),
             Self::AdoptBlobs { reply, .. } => reply(Err(refused())),
             Self::ReuseBlobs { reply, .. } => reply(Err(refused())),

@@ -19,6 +19,7 @@ use super::error::{EngineError, Result};
 use super::fsck::{BlobDamage, Examined, Job, Suspicion, examine};
 use super::request::Request;
 use crate::model::hash::BlobHash;
+use crate::model::text::count;
 use crate::model::time::Timestamp;
 use crate::store::catalog::{BlobFacts, Reader, Snapshot};
 use crate::store::error::StoreError;
@@ -270,7 +271,8 @@ impl Worker {
             return result;
         }
         let Scrub { blobs, bytes, damaged, .. } = scrub;
-        log::info!("scrub: {blobs} blobs ({bytes} bytes) hashed, {damaged} are damaged");
+        let (all, bytes) = (count(blobs, "blob"), count(bytes, "byte"));
+        log::info!("scrub: {all} ({bytes}) hashed, {damaged} damaged");
         scrub.after = None;
         self.note(LAST, &scrub)?;
         self.engine
@@ -315,7 +317,7 @@ impl Worker {
         if let Some(Examined::Damaged(damage, file)) = examined
             && self.is_confirmed(row, &damage)?
         {
-            log::error!("blob {} of {} bytes: {damage}", row.hash, row.size);
+            log::error!("blob {} of {}: {damage}", row.hash, count(row.size, "byte"));
             scrub.damaged += 1;
             if !row.damaged {
                 self.engine.mark_damaged(vec![Damage { hash: row.hash, file }])?;

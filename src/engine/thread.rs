@@ -273,6 +273,7 @@ impl MetadataThread {
                 self.flag_versions(repo, &numbers, change, reply);
             }
             Request::SetPolicy { repo, policy, reply } => self.set_policy(repo, policy, reply),
+            Request::ChangePolicy { repo, rules, reply } => self.change_policy(repo, rules, reply),
             Request::SetQuota { repo, quota, reply } => self.set_quota(repo, quota, reply),
             Request::Flush { reply } => self.journal.wait_for_all(reply),
             Request::FlushNodes { nodes, reply } => self.journal.wait_for_nodes(nodes, reply),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::poison::Blocked;
 use super::staging::content::FileContent;
 use super::thread::MetadataThread;
+use crate::model::text;
 use crate::store::catalog::Tx;
 use crate::store::error::StoreError;
 
@@ -56,7 +57,11 @@ impl Remaining {
         let more = if count > self.files.len() { ", …" } else { "" };
         Some(match count {
             0 => format!("the latest changes are in memory only: {reason}"),
-            _ => format!("{count} files are in memory only ({files}{more}): {reason}"),
+            _ => format!(
+                "{} {} in memory only ({files}{more}): {reason}",
+                text::count(count, "file"),
+                text::is_or_are(count)
+            ),
         })
     }
 }

@@ -17,7 +17,7 @@ use super::request::{After, FlagChange, Reply};
 use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::{RepoName, TagName};
-use crate::model::policy::{Policy, PolicyState};
+use crate::model::policy::{Policy, PolicyState, RuleChanges};
 use crate::model::quota::Quota;
 use crate::model::time::Timestamp;
 use crate::model::version::Version;
@@ -265,6 +265,21 @@ impl MetadataThread {
             repository.policy = policy.map_or(PolicyState::None, PolicyState::Set);
         });
         self.answer_when_durable(Vec::new(), reply);
+    }
+
+    /// Changes rules of the policy as it is now: two that change different rules lose none.
+    pub(super) fn change_policy(&mut self, repo: RepoId, rules: RuleChanges, reply: Reply<()>) {
+        let changed = self.repository(repo).and_then(|repository| match &repository.policy {
+            PolicyState::None => Ok(rules.applied(Policy::default())),
+            PolicyState::Set(policy) => Ok(rules.applied(*policy)),
+            PolicyState::Unreadable { .. } => {
+                Err(EngineError::UnreadablePolicy(repository.name.to_string()))
+            }
+        });
+        match changed {
+            Ok(policy) => self.set_policy(repo, policy, reply),
+            Err(error) => reply(Err(error)),
+        }
     }
 
     pub(super) fn set_quota(&mut self, repo: RepoId, quota: Quota, reply: Reply<()>) {

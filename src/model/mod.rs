@@ -11,6 +11,7 @@ pub mod name;
 pub mod policy;
 pub mod quota;
 pub mod retention;
+pub mod text;
 pub mod time;
 pub mod tree;
 pub mod tree_format;

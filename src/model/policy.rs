@@ -43,6 +43,62 @@ impl Policy {
     }
 }
 
+/// What becomes of one rule or limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It goes.
+    Unlimited,
+    /// It is this from now on.
+    Limit(u64),
+}
+
+impl Limit {
+    /// What `now` becomes.
+    pub fn applied(self, now: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Keep => now,
+            Self::Unlimited => None,
+            Self::Limit(limit) => Some(limit),
+        }
+    }
+}
+
+/// What becomes of each rule of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuleChanges {
+    /// Of [`Policy::keep_unreleased`].
+    pub keep_unreleased: Limit,
+    /// Of [`Policy::keep_released`].
+    pub keep_released: Limit,
+    /// Of [`Policy::keep_within_seconds`].
+    pub keep_within_seconds: Limit,
+    /// Of [`Policy::expire_areas_seconds`].
+    pub expire_areas_seconds: Limit,
+}
+
+impl RuleChanges {
+    /// Whether every rule stays.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The policy with these changes; `None` when no rule is left.
+    pub fn applied(&self, policy: Policy) -> Option<Policy> {
+        let policy = Policy {
+            keep_unreleased: self.keep_unreleased.applied(policy.keep_unreleased),
+            keep_released: self.keep_released.applied(policy.keep_released),
+            keep_within_seconds: self.keep_within_seconds.applied(policy.keep_within_seconds),
+            expire_areas_seconds: self.expire_areas_seconds.applied(policy.expire_areas_seconds),
+        };
+        (!policy.is_empty()).then_some(policy)
+    }
+}
+
 /// What the catalog has as the policy of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum PolicyState {
@@ -74,6 +130,24 @@ impl PolicyState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_that_are_not_named_stay() {
+        let policy =
+            Policy { keep_unreleased: Some(5), keep_released: Some(3), ..Policy::default() };
+        let changes = RuleChanges {
+            keep_unreleased: Limit::Unlimited,
+            keep_within_seconds: Limit::Limit(60),
+            ..RuleChanges::default()
+        };
+        let expected =
+            Policy { keep_released: Some(3), keep_within_seconds: Some(60), ..Policy::default() };
+        assert_eq!(changes.applied(policy), Some(expected));
+        assert_eq!(RuleChanges::default().applied(policy), Some(policy));
+        let last = Policy { keep_unreleased: Some(5), ..Policy::default() };
+        let clear = RuleChanges { keep_unreleased: Limit::Unlimited, ..RuleChanges::default() };
+        assert_eq!(clear.applied(last), None, "a policy without rules is none");
+    }
 
     #[test]
     fn a_policy_is_what_its_text_says() {

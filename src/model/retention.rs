@@ -51,6 +51,9 @@ impl fmt::Display for Reason {
             Self::NoRule { released } => {
                 write!(f, "the policy has no rule for {} versions", class(released))
             }
+            Self::Newest { released, keep: 1 } => {
+                write!(f, "the newest {} version", class(released))
+            }
             Self::Newest { released, keep } => {
                 write!(f, "among the newest {keep} {} versions", class(released))
             }
@@ -217,7 +220,7 @@ mod tests {
             decide(versions.iter().map(|(version, tag)| (version, tag.as_ref())), &policy, NOW);
         let told: Vec<_> = decisions.iter().map(|d| format!("{} {}", d.number, d.reason)).collect();
         let expected = [
-            "5 among the newest 1 unreleased versions",
+            "5 the newest unreleased version",
             "4 locked",
             "3 pointed at by tag `stable`",
             "2 the policy has no rule for released versions",

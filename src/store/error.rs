@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::layout::shown;
 use super::panics::Panicked;
 use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::text::{count, is_or_are};
 use crate::model::tree_format::TreeError;
 
 /// Results of the store.
@@ -52,7 +53,11 @@ pub enum StoreError {
     #[error(transparent)]
     Panicked(#[from] Panicked),
     /// Too many files are being written.
-    #[error("{max} files are open already, as many as may be; close some")]
+    #[error(
+        "{} {} open already, as many as may be; close some",
+        count(*max, "file"),
+        is_or_are(*max)
+    )]
     TooManyOpenFiles {
         /// How many.
         max: u64,

@@ -136,3 +136,37 @@ fn a_collection_that_could_not_do_all_says_what_it_did_and_fails() {
         }
     }
 }
+
+#[test]
+fn tips_of_the_parser_are_hints_and_help_is_no_error() {
+    let store = tempfile::tempdir().unwrap();
+    for (args, text, hint) in [
+        (
+            &["sho"][..],
+            "cairn: unrecognized subcommand 'sho'\nhint: a similar subcommand",
+            "'show'",
+        ),
+        (
+            &["list", "--jsn"],
+            "cairn: unexpected argument '--jsn' found\nhint: a similar",
+            "'--json'",
+        ),
+    ] {
+        let output = run(store.path(), args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
+        assert!(errors.starts_with(text), "{args:?}: {errors}");
+        assert!(!errors.contains("tip:") && !errors.contains("error:"), "{args:?}: {errors}");
+
+        let with_json: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
+        let output = run(store.path(), &with_json);
+        let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        let found = error["error"]["hint"].as_str().unwrap();
+        assert!(found.contains(hint), "{error}");
+        assert!(!error["error"]["message"].as_str().unwrap().contains(hint), "{error}");
+    }
+    let output = run(store.path(), &[]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(errors.starts_with("Versioned repositories as a filesystem"), "{errors}");
+}

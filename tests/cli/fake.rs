@@ -221,6 +221,7 @@ impl Service for Fake {
                 Reply::Diff(DiffReply { added: 1, removed: 1, modified: 1 })
             }
             Request::Areas { .. } => Reply::Areas(vec![area("b42@3"), area("b43")]),
+            Request::Names { .. } => Reply::Names(vec!["web".to_owned()]),
             Request::Stage { name, .. } if name.as_str() == "panic" => panic!("as asked"),
             Request::Stage { name, .. } => {
                 if name.as_str() == "slow" {

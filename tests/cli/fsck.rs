@@ -141,8 +141,8 @@ fn a_wrong_charge_is_told_and_repaired() {
     catalog.execute("UPDATE versions SET charge_bytes = 1", []).unwrap();
     drop(catalog);
     let printed = store.fsck(&[], DAMAGED);
-    let expected = "version web/1 adds 19 bytes in 2 files to what its repository uses, \
-                    1 bytes in 2 files are recorded";
+    let expected = "version web/1 adds 19 bytes in 2 files to what its repository uses; \
+                    recorded: 1 byte in 2 files";
     assert!(printed.contains(expected), "{printed}");
     store.fsck(&["--repair"], REPAIRED);
     store.fsck(&["--full"], 0);
@@ -155,7 +155,7 @@ fn counts_can_be_rebuilt_alone() {
     let catalog = rusqlite::Connection::open(store.path().join("catalog.db")).unwrap();
     catalog.execute("UPDATE blobs SET refs = refs + 1", []).unwrap();
     drop(catalog);
-    assert!(store.fsck(&[], DAMAGED).contains("has 1 references, 2 are recorded"));
+    assert!(store.fsck(&[], DAMAGED).contains("has 1 reference, 2 are recorded"));
     let printed = store.fsck(&["--rebuild-counts"], REPAIRED);
     assert!(printed.contains("2 repaired, 0 left, 1 harmless leftover"), "{printed}");
     store.fsck(&[], 0);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure anywhere in a test is the test's failure")]
 
 mod backup;
+mod complete;
 mod control;
 mod exit_codes;
 mod fake;
@@ -10,6 +11,7 @@ mod fsck;
 mod help;
 mod json;
 mod parse;
+mod progress;
 #[path = "../common/schema.rs"]
 mod schema;
 mod upkeep;

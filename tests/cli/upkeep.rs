@@ -61,8 +61,10 @@ pub(crate) fn answer(
             })
         }
         UpkeepRequest::SetPolicy { policy: None, .. } => Reply::Done,
-        UpkeepRequest::SetPolicy { policy: Some(set), .. } => {
-            assert_eq!(set, policy());
+        UpkeepRequest::SetPolicy { policy: Some(set), .. } => panic!("not merged: {set:?}"),
+        UpkeepRequest::ChangePolicy { rules, .. } => {
+            let before = Policy { keep_released: Some(9), ..Policy::default() };
+            assert_eq!(rules.applied(before), Some(policy()));
             Reply::Done
         }
         UpkeepRequest::Quota { .. } => Reply::Quota(quota(None)),
@@ -243,7 +245,14 @@ VERSION  FATE    REASON
 ",
     ),
     (
-        &["policy", "web", "--keep-unreleased=5", "--keep-within=30d", "--expire-areas=7d"],
+        &[
+            "policy",
+            "web",
+            "--keep-unreleased=5",
+            "--keep-within=30d",
+            "--expire-areas=7d",
+            "--clear-keep-released",
+        ],
         "\
 policy    keep the newest 5 unreleased, all younger than 30d; discard areas unchanged for 7d
 now       1 version and 0 staging areas would expire
@@ -379,6 +388,8 @@ fn failures_have_code_and_hint() {
         (&["undelete", "web/1-4"], 3, &["no version from 1 to 4", "hint: `cairn undelete web`"]),
         (&["undelete", "web", "docs/5"], 2, &["not both at once", "hint: "]),
         (&["policy", "web", "--clear", "--keep-released", "3"], 2, &["cannot be used with"]),
+        (&["policy", "web", "--keep-released=3", "--clear-keep-released"], 2, &["cannot be used"]),
+        (&["quota", "web", "--files=3", "--clear-files"], 2, &["cannot be used with"]),
         (&["policy", "web", "--keep-within", "30x"], 2, &["with s, m, h or d"]),
         (&["quota", "web", "--bytes", "0"], 2, &["would refuse every file", "--clear"]),
         (&["quota", "web", "--bytes", "10X"], 2, &["with K, M, G or T"]),

@@ -94,6 +94,40 @@ fn a_taken_name_is_refused_and_the_area_stays() {
     assert_eq!(world.commit("two").version.files, 2);
 }
 
+/// With `cairn commit`, too, an area's name is what its version is called, or the commit is refused: it is
+/// not published without a name and without a word.
+#[test]
+fn an_areas_name_names_the_version_or_the_commit_is_refused() {
+    let world = World::with_repository();
+    world.publish("one", &[("a", b"a")]);
+    for (name, reason) in [
+        ("one", "web/one is version 1 already"),
+        ("latest", "no version can be named `latest`"),
+        ("007", "no version can be named `007`"),
+        ("1", "the next number is 2"),
+        ("3", "the next number is 2"),
+    ] {
+        let area = world.stage(name);
+        world.write(area, "b", name.as_bytes());
+        let error = world.ask(Request::Commit(commit(name))).unwrap_err();
+        assert!(error.message.contains(reason), "{name}: {}", error.message);
+        let hint = error.hint.unwrap();
+        assert!(hint.contains("--tag") && hint.contains("--untagged"), "{name}: {hint}");
+        assert_eq!(world.numbers(), [1], "{name}");
+    }
+    let area = world.stage("2");
+    world.write(area, "b", b"2");
+    let made = committed(world.ask(Request::Commit(commit("2")))).version;
+    assert_eq!((made.number.0, made.name), (2, None), "called by its number");
+
+    let request = CommitRequest { tag: Some("two".parse().unwrap()), ..commit("one") };
+    let made = committed(world.ask(Request::Commit(request))).version;
+    assert_eq!(made.name.unwrap().to_string(), "two");
+    let request = CommitRequest { untagged: true, ..commit("latest") };
+    let made = committed(world.ask(Request::Commit(request)));
+    assert_eq!((made.tag, made.version.name, made.version.number.0), (None, None, 4));
+}
+
 #[test]
 fn files_open_for_writing_are_named() {
     let world = World::with_repository();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cairn::control::backup::BackupRequest;
 use cairn::control::fsck::FsckRequest;
+use cairn::control::names::NamesOf;
 use cairn::control::protocol::{ErrorKind, GcRequest, Request};
 use cairn::control::service::Attachment;
 use cairn::control::transfer::ExportRequest;
@@ -16,7 +17,7 @@ use cairn::engine::request::Request as EngineRequest;
 use cairn::engine::scrub::{ScrubOptions, Scrubber, noted};
 use cairn::model::hash::BlobHash;
 use cairn::model::id::VersionNumber;
-use cairn::model::policy::Policy;
+use cairn::model::policy::{Policy, RuleChanges};
 use rusqlite::types::Value;
 
 use crate::common::wait;
@@ -121,6 +122,7 @@ fn does(request: &Request) -> (usize, Does) {
         Request::Save { .. } => (35, Does::Other),
         // Only a daemon has settings.
         Request::Remount { .. } => (36, Does::Other),
+        Request::Names { .. } => (37, Does::Read),
         Request::Backup(_) => (24, Does::Read),
         Request::Upkeep(upkeep) => match upkeep {
             UpkeepRequest::Flag { .. } => (25, Does::Change),
@@ -128,6 +130,7 @@ fn does(request: &Request) -> (usize, Does) {
             UpkeepRequest::Undelete { .. } => (27, Does::Change),
             UpkeepRequest::Policy { .. } => (28, Does::Read),
             UpkeepRequest::SetPolicy { .. } => (29, Does::Change),
+            UpkeepRequest::ChangePolicy { .. } => (37, Does::Change),
             UpkeepRequest::Quota { .. } => (30, Does::Read),
             UpkeepRequest::SetQuota { .. } => (31, Does::Change),
             UpkeepRequest::Du { .. } => (32, Does::Read),
@@ -154,6 +157,7 @@ fn requests() -> Vec<Request> {
         UpkeepRequest::Undelete { repository: web(), versions: vec![version("1")] },
         UpkeepRequest::Policy { repository: web() },
         UpkeepRequest::SetPolicy { repository: web(), policy: None },
+        UpkeepRequest::ChangePolicy { repository: web(), rules: RuleChanges::default() },
         UpkeepRequest::Quota { repository: web() },
         UpkeepRequest::SetQuota { repository: web(), bytes: Limit::Keep, files: Limit::Limit(9) },
         UpkeepRequest::Du { targets: Vec::new() },
@@ -174,6 +178,7 @@ fn requests() -> Vec<Request> {
             second: version("3"),
         },
         Request::Areas { repository: None },
+        Request::Names { of: NamesOf::Versions(web()), prefix: String::new() },
         Request::Stage { repository: web(), name: "more".parse().unwrap(), from: None },
         Request::Commit(commit("open")),
         Request::Discard { repository: web(), area: "open".parse().unwrap() },
@@ -222,7 +227,7 @@ fn every_request_that_changes_is_refused_and_every_other_is_answered() {
         }
         assert_eq!(content(&world), before, "{request:?}");
     }
-    assert_eq!(kinds, (0..=36).collect(), "each kind is asked");
+    assert_eq!(kinds, (0..=37).collect(), "each kind is asked");
     let world = world.reopen();
     assert_eq!(world.numbers(), [2, 3], "it is as it was, and takes changes");
     world.commit("open");

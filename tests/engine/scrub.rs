@@ -48,7 +48,7 @@ fn what_was_altered_is_marked_and_healed() {
     let shown = status(&world);
     assert_eq!(shown.scrub.last.unwrap().damaged, 1);
     assert_eq!((shown.scrub.running_permille, shown.scrub.damaged), (None, 1));
-    assert!(shown.problems[0].message.contains("1 blobs are damaged"), "{:?}", shown.problems);
+    assert!(shown.problems[0].message.contains("1 blob is damaged"), "{:?}", shown.problems);
     world.publish("two", &[("again", b"second")]);
     assert_eq!(world.bytes("1", "b"), b"second");
     assert_eq!(status(&world).scrub.damaged, 0);

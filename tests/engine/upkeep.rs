@@ -14,7 +14,7 @@ use cairn::engine::pins::BlobPin;
 use cairn::model::hash::BlobHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::name::{BaseName, RepoName};
-use cairn::model::policy::Policy;
+use cairn::model::policy::{Policy, RuleChanges};
 
 use crate::common::wait;
 use crate::world::{World, caller};
@@ -333,6 +333,46 @@ fn an_unreadable_policy_is_shown_with_the_reason() {
     assert_eq!((tried.versions, decisions.len()), (0, 0));
     assert!(tried.warnings[0].contains("unreadable"), "{tried:?}");
     assert!(status(&world).problems.iter().any(|problem| problem.message.contains("keep_all")));
+}
+
+#[test]
+fn rules_of_a_policy_change_one_by_one() {
+    let world = World::with_repository();
+    let change = |rules: RuleChanges| {
+        upkeep(&world, UpkeepRequest::ChangePolicy { repository: web(), rules })
+    };
+    let set = || {
+        let Reply::Policy(shown) =
+            upkeep(&world, UpkeepRequest::Policy { repository: web() }).unwrap()
+        else {
+            panic!("no policy");
+        };
+        shown.policy
+    };
+    let none = RuleChanges::default();
+    let unreleased = |keep_unreleased| RuleChanges { keep_unreleased, ..none };
+    let areas = |expire_areas_seconds| RuleChanges { expire_areas_seconds, ..none };
+    change(unreleased(Limit::Limit(5))).unwrap();
+    change(areas(Limit::Limit(60))).unwrap();
+    let both =
+        Policy { keep_unreleased: Some(5), expire_areas_seconds: Some(60), ..Policy::default() };
+    assert_eq!(set(), Some(both));
+    change(unreleased(Limit::Unlimited)).unwrap();
+    assert_eq!(set(), Some(Policy { keep_unreleased: None, ..both }));
+    change(areas(Limit::Unlimited)).unwrap();
+    assert_eq!(set(), None, "no rule is left");
+
+    // What cannot be read has no rules to keep: it is not replaced by one.
+    let world = world.reopen_changed(|store| {
+        let catalog = rusqlite::Connection::open(store.join("catalog.db")).unwrap();
+        catalog.execute("UPDATE repositories SET policy = '{\"keep_all\": 0}'", []).unwrap();
+    });
+    let rules = unreleased(Limit::Limit(5));
+    let error =
+        upkeep(&world, UpkeepRequest::ChangePolicy { repository: web(), rules }).unwrap_err();
+    assert!(error.hint.unwrap().contains("--clear"), "{}", error.message);
+    upkeep(&world, UpkeepRequest::SetPolicy { repository: web(), policy: None }).unwrap();
+    upkeep(&world, UpkeepRequest::ChangePolicy { repository: web(), rules }).unwrap();
 }
 
 fn status(world: &World) -> StatusReply {

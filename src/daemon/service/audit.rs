@@ -7,6 +7,7 @@ use crate::control::service::Caller;
 use crate::control::transfer::ImportRequest;
 use crate::control::upkeep::{Flag, UpkeepRequest};
 use crate::model::name::{BaseName, RepoName};
+use crate::model::policy::{Limit, RuleChanges};
 
 use super::commit::user_name;
 
@@ -60,6 +61,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Show { .. }
         | Request::Diff { .. }
         | Request::Areas { .. }
+        | Request::Names { .. }
         | Request::Commit(_)
         | Request::Tags { .. }
         | Request::Fsck(_)
@@ -93,6 +95,9 @@ fn upkeep(request: &UpkeepRequest) -> Option<String> {
         UpkeepRequest::SetPolicy { repository, policy: None } => {
             format!("clear the policy of {repository}")
         }
+        UpkeepRequest::ChangePolicy { repository, rules } => {
+            format!("change the policy of {repository}: {}", describe(rules))
+        }
         UpkeepRequest::SetQuota { repository, .. } => format!("set the quota of {repository}"),
         UpkeepRequest::Deleted { .. }
         | UpkeepRequest::Policy { .. }
@@ -100,6 +105,22 @@ fn upkeep(request: &UpkeepRequest) -> Option<String> {
         | UpkeepRequest::Du { .. }
         | UpkeepRequest::Why(_) => return None,
     })
+}
+
+/// The rules that change, in words.
+fn describe(rules: &RuleChanges) -> String {
+    let rule = |name: &str, limit: Limit| match limit {
+        Limit::Keep => None,
+        Limit::Unlimited => Some(format!("no {name}")),
+        Limit::Limit(value) => Some(format!("{name} {value}")),
+    };
+    let changed = [
+        rule("keep_unreleased", rules.keep_unreleased),
+        rule("keep_released", rules.keep_released),
+        rule("keep_within_seconds", rules.keep_within_seconds),
+        rule("expire_areas_seconds", rules.expire_areas_seconds),
+    ];
+    changed.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn list(repository: &RepoName, versions: &[BaseName]) -> String {

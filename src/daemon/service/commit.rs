@@ -3,7 +3,7 @@
 use super::errors::control_error;
 use super::{Answer, StoreService, describe};
 use crate::control::protocol::{
-    CommitRequest, ControlError, DETAIL_VERSIONS_MAX, ErrorDetail, check_text,
+    CommitRequest, ControlError, DETAIL_VERSIONS_MAX, ErrorDetail, ErrorKind, check_text,
 };
 use crate::control::reply::{CommitReply, Reply};
 use crate::control::service::Caller;
@@ -11,8 +11,8 @@ use crate::engine::commit::{Asker, CommitOptions, CommitOutcome, OnStale};
 use crate::engine::error::EngineError;
 use crate::engine::registry::Repository;
 use crate::engine::request::Request;
-use crate::model::id::AreaId;
-use crate::model::name::TagName;
+use crate::model::id::{AreaId, VersionNumber};
+use crate::model::name::{AreaName, TagName, parse_number};
 use crate::model::time::Timestamp;
 use crate::store::sys;
 
@@ -22,11 +22,11 @@ impl StoreService {
         check_text("author", request.author.as_deref().unwrap_or_default())?;
         let (repository, area, name) = self.area(&request.repository, &request.area)?;
         self.engine.load_area(area).map_err(control_error)?;
-        // The label names the version where it can; one that is taken or reserved does not.
-        let tag = request.tag.clone().or_else(|| {
-            let label: TagName = name.label().parse().ok()?;
-            (!repository.tags.contains_key(&label)).then_some(label)
-        });
+        let (tag, number) = match &request.tag {
+            _ if request.untagged => (None, None),
+            Some(tag) => (Some(tag.clone()), None),
+            None => own_name(&repository, &name)?,
+        };
         let on_stale = match (request.force, request.onto_latest) {
             (true, _) => Some(OnStale::Force),
             (false, true) => Some(OnStale::Merge),
@@ -34,7 +34,7 @@ impl StoreService {
         };
         let options = CommitOptions {
             tag: tag.clone(),
-            number: None,
+            number,
             message: request.message.clone(),
             author: request.author.clone(),
             caller: user_name(caller),
@@ -103,6 +103,45 @@ impl StoreService {
         match stale {
             Some(detail) => made.with_detail(detail),
             None => made,
+        }
+    }
+}
+
+/// What an area's name asks for, as with `mv staging/REPO/NAME tags/REPO/`: the name of the version, or its
+/// number, which must be the next one.
+///
+/// # Errors
+/// The name is taken, or cannot be one of a version. Publishing without a name then, and without a word,
+/// would surprise whoever looks for it.
+fn own_name(
+    repository: &Repository,
+    area: &AreaName,
+) -> Result<(Option<TagName>, Option<VersionNumber>), ControlError> {
+    let label = area.label();
+    let hint = "`--tag NAME` gives the version another name, `--untagged` none";
+    if let Some(number) = parse_number(label) {
+        let next = repository.next_number;
+        if number == next {
+            return Ok((None, Some(number)));
+        }
+        let message = format!(
+            "an area called {number} becomes version {number}, and the next number is {next}"
+        );
+        return Err(ControlError::new(ErrorKind::Failed, message).with_hint(hint));
+    }
+    let Ok(tag) = label.parse::<TagName>() else {
+        let message = format!("no version can be named `{label}`, as the area is called");
+        return Err(ControlError::new(ErrorKind::Usage, message).with_hint(hint));
+    };
+    match repository.tags.get(&tag) {
+        None => Ok((Some(tag), None)),
+        Some(taken) => {
+            let (name, number) = (&repository.name, taken.number);
+            let message = format!(
+                "the version would be named {tag}, as the area is called, and {name}/{tag} is \
+                 version {number} already"
+            );
+            Err(ControlError::new(ErrorKind::Failed, message).with_hint(hint))
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn control_error(error: EngineError) -> ControlError {
                 .with_hint("close them, or commit with --wait")
                 .with_detail(ErrorDetail::OpenFiles(paths))
         }
-        EngineError::CommitRunning => make(ErrorKind::Busy),
+        EngineError::CommitRunning | EngineError::Stopping => make(ErrorKind::Busy),
         EngineError::TooManyAreas { .. } => {
             make(ErrorKind::Failed).with_hint("`cairn areas` lists them; see also --expire-areas")
         }
@@ -52,6 +52,9 @@ pub fn control_error(error: EngineError) -> ControlError {
             let error = make(ErrorKind::Failed);
             if force_helps { error.with_hint("--force deletes it nevertheless") } else { error }
         }
+        EngineError::UnreadablePolicy(name) => make(ErrorKind::Failed).with_hint(format!(
+            "`cairn policy {name} --clear` removes it; then set every rule that it should have"
+        )),
         EngineError::NotDeleted(_) => make(ErrorKind::NotFound)
             .with_hint("`cairn undelete REPO` lists what can be brought back"),
         EngineError::OverQuota(_) => make(ErrorKind::Failed)
@@ -73,7 +76,6 @@ pub fn control_error(error: EngineError) -> ControlError {
         EngineError::ReadOnly => {
             make(ErrorKind::Permission).with_hint("unmount it, and mount it without --read-only")
         }
-        EngineError::Stopping => make(ErrorKind::Busy),
     }
 }
 

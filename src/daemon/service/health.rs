@@ -14,6 +14,7 @@ use crate::engine::gc::RunReport;
 use crate::engine::poison::Blocked;
 use crate::engine::registry::Repository;
 use crate::model::policy::PolicyState;
+use crate::model::text::{count, is_or_are};
 use crate::store::sys::FsSpace;
 
 /// Why nothing changes any more, and what helps.
@@ -44,14 +45,15 @@ impl StoreService {
     pub(super) fn problems(&self, seen: &Seen<'_>, quotas: &[QuotaInfo]) -> Vec<Problem> {
         let mut problems = of_blocked(seen.blocked, seen.space);
         if seen.damaged > 0 {
-            let message =
-                format!("{} blobs are damaged: `cairn fsck` says what is lost", seen.damaged);
+            let (blobs, are) = (count(seen.damaged, "blob"), is_or_are(seen.damaged));
+            let message = format!("{blobs} {are} damaged: `cairn fsck` says what is lost");
             problems.push(Problem::new(ProblemKind::Damage, message));
         }
         let areas = &self.engine.staging.read().areas;
         let failed: usize = areas.values().map(|area| area.shared.failed_count()).sum();
         if failed > 0 {
-            let message = format!("{failed} files of staging areas cannot be stored: see the log");
+            let files = count(failed, "file");
+            let message = format!("{files} of staging areas cannot be stored: see the log");
             problems.push(Problem::new(ProblemKind::FailedSeals, message));
         }
         problems.extend(self.limits(seen.repositories));
@@ -63,7 +65,8 @@ impl StoreService {
             }
         }
         if let Some(errors) = seen.last_run.map(|run| run.errors).filter(|errors| *errors > 0) {
-            let message = format!("{errors} things failed in the last collection run: see the log");
+            let message =
+                format!("{} in the last collection run: see the log", count(errors, "error"));
             problems.push(Problem::new(ProblemKind::FailedRun, message));
         }
         if self.facts.pid.is_some() && is_replaced() {

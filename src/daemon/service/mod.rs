@@ -14,6 +14,7 @@ mod fsck;
 mod gc;
 mod health;
 mod import;
+mod names;
 mod policy;
 mod quota;
 mod remount;
@@ -50,6 +51,7 @@ pub use errors::{control_error, init_error, store_error};
 use export::Export;
 pub use fsck::open_bare;
 use import::RunningImport;
+pub use names::open_glance;
 
 /// A reply without anything attached, or why there is none.
 type Answer = Result<Reply, ControlError>;
@@ -169,6 +171,7 @@ impl StoreService {
                 self.diff((&repository, &first), (&other_repository, &second), progress)
             }
             Request::Areas { repository } => self.areas(repository.as_ref()),
+            Request::Names { of, prefix } => self.names(&of, &prefix),
             Request::Stage { repository, name, from } => {
                 self.stage(caller, &repository, &name, from.as_ref())
             }
@@ -211,6 +214,9 @@ impl StoreService {
             UpkeepRequest::UndeleteRepository { name } => self.undelete_repository(name),
             UpkeepRequest::Policy { repository } => self.policy(&repository, progress),
             UpkeepRequest::SetPolicy { repository, policy } => self.set_policy(&repository, policy),
+            UpkeepRequest::ChangePolicy { repository, rules } => {
+                self.change_policy(&repository, rules)
+            }
             UpkeepRequest::Quota { repository } => self.quota(&repository),
             UpkeepRequest::SetQuota { repository, bytes, files } => {
                 self.set_quota(&repository, bytes, files)

@@ -8,7 +8,7 @@ use crate::control::upkeep::{Decision, PolicyReply};
 use crate::engine::gc::dry_run::Expiry;
 use crate::engine::request::Request;
 use crate::model::name::RepoName;
-use crate::model::policy::{Policy, PolicyState};
+use crate::model::policy::{Policy, PolicyState, RuleChanges};
 use crate::model::time::Timestamp;
 
 impl StoreService {
@@ -33,6 +33,14 @@ impl StoreService {
         let policy = policy.filter(|policy| !policy.is_empty());
         self.engine
             .call(|reply| Request::SetPolicy { repo, policy, reply })
+            .map_err(control_error)?;
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn change_policy(&self, name: &RepoName, rules: RuleChanges) -> Answer {
+        let repo = self.repository(name)?.id;
+        self.engine
+            .call(|reply| Request::ChangePolicy { repo, rules, reply })
             .map_err(control_error)?;
         Ok(Reply::Done)
     }

@@ -34,14 +34,12 @@ impl StoreService {
 
 fn changed(now: Option<u64>, limit: Limit, name: &RepoName) -> Result<Option<u64>, ControlError> {
     match limit {
-        Limit::Keep => Ok(now),
-        Limit::Unlimited => Ok(None),
         Limit::Limit(0) => {
             let message = "a quota of 0 would refuse every file";
             let hint = format!("`cairn quota {name} --clear` removes the quota");
             Err(ControlError::new(ErrorKind::Usage, message).with_hint(hint))
         }
-        Limit::Limit(limit) => Ok(Some(limit)),
+        Limit::Keep | Limit::Unlimited | Limit::Limit(_) => Ok(limit.applied(now)),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::StoreService;
 use super::errors::control_error;
+use crate::control::names::NamesOf;
 use crate::control::protocol::{ControlError, ErrorDetail, ErrorKind, Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::rights::{Right, required};
@@ -12,6 +13,7 @@ use crate::control::service::{Attachment, Caller, Service};
 use crate::engine::registry::Repository;
 use crate::model::id::AreaId;
 use crate::model::name::{AreaName, RepoName};
+use crate::model::text::{count, is_or_are};
 
 /// To list a directory and to enter it.
 const READ: u32 = 0o5;
@@ -77,6 +79,8 @@ impl StoreService {
     ) -> Result<Reply, ControlError> {
         let user = self.user(caller)?;
         let mut owns = false;
+        let names_repositories =
+            matches!(&request, Request::Names { of: NamesOf::Repositories, .. });
         match required(&request) {
             Right::StoreOwner => return Err(for_the_owner_alone()),
             Right::Listing => {}
@@ -96,7 +100,16 @@ impl StoreService {
         }
         let answer = self.call(caller, request, Attachment::none(), progress);
         let (reply, _) = answer.map_err(|error| if owns { error } else { without_paths(error) })?;
-        Ok(self.visible(&user, reply))
+        match reply {
+            Reply::Names(names) if names_repositories => {
+                let is_visible = |name: &String| {
+                    let repository = self.engine.registry.by_name(name);
+                    repository.is_some_and(|found| user.may(READ, Owned::of(&found)))
+                };
+                Ok(Reply::Names(names.into_iter().filter(is_visible).collect()))
+            }
+            reply => Ok(self.visible(&user, reply)),
+        }
     }
 
     fn user(&self, caller: Caller) -> Result<User, ControlError> {
@@ -164,11 +177,12 @@ impl StoreService {
 fn without_paths(error: ControlError) -> ControlError {
     match error.detail.as_deref() {
         Some(ErrorDetail::OpenFiles(files)) => {
-            let message = format!("{} files are open for writing", files.len());
+            let (files, are) = (count(files.len(), "file"), is_or_are(files.len()));
+            let message = format!("{files} {are} open for writing");
             ControlError::new(error.kind, message).with_hint("close them, or wait with --wait")
         }
         Some(ErrorDetail::Conflicts(paths)) => {
-            let message = format!("{} paths were changed on both sides", paths.len());
+            let message = format!("both sides changed {}", count(paths.len(), "path"));
             ControlError::new(error.kind, message)
                 .with_hint("the owner of the area or of the repository is told which")
         }

@@ -7,6 +7,7 @@ use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::quota::Usage;
+use crate::model::text::{count, is_or_are};
 use crate::store::catalog::{BadRow, Totals};
 use crate::store::layout::PrivateId;
 
@@ -36,13 +37,15 @@ impl fmt::Display for BlobDamage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("its file is missing"),
-            Self::Size(bytes) => write!(f, "its file has {bytes} bytes"),
+            Self::Size(bytes) => write!(f, "its file has {}", count(*bytes, "byte")),
             Self::Altered => f.write_str("its content was altered"),
             Self::Unreadable(why) => write!(f, "its file cannot be read: {why}"),
             Self::Marked => f.write_str("it is marked damaged"),
-            Self::NoRow { refs, sound: false } => write!(f, "it has {refs} names and no row"),
+            Self::NoRow { refs, sound: false } => {
+                write!(f, "it has {} and no row", count(*refs, "name"))
+            }
             Self::NoRow { refs, sound: true } => {
-                write!(f, "it has {refs} names and no row; its file is right")
+                write!(f, "it has {} and no row; its file is right", count(*refs, "name"))
             }
         }
     }
@@ -66,7 +69,7 @@ pub enum TreeDamage {
 impl fmt::Display for TreeDamage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoRow(refs) => write!(f, "it has no row and {refs} names"),
+            Self::NoRow(refs) => write!(f, "it has no row and {}", count(*refs, "name")),
             Self::NoPage => f.write_str("its page is missing"),
             Self::Altered => f.write_str("its page was altered"),
             Self::Invalid(why) => write!(f, "its page is unreadable: {why}"),
@@ -383,15 +386,17 @@ impl fmt::Display for Finding {
                 write!(f, "table {table}: row {key}: {problem}")
             }
             Self::Blob { hash, size, damage, .. } => {
-                write!(f, "blob {hash} of {size} bytes: {damage}")
+                write!(f, "blob {hash} of {}: {damage}", count(*size, "byte"))
             }
             Self::BlobSound(hash) => write!(f, "blob {hash} is marked damaged and is not"),
             Self::Tree { hash, damage, .. } => write!(f, "tree {hash}: {damage}"),
             Self::BlobCount { hash, recorded, counted } => {
-                write!(f, "blob {hash} has {counted} references, {recorded} are recorded")
+                let (counted, are) = (count(*counted, "reference"), is_or_are(*recorded));
+                write!(f, "blob {hash} has {counted}, {recorded} {are} recorded")
             }
             Self::TreeCount { hash, recorded, counted } => {
-                write!(f, "tree {hash} has {counted} references, {recorded} are recorded")
+                let (counted, are) = (count(*counted, "reference"), is_or_are(*recorded));
+                write!(f, "tree {hash} has {counted}, {recorded} {are} recorded")
             }
             Self::BlobMode { hash, mode } => {
                 write!(f, "blob {hash} can be written to: the mode of its file is {mode:04o}")
@@ -410,7 +415,7 @@ impl fmt::Display for Finding {
             }
             Self::Charge { version, recorded, counted, .. } => write!(
                 f,
-                "version {version} adds {} to what its repository uses, {} are recorded",
+                "version {version} adds {} to what its repository uses; recorded: {}",
                 used(counted),
                 used(recorded)
             ),
@@ -457,12 +462,13 @@ fn links(f: &mut fmt::Formatter<'_>, version: &str, paths: &[Vec<u8>], more: u64
 }
 
 fn used(usage: &Usage) -> String {
-    format!("{} bytes in {} files", usage.bytes, usage.files)
+    format!("{} in {}", count(usage.bytes, "byte"), count(usage.files, "file"))
 }
 
 fn sums(totals: &Totals) -> String {
     let Totals { blobs, bytes, damaged, trees } = totals;
-    format!("{blobs} blobs ({damaged} damaged) of {bytes} bytes and {trees} trees")
+    let (blobs, bytes) = (count(*blobs, "blob"), count(*bytes, "byte"));
+    format!("{blobs} ({damaged} damaged) of {bytes} and {}", count(*trees, "tree"))
 }
 
 impl fmt::Display for Leftover {

@@ -12,6 +12,7 @@ use super::{Check, Stopped};
 use crate::engine::journal::ID_LIMIT;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
+use crate::model::text::count;
 use crate::store::catalog::{NodeData, Snapshot};
 
 /// A node of an area.
@@ -104,7 +105,9 @@ impl Check<'_> {
 /// What a node is, for whoever looks for it.
 fn describe(data: &NodeData, size: u64) -> String {
     match data {
-        NodeData::Blob(hash) => format!("a file of {size} bytes with the content of blob {hash}"),
+        NodeData::Blob(hash) => {
+            format!("a file of {} with the content of blob {hash}", count(size, "byte"))
+        }
         NodeData::Private(file) => format!("a file, in private file {}", file.0),
         NodeData::BaseTree(tree) => format!("a directory over tree {tree}"),
         NodeData::Target(target) => {

@@ -12,6 +12,7 @@ use crate::engine::gc::trigger::Triggered;
 use crate::engine::poison::Blocked;
 use crate::engine::request::Reply;
 use crate::engine::thread::MetadataThread;
+use crate::model::text::count;
 use crate::model::time::Timestamp;
 
 impl MetadataThread {
@@ -211,10 +212,14 @@ fn log_report(report: &RunReport) {
     let level = if idle && !report.full { log::Level::Debug } else { log::Level::Info };
     log::log!(
         level,
-        "{kind}: {versions} versions and {areas} areas expired; {blobs} blobs ({bytes} bytes), \
-         {trees} directory pages and {leftovers} leftovers removed in {duration_ms} ms; \
-         {} blobs are held open, {} errors",
-        report.pinned_blobs,
-        report.errors,
+        "{kind}: {} and {} expired; {} ({}), {} and {} removed in {duration_ms} ms; {} held open, {}",
+        count(*versions, "version"),
+        count(*areas, "area"),
+        count(*blobs, "blob"),
+        count(*bytes, "byte"),
+        count(*trees, "directory page"),
+        count(*leftovers, "leftover"),
+        count(report.pinned_blobs, "blob"),
+        count(report.errors, "error"),
     );
 }

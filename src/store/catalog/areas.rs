@@ -11,7 +11,7 @@ use crate::model::tree_format;
 use crate::store::error::Result;
 
 /// Numbers of the column `state`; the index of open areas knows the first.
-const OPEN: i64 = 0;
+pub(super) const OPEN: i64 = 0;
 const DELETED: i64 = 1;
 
 fn state_number(state: AreaState) -> i64 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::model::text::count;
 use crate::store::error::{CatalogErrorKind, Result, StoreError};
 use crate::store::layout::{CATALOG, Layout, shown};
 
@@ -265,7 +266,10 @@ pub(super) fn changed_count(
     delta: i64,
 ) -> Result<i64> {
     refs.checked_add(delta).filter(|refs| *refs >= 0).ok_or_else(|| {
-        contradiction(action, format!("{hash} has {refs} references, {delta} cannot be added"))
+        contradiction(
+            action,
+            format!("{hash} has {}, {delta} cannot be added", count(refs, "reference")),
+        )
     })
 }
 
@@ -275,7 +279,7 @@ pub(super) fn still_referenced(
     hash: &impl std::fmt::Display,
     refs: i64,
 ) -> StoreError {
-    contradiction(action, format!("{hash} still has {refs} references"))
+    contradiction(action, format!("{hash} still has {}", count(refs, "reference")))
 }
 
 fn contradiction(action: &'static str, message: String) -> StoreError {

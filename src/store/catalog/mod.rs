@@ -22,6 +22,7 @@ mod codec;
 mod connection;
 mod copy;
 mod deletion_queue;
+mod glance;
 mod inspect;
 mod meta;
 mod migrations;
@@ -45,6 +46,7 @@ use super::error::{CatalogErrorKind, Result, StoreError};
 use super::layout::Layout;
 pub use checkpoint::Checkpointer;
 use connection::During;
+pub use glance::Glance;
 pub use nodes::NameRow;
 pub use row::{
     AreaRow, AreaState, BlobRow, NodeData, NodeKind, NodeRow, OrphanBlob, QueuedDeletion,

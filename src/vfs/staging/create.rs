@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use rustix::fs::FileType;
 
 use super::place::Place;
+use super::stray;
 use super::{
     Caller, Denied, Done, Entry, OpenMode, Opened, StagingFs, check_open, entry_name, node_attr,
     staged_entry,
@@ -14,7 +16,7 @@ use crate::engine::staging::charge;
 use crate::engine::staging::content::FileContent;
 use crate::engine::staging::node::{Body, Directory, Slot};
 use crate::engine::staging::state::{Child, NewNode, State};
-use crate::model::id::{Ino, NodeId};
+use crate::model::id::{Ino, NodeId, RepoId};
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Xattrs};
@@ -161,7 +163,18 @@ impl StagingFs {
             Place::Root | Place::Versions | Place::Staging | Place::Tags => {
                 Err(FsError::NotPermitted.into())
             }
-            Place::Areas(_) | Place::TagsOf(_) | Place::Tag(_) => Err(FsError::NotPermitted.into()),
+            Place::Areas(repo) => {
+                self.note_stray(repo);
+                Err(FsError::NotPermitted.into())
+            }
+            Place::TagsOf(_) | Place::Tag(_) => Err(FsError::NotPermitted.into()),
+        }
+    }
+
+    fn note_stray(&self, repo: RepoId) {
+        let Some(repository) = self.engine.registry.by_id(repo) else { return };
+        if self.strays.note(repo, Instant::now()) {
+            log::info!("refused: {}", stray::reason(repository.name.as_str()));
         }
     }
 

@@ -20,6 +20,7 @@ pub mod place;
 mod places;
 mod publication;
 mod rename;
+mod stray;
 mod tag_table;
 mod top;
 mod xattr;
@@ -61,6 +62,7 @@ pub use xattr::SetXattrMode;
 use handles::HandleTable;
 use places::Places;
 use publication::Publications;
+use stray::Strays;
 use tag_table::TagTable;
 
 /// Who asks.
@@ -154,6 +156,7 @@ pub struct StagingFs {
     tags: Arc<TagTable>,
     publications: Publications,
     places: Arc<Places>,
+    strays: Strays,
 }
 
 impl StagingFs {
@@ -161,8 +164,8 @@ impl StagingFs {
     pub fn new(engine: Arc<Engine>, options: StagingOptions) -> Arc<Self> {
         let tags = Arc::new(TagTable::default());
         let (handles, publications) = (HandleTable::default(), Publications::default());
-        let places = Arc::new(Places::default());
-        Arc::new(Self { engine, options, handles, tags, publications, places })
+        let (places, strays) = (Arc::new(Places::default()), Strays::default());
+        Arc::new(Self { engine, options, handles, tags, publications, places, strays })
     }
 
     /// Answers what still waits for a place among the private files. To be called before the engine
@@ -442,6 +445,7 @@ fn engine_error(error: EngineError) -> FsError {
         | EngineError::Abandoned
         | EngineError::Damaged { .. }
         | EngineError::Invalid(_)
+        | EngineError::UnreadablePolicy(_)
         | EngineError::Poisoned
         | EngineError::Stopping => {
             log::error!("{error}");

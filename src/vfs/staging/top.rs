@@ -8,8 +8,9 @@ use super::place;
 use super::{Caller, Done, Entry, Keep, RenameMode, SetAttr, StagingFs, engine_error};
 use crate::engine::commit::{Asker, CommitOptions};
 use crate::engine::request::{Owner, OwnerChange, Request};
-use crate::model::id::{Ino, NodeId, RepoId, VersionNumber};
+use crate::model::id::{AreaId, Ino, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, LATEST, RepoName, TagName, parse_number};
+use crate::model::text::printable;
 use crate::model::time::Timestamp;
 use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
@@ -159,7 +160,8 @@ impl StagingFs {
             let name = AreaName::new(from).map_err(|_| FsError::NotFound)?;
             let area = repository.areas.get(&name).copied().ok_or(FsError::NotFound)?;
             self.engine.load_area(area).map_err(engine_error)?;
-            let (tag, number) = wanted_name(&name, to)?;
+            let (tag, number) =
+                wanted_name(&name, to).inspect_err(|_| self.note_bad_name(area, to))?;
             self.check_ready(caller, repo, area)?;
             Ok((area, tag, number))
         });
@@ -188,6 +190,17 @@ impl StagingFs {
             done(outcome.map(|_| ()));
         });
         self.submit(done, |reply| Request::Commit { area, options, reply });
+    }
+
+    /// Keeps the reason why no version can have the name that a RENAME asks for.
+    fn note_bad_name(&self, area: AreaId, name: &[u8]) {
+        let name = printable(&String::from_utf8_lossy(name));
+        self.engine.staging.change(|state, _| {
+            if let Some(area) = state.areas.get_mut(&area) {
+                area.error = format!("no version can be named `{name}`");
+            }
+        });
+        log::info!("refused: publish an area as `{name}`, which no version can be named");
     }
 
     /// `ln -s 7 tags/REPO/NAME` (N10).
@@ -305,11 +318,11 @@ fn wanted_name(
     to: &[u8],
 ) -> Result<(Option<TagName>, Option<VersionNumber>), FsError> {
     let text = std::str::from_utf8(to).map_err(|_| FsError::NotPermitted)?;
-    if let Some(number) = parse_number(text) {
-        return Ok((None, Some(number)));
-    }
     // The `@base` of the area's own name is not part of the version's.
     let name = if text == area.as_str() { area.label() } else { text };
+    if let Some(number) = parse_number(name) {
+        return Ok((None, Some(number)));
+    }
     TagName::new(name.as_bytes()).map(|tag| (Some(tag), None)).map_err(|_| FsError::NotPermitted)
 }
 
@@ -346,6 +359,8 @@ mod tests {
         let tag: TagName = "b42".parse().unwrap();
         assert_eq!(wanted_name(&area, b"b42@7").unwrap(), (Some(tag), None));
         assert_eq!(wanted_name(&area, b"13").unwrap(), (None, Some(VersionNumber(13))));
+        let numbered: AreaName = "13@7".parse().unwrap();
+        assert_eq!(wanted_name(&numbered, b"13@7").unwrap(), (None, Some(VersionNumber(13))));
         assert_eq!(wanted_name(&area, b"latest"), Err(FsError::NotPermitted));
         assert_eq!(wanted_name(&area, b"x@9"), Err(FsError::NotPermitted));
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::place::Place;
+use super::stray;
 use super::{Denied, Done, StagingFs, check_open, engine_error};
 use crate::engine::request::{AreaNotes, Request};
 use crate::engine::staging::node::Node;
@@ -36,8 +37,13 @@ impl StagingFs {
     /// # Errors
     /// `NoData` when there is none.
     pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
-        let Some(Place::Node(id)) = Place::of(ino) else {
-            return Err(FsError::NoData);
+        let id = match Place::of(ino) {
+            Some(Place::Node(id)) => id,
+            Some(Place::Areas(repo)) if name == b"user.cairn.error" && self.strays.any(repo) => {
+                let reason = stray::reason(self.repository(repo)?.name.as_str());
+                return Ok(reason.into_bytes());
+            }
+            Some(_) | None => return Err(FsError::NoData),
         };
         if let Some(own) = name.strip_prefix(OWN_PREFIX) {
             return self.own_xattr(id, own);

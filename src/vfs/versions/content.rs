@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::model::hash::BlobHash;
 use crate::model::id::Ino;
+use crate::model::text::count;
 use crate::model::tree_format::TreeSource;
 use crate::vfs::attr::FileKind;
 use crate::vfs::error::FsError;
@@ -125,7 +126,7 @@ where
 
     fn failed(&self, blob: &BlobHash, file: &Arc<File>, size: u64, error: &io::Error) -> FsError {
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            log::error!("blob {blob} is shorter than the {size} bytes it should have");
+            log::error!("blob {blob} is shorter than it should be: {}", count(size, "byte"));
         } else {
             log::error!("blob {blob}: {error}");
         }

@@ -454,6 +454,7 @@ pub(crate) fn commit(area: &str) -> CommitRequest {
         repository: "web".parse().unwrap(),
         area: area.parse().unwrap(),
         tag: None,
+        untagged: false,
         message: None,
         author: None,
         wait: false,

@@ -1,6 +1,7 @@
 //! Messages of the control protocol, in both directions.
 
 use cairn::control::fsck::FsckRequest;
+use cairn::control::names::NamesOf;
 use cairn::control::protocol::{
     CommitRequest, ControlError, ErrorKind, GcRequest, Hello, Progress, Request, ServerMessage,
 };
@@ -65,6 +66,7 @@ pub(crate) fn requests() -> Vec<Request> {
         Request::Export(ExportRequest::Open { hashes: vec![BlobHash::of(b"b")] }),
         Request::Status,
         Request::Repositories,
+        Request::Names { of: NamesOf::Areas("web".parse().unwrap()), prefix: "b".to_owned() },
     ]);
     requests
 }
@@ -91,6 +93,7 @@ fn about_versions() -> Vec<Request> {
         Request::Commit(CommitRequest {
             repository: web(),
             area: "work".parse().unwrap(),
+            untagged: false,
             tag: Some("t1".parse().unwrap()),
             message: Some("text".to_owned()),
             author: None,

@@ -58,7 +58,7 @@ fn damage_is_critical_and_comes_before_warnings() {
     damage(&blob);
     cairn.run(&["fsck", "--full"]);
     let printed = check(&cairn, CRITICAL);
-    assert!(printed.starts_with("CRITICAL  1 blobs are damaged"), "{printed}");
+    assert!(printed.starts_with("CRITICAL  1 blob is damaged"), "{printed}");
     assert_eq!(kinds(&cairn)[0], "damage");
 }
 

@@ -74,7 +74,7 @@ fn a_command_that_goes_on_ends_with_the_daemon_and_keeps_nobody_waiting() {
     test_kill_process(pid.unwrap()).unwrap();
     cairn.stop();
     assert!(test_kill_process(pid.unwrap()).is_err(), "it is still there");
-    assert!(cairn.log().contains("--on-commit is not run for 1 versions"), "{}", cairn.log());
+    assert!(cairn.log().contains("--on-commit is not run for 1 version"), "{}", cairn.log());
 }
 
 #[test]

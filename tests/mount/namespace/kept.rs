@@ -57,9 +57,9 @@ fn a_rename_that_is_refused_leaves_the_area_and_the_next_one_publishes_it() {
 #[test]
 fn an_area_is_gone_when_the_command_that_ends_it_is_done() {
     let cairn = Cairn::start();
-    for command in ["commit", "discard", "commit"] {
-        let area = walked(&cairn, "lib", "a");
-        cairn.cli(&[command, "lib/a"]);
+    for (command, name) in [("commit", "a"), ("discard", "a"), ("commit", "b")] {
+        let area = walked(&cairn, "lib", name);
+        cairn.cli(&[command, &format!("lib/{name}")]);
         assert_eq!(errno(fs::symlink_metadata(&area)), Errno::NOENT, "{command}");
         assert_eq!(errno(fs::write(area.join("d/g"), "")), Errno::NOENT, "{command}");
         // Only the next commit has something to say.

@@ -35,6 +35,7 @@ mod repository;
 mod restart;
 mod stale;
 mod store;
+mod stray;
 mod synchronous;
 mod tag;
 mod unmount;

@@ -19,6 +19,7 @@ use crate::engine::gc::Leftover;
 use crate::engine::pins::BlobPin;
 use crate::engine::request::{IncomingBlob, Request};
 use crate::model::hash::BlobHash;
+use crate::model::text::count;
 use crate::model::tree::FILE_BYTES_MAX;
 use crate::store::error::StoreError;
 use crate::store::pool::Incoming;
@@ -276,7 +277,7 @@ impl Import {
         if found == *size_bytes {
             return Ok(());
         }
-        Err(bad(format!("{size_bytes} bytes were declared, but the content has {found}")))
+        Err(bad(format!("the content has {}, not {size_bytes}", count(found, "byte"))))
     }
 }
 
