@@ -12,6 +12,7 @@ use super::quota::AreaCharge;
 use super::registry::{Repository, Tags, Versions};
 use super::request::{AreaNotes, Owner, OwnerChange, Reply};
 use super::staging::area::{AreaShared, Phase};
+use super::staging::lost::Lost;
 use super::staging::node::{Area, Base, Body, Directory};
 use super::staging::state::NewNode;
 use super::thread::{MetadataThread, repository_row};
@@ -290,6 +291,7 @@ pub(super) fn new_area(
         on_stale: String::new(),
         error: String::new(),
         loaded,
+        lost: Lost::default(),
         phase: Phase::Open,
         groups: std::collections::BTreeMap::new(),
     }

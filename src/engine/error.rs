@@ -140,6 +140,10 @@ pub enum EngineError {
         /// Their paths in the area (some of them).
         files: Vec<String>,
     },
+    /// Damage of the catalog took something from the area: published as it is, that would be lost without
+    /// a word.
+    #[error("{0}")]
+    Lost(String),
     /// The area is being committed by another request.
     #[error("the area is being committed already")]
     CommitRunning,

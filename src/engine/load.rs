@@ -14,10 +14,9 @@ use super::registry::{DeletedVersion, Registry, Repository, Tag, Tags, Versions}
 use super::staging::Staging;
 use super::staging::area::AreaShared;
 use super::staging::content::{ContentStore, FileContent};
-use super::staging::node::{Base, Body, Directory, Slot};
+use super::staging::node::{Base, Body, Directory};
 use super::staging::state::{NewNode, State};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
-use crate::model::name::EntryName;
 use crate::model::policy::PolicyState;
 use crate::model::quota::Usage;
 use crate::model::tree::Attributes;
@@ -155,21 +154,26 @@ fn tags(reader: &Reader) -> Result<BTreeMap<RepoId, Tags>, StoreError> {
     Ok(all)
 }
 
-/// Reads the nodes and names of an area into memory, once.
+/// Reads the nodes and names of an area into memory, once. Returns what the catalog lost of it, in
+/// words.
 ///
 /// # Errors
 /// When the catalog or a private file cannot be read; the area stays unloaded.
-pub(super) fn load_area(reader: &Reader, staging: &Staging, id: AreaId) -> Result<(), StoreError> {
-    let nodes = reader.nodes(id)?;
+pub(super) fn load_area(
+    reader: &Reader,
+    staging: &Staging,
+    id: AreaId,
+) -> Result<Option<String>, StoreError> {
+    let mut nodes = reader.nodes(id)?;
+    // In this order: a repair that adds a name in between must not seem to lose one.
+    let recorded = reader.name_count(id)?.unwrap_or(0);
     let names = reader.names(id)?;
     let store = Arc::clone(&staging.store);
-    let unsealed = staging.change(|state, _| -> Result<_, StoreError> {
-        let Some(area) = state.areas.get(&id) else {
-            return Ok(Vec::new());
+    correct_sizes(reader, &store, id, &mut nodes)?;
+    let (unsealed, lost) = staging.change(|state, _| -> Result<_, StoreError> {
+        let Some(area) = state.areas.get(&id).filter(|area| !area.loaded) else {
+            return Ok((Vec::new(), None));
         };
-        if area.loaded {
-            return Ok(Vec::new());
-        }
         let shared = Arc::clone(&area.shared);
         let mut contents = HashMap::new();
         for row in &nodes {
@@ -188,15 +192,35 @@ pub(super) fn load_area(reader: &Reader, staging: &Staging, id: AreaId) -> Resul
             }
             insert(state, &shared, row, file);
         }
-        link(state, names);
+        state.restore_names(id, names, recorded);
         shared.charge.correct(state.charged(&ids));
         if let Some(area) = state.areas.get_mut(&id) {
             area.loaded = true;
         }
-        Ok(unsealed)
+        Ok((unsealed, state.lost(id)))
     })?;
     for content in unsealed {
         staging.queue_seal(&content);
+    }
+    Ok(lost)
+}
+
+/// Gives files the size of their blob where their row says another one, which damage may have left:
+/// they would be read, and published, short or with nothing behind their end. Of two rows that do not
+/// agree the one is right that the blob's file agrees with.
+fn correct_sizes(
+    reader: &Reader,
+    store: &ContentStore,
+    area: AreaId,
+    nodes: &mut [NodeRow],
+) -> Result<(), StoreError> {
+    for (id, blob, size) in reader.missized(area)? {
+        let size = store.pool.size_on_disk(&blob)?.unwrap_or(size);
+        let Ok(at) = nodes.binary_search_by_key(&id, |row| row.id) else { continue };
+        if nodes[at].size != size {
+            log::error!("area {area}: file {id} has {size} bytes, not {}", nodes[at].size);
+            nodes[at].size = size;
+        }
     }
     Ok(())
 }
@@ -272,18 +296,5 @@ fn insert(state: &mut State, area: &Arc<AreaShared>, row: NodeRow, file: Option<
     }
     if let Some(node) = state.node_mut(row.id) {
         node.journalled = Some(row.data);
-    }
-}
-
-fn link(state: &mut State, names: Vec<(NodeId, EntryName, Option<NodeId>)>) {
-    for (parent, name, node) in names {
-        match node {
-            None => state.restore_slot(parent, &name, Slot::Whiteout),
-            Some(id) if state.node(id).is_some() => {
-                state.restore_slot(parent, &name, Slot::Node(id));
-            }
-            // Its row was never written: it was deleted again before the stop.
-            Some(_) => {}
-        }
     }
 }

@@ -22,6 +22,7 @@ mod hostile;
 mod import;
 mod left;
 mod links;
+mod lost;
 mod names;
 mod order;
 mod quota;

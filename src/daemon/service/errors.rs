@@ -15,7 +15,12 @@ pub fn control_error(error: EngineError) -> ControlError {
             .with_hint("choose another name, or delete the tag with `cairn tag --delete`"),
         EngineError::NameTaken(_) => make(ErrorKind::Failed)
             .with_hint("delete that one first; of the two, the one deleted last comes back first"),
-        EngineError::NumberTaken(_) | EngineError::NumberNotNext { .. } => make(ErrorKind::Failed),
+        EngineError::NumberTaken(_)
+        | EngineError::NumberNotNext { .. }
+        | EngineError::Unsealed { full: false, .. }
+        | EngineError::Unsaved(_)
+        | EngineError::Abandoned
+        | EngineError::Lost(_) => make(ErrorKind::Failed),
         EngineError::NoRepository(_)
         | EngineError::NoArea(_)
         | EngineError::NoVersion(_)
@@ -39,15 +44,7 @@ pub fn control_error(error: EngineError) -> ControlError {
             "commit with --onto-latest to merge with the newest version, or with --force to \
              publish the area as it is",
         ),
-        EngineError::Conflicts { conflicts } => {
-            let paths = conflicts.iter().take(DETAIL_PATHS_MAX);
-            let paths = paths.map(|(path, _)| RawPath::from(path.clone().into_bytes())).collect();
-            let shown: Vec<_> =
-                conflicts.iter().take(3).map(|(path, why)| format!("{path}: {why}")).collect();
-            ControlError::new(ErrorKind::Conflict, format!("{message} ({})", shown.join("; ")))
-                .with_hint("change the area so that they agree, or commit with --force")
-                .with_detail(ErrorDetail::Conflicts(paths))
-        }
+        EngineError::Conflicts { conflicts } => conflict_error(&message, &conflicts),
         EngineError::Protected { force_helps, .. } => {
             let error = make(ErrorKind::Failed);
             if force_helps { error.with_hint("--force deletes it nevertheless") } else { error }
@@ -62,9 +59,6 @@ pub fn control_error(error: EngineError) -> ControlError {
         EngineError::Unsealed { full: true, .. } => {
             make(ErrorKind::Failed).with_hint("free some space and commit again; nothing is lost")
         }
-        EngineError::Unsealed { .. } | EngineError::Unsaved(_) | EngineError::Abandoned => {
-            make(ErrorKind::Failed)
-        }
         EngineError::NotSealed { .. } => {
             make(ErrorKind::Busy).with_hint("that goes on in the background: commit again")
         }
@@ -77,6 +71,16 @@ pub fn control_error(error: EngineError) -> ControlError {
             make(ErrorKind::Permission).with_hint("unmount it, and mount it without --read-only")
         }
     }
+}
+
+fn conflict_error(message: &str, conflicts: &[(String, String)]) -> ControlError {
+    let paths = conflicts.iter().take(DETAIL_PATHS_MAX);
+    let paths = paths.map(|(path, _)| RawPath::from(path.clone().into_bytes())).collect();
+    let shown: Vec<_> =
+        conflicts.iter().take(3).map(|(path, why)| format!("{path}: {why}")).collect();
+    ControlError::new(ErrorKind::Conflict, format!("{message} ({})", shown.join("; ")))
+        .with_hint("change the area so that they agree, or commit with --force")
+        .with_detail(ErrorDetail::Conflicts(paths))
 }
 
 /// Translates a failure of the store.

@@ -196,6 +196,10 @@ fn act(finding: &Finding, repair: Repair<'_>) -> (FsckOutcome, Option<String>) {
         Finding::LostNode { .. } => {
             "nothing that may be its content is removed; write it anew, or discard the area"
         }
+        Finding::LostNames { .. } => {
+            "what they named or hid is not known; the area can be published as it is from now on: \
+             compare it with its base"
+        }
         Finding::Links { .. } => {
             "left as it is: each is read as a file of its own; compare them with what they should be"
         }

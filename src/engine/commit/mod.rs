@@ -278,6 +278,9 @@ impl MetadataThread {
         self.check_writable()?;
         let (repo, base, phase, on_stale) = {
             let state = self.staging.read();
+            if let Some(lost) = state.lost(area) {
+                return Err(EngineError::Lost(lost));
+            }
             let area =
                 state.areas.get(&area).ok_or_else(|| EngineError::NoArea(area.to_string()))?;
             (area.shared.repo, area.base.clone(), area.phase, area.on_stale.clone())

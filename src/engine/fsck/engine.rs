@@ -248,6 +248,10 @@ impl MetadataThread {
                 });
                 Vec::new()
             }
+            Step::AcceptNames(area) => {
+                self.staging.change(|state, _| state.accept_names(*area));
+                Vec::new()
+            }
             Step::RaiseIds(highest) => {
                 self.staging.store.next_id.fetch_max(highest + 1, Ordering::Relaxed);
                 self.journal.raise_id_limit(id_limit_after(*highest));

@@ -1,4 +1,5 @@
-//! What is missing in areas, a file's row or its name, and the ids that the next start would give out.
+//! What is missing in areas, a file's row or its name, what is said wrongly of their files, and the ids
+//! that the next start would give out.
 //!
 //! A row that is lost takes what it said with it: which content the file had, or where it was. So
 //! nobody removes anything on account of it: counts that seem too high and private files that seem to
@@ -10,6 +11,7 @@ use super::finding::{Finding, Losses};
 use super::losses::path_of;
 use super::{Check, Stopped};
 use crate::engine::journal::ID_LIMIT;
+use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
 use crate::model::text::count;
@@ -26,7 +28,8 @@ impl Check<'_> {
             return Ok(());
         }
         self.check_lost_nodes(snapshot)?;
-        self.check_unnamed_nodes(snapshot)?;
+        let unnamed = self.check_unnamed_nodes(snapshot)?;
+        self.check_lost_names(snapshot, &unnamed)?;
         let noted = snapshot.meta(ID_LIMIT)?;
         let recorded = noted.and_then(|text| text.parse().ok()).unwrap_or(0);
         let highest = snapshot.highest_id()?;
@@ -79,11 +82,61 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Files and directories that are in no directory.
-    fn check_unnamed_nodes(&mut self, snapshot: &Snapshot) -> Result<(), Stopped> {
+    /// Areas with fewer names than there should be, where that is not the name of an `unnamed` file, or
+    /// with more.
+    fn check_lost_names(
+        &mut self,
+        snapshot: &Snapshot,
+        unnamed: &BTreeSet<Node>,
+    ) -> Result<(), Stopped> {
+        for (area, recorded, counted) in snapshot.miscounted_areas()? {
+            let found = unnamed.range((area, NodeId(0))..=(area, NodeId(u64::MAX))).count();
+            if recorded.checked_sub(counted) != Some(found as u64) {
+                let place = self.names.area(area);
+                self.found(Finding::LostNames { area, place, recorded, counted });
+            }
+        }
+        Ok(())
+    }
+
+    /// Files whose size is not that of their content. What is wrong with the content itself has been
+    /// found before: then its row may be the wrong one.
+    pub(super) fn check_sizes(&mut self) -> Result<(), Stopped> {
+        let unreadable = |table: &&str| self.bad_tables.contains(table);
+        if ["areas", "nodes", "names", "blobs"].iter().any(unreadable) {
+            return Ok(());
+        }
+        let snapshot = self.subject.snapshots.take()?;
+        let mut wrong = snapshot.missized_nodes()?;
+        let in_doubt = |blob: BlobHash| self.broken_blobs.contains_key(&blob);
+        wrong.retain(|file| !file.blob.is_some_and(in_doubt));
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let areas: BTreeSet<AreaId> = wrong.iter().map(|file| file.area).collect();
+        let mut names: BTreeMap<Node, (NodeId, EntryName)> = BTreeMap::new();
+        snapshot.names(&mut |row| {
+            if let Ok((area, (parent, name, Some(node)))) = row
+                && areas.contains(&area)
+            {
+                names.insert((area, node), (parent, name));
+            }
+        })?;
+        drop(snapshot);
+        for file in wrong {
+            let path = path_of(&names, file.area, file.node);
+            let place = self.names.area(file.area);
+            let path = format!("{place}/{}", String::from_utf8_lossy(&path));
+            self.found(Finding::NodeSize { file, path });
+        }
+        Ok(())
+    }
+
+    /// Files and directories that are in no directory. Returns them.
+    fn check_unnamed_nodes(&mut self, snapshot: &Snapshot) -> Result<BTreeSet<Node>, Stopped> {
         let unnamed: BTreeSet<Node> = snapshot.unnamed_nodes()?.into_iter().collect();
         if unnamed.is_empty() {
-            return Ok(());
+            return Ok(unnamed);
         }
         let mut found = Vec::new();
         snapshot.nodes(&mut |row| {
@@ -98,7 +151,7 @@ impl Check<'_> {
             let place = self.names.area(area);
             self.found(Finding::UnnamedNode { area, node, place, what });
         }
-        Ok(())
+        Ok(unnamed)
     }
 }
 

@@ -244,6 +244,7 @@ pub fn check(subject: &Subject, options: Options, sink: &mut dyn Sink) -> Result
     if options.files {
         check.check_content()?;
     }
+    check.check_sizes()?;
     check.report_losses()?;
     check.check_links()?;
     check.check_charges()?;

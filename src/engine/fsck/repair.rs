@@ -10,7 +10,7 @@ use crate::model::name::TagName;
 use crate::model::quota::Charge;
 use crate::model::time::Timestamp;
 use crate::store::Store;
-use crate::store::catalog::{QueuedDeletion, Tx};
+use crate::store::catalog::{Missized, QueuedDeletion, Tx};
 use crate::store::durable;
 use crate::store::error::{Result, StoreError};
 
@@ -59,6 +59,10 @@ pub enum Step {
     Charge(RepoId, VersionNumber, Charge),
     /// Gives a file or directory without a name one at the top of its area.
     NameNode(AreaId, NodeId),
+    /// Takes the names that an area has for all that it should have.
+    AcceptNames(AreaId),
+    /// Corrects the size of a file of an area, unless it has other content meanwhile.
+    ResizeNode(Missized),
     /// Has ids given out that are higher than this one.
     RaiseIds(u64),
     /// Removes what nothing names.
@@ -87,6 +91,8 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
             vec![Step::Charge(*repo, *number, Charge { base: *base, usage: *counted })]
         }
         Finding::UnnamedNode { area, node, .. } => vec![Step::NameNode(*area, *node)],
+        Finding::LostNames { area, .. } => vec![Step::AcceptNames(*area)],
+        Finding::NodeSize { file, .. } => vec![Step::ResizeNode(*file)],
         Finding::IdLimit { highest, .. } => vec![Step::RaiseIds(*highest)],
         Finding::BlobSound(hash) => vec![Step::UnmarkBlob(*hash)],
         Finding::Tree { refs: 1.., damage: TreeDamage::Blank, .. } => Vec::new(),
@@ -121,12 +127,14 @@ impl Finding {
             | Self::Links { .. }
             | Self::NoRepository { .. }
             | Self::Private { .. }
-            | Self::LostNode { .. } => false,
+            | Self::LostNode { .. }
+            | Self::LostNames { .. } => false,
             Self::BlobSound(_)
             | Self::BlobMode { .. }
             | Self::BlobLinks { .. }
             | Self::Charge { .. }
             | Self::UnnamedNode { .. }
+            | Self::NodeSize { .. }
             | Self::IdLimit { .. }
             | Self::BlobCount { .. }
             | Self::TreeCount { .. }
@@ -173,6 +181,10 @@ impl Step {
             }
             Self::Charge(repo, number, charge) => return tx.recharge(*repo, *number, charge),
             Self::NameNode(area, node) => return tx.name_node(*area, *node),
+            Self::AcceptNames(area) => return tx.recount_names(*area),
+            Self::ResizeNode(Missized { area, node, blob, size, .. }) => {
+                return tx.resize_node(*area, *node, blob.as_ref(), *size);
+            }
             Self::RaiseIds(highest) => return raise_ids(tx, *highest),
             Self::Protect(_) => {}
             // Content that is known to be damaged has nothing to keep apart.
@@ -234,6 +246,8 @@ impl Step {
             | Self::Totals
             | Self::Charge(..)
             | Self::NameNode(..)
+            | Self::AcceptNames(_)
+            | Self::ResizeNode(_)
             | Self::RaiseIds(_)
             | Self::DeleteTag(..)
             | Self::RaiseNumber(..) => Ok(()),

@@ -17,6 +17,7 @@ pub mod content;
 pub mod dirty;
 pub mod groups;
 pub mod held;
+pub mod lost;
 pub mod node;
 pub mod state;
 

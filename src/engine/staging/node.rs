@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::area::{AreaShared, Phase};
 use super::charge::NodeCharge;
 use super::content::FileContent;
+use super::lost::Lost;
 use crate::model::hash::TreeHash;
 use crate::model::id::{NodeId, VersionNumber};
 use crate::model::links::FileKey;
@@ -224,6 +225,8 @@ pub struct Area {
     pub error: String,
     /// Whether its rows have been read.
     pub loaded: bool,
+    /// What damage of the catalog took from it. While there is any, it is not published.
+    pub lost: Lost,
     /// Whether the area may be changed.
     pub phase: Phase,
     /// Nodes that stand for hardlink groups of the base version, while not all their names are in

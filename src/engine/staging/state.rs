@@ -191,7 +191,7 @@ impl State {
         Some(id)
     }
 
-    fn add_name(&mut self, id: NodeId, parent: NodeId, name: &EntryName) {
+    pub(super) fn add_name(&mut self, id: NodeId, parent: NodeId, name: &EntryName) {
         let counted = u32::from(self.node(id).is_some_and(Node::is_directory));
         if let Some(directory) = self.node_mut(parent).and_then(Node::directory_mut) {
             directory.slots.insert(name.clone(), Slot::Node(id));
@@ -203,18 +203,6 @@ impl State {
                 node.names.reserve_exact(1);
             }
             node.names.push((parent, name.clone()));
-        }
-    }
-
-    /// Puts a name back that the catalog recorded.
-    pub fn restore_slot(&mut self, parent: NodeId, name: &EntryName, slot: Slot) {
-        match slot {
-            Slot::Node(id) => self.add_name(id, parent, name),
-            Slot::Whiteout => {
-                if let Some(directory) = self.node_mut(parent).and_then(Node::directory_mut) {
-                    directory.slots.insert(name.clone(), Slot::Whiteout);
-                }
-            }
         }
     }
 
@@ -254,6 +242,8 @@ impl State {
         if let Some(node) = self.nodes.get_mut(&id) {
             dirty.mark_name((parent, name.clone()), &node.area, Some(id));
             node.touch(now);
+            let area = node.area.id;
+            self.settle_name(area, parent, name);
         }
         self.mark_changed(dirty, id);
         self.directory_changed(dirty, parent, now);
@@ -434,6 +424,9 @@ impl State {
             area.groups.remove(&group.key);
         }
         dirty.mark_removed(&node.area, id, node.journalled.clone());
+        if node.is_directory() {
+            self.settle_directory(dirty, &node.area, id);
+        }
         if let Body::File(content) = &node.body {
             content.abandon();
         }

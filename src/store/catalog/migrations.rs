@@ -8,13 +8,14 @@ use super::connection::During;
 use crate::store::durable;
 use crate::store::error::{Result, StoreError};
 
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migration_1.sql"),
     include_str!("migration_2.sql"),
     include_str!("migration_3.sql"),
     include_str!("migration_4.sql"),
     include_str!("migration_5.sql"),
     include_str!("migration_6.sql"),
+    include_str!("migration_7.sql"),
 ];
 
 /// Takes the steps that are missing, in one transaction.
@@ -75,7 +76,7 @@ mod tests {
         store.catalog.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(store);
         let error = Store::open(directory.path()).unwrap_err();
-        assert!(matches!(error, StoreError::NewerFormat { found: 99, supported: 6 }), "{error}");
+        assert!(matches!(error, StoreError::NewerFormat { found: 99, supported: 7 }), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Invariants: one [`Catalog`] writes, through [`Tx`]; counts never become negative; ids are never
-//! used twice. The catalog does not sync by itself: a commit is durable once the WAL has been
+//! used twice; an area's row says how many names the area has. The catalog does not sync by itself: a commit is durable once the WAL has been
 //! synced after it ([`crate::store::durable::sync_file`] on [`Layout::wal`]), or a checkpoint ran.
 //! What rows mean, and what may be deleted when, is the engine's to know.
 
@@ -37,6 +37,7 @@ mod trees;
 mod versions;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -44,6 +45,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::durable;
 use super::error::{CatalogErrorKind, Result, StoreError};
 use super::layout::Layout;
+use crate::model::id::AreaId;
 pub use checkpoint::Checkpointer;
 use connection::During;
 pub use glance::Glance;
@@ -53,8 +55,8 @@ pub use row::{
     RepositoryRow, TagRow, Totals, TreeRow, VersionRow,
 };
 pub use snapshot::{
-    AreaFacts, BadRow, BlobFacts, NodeFacts, RepositoryFacts, Snapshot, Snapshots, TABLES,
-    TreeFacts, VersionFacts,
+    AreaFacts, BadRow, BlobFacts, Missized, NodeFacts, RepositoryFacts, Snapshot, Snapshots,
+    TABLES, TreeFacts, VersionFacts,
 };
 use totals::Sums;
 
@@ -105,7 +107,13 @@ impl Catalog {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .during("begin a transaction")?;
         let (unreferences, owed) = (&self.unreferences, &self.owed);
-        let tx = Tx { transaction, unreferences, owed, sums: Cell::default() };
+        let tx = Tx {
+            transaction,
+            unreferences,
+            owed,
+            sums: Cell::default(),
+            names: RefCell::default(),
+        };
         for (key, value) in owed.borrow().iter() {
             tx.set_meta(key, value)?;
         }
@@ -168,6 +176,8 @@ pub struct Tx<'c> {
     owed: &'c RefCell<Vec<(&'static str, String)>>,
     /// What it adds to the sums over the store.
     sums: Cell<Sums>,
+    /// How many names it adds to areas.
+    names: RefCell<BTreeMap<AreaId, i64>>,
 }
 
 impl Tx<'_> {
@@ -208,6 +218,7 @@ impl Tx<'_> {
     /// The database's; nothing has changed then, but the catalog cannot be trusted to accept more.
     pub fn commit(self) -> Result<()> {
         self.note_sums()?;
+        self.note_names()?;
         durable::around("catalog commit", Path::new("catalog.db"), || {
             self.transaction.commit().during("commit")
         })?;

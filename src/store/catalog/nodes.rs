@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::codec::{blob_hash, corrupt, encode_xattrs, time, tree_hash, xattrs};
 use super::connection::{During, collect};
 use super::{NodeData, NodeKind, NodeRow, Reader, Tx};
+use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
 use crate::model::quota::Usage;
@@ -163,10 +164,16 @@ impl Tx<'_> {
         name: &EntryName,
         node: Option<NodeId>,
     ) -> Result<()> {
+        let row = params![area.0, parent.0, name.as_bytes(), node.map(|node| node.0)];
+        let sql = "INSERT OR IGNORE INTO names(area, parent, name, node) VALUES(?1, ?2, ?3, ?4)";
+        if self.execute("write a name", sql, row)? == 1 {
+            self.add_names(area, 1);
+            return Ok(());
+        }
         self.execute_one(
             "write a name",
-            "INSERT OR REPLACE INTO names(area, parent, name, node) VALUES(?1, ?2, ?3, ?4)",
-            params![area.0, parent.0, name.as_bytes(), node.map(|node| node.0)],
+            "UPDATE names SET node = ?4 WHERE area = ?1 AND parent = ?2 AND name = ?3",
+            row,
         )
     }
 
@@ -175,11 +182,31 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn delete_name(&self, area: AreaId, parent: NodeId, name: &EntryName) -> Result<()> {
-        self.execute(
+        let removed = self.execute(
             "remove a name",
             "DELETE FROM names WHERE area = ?1 AND parent = ?2 AND name = ?3",
             params![area.0, parent.0, name.as_bytes()],
         )?;
+        self.add_names(area, -i64::from(removed > 0));
+        Ok(())
+    }
+
+    /// Remembers how many names of an area this transaction adds or removes.
+    fn add_names(&self, area: AreaId, change: i64) {
+        *self.names.borrow_mut().entry(area).or_insert(0) += change;
+    }
+
+    /// Notes how many names the areas have more or less after this transaction.
+    pub(super) fn note_names(&self) -> Result<()> {
+        for (area, change) in self.names.take() {
+            if change != 0 {
+                self.execute(
+                    "count the names of an area",
+                    "UPDATE areas SET names = names + ?2 WHERE id = ?1",
+                    params![area.0, change],
+                )?;
+            }
+        }
         Ok(())
     }
 
@@ -263,6 +290,33 @@ impl Reader {
             .during("sum an area up")
     }
 
+    /// How many names an area is said to have; `None` when there is no such area. Names that are
+    /// fewer were lost.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn name_count(&self, area: AreaId) -> Result<Option<u64>> {
+        self.connection
+            .prepare_cached("SELECT names FROM areas WHERE id = ?1")
+            .and_then(|mut find| find.query_row([area.0], |row| row.get(0)).optional())
+            .during("look at an area")
+    }
+
+    /// The files of an area whose size is not that of their blob: with the blob and its length.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn missized(&self, area: AreaId) -> Result<Vec<(NodeId, BlobHash, u64)>> {
+        collect(
+            &self.connection,
+            "compare sizes",
+            "SELECT nodes.id, blobs.hash, blobs.size FROM nodes JOIN blobs ON blobs.hash = nodes.data
+             WHERE nodes.area = ?1 AND nodes.data_kind = 1 AND nodes.size <> blobs.size",
+            [area.0],
+            |row| Ok((NodeId(row.get(0)?), blob_hash(row, 1)?, row.get(2)?)),
+        )
+    }
+
     /// The names in an area, by directory and name.
     ///
     /// # Errors
@@ -281,7 +335,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::hash::{BlobHash, TreeHash};
+    use crate::model::hash::TreeHash;
     use crate::model::time::Timestamp;
     use crate::model::tree::Xattrs;
     use crate::store::testing::TestStore;

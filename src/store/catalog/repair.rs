@@ -130,7 +130,55 @@ impl Tx<'_> {
                AND NOT EXISTS (SELECT 1 FROM names WHERE area = ?1 AND node = ?2)",
             params![area.0, node.0, format!("recovered-{node}").as_bytes()],
         )?;
-        Ok(added > 0)
+        if added == 0 {
+            return Ok(false);
+        }
+        // It stands for the name that was lost, which is counted still.
+        self.execute_one(
+            "count the names of an area",
+            "UPDATE areas SET names = max(names, (SELECT count(*) FROM names WHERE area = ?1))
+             WHERE id = ?1",
+            [area.0],
+        )?;
+        Ok(true)
+    }
+
+    /// Takes the names that an area has for all of its names; `false` when they are as many as its row
+    /// says, or the area is gone.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn recount_names(&self, area: AreaId) -> Result<bool> {
+        self.note_names()?;
+        let changed = self.execute(
+            "count the names of an area",
+            "UPDATE areas SET names = (SELECT count(*) FROM names WHERE area = ?1)
+             WHERE id = ?1 AND names <> (SELECT count(*) FROM names WHERE area = ?1)",
+            [area.0],
+        )?;
+        Ok(changed > 0)
+    }
+
+    /// Corrects the size of a file of an area; `false` when it is right, or the file has other content
+    /// than `blob` meanwhile (`None`: it is not empty any more).
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn resize_node(
+        &self,
+        area: AreaId,
+        node: NodeId,
+        blob: Option<&BlobHash>,
+        size: u64,
+    ) -> Result<bool> {
+        let changed = self.execute(
+            "correct a size",
+            "UPDATE nodes SET size = ?4
+             WHERE area = ?1 AND id = ?2 AND data IS ?3 AND data_kind = (?3 IS NOT NULL)
+               AND size <> ?4",
+            params![area.0, node.0, blob.map(BlobHash::as_bytes), size],
+        )?;
+        Ok(changed > 0)
     }
 
     /// Makes the next version of a repository come after `newest`; `false` when it does already.

@@ -444,6 +444,7 @@ fn engine_error(error: EngineError) -> FsError {
         | EngineError::Unsaved(_)
         | EngineError::Abandoned
         | EngineError::Damaged { .. }
+        | EngineError::Lost(_)
         | EngineError::Invalid(_)
         | EngineError::UnreadablePolicy(_)
         | EngineError::Poisoned

@@ -116,3 +116,28 @@ fn r5_what_a_check_without_a_daemon_found_is_not_served_later() {
     store_again(&cairn, &bytes);
     assert!(fs::read(cairn.versions("lib/1/f")).unwrap() == bytes);
 }
+
+#[test]
+fn an_area_that_lost_a_row_is_not_published_and_says_what_it_lost() {
+    let mut cairn = Cairn::start();
+    fs::write(cairn.area("lib", "one").join("file"), "old").unwrap();
+    cairn.publish("lib", "one").unwrap();
+    fs::write(cairn.area("lib", "two@1").join("file"), "new").unwrap();
+    cairn.stop();
+    let catalog = rusqlite::Connection::open(cairn.store().join("catalog.db")).unwrap();
+    assert_eq!(catalog.execute("DELETE FROM nodes WHERE kind = 0", []).unwrap(), 1);
+    drop(catalog);
+    cairn.mount();
+    let area = cairn.staging("lib/two@1");
+    assert_eq!(fs::read_dir(&area).unwrap().count(), 0, "the base's file does not stand in for it");
+    let refused = fs::rename(&area, cairn.tags("lib/two")).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()));
+    let mut reason = [0; 1000];
+    let length = rustix::fs::getxattr(&area, "user.cairn.error", &mut reason[..]).unwrap();
+    let reason = String::from_utf8_lossy(&reason[..length]).into_owned();
+    assert!(reason.contains("lost what was at file"), "{reason}");
+    assert!(cairn.log().contains(&format!("staging/lib/two@1: {reason}")), "{}", cairn.log());
+    fs::write(area.join("file"), "anew").unwrap();
+    fs::rename(&area, cairn.tags("lib/two")).unwrap();
+    assert_eq!(fs::read(cairn.versions("lib/2/file")).unwrap(), b"anew");
+}

@@ -72,6 +72,21 @@ pub struct NodeFacts {
     pub data: NodeData,
 }
 
+/// A file of an area whose row says another size than its content has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missized {
+    /// Its area.
+    pub area: AreaId,
+    /// Its id.
+    pub node: NodeId,
+    /// Its content; `None` of an empty file.
+    pub blob: Option<BlobHash>,
+    /// The size that its row says, in bytes.
+    pub recorded: u64,
+    /// The size that its content has, in bytes.
+    pub size: u64,
+}
+
 /// What a check needs of a tree's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeFacts {

@@ -1,11 +1,14 @@
-//! Rows that other rows need and that are not there, and ids that are to be given out again.
+//! Rows that other rows need and that are not there, sizes that others contradict, and ids that are to
+//! be given out again.
 //!
 //! Areas that are being purged lose their rows in slices, so open areas alone are looked at.
 
 use rusqlite::Row;
+use rusqlite::types::ValueRef;
 
-use super::Snapshot;
+use super::{Missized, Snapshot};
 use crate::model::id::{AreaId, NodeId};
+use crate::store::catalog::codec::blob_hash;
 use crate::store::catalog::connection::{During, collect};
 use crate::store::error::Result;
 
@@ -26,6 +29,23 @@ const UNNAMED: &str = "
     WHERE id <> area AND area IN (SELECT id FROM areas WHERE state = 0)
       AND id NOT IN (SELECT node FROM names WHERE node IS NOT NULL)
     ORDER BY area, id";
+
+/// Open areas that have more or fewer names than their rows say.
+const MISCOUNTED: &str = "
+    SELECT id, names, (SELECT count(*) FROM names WHERE area = areas.id) AS counted FROM areas
+    WHERE state = 0 AND names <> counted ORDER BY id";
+
+/// Files of open areas whose row says another size than that of their blob, and empty files with a
+/// size.
+const MISSIZED: &str = "
+    SELECT nodes.area, nodes.id, blobs.hash, nodes.size, blobs.size
+    FROM nodes JOIN blobs ON blobs.hash = nodes.data
+    WHERE nodes.data_kind = 1 AND nodes.size <> blobs.size
+      AND nodes.area IN (SELECT id FROM areas WHERE state = 0)
+    UNION ALL SELECT area, id, NULL, size, 0 FROM nodes
+    WHERE kind = 0 AND data_kind = 0 AND size <> 0
+      AND area IN (SELECT id FROM areas WHERE state = 0)
+    ORDER BY 1, 2";
 
 /// Areas, nodes and private files take their ids from one counter. The ids of nodes that a base tree
 /// has are made from their place in it, and have the bit 2^61.
@@ -49,6 +69,32 @@ impl Snapshot {
     /// The database's.
     pub fn unnamed_nodes(&self) -> Result<Vec<(AreaId, NodeId)>> {
         collect(&self.connection, "look for lost names", UNNAMED, [], node)
+    }
+
+    /// The open areas that have more or fewer names than their rows say: how many they should have,
+    /// and how many there are.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn miscounted_areas(&self) -> Result<Vec<(AreaId, u64, u64)>> {
+        collect(&self.connection, "count names", MISCOUNTED, [], |row| {
+            Ok((AreaId(row.get(0)?), row.get(1)?, row.get(2)?))
+        })
+    }
+
+    /// The files of open areas whose size is not that of their content.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn missized_nodes(&self) -> Result<Vec<Missized>> {
+        collect(&self.connection, "compare sizes", MISSIZED, [], |row| {
+            let blob = match row.get_ref(2)? {
+                ValueRef::Null => None,
+                _ => Some(blob_hash(row, 2)?),
+            };
+            let (area, node) = node(row)?;
+            Ok(Missized { area, node, blob, recorded: row.get(3)?, size: row.get(4)? })
+        })
     }
 
     /// The highest id that a row has; 0 when none has one.

@@ -24,7 +24,7 @@ use crate::model::id::AreaId;
 use crate::store::error::Result;
 use crate::store::layout::{Layout, PrivateId};
 pub use facts::{
-    AreaFacts, BadRow, BlobFacts, NodeFacts, RepositoryFacts, TreeFacts, VersionFacts,
+    AreaFacts, BadRow, BlobFacts, Missized, NodeFacts, RepositoryFacts, TreeFacts, VersionFacts,
 };
 
 /// How long the WAL's file may become while a snapshot is held.
