@@ -4,10 +4,12 @@ use std::fs::File;
 
 use super::{ArchiveError, Batch, ExportSource, ImportSink, Published};
 use crate::control::client::Connection;
+use crate::control::commit::CommitReply;
 use crate::control::protocol::{ControlError, ErrorKind, Request};
-use crate::control::reply::{CommitReply, Reply, VersionInfo};
+use crate::control::reply::Reply;
 use crate::control::service::Attachment;
 use crate::control::transfer::{ExportRequest, HASHES_MAX, ImportId, ImportRequest, WantedTree};
+use crate::control::versions::VersionInfo;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::name::{BaseName, RepoName, TagName};
 use crate::model::tree::Root;

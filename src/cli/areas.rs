@@ -5,8 +5,9 @@ use super::error::CliError;
 use super::output::Align::{Left, Right};
 use super::output::Output;
 use super::text::{instant, joined, printable, time};
+use crate::control::areas::AreaInfo;
 use crate::control::protocol::Request;
-use crate::control::reply::{AreaInfo, Reply};
+use crate::control::reply::Reply;
 use crate::model::name::RepoName;
 
 const HELP: &str = "\

@@ -5,8 +5,9 @@ use super::error::CliError;
 use super::parse::RepositoryArea;
 use super::progress::ProgressLine;
 use super::text::{count, size};
-use crate::control::protocol::{CommitRequest, ControlError, ErrorDetail, Request};
-use crate::control::reply::{CommitReply, Reply};
+use crate::control::commit::{CommitReply, CommitRequest};
+use crate::control::protocol::{ControlError, ErrorDetail, Request};
+use crate::control::reply::Reply;
 use crate::control::service::Attachment;
 use crate::model::name::TagName;
 

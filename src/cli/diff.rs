@@ -7,8 +7,9 @@ use super::error::CliError;
 use super::output::Output;
 use super::parse::RepositoryVersion;
 use super::text::escape_path;
+use crate::control::diff::{DiffEntry, DiffKind};
 use crate::control::protocol::{Progress, Request};
-use crate::control::reply::{DiffEntry, DiffKind, Reply};
+use crate::control::reply::Reply;
 use crate::control::service::Attachment;
 
 const HELP: &str = "\

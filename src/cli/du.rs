@@ -6,10 +6,11 @@ use super::output::Align::{Left, Right};
 use super::parse::UsageTarget;
 use super::progress::ProgressLine;
 use super::text::size;
+use crate::control::du::{DuReply, DuTarget, RepositoryUsage, VersionUsage};
 use crate::control::protocol::{Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::service::Attachment;
-use crate::control::upkeep::{DuReply, DuTarget, RepositoryUsage, UpkeepRequest, VersionUsage};
+use crate::control::upkeep::UpkeepRequest;
 
 const HELP: &str = "\
 APPARENT is what the files would take without sharing; UNIQUE is what deleting just this version (or

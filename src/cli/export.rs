@@ -25,7 +25,7 @@ use crate::archive::raise_open_files;
 use crate::archive::remote::RemoteExport;
 use crate::archive::tar_write::export_archive;
 use crate::control::protocol::{ControlError, ErrorKind, Progress};
-use crate::control::reply::VersionInfo;
+use crate::control::versions::VersionInfo;
 
 const HELP: &str = "\
 The destination is a directory that is empty or does not exist, or an archive where its name ends

@@ -8,9 +8,10 @@ use super::parse::VersionTarget;
 use super::selection::{self, Selection};
 use super::text::joined;
 use crate::control::client::Connection;
+use crate::control::flag::Flag;
 use crate::control::protocol::Request;
 use crate::control::reply::Reply;
-use crate::control::upkeep::{Flag, UpkeepRequest};
+use crate::control::upkeep::UpkeepRequest;
 use crate::model::id::VersionNumber;
 use crate::model::name::RepoName;
 

@@ -8,8 +8,9 @@ use super::parse::parse_duration;
 use super::policy::print_decisions;
 use super::progress::ProgressLine;
 use super::text::{count, instant, size};
-use crate::control::protocol::{ControlError, ErrorKind, GcRequest, Progress, Request};
-use crate::control::reply::{GcReply, Reply};
+use crate::control::gc::{GcReply, GcRequest};
+use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
+use crate::control::reply::Reply;
 use crate::control::service::Attachment;
 
 const HELP: &str = "\

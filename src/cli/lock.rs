@@ -1,10 +1,9 @@
 //! `cairn lock`: keeps versions from being deleted.
 
-use super::Context;
 use super::error::CliError;
-use super::flag;
 use super::parse::VersionTarget;
-use crate::control::upkeep::Flag;
+use super::{Context, flag};
+use crate::control::flag::Flag;
 
 const HELP: &str = "\
 A locked version is never deleted: not by retention, and not by `cairn delete --force`. It does not

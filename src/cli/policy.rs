@@ -10,10 +10,11 @@ use super::output::Align::{Left, Right};
 use super::parse::{parse_count, parse_duration};
 use super::text::{count, duration, printable};
 use crate::control::client::Connection;
+use crate::control::policy::{Decision, PolicyReply};
 use crate::control::protocol::{Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::service::Attachment;
-use crate::control::upkeep::{Decision, PolicyReply, UpkeepRequest};
+use crate::control::upkeep::UpkeepRequest;
 use crate::model::name::RepoName;
 use crate::model::policy::{Limit, Policy, RuleChanges};
 

@@ -5,9 +5,11 @@ use super::error::CliError;
 use super::parse::parse_size;
 use super::text::{count, size};
 use crate::control::protocol::{ControlError, ErrorKind, Request};
+use crate::control::quota::QuotaInfo;
 use crate::control::reply::Reply;
-use crate::control::upkeep::{Limit, QuotaInfo, UpkeepRequest};
+use crate::control::upkeep::UpkeepRequest;
 use crate::model::name::RepoName;
+use crate::model::policy::Limit;
 
 const HELP: &str = "\
 Counted is the apparent size of the distinct files of all versions, and what staging areas changed;

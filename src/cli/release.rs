@@ -1,10 +1,9 @@
 //! `cairn release`: marks versions as released.
 
-use super::Context;
 use super::error::CliError;
-use super::flag;
 use super::parse::VersionTarget;
-use crate::control::upkeep::Flag;
+use super::{Context, flag};
+use crate::control::flag::Flag;
 
 const HELP: &str = "\
 A released version has a retention class of its own (`cairn policy --keep-released`), and

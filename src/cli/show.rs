@@ -5,7 +5,8 @@ use super::error::CliError;
 use super::parse::RepositoryVersion;
 use super::text::{count, joined, printable, size, time};
 use crate::control::protocol::Request;
-use crate::control::reply::{Reply, VersionInfo};
+use crate::control::reply::Reply;
+use crate::control::versions::VersionInfo;
 
 const HELP: &str = "\
 The hash names the whole content: two versions with the same hash are equal.

@@ -9,7 +9,8 @@ use super::output::Output;
 use super::text::{count, instant, printable, size};
 use super::{Context, areas, quota};
 use crate::control::protocol::Request;
-use crate::control::reply::{Problem, ProblemKind, Reply, Severity, StatusReply};
+use crate::control::reply::Reply;
+use crate::control::status::{Problem, ProblemKind, Severity, StatusReply};
 use crate::fuse::mount::{MountEntry, MountTable};
 
 const HELP: &str = "\

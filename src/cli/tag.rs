@@ -6,7 +6,8 @@ use super::output::Align::{Left, Right};
 use super::parse::{RepositoryTag, parse_version};
 use super::text::time;
 use crate::control::protocol::{ErrorKind, Request};
-use crate::control::reply::{Reply, TagInfo};
+use crate::control::reply::Reply;
+use crate::control::tags::TagInfo;
 use crate::model::name::{BaseName, RepoName, TagName};
 
 const HELP: &str = "\

@@ -11,7 +11,8 @@ use super::text::{instant, joined};
 use crate::control::client::Connection;
 use crate::control::protocol::{ControlError, ErrorKind, Request, VERSIONS_MAX};
 use crate::control::reply::Reply;
-use crate::control::upkeep::{DeletedInfo, UpkeepRequest};
+use crate::control::undelete::DeletedInfo;
+use crate::control::upkeep::UpkeepRequest;
 use crate::model::id::VersionNumber;
 use crate::model::name::RepoName;
 

@@ -6,7 +6,8 @@ use super::output::Align::{Left, Right};
 use super::text::{joined, size, time};
 use crate::control::client::Connection;
 use crate::control::protocol::{Request, VERSIONS_MAX};
-use crate::control::reply::{Reply, VersionInfo};
+use crate::control::reply::Reply;
+use crate::control::versions::VersionInfo;
 use crate::model::id::VersionNumber;
 use crate::model::name::RepoName;
 

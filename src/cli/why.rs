@@ -11,7 +11,8 @@ use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::reply::Reply;
 use crate::control::service::Attachment;
 use crate::control::transfer::RawPath;
-use crate::control::upkeep::{Holder, HolderKind, UpkeepRequest, WhyReply, WhyTarget};
+use crate::control::upkeep::UpkeepRequest;
+use crate::control::why::{Holder, HolderKind, WhyReply, WhyTarget};
 
 const HELP: &str = "\
 Lists everything that holds a content: versions and staging areas with the paths at which it is,

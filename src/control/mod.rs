@@ -1,24 +1,41 @@
 //! The control protocol: how the command line speaks to whoever owns the store.
 //!
-//! [`rights`] says who may ask what. [`protocol`], [`transfer`], [`settings`] and [`upkeep`] are plain
-//! values, [`service`] is what the engine implements,
-//! [`frame`] puts messages on a unix socket, [`server`] and [`client`] are its two ends.
-//! Nothing here knows the catalog, the pool or FUSE.
+//! [`protocol`] lists all requests and [`reply`] all answers; what a verb asks and answers has a file of
+//! the verb's name ([`commit`], [`gc`], [`why`]). These are plain values. [`rights`] says who may ask
+//! what, [`service`] is what the daemon implements, [`frame`] puts messages on a unix socket, and
+//! [`server`] and [`client`] are its two ends. Nothing here knows the catalog, the pool or FUSE, and no
+//! two modules use each other (`tests/tidy`).
 
+pub mod areas;
 pub mod backup;
 pub mod client;
+pub mod commit;
+pub mod delete;
+pub mod diff;
+pub mod du;
+pub mod flag;
 pub mod frame;
 pub mod fsck;
+pub mod gc;
 pub mod names;
 pub mod places;
+pub mod policy;
 pub mod protocol;
 pub mod public_socket;
+pub mod quota;
 pub mod reply;
+pub mod repositories;
 pub mod rights;
 pub mod server;
 pub mod service;
 pub mod settings;
 mod socket_path;
+pub mod status;
+pub mod tags;
 pub mod transfer;
+pub mod undelete;
 pub mod upkeep;
 pub mod utc;
+pub mod versions;
+pub mod wait;
+pub mod why;

@@ -11,12 +11,18 @@ use crate::model::id::VersionNumber;
 use crate::model::name::{AreaName, BaseName, RepoName, TagName};
 
 use super::backup::BackupRequest;
+use super::commit::CommitRequest;
+use super::diff::DiffEntry;
+use super::du::VersionUsage;
 use super::fsck::{FsckFinding, FsckRequest};
+use super::gc::GcRequest;
 use super::names::NamesOf;
-use super::reply::{DiffEntry, Reply, VersionInfo};
+use super::policy::Decision;
+use super::reply::Reply;
 use super::settings::Setting;
 use super::transfer::{ExportRequest, ImportRequest, RawPath};
-use super::upkeep::{Decision, UpkeepRequest, VersionUsage};
+use super::upkeep::UpkeepRequest;
+use super::versions::VersionInfo;
 
 /// Number of this protocol, sent in [`Hello`]. A command and a daemon with different numbers
 /// understand nothing of each other but [`Hello`], [`ControlError`], and what ends a daemon so that
@@ -223,46 +229,6 @@ pub fn check_text(what: &str, text: &str) -> Result<(), ControlError> {
     }
     let message = format!("the {what} has {} bytes, at most {TEXT_BYTES_MAX} are kept", text.len());
     Err(ControlError::new(ErrorKind::Usage, message).with_hint("put long texts into a file"))
-}
-
-/// How to publish a staging area.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommitRequest {
-    /// The repository.
-    pub repository: RepoName,
-    /// Its name with the base, or its label where no other area has the same.
-    pub area: AreaName,
-    /// The version's name; `None` for what the area's label asks for, which must be a valid tag and free, or
-    /// the next number.
-    pub tag: Option<TagName>,
-    /// Gives the version no name; `tag` is `None` then.
-    #[serde(default)]
-    pub untagged: bool,
-    /// Free text; `None` keeps what the area's `user.cairn.message` says.
-    pub message: Option<String>,
-    /// Who commits; `None` keeps what the area says, or the caller's user name.
-    pub author: Option<String>,
-    /// Waits for files open for writing instead of being refused.
-    pub wait: bool,
-    /// Publishes although versions came after the base.
-    pub force: bool,
-    /// Merges with the newest version, file by file.
-    pub onto_latest: bool,
-    /// Makes a version even when nothing changed.
-    pub allow_empty: bool,
-}
-
-/// How to collect garbage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GcRequest {
-    /// Also applies retention and recomputes quotas.
-    pub full: bool,
-    /// Says what would be done, changes nothing.
-    pub dry_run: bool,
-    /// Replies when the run has ended, not when it has been scheduled.
-    pub wait: bool,
-    /// Protection of unreferenced content for this run, instead of the configured one.
-    pub protect_seconds: Option<u64>,
 }
 
 /// How far a request has come.

@@ -6,22 +6,28 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn::control::areas::AreaInfo;
 use cairn::control::client::SOCKET_NAME;
+use cairn::control::commit::CommitReply;
+use cairn::control::delete::DeleteReply;
+use cairn::control::diff::{DiffEntry, DiffKind, DiffReply};
 use cairn::control::fsck::{
     FsckFinding, FsckOutcome, FsckReply, FsckRequest, ScrubInfo, ScrubResult,
 };
+use cairn::control::gc::{GcReply, GcRequest};
 use cairn::control::places::IDLE_MAX;
 use cairn::control::protocol::{
-    ControlError, ErrorDetail, ErrorKind, GcRequest, Progress, Request, VERSIONS_MAX,
+    ControlError, ErrorDetail, ErrorKind, Progress, Request, VERSIONS_MAX,
 };
-use cairn::control::reply::{
-    AreaInfo, CommitReply, DeleteReply, DiffEntry, DiffKind, DiffReply, GcReply, Problem,
-    ProblemKind, Reply, RepositoryInfo, StatusReply, TagInfo, VersionInfo,
-};
+use cairn::control::reply::Reply;
+use cairn::control::repositories::RepositoryInfo;
 use cairn::control::server::Server;
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
+use cairn::control::status::{Problem, ProblemKind, StatusReply};
+use cairn::control::tags::TagInfo;
 use cairn::control::transfer::RawPath;
 use cairn::control::utc::{Created, Ended, Expires, NextRun, Until};
+use cairn::control::versions::VersionInfo;
 use cairn::model::hash::TreeHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::time::Timestamp;

@@ -1,18 +1,22 @@
 //! Retention, quotas, deletions taken back, use of space: canned answers, and what is printed.
 
+use cairn::control::du::{DuReply, RepositoryUsage, VersionUsage};
+use cairn::control::gc::RunInfo;
+use cairn::control::policy::{Decision, PolicyReply};
 use cairn::control::protocol::{ControlError, ErrorKind, Progress};
+use cairn::control::quota::QuotaInfo;
 use cairn::control::reply::Reply;
 use cairn::control::service::Attachment;
 use cairn::control::transfer::RawPath;
-use cairn::control::upkeep::{
-    Decision, DeletedInfo, DuReply, Holder, HolderKind, Limit, PolicyReply, QuotaInfo,
-    RepositoryUsage, RunInfo, UpkeepRequest, VersionUsage, WaitReply, WhyReply, WhyTarget,
-};
+use cairn::control::undelete::DeletedInfo;
+use cairn::control::upkeep::UpkeepRequest;
 use cairn::control::utc::{Began, Deleted, Until};
+use cairn::control::wait::WaitReply;
+use cairn::control::why::{Holder, HolderKind, WhyReply, WhyTarget};
 use cairn::model::hash::BlobHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::name::{BaseName, RepoName};
-use cairn::model::policy::Policy;
+use cairn::model::policy::{Limit, Policy};
 use cairn::model::quota::{Quota, Usage};
 use serde_json::Value;
 

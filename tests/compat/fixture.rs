@@ -10,10 +10,12 @@ use std::io::{Read, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use cairn::control::protocol::{CommitRequest, Request};
-use cairn::control::upkeep::{Flag, Limit, UpkeepRequest};
+use cairn::control::commit::CommitRequest;
+use cairn::control::flag::Flag;
+use cairn::control::protocol::Request;
+use cairn::control::upkeep::UpkeepRequest;
 use cairn::model::hash::BlobHash;
-use cairn::model::policy::{Policy, PolicyState};
+use cairn::model::policy::{Limit, Policy, PolicyState};
 use cairn::model::tree::Content;
 use cairn::model::tree_format;
 use cairn::store::layout::Layout;

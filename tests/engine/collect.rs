@@ -1,6 +1,7 @@
 //! Collection of what nothing references.
 
-use cairn::control::protocol::{GcRequest, Request};
+use cairn::control::gc::GcRequest;
+use cairn::control::protocol::Request;
 use cairn::control::reply::Reply;
 use cairn::control::service::Attachment;
 use cairn::model::hash::BlobHash;

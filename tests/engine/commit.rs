@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use cairn::control::protocol::{CommitRequest, ErrorDetail, ErrorKind, Request};
+use cairn::control::commit::CommitRequest;
+use cairn::control::protocol::{ErrorDetail, ErrorKind, Request};
 use cairn::engine::commit::{Asker, CommitOptions, WRITER_GRACE};
 use cairn::engine::error::EngineError;
 use cairn::engine::request::Request as EngineRequest;

@@ -1,7 +1,7 @@
 //! Differences of versions.
 
+use cairn::control::diff::DiffKind;
 use cairn::control::protocol::{CHANGES_MAX, ErrorKind, Request};
-use cairn::control::reply::DiffKind;
 
 use crate::world::World;
 

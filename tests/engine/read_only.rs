@@ -5,19 +5,22 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cairn::control::backup::BackupRequest;
+use cairn::control::flag::Flag;
 use cairn::control::fsck::FsckRequest;
+use cairn::control::gc::GcRequest;
 use cairn::control::names::NamesOf;
-use cairn::control::protocol::{ErrorKind, GcRequest, Request};
+use cairn::control::protocol::{ErrorKind, Request};
 use cairn::control::service::Attachment;
 use cairn::control::transfer::ExportRequest;
-use cairn::control::upkeep::{Flag, Limit, UpkeepRequest, WhyTarget};
+use cairn::control::upkeep::UpkeepRequest;
+use cairn::control::why::WhyTarget;
 use cairn::engine::error::EngineError;
 use cairn::engine::fsck::Job;
 use cairn::engine::request::Request as EngineRequest;
 use cairn::engine::scrub::{ScrubOptions, Scrubber, noted};
 use cairn::model::hash::BlobHash;
 use cairn::model::id::VersionNumber;
-use cairn::model::policy::{Policy, RuleChanges};
+use cairn::model::policy::{Limit, Policy, RuleChanges};
 use rusqlite::types::Value;
 
 use crate::common::wait;

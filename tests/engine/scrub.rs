@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use cairn::control::protocol::Request;
-use cairn::control::reply::{Reply, StatusReply};
+use cairn::control::reply::Reply;
+use cairn::control::status::StatusReply;
 use cairn::engine::fsck::Job;
 use cairn::engine::request::Request as EngineRequest;
 use cairn::engine::scrub::{Scrub, ScrubOptions, Scrubber, noted};

@@ -1,8 +1,7 @@
 //! Areas whose base is not the newest version any more.
 
-use cairn::control::protocol::{
-    CommitRequest, DETAIL_VERSIONS_MAX, ErrorDetail, ErrorKind, Request,
-};
+use cairn::control::commit::CommitRequest;
+use cairn::control::protocol::{DETAIL_VERSIONS_MAX, ErrorDetail, ErrorKind, Request};
 use cairn::model::id::VersionNumber;
 
 use crate::world::{World, commit, committed};

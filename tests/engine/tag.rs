@@ -1,7 +1,8 @@
 //! Tags.
 
 use cairn::control::protocol::{ErrorKind, Request};
-use cairn::control::reply::{Reply, TagInfo};
+use cairn::control::reply::Reply;
+use cairn::control::tags::TagInfo;
 use cairn::model::id::VersionNumber;
 
 use crate::world::World;

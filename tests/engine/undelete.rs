@@ -2,11 +2,11 @@
 
 use cairn::control::protocol::{ErrorKind, Request};
 use cairn::control::reply::Reply;
-use cairn::control::upkeep::{Limit, UpkeepRequest};
+use cairn::control::upkeep::UpkeepRequest;
 use cairn::engine::gc::GcOptions;
 use cairn::engine::request::{OwnerChange, Request as EngineRequest};
 use cairn::model::id::VersionNumber;
-use cairn::model::policy::{Policy, PolicyState};
+use cairn::model::policy::{Limit, Policy, PolicyState};
 use cairn::model::quota::Quota;
 use cairn::model::time::Timestamp;
 

@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use cairn::control::protocol::{ControlError, ErrorKind, GcRequest, Progress, Request};
-use cairn::control::reply::{GcReply, Reply, StatusReply};
+use cairn::control::du::{DuReply, DuTarget};
+use cairn::control::flag::Flag;
+use cairn::control::gc::{GcReply, GcRequest};
+use cairn::control::policy::Decision;
+use cairn::control::protocol::{ControlError, ErrorKind, Progress, Request};
+use cairn::control::quota::QuotaInfo;
+use cairn::control::reply::Reply;
 use cairn::control::service::{Attachment, Service};
+use cairn::control::status::StatusReply;
 use cairn::control::transfer::RawPath;
-use cairn::control::upkeep::{
-    Decision, DeletedInfo, DuReply, DuTarget, Flag, Holder, HolderKind, Limit, QuotaInfo,
-    UpkeepRequest, WhyReply, WhyTarget,
-};
+use cairn::control::undelete::DeletedInfo;
+use cairn::control::upkeep::UpkeepRequest;
+use cairn::control::why::{Holder, HolderKind, WhyReply, WhyTarget};
 use cairn::engine::pins::BlobPin;
 use cairn::model::hash::BlobHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::name::{BaseName, RepoName};
-use cairn::model::policy::{Policy, RuleChanges};
+use cairn::model::policy::{Limit, Policy, RuleChanges};
 
 use crate::common::wait;
 use crate::world::{World, caller};

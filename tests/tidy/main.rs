@@ -24,9 +24,9 @@ fn layers_depend_downwards_only() {
 }
 
 #[test]
-fn the_circle_of_the_engine_only_shrinks() {
+fn circles_of_modules_only_shrink() {
     assert_none(
-        "modules of src/engine that use each other, more of them than before",
+        "modules of a room that use each other, more of them than before",
         &circles::circle_offences(&Source::below("src")),
     );
 }

@@ -2,10 +2,11 @@
 //!
 //! Publications are logged by the engine, which also knows those that came through a mount.
 
+use crate::control::flag::Flag;
 use crate::control::protocol::{ControlError, Request};
 use crate::control::service::Caller;
 use crate::control::transfer::ImportRequest;
-use crate::control::upkeep::{Flag, UpkeepRequest};
+use crate::control::upkeep::UpkeepRequest;
 use crate::model::name::{BaseName, RepoName};
 use crate::model::policy::{Limit, RuleChanges};
 

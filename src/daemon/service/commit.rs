@@ -2,10 +2,11 @@
 
 use super::errors::control_error;
 use super::{Answer, StoreService, describe};
+use crate::control::commit::{CommitReply, CommitRequest};
 use crate::control::protocol::{
-    CommitRequest, ControlError, DETAIL_VERSIONS_MAX, ErrorDetail, ErrorKind, check_text,
+    ControlError, DETAIL_VERSIONS_MAX, ErrorDetail, ErrorKind, check_text,
 };
-use crate::control::reply::{CommitReply, Reply};
+use crate::control::reply::Reply;
 use crate::control::service::Caller;
 use crate::engine::commit::{Asker, CommitOptions, CommitOutcome, OnStale};
 use crate::engine::error::EngineError;

@@ -1,8 +1,11 @@
 //! Registry values as replies show them.
 
 use super::StoreService;
-use crate::control::reply::{AreaInfo, RepositoryInfo, TagInfo, VersionInfo};
+use crate::control::areas::AreaInfo;
+use crate::control::repositories::RepositoryInfo;
+use crate::control::tags::TagInfo;
 use crate::control::utc::{Created, Expires};
+use crate::control::versions::VersionInfo;
 use crate::engine::registry::{Repository, Tag};
 use crate::model::id::AreaId;
 use crate::model::name::{AreaName, TagName};

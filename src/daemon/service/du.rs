@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::errors::control_error;
 use super::{Answer, StoreService};
+use crate::control::du::{DuReply, DuTarget, RepositoryUsage, VersionUsage};
 use crate::control::protocol::{CHANGES_MAX, ControlError, Progress};
 use crate::control::reply::Reply;
-use crate::control::upkeep::{DuReply, DuTarget, RepositoryUsage, VersionUsage};
 use crate::engine::gc::RunKind;
 use crate::engine::gc::dry_run::DryRun;
 use crate::engine::registry::Repository;

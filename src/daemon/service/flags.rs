@@ -2,8 +2,8 @@
 
 use super::errors::control_error;
 use super::{Answer, StoreService};
+use crate::control::flag::Flag;
 use crate::control::reply::Reply;
-use crate::control::upkeep::Flag;
 use crate::engine::request::{FlagChange, Request};
 use crate::model::name::{BaseName, RepoName};
 

@@ -3,9 +3,9 @@
 use super::errors::control_error;
 use super::policy::send_decisions;
 use super::{Answer, StoreService};
-use crate::control::protocol::{ControlError, GcRequest, Progress};
-use crate::control::reply::{GcReply, Reply};
-use crate::control::upkeep::RunInfo;
+use crate::control::gc::{GcReply, GcRequest, RunInfo};
+use crate::control::protocol::{ControlError, Progress};
+use crate::control::reply::Reply;
 use crate::control::utc::{Began, Until};
 use crate::engine::gc::dry_run::DryRunReport;
 use crate::engine::gc::{RunKind, RunReport};

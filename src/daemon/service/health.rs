@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::StoreService;
 use super::gc::unreadable_policy;
-use crate::control::reply::{Problem, ProblemKind};
-use crate::control::upkeep::QuotaInfo;
+use crate::control::quota::QuotaInfo;
+use crate::control::status::{Problem, ProblemKind};
 use crate::engine::REPOSITORY_AREAS_MAX;
 use crate::engine::gc::RunReport;
 use crate::engine::poison::Blocked;

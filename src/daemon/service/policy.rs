@@ -2,9 +2,9 @@
 
 use super::errors::control_error;
 use super::{Answer, StoreService};
+use crate::control::policy::{Decision, PolicyReply};
 use crate::control::protocol::{CHANGES_MAX, Progress};
 use crate::control::reply::Reply;
-use crate::control::upkeep::{Decision, PolicyReply};
 use crate::engine::gc::dry_run::Expiry;
 use crate::engine::request::Request;
 use crate::model::name::RepoName;

@@ -3,11 +3,12 @@
 use super::errors::control_error;
 use super::{Answer, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind};
+use crate::control::quota::QuotaInfo;
 use crate::control::reply::Reply;
-use crate::control::upkeep::{Limit, QuotaInfo};
 use crate::engine::registry::Repository;
 use crate::engine::request::Request;
 use crate::model::name::RepoName;
+use crate::model::policy::Limit;
 use crate::model::quota::Quota;
 
 impl StoreService {

@@ -4,7 +4,7 @@ use super::errors::control_error;
 use super::{Answer, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind, VERSIONS_MAX};
 use crate::control::reply::Reply;
-use crate::control::upkeep::DeletedInfo;
+use crate::control::undelete::DeletedInfo;
 use crate::control::utc::{Deleted, Until};
 use crate::engine::gc;
 use crate::engine::registry::{DeletedVersion, Repository};

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::errors::{control_error, store_error};
 use super::{Answer, StoreService, describe};
+use crate::control::delete::DeleteReply;
+use crate::control::diff::{DiffEntry, DiffKind, DiffReply};
 use crate::control::protocol::{CHANGES_MAX, ControlError, Progress, VERSIONS_MAX};
-use crate::control::reply::{DeleteReply, DiffEntry, DiffKind, DiffReply, Reply};
+use crate::control::reply::Reply;
 use crate::control::transfer::RawPath;
 use crate::engine::registry::Repository;
 use crate::engine::request::Request;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Answer, StoreService, describe};
 use crate::control::protocol::{ControlError, ErrorKind, WAIT_SECONDS_MAX};
 use crate::control::reply::Reply;
-use crate::control::upkeep::WaitReply;
+use crate::control::wait::WaitReply;
 use crate::model::id::VersionNumber;
 use crate::model::name::RepoName;
 

@@ -5,10 +5,8 @@ use super::{Answer, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind, Progress};
 use crate::control::reply::Reply;
 use crate::control::transfer::RawPath;
-use crate::control::upkeep::{
-    HOLDER_PATHS_MAX, HOLDERS_MAX, Holder, HolderKind, WhyReply, WhyTarget,
-};
 use crate::control::utc::Until;
+use crate::control::why::{HOLDER_PATHS_MAX, HOLDERS_MAX, Holder, HolderKind, WhyReply, WhyTarget};
 use crate::engine::gc::protection_limit;
 use crate::engine::why::{self, Bounds, Holders, Names};
 use crate::model::hash::BlobHash;

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use cairn::control::protocol::{
-    CommitRequest, ControlError, GcRequest, Progress, Request, TEXT_BYTES_MAX,
-};
-use cairn::control::reply::{CommitReply, DiffEntry, DiffReply, GcReply, Reply, VersionInfo};
+use cairn::control::commit::{CommitReply, CommitRequest};
+use cairn::control::diff::{DiffEntry, DiffReply};
+use cairn::control::gc::{GcReply, GcRequest};
+use cairn::control::protocol::{ControlError, Progress, Request, TEXT_BYTES_MAX};
+use cairn::control::reply::Reply;
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
+use cairn::control::versions::VersionInfo;
 use cairn::daemon::service::{DaemonFacts, StoreService};
 use cairn::engine::Engine;
 use cairn::engine::commit::{Asker, CommitOptions};

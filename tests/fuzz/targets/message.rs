@@ -1,10 +1,10 @@
 //! Messages of the control protocol, in both directions.
 
+use cairn::control::commit::CommitRequest;
 use cairn::control::fsck::FsckRequest;
+use cairn::control::gc::GcRequest;
 use cairn::control::names::NamesOf;
-use cairn::control::protocol::{
-    CommitRequest, ControlError, ErrorKind, GcRequest, Hello, Progress, Request, ServerMessage,
-};
+use cairn::control::protocol::{ControlError, ErrorKind, Hello, Progress, Request, ServerMessage};
 use cairn::control::reply::Reply;
 use cairn::control::server::decode;
 use cairn::control::transfer::{

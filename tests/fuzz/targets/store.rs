@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cairn::control::protocol::Request;
-use cairn::control::upkeep::{Limit, UpkeepRequest};
-use cairn::model::policy::Policy;
+use cairn::control::upkeep::UpkeepRequest;
+use cairn::model::policy::{Limit, Policy};
 use cairn::store::layout::Layout;
 
 use crate::world::World;
