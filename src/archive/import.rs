@@ -18,7 +18,7 @@ use super::payload::Buffers;
 use super::read::{Prepared, Reader};
 use super::walk::{Place, Refused, Walked, Walker};
 use super::{INLINE_FILE_BYTES_MAX, ImportSink, Published};
-use crate::vfs::attr::FileKind;
+use crate::model::kind::FileKind;
 
 /// Chunks between the walk and the delivery.
 const CHUNKS_IN_FLIGHT: usize = 6;

@@ -22,10 +22,10 @@ use super::walk::{Place, Walked};
 use super::xattr::{self, Subject};
 use crate::control::transfer::{ImportContent, RawBytes};
 use crate::model::hash::BlobHash;
+use crate::model::kind::FileKind;
 use crate::model::tree::Attributes;
 use crate::model::tree_format::{TreeError, check_attributes};
 use crate::store::caller_path::own_path;
-use crate::vfs::attr::FileKind;
 
 /// Bytes hashed at a time.
 const CHUNK_BYTES: usize = 256 * 1024;

@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
 use rustix::io::Errno;
 
+use crate::model::kind::FileKind;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Xattrs};
-use crate::vfs::attr::FileKind;
 
 /// The result of `statx`, reduced to what an archive needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::walk::{Place, Refused, Walked, Walker};
-use crate::vfs::attr::FileKind;
+use crate::model::kind::FileKind;
 
 /// A walk that counts, ended when it is dropped.
 #[derive(Debug)]

@@ -17,9 +17,9 @@ use rustix::io::Errno;
 use super::error::{ArchiveError, Problem};
 use super::path::ArchivePath;
 use super::stat::{FileId, Stat};
+use crate::model::kind::FileKind;
 use crate::model::name::EntryName;
 use crate::store::caller_path;
-use crate::vfs::attr::FileKind;
 
 /// One entry found, not read yet.
 #[derive(Debug)]

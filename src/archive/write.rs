@@ -26,10 +26,10 @@ use rustix::process::{Gid, Uid, geteuid};
 use super::error::ArchiveError;
 use super::path::ArchivePath;
 use super::stat::{FileId, Stat, decode_rdev};
+use crate::model::kind::FileKind;
 use crate::model::name::NAME_BYTES_MAX;
 use crate::model::tree::{Attributes, Content};
 use crate::store::caller_path::{self, own_path};
-use crate::vfs::attr::FileKind;
 
 /// An open directory that is being filled.
 const OPEN_DIRECTORY: OFlags =

@@ -17,11 +17,12 @@ use super::staging::node::{Area, Base, Body, Directory};
 use super::staging::state::NewNode;
 use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
+use crate::model::kind::FileKind;
 use crate::model::name::{AreaName, BaseName, RepoName};
 use crate::model::policy::PolicyState;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Root, Xattrs};
-use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeKind, NodeRow, QueuedDeletion, Tx};
+use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeRow, QueuedDeletion, Tx};
 use crate::store::error::StoreError;
 
 /// Areas that may be open in one repository: each is in memory, and in every listing.
@@ -259,7 +260,7 @@ fn root_row(id: NodeId, root: &NewNode) -> NodeRow {
     };
     NodeRow {
         id,
-        kind: NodeKind::Directory,
+        kind: FileKind::Directory,
         mode: root.attributes.mode,
         uid: root.attributes.uid,
         gid: root.attributes.gid,

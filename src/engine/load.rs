@@ -17,10 +17,11 @@ use super::staging::content::{ContentStore, FileContent};
 use super::staging::node::{Base, Body, Directory};
 use super::staging::state::{NewNode, State};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
+use crate::model::kind::FileKind;
 use crate::model::policy::PolicyState;
 use crate::model::quota::Usage;
 use crate::model::tree::Attributes;
-use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeKind, NodeRow, Reader, TagRow};
+use crate::store::catalog::{AreaRow, AreaState, NodeData, NodeRow, Reader, TagRow};
 use crate::store::error::StoreError;
 
 /// Reads repositories, versions, tags and the names of areas. Returns areas that an earlier run
@@ -177,7 +178,7 @@ pub(super) fn load_area(
         let shared = Arc::clone(&area.shared);
         let mut contents = HashMap::new();
         for row in &nodes {
-            if row.kind == NodeKind::File {
+            if row.kind == FileKind::File {
                 contents.insert(row.id, content(&store, &shared, row)?);
             }
         }
@@ -265,16 +266,16 @@ fn content(
 
 fn insert(state: &mut State, area: &Arc<AreaShared>, row: NodeRow, file: Option<Arc<FileContent>>) {
     let body = match (row.kind, file, &row.data) {
-        (NodeKind::File, Some(file), _) => Body::File(file),
-        (NodeKind::Directory, _, NodeData::BaseTree(tree)) => {
+        (FileKind::File, Some(file), _) => Body::File(file),
+        (FileKind::Directory, _, NodeData::BaseTree(tree)) => {
             Body::Directory(Directory::new(Some(*tree)))
         }
-        (NodeKind::Symlink, _, NodeData::Target(target)) => Body::Symlink(target.clone()),
-        (NodeKind::CharDevice, _, NodeData::Rdev(rdev)) => Body::CharDevice(*rdev),
-        (NodeKind::BlockDevice, _, NodeData::Rdev(rdev)) => Body::BlockDevice(*rdev),
-        (NodeKind::Fifo, ..) => Body::Fifo,
-        (NodeKind::Socket, ..) => Body::Socket,
-        (NodeKind::Directory, ..) => Body::Directory(Directory::new(None)),
+        (FileKind::Symlink, _, NodeData::Target(target)) => Body::Symlink(target.clone()),
+        (FileKind::CharDevice, _, NodeData::Rdev(rdev)) => Body::CharDevice(*rdev),
+        (FileKind::BlockDevice, _, NodeData::Rdev(rdev)) => Body::BlockDevice(*rdev),
+        (FileKind::Fifo, ..) => Body::Fifo,
+        (FileKind::Socket, ..) => Body::Socket,
+        (FileKind::Directory, ..) => Body::Directory(Directory::new(None)),
         (kind, ..) => {
             log::error!("area {}: node {} ({kind:?}) is unreadable and left out", area.id, row.id);
             return;

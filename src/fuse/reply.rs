@@ -5,9 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use fuser::{Errno, FileAttr, FileType, Generation, INodeNo, ReplyStatfs, ReplyXattr};
 
 use crate::model::id::Ino;
+use crate::model::kind::FileKind;
 use crate::model::name::NAME_BYTES_MAX;
 use crate::store::sys::FsSpace;
-use crate::vfs::attr::{Attr, FileKind};
+use crate::vfs::attr::Attr;
 
 /// How long the kernel may keep what never changes, or changes with a notification only.
 pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

@@ -5,6 +5,7 @@
 
 pub mod hash;
 pub mod id;
+pub mod kind;
 pub mod links;
 pub mod merge;
 pub mod name;

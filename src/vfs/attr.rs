@@ -1,42 +1,9 @@
 //! What `stat` shows, free of any FUSE type.
 
 use crate::model::id::Ino;
+use crate::model::kind::FileKind;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Content, Entry};
-
-/// Kind of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
-    /// Regular file.
-    File,
-    /// Directory.
-    Directory,
-    /// Symbolic link.
-    Symlink,
-    /// Named pipe.
-    Fifo,
-    /// Unix domain socket.
-    Socket,
-    /// Character device.
-    CharDevice,
-    /// Block device.
-    BlockDevice,
-}
-
-impl FileKind {
-    /// The kind of a tree entry.
-    pub fn of(content: &Content) -> Self {
-        match content {
-            Content::File { .. } => Self::File,
-            Content::Directory { .. } => Self::Directory,
-            Content::Symlink { .. } => Self::Symlink,
-            Content::Fifo => Self::Fifo,
-            Content::Socket => Self::Socket,
-            Content::CharDevice { .. } => Self::CharDevice,
-            Content::BlockDevice { .. } => Self::BlockDevice,
-        }
-    }
-}
 
 /// Attributes of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,9 +10,10 @@ use cairn::engine::staging::node::Node;
 use cairn::engine::staging::state::Child;
 use cairn::engine::stop_point::StopPoint;
 use cairn::model::id::{AreaId, NodeId};
+use cairn::model::kind::FileKind;
 use cairn::model::name::EntryName;
 use cairn::model::time::Timestamp;
-use cairn::store::catalog::{NodeData, NodeKind};
+use cairn::store::catalog::NodeData;
 use crossbeam_channel::bounded;
 
 use crate::common::wait;
@@ -36,7 +37,7 @@ fn catalog(world: &World, area: AreaId) -> BTreeMap<String, u64> {
             let row = nodes.get(&node).unwrap_or_else(|| panic!("{path} has no node"));
             reached.insert(node);
             match row.kind {
-                NodeKind::Directory => queue.push((node, path)),
+                FileKind::Directory => queue.push((node, path)),
                 _ => {
                     assert!(row.size == 0 || row.data != NodeData::Empty);
                     files.insert(path, row.size);

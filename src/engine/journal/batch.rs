@@ -14,8 +14,9 @@ use crate::engine::staging::node::{Body, Node, Slot};
 use crate::engine::staging::state::State;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
+use crate::model::kind::FileKind;
 use crate::model::name::EntryName;
-use crate::store::catalog::{NodeData, NodeKind, NodeRow};
+use crate::store::catalog::{NodeData, NodeRow};
 
 /// Row of one node.
 #[derive(Debug)]
@@ -142,15 +143,15 @@ impl Batch {
 /// The row of a node; of a regular file without its content.
 fn node_row(id: NodeId, node: &Node) -> NodeRow {
     let (kind, data) = match &node.body {
-        Body::File(_) => (NodeKind::File, NodeData::Empty),
+        Body::File(_) => (FileKind::File, NodeData::Empty),
         Body::Directory(directory) => {
-            (NodeKind::Directory, directory.base.map_or(NodeData::Empty, NodeData::BaseTree))
+            (FileKind::Directory, directory.base.map_or(NodeData::Empty, NodeData::BaseTree))
         }
-        Body::Symlink(target) => (NodeKind::Symlink, NodeData::Target(target.clone())),
-        Body::Fifo => (NodeKind::Fifo, NodeData::Empty),
-        Body::Socket => (NodeKind::Socket, NodeData::Empty),
-        Body::CharDevice(rdev) => (NodeKind::CharDevice, NodeData::Rdev(*rdev)),
-        Body::BlockDevice(rdev) => (NodeKind::BlockDevice, NodeData::Rdev(*rdev)),
+        Body::Symlink(target) => (FileKind::Symlink, NodeData::Target(target.clone())),
+        Body::Fifo => (FileKind::Fifo, NodeData::Empty),
+        Body::Socket => (FileKind::Socket, NodeData::Empty),
+        Body::CharDevice(rdev) => (FileKind::CharDevice, NodeData::Rdev(*rdev)),
+        Body::BlockDevice(rdev) => (FileKind::BlockDevice, NodeData::Rdev(*rdev)),
     };
     NodeRow {
         id,

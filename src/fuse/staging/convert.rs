@@ -14,9 +14,10 @@ use crate::fuse::errno::errno;
 use crate::fuse::operation::{Operation, guard, run};
 use crate::fuse::reply::{FOREVER, GENERATION, absent, file_attr, file_type};
 use crate::model::id::Ino;
+use crate::model::kind::FileKind;
 use crate::model::time::Timestamp;
 use crate::store::sys;
-use crate::vfs::attr::{Attr, FileKind};
+use crate::vfs::attr::Attr;
 use crate::vfs::staging::{
     Caller, Done, Entry, Found, Keep, Listed, NAME_KEPT, OpenMode, Opened, RenameMode,
     SetXattrMode, StagingFs, Waiting,

@@ -126,15 +126,16 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::kind::FileKind;
     use crate::model::time::Timestamp;
     use crate::model::tree::Xattrs;
-    use crate::store::catalog::{NodeData, NodeKind, NodeRow};
+    use crate::store::catalog::{NodeData, NodeRow};
     use crate::store::testing::TestStore;
 
     fn file(id: u64, data: NodeData) -> NodeRow {
         NodeRow {
             id: NodeId(id),
-            kind: NodeKind::File,
+            kind: FileKind::File,
             mode: 0o644,
             uid: 0,
             gid: 0,

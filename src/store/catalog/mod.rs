@@ -51,8 +51,8 @@ use connection::During;
 pub use glance::Glance;
 pub use nodes::NameRow;
 pub use row::{
-    AreaRow, AreaState, BlobRow, NodeData, NodeKind, NodeRow, OrphanBlob, QueuedDeletion,
-    RepositoryRow, TagRow, Totals, TreeRow, VersionRow,
+    AreaRow, AreaState, BlobRow, NodeData, NodeRow, OrphanBlob, QueuedDeletion, RepositoryRow,
+    TagRow, Totals, TreeRow, VersionRow,
 };
 pub use snapshot::{
     AreaFacts, BadRow, BlobFacts, Missized, NodeFacts, RepositoryFacts, Snapshot, Snapshots,

@@ -12,9 +12,10 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::codec::{blob_hash, corrupt, encode_xattrs, time, tree_hash, xattrs};
 use super::connection::{During, collect};
-use super::{NodeData, NodeKind, NodeRow, Reader, Tx};
 use crate::model::hash::BlobHash;
+use super::{NodeData, NodeRow, Reader, Tx};
 use crate::model::id::{AreaId, NodeId};
+use crate::model::kind::FileKind;
 use crate::model::name::EntryName;
 use crate::model::quota::Usage;
 use crate::store::error::Result;
@@ -27,26 +28,26 @@ pub type NameRow = (NodeId, EntryName, Option<NodeId>);
 const COLUMNS: &str = "id, kind, mode, uid, gid, mtime_s, mtime_ns, ctime_s, ctime_ns, size, \
                        data_kind, data, xattrs, charged";
 
-const KINDS: [NodeKind; 7] = [
-    NodeKind::File,
-    NodeKind::Directory,
-    NodeKind::Symlink,
-    NodeKind::Fifo,
-    NodeKind::Socket,
-    NodeKind::CharDevice,
-    NodeKind::BlockDevice,
+const KINDS: [FileKind; 7] = [
+    FileKind::File,
+    FileKind::Directory,
+    FileKind::Symlink,
+    FileKind::Fifo,
+    FileKind::Socket,
+    FileKind::CharDevice,
+    FileKind::BlockDevice,
 ];
 
 /// The number of a kind: its position in [`KINDS`].
-fn kind_number(kind: NodeKind) -> u8 {
+fn kind_number(kind: FileKind) -> u8 {
     match kind {
-        NodeKind::File => 0,
-        NodeKind::Directory => 1,
-        NodeKind::Symlink => 2,
-        NodeKind::Fifo => 3,
-        NodeKind::Socket => 4,
-        NodeKind::CharDevice => 5,
-        NodeKind::BlockDevice => 6,
+        FileKind::File => 0,
+        FileKind::Directory => 1,
+        FileKind::Symlink => 2,
+        FileKind::Fifo => 3,
+        FileKind::Socket => 4,
+        FileKind::CharDevice => 5,
+        FileKind::BlockDevice => 6,
     }
 }
 
@@ -77,7 +78,7 @@ pub(super) fn data(row: &Row<'_>, kind: usize, column: usize) -> rusqlite::Resul
     })
 }
 
-pub(super) fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<NodeKind> {
+pub(super) fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<FileKind> {
     let number = row.get::<_, u8>(column)?;
     let kind = KINDS.get(usize::from(number)).copied();
     kind.ok_or_else(|| corrupt(column, format!("unknown kind of node: {number}")))
@@ -342,7 +343,7 @@ mod tests {
 
     const AREA: AreaId = AreaId(3);
 
-    fn row(id: u64, kind: NodeKind, data: NodeData) -> NodeRow {
+    fn row(id: u64, kind: FileKind, data: NodeData) -> NodeRow {
         NodeRow {
             id: NodeId(id),
             kind,
@@ -352,7 +353,7 @@ mod tests {
             mtime: Timestamp::new(-1_000_000_000_000, 999_999_999).unwrap(),
             ctime: Timestamp::new(0, 0).unwrap(),
             xattrs: Xattrs::new(),
-            charged: kind == NodeKind::File,
+            charged: kind == FileKind::File,
             size: id,
             data,
         }
@@ -363,15 +364,15 @@ mod tests {
         xattrs.insert(b"user.\xff".as_slice().into(), vec![0; 70_000].into());
         let target: Box<[u8]> = b"../\xfe\n".as_slice().into();
         vec![
-            row(1, NodeKind::Directory, NodeData::Empty),
-            row(2, NodeKind::Directory, NodeData::BaseTree(TreeHash::of(b"t"))),
-            NodeRow { xattrs, ..row(3, NodeKind::File, NodeData::Blob(BlobHash::of(b"b"))) },
-            row(4, NodeKind::File, NodeData::Private(PrivateId(i64::MAX.unsigned_abs()))),
-            row(5, NodeKind::Symlink, NodeData::Target(target)),
-            row(6, NodeKind::Fifo, NodeData::Empty),
-            row(7, NodeKind::Socket, NodeData::Empty),
-            row(8, NodeKind::CharDevice, NodeData::Rdev(u32::MAX)),
-            row(9, NodeKind::BlockDevice, NodeData::Rdev(0)),
+            row(1, FileKind::Directory, NodeData::Empty),
+            row(2, FileKind::Directory, NodeData::BaseTree(TreeHash::of(b"t"))),
+            NodeRow { xattrs, ..row(3, FileKind::File, NodeData::Blob(BlobHash::of(b"b"))) },
+            row(4, FileKind::File, NodeData::Private(PrivateId(i64::MAX.unsigned_abs()))),
+            row(5, FileKind::Symlink, NodeData::Target(target)),
+            row(6, FileKind::Fifo, NodeData::Empty),
+            row(7, FileKind::Socket, NodeData::Empty),
+            row(8, FileKind::CharDevice, NodeData::Rdev(u32::MAX)),
+            row(9, FileKind::BlockDevice, NodeData::Rdev(0)),
         ]
     }
 

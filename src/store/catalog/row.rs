@@ -2,6 +2,7 @@
 
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
+use crate::model::kind::FileKind;
 use crate::model::name::{AreaName, RepoName};
 use crate::model::quota::{Charge, Quota};
 use crate::model::time::Timestamp;
@@ -134,25 +135,6 @@ pub struct AreaRow {
     pub on_stale: String,
 }
 
-/// Kind of a staging node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NodeKind {
-    /// Regular file.
-    File,
-    /// Directory.
-    Directory,
-    /// Symbolic link.
-    Symlink,
-    /// Named pipe.
-    Fifo,
-    /// Unix domain socket.
-    Socket,
-    /// Character device.
-    CharDevice,
-    /// Block device.
-    BlockDevice,
-}
-
 /// Where a staging node's content is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeData {
@@ -176,7 +158,7 @@ pub struct NodeRow {
     /// Its id, chosen by the caller.
     pub id: NodeId,
     /// Its kind.
-    pub kind: NodeKind,
+    pub kind: FileKind,
     /// Permission bits (`0o7777`).
     pub mode: u16,
     /// Owner.

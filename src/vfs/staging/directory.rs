@@ -11,9 +11,9 @@ use super::place::{self, Place};
 use super::{Entry, Found, Handle, StagingFs, log_store, node_attr, resolve_error};
 use crate::engine::staging::node::{Node, Slot};
 use crate::model::id::{Ino, NodeId, RepoId};
+use crate::model::kind::FileKind;
 use crate::model::name::LATEST;
 use crate::model::tree_format;
-use crate::vfs::attr::FileKind;
 use crate::vfs::error::FsError;
 
 /// One name in a listing.

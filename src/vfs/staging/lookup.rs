@@ -9,10 +9,11 @@ use super::place::{self, Place};
 use super::{Entry, Found, Keep, StagingFs, engine_error, keep_attr, node_attr, staged_entry};
 use crate::engine::registry::Repository;
 use crate::model::id::{AreaId, Ino, NodeId, RepoId};
+use crate::model::kind::FileKind;
 use crate::model::name::{AreaName, LATEST, TagName};
 use crate::model::time::Timestamp;
 use crate::store::sys::FsSpace;
-use crate::vfs::attr::{Attr, DIRECTORY_BYTES, FileKind, SPARSE_BYTES_MIN, blocks};
+use crate::vfs::attr::{Attr, DIRECTORY_BYTES, SPARSE_BYTES_MIN, blocks};
 use crate::vfs::error::FsError;
 use crate::vfs::quota;
 

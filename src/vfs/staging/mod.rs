@@ -44,9 +44,10 @@ use crate::engine::staging::content::FileContent;
 use crate::engine::staging::node::Node;
 use crate::engine::staging::state::State;
 use crate::model::id::{AreaId, Ino, NodeId};
+use crate::model::kind::FileKind;
 use crate::model::name::EntryName;
 use crate::store::error::StoreError;
-use crate::vfs::attr::{Attr, FileKind};
+use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
 
 pub use attributes::SetAttr;

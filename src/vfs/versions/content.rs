@@ -12,9 +12,9 @@ use rustix::io::Errno;
 
 use crate::model::hash::BlobHash;
 use crate::model::id::Ino;
+use crate::model::kind::FileKind;
 use crate::model::text::count;
 use crate::model::tree_format::TreeSource;
-use crate::vfs::attr::FileKind;
 use crate::vfs::error::FsError;
 
 use super::number::Class;

@@ -8,10 +8,11 @@ use std::fmt::Display;
 
 use crate::engine::registry::Repository;
 use crate::model::id::{Ino, RepoId, VersionNumber};
+use crate::model::kind::FileKind;
 use crate::model::tree::Entry;
 use crate::model::tree_format::{self, TreeSource};
 use crate::model::version::Version;
-use crate::vfs::attr::{Attr, FileKind};
+use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
 
 use super::inode::{Place, directory_attr};

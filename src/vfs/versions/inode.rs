@@ -5,9 +5,10 @@
 
 use crate::model::hash::{BlobHash, HASH_BYTES, TreeHash};
 use crate::model::id::{Ino, RepoId, VersionNumber};
+use crate::model::kind::FileKind;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Content, Entry, Xattrs};
-use crate::vfs::attr::{Attr, DIRECTORY_BYTES, FileKind, blocks};
+use crate::vfs::attr::{Attr, DIRECTORY_BYTES, blocks};
 
 use super::inode_table::Inode;
 use super::number::{Identity, PathHash};

@@ -7,10 +7,10 @@ use std::fmt::Display;
 
 use crate::model::hash::BlobHash;
 use crate::model::id::Ino;
+use crate::model::kind::FileKind;
 use crate::model::tree::Xattrs;
 use crate::model::tree_format::TreeSource;
 use crate::model::version::Version;
-use crate::vfs::attr::FileKind;
 use crate::vfs::error::FsError;
 
 use super::inode::FileInode;

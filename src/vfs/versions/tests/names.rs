@@ -2,8 +2,8 @@
 
 use super::super::fixture::*;
 use super::super::*;
+use crate::model::kind::FileKind;
 use crate::model::tree::Content;
-use crate::vfs::attr::FileKind;
 use crate::vfs::error::FsError;
 
 #[test]
