@@ -10,4 +10,5 @@ pub mod engine;
 pub mod fuse;
 pub mod model;
 pub mod store;
+pub mod sys;
 pub mod vfs;

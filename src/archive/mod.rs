@@ -50,6 +50,7 @@ use crate::control::transfer::{ImportEntry, WantedTree};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::VersionNumber;
 use crate::model::tree::Root;
+use crate::sys::open_files;
 
 pub use error::ArchiveError;
 pub use path::ArchivePath;
@@ -144,10 +145,7 @@ pub const OPEN_BATCH: usize = 64;
 /// Raises this process's limit of open files as far as it may: batches and deep directories hold
 /// some hundreds.
 pub fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::debug!("the limit of open files stays at {:?}: {error}", limit.current);
+    if let Err(error) = open_files::set_nofile_limit(u64::MAX) {
+        log::debug!("the limit of open files stays at {}: {error}", open_files::nofile_limit());
     }
 }

@@ -37,7 +37,7 @@ use crate::control::service::Attachment;
 use crate::store::error::StoreError;
 use crate::store::format;
 use crate::store::layout::Layout;
-pub use crate::store::priority::Priority;
+pub use crate::sys::priority::Priority;
 use content::Content;
 use error::{BackupError, Result};
 use target::Target;

@@ -19,7 +19,7 @@ use super::public_socket;
 use super::reply::Reply;
 use super::service::{Attachment, Caller, ConnectionId, Service};
 use super::socket_path::SocketPath;
-use crate::store::sys;
+use crate::sys;
 
 /// Name of the socket in the store's directory.
 pub const SOCKET_NAME: &str = "control.sock";

@@ -25,7 +25,7 @@ use super::places::{Holder, IDLE_MAX, Places};
 use super::protocol::{ControlError, ErrorKind, Hello, PROTOCOL, Progress, Request, ServerMessage};
 use super::service::{Attachment, Caller, ConnectionId, Peer, Service};
 use super::socket_path::SocketPath;
-use crate::store::{panics, sys};
+use crate::sys::{self, panics};
 
 /// The longest wait for the next bytes within a message.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::protocol::{ControlError, ErrorKind, Progress, Request};
 use super::reply::Reply;
-use crate::store::sys;
+use crate::sys;
 
 /// Who asks, as the kernel says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

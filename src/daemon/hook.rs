@@ -30,7 +30,7 @@ use crate::engine::registry::{Registry, Repository};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::text::count;
 use crate::model::version::Version;
-use crate::store::panics;
+use crate::sys::panics;
 
 /// Versions that may wait for the command; those beyond are logged and left out.
 const QUEUE_MAX: usize = 10_000;

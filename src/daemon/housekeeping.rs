@@ -20,7 +20,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::engine::staging::Staging;
 use crate::model::id::AreaId;
-use crate::store::{panics, sys};
+use crate::sys::{self, panics};
 use crate::vfs::invalidation::{Forget, Invalidation, Invalidator};
 use crate::vfs::staging::place;
 

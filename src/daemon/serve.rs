@@ -30,7 +30,7 @@ use crate::fuse::session::default_workers;
 use crate::fuse::staging::StagingConnection;
 use crate::fuse::versions::VersionsConnection;
 use crate::model::time::Timestamp;
-use crate::store::{open_files, sys};
+use crate::sys::{self, open_files};
 use crate::vfs::staging::{MountObserver, StagingFs, StagingOptions};
 use crate::vfs::versions::{Numbering, Owner, PoolBlobs, Sources, VersionFs};
 

@@ -28,9 +28,9 @@ use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Summary};
 use crate::model::tree_format::{self, BuiltTree, TreePage, TreeSource};
 use crate::model::version::Version;
 use crate::store::error::StoreError;
-use crate::store::panics;
 use crate::store::pool::Pool;
 use crate::store::tree_cache::TreeCache;
+use crate::sys::panics;
 
 /// Pages and bytes per transaction: a slice of a few milliseconds on the metadata thread.
 const BATCH_PAGES_MAX: usize = 256;

@@ -23,9 +23,9 @@ use crate::model::text::count;
 use crate::model::time::Timestamp;
 use crate::store::catalog::{BlobFacts, Reader, Snapshot};
 use crate::store::error::StoreError;
-use crate::store::panics;
 use crate::store::pool::Damage;
-use crate::store::priority::Priority;
+use crate::sys::panics;
+use crate::sys::priority::Priority;
 
 /// Between two scrubs when nobody says otherwise.
 pub const PERIOD_SECONDS: u64 = 30 * 24 * 3600;

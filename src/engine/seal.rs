@@ -23,8 +23,8 @@ use super::stop_point::{StopPoint, StopPoints};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::{Catalog, Reader};
 use crate::store::error::StoreError;
-use crate::store::panics;
 use crate::store::pool::{Incoming, Pool};
+use crate::sys::panics;
 use large::LargeLine;
 pub(super) use read::hash_file;
 #[cfg(test)]

@@ -41,10 +41,10 @@ use crate::store::catalog::{Catalog, QueuedDeletion, Reader};
 use crate::store::durable;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
-use crate::store::panics;
 use crate::store::pool::Pool;
-use crate::store::sys;
 use crate::store::tree_cache::TreeCache;
+use crate::sys;
+use crate::sys::panics;
 
 /// Bytes of decoded tree pages kept for readers.
 const TREE_CACHE_BYTES: usize = 64 << 20;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::store::fault_injection;
+use crate::sys::fault_injection;
 
 /// Name of the environment variable.
 const VARIABLE: &str = "CAIRN_HOLD";

@@ -30,8 +30,8 @@ use crate::model::policy::PolicyState;
 use crate::store::Store;
 use crate::store::catalog::{Reader, RepositoryRow, Tx};
 use crate::store::error::StoreError;
-use crate::store::panics;
 use crate::store::tree_cache::TreeCache;
+use crate::sys::panics;
 
 /// How long a change waits for others before its rows are written: one transaction for all. Rows
 /// are keyed by hashes and names, so each touches a page of its own; a file that is created,

@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 use super::notify::KernelNotifier;
 use super::session::Connection;
-use crate::store::panics;
+use crate::sys::panics;
 use crate::vfs::invalidation::{Forget, Invalidation, Invalidator};
 
 /// Length of a queue above which a warning is logged at each job.

@@ -8,7 +8,7 @@ use fuser::{Errno, INodeNo};
 
 use super::errno;
 use crate::model::time::Timestamp;
-use crate::store::panics;
+use crate::sys::panics;
 use crate::vfs::error::FsError;
 
 /// An operation, by its kernel's name, and the inode that it is about (a directory where it is

@@ -7,7 +7,7 @@ use fuser::{Errno, FileAttr, FileType, Generation, INodeNo, ReplyStatfs, ReplyXa
 use crate::model::id::Ino;
 use crate::model::kind::FileKind;
 use crate::model::name::NAME_BYTES_MAX;
-use crate::store::sys::FsSpace;
+use crate::sys::FsSpace;
 use crate::vfs::attr::Attr;
 
 /// How long the kernel may keep what never changes, or changes with a notification only.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::layout::shown;
-use super::panics::Panicked;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::text::{count, is_or_are};
 use crate::model::tree_format::TreeError;
+use crate::sys::panics::Panicked;
 
 /// Results of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;

@@ -12,7 +12,8 @@ use super::catalog::Catalog;
 use super::error::{Result, StoreError};
 use super::layout::Layout;
 use super::root_lock::RootLock;
-use super::{durable, format, sys};
+use super::{durable, format};
+use crate::sys;
 
 /// What an interrupted `init` may leave: files, and directories that must be empty.
 const OWN_FILES: [&str; 6] =

@@ -4,7 +4,7 @@
 //! wanted, for how long, who may), knows nothing of FUSE, and starts no thread. Single ownership is
 //! a value, [`RootLock`]; single writing of the catalog is `&mut Catalog`.
 //!
-//! On disk: see [`layout`]. Durable steps go through [`durable`], system calls through [`sys`].
+//! On disk: see [`layout`]. Durable steps go through [`durable`], system calls through [`sys`](crate::sys).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,20 +13,14 @@ pub mod caller_path;
 pub mod catalog;
 pub mod durable;
 pub mod error;
-pub mod fault_injection;
 pub mod format;
 mod init;
 pub mod layout;
-pub mod open_files;
-pub mod panics;
 pub mod pool;
-pub mod priority;
 pub mod reserve;
 pub mod room;
 pub mod root_lock;
-pub mod signals;
 pub mod staging_dir;
-pub mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree_cache;

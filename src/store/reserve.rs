@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
+use super::durable;
 use super::error::{Result, StoreError};
 use super::layout::Layout;
 use super::room::Room;
 use super::root_lock::RootLock;
-use super::{durable, sys};
+use crate::sys;
 
 /// Enough for some thousand rows in the write-ahead log and for the checkpoint that follows.
 pub const RESERVE_BYTES: u64 = 8 << 20;

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::error::{Result, StoreError};
 use super::layout::Layout;
-use super::sys;
+use crate::sys;
 
 /// Room beside what is in memory that counts as plenty: more than others write between two looks.
 const PLENTY_BYTES: u64 = 64 << 20;

@@ -9,12 +9,13 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::durable;
 use super::error::{Result, StoreError};
 use super::layout::{Layout, PrivateId};
 use super::root_lock::RootLock;
 use super::unlinked_file::{self, UnlinkedFile};
-use super::{durable, sys};
 use crate::model::id::AreaId;
+use crate::sys;
 
 /// Mode of a file while it is private.
 const PRIVATE_MODE: u32 = 0o600;

@@ -1,7 +1,7 @@
 //! The space that a repository with a quota shows (G15).
 
 use crate::engine::quota::Account;
-use crate::store::sys::FsSpace;
+use crate::sys::FsSpace;
 
 /// A file system of the size of the quota; what is left is never more than the disk has.
 pub(super) fn limited(space: FsSpace, account: &Account) -> FsSpace {

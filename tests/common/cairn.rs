@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use cairn::store::fault_injection;
+use cairn::sys::fault_injection;
 
 use super::{mounts, wait};
 

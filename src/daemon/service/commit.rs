@@ -15,7 +15,7 @@ use crate::engine::request::Request;
 use crate::model::id::{AreaId, VersionNumber};
 use crate::model::name::{AreaName, TagName, parse_number};
 use crate::model::time::Timestamp;
-use crate::store::sys;
+use crate::sys;
 
 impl StoreService {
     pub(super) fn commit(&self, caller: Caller, request: &CommitRequest) -> Answer {

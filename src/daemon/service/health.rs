@@ -15,7 +15,7 @@ use crate::engine::poison::Blocked;
 use crate::engine::registry::Repository;
 use crate::model::policy::PolicyState;
 use crate::model::text::{count, is_or_are};
-use crate::store::sys::FsSpace;
+use crate::sys::FsSpace;
 
 /// Why nothing changes any more, and what helps.
 pub(super) const POISONED: &str = "a write or flush failed; restart the daemon to go on";

@@ -36,7 +36,7 @@ use crate::model::quota::Usage;
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
 use crate::model::version::Version;
-use crate::store::panics;
+use crate::sys::panics;
 
 pub use asker::Asker;
 use prepare::Renames;

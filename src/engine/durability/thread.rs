@@ -25,10 +25,10 @@ use crate::store::catalog::Checkpointer;
 use crate::store::durable;
 use crate::store::error::{CatalogErrorKind, StoreError};
 use crate::store::layout::Layout;
-use crate::store::panics;
 use crate::store::pool::{Damage, Pool};
 use crate::store::reserve::{CHANGE_BYTES, RESERVE_BYTES};
-use crate::store::sys;
+use crate::sys;
+use crate::sys::panics;
 
 /// Jobs of others than the metadata thread that may wait; who asks for more durability than the
 /// disk gives waits in line.

@@ -11,7 +11,7 @@ use crate::model::hash::BlobHash;
 use crate::store::catalog::BlobFacts;
 use crate::store::error::{Result, StoreError, is_damage};
 use crate::store::pool::{BlobFile, Damage, Pool};
-use crate::store::sys;
+use crate::sys;
 
 /// Rows read between two looks at whether to go on.
 const BLOBS_PER_STEP: u32 = 512;

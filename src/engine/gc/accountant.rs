@@ -14,7 +14,7 @@ use crate::engine::thread::MetadataThread;
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::quota::{self, Charge};
 use crate::model::version::Version;
-use crate::store::panics;
+use crate::sys::panics;
 
 /// One version, and the one before it.
 struct Step {

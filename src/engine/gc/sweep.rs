@@ -19,9 +19,9 @@ use crate::model::id::AreaId;
 use crate::store::catalog::Reader;
 use crate::store::error::StoreError;
 use crate::store::layout::{Layout, PrivateId};
-use crate::store::panics;
 use crate::store::pool::{Pool, PoolName};
 use crate::store::staging_dir::StagingDir;
+use crate::sys::panics;
 
 /// Files handed to the metadata thread at a time: an unlink each.
 const LEFTOVERS_PER_BATCH: usize = 64;

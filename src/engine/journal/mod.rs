@@ -28,7 +28,7 @@ use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
-use crate::store::panics;
+use crate::sys::panics;
 use batch::{Batch, Waiter};
 
 /// Ids are reserved in the catalog in steps of this many, so that a crash never reuses one.

@@ -16,7 +16,7 @@ use crate::engine::staging::SealJob;
 use crate::engine::staging::content::{Data, FileContent, SealInput};
 use crate::engine::stop_point::StopPoint;
 use crate::store::error::StoreError;
-use crate::store::panics;
+use crate::sys::panics;
 
 /// How long one turn takes.
 const TURN: Duration = Duration::from_millis(30);

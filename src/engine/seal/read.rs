@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::engine::staging::content::Hashing;
 use crate::model::hash::BlobHash;
-use crate::store::sys;
+use crate::sys;
 
 /// Bytes of data hashed between two looks whether to go on.
 const DATA_STEP: usize = 1 << 20;

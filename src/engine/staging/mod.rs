@@ -31,7 +31,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use crate::engine::links::AmbiguousLinks;
 use crate::engine::poison::Poison;
 use crate::model::id::{AreaId, NodeId};
-use crate::store::panics;
+use crate::sys::panics;
 use area::{AreaShared, Phase};
 use content::{AfterClose, ContentStore, FileContent};
 use dirty::Dirty;

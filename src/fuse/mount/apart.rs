@@ -13,7 +13,7 @@ use std::panic::resume_unwind;
 use log::debug;
 
 use super::DEVICE;
-use crate::store::sys;
+use crate::sys;
 
 /// Runs `action` on a thread that has no connection but `kept` open. It must not use descriptors that
 /// are opened after this was called, and what it returns must hold none.

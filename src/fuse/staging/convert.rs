@@ -16,7 +16,7 @@ use crate::fuse::reply::{FOREVER, GENERATION, absent, file_attr, file_type};
 use crate::model::id::Ino;
 use crate::model::kind::FileKind;
 use crate::model::time::Timestamp;
-use crate::store::sys;
+use crate::sys;
 use crate::vfs::attr::Attr;
 use crate::vfs::staging::{
     Caller, Done, Entry, Found, Keep, Listed, NAME_KEPT, OpenMode, Opened, RenameMode,

@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use crate::store::fault_injection;
+use crate::sys::fault_injection;
 
 /// Name of the environment variable.
 const VARIABLE: &str = "CAIRN_FAULT";

@@ -17,7 +17,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 use super::error::{Result, StoreError};
-use super::sys;
+use crate::sys;
 
 pub mod fault;
 pub use fault::testing;

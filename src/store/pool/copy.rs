@@ -8,7 +8,7 @@ use super::Pool;
 use super::incoming::{Incoming, write_sparse};
 use crate::model::hash::BlobHash;
 use crate::store::error::{Result, StoreError};
-use crate::store::sys;
+use crate::sys;
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;

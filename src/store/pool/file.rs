@@ -10,9 +10,10 @@ use super::copy::Copied;
 use super::incoming::Incoming;
 use super::{BLOB_MODE, Pool};
 use crate::model::hash::BlobHash;
+use crate::store::durable;
 use crate::store::error::{Result, StoreError};
 use crate::store::root_lock::RootLock;
-use crate::store::{durable, sys};
+use crate::sys;
 
 /// The bits of a mode that let anybody write.
 const WRITE_BITS: u32 = 0o222;

@@ -21,9 +21,10 @@ use rustix::fs::OFlags;
 
 use super::{BLOB_MODE, Pool, discard};
 use crate::model::hash::BlobHash;
+use crate::store::durable;
 use crate::store::error::{Result, StoreError};
 use crate::store::root_lock::RootLock;
-use crate::store::{durable, sys};
+use crate::sys;
 
 /// Zeros of this length, aligned to it, are not written but left as a hole.
 const HOLE_BYTES: usize = 4096;

@@ -8,9 +8,10 @@ use std::path::Path;
 use super::incoming::Incoming;
 use super::{BLOB_MODE, Pool, discard};
 use crate::model::hash::BlobHash;
+use crate::store::durable;
 use crate::store::error::{Result, StoreError};
 use crate::store::root_lock::RootLock;
-use crate::store::{durable, sys};
+use crate::sys;
 
 /// What to do when a link could not be made.
 #[derive(Debug, PartialEq, Eq)]

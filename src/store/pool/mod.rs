@@ -88,7 +88,8 @@ impl Pool {
     /// When the system has no randomness to offer.
     pub fn new(layout: Layout) -> Result<Self> {
         // Of few descriptors most are for what users write.
-        let share = usize::try_from(super::open_files::nofile_limit() / 8).unwrap_or(usize::MAX);
+        let share =
+            usize::try_from(crate::sys::open_files::nofile_limit() / 8).unwrap_or(usize::MAX);
         Self::with_open_files_max(layout, OPEN_FILES_MAX.min(share))
     }
 
@@ -98,7 +99,7 @@ impl Pool {
     /// When the system has no randomness to offer.
     pub fn with_open_files_max(layout: Layout, files_max: usize) -> Result<Self> {
         let uuid =
-            super::sys::new_uuid().map_err(StoreError::io("make names in", &layout.incoming()))?;
+            crate::sys::new_uuid().map_err(StoreError::io("make names in", &layout.incoming()))?;
         let room = Arc::new(Room::new(&layout));
         Ok(Self {
             layout,

@@ -2,7 +2,7 @@
 //! which. Publications are logged by the engine, with those that are refused.
 
 use super::{Caller, Done};
-use crate::store::sys;
+use crate::sys;
 
 /// Logs a change once it is made, and passes its result on.
 pub(super) fn logged<T: Send + 'static>(caller: Caller, change: String, done: Done<T>) -> Done<T> {

@@ -12,7 +12,7 @@ use crate::model::id::{AreaId, Ino, NodeId, RepoId};
 use crate::model::kind::FileKind;
 use crate::model::name::{AreaName, LATEST, TagName};
 use crate::model::time::Timestamp;
-use crate::store::sys::FsSpace;
+use crate::sys::FsSpace;
 use crate::vfs::attr::{Attr, DIRECTORY_BYTES, SPARSE_BYTES_MIN, blocks};
 use crate::vfs::error::FsError;
 use crate::vfs::quota;

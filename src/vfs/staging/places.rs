@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::engine::staging::content::FileContent;
-use crate::store::panics;
+use crate::sys::panics;
 
 /// Time between two looks for a free place.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);

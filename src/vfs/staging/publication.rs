@@ -25,7 +25,7 @@ use super::{Caller, StagingFs};
 use crate::engine::commit::ForRename;
 use crate::engine::request::Request;
 use crate::model::id::{AreaId, Ino, RepoId};
-use crate::store::signals;
+use crate::sys::signals;
 use crate::vfs::error::FsError;
 
 /// How long after the first RENAME, or after the wait, the second one may come.

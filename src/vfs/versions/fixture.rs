@@ -20,7 +20,7 @@ use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Root, Xattrs};
 use crate::model::tree_format::{MemoryTrees, build, root_hash};
 use crate::model::version::Version;
-use crate::store::sys::FsSpace;
+use crate::sys::FsSpace;
 use crate::vfs::attr::Attr;
 
 use super::{Blobs, Numbering, Owner, ROOT, Sources, VersionFs, repository_ino};

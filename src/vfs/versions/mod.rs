@@ -55,7 +55,7 @@ use crate::model::time::Timestamp;
 use crate::model::tree::Entry;
 use crate::model::tree_format::{self, TreeSource};
 use crate::model::version::Version;
-use crate::store::sys::FsSpace;
+use crate::sys::FsSpace;
 use crate::vfs::attr::{Attr, SPARSE_BYTES_MIN};
 use crate::vfs::error::FsError;
 use crate::vfs::quota;

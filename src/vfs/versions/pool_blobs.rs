@@ -8,7 +8,7 @@ use crate::model::hash::BlobHash;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
 use crate::store::pool::Pool;
-use crate::store::sys::{self, FsSpace};
+use crate::sys::{self, FsSpace};
 
 use super::Blobs;
 

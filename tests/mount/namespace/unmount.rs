@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cairn::store::sys::send_fds;
+use cairn::sys::send_fds;
 
 use crate::common::{Cairn, mounts};
 

@@ -9,9 +9,9 @@ use super::{FileContent, Slots};
 use crate::engine::pins::Pins;
 use crate::store::Store;
 use crate::store::layout::PrivateId;
-use crate::store::open_files;
 use crate::store::pool::Pool;
 use crate::store::staging_dir::StagingDir;
+use crate::sys::open_files;
 
 /// What reading and writing content needs of the store.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
-use crate::store::sys;
+use crate::sys;
 
 impl FileContent {
     /// Reads at most `buffer.len()` bytes at `offset`; less only at the end of the file.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::sys;
+use super::process::set_priority;
 
 /// A choice of how far to stand back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,8 @@ impl Priority {
     /// The system calls'.
     pub fn apply(self) -> io::Result<()> {
         match self {
-            Self::Idle => sys::set_priority(19, CLASS_IDLE),
-            Self::Low => sys::set_priority(10, CLASS_BEST_EFFORT | LEVEL_LAST),
+            Self::Idle => set_priority(19, CLASS_IDLE),
+            Self::Low => set_priority(10, CLASS_BEST_EFFORT | LEVEL_LAST),
             Self::Normal => Ok(()),
         }
     }
