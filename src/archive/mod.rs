@@ -12,10 +12,11 @@
 //! - export: `tree_walk` → `export` and `write` (directories) or `tar_write` (archives).
 //!
 //! Invariant: an import that fails in any way publishes nothing. This module must not know the
-//! store (but for `caller_path`, by which commands open what their callers name) or the engine; entries have the form that the control protocol gives them, and `remote`
+//! store (but for `caller_path`, by which commands open what their callers name) or the engine; entries have the form that the control protocol gives them, and `control_sink`
 //! alone speaks it.
 
 pub mod batch;
+pub mod control_sink;
 mod copy;
 pub mod error;
 pub mod export;
@@ -27,7 +28,6 @@ pub mod path;
 mod pax;
 pub mod payload;
 mod read;
-pub mod remote;
 mod stat;
 pub mod survey;
 mod tar_header;

@@ -219,7 +219,7 @@ impl Line {
             let context = Context::new(store, true, Output::new(Box::new(std::io::sink())), hooks);
             let names = context.store().ok().and_then(|store| {
                 let mut connection = match Client::connect(store).ok()? {
-                    Some(client) => Connection::Remote(client),
+                    Some(client) => Connection::Daemon(client),
                     None => Connection::local((hooks.open_glance)(store).ok()?),
                 };
                 connection.ask(request).ok()

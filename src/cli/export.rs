@@ -18,11 +18,11 @@ use super::error::CliError;
 use super::parse::RepositoryVersion;
 use super::progress::ProgressLine;
 use super::text::{count, size};
+use crate::archive::control_sink::ControlExport;
 use crate::archive::error::ArchiveError;
 use crate::archive::export::{Exported, LinkMode, export_directory_unless};
 use crate::archive::new_file::NewFile;
 use crate::archive::raise_open_files;
-use crate::archive::remote::RemoteExport;
 use crate::archive::tar_write::export_archive;
 use crate::control::protocol::{ControlError, ErrorKind, Progress};
 use crate::control::versions::VersionInfo;
@@ -161,7 +161,7 @@ impl ExportArgs {
         raise_open_files();
         let RepositoryVersion { repository, version } = self.version;
         let mut connection = context.connect()?;
-        let mut source = RemoteExport::begin(&mut connection, repository, version)?;
+        let mut source = ControlExport::begin(&mut connection, repository, version)?;
         let mut line = ProgressLine::new(context.json);
         let total = source.version().size_bytes;
         let mut progress = |exported: &Exported| {
@@ -226,7 +226,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Writes an archive to a file.
 fn write(
-    source: &mut RemoteExport<'_>,
+    source: &mut ControlExport<'_>,
     file: &File,
     compression: Compression,
     progress: &mut dyn FnMut(&Exported),

@@ -15,11 +15,11 @@ use super::error::CliError;
 use super::progress::ProgressLine;
 use super::text::{count, size};
 use crate::archive::batch::{Observer, Totals};
+use crate::archive::control_sink::{ControlImport, ImportOptions};
 use crate::archive::error::ArchiveError;
 use crate::archive::import::{DirectoryImport, Imported, import_directory};
 use crate::archive::memo::{self, MemoOptions};
 use crate::archive::path::ArchivePath;
-use crate::archive::remote::{ImportOptions, RemoteImport};
 use crate::archive::survey::Survey;
 use crate::archive::tar_import::import_archive;
 use crate::archive::{FileId, ImportSink, Refused, raise_open_files};
@@ -138,7 +138,7 @@ impl ImportArgs {
             tag: self.tag,
             allow_empty: self.allow_empty,
         };
-        let mut sink = RemoteImport::begin(&mut connection, options)?;
+        let mut sink = ControlImport::begin(&mut connection, options)?;
         let line = ProgressLine::new(context.json);
         let expected = source.expected(&refused, line.is_visible());
         let mut observer = Watch { line, expected, reread: Vec::new() };

@@ -232,7 +232,7 @@ fn unexpected() -> ControlError {
 /// Whoever answers this command's requests.
 pub enum Connection {
     /// A running daemon.
-    Remote(Client),
+    Daemon(Client),
     /// This process, which holds the store's lock for as long.
     Local {
         /// The opened store.
@@ -245,7 +245,7 @@ pub enum Connection {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Remote(client) => f.debug_tuple("Remote").field(client).finish(),
+            Self::Daemon(client) => f.debug_tuple("Daemon").field(client).finish(),
             Self::Local { caller, .. } => f.debug_tuple("Local").field(caller).finish(),
         }
     }
@@ -261,7 +261,7 @@ impl Connection {
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             if let Some(client) = Client::connect(store)? {
-                return Ok(Self::Remote(client));
+                return Ok(Self::Daemon(client));
             }
             match open_local(store) {
                 Ok(service) => return Ok(Self::local(service)),
@@ -289,7 +289,7 @@ impl Connection {
     /// Process id of the daemon; `None` when this process answers itself.
     pub fn daemon_pid(&self) -> Option<u32> {
         match self {
-            Self::Remote(client) => Some(client.hello().pid),
+            Self::Daemon(client) => Some(client.hello().pid),
             Self::Local { .. } => None,
         }
     }
@@ -305,7 +305,7 @@ impl Connection {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Reply, Attachment), ControlError> {
         match self {
-            Self::Remote(client) => client.call(&request, &attachment, progress),
+            Self::Daemon(client) => client.call(&request, &attachment, progress),
             Self::Local { service, caller } => service.call(*caller, request, attachment, progress),
         }
     }
@@ -321,7 +321,7 @@ impl Connection {
         files: Vec<File>,
     ) -> Result<Reply, ControlError> {
         let (reply, _) = match self {
-            Self::Remote(client) => {
+            Self::Daemon(client) => {
                 client.send(&request, payload, &files)?;
                 client.answer(&mut |_| {})?
             }

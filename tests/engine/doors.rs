@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cairn::archive::batch::Unobserved;
+use cairn::archive::control_sink::{ControlExport, ControlImport, ImportOptions};
 use cairn::archive::export::{LinkMode, export_directory};
 use cairn::archive::import::{DirectoryImport, import_directory};
-use cairn::archive::remote::{ImportOptions, RemoteExport, RemoteImport};
 use cairn::control::client::{Connection, SOCKET_NAME};
 use cairn::control::server::Server;
 use cairn::daemon::service::{DaemonFacts, StoreService, open_local};
@@ -40,7 +40,7 @@ fn import(connection: &mut Connection, top: &Path) -> bool {
         tag: None,
         allow_empty: false,
     };
-    let mut sink = RemoteImport::begin(connection, options).unwrap();
+    let mut sink = ControlImport::begin(connection, options).unwrap();
     import_directory(top, DirectoryImport::default(), &mut sink, &mut Unobserved).unwrap();
     sink.into_commit().unwrap().changed
 }
@@ -52,7 +52,7 @@ fn round_trip(connection: &mut Connection) {
     assert!(import(connection, &source));
     assert!(!import(connection, &source), "nothing changed");
     let (repository, version) = ("web".parse().unwrap(), "latest".parse().unwrap());
-    let mut export = RemoteExport::begin(connection, repository, version).unwrap();
+    let mut export = ControlExport::begin(connection, repository, version).unwrap();
     export_directory(&mut export, &target, LinkMode::Copy, &mut |_| {}).unwrap();
     tree::assert_same_below(&source, &target);
 }

@@ -7,10 +7,10 @@
 )]
 
 mod compare;
+mod control_sink;
 mod directory;
 mod hostile;
 mod memo;
 mod memory;
-mod remote;
 mod stranger;
 mod tar;

@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 use super::compare::{describe, fill};
 use super::memory::MemoryStore;
 use crate::archive::batch::Unobserved;
+use crate::archive::control_sink::{ControlExport, ControlImport, ImportOptions};
 use crate::archive::export::{LinkMode, export_directory};
 use crate::archive::import::{DirectoryImport, import_directory};
-use crate::archive::remote::{ImportOptions, RemoteExport, RemoteImport};
 use crate::archive::tar_import::import_archive;
 use crate::archive::{Batch, ExportSource, ImportSink, Payload};
 use crate::control::client::Connection;
@@ -146,11 +146,11 @@ fn a_tree_survives_the_protocol() {
     fs::create_dir(&from).unwrap();
     fill(&from);
     let (_, mut connection) = connect();
-    let mut sink = RemoteImport::begin(&mut connection, options()).unwrap();
+    let mut sink = ControlImport::begin(&mut connection, options()).unwrap();
     import_directory(&from, DirectoryImport::default(), &mut sink, &mut Unobserved).unwrap();
     assert!(sink.into_commit().unwrap().changed);
     let (repository, version) = ("web".parse().unwrap(), "latest".parse().unwrap());
-    let mut source = RemoteExport::begin(&mut connection, repository, version).unwrap();
+    let mut source = ControlExport::begin(&mut connection, repository, version).unwrap();
     export_directory(&mut source, &to, LinkMode::Copy, &mut |_| {}).unwrap();
     assert_eq!(describe(&from), describe(&to));
 }
@@ -158,7 +158,7 @@ fn a_tree_survives_the_protocol() {
 #[test]
 fn a_failed_import_is_aborted() {
     let (store, mut connection) = connect();
-    let mut sink = RemoteImport::begin(&mut connection, options()).unwrap();
+    let mut sink = ControlImport::begin(&mut connection, options()).unwrap();
     import_archive(&b"no archive"[..], &mut sink, &mut Unobserved).unwrap_err();
     assert!(sink.into_commit().is_none());
     assert!(store.lock().aborted && store.lock().published == 0);

@@ -38,14 +38,14 @@ pub struct ImportOptions {
 
 /// An import that has begun.
 #[derive(Debug)]
-pub struct RemoteImport<'a> {
+pub struct ControlImport<'a> {
     connection: &'a mut Connection,
     import: ImportId,
     allow_empty: bool,
     commit: Option<CommitReply>,
 }
 
-impl<'a> RemoteImport<'a> {
+impl<'a> ControlImport<'a> {
     /// Begins an import.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl<'a> RemoteImport<'a> {
     }
 }
 
-impl ImportSink for RemoteImport<'_> {
+impl ImportSink for ControlImport<'_> {
     fn known(&mut self, hashes: &[BlobHash]) -> Result<Vec<bool>, ArchiveError> {
         let mut known = Vec::with_capacity(hashes.len());
         for some in hashes.chunks(HASHES_MAX) {
@@ -139,13 +139,13 @@ impl ImportSink for RemoteImport<'_> {
 
 /// A version being exported.
 #[derive(Debug)]
-pub struct RemoteExport<'a> {
+pub struct ControlExport<'a> {
     connection: &'a mut Connection,
     version: VersionInfo,
     root: Root,
 }
 
-impl<'a> RemoteExport<'a> {
+impl<'a> ControlExport<'a> {
     /// Finds the version, which then stays readable until the connection ends.
     ///
     /// # Errors
@@ -176,7 +176,7 @@ impl<'a> RemoteExport<'a> {
     }
 }
 
-impl ExportSource for RemoteExport<'_> {
+impl ExportSource for ControlExport<'_> {
     fn root(&mut self) -> Result<Root, ArchiveError> {
         Ok(self.root.clone())
     }
