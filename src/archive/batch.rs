@@ -14,10 +14,8 @@ use super::read::{Prepared, PreparedContent};
 use super::stat::Stat;
 use super::whole::{self, Asking, Whole};
 use super::{Batch, ImportSink};
-use crate::control::transfer::{
-    FileSource, ImportContent, ImportEntry, WantedTree, WireAttributes,
-};
 use crate::model::hash::BlobHash;
+use crate::model::import::{FileSource, ImportContent, ImportEntry, RawAttributes, WantedTree};
 
 /// Entries in a batch.
 const ENTRIES_MAX: usize = 2048;
@@ -392,7 +390,7 @@ impl Building {
         };
         self.batch.entries.push(ImportEntry {
             path: path.to_raw(),
-            attributes: WireAttributes::from(&attributes),
+            attributes: RawAttributes::from(&attributes),
             content,
         });
         Ok(())

@@ -5,36 +5,20 @@ use std::fs::File;
 use super::{ArchiveError, Batch, ExportSource, ImportSink, Published};
 use crate::control::client::Connection;
 use crate::control::commit::CommitReply;
-use crate::control::protocol::{ControlError, ErrorKind, Request};
+use crate::control::export::ExportRequest;
+use crate::control::import::{ImportId, ImportRequest};
+use crate::control::protocol::{ControlError, ErrorKind, HASHES_MAX, Request};
 use crate::control::reply::Reply;
 use crate::control::service::Attachment;
-use crate::control::transfer::{ExportRequest, HASHES_MAX, ImportId, ImportRequest, WantedTree};
 use crate::control::versions::VersionInfo;
 use crate::model::hash::{BlobHash, TreeHash};
-use crate::model::name::{BaseName, RepoName, TagName};
+use crate::model::import::ImportOptions;
+use crate::model::import::WantedTree;
+use crate::model::name::{BaseName, RepoName};
 use crate::model::tree::Root;
 use crate::model::tree_format;
 
 const OTHER_ANSWER: ArchiveError = ArchiveError::Protocol("something that was not asked for");
-
-/// What an import shall become.
-#[derive(Debug, Clone)]
-pub struct ImportOptions {
-    /// Where to.
-    pub repository: RepoName,
-    /// Makes the repository when it does not exist.
-    pub create: bool,
-    /// Exactly what is put, instead of on top of the newest version.
-    pub mirror: bool,
-    /// Text to keep with the version.
-    pub message: String,
-    /// Who imports; `None` for the caller's user name.
-    pub author: Option<String>,
-    /// Name of the version.
-    pub tag: Option<TagName>,
-    /// Makes a version even when nothing changed.
-    pub allow_empty: bool,
-}
 
 /// An import that has begun.
 #[derive(Debug)]
@@ -46,24 +30,16 @@ pub struct ControlImport<'a> {
 }
 
 impl<'a> ControlImport<'a> {
-    /// Begins an import.
+    /// Begins an import; with `allow_empty` it makes a version even when nothing changed.
     ///
     /// # Errors
     /// Why the store refuses.
     pub fn begin(
         connection: &'a mut Connection,
         options: ImportOptions,
+        allow_empty: bool,
     ) -> Result<Self, ControlError> {
-        let allow_empty = options.allow_empty;
-        let reply = connection.ask(Request::Import(ImportRequest::Begin {
-            repository: options.repository,
-            create: options.create,
-            mirror: options.mirror,
-            message: options.message,
-            author: options.author,
-            tag: options.tag,
-        }))?;
-        match reply {
+        match connection.ask(Request::Import(ImportRequest::Begin(options)))? {
             Reply::ImportBegun(import) => {
                 Ok(Self { connection, import, allow_empty, commit: None })
             }

@@ -12,8 +12,8 @@
 //! - export: `tree_walk` → `export` and `write` (directories) or `tar_write` (archives).
 //!
 //! Invariant: an import that fails in any way publishes nothing. This module must not know the
-//! store (but for `caller_path`, by which commands open what their callers name) or the engine; entries have the form that the control protocol gives them, and `control_sink`
-//! alone speaks it.
+//! store (but for `caller_path`, by which commands open what their callers name) or the engine.
+//! Entries are values of the model; `control_sink` alone speaks the control protocol.
 
 pub mod batch;
 pub mod control_sink;
@@ -46,9 +46,9 @@ mod tests;
 
 use std::fs::File;
 
-use crate::control::transfer::{ImportEntry, WantedTree};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::VersionNumber;
+use crate::model::import::{ImportEntry, WantedTree};
 use crate::model::tree::Root;
 use crate::sys::open_files;
 

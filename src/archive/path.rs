@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use crate::control::transfer::RawPath;
 use crate::model::name::{EntryName, NAME_BYTES_MAX};
+use crate::model::raw::RawPath;
 use crate::model::text;
 
 /// The longest path, in bytes (`PATH_MAX` without its NUL).

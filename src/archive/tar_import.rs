@@ -22,8 +22,9 @@ use super::read::{Prepared, PreparedContent, hash_zeros};
 use super::stat::encode_rdev;
 use super::tar_read::{Member, TarReader};
 use super::{INLINE_FILE_BYTES_MAX, ImportSink};
-use crate::control::transfer::{ImportContent, RawBytes};
 use crate::model::hash::BlobHash;
+use crate::model::import::ImportContent;
+use crate::model::raw::RawBytes;
 use crate::model::tree::{Attributes, FILE_BYTES_MAX};
 use crate::model::tree_format::check_attributes;
 

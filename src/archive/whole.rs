@@ -11,8 +11,8 @@ use std::ops::Range;
 
 use super::path::ArchivePath;
 use super::read::{Prepared, PreparedContent};
-use crate::control::transfer::ImportContent;
 use crate::model::hash::TreeHash;
+use crate::model::import::ImportContent;
 use crate::model::name::EntryName;
 use crate::model::tree::{Attributes, Content, Entry};
 use crate::model::tree_format::{self, BuiltTree};
@@ -201,8 +201,8 @@ fn content(prepared: &Prepared) -> Option<Content> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::transfer::RawPath;
     use crate::model::hash::BlobHash;
+    use crate::model::raw::RawPath;
     use crate::model::time::Timestamp;
 
     fn prepared(path: &str, content: PreparedContent) -> Prepared {

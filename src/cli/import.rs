@@ -15,7 +15,7 @@ use super::error::CliError;
 use super::progress::ProgressLine;
 use super::text::{count, size};
 use crate::archive::batch::{Observer, Totals};
-use crate::archive::control_sink::{ControlImport, ImportOptions};
+use crate::archive::control_sink::ControlImport;
 use crate::archive::error::ArchiveError;
 use crate::archive::import::{DirectoryImport, Imported, import_directory};
 use crate::archive::memo::{self, MemoOptions};
@@ -28,6 +28,7 @@ use crate::control::commit::CommitReply;
 use crate::control::protocol::{ControlError, Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::versions::VersionInfo;
+use crate::model::import::ImportOptions;
 use crate::model::name::{RepoName, TagName};
 use crate::model::time::Timestamp;
 use crate::store::caller_path;
@@ -136,9 +137,8 @@ impl ImportArgs {
             message: self.message.unwrap_or_default(),
             author: self.author,
             tag: self.tag,
-            allow_empty: self.allow_empty,
         };
-        let mut sink = ControlImport::begin(&mut connection, options)?;
+        let mut sink = ControlImport::begin(&mut connection, options, self.allow_empty)?;
         let line = ProgressLine::new(context.json);
         let expected = source.expected(&refused, line.is_visible());
         let mut observer = Watch { line, expected, reread: Vec::new() };

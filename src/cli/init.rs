@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::Context;
 use super::error::CliError;
-use crate::control::transfer::RawPath;
+use crate::model::raw::RawPath;
 
 const HELP: &str = "\
 The directory must be missing or empty, and on a local filesystem with hard links. It is made

@@ -10,7 +10,7 @@ use clap_mangen::Man;
 use super::Context;
 use super::error::CliError;
 use crate::control::protocol::ErrorKind;
-use crate::control::transfer::RawPath;
+use crate::model::raw::RawPath;
 
 const HELP: &str = "\
 JSON

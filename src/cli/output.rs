@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use unicode_width::UnicodeWidthStr;
 
 use super::text::printable;
-use crate::control::transfer::RawPath;
+use crate::model::raw::RawPath;
 
 /// Writes results as lines, tables or JSON.
 pub struct Output {

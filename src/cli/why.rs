@@ -10,9 +10,9 @@ use super::text::{count, escape_path, instant, size};
 use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::reply::Reply;
 use crate::control::service::Attachment;
-use crate::control::transfer::RawPath;
 use crate::control::upkeep::UpkeepRequest;
 use crate::control::why::{Holder, HolderKind, WhyReply, WhyTarget};
+use crate::model::raw::RawPath;
 
 const HELP: &str = "\
 Lists everything that holds a content: versions and staging areas with the paths at which it is,

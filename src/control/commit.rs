@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::name::{AreaName, RepoName, TagName};
 
-use super::transfer::RawPath;
 use super::versions::VersionInfo;
+use crate::model::raw::RawPath;
 
 /// How to publish a staging area.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::transfer::RawPath;
+use crate::model::raw::RawPath;
 
 /// What a path went through between two versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::transfer::RawPath;
 use super::utc::Ended;
+use crate::model::raw::RawPath;
 
 /// How to check a store. Findings come as [`super::protocol::Progress::Findings`], and the reply
 /// is [`super::reply::Reply::Fsck`].

@@ -14,15 +14,17 @@ use super::backup::BackupRequest;
 use super::commit::CommitRequest;
 use super::diff::DiffEntry;
 use super::du::VersionUsage;
+use super::export::ExportRequest;
 use super::fsck::{FsckFinding, FsckRequest};
 use super::gc::GcRequest;
+use super::import::ImportRequest;
 use super::names::NamesOf;
 use super::policy::Decision;
 use super::reply::Reply;
 use super::settings::Setting;
-use super::transfer::{ExportRequest, ImportRequest, RawPath};
 use super::upkeep::UpkeepRequest;
 use super::versions::VersionInfo;
+use crate::model::raw::RawPath;
 
 /// Number of this protocol, sent in [`Hello`]. A command and a daemon with different numbers
 /// understand nothing of each other but [`Hello`], [`ControlError`], and what ends a daemon so that
@@ -211,6 +213,9 @@ pub enum Request {
 
 /// The most versions in one answer. With [`TEXT_BYTES_MAX`] it keeps answers below a frame's limit.
 pub const VERSIONS_MAX: usize = 1000;
+
+/// The most hashes in one request of an import or export.
+pub const HASHES_MAX: usize = 10_000;
 
 /// The longest that a [`Request::Wait`] holds a thread of the daemon, in seconds: so long it may
 /// be held after its client has gone.

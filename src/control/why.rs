@@ -6,8 +6,8 @@ use crate::model::hash::BlobHash;
 use crate::model::id::VersionNumber;
 use crate::model::name::{AreaName, BaseName, RepoName};
 
-use super::transfer::RawPath;
 use super::utc::Until;
+use crate::model::raw::RawPath;
 
 /// What [`UpkeepRequest::Why`] asks about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,12 +5,14 @@
 
 pub mod hash;
 pub mod id;
+pub mod import;
 pub mod kind;
 pub mod links;
 pub mod merge;
 pub mod name;
 pub mod policy;
 pub mod quota;
+pub mod raw;
 pub mod retention;
 pub mod text;
 pub mod time;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cairn::control::client::{Client, Connection, SOCKET_NAME};
 use cairn::control::frame;
+use cairn::control::import::{ImportId, ImportRequest};
 use cairn::control::places::CONNECTIONS_MAX;
 use cairn::control::protocol::{
     ControlError, ErrorDetail, ErrorKind, Progress, Request, ServerMessage,
@@ -15,7 +16,6 @@ use cairn::control::protocol::{
 use cairn::control::reply::Reply;
 use cairn::control::server::decode;
 use cairn::control::service::Attachment;
-use cairn::control::transfer::{ImportId, ImportRequest};
 use proptest::prelude::*;
 
 use crate::fake::{Running, run, serve, serve_at, serve_with};

@@ -25,11 +25,11 @@ use cairn::control::server::Server;
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
 use cairn::control::status::{Problem, ProblemKind, StatusReply};
 use cairn::control::tags::TagInfo;
-use cairn::control::transfer::RawPath;
 use cairn::control::utc::{Created, Ended, Expires, NextRun, Until};
 use cairn::control::versions::VersionInfo;
 use cairn::model::hash::TreeHash;
 use cairn::model::id::VersionNumber;
+use cairn::model::raw::RawPath;
 use cairn::model::time::Timestamp;
 use crossbeam_channel::{Receiver, Sender};
 

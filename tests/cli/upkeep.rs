@@ -7,7 +7,6 @@ use cairn::control::protocol::{ControlError, ErrorKind, Progress};
 use cairn::control::quota::QuotaInfo;
 use cairn::control::reply::Reply;
 use cairn::control::service::Attachment;
-use cairn::control::transfer::RawPath;
 use cairn::control::undelete::DeletedInfo;
 use cairn::control::upkeep::UpkeepRequest;
 use cairn::control::utc::{Began, Deleted, Until};
@@ -18,6 +17,7 @@ use cairn::model::id::VersionNumber;
 use cairn::model::name::{BaseName, RepoName};
 use cairn::model::policy::{Limit, Policy};
 use cairn::model::quota::{Quota, Usage};
+use cairn::model::raw::RawPath;
 use serde_json::Value;
 
 use crate::fake::{run, serve, stdout, version};

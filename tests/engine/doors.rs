@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cairn::archive::batch::Unobserved;
-use cairn::archive::control_sink::{ControlExport, ControlImport, ImportOptions};
+use cairn::archive::control_sink::{ControlExport, ControlImport};
 use cairn::archive::export::{LinkMode, export_directory};
 use cairn::archive::import::{DirectoryImport, import_directory};
 use cairn::control::client::{Connection, SOCKET_NAME};
@@ -15,6 +15,7 @@ use cairn::control::server::Server;
 use cairn::daemon::service::{DaemonFacts, StoreService, open_local};
 use cairn::engine::Engine;
 use cairn::engine::event::NoObserver;
+use cairn::model::import::ImportOptions;
 
 use crate::common::{content, tree};
 
@@ -38,9 +39,8 @@ fn import(connection: &mut Connection, top: &Path) -> bool {
         message: String::new(),
         author: None,
         tag: None,
-        allow_empty: false,
     };
-    let mut sink = ControlImport::begin(connection, options).unwrap();
+    let mut sink = ControlImport::begin(connection, options, false).unwrap();
     import_directory(top, DirectoryImport::default(), &mut sink, &mut Unobserved).unwrap();
     sink.into_commit().unwrap().changed
 }

@@ -2,10 +2,10 @@
 
 use std::io::{Read, Write};
 
-use cairn::control::protocol::{ErrorKind, Request};
+use cairn::control::export::{ExportRequest, OPEN_MAX};
+use cairn::control::protocol::{ErrorKind, HASHES_MAX, Request};
 use cairn::control::reply::Reply;
 use cairn::control::service::{Attachment, ConnectionId, Service};
-use cairn::control::transfer::{ExportRequest, HASHES_MAX, OPEN_MAX};
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::tree_format;
 

@@ -1,10 +1,11 @@
 //! Imports by a client that lies: refused with a clear error, and without a trace (R6).
 
+use cairn::control::import::ImportRequest;
 use cairn::control::protocol::{ControlError, ErrorKind};
 use cairn::control::reply::Reply;
 use cairn::control::service::Attachment;
-use cairn::control::transfer::{FileSource, ImportContent, ImportEntry, ImportRequest};
 use cairn::model::hash::BlobHash;
+use cairn::model::import::{FileSource, ImportContent, ImportEntry, ImportOptions};
 
 use crate::common::wait;
 use crate::world::{Import, World, entry, file, inline, long_text};
@@ -116,14 +117,14 @@ fn bad_attributes_are_refused() {
 #[test]
 fn long_texts_are_refused_at_the_start() {
     let world = World::with_repository();
-    let begin = ImportRequest::Begin {
+    let begin = ImportRequest::Begin(ImportOptions {
         repository: "web".parse().unwrap(),
         create: false,
         mirror: false,
         message: long_text(),
         author: None,
         tag: None,
-    };
+    });
     let error = Import::begin(&world, 1, begin).map(|import| import.id).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Usage);
 }

@@ -2,17 +2,18 @@
 
 use std::sync::Barrier;
 
+use cairn::control::import::ImportRequest;
 use cairn::control::protocol::{ErrorKind, Request};
 use cairn::control::service::{Attachment, ConnectionId, Service};
-use cairn::control::transfer::{FileSource, ImportContent, ImportRequest};
 use cairn::model::hash::BlobHash;
 use cairn::model::id::VersionNumber;
+use cairn::model::import::{FileSource, ImportContent, ImportOptions};
 use cairn::model::tree::Content;
 
 use crate::common::content;
 use crate::world::{Import, World, attributes, begin, committed, entry, file, inline};
 
-fn directory(path: &str) -> cairn::control::transfer::ImportEntry {
+fn directory(path: &str) -> cairn::model::import::ImportEntry {
     entry(path, ImportContent::Directory)
 }
 
@@ -168,14 +169,14 @@ fn a_directory_put_in_the_same_import_is_replaced_whole() {
 #[test]
 fn an_import_may_make_its_repository_and_name_its_version() {
     let world = World::new();
-    let begin = ImportRequest::Begin {
+    let begin = ImportRequest::Begin(ImportOptions {
         repository: "web".parse().unwrap(),
         create: true,
         mirror: false,
         message: "from a tape".to_owned(),
         author: Some("ann".to_owned()),
         tag: Some("v1".parse().unwrap()),
-    };
+    });
     let import = Import::begin(&world, 1, begin.clone()).unwrap();
     import.put_file("a", b"1");
     let made = committed(import.finish()).version;

@@ -1,6 +1,6 @@
 //! Hardlink groups through moves of directories, commits, imports and restarts.
 
-use cairn::control::transfer::ImportContent;
+use cairn::model::import::ImportContent;
 
 use crate::common::fsck::check_clean_store;
 use crate::world::{Import, World, committed, entry};

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cairn::control::backup::BackupRequest;
+use cairn::control::export::ExportRequest;
 use cairn::control::flag::Flag;
 use cairn::control::fsck::FsckRequest;
 use cairn::control::gc::GcRequest;
 use cairn::control::names::NamesOf;
 use cairn::control::protocol::{ErrorKind, Request};
 use cairn::control::service::Attachment;
-use cairn::control::transfer::ExportRequest;
 use cairn::control::upkeep::UpkeepRequest;
 use cairn::control::why::WhyTarget;
 use cairn::engine::error::EngineError;

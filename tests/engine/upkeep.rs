@@ -11,7 +11,6 @@ use cairn::control::quota::QuotaInfo;
 use cairn::control::reply::Reply;
 use cairn::control::service::{Attachment, Service};
 use cairn::control::status::StatusReply;
-use cairn::control::transfer::RawPath;
 use cairn::control::undelete::DeletedInfo;
 use cairn::control::upkeep::UpkeepRequest;
 use cairn::control::why::{Holder, HolderKind, WhyReply, WhyTarget};
@@ -20,6 +19,7 @@ use cairn::model::hash::BlobHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::name::{BaseName, RepoName};
 use cairn::model::policy::{Limit, Policy, RuleChanges};
+use cairn::model::raw::RawPath;
 
 use crate::common::wait;
 use crate::world::{World, caller};

@@ -1,10 +1,10 @@
 //! Directories that an import puts whole, because the store has them as trees.
 
 use cairn::control::protocol::ErrorKind;
-use cairn::control::transfer::{ImportContent, ImportEntry};
 use cairn::engine::gc::RunKind;
 use cairn::engine::request::Request as EngineRequest;
 use cairn::model::hash::{BlobHash, TreeHash};
+use cairn::model::import::{ImportContent, ImportEntry};
 use cairn::model::quota::Quota;
 use cairn::model::time::Timestamp;
 use cairn::model::tree::Content;

@@ -7,21 +7,23 @@ use parking_lot::Mutex;
 use super::compare::{describe, fill};
 use super::memory::MemoryStore;
 use crate::archive::batch::Unobserved;
-use crate::archive::control_sink::{ControlExport, ControlImport, ImportOptions};
+use crate::archive::control_sink::{ControlExport, ControlImport};
 use crate::archive::export::{LinkMode, export_directory};
 use crate::archive::import::{DirectoryImport, import_directory};
 use crate::archive::tar_import::import_archive;
 use crate::archive::{Batch, ExportSource, ImportSink, Payload};
 use crate::control::client::Connection;
 use crate::control::commit::CommitReply;
+use crate::control::export::ExportRequest;
+use crate::control::import::{ImportId, ImportRequest};
 use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, Service};
-use crate::control::transfer::{ExportRequest, ImportId, ImportRequest};
 use crate::control::utc::Created;
 use crate::control::versions::VersionInfo;
 use crate::model::hash::TreeHash;
 use crate::model::id::VersionNumber;
+use crate::model::import::ImportOptions;
 use crate::model::time::Timestamp;
 use crate::model::tree_format;
 
@@ -52,8 +54,8 @@ impl MemoryService {
     fn import(&self, request: ImportRequest, attachment: Attachment) -> Reply {
         let mut store = self.store.lock();
         match request {
-            ImportRequest::Begin { create, .. } => {
-                assert!(create);
+            ImportRequest::Begin(options) => {
+                assert!(options.create);
                 Reply::ImportBegun(ImportId(7))
             }
             ImportRequest::Known { import, hashes } => {
@@ -135,7 +137,6 @@ fn options() -> ImportOptions {
         message: String::new(),
         author: None,
         tag: None,
-        allow_empty: false,
     }
 }
 
@@ -146,7 +147,7 @@ fn a_tree_survives_the_protocol() {
     fs::create_dir(&from).unwrap();
     fill(&from);
     let (_, mut connection) = connect();
-    let mut sink = ControlImport::begin(&mut connection, options()).unwrap();
+    let mut sink = ControlImport::begin(&mut connection, options(), false).unwrap();
     import_directory(&from, DirectoryImport::default(), &mut sink, &mut Unobserved).unwrap();
     assert!(sink.into_commit().unwrap().changed);
     let (repository, version) = ("web".parse().unwrap(), "latest".parse().unwrap());
@@ -158,7 +159,7 @@ fn a_tree_survives_the_protocol() {
 #[test]
 fn a_failed_import_is_aborted() {
     let (store, mut connection) = connect();
-    let mut sink = ControlImport::begin(&mut connection, options()).unwrap();
+    let mut sink = ControlImport::begin(&mut connection, options(), false).unwrap();
     import_archive(&b"no archive"[..], &mut sink, &mut Unobserved).unwrap_err();
     assert!(sink.into_commit().is_none());
     assert!(store.lock().aborted && store.lock().published == 0);

@@ -6,9 +6,9 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use crate::archive::{ArchiveError, Batch, ExportSource, ImportSink, OPEN_BATCH, Published};
-use crate::control::transfer::{FileSource, ImportContent, ImportEntry};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::VersionNumber;
+use crate::model::import::{FileSource, ImportContent, ImportEntry};
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Root, Summary, Xattrs};

@@ -3,9 +3,9 @@
 //! Publications are logged by the engine, which also knows those that came through a mount.
 
 use crate::control::flag::Flag;
+use crate::control::import::ImportRequest;
 use crate::control::protocol::{ControlError, Request};
 use crate::control::service::Caller;
-use crate::control::transfer::ImportRequest;
 use crate::control::upkeep::UpkeepRequest;
 use crate::model::name::{BaseName, RepoName};
 use crate::model::policy::{Limit, RuleChanges};
@@ -46,8 +46,8 @@ pub(super) fn change(request: &Request) -> Option<String> {
             "repair of the store".to_owned()
         }
         Request::Upkeep(request) => return upkeep(request),
-        Request::Import(ImportRequest::Begin { repository, .. }) => {
-            format!("begin an import into {repository}")
+        Request::Import(ImportRequest::Begin(options)) => {
+            format!("begin an import into {}", options.repository)
         }
         Request::Shutdown => "stop the daemon".to_owned(),
         Request::Remount { settings, check: false } => {

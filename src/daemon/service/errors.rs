@@ -1,8 +1,8 @@
 //! Errors of the engine as a user reads them: what happened, and what to do next.
 
 use crate::control::protocol::{ControlError, DETAIL_PATHS_MAX, ErrorDetail, ErrorKind};
-use crate::control::transfer::RawPath;
 use crate::engine::error::EngineError;
+use crate::model::raw::RawPath;
 use crate::store::error::StoreError;
 
 /// Translates what the engine refused a request with.

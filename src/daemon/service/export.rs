@@ -6,10 +6,10 @@ use std::fs::File;
 
 use super::errors::{control_error, store_error};
 use super::{StoreService, describe};
-use crate::control::protocol::{ControlError, ErrorKind};
+use crate::control::export::{ExportRequest, OPEN_MAX};
+use crate::control::protocol::{ControlError, ErrorKind, HASHES_MAX};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId};
-use crate::control::transfer::{ExportRequest, HASHES_MAX, OPEN_MAX};
 use crate::engine::error::EngineError;
 use crate::engine::pins::BlobPin;
 use crate::engine::registry::Repository;

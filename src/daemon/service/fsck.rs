@@ -14,9 +14,9 @@ use crate::control::fsck::{
 use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, Service};
-use crate::control::transfer::RawPath;
 use crate::engine::error::EngineError;
 use crate::engine::fsck::{Finding, Loss, Losses, Options, Report, Step, Stopped, bare, steps};
+use crate::model::raw::RawPath;
 use crate::store::Store;
 
 /// Does a step: whether anything was to be done, or why it could not be done.

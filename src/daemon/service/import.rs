@@ -23,10 +23,10 @@ use super::commit::user_name;
 use super::errors::control_error;
 use super::repositories::REPOSITORY_MODE;
 use super::{Answer, StoreService};
-use crate::control::protocol::{ControlError, ErrorKind, check_text};
+use crate::control::import::{ImportId, ImportRequest};
+use crate::control::protocol::{ControlError, ErrorKind, HASHES_MAX, check_text};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId};
-use crate::control::transfer::{HASHES_MAX, ImportEntry, ImportId, ImportRequest, WantedTree};
 use crate::engine::Engine;
 use crate::engine::commit::{CommitOptions, OnStale};
 use crate::engine::error::EngineError;
@@ -35,7 +35,8 @@ use crate::engine::registry::Repository;
 use crate::engine::request::{Owner, Request, Reuse};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::AreaId;
-use crate::model::name::{BaseName, RepoName, TagName};
+use crate::model::import::{ImportEntry, ImportOptions, WantedTree};
+use crate::model::name::BaseName;
 use crate::model::time::Timestamp;
 
 /// Imports that may run at a time, over all connections: each holds what it has put.
@@ -66,10 +67,7 @@ impl Drop for Place {
 /// An import with the connection that it ends with.
 pub(super) struct RunningImport {
     connection: ConnectionId,
-    mirror: bool,
-    message: String,
-    author: Option<String>,
-    tag: Option<TagName>,
+    options: ImportOptions,
     /// The repository was made for this import, and goes with it.
     made: bool,
     import: Arc<Import>,
@@ -94,16 +92,6 @@ struct Import {
     root_unknown: AtomicBool,
 }
 
-/// What to begin an import with.
-struct Begin {
-    repository: RepoName,
-    create: bool,
-    mirror: bool,
-    message: String,
-    author: Option<String>,
-    tag: Option<TagName>,
-}
-
 impl StoreService {
     pub(super) fn import(
         &self,
@@ -112,9 +100,7 @@ impl StoreService {
         attachment: Attachment,
     ) -> Answer {
         match request {
-            ImportRequest::Begin { repository, create, mirror, message, author, tag } => {
-                self.begin(caller, Begin { repository, create, mirror, message, author, tag })
-            }
+            ImportRequest::Begin(options) => self.begin(caller, options),
             ImportRequest::Known { import, hashes } => self.known(caller, import, hashes),
             ImportRequest::KnownTrees { import, trees } => self.known_trees(caller, import, trees),
             ImportRequest::Put { import, entries } => self.put(caller, import, entries, attachment),
@@ -129,16 +115,16 @@ impl StoreService {
         }
     }
 
-    fn begin(&self, caller: Caller, begin: Begin) -> Answer {
-        check_text("message", &begin.message)?;
-        check_text("author", begin.author.as_deref().unwrap_or_default())?;
-        let name = begin.repository.as_str();
-        let made = begin.create && self.engine.registry.by_name(name).is_none();
+    fn begin(&self, caller: Caller, options: ImportOptions) -> Answer {
+        check_text("message", &options.message)?;
+        check_text("author", options.author.as_deref().unwrap_or_default())?;
+        let name = options.repository.as_str();
+        let made = options.create && self.engine.registry.by_name(name).is_none();
         if made {
-            self.make_repository(caller, begin.repository.clone(), Some(REPOSITORY_MODE), true)?;
+            self.make_repository(caller, options.repository.clone(), Some(REPOSITORY_MODE), true)?;
         }
-        let repository = self.repository(&begin.repository)?;
-        let begun = self.begin_in(caller, Arc::clone(&repository), begin, made);
+        let repository = self.repository(&options.repository)?;
+        let begun = self.begin_in(caller, Arc::clone(&repository), options, made);
         if begun.is_err() && made {
             self.remove_made(&repository);
         }
@@ -149,10 +135,10 @@ impl StoreService {
         &self,
         caller: Caller,
         repository: Arc<Repository>,
-        begin: Begin,
+        options: ImportOptions,
         made: bool,
     ) -> Answer {
-        if let Some(tag) = begin.tag.as_ref().filter(|tag| repository.tags.contains_key(*tag)) {
+        if let Some(tag) = options.tag.as_ref().filter(|tag| repository.tags.contains_key(*tag)) {
             return Err(control_error(EngineError::TagExists(tag.to_string())));
         }
         let place = Place::take(&self.import_places).ok_or_else(|| {
@@ -160,7 +146,7 @@ impl StoreService {
             ControlError::new(ErrorKind::Busy, message).with_hint("try again")
         })?;
         let id = self.new_import();
-        let base = (!begin.mirror).then_some(&BaseName::Latest);
+        let base = (!options.mirror).then_some(&BaseName::Latest);
         let owner = Owner { mode: REPOSITORY_MODE, uid: caller.uid, gid: caller.gid };
         let area = self.hidden_area(&repository, base, owner).map_err(control_error)?;
         let root_unknown = {
@@ -180,10 +166,7 @@ impl StoreService {
         });
         let running = RunningImport {
             connection: caller.connection,
-            mirror: begin.mirror,
-            message: begin.message,
-            author: begin.author,
-            tag: begin.tag,
+            options,
             made,
             lane: Lane::start(id, &import).inspect_err(|_| self.drop_hidden(area))?,
             import,
@@ -268,15 +251,15 @@ impl StoreService {
         running.lane.settle()?;
         let import = &running.import;
         let options = CommitOptions {
-            tag: running.tag.clone(),
+            tag: running.options.tag.clone(),
             number: None,
-            message: Some(running.message.clone()),
-            author: running.author.clone(),
+            message: Some(running.options.message.clone()),
+            author: running.options.author.clone(),
             caller: user_name(import.caller),
             wait: false,
             // A mirror says what the version shall be, an addition what shall be in it: both can
             // be said of any newest version.
-            on_stale: Some(if running.mirror { OnStale::Force } else { OnStale::Merge }),
+            on_stale: Some(if running.options.mirror { OnStale::Force } else { OnStale::Merge }),
             in_rename: false,
             allow_empty,
             asker: self.asker(caller),
@@ -287,7 +270,7 @@ impl StoreService {
             self.imports.lock().remove(&id);
         }
         let outcome = outcome?;
-        self.commit_reply(&import.repository, &outcome, running.tag.clone())
+        self.commit_reply(&import.repository, &outcome, running.options.tag.clone())
     }
 
     fn abort(&self, id: ImportId) {

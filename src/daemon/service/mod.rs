@@ -34,11 +34,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::control::import::ImportId;
 use crate::control::protocol::{ControlError, ErrorKind, Progress, Request};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId, Peer, Service};
 use crate::control::settings::Setting;
-use crate::control::transfer::ImportId;
 use crate::control::upkeep::UpkeepRequest;
 use crate::engine::Engine;
 use crate::engine::event::NoObserver;

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use cairn::control::transfer::{ImportContent, ImportRequest};
+use cairn::control::import::ImportRequest;
 use cairn::engine::fsck::{Finding, bare, steps};
 use cairn::model::hash::{BlobHash, TreeHash};
+use cairn::model::import::{ImportContent, ImportOptions};
 use cairn::model::tree::Content;
 use cairn::store::Store;
 use cairn::store::layout::Layout;
@@ -111,14 +112,14 @@ impl Patient {
 
 /// Imports the content of `web/1`, equal to the last attribute each time.
 pub(crate) fn import_first(world: &World, tag: &str) {
-    let begin = ImportRequest::Begin {
+    let begin = ImportRequest::Begin(ImportOptions {
         repository: "web".parse().unwrap(),
         create: false,
         mirror: true,
         message: String::new(),
         author: None,
         tag: Some(tag.parse().unwrap()),
-    };
+    });
     let import = Import::begin(world, 1, begin).unwrap();
     import.put(vec![entry("dir", ImportContent::Directory)]).unwrap();
     for (path, bytes) in [("keep", KEEP), ("dir/only", ONLY), ("dir/more", b"more")] {

@@ -1,12 +1,13 @@
 //! Imports as a client sends them, one request at a time.
 
+use cairn::control::import::{ImportId, ImportRequest};
 use cairn::control::protocol::{ControlError, Request};
 use cairn::control::reply::Reply;
 use cairn::control::service::Attachment;
-use cairn::control::transfer::{
-    FileSource, ImportContent, ImportEntry, ImportId, ImportRequest, WantedTree, WireAttributes,
-};
 use cairn::model::hash::{BlobHash, TreeHash};
+use cairn::model::import::{
+    FileSource, ImportContent, ImportEntry, ImportOptions, RawAttributes, WantedTree,
+};
 use cairn::model::time::Timestamp;
 
 use super::World;
@@ -117,20 +118,20 @@ impl<'a> Import<'a> {
 
 /// The begin of an import into `web`.
 pub(crate) fn begin(mirror: bool) -> ImportRequest {
-    ImportRequest::Begin {
+    ImportRequest::Begin(ImportOptions {
         repository: "web".parse().unwrap(),
         create: false,
         mirror,
         message: String::new(),
         author: None,
         tag: None,
-    }
+    })
 }
 
 /// Attributes that do not change from one import to the next.
-pub(crate) fn attributes(mode: u16) -> WireAttributes {
+pub(crate) fn attributes(mode: u16) -> RawAttributes {
     let mtime = Timestamp::new(1_000_000_000, 7).unwrap();
-    WireAttributes { mode, uid: 1, gid: 2, mtime, xattrs: Vec::new() }
+    RawAttributes { mode, uid: 1, gid: 2, mtime, xattrs: Vec::new() }
 }
 
 /// One entry.

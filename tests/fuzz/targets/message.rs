@@ -1,18 +1,19 @@
 //! Messages of the control protocol, in both directions.
 
 use cairn::control::commit::CommitRequest;
+use cairn::control::export::ExportRequest;
 use cairn::control::fsck::FsckRequest;
 use cairn::control::gc::GcRequest;
+use cairn::control::import::{ImportId, ImportRequest};
 use cairn::control::names::NamesOf;
 use cairn::control::protocol::{ControlError, ErrorKind, Hello, Progress, Request, ServerMessage};
 use cairn::control::reply::Reply;
 use cairn::control::server::decode;
-use cairn::control::transfer::{
-    ExportRequest, FileSource, ImportContent, ImportEntry, ImportId, ImportRequest, WantedTree,
-    WireAttributes,
-};
 use cairn::control::upkeep::UpkeepRequest;
 use cairn::model::hash::{BlobHash, TreeHash};
+use cairn::model::import::{
+    FileSource, ImportContent, ImportEntry, ImportOptions, RawAttributes, WantedTree,
+};
 use cairn::model::policy::Policy;
 
 use super::Target;
@@ -116,19 +117,19 @@ fn imports() -> Vec<ImportRequest> {
     let import = ImportId(1);
     let entry = |path: &[u8], content| ImportEntry {
         path: path.into(),
-        attributes: WireAttributes { mode: 0o644, ..WireAttributes::default() },
+        attributes: RawAttributes { mode: 0o644, ..RawAttributes::default() },
         content,
     };
     let source = FileSource::Inline { offset: 0, len: 4 };
     vec![
-        ImportRequest::Begin {
+        ImportRequest::Begin(ImportOptions {
             repository: "web".parse().unwrap(),
             create: true,
             mirror: true,
             message: String::new(),
             author: Some("me".to_owned()),
             tag: None,
-        },
+        }),
         ImportRequest::Known { import, hashes: vec![BlobHash::of(b"data")] },
         ImportRequest::KnownTrees {
             import,

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use cairn::archive::ArchivePath;
 use cairn::archive::path::{PATH_BYTES_MAX, printable};
-use cairn::control::transfer::RawPath;
+use cairn::model::raw::RawPath;
 
 use super::Target;
 

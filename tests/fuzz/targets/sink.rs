@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 
 use cairn::archive::{ArchiveError, Batch, ExportSource, ImportSink, Published};
-use cairn::control::transfer::{FileSource, ImportContent, ImportEntry};
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::id::VersionNumber;
+use cairn::model::import::{FileSource, ImportContent, ImportEntry};
 use cairn::model::name::EntryName;
 use cairn::model::time::Timestamp;
 use cairn::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Root, Xattrs};

@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 
 use super::content::{Adopting, StoredContent};
 use super::{Import, at};
+use crate::control::import::ImportId;
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::service::Attachment;
-use crate::control::transfer::{ImportEntry, ImportId};
+use crate::model::import::ImportEntry;
 
 /// Batches that may wait; each has up to a frame's payload in memory.
 const WAITING_MAX: usize = 1;
