@@ -10,7 +10,7 @@ use super::gc::RunKind;
 use super::provisional;
 use super::quota::AreaCharge;
 use super::registry::{Repository, Tags, Versions};
-use super::request::{AreaNotes, Owner, OwnerChange, Reply};
+use super::reply::Reply;
 use super::staging::area::{AreaShared, Phase};
 use super::staging::lost::Lost;
 use super::staging::node::{Area, Base, Body, Directory};
@@ -30,6 +30,39 @@ pub const REPOSITORY_AREAS_MAX: usize = 4096;
 
 /// Areas that may be open in all.
 const AREAS_MAX: usize = 16 * REPOSITORY_AREAS_MAX;
+
+/// Owner and mode of a directory being made.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner {
+    /// Permission bits.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What changes of a repository's directory; `None` stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OwnerChange {
+    /// Permission bits.
+    pub mode: Option<u16>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+}
+
+/// What the coming commit of an area uses (H19); `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct AreaNotes {
+    /// Message.
+    pub message: Option<String>,
+    /// Author.
+    pub author: Option<String>,
+    /// What to do when the base is stale.
+    pub on_stale: Option<String>,
+}
 
 impl MetadataThread {
     pub(super) fn create_repository(

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::Engine;
 use super::durability::{DurabilityJob, Then};
 use super::error::{EngineError, Result};
+use super::handle::Engine;
 use super::pins::BlobsHold;
 use super::request::Request;
 use crate::store::Store;

@@ -8,12 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::commit::Page;
 use super::error::Result;
 use super::event::Event;
 use super::gc::Leftover;
 use super::pins::{BlobPin, TreePin};
-use super::request::{IncomingBlob, Reuse};
 use super::seal::{Hashed, SealResult, SealSource};
 use super::staging::content::{FileContent, SealOutcome};
 use super::thread::MetadataThread;
@@ -24,8 +22,36 @@ use crate::store::catalog::{BlobRow, Tx};
 use crate::store::error::StoreError;
 use crate::store::pool::Incoming;
 
+/// Name of the catalog's note: blobs up to this epoch have been flushed.
+pub(super) const DURABLE_EPOCH: &str = "durable_epoch";
+
+/// One encoded page of a tree with its hash.
+pub(super) type Page = (TreeHash, Vec<u8>);
+
 /// Rows of pending blobs that are written at a time without being named: some milliseconds.
 pub(super) const PENDING_PER_BATCH: usize = 2048;
+
+/// A file on its way into the pool whose content was hashed by the daemon.
+#[derive(Debug)]
+pub struct IncomingBlob {
+    /// The file.
+    pub file: Incoming,
+    /// Its hash, pinned since before it was written.
+    pub pin: BlobPin,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// What there is of a content.
+#[derive(Debug)]
+pub enum Reuse {
+    /// It can be reused; its length in bytes.
+    Whole(BlobPin, u64),
+    /// It has a row, but its file is missing or not trusted.
+    Broken,
+    /// Nothing: no row, so that nobody looks at a file of that name.
+    Nothing,
+}
 
 /// A blob that no row of the catalog knows yet, or whose reuse is to be noted (G5).
 #[derive(Debug, Clone, Copy)]

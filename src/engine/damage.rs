@@ -9,16 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-
 use super::blobs::write_blobs;
 use super::error::{EngineError, Result};
 use super::event::Event;
-use super::request::{Reply, Request};
+use super::reply::Reply;
 use super::thread::MetadataThread;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
-use crate::store::pool::{Damage, Pool};
+use crate::store::pool::Damage;
 
 /// Name of the catalog's note: blobs written after this epoch are to be hashed, or nothing.
 pub(super) const UNCHECKED: &str = "unchecked_since";
@@ -64,22 +62,6 @@ impl Unverified {
     /// The blob's file was made anew; says whether it was in doubt.
     pub(super) fn renewed(&mut self, hash: &BlobHash) -> bool {
         self.blobs.remove(hash) | self.unmarked.remove(hash)
-    }
-}
-
-/// The pool, of which the metadata thread hears from now on what cannot be opened or read.
-pub(super) fn heard_of(pool: &Arc<Pool>, requests: &Sender<Request>) -> Arc<Pool> {
-    let requests = requests.clone();
-    pool.on_damage(Box::new(move |damage| report(&requests, damage)));
-    Arc::clone(pool)
-}
-
-/// Hands what was seen of a blob to the metadata thread, without waiting. While that is busy, the next
-/// reader reports it again.
-pub(super) fn report(requests: &Sender<Request>, damage: Damage) {
-    let hash = damage.hash;
-    if requests.try_send(Request::Damaged(damage)).is_err() {
-        log::error!("blob {hash} is damaged (not recorded: the engine is busy)");
     }
 }
 

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::commit::TaskId;
+use super::after::TaskId;
 use super::error::{EngineError, Result};
 use super::registry::{Registry, Repository};
 use super::thread::MetadataThread;

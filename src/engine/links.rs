@@ -11,60 +11,17 @@
 //! but the version; their names are searched below the whole area, wherever directories are now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use hashlink::LruCache;
-use parking_lot::Mutex;
-
-use super::Engine;
+use super::handle::Engine;
 use super::resolve::ResolveError;
 use super::staging::area::Phase;
 use super::staging::node::{BaseGroup, Node, Slot};
 use super::staging::state::Child;
 use crate::model::hash::TreeHash;
 use crate::model::id::NodeId;
-use crate::model::links::{self, Ambiguous, linked_directory};
+use crate::model::links::{self, linked_directory};
 use crate::model::tree::{Entry, LinkGroup, LinkScope};
 use crate::model::tree_format::{TreeSource, entries};
-
-/// Versions whose ambiguous groups are remembered. Most have none, so that little is kept.
-const VERSIONS_KEPT_MAX: usize = 256;
-
-/// The ambiguous hardlink groups of versions that earlier releases wrote, found when they are first
-/// asked for.
-pub struct AmbiguousLinks(Mutex<LruCache<TreeHash, Arc<Ambiguous>>>);
-
-impl Default for AmbiguousLinks {
-    fn default() -> Self {
-        Self(Mutex::new(LruCache::new(VERSIONS_KEPT_MAX)))
-    }
-}
-
-impl std::fmt::Debug for AmbiguousLinks {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AmbiguousLinks")
-    }
-}
-
-impl AmbiguousLinks {
-    /// Those of the version with this tree.
-    ///
-    /// # Errors
-    /// Those of the source.
-    pub fn of<S: TreeSource>(
-        &self,
-        source: &S,
-        root: &TreeHash,
-    ) -> Result<Arc<Ambiguous>, S::Error> {
-        let known = self.0.lock().get(root).cloned();
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let found = Arc::new(Ambiguous::of(source, root)?);
-        self.0.lock().insert(*root, Arc::clone(&found));
-        Ok(found)
-    }
-}
 
 impl Engine {
     /// Whether nobody can tell the hardlink group of an entry of an area's base from another.

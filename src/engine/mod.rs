@@ -3,19 +3,26 @@
 //! Whoever holds an [`Engine`] may read the registry, the trees and the staging areas directly;
 //! everything durable goes through [`Engine::submit`]. The engine knows neither FUSE nor the
 //! control protocol: it tells an [`event::Observer`] what became stale.
+//!
+//! The rooms use each other in one direction only: [`start`] and [`thread`] are at the top and know
+//! all others, [`error`] and [`pins`] are at the bottom and know none. `tests/tidy` checks it.
 
+mod after;
+pub mod ambiguous;
 mod areas;
 pub mod backup;
 mod blob_hasher;
 mod blobs;
-mod build;
+mod check;
 pub mod commit;
 mod damage;
+pub mod dry_run;
 mod durability;
 pub mod error;
 pub mod event;
 pub mod fsck;
 pub mod gc;
+mod handle;
 mod journal;
 mod known;
 pub mod links;
@@ -27,6 +34,8 @@ mod provisional;
 pub mod quota;
 mod reaper;
 pub mod registry;
+mod repair;
+mod reply;
 pub mod request;
 pub mod resolve;
 pub mod scrub;
@@ -41,326 +50,6 @@ pub mod unsaved;
 mod versions;
 pub mod why;
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-
-use crossbeam_channel::{Sender, TrySendError};
-use parking_lot::Mutex;
-
-use crate::model::hash::BlobHash;
-use crate::model::id::{AreaId, NodeId};
-use crate::store::catalog::Reader;
-use crate::store::durable;
-use crate::store::error::StoreError;
-use crate::store::layout::Layout;
-use crate::store::pool::{Damage, Pool};
-use crate::store::tree_cache::TreeCache;
-use crate::sys::{self, FsSpace};
 pub use areas::REPOSITORY_AREAS_MAX;
-use durability::DurabilityJob;
 pub use durability::Then;
-use error::{EngineError, Result};
-use event::Observer;
-use gc::{GcOptions, LastRun, RunReport};
-use pins::Pins;
-use poison::Blocked;
-use registry::{Registry, Repository};
-use request::{Reply, Request};
-use staging::Staging;
-use staging::content::FileContent;
-use stop_point::StopPoints;
-
-/// Requests that may wait for the metadata thread.
-const REQUEST_QUEUE_MAX: usize = 4096;
-
-/// The running engine of one store.
-pub struct Engine {
-    /// Repositories, versions, tags.
-    pub registry: Arc<Registry>,
-    /// Staging areas.
-    pub staging: Arc<Staging>,
-    /// Trees, cached.
-    pub trees: Arc<TreeCache>,
-    /// Blobs.
-    pub pool: Arc<Pool>,
-    /// Blobs held by others than the catalog.
-    pub pins: Arc<Pins>,
-    /// Paths of the store.
-    pub layout: Layout,
-    subject: fsck::Subject,
-    reader: Mutex<Reader>,
-    requests: Sender<Request>,
-    durability_jobs: Mutex<Option<Sender<DurabilityJob>>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Settings of the collector.
-    pub gc_options: GcOptions,
-    /// Where tests hold threads.
-    pub stop_points: Arc<StopPoints>,
-    last_run: LastRun,
-    /// Dropped to end the sealers.
-    gives_up: AtomicBool,
-    sealers: Mutex<Option<Sender<()>>>,
-}
-
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("root", &self.layout.root()).finish_non_exhaustive()
-    }
-}
-
-impl Engine {
-    /// Opens the store at `path` and starts the engine.
-    ///
-    /// # Errors
-    /// When the store cannot be opened: not a store, locked by another owner, damaged.
-    pub fn start(
-        path: &Path,
-        observer: Arc<dyn Observer>,
-    ) -> std::result::Result<Arc<Self>, StoreError> {
-        start::start(path, observer, GcOptions::default(), false)
-    }
-
-    /// As [`Engine::start`], with settings of the collector.
-    ///
-    /// # Errors
-    /// As those.
-    pub fn start_with(
-        path: &Path,
-        observer: Arc<dyn Observer>,
-        options: GcOptions,
-    ) -> std::result::Result<Arc<Self>, StoreError> {
-        start::start(path, observer, options, false)
-    }
-
-    /// As [`Engine::start_with`], for reading: every change is refused, and nothing is collected or
-    /// expires.
-    ///
-    /// # Errors
-    /// As those.
-    pub fn start_read_only(
-        path: &Path,
-        observer: Arc<dyn Observer>,
-        options: GcOptions,
-    ) -> std::result::Result<Arc<Self>, StoreError> {
-        start::start(path, observer, options, true)
-    }
-
-    /// Whether the store was opened for reading.
-    pub fn is_read_only(&self) -> bool {
-        self.staging.poison.blocked() == Blocked::ReadOnly
-    }
-
-    /// What the last collection run did; `None` before its end.
-    pub fn last_run(&self) -> Option<RunReport> {
-        self.last_run.lock().clone()
-    }
-
-    /// A connection of the caller's own that reads the catalog: for what takes long.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub fn open_reader(&self) -> Result<Reader> {
-        Ok(Reader::open(&self.layout)?)
-    }
-
-    /// Hands a request to the metadata thread; it is answered through its callback.
-    ///
-    /// # Errors
-    /// When the engine has stopped.
-    pub fn submit(&self, request: Request) -> Result<()> {
-        self.requests.send(request).map_err(|_| self.gone())
-    }
-
-    /// Why the metadata thread answers no more.
-    fn gone(&self) -> EngineError {
-        match self.staging.poison.blocked() {
-            Blocked::Poisoned => EngineError::Poisoned,
-            Blocked::No | Blocked::Full | Blocked::ReadOnly => EngineError::Stopping,
-        }
-    }
-
-    /// Hands over a request and waits for its answer. Not for threads that serve the kernel where
-    /// the answer may wait for them.
-    ///
-    /// # Errors
-    /// Those of the request.
-    pub fn call<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
-        let (send, receive) = crossbeam_channel::bounded(1);
-        // A caller that went away does not need the answer.
-        self.submit(make(Box::new(move |result| drop(send.send(result)))))?;
-        receive.recv().map_err(|_| self.gone())?
-    }
-
-    /// Makes a file durable with its name, then runs `then`.
-    pub fn sync_file(&self, content: Arc<FileContent>, then: Then) {
-        self.sync(DurabilityJob::File { content, then });
-    }
-
-    /// Brings what is written to disk ahead of the commit that will wait for it. Promises nothing;
-    /// a failure is one all the same, since the kernel tells it once.
-    pub fn flush_ahead(&self) {
-        if let Err(error) = durable::syncfs(self.layout.root()) {
-            self.staging.poison.set(&format!("a sync failed: {error}"));
-        }
-    }
-
-    /// Makes a directory of an area durable with the names in it, then runs `then`.
-    pub fn sync_directory(&self, node: NodeId, then: Then) {
-        self.sync(DurabilityJob::Directory { node, then });
-    }
-
-    /// Makes all names and attributes that changed so far durable, but those of files that cannot be
-    /// saved, then runs `then`.
-    pub fn sync_journal(&self, then: Then) {
-        self.sync(DurabilityJob::Journal { then });
-    }
-
-    fn sync(&self, job: DurabilityJob) {
-        let jobs = self.durability_jobs.lock().clone();
-        let unsent = match jobs {
-            Some(jobs) => jobs.send(job).err().map(crossbeam_channel::SendError::into_inner),
-            None => Some(job),
-        };
-        if let Some(
-            DurabilityJob::File { then, .. }
-            | DurabilityJob::Directory { then, .. }
-            | DurabilityJob::Journal { then }
-            | DurabilityJob::Rows { then },
-        ) = unsent
-        {
-            then.tell(Err(self.gone()));
-        }
-    }
-
-    /// Reads an area into memory, if that has not happened yet.
-    ///
-    /// # Errors
-    /// When the catalog cannot be read.
-    pub fn load_area(&self, area: AreaId) -> Result<()> {
-        let loaded = self.staging.read().areas.get(&area).is_none_or(|area| area.loaded);
-        if !loaded {
-            let lost = load::load_area(&self.reader.lock(), &self.staging, area)?;
-            if let Some(lost) = lost {
-                log::error!("{}: {lost}", self.area_path(area));
-            }
-        }
-        Ok(())
-    }
-
-    /// An area as people write it.
-    fn area_path(&self, area: AreaId) -> String {
-        let found = {
-            let state = self.staging.read();
-            state.areas.get(&area).map(|area| (area.shared.repo, area.name.clone()))
-        };
-        let named = found.and_then(|(repo, name)| Some((self.registry.by_id(repo)?, name)));
-        match named {
-            Some((repository, name)) => format!("staging/{}/{name}", repository.name),
-            None => format!("staging/#{area}"),
-        }
-    }
-
-    /// Makes known what the areas of a repository use, for those who are to be told. The cost
-    /// follows the nodes of areas that nobody touched since the start, once.
-    ///
-    /// # Errors
-    /// When the catalog cannot be read.
-    pub fn count_areas(&self, repository: &Repository) -> Result<()> {
-        Ok(load::count_areas(&self.reader.lock(), &self.staging, repository)?)
-    }
-
-    /// Runs `query` on a read-only connection to the catalog.
-    ///
-    /// # Errors
-    /// Those of the query.
-    pub fn query<T>(
-        &self,
-        query: impl FnOnce(&Reader) -> std::result::Result<T, StoreError>,
-    ) -> Result<T> {
-        Ok(query(&self.reader.lock())?)
-    }
-
-    /// Has a blob's file looked at, which is missing, of a wrong length or cannot be opened, and marked
-    /// if that is so. Does not wait.
-    pub fn report_damage(&self, hash: BlobHash) {
-        damage::report(&self.requests, Damage { hash, file: None });
-    }
-
-    /// Whether the engine is ending or has ended.
-    pub fn is_stopping(&self) -> bool {
-        self.sealers.lock().is_none()
-    }
-
-    /// Space of the store's file system.
-    ///
-    /// # Errors
-    /// When it cannot be asked.
-    pub fn space(&self) -> std::io::Result<FsSpace> {
-        sys::statvfs(self.layout.root())
-    }
-
-    /// Brings everything that is in memory only into the store, and says what cannot be.
-    ///
-    /// # Errors
-    /// When the engine has ended.
-    pub fn save(&self) -> Result<unsaved::Remaining> {
-        self.call(|reply| Request::Save { reply })
-    }
-
-    /// A stop need not wait for room any more: what cannot be saved may be lost.
-    pub fn give_up(&self) {
-        self.gives_up.store(true, Ordering::SeqCst);
-    }
-
-    /// Tells whether a stop may begin. As long as something cannot be saved and there is hope, it may
-    /// not. Does not wait for the metadata thread, which may have to do with a disk that does not answer.
-    pub fn may_stop(&self, answer: Sender<bool>) {
-        if self.gives_up.load(Ordering::SeqCst) {
-            return;
-        }
-        let tell = |answer: &Sender<bool>, may_stop| {
-            if answer.send(may_stop).is_err() {
-                log::debug!("the stop did not wait for what can be saved");
-            }
-        };
-        let told = answer.clone();
-        let reply = Box::new(move |remaining: Result<unsaved::Remaining>| {
-            tell(&told, remaining.map_or(true, |remaining| remaining.reason.is_none()));
-        });
-        if let Err(TrySendError::Full(_)) = self.requests.try_send(Request::Save { reply }) {
-            tell(&answer, false);
-        }
-    }
-
-    /// Stops the engine: journal out, WAL flushed and checkpointed, all threads ended.
-    ///
-    /// # Errors
-    /// When something could not be written.
-    pub fn stop(&self) -> Result<()> {
-        drop(self.sealers.lock().take());
-        let stopped = self.call(|reply| Request::Stop { reply });
-        drop(self.durability_jobs.lock().take());
-        let threads = std::mem::take(&mut *self.threads.lock());
-        for thread in threads {
-            if thread.join().is_err() {
-                log::error!("a thread of the engine panicked");
-            }
-        }
-        match stopped {
-            Err(EngineError::Stopping) => Ok(()),
-            other => other,
-        }
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        if !self.threads.lock().is_empty()
-            && let Err(error) = self.stop()
-        {
-            log::error!("the engine did not stop cleanly: {error}");
-        }
-    }
-}
+pub use handle::Engine;

@@ -4,9 +4,9 @@
 
 use std::time::Instant;
 
+use super::after::After;
 use super::durability::{AreaFiles, Durable};
 use super::error::Result;
-use super::request::After;
 use super::thread::MetadataThread;
 use crate::model::id::AreaId;
 use crate::store::layout::PrivateId;

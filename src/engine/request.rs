@@ -5,17 +5,18 @@
 //! must not block.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use super::commit::{CommitOptions, CommitOutcome, ForRename, Page, TaskId};
-use super::error::EngineError;
-use super::error::Result;
-use super::event::Event;
+use super::after::{After, TaskId};
+use super::blobs::Page;
+use super::commit::{BuildReport, CommitOptions, CommitOutcome, ForRename};
+use super::durability::Metadata;
+use super::error::{EngineError, Result};
 use super::fsck::Job;
-use super::gc::{Leftover, RunKind, RunReport};
+use super::gc::{Leftover, RunKind, RunReport, WorkerReport};
 use super::pins::{BlobPin, BlobsHold, TreePin};
-use super::registry::Repository;
 use super::unsaved::Remaining;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
@@ -24,95 +25,12 @@ use crate::model::policy::{Policy, RuleChanges};
 use crate::model::quota::{Charge, Quota, Usage};
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
-use crate::store::pool::{Damage, Incoming};
+use crate::store::pool::{Damage, Pool};
 
-/// Runs once with the answer.
-pub type Reply<T> = Box<dyn FnOnce(Result<T>) + Send>;
-
-/// Owner and mode of a directory being made.
-#[derive(Debug, Clone, Copy)]
-pub struct Owner {
-    /// Permission bits.
-    pub mode: u16,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
-
-/// What changes of a repository's directory; `None` stays.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OwnerChange {
-    /// Permission bits.
-    pub mode: Option<u16>,
-    /// Owner.
-    pub uid: Option<u32>,
-    /// Group.
-    pub gid: Option<u32>,
-}
-
-/// What the coming commit of an area uses (H19); `None` stays.
-#[derive(Debug, Clone, Default)]
-pub struct AreaNotes {
-    /// Message.
-    pub message: Option<String>,
-    /// Author.
-    pub author: Option<String>,
-    /// What to do when the base is stale.
-    pub on_stale: Option<String>,
-}
-
-/// A file on its way into the pool whose content was hashed by the daemon.
-#[derive(Debug)]
-pub struct IncomingBlob {
-    /// The file.
-    pub file: Incoming,
-    /// Its hash, pinned since before it was written.
-    pub pin: BlobPin,
-    /// Its length in bytes.
-    pub size: u64,
-}
-
-/// What there is of a content.
-#[derive(Debug)]
-pub enum Reuse {
-    /// It can be reused; its length in bytes.
-    Whole(BlobPin, u64),
-    /// It has a row, but its file is missing or not trusted.
-    Broken,
-    /// Nothing: no row, so that nobody looks at a file of that name.
-    Nothing,
-}
-
-/// Changes of a version's class; `None` stays.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FlagChange {
-    /// Whether it is released.
-    pub released: Option<bool>,
-    /// Whether it is locked.
-    pub locked: Option<bool>,
-}
-
-/// What happens once something is on disk, or cannot be brought there: see
-/// [`MetadataThread::when_durable`](super::thread).
-#[allow(missing_docs, reason = "the fields say what the variant's text says")]
-pub enum After {
-    /// The kernel hears of the events, then the caller of its change. Nothing of this needs the metadata
-    /// thread, so it happens on the durability thread.
-    Answer { events: Vec<Event>, reply: Reply<()> },
-    /// A commit whose content is there publishes its version.
-    CommitSynced { task: TaskId },
-    /// Readers see what a commit published. `publish` gets what they are to see of the repository.
-    Publish { repo: RepoId, task: TaskId, publish: Box<dyn FnOnce(Result<Repository>) + Send> },
-    /// A RENAME that waits for the content up to that epoch goes on.
-    Prepared { epoch: u64, reply: Reply<()> },
-    /// The collector removes the blobs that it listed: the cause of so many unreferences is there (H2).
-    RemoveOrphans { unreferences: u64 },
-    /// Private files go that no row names any more.
-    RemoveObsolete,
-    /// Lets the collector continue: the WAL has been copied into the catalog.
-    WalCopied,
-}
+pub use super::areas::{AreaNotes, Owner, OwnerChange};
+pub use super::blobs::{IncomingBlob, Reuse};
+pub use super::reply::Reply;
+pub use super::versions::FlagChange;
 
 /// One request.
 #[allow(missing_docs, reason = "the fields say what the variant's text says")]
@@ -281,8 +199,44 @@ impl Request {
     }
 }
 
+impl From<BuildReport> for Request {
+    fn from(report: BuildReport) -> Self {
+        match report {
+            BuildReport::Pages(task, pages) => Self::CommitPages { task, pages },
+            BuildReport::Built(task, built) => Self::CommitBuilt { task, built },
+        }
+    }
+}
+
+impl From<WorkerReport> for Request {
+    fn from(report: WorkerReport) -> Self {
+        match report {
+            WorkerReport::Charged(repo, number, charge) => Self::Charged { repo, number, charge },
+            WorkerReport::Accounted => Self::Accounted,
+            WorkerReport::Swept(leftovers) => Self::Swept { leftovers },
+            WorkerReport::SweepEnded(result) => Self::SweepEnded { result },
+        }
+    }
+}
+
+impl Metadata for Sender<Request> {
+    fn flush(&self) -> Result<()> {
+        ask(self, |reply| Request::Flush { reply })
+    }
+
+    fn flush_nodes(&self, nodes: BTreeSet<NodeId>) -> Result<BTreeSet<NodeId>> {
+        ask(self, |reply| Request::FlushNodes { nodes, reply })
+    }
+
+    fn damaged(&self, damage: Damage) {
+        if self.send(Request::Damaged(damage)).is_err() {
+            log::debug!("the engine has stopped");
+        }
+    }
+}
+
 /// Hands over a request and waits for its answer. For the thread that waits for the disk.
-pub(super) fn ask<T: Send + 'static>(
+fn ask<T: Send + 'static>(
     requests: &Sender<Request>,
     make: impl FnOnce(Reply<T>) -> Request,
 ) -> Result<T> {
@@ -290,4 +244,20 @@ pub(super) fn ask<T: Send + 'static>(
     let reply = Box::new(move |result| drop(send.send(result)));
     requests.send(make(reply)).map_err(|_| EngineError::Stopping)?;
     receive.recv().map_err(|_| EngineError::Stopping)?
+}
+
+/// The pool, of which the metadata thread hears from now on what cannot be opened or read.
+pub(super) fn hear_of_damage(pool: &Arc<Pool>, requests: &Sender<Request>) -> Arc<Pool> {
+    let requests = requests.clone();
+    pool.on_damage(Box::new(move |damage| report_damage(&requests, damage)));
+    Arc::clone(pool)
+}
+
+/// Hands what was seen of a blob to the metadata thread, without waiting. While that is busy, the next
+/// reader reports it again.
+pub(super) fn report_damage(requests: &Sender<Request>, damage: Damage) {
+    let hash = damage.hash;
+    if requests.try_send(Request::Damaged(damage)).is_err() {
+        log::error!("blob {hash} is damaged (not recorded: the engine is busy)");
+    }
 }

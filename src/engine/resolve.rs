@@ -1,6 +1,6 @@
 //! Finding names in an area: in memory, or in the base tree that a directory stands on.
 
-use super::Engine;
+use super::handle::Engine;
 use super::staging::state::Child;
 use crate::model::id::NodeId;
 use crate::model::tree_format;

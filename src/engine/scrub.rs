@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::Engine;
 use super::error::{EngineError, Result};
 use super::fsck::{BlobDamage, Examined, Job, Suspicion, examine};
+use super::handle::Engine;
 use super::request::Request;
 use crate::model::hash::BlobHash;
 use crate::model::text::count;

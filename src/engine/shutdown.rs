@@ -9,7 +9,7 @@ use super::durability::ToDisk;
 use super::error::{EngineError, Result};
 use super::journal::ID_LIMIT;
 use super::poison::Blocked;
-use super::request::Reply;
+use super::reply::Reply;
 use super::thread::MetadataThread;
 
 /// Ids beyond the last one given out that are not used at the next start: a worker may still have

@@ -12,14 +12,14 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use parking_lot::Mutex;
 
-use super::Engine;
-use super::REQUEST_QUEUE_MAX;
+use super::blobs::DURABLE_EPOCH;
 use super::commit::Commits;
-use super::damage::{self, UNCHECKED, Unverified};
+use super::damage::{UNCHECKED, Unverified};
 use super::durability::{Durability, DurabilityJob, DurabilityThread, JOB_QUEUE_MAX, Jobs};
 use super::event::Observer;
 use super::fsck::Subject;
 use super::gc::{Collector, GcOptions, LastRun};
+use super::handle::Engine;
 use super::journal::{ID_LIMIT, ID_STEP, Journal};
 use super::known::Known;
 use super::load::load_registry;
@@ -27,12 +27,12 @@ use super::pins::Pins;
 use super::provisional;
 use super::reaper::reaper;
 use super::registry::Registry;
-use super::request::Request;
+use super::request::{self, Request};
 use super::seal;
 use super::staging::content::ContentStore;
 use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
-use super::thread::{DURABLE_EPOCH, MetadataThread};
+use super::thread::MetadataThread;
 use super::unsaved::Unsaved;
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
@@ -56,6 +56,9 @@ const FIRST_ID: u64 = 1 << 20;
 
 /// Blobs looked at after an outage.
 const UNVERIFIED_MAX: u32 = u32::MAX;
+
+/// Requests that may wait for the metadata thread.
+const REQUEST_QUEUE_MAX: usize = 4096;
 
 /// What an earlier run left.
 #[derive(Debug)]
@@ -104,13 +107,39 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     Ok(Opened { store, reader, recovered, pins, staging, seal_queue, wake, registry })
 }
 
-pub(super) fn start(
-    path: &Path,
-    observer: Arc<dyn Observer>,
-    gc_options: GcOptions,
-    read_only: bool,
-) -> Result<Arc<Engine>, StoreError> {
-    run(open(path, read_only)?, observer, gc_options)
+impl Engine {
+    /// Opens the store at `path` and starts the engine.
+    ///
+    /// # Errors
+    /// When the store cannot be opened: not a store, locked by another owner, damaged.
+    pub fn start(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<Self>, StoreError> {
+        run(open(path, false)?, observer, GcOptions::default())
+    }
+
+    /// As [`Engine::start`], with settings of the collector.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn start_with(
+        path: &Path,
+        observer: Arc<dyn Observer>,
+        options: GcOptions,
+    ) -> Result<Arc<Self>, StoreError> {
+        run(open(path, false)?, observer, options)
+    }
+
+    /// As [`Engine::start_with`], for reading: every change is refused, and nothing is collected or
+    /// expires.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn start_read_only(
+        path: &Path,
+        observer: Arc<dyn Observer>,
+        options: GcOptions,
+    ) -> Result<Arc<Self>, StoreError> {
+        run(open(path, true)?, observer, options)
+    }
 }
 
 /// Starts the threads of an engine on a store that is open.
@@ -124,7 +153,7 @@ fn run(
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
     let (jobs_sender, own_sender, jobs) = durability_jobs();
     let (sealers, sealers_stop) = bounded(1);
-    let pool = damage::heard_of(&store.pool, &requests_sender);
+    let pool = request::hear_of_damage(&store.pool, &requests_sender);
     let (layout, trees) = (store.layout.clone(), tree_cache(store.layout.clone()));
     let (stop_points, last_run) = (Arc::new(StopPoints::default()), LastRun::default());
     let durable = durability_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
@@ -210,7 +239,7 @@ fn durability_thread(
         pool: Arc::clone(&store.pool),
         staging: Arc::clone(staging),
         checkpointer: store.catalog.checkpointer()?,
-        requests: requests.clone(),
+        metadata: Box::new(requests.clone()),
         jobs,
         put_off: None,
         collecting: false,

@@ -4,7 +4,7 @@ use super::error::{EngineError, Result};
 use super::event::Event;
 use super::gc::RunKind;
 use super::registry::Tag;
-use super::request::Reply;
+use super::reply::Reply;
 use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::TagName;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::after::After;
 use super::commit::Commits;
 use super::damage::Unverified;
 use super::durability::{Durability, Durable, Then};
@@ -21,7 +22,8 @@ use super::pins::{BlobsHold, Pins};
 use super::poison::{Blocked, Poison};
 use super::reaper::Reaper;
 use super::registry::{Registry, Repository};
-use super::request::{After, Reply, Request};
+use super::reply::{Reply, Tell};
+use super::request::Request;
 use super::seal::SealResult;
 use super::staging::Staging;
 use super::stop_point::StopPoints;
@@ -52,9 +54,6 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Wait for the next try after the store was full.
 const FULL_RETRY_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Name of the catalog's note: blobs up to this epoch have been flushed.
-pub(super) const DURABLE_EPOCH: &str = "durable_epoch";
 
 /// Everything the metadata thread owns.
 pub(super) struct MetadataThread {
@@ -388,6 +387,12 @@ impl MetadataThread {
             return Err(error.into());
         }
         Ok(value)
+    }
+
+    /// A line on which a thread that works for this one tells it something.
+    pub(super) fn line<T: Into<Request>>(&self) -> Tell<T> {
+        let requests = self.requests_sender.clone();
+        Arc::new(move |told: T| requests.send(told.into()).map_err(|_| EngineError::Stopping))
     }
 
     /// Refuses all changes from now on (R4).

@@ -7,13 +7,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::after::After;
 use super::durability::Durable;
 use super::error::{EngineError, Result};
 use super::event::Event;
 use super::gc::RunKind;
 use super::load::count_areas;
 use super::registry::{DeletedVersion, Repository, Tag};
-use super::request::{After, FlagChange, Reply};
+use super::reply::Reply;
 use super::thread::{MetadataThread, repository_row};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::{RepoName, TagName};
@@ -22,6 +23,15 @@ use crate::model::quota::Quota;
 use crate::model::time::Timestamp;
 use crate::model::version::Version;
 use crate::store::catalog::{RepositoryRow, TagRow};
+
+/// Changes of a version's class; `None` stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FlagChange {
+    /// Whether it is released.
+    pub released: Option<bool>,
+    /// Whether it is locked.
+    pub locked: Option<bool>,
+}
 
 impl MetadataThread {
     /// Deletes versions: all, or none when one is protected.

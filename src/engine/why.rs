@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Engine;
 use super::error::Result;
+use super::handle::Engine;
 use super::registry::Repository;
 use super::request::Request;
 use crate::model::hash::{BlobHash, TreeHash};

@@ -7,7 +7,7 @@ use crate::control::gc::{GcReply, GcRequest, RunInfo};
 use crate::control::protocol::{ControlError, Progress};
 use crate::control::reply::Reply;
 use crate::control::utc::{Began, Until};
-use crate::engine::gc::dry_run::DryRunReport;
+use crate::engine::dry_run::DryRunReport;
 use crate::engine::gc::{RunKind, RunReport};
 use crate::engine::request::Request;
 use crate::model::time::Timestamp;

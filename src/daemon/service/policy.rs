@@ -5,7 +5,7 @@ use super::{Answer, StoreService};
 use crate::control::policy::{Decision, PolicyReply};
 use crate::control::protocol::{CHANGES_MAX, Progress};
 use crate::control::reply::Reply;
-use crate::engine::gc::dry_run::Expiry;
+use crate::engine::dry_run::Expiry;
 use crate::engine::request::Request;
 use crate::model::name::RepoName;
 use crate::model::policy::{Policy, PolicyState, RuleChanges};

@@ -13,6 +13,7 @@
 //! [`super::thread`] calls [`MetadataThread::advance_commits`] after each round.
 
 mod asker;
+mod build;
 mod prepare;
 mod publish;
 mod wait;
@@ -21,12 +22,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::build;
+use super::after::{After, TaskId};
+use super::blobs::Page;
 use super::durability::{Durable, SYNC_ONE_BY_ONE_MAX, Scope};
 use super::error::{EngineError, Result};
 use super::pins::BlobPin;
 use super::registry::Repository;
-use super::request::{After, Reply};
+use super::reply::Reply;
+
 use super::staging::area::Phase;
 use super::thread::MetadataThread;
 use crate::model::hash::TreeHash;
@@ -39,6 +42,7 @@ use crate::model::version::Version;
 use crate::sys::panics;
 
 pub use asker::Asker;
+pub(super) use build::BuildReport;
 use prepare::Renames;
 pub use prepare::{ForRename, GivenUp};
 use wait::Wait;
@@ -48,10 +52,7 @@ pub use wait::{RENAME_WAIT_MAX, SEAL_STALL_MAX, WRITER_GRACE, WRITER_WAIT_MAX};
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// The most paths named in a refusal.
-pub(super) const NAMED_FILES_MAX: usize = 20;
-
-/// One encoded page with its hash.
-pub type Page = (TreeHash, Vec<u8>);
+const NAMED_FILES_MAX: usize = 20;
 
 /// What a stale base means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,16 +100,6 @@ pub struct CommitOutcome {
     pub version: Arc<Version>,
     /// Whether it is new.
     pub created: bool,
-}
-
-/// Number of a commit among those of this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TaskId(u64);
-
-impl std::fmt::Display for TaskId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 #[derive(Debug)]
@@ -176,7 +167,7 @@ impl Commits {
         Self {
             waiting: Vec::new(),
             elsewhere: BTreeMap::new(),
-            last: TaskId(0),
+            last: TaskId::default(),
             renames: Renames::default(),
             seen: now,
         }
@@ -205,7 +196,7 @@ impl Commits {
     }
 
     fn next_id(&mut self) -> TaskId {
-        self.last.0 += 1;
+        self.last = self.last.next();
         self.last
     }
 
@@ -341,7 +332,7 @@ impl MetadataThread {
             pool: Arc::clone(&self.store.pool),
             staging: Arc::clone(&self.staging),
             trees: Arc::clone(&self.trees),
-            requests: self.requests_sender.clone(),
+            tell: self.line(),
             stop_points: Arc::clone(&self.stop_points),
         };
         match build::spawn(job) {

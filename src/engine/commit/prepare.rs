@@ -8,9 +8,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::after::After;
 use super::super::durability::{Durable, Scope};
 use super::super::error::{EngineError, Result};
-use super::super::request::{After, Reply};
+use super::super::reply::Reply;
 use super::super::staging::area::Phase;
 use super::super::thread::MetadataThread;
 use super::wait::{Wait, to_be_sealed};

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use super::{CommitOutcome, CommitTask, OnStale, check_fresh, check_place, resolve_on_stale};
+use crate::engine::after::After;
 use crate::engine::areas::{area_row, queue_area_deletion};
+use crate::engine::blobs::DURABLE_EPOCH;
 use crate::engine::durability::Durable;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::known::Unpublished;
 use crate::engine::registry::{Repository, Tag};
-use crate::engine::request::After;
 use crate::engine::staging::area::Phase;
-use crate::engine::thread::{DURABLE_EPOCH, MetadataThread, repository_row};
+use crate::engine::thread::{MetadataThread, repository_row};
 use crate::model::id::{AreaId, VersionNumber};
 use crate::model::quota::{Charge, Usage};
 use crate::model::tree::Root;

@@ -24,7 +24,8 @@ pub(in crate::engine) use obsolete::AreaFiles;
 use obsolete::Obsolete;
 pub use thread::Then;
 pub(in crate::engine) use thread::{
-    DurabilityJob, DurabilityThread, JOB_QUEUE_MAX, Jobs, SYNC_ONE_BY_ONE_MAX, Scope, has_room,
+    DurabilityJob, DurabilityThread, JOB_QUEUE_MAX, Jobs, Metadata, SYNC_ONE_BY_ONE_MAX, Scope,
+    has_room,
 };
 pub(in crate::engine) use to_disk::ToDisk;
 

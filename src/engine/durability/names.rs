@@ -6,19 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crossbeam_channel::Sender;
-
 use super::Then;
+use super::thread::Metadata;
 use super::to_disk::{TRIES_MAX, ToDisk, changes_too_fast};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::poison::Blocked;
-use crate::engine::request::{self, Request};
 use crate::model::id::NodeId;
 
 /// What that needs.
 pub(in crate::engine) struct Names<'a> {
     pub(in crate::engine) to_disk: ToDisk<'a>,
-    pub(in crate::engine) requests: &'a Sender<Request>,
+    pub(in crate::engine) metadata: &'a dyn Metadata,
 }
 
 impl Names<'_> {
@@ -35,8 +33,7 @@ impl Names<'_> {
             let asked = wanted.iter().filter(|_| tries > 0);
             let failures: Vec<(NodeId, EngineError)> =
                 asked.filter_map(|node| Some((*node, self.save_for(*node).err()?))).collect();
-            let flush = |reply| Request::FlushNodes { nodes: wanted, reply };
-            let waiting = match request::ask(self.requests, flush) {
+            let waiting = match self.metadata.flush_nodes(wanted) {
                 Ok(waiting) => waiting,
                 Err(error) => {
                     self.refuse(nodes.into_values().flatten(), &error);

@@ -4,11 +4,11 @@
 //! thread, which flushes content first, then the WAL, then answers: so a row that survives a power
 //! loss names content that survived too. Requests that arrive while a flush runs share the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use rustix::io::Errno;
 
 use super::names::Names;
@@ -16,7 +16,6 @@ use super::to_disk::{ToDisk, Unsettled};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::pins::BlobPin;
 use crate::engine::poison::Blocked;
-use crate::engine::request::{self, Request};
 use crate::engine::staging::Staging;
 use crate::engine::staging::content::FileContent;
 use crate::engine::stop_point::{StopPoint, StopPoints};
@@ -143,12 +142,25 @@ impl Jobs {
     }
 }
 
+/// What this thread asks of the metadata thread, and waits for.
+pub(in crate::engine) trait Metadata {
+    /// Has the journal written.
+    fn flush(&self) -> Result<()>;
+
+    /// Has what concerns these files and directories written, but for those that wait for content: they
+    /// are returned.
+    fn flush_nodes(&self, nodes: BTreeSet<NodeId>) -> Result<BTreeSet<NodeId>>;
+
+    /// A blob was found damaged. Does not wait for the answer.
+    fn damaged(&self, damage: Damage);
+}
+
 pub(in crate::engine) struct DurabilityThread {
     pub(in crate::engine) layout: Layout,
     pub(in crate::engine) pool: Arc<Pool>,
     pub(in crate::engine) staging: Arc<Staging>,
     pub(in crate::engine) checkpointer: Checkpointer,
-    pub(in crate::engine) requests: Sender<Request>,
+    pub(in crate::engine) metadata: Box<dyn Metadata + Send>,
     pub(in crate::engine) jobs: Jobs,
     /// What could not be settled, and when it is tried again.
     pub(in crate::engine) put_off: Option<(Instant, Vec<Arc<FileContent>>)>,
@@ -270,11 +282,11 @@ impl DurabilityThread {
     }
 
     fn flush_journal(&self) -> Result<()> {
-        request::ask(&self.requests, |reply| Request::Flush { reply })
+        self.metadata.flush()
     }
 
     fn names(&self) -> Names<'_> {
-        Names { to_disk: self.to_disk(), requests: &self.requests }
+        Names { to_disk: self.to_disk(), metadata: &*self.metadata }
     }
 
     fn to_disk(&self) -> ToDisk<'_> {
@@ -293,10 +305,8 @@ impl DurabilityThread {
     /// A blob without a file would refuse every commit, of whichever area. It is marked before the
     /// refusal is heard of: the next commit knows.
     fn report_missing(&self, error: &EngineError) {
-        if let EngineError::Store(StoreError::MissingBlob(hash)) = error
-            && self.requests.send(Request::Damaged(Damage { hash: *hash, file: None })).is_err()
-        {
-            log::debug!("the engine has stopped");
+        if let EngineError::Store(StoreError::MissingBlob(hash)) = error {
+            self.metadata.damaged(Damage { hash: *hash, file: None });
         }
     }
 
@@ -380,13 +390,28 @@ mod tests {
     use crate::store::durable::testing::{Fault, on_this_thread};
     use crate::store::testing::TestStore;
 
+    /// A metadata thread that has ended.
+    struct Nobody;
+
+    impl Metadata for Nobody {
+        fn flush(&self) -> Result<()> {
+            Err(EngineError::Stopping)
+        }
+
+        fn flush_nodes(&self, _nodes: BTreeSet<NodeId>) -> Result<BTreeSet<NodeId>> {
+            Err(EngineError::Stopping)
+        }
+
+        fn damaged(&self, _damage: Damage) {}
+    }
+
     fn thread(store: &TestStore) -> DurabilityThread {
         DurabilityThread {
             layout: store.layout.clone(),
             pool: Arc::clone(&store.pool),
             staging: Arc::new(Staging::new(contents(store)).0),
             checkpointer: store.catalog.checkpointer().unwrap(),
-            requests: unbounded().0,
+            metadata: Box::new(Nobody),
             jobs: Jobs { asked: unbounded().1, own: unbounded().1 },
             put_off: None,
             collecting: false,

@@ -22,17 +22,17 @@
 //! heals it everywhere (H5).
 //!
 //! The check knows neither the engine's state nor who asks: it works on the parts of any open
-//! store. [`engine`] asks it for a running one, [`bare`] for one that nobody runs.
+//! store. `engine::check` asks it for a running one, [`bare`] for one that nobody runs.
 
 pub mod bare;
 mod blob_files;
 mod charges;
 mod content;
 mod counts;
-mod engine;
 mod files;
 mod finding;
 mod gaps;
+mod job;
 mod links;
 mod losses;
 mod pages;
@@ -52,9 +52,10 @@ use crate::store::layout::{Layout, PrivateId};
 use crate::store::pool::{Damage, Pool};
 use crate::store::staging_dir::StagingDir;
 pub(in crate::engine) use content::{Examined, examine};
-pub use engine::Job;
 pub use finding::{BlobDamage, Finding, LISTED_MAX, Leftover, Loss, Losses, TreeDamage};
+pub use job::Job;
 pub use repair::{Step, steps};
+pub(in crate::engine) use repair::{id_limit_after, is_gone};
 
 /// Damaged blobs and trees whose losses are searched; of more, only the damage is reported.
 const BROKEN_MAX: usize = 100_000;

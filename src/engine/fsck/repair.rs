@@ -151,7 +151,7 @@ impl Step {
     ///
     /// # Errors
     /// The database's; nothing has changed then.
-    pub(super) fn rows(&self, tx: &Tx<'_>, now: Timestamp) -> Result<bool> {
+    pub(in crate::engine) fn rows(&self, tx: &Tx<'_>, now: Timestamp) -> Result<bool> {
         match self {
             Self::UnmarkBlob(hash) => {
                 if tx.blob(hash)?.is_none_or(|row| !row.damaged) {
@@ -205,7 +205,7 @@ impl Step {
     ///
     /// # Errors
     /// The disk's.
-    pub(super) fn files(&self, store: &Store) -> Result<()> {
+    pub(in crate::engine) fn files(&self, store: &Store) -> Result<()> {
         let Store { layout, lock, pool, private_files, .. } = store;
         match self {
             Self::Remove(Leftover::Blob(hash)) => pool.remove(lock, hash, None).map(drop),
@@ -266,7 +266,7 @@ fn raise_ids(tx: &Tx<'_>, highest: u64) -> Result<bool> {
 }
 
 /// The limit of ids once those up to `highest` are in use: a running store is far below it.
-pub(super) fn id_limit_after(highest: u64) -> u64 {
+pub(in crate::engine) fn id_limit_after(highest: u64) -> u64 {
     highest.saturating_add(1).saturating_add(ID_STEP)
 }
 
@@ -308,6 +308,6 @@ pub(super) fn apply(step: &Step, store: &mut Store) -> Result<bool> {
 }
 
 /// A count can be added to by a difference only while its row is there.
-pub(super) fn is_gone(error: &StoreError) -> bool {
+pub(in crate::engine) fn is_gone(error: &StoreError) -> bool {
     matches!(error, StoreError::MissingBlob(_) | StoreError::MissingTree(_))
 }

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::Phase;
+use super::{Phase, WorkerReport};
 use crate::engine::error::EngineError;
 use crate::engine::registry::Repository;
-use crate::engine::request::Request;
+use crate::engine::reply::Tell;
 use crate::engine::thread::MetadataThread;
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::quota::{self, Charge};
@@ -48,7 +48,8 @@ impl MetadataThread {
             return self.accounted();
         }
         self.gc.accounting = true;
-        let (trees, requests) = (Arc::clone(&self.trees), self.requests_sender.clone());
+        let trees = Arc::clone(&self.trees);
+        let tell: Tell<WorkerReport> = self.line();
         let body = move || {
             for step in steps {
                 let before = step.before.as_ref().map(|version| &version.root.tree);
@@ -61,12 +62,12 @@ impl MetadataThread {
                     .map(|usage| Charge { base: number(step.before.as_ref()), usage })
                     .map_err(EngineError::Store);
                 let (repo, number) = (step.repo, step.version.number);
-                if requests.send(Request::Charged { repo, number, charge }).is_err() {
+                if tell(WorkerReport::Charged(repo, number, charge)).is_err() {
                     return;
                 }
             }
-            // A closed channel means that the engine stopped.
-            drop(requests.send(Request::Accounted));
+            // Where the engine has stopped, nobody needs to know.
+            tell(WorkerReport::Accounted).unwrap_or_default();
         };
         if let Err(error) = std::thread::Builder::new().name("account".to_owned()).spawn(body) {
             log::error!("usage cannot be computed: {error}");

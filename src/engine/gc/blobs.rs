@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::{FILES_PER_SLICE, Phase, SLICE_TIME_MAX, protection_limit};
+use crate::engine::after::After;
 use crate::engine::durability::Durable;
 use crate::engine::error::{EngineError, Result};
-use crate::engine::request::After;
 use crate::engine::stop_point::StopPoint;
 use crate::engine::thread::MetadataThread;
 use crate::model::hash::BlobHash;

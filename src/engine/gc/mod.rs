@@ -22,7 +22,6 @@
 
 mod accountant;
 mod blobs;
-pub mod dry_run;
 mod expire;
 mod metadata;
 mod protect;
@@ -38,9 +37,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::request::Reply;
+use super::error::Result;
+use super::reply::Reply;
 use crate::model::hash::BlobHash;
-use crate::model::id::RepoId;
+use crate::model::id::{RepoId, VersionNumber};
+use crate::model::quota::Charge;
 use crate::model::time::Timestamp;
 pub use protect::{protected_until, protection_limit};
 pub use sweep::Leftover;
@@ -117,6 +118,18 @@ pub struct RunReport {
     /// When the next full run is due by itself, in seconds since 1970. Those who wait for the run
     /// get the report before that is known; see [`Engine::last_run`](super::Engine::last_run).
     pub next_full: Option<i64>,
+}
+
+/// What the threads that work for the collector tell it.
+pub(super) enum WorkerReport {
+    /// What a version adds to the one before it, or why that is unknown.
+    Charged(RepoId, VersionNumber, Result<Charge>),
+    /// All that was to be computed is.
+    Accounted,
+    /// Files that may be leftovers.
+    Swept(Vec<Leftover>),
+    /// The search for leftovers is over.
+    SweepEnded(Result<()>),
 }
 
 /// The last run, shared with those who show it.

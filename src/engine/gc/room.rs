@@ -8,8 +8,8 @@
 use std::time::{Duration, Instant};
 
 use super::RunKind;
+use crate::engine::after::After;
 use crate::engine::durability::Durable;
-use crate::engine::request::After;
 use crate::engine::thread::MetadataThread;
 use crate::store::reserve::CHANGE_BYTES;
 

@@ -10,7 +10,7 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::gc::trigger::Triggered;
 use crate::engine::poison::Blocked;
-use crate::engine::request::Reply;
+use crate::engine::reply::Reply;
 use crate::engine::thread::MetadataThread;
 use crate::model::text::count;
 use crate::model::time::Timestamp;

@@ -6,12 +6,10 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-
-use super::Phase;
+use super::{Phase, WorkerReport};
 use crate::engine::durability::ToDisk;
 use crate::engine::error::{EngineError, Result};
-use crate::engine::request::Request;
+use crate::engine::reply::Tell;
 use crate::engine::staging::Staging;
 use crate::engine::thread::MetadataThread;
 use crate::model::hash::BlobHash;
@@ -45,7 +43,7 @@ struct Sweeper {
     /// what it needs no more.
     first_id: u64,
     staging: Arc<Staging>,
-    requests: Sender<Request>,
+    tell: Tell<WorkerReport>,
     found: Vec<Leftover>,
 }
 
@@ -57,18 +55,18 @@ impl MetadataThread {
             private_files: Arc::clone(&self.store.private_files),
             first_id: self.first_id,
             staging: Arc::clone(&self.staging),
-            requests: self.requests_sender.clone(),
+            tell: self.line(),
             found: Vec::new(),
         };
-        let requests = self.requests_sender.clone();
+        let tell: Tell<WorkerReport> = self.line();
         let body = move || {
             let result = panics::contain("the search for leftovers", || {
                 panics::point("sweep");
                 sweeper.run()
             });
             let result = result.unwrap_or_else(|panicked| Err(StoreError::from(panicked).into()));
-            // A closed channel means that the engine stopped.
-            drop(requests.send(Request::SweepEnded { result }));
+            // Where the engine has stopped, nobody needs to know.
+            tell(WorkerReport::SweepEnded(result)).unwrap_or_default();
         };
         if let Err(error) = std::thread::Builder::new().name("sweep".to_owned()).spawn(body) {
             log::error!("leftovers cannot be looked for: {error}");
@@ -182,6 +180,6 @@ impl Sweeper {
         // That their rows are gone must be on disk before the files are: a power loss would bring
         // the rows back (H2).
         ToDisk { layout: &self.layout, pool: &self.pool, staging: &self.staging }.rows()?;
-        self.requests.send(Request::Swept { leftovers }).map_err(|_| EngineError::Stopping)
+        (self.tell)(WorkerReport::Swept(leftovers))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::error::EngineError;
 use crate::engine::pins::BlobPin;
-use crate::engine::request::Reply;
+use crate::engine::reply::Reply;
 use crate::engine::staging::area::AreaShared;
 use crate::engine::staging::content::FileContent;
 use crate::engine::staging::dirty::Dirty;

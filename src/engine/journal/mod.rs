@@ -15,7 +15,7 @@ use super::blobs::{PendingBlob, write_blobs};
 use super::error::EngineError;
 use super::pins::BlobPin;
 use super::poison::Blocked;
-use super::request::Reply;
+use super::reply::Reply;
 use super::staging::area::Phase;
 use super::staging::content::{DIRTY_AGE_MAX, FileContent};
 use super::staging::dirty::Dirty;

@@ -28,7 +28,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-use crate::engine::links::AmbiguousLinks;
+use crate::engine::ambiguous::AmbiguousLinks;
 use crate::engine::poison::Poison;
 use crate::model::id::{AreaId, NodeId};
 use crate::sys::panics;

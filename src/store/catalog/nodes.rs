@@ -12,8 +12,8 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::codec::{blob_hash, corrupt, encode_xattrs, time, tree_hash, xattrs};
 use super::connection::{During, collect};
-use crate::model::hash::BlobHash;
 use super::{NodeData, NodeRow, Reader, Tx};
+use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::kind::FileKind;
 use crate::model::name::EntryName;

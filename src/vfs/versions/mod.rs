@@ -45,7 +45,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::engine::links::AmbiguousLinks;
+use crate::engine::ambiguous::AmbiguousLinks;
 use crate::engine::pins::Pins;
 use crate::engine::registry::{Registry, Repository};
 use crate::model::hash::BlobHash;

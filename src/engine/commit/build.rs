@@ -9,21 +9,21 @@ use std::collections::hash_map::Entry as Known;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-
-use super::commit::{NAMED_FILES_MAX, Page, TaskId};
-use super::error::EngineError;
-use super::request::Request;
-use super::staging::Staging;
-use super::staging::node::{Base, Body, Node, Slot};
-use super::staging::state::State;
-use super::stop_point::{StopPoint, StopPoints};
+use super::NAMED_FILES_MAX;
+use crate::engine::after::TaskId;
+use crate::engine::blobs::Page;
+use crate::engine::error::EngineError;
+use crate::engine::reply::Tell;
+use crate::engine::staging::Staging;
+use crate::engine::staging::node::{Base, Body, Node, Slot};
+use crate::engine::staging::state::State;
+use crate::engine::stop_point::{StopPoint, StopPoints};
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::links::Naming;
 use crate::model::merge::{self, Merge};
 use crate::model::name::EntryName;
-use crate::model::quota;
+use crate::model::quota::{self, Usage};
 use crate::model::tree::{Attributes, Content, Entry, LinkGroup, Root, Summary};
 use crate::model::tree_format::{self, BuiltTree, TreePage, TreeSource};
 use crate::model::version::Version;
@@ -35,6 +35,14 @@ use crate::sys::panics;
 /// Pages and bytes per transaction: a slice of a few milliseconds on the metadata thread.
 const BATCH_PAGES_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// What a tree builder tells the metadata thread.
+pub(in crate::engine) enum BuildReport {
+    /// The next pages, children first.
+    Pages(TaskId, Vec<Page>),
+    /// The end, with what the version adds to the newest one.
+    Built(TaskId, Result<(Root, Usage), EngineError>),
+}
 
 /// What a tree builder needs.
 pub(super) struct BuildJob {
@@ -48,18 +56,18 @@ pub(super) struct BuildJob {
     pub(super) pool: Arc<Pool>,
     pub(super) staging: Arc<Staging>,
     pub(super) trees: Arc<TreeCache>,
-    pub(super) requests: Sender<Request>,
+    pub(super) tell: Tell<BuildReport>,
     pub(super) stop_points: Arc<StopPoints>,
 }
 
-/// Starts a builder. It reports by [`Request::CommitBuilt`].
+/// Starts a builder. It ends with a [`BuildReport::Built`].
 ///
 /// # Errors
 /// When no thread can be started.
 pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
     let name = format!("build-{}", job.task);
     let body = move || {
-        let (task, requests) = (job.task, job.requests.clone());
+        let (task, tell) = (job.task, Arc::clone(&job.tell));
         job.stop_points.pass(StopPoint::Building);
         let mut builder = Builder {
             source: Pages { trees: Arc::clone(&job.trees), new: HashMap::new() },
@@ -78,8 +86,8 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
             })
         });
         let built = built.unwrap_or_else(|panicked| Err(StoreError::from(panicked).into()));
-        // A closed channel means that the engine stopped: the commit is not acknowledged.
-        drop(requests.send(Request::CommitBuilt { task, built }));
+        // Where the engine has stopped, the commit is not acknowledged.
+        tell(BuildReport::Built(task, built)).unwrap_or_default();
     };
     std::thread::Builder::new()
         .name(name.clone())
@@ -282,10 +290,7 @@ impl Builder {
         if pages.is_empty() {
             return Ok(());
         }
-        self.job
-            .requests
-            .send(Request::CommitPages { task: self.job.task, pages })
-            .map_err(|_| EngineError::Stopping)
+        (self.job.tell)(BuildReport::Pages(self.job.task, pages))
     }
 }
 

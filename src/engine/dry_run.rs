@@ -12,11 +12,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use super::{RunKind, protection_limit};
-use crate::engine::Engine;
-use crate::engine::error::Result;
-use crate::engine::registry::Repository;
-use crate::engine::request::Request;
+use super::error::Result;
+use super::gc::{RunKind, protection_limit};
+use super::handle::Engine;
+use super::registry::Repository;
+use super::request::Request;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, VersionNumber};
 use crate::model::name::AreaName;
