@@ -6,16 +6,14 @@ use rpds::RedBlackTreeMapSync;
 
 use super::error::{EngineError, Result};
 use super::event::Event;
-use super::gc::RunKind;
 use super::provisional;
 use super::quota::AreaCharge;
 use super::registry::{Repository, Tags, Versions};
-use super::reply::Reply;
 use super::staging::area::{AreaShared, Phase};
 use super::staging::lost::Lost;
 use super::staging::node::{Area, Base, Body, Directory};
 use super::staging::state::NewNode;
-use super::thread::{MetadataThread, repository_row};
+use super::writer::{StoreWriter, repository_row};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::kind::FileKind;
 use crate::model::name::{AreaName, BaseName, RepoName};
@@ -64,15 +62,15 @@ pub struct AreaNotes {
     pub on_stale: Option<String>,
 }
 
-impl MetadataThread {
+impl StoreWriter {
     pub(super) fn create_repository(
         &mut self,
         name: RepoName,
         owner: Owner,
         provisional: bool,
         now: Timestamp,
-    ) -> Result<(RepoId, Event)> {
-        if self.registry.by_name(name.as_str()).is_some() {
+    ) -> Result<(RepoId, Vec<Event>)> {
+        if self.registry().by_name(name.as_str()).is_some() {
             return Err(EngineError::RepositoryExists(name.to_string()));
         }
         let mut repository = Repository {
@@ -91,7 +89,7 @@ impl MetadataThread {
             account: Arc::default(),
             deleted: RedBlackTreeMapSync::default(),
         };
-        let registry = Arc::clone(&self.registry);
+        let registry = Arc::clone(self.registry());
         let id = self.write(|tx| {
             let id = tx.insert_repository(&repository_row(&repository))?;
             if provisional {
@@ -100,8 +98,8 @@ impl MetadataThread {
             Ok(id)
         })?;
         repository.id = id;
-        self.registry.put(repository);
-        Ok((id, Event::RepositoryAdded(id)))
+        self.registry().put(repository);
+        Ok((id, vec![Event::RepositoryAdded(id)]))
     }
 
     pub(super) fn change_repository(
@@ -109,7 +107,7 @@ impl MetadataThread {
         id: RepoId,
         change: OwnerChange,
         now: Timestamp,
-    ) -> Result<((), Event)> {
+    ) -> Result<((), Vec<Event>)> {
         let repository = self.repository(id)?;
         let mut row = repository_row(&repository);
         row.mode = change.mode.unwrap_or(row.mode);
@@ -123,10 +121,14 @@ impl MetadataThread {
             repository.gid = row.gid;
             repository.changed = row.changed;
         });
-        Ok(((), Event::RepositoryChanged(id)))
+        Ok(((), vec![Event::RepositoryChanged(id)]))
     }
 
-    pub(super) fn delete_repository(&mut self, id: RepoId, now: Timestamp) -> Result<((), Event)> {
+    pub(super) fn delete_repository(
+        &mut self,
+        id: RepoId,
+        now: Timestamp,
+    ) -> Result<((), Vec<Event>)> {
         let repository = self.repository(id)?;
         if !repository.versions.is_empty() || !repository.areas.is_empty() {
             return Err(EngineError::RepositoryNotEmpty {
@@ -143,9 +145,9 @@ impl MetadataThread {
             tx.retire_repository(id, now.seconds)
         })?;
         // What it held goes when its protection ends.
-        self.trigger(RunKind::ORPHANS);
-        self.registry.retire(Arc::clone(&repository), now.seconds);
-        Ok(((), Event::RepositoryRemoved(repository)))
+        self.effects().collect();
+        self.registry().retire(Arc::clone(&repository), now.seconds);
+        Ok(((), vec![Event::RepositoryRemoved(repository)]))
     }
 
     /// Opens an area: one row, whatever the size of its base (N4).
@@ -162,11 +164,11 @@ impl MetadataThread {
             return Err(EngineError::AreaExists(name.to_string()));
         }
         if journalled {
-            check_number(repository.areas.size(), self.staging.read().areas.len())?;
+            check_number(repository.areas.size(), self.staging().read().areas.len())?;
         }
         let base = find_base(&repository, name)?;
         let root = base.as_ref().and_then(|base| base.root.clone());
-        let id = AreaId(self.staging.store.new_id());
+        let id = AreaId(self.staging().store.new_id());
         let charge = AreaCharge::new(Arc::clone(&repository.account));
         let shared = Arc::new(AreaShared::new(id, repo, journalled, charge, now.seconds));
         let area = new_area(shared, name.clone(), base, now, true);
@@ -182,7 +184,7 @@ impl MetadataThread {
             }
             Ok(())
         })?;
-        self.staging.change(|state, _| {
+        self.staging().change(|state, _| {
             let data = root_row(area.root, &new).data;
             state.insert(area.root, Arc::clone(&area.shared), new, true);
             if let Some(node) = state.node_mut(area.root).filter(|_| journalled) {
@@ -199,7 +201,7 @@ impl MetadataThread {
     }
 
     pub(super) fn note_area(&mut self, id: AreaId, notes: AreaNotes) -> Result<()> {
-        let row = self.staging.change(|state, _| {
+        let row = self.staging().change(|state, _| {
             let area = state.areas.get_mut(&id)?;
             if let Some(message) = notes.message {
                 area.message = message;
@@ -217,16 +219,9 @@ impl MetadataThread {
     }
 
     /// Throws an area away; its rows and files go in the background.
-    pub(super) fn discard_area(&mut self, id: AreaId, reply: Reply<()>) {
-        match self.discard(id) {
-            Ok(events) => self.observer.notify(events, Box::new(move || reply(Ok(())))),
-            Err(error) => reply(Err(error)),
-        }
-    }
-
     pub(super) fn discard(&mut self, id: AreaId) -> Result<Vec<Event>> {
         let found = {
-            let state = self.staging.read();
+            let state = self.staging().read();
             state.areas.get(&id).map(|area| (area.shared.repo, area.phase, area_row(area)))
         };
         let Some((repo, phase, row)) = found else {
@@ -237,27 +232,12 @@ impl MetadataThread {
         }
         self.write(|tx| queue_area_deletion(tx, &row))?;
         self.show(repo, |repository| repository.close_area(id));
-        let area = self.staging.remove_area(id);
+        let area = self.staging().remove_area(id);
         if let Some(area) = &area {
             area.shared.charge.close();
         }
-        self.trigger(RunKind::ORPHANS);
+        self.effects().collect();
         Ok(area.map(|area| Event::AreaChanged(repo, area.name)).into_iter().collect())
-    }
-
-    /// Answers once the kernel has forgotten what a change made stale: whoever gets the answer
-    /// sees the change on both mounts.
-    pub(super) fn answer_notified<T: Send + 'static>(
-        &self,
-        result: Result<(T, Event)>,
-        reply: Reply<T>,
-    ) {
-        match result {
-            Ok((value, event)) => {
-                self.observer.notify(vec![event], Box::new(move || reply(Ok(value))));
-            }
-            Err(error) => reply(Err(error)),
-        }
     }
 }
 

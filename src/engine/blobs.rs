@@ -108,7 +108,7 @@ impl MetadataThread {
         let Hashed { generation, hash, size, source, hashing } = hashed;
         let mut standing = None;
         let outcome = content.seal(generation, hash, hashing, || {
-            let (pool, lock) = (&self.store.pool, &self.store.lock);
+            let (pool, lock) = (&self.writer.store().pool, &self.writer.store().lock);
             let found = match source {
                 SealSource::Incoming(incoming) => self.take_in(incoming, &hash, size)?,
                 SealSource::Held(bytes) => {
@@ -134,7 +134,7 @@ impl MetadataThread {
         {
             self.blob_used(hash, size, standing);
             self.journal.note_dirty(Instant::now());
-            self.staging.mark_dirty(content.node);
+            self.writer.staging().mark_dirty(content.node);
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl MetadataThread {
         hash: &BlobHash,
         size: u64,
     ) -> std::result::Result<Standing, StoreError> {
-        let (pool, lock) = (&self.store.pool, &self.store.lock);
+        let (pool, lock) = (&self.writer.store().pool, &self.writer.store().lock);
         // Nearly always no file has the name: the link itself finds out. A row that lost its file
         // gets it back.
         if pool.adopt_new(lock, &incoming, hash)? {
@@ -164,7 +164,7 @@ impl MetadataThread {
     fn standing(&self, hash: &BlobHash, size: u64) -> std::result::Result<Standing, StoreError> {
         let row = match self.journal.pending_blobs.contains_key(hash) {
             true => None,
-            false => self.reader.blob(hash)?,
+            false => self.writer.reader().blob(hash)?,
         };
         self.judge(hash, size, row)
     }
@@ -182,8 +182,8 @@ impl MetadataThread {
         };
         let intact = recorded
             && !self.unverified.concern(hash)
-            && !self.store.pool.is_damaged(hash)
-            && self.store.pool.size_on_disk(hash)? == Some(size);
+            && !self.writer.store().pool.is_damaged(hash)
+            && self.writer.store().pool.size_on_disk(hash)? == Some(size);
         Ok(Standing { has_row, intact })
     }
 
@@ -191,10 +191,10 @@ impl MetadataThread {
     fn blob_used(&mut self, hash: BlobHash, size: u64, before: Standing) {
         if !before.intact {
             let was_unverified = self.unverified.renewed(&hash);
-            self.store.pool.forget_fd(&hash);
+            self.writer.store().pool.forget_fd(&hash);
             if before.has_row || was_unverified {
                 let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
-                self.notify_apart(vec![changed], || ());
+                self.writer.notify_apart(vec![changed], || ());
             }
         }
         self.gc.touched(&hash);
@@ -225,11 +225,11 @@ impl MetadataThread {
         let parsed = parsed.map_err(StoreError::from)?;
         let written = {
             let pending = std::mem::take(&mut self.journal.pending_blobs);
-            let written = self.write(|tx| write_pages(tx, pages, &parsed, &pending, now));
+            let written = self.writer.write(|tx| write_pages(tx, pages, &parsed, &pending, now));
             self.journal.pending_blobs = pending;
             written?
         };
-        self.note_written(pages.len() + written.len());
+        self.writer.note_written(pages.len() + written.len());
         self.journal.blobs_written(&written);
         pinned.extend(pages.iter().map(|(hash, _)| *hash));
         Ok(())
@@ -238,7 +238,7 @@ impl MetadataThread {
     /// Takes hashed files into the pool. Their rows are written with the trees that name them, or
     /// with whatever the journal writes before.
     pub(super) fn adopt_blobs(&mut self, blobs: Vec<IncomingBlob>) -> Result<Vec<BlobPin>> {
-        self.check_writable()?;
+        self.writer.check_writable()?;
         let mut pins = Vec::with_capacity(blobs.len());
         let mut blobs = blobs.into_iter();
         let failed = blobs.by_ref().find_map(|IncomingBlob { file, pin, size }| {
@@ -261,7 +261,7 @@ impl MetadataThread {
 
     /// Pins and touches those of the blobs that can be reused, and says how long they are.
     pub(super) fn reuse_blobs(&mut self, hashes: &[BlobHash]) -> Result<Vec<Reuse>> {
-        let rows = self.reader.blobs(hashes.iter().copied())?;
+        let rows = self.writer.reader().blobs(hashes.iter().copied())?;
         let mut found = Vec::with_capacity(hashes.len());
         for (hash, row) in hashes.iter().zip(rows) {
             let pending = self.journal.pending_blobs.get(hash).map(|blob| blob.size);
@@ -271,7 +271,7 @@ impl MetadataThread {
             };
             let standing = self.judge(hash, size, row)?;
             if standing.intact {
-                let pin = BlobPin::new(&self.pins, *hash);
+                let pin = BlobPin::new(self.writer.pins(), *hash);
                 self.blob_used(*hash, size, standing);
                 found.push(Reuse::Whole(pin, size));
             } else {
@@ -284,14 +284,15 @@ impl MetadataThread {
     /// Pins and touches those of the trees that can be reused with all that they name. Blobs are not looked at
     /// one by one: where any is in doubt or damaged, nothing is reused whole (H3, R5).
     pub(super) fn reuse_trees(&mut self, trees: &[TreeHash]) -> Result<Vec<Option<TreePin>>> {
-        if !self.unverified.is_empty() || self.store.pool.has_damage() {
+        if !self.unverified.is_empty() || self.writer.store().pool.has_damage() {
             return Ok(trees.iter().map(|_| None).collect());
         }
         let now = Timestamp::now();
         let exist: Vec<bool> =
-            self.write(|tx| trees.iter().map(|tree| tx.renew_tree(tree, now)).collect())?;
-        let pin =
-            |(tree, exists): (&TreeHash, bool)| exists.then(|| TreePin::new(&self.pins, *tree));
+            self.writer.write(|tx| trees.iter().map(|tree| tx.renew_tree(tree, now)).collect())?;
+        let pin = |(tree, exists): (&TreeHash, bool)| {
+            exists.then(|| TreePin::new(self.writer.pins(), *tree))
+        };
         Ok(trees.iter().zip(exist).map(pin).collect())
     }
 
@@ -300,11 +301,12 @@ impl MetadataThread {
     pub(super) fn write_pending(&mut self) -> Result<bool> {
         let pending = std::mem::take(&mut self.journal.pending_blobs);
         let written: Vec<BlobHash> = pending.keys().copied().take(PENDING_PER_BATCH).collect();
-        let done =
-            self.write(|tx| write_blobs(tx, &pending, &written, BTreeMap::new(), Timestamp::now()));
+        let done = self
+            .writer
+            .write(|tx| write_blobs(tx, &pending, &written, BTreeMap::new(), Timestamp::now()));
         self.journal.pending_blobs = pending;
         done?;
-        self.note_written(written.len());
+        self.writer.note_written(written.len());
         self.journal.blobs_written(&written);
         Ok(self.journal.pending_blobs.is_empty())
     }
@@ -323,7 +325,7 @@ impl MetadataThread {
     ) -> std::result::Result<Vec<BlobHash>, StoreError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let mut blobs: Vec<BlobHash> = {
-            let tx = self.store.catalog.begin()?;
+            let tx = self.writer.begin()?;
             let rows = tx.blobs_since_epoch(self.durable_epoch, limit)?;
             rows.into_iter().map(|(hash, _)| hash).collect()
         };

@@ -72,7 +72,7 @@ impl MetadataThread {
             // Whoever replaces its file takes it off the list: it is the file that was hashed.
             self.mark(BTreeSet::from([hash]));
             let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
-            self.notify_apart(vec![changed], || ());
+            self.writer.notify_apart(vec![changed], || ());
         }
         self.unverified.blobs.remove(&hash);
         self.end_check();
@@ -85,7 +85,7 @@ impl MetadataThread {
             return;
         }
         self.unverified.noted = false;
-        if let Err(error) = self.write(|tx| tx.set_meta(UNCHECKED, "")) {
+        if let Err(error) = self.writer.write(|tx| tx.set_meta(UNCHECKED, "")) {
             log::warn!("the next start checks again what this one did: {error}");
         }
     }
@@ -94,9 +94,9 @@ impl MetadataThread {
     /// forgets what it has of their content, and storing it again will replace the file (H5). `reply`
     /// hears, after that, whether all marks are in the catalog.
     pub(super) fn note_damage(&mut self, damage: &[Damage], reply: Reply<bool>) {
-        if !self.store.lock.is_in_place(&self.store.layout) {
+        if !self.writer.store().lock.is_in_place(&self.writer.store().layout) {
             // Nothing at all is found any more, which says nothing of these blobs.
-            self.poison.set("the store was removed, or its disk is gone");
+            self.writer.poison().set("the store was removed, or its disk is gone");
             return reply(Err(EngineError::Poisoned));
         }
         let mut marked = BTreeSet::new();
@@ -112,13 +112,13 @@ impl MetadataThread {
         self.mark(marked);
         let written = !damage.iter().any(|damage| self.unverified.unmarked.contains(&damage.hash));
         let changed = Event::BlobsChanged(Arc::new(damage.iter().map(|d| d.hash).collect()));
-        self.notify_apart(vec![changed], move || reply(Ok(written)));
+        self.writer.notify_apart(vec![changed], move || reply(Ok(written)));
     }
 
     fn mark(&mut self, damaged: BTreeSet<BlobHash>) {
         for hash in damaged {
             log::error!("blob {hash} is damaged; storing its content again heals it");
-            self.store.pool.mark_damaged([hash]);
+            self.writer.store().pool.mark_damaged([hash]);
             if let Err(error) = self.mark_damaged(&hash) {
                 log::error!("the damage cannot be noted yet: {error}");
                 self.unverified.unmarked.insert(hash);
@@ -131,11 +131,11 @@ impl MetadataThread {
     fn is_damaged_now(&self, damage: &Damage) -> Result<bool> {
         let size = match self.journal.pending_blobs.get(&damage.hash) {
             Some(pending) => Some(pending.size()),
-            None => self.reader.blob(&damage.hash)?.map(|row| row.size),
+            None => self.writer.reader().blob(&damage.hash)?.map(|row| row.size),
         };
         match size {
-            Some(size) if !self.store.pool.is_damaged(&damage.hash) => {
-                Ok(self.store.pool.is_still_damaged(damage, size)?)
+            Some(size) if !self.writer.store().pool.is_damaged(&damage.hash) => {
+                Ok(self.writer.store().pool.is_still_damaged(damage, size)?)
             }
             Some(_) | None => Ok(false),
         }
@@ -143,7 +143,7 @@ impl MetadataThread {
 
     fn mark_damaged(&mut self, hash: &BlobHash) -> Result<()> {
         let pending = std::mem::take(&mut self.journal.pending_blobs);
-        let marked = self.write(|tx| {
+        let marked = self.writer.write(|tx| {
             write_blobs(tx, &pending, &[*hash], BTreeMap::new(), Timestamp::now())?;
             // One that nobody knows any more has been collected: there is nothing to heal.
             if tx.blob(hash)?.is_some() {

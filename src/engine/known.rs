@@ -13,9 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::after::TaskId;
-use super::error::{EngineError, Result};
 use super::registry::{Registry, Repository};
-use super::thread::MetadataThread;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 
@@ -65,15 +63,23 @@ impl Known {
         self.ahead.clear();
     }
 
-    fn repository(&self, registry: &Registry, id: RepoId) -> Option<Arc<Repository>> {
+    /// A repository as the catalog has it.
+    pub(super) fn repository(&self, registry: &Registry, id: RepoId) -> Option<Arc<Repository>> {
         match self.ahead.get(&id) {
             Some(ahead) => Some(Arc::new(ahead.known.clone())),
             None => registry.by_id(id),
         }
     }
 
+    /// Makes a change that the catalog has.
+    pub(super) fn change(&mut self, repo: RepoId, change: impl Fn(&mut Repository)) {
+        if let Some(ahead) = self.ahead.get_mut(&repo) {
+            change(&mut ahead.known);
+        }
+    }
+
     /// A commit is in the catalog; `change` is what it makes of the repository.
-    fn hold_back(
+    pub(super) fn hold_back(
         &mut self,
         repository: &Repository,
         unpublished: Unpublished,
@@ -86,7 +92,7 @@ impl Known {
     }
 
     /// A commit waits no more: what readers see from now on.
-    fn let_go(&mut self, repo: RepoId, task: TaskId) -> Option<Repository> {
+    pub(super) fn let_go(&mut self, repo: RepoId, task: TaskId) -> Option<Repository> {
         let ahead = self.ahead.get_mut(&repo)?;
         let position = ahead.waiting.iter().position(|unpublished| unpublished.task == task)?;
         let unpublished = ahead.waiting.remove(position);
@@ -96,41 +102,5 @@ impl Known {
             self.ahead.remove(&repo);
         }
         Some(visible)
-    }
-}
-
-impl MetadataThread {
-    /// A repository as the catalog has it, with what readers do not see yet.
-    pub(super) fn repository(&self, id: RepoId) -> Result<Arc<Repository>> {
-        let known = self.known.repository(&self.registry, id);
-        known.ok_or_else(|| EngineError::NoRepository(id.to_string()))
-    }
-
-    /// A repository as readers see it: what is not durable yet is nobody's to delete or change.
-    pub(super) fn published(&self, id: RepoId) -> Result<Arc<Repository>> {
-        self.registry.by_id(id).ok_or_else(|| EngineError::NoRepository(id.to_string()))
-    }
-
-    /// Makes a change that the catalog has: to what readers see, and to what is known beyond it.
-    pub(super) fn show(&mut self, repo: RepoId, change: impl Fn(&mut Repository)) {
-        self.registry.update(repo, &change);
-        if let Some(ahead) = self.known.ahead.get_mut(&repo) {
-            change(&mut ahead.known);
-        }
-    }
-
-    /// Notes what a commit changed that the catalog has and readers are not to see yet.
-    pub(super) fn hold_back(
-        &mut self,
-        repository: &Repository,
-        unpublished: Unpublished,
-        change: impl FnOnce(&mut Repository),
-    ) {
-        self.known.hold_back(repository, unpublished, change);
-    }
-
-    /// The flush of a commit is done: what readers are to see of the repository now.
-    pub(super) fn let_go(&mut self, repo: RepoId, task: TaskId) -> Option<Repository> {
-        self.known.let_go(repo, task)
     }
 }

@@ -29,7 +29,6 @@ pub mod links;
 mod load;
 pub mod pins;
 pub mod poison;
-mod private_files;
 mod provisional;
 pub mod quota;
 mod reaper;
@@ -49,6 +48,7 @@ mod thread;
 pub mod unsaved;
 mod versions;
 pub mod why;
+mod writer;
 
 pub use areas::REPOSITORY_AREAS_MAX;
 pub use durability::Then;

@@ -21,56 +21,68 @@ impl MetadataThread {
         match job {
             Job::Confirm(suspicion) => reply(self.confirm(&suspicion)),
             Job::Note(key, value) => {
-                reply(self.write(|tx| tx.set_meta(key, &value)).map(|()| true))
+                reply(self.writer.write(|tx| tx.set_meta(key, &value)).map(|()| true))
             }
             Job::Unshare(hash, copy) => reply(self.unshare(&hash, copy)),
             Job::Mark(damage) => self.note_damage(&damage, reply),
             Job::Repair(step) => match self.repair(&step) {
-                Ok((done, events)) => self.notify_apart(events, move || reply(Ok(done))),
+                Ok((done, events)) => self.writer.notify_apart(events, move || reply(Ok(done))),
                 Err(error) => reply(Err(error)),
             },
         }
     }
 
     fn unshare(&self, hash: &BlobHash, copy: Incoming) -> Result<bool> {
-        let wanted = self.reader.blob(hash)?.is_some_and(|row| !row.damaged);
-        let pool = &self.store.pool;
+        let wanted = self.writer.reader().blob(hash)?.is_some_and(|row| !row.damaged);
+        let pool = &self.writer.store().pool;
         if !wanted || pool.look_at(hash)?.is_none_or(|file| file.names < 2) {
             return Ok(false);
         }
-        pool.adopt(&self.store.lock, copy, hash)?;
+        pool.adopt(&self.writer.store().lock, copy, hash)?;
         Ok(true)
     }
 
     fn confirm(&self, suspicion: &Suspicion) -> Result<bool> {
         Ok(match suspicion {
             Suspicion::Blob(hash, size) => {
-                self.reader.blob(hash)?.is_some()
-                    && self.store.pool.size_on_disk(hash)? != Some(*size)
+                self.writer.reader().blob(hash)?.is_some()
+                    && self.writer.store().pool.size_on_disk(hash)? != Some(*size)
             }
             Suspicion::ExtraBlob(hash) => {
-                let held = self.pins.is_pinned(hash) || self.journal.is_pending(hash);
+                let held = self.writer.pins().is_pinned(hash) || self.journal.is_pending(hash);
                 !held
-                    && self.reader.blob(hash)?.is_none()
-                    && self.store.pool.size_on_disk(hash)?.is_some()
+                    && self.writer.reader().blob(hash)?.is_none()
+                    && self.writer.store().pool.size_on_disk(hash)?.is_some()
             }
             // What this process made may be ahead of its row.
-            Suspicion::Private(_, file) if file.0 >= self.first_id => false,
+            Suspicion::Private(_, file) if file.0 >= self.writer.first_id() => false,
             // So goes what waits for the disk (H2), and what is in an area that is being purged.
-            Suspicion::Private(area, file) if self.durability.is_obsolete(*area, *file) => false,
-            Suspicion::Private(area, file) => {
-                self.staging.read().areas.contains_key(area)
-                    && !self.store.catalog.snapshots().latest()?.names_private(*area, *file)?
-                    && self.store.layout.private(*area, *file).exists()
+            Suspicion::Private(area, file)
+                if self.writer.durability().is_obsolete(*area, *file) =>
+            {
+                false
             }
-            Suspicion::AreaDirectory(area) => area.0 < self.first_id && !self.is_area(*area)?,
-            Suspicion::Area(area) => !self.staging.read().areas.contains_key(area),
+            Suspicion::Private(area, file) => {
+                self.writer.staging().read().areas.contains_key(area)
+                    && !self
+                        .writer
+                        .store()
+                        .catalog
+                        .snapshots()
+                        .latest()?
+                        .names_private(*area, *file)?
+                    && self.writer.store().layout.private(*area, *file).exists()
+            }
+            Suspicion::AreaDirectory(area) => {
+                area.0 < self.writer.first_id() && !self.is_area(*area)?
+            }
+            Suspicion::Area(area) => !self.writer.staging().read().areas.contains_key(area),
         })
     }
 
     fn is_area(&self, area: AreaId) -> Result<bool> {
-        Ok(self.staging.read().areas.contains_key(&area)
-            || self.reader.areas()?.iter().any(|row| row.id == area))
+        Ok(self.writer.staging().read().areas.contains_key(&area)
+            || self.writer.reader().areas()?.iter().any(|row| row.id == area))
     }
 
     fn repair(&mut self, step: &Step) -> Result<(bool, Vec<Event>)> {
@@ -85,7 +97,7 @@ impl MetadataThread {
             Step::Remove(Leftover::Area(area)) => self.confirm(&Suspicion::Area(*area))?,
             Step::DeleteTag(repo, _, number) => !self.has_version(*repo, *number),
             Step::NameNode(area, _) => {
-                let state = self.staging.read();
+                let state = self.writer.staging().read();
                 if state.areas.get(area).is_some_and(|area| area.loaded) {
                     let reason = "the area is in use: end the daemon and repair then";
                     return Err(EngineError::Invalid(reason.to_owned()));
@@ -99,26 +111,28 @@ impl MetadataThread {
         if !needed {
             return Ok((false, Vec::new()));
         }
-        match self.write(|tx| step.rows(tx, Timestamp::now())) {
+        match self.writer.write(|tx| step.rows(tx, Timestamp::now())) {
             Ok(true) => {}
             Ok(false) => return Ok((false, Vec::new())),
             // Collected since: nothing names it any more.
             Err(EngineError::Store(error)) if is_gone(&error) => return Ok((false, Vec::new())),
             Err(error) => return Err(error),
         }
-        step.files(&self.store)?;
+        step.files(&self.writer.store())?;
         Ok((true, self.follow(step)))
     }
 
     fn has_version(&self, repo: RepoId, number: VersionNumber) -> bool {
-        self.repository(repo).is_ok_and(|repository| repository.versions.contains_key(&number))
+        self.writer
+            .repository(repo)
+            .is_ok_and(|repository| repository.versions.contains_key(&number))
     }
 
     /// Brings what is in memory after what is in the catalog.
     fn follow(&mut self, step: &Step) -> Vec<Event> {
         match step {
             Step::DeleteTag(repo, tag, _) => {
-                self.show(*repo, |repository| {
+                self.writer.show(*repo, |repository| {
                     repository.tags.remove(tag);
                 });
                 vec![Event::TagChanged(*repo, TagName::clone(tag))]
@@ -128,14 +142,14 @@ impl MetadataThread {
                 vec![Event::BlobsChanged(Arc::new(BTreeSet::from([*hash])))]
             }
             Step::RaiseNumber(repo, newest) => {
-                self.show(*repo, |repository| {
+                self.writer.show(*repo, |repository| {
                     let next = VersionNumber(newest.0 + 1);
                     repository.next_number = repository.next_number.max(next);
                 });
                 Vec::new()
             }
             Step::Charge(repo, number, charge) => {
-                self.show(*repo, |repository| {
+                self.writer.show(*repo, |repository| {
                     let known = repository.versions.charge(*number);
                     if known.is_some_and(|known| known.base == charge.base) {
                         repository.versions.set_charge(*number, *charge);
@@ -144,16 +158,16 @@ impl MetadataThread {
                 Vec::new()
             }
             Step::AcceptNames(area) => {
-                self.staging.change(|state, _| state.accept_names(*area));
+                self.writer.staging().change(|state, _| state.accept_names(*area));
                 Vec::new()
             }
             Step::RaiseIds(highest) => {
-                self.staging.store.next_id.fetch_max(highest + 1, Ordering::Relaxed);
+                self.writer.staging().store.next_id.fetch_max(highest + 1, Ordering::Relaxed);
                 self.journal.raise_id_limit(id_limit_after(*highest));
                 Vec::new()
             }
             Step::Remove(Leftover::Area(_) | Leftover::AreaRows(_)) => {
-                self.gc.wake();
+                self.writer.effects().purge();
                 Vec::new()
             }
             _ => Vec::new(),

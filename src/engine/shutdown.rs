@@ -27,10 +27,13 @@ impl MetadataThread {
             self.apply_seals(results);
         }
         // Nobody is kept waiting any more, so what must be on disk is brought there from here.
-        let to_disk =
-            ToDisk { layout: &self.store.layout, pool: &self.store.pool, staging: &self.staging };
+        let to_disk = ToDisk {
+            layout: &self.writer.store().layout,
+            pool: &self.writer.store().pool,
+            staging: self.writer.staging(),
+        };
         let mut result =
-            to_disk.settle(self.staging.withheld()).map_err(|unsettled| unsettled.error);
+            to_disk.settle(self.writer.staging().withheld()).map_err(|unsettled| unsettled.error);
         // What waits for content that could not be saved stays as it was.
         let remaining = self.save_all();
         if let Some(lost) = remaining.text() {
@@ -45,36 +48,37 @@ impl MetadataThread {
         }
         // Where nothing could be written since the start, the catalog says what is right already.
         if result.is_ok()
-            && !self.store.catalog.is_owing()
-            && matches!(self.poison.blocked(), Blocked::No | Blocked::ReadOnly)
+            && !self.writer.store().catalog.is_owing()
+            && matches!(self.writer.poison().blocked(), Blocked::No | Blocked::ReadOnly)
             && let Err(error) = self.end_cleanly()
         {
             log::warn!("the store is not marked clean: {error}");
         }
         // The durability thread flushes and checkpoints when its queue is gone.
-        self.durability.close();
+        self.writer.close();
         reply(result);
     }
 
     /// Says that all content is on disk, after it is: the next start trusts that (H3).
     fn end_cleanly(&mut self) -> Result<()> {
         let unsynced = self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1)?;
-        let to_disk =
-            ToDisk { layout: &self.store.layout, pool: &self.store.pool, staging: &self.staging };
+        let to_disk = ToDisk {
+            layout: &self.writer.store().layout,
+            pool: &self.writer.store().pool,
+            staging: self.writer.staging(),
+        };
         if unsynced.len() <= SYNC_ONE_BY_ONE_MAX {
             unsynced.iter().try_for_each(|hash| to_disk.blob(hash))?;
         } else {
             to_disk.everything()?;
         }
         to_disk.rows()?;
-        for (area, file) in self.durability.all_flushed() {
-            self.remove_private(area, file);
-        }
+        self.writer.all_rows_durable();
         // What is reserved beyond is given back, or each start would use up 2^20 ids.
-        let next_id = self.staging.store.next_id.load(Ordering::Relaxed);
+        let next_id = self.writer.staging().store.next_id.load(Ordering::Relaxed);
         let limit = (next_id + IDS_LEFT_OUT).to_string();
         // The start said that it is not clean, of a store that is served read-only as well.
-        self.transact(|tx| {
+        self.writer.transact(|tx| {
             tx.set_meta(ID_LIMIT, &limit)?;
             tx.set_meta("clean", "yes")
         })

@@ -15,13 +15,12 @@ use parking_lot::Mutex;
 use super::blobs::DURABLE_EPOCH;
 use super::commit::Commits;
 use super::damage::{UNCHECKED, Unverified};
-use super::durability::{Durability, DurabilityJob, DurabilityThread, JOB_QUEUE_MAX, Jobs};
+use super::durability::{DurabilityJob, DurabilityThread, JOB_QUEUE_MAX, Jobs};
 use super::event::Observer;
 use super::fsck::Subject;
 use super::gc::{Collector, GcOptions, LastRun};
 use super::handle::Engine;
 use super::journal::{ID_LIMIT, ID_STEP, Journal};
-use super::known::Known;
 use super::load::load_registry;
 use super::pins::Pins;
 use super::provisional;
@@ -34,6 +33,7 @@ use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
 use super::thread::MetadataThread;
 use super::unsaved::Unsaved;
+use super::writer::{Parts, StoreWriter};
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::store::Store;
@@ -162,28 +162,29 @@ fn run(
     let mut threads = seal::start(&store.catalog, &pool, lines, &stop_points)?;
     let (engine_reader, subject) = (store.catalog.reader()?, Subject::new(&store));
     let (reaper, reaper_thread) = reaper();
-    let mut metadata = MetadataThread {
+    let writer = StoreWriter::new(Parts {
         store,
-        reaper,
         reader,
-        trees: Arc::clone(&trees),
+        reaper,
         registry: Arc::clone(&registry),
-        poison: Arc::clone(&staging.poison),
         staging: Arc::clone(&staging),
         pins: Arc::clone(&pins),
         observer,
+        durability_jobs: own_sender,
+        first_id: recovered.next_id,
+    });
+    let mut metadata = MetadataThread {
+        writer,
+        trees: Arc::clone(&trees),
         requests,
         requests_sender: requests_sender.clone(),
         seal_results,
         wake,
-        durability: Durability::new(own_sender, recovered.next_id, Arc::clone(&staging.poison)),
         journal: Journal::new(recovered.id_limit),
         gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry)),
-        first_id: recovered.next_id,
         rounds_without_slice: 0,
         stop_points: Arc::clone(&stop_points),
         commits: Commits::new(Instant::now()),
-        known: Known::default(),
         epoch: recovered.epoch,
         durable_epoch: recovered.durable_epoch,
         unverified: Unverified::of(recovered.unverified.iter().map(|(hash, _)| *hash)),

@@ -2,16 +2,15 @@
 
 use super::error::{EngineError, Result};
 use super::event::Event;
-use super::gc::RunKind;
 use super::registry::Tag;
-use super::reply::Reply;
-use super::thread::{MetadataThread, repository_row};
+use super::writer::{StoreWriter, repository_row};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::time::Timestamp;
 use crate::store::catalog::{RepositoryRow, TagRow};
 
-impl MetadataThread {
+impl StoreWriter {
+    /// Makes or moves a tag; a `fresh` one is not moved.
     pub(super) fn set_tag(
         &mut self,
         repo: RepoId,
@@ -19,25 +18,7 @@ impl MetadataThread {
         number: VersionNumber,
         fresh: bool,
         now: Timestamp,
-        reply: Reply<()>,
-    ) {
-        match self.put_tag(repo, tag, number, fresh, now) {
-            Ok(()) => {
-                self.trigger(RunKind::ORPHANS);
-                self.answer_when_durable(vec![Event::TagChanged(repo, tag.clone())], reply);
-            }
-            Err(error) => reply(Err(error)),
-        }
-    }
-
-    fn put_tag(
-        &mut self,
-        repo: RepoId,
-        tag: &TagName,
-        number: VersionNumber,
-        fresh: bool,
-        now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<Vec<Event>> {
         let repository = self.repository(repo)?;
         // Of a version that readers do not see yet they must not see a tag either.
         if !self.published(repo)?.versions.contains_key(&number) {
@@ -57,7 +38,8 @@ impl MetadataThread {
             repository.tags.insert(tag.clone(), value);
             repository.changed = now;
         });
-        Ok(())
+        self.effects().collect();
+        Ok(vec![Event::TagChanged(repo, tag.clone())])
     }
 
     /// Gives a tag another name. The kernel moves the name itself, so it is told nothing.
@@ -67,21 +49,7 @@ impl MetadataThread {
         from: &TagName,
         to: &TagName,
         now: Timestamp,
-        reply: Reply<()>,
-    ) {
-        match self.move_tag(repo, from, to, now) {
-            Ok(()) => self.answer_when_durable(Vec::new(), reply),
-            Err(error) => reply(Err(error)),
-        }
-    }
-
-    fn move_tag(
-        &mut self,
-        repo: RepoId,
-        from: &TagName,
-        to: &TagName,
-        now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<Vec<Event>> {
         let tag = self.published_tag(repo, from)?;
         let tag = Tag { created: now, ..tag };
         let row = TagRow { number: tag.number, protects: tag.protects, created: now };
@@ -97,26 +65,16 @@ impl MetadataThread {
             repository.tags.insert(to.clone(), tag.clone());
             repository.changed = now;
         });
-        Ok(())
+        Ok(Vec::new())
     }
 
+    /// Deletes a tag.
     pub(super) fn delete_tag(
         &mut self,
         repo: RepoId,
         tag: &TagName,
         now: Timestamp,
-        reply: Reply<()>,
-    ) {
-        match self.remove_tag(repo, tag, now) {
-            Ok(()) => {
-                self.trigger(RunKind::ORPHANS);
-                self.answer_when_durable(vec![Event::TagChanged(repo, tag.clone())], reply);
-            }
-            Err(error) => reply(Err(error)),
-        }
-    }
-
-    fn remove_tag(&mut self, repo: RepoId, tag: &TagName, now: Timestamp) -> Result<()> {
+    ) -> Result<Vec<Event>> {
         self.published_tag(repo, tag)?;
         let repository = self.repository(repo)?;
         let changed = RepositoryRow { changed: now, ..repository_row(&repository) };
@@ -128,7 +86,8 @@ impl MetadataThread {
             repository.tags.remove(tag);
             repository.changed = now;
         });
-        Ok(())
+        self.effects().collect();
+        Ok(vec![Event::TagChanged(repo, tag.clone())])
     }
 
     /// A tag that readers see: the name of a commit that nobody has seen is nobody's to change.

@@ -12,25 +12,19 @@ use crossbeam_channel::{Receiver, Sender};
 use super::after::After;
 use super::commit::Commits;
 use super::damage::Unverified;
-use super::durability::{Durability, Durable, Then};
+use super::durability::{Durable, Then};
 use super::error::{EngineError, Result};
-use super::event::{Event, Observer};
-use super::gc::{Collector, FILES_PER_SLICE};
+use super::event::Event;
+use super::gc::{Collector, FILES_PER_SLICE, RunKind};
 use super::journal::Journal;
-use super::known::Known;
-use super::pins::{BlobsHold, Pins};
-use super::poison::{Blocked, Poison};
-use super::reaper::Reaper;
-use super::registry::{Registry, Repository};
+use super::pins::BlobsHold;
+use super::poison::Blocked;
 use super::reply::{Reply, Tell};
 use super::request::Request;
 use super::seal::SealResult;
-use super::staging::Staging;
 use super::stop_point::StopPoints;
 use super::unsaved::Unsaved;
-use crate::model::policy::PolicyState;
-use crate::store::Store;
-use crate::store::catalog::{Reader, RepositoryRow, Tx};
+use super::writer::StoreWriter;
 use crate::store::error::StoreError;
 use crate::store::tree_cache::TreeCache;
 use crate::sys::panics;
@@ -57,34 +51,21 @@ const FULL_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Everything the metadata thread owns.
 pub(super) struct MetadataThread {
-    pub(super) store: Store,
-    pub(super) reader: Reader,
-    /// Lets go of removed files.
-    pub(super) reaper: Reaper,
+    pub(super) writer: StoreWriter,
     pub(super) trees: Arc<TreeCache>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) staging: Arc<Staging>,
-    pub(super) poison: Arc<Poison>,
-    pub(super) pins: Arc<Pins>,
-    pub(super) observer: Arc<dyn Observer>,
     pub(super) requests: Receiver<Request>,
     pub(super) requests_sender: Sender<Request>,
     pub(super) seal_results: Receiver<Vec<SealResult>>,
     pub(super) wake: Receiver<()>,
-    pub(super) durability: Durability,
     pub(super) journal: Journal,
     pub(super) gc: Collector,
     pub(super) commits: Commits,
-    /// Commits that readers do not see yet.
-    pub(super) known: Known,
     /// Epoch that new blobs belong to.
     pub(super) epoch: u64,
     /// Blobs of this epoch and before have been flushed to disk.
     pub(super) durable_epoch: u64,
     /// Blobs that are not trusted.
     pub(super) unverified: Unverified,
-    /// Ids from here on were given out by this process.
-    pub(super) first_id: u64,
     /// Rounds since the last slice of background work that had to be put off.
     pub(super) rounds_without_slice: u32,
     /// Where tests hold threads.
@@ -116,9 +97,11 @@ impl MetadataThread {
                 Some(request) => self.apply(request),
                 None => {}
             }
+            self.follow_up();
             for _ in 0..INPUTS_PER_ROUND {
                 if let Ok(results) = self.seal_results.try_recv() {
                     self.apply_seals(results);
+                    self.follow_up();
                     continue;
                 }
                 match self.requests.try_recv() {
@@ -126,31 +109,34 @@ impl MetadataThread {
                     Ok(request) => self.apply(request),
                     Err(_) => break,
                 }
+                self.follow_up();
             }
             let now = Instant::now();
             self.advance_journal(now);
-            self.advance_obsolete(now);
+            self.writer.advance_obsolete(now);
             self.advance_commits(now);
+            self.follow_up();
             if now.duration_since(last_housekeeping) >= HOUSEKEEPING_INTERVAL {
                 last_housekeeping = now;
                 self.save_overdue(now);
                 self.try_again(now);
-                self.staging.end_seal_delay(|_, due| due <= now);
+                self.writer.staging().end_seal_delay(|_, due| due <= now);
                 // What is served read-only keeps the marks for itself.
-                if self.poison.blocked() != Blocked::ReadOnly
+                if self.writer.poison().blocked() != Blocked::ReadOnly
                     && let Err(error) = self.mark_all_damage()
                 {
                     log::debug!("damage is not noted yet: {error}");
                 }
             }
             self.background(now);
+            self.follow_up();
         }
     }
 
     /// After a panic nothing of this thread's state can be trusted: nothing is written any more (R4),
     /// and whoever waits, or comes, is refused.
     fn refuse_all(&mut self) {
-        self.poison.set("the metadata thread panicked");
+        self.writer.poison().set("the metadata thread panicked");
         // Sealers end when nobody takes their results.
         self.seal_results = crossbeam_channel::never();
         self.journal.fail_waiters(|| EngineError::Poisoned);
@@ -158,13 +144,13 @@ impl MetadataThread {
         for task in self.commits.end(|| EngineError::Poisoned) {
             task.refuse(EngineError::Poisoned);
         }
-        self.known.clear();
-        for operation in self.staging.thaw() {
-            self.observer.notify(Vec::new(), operation);
+        self.writer.forget_unpublished();
+        for operation in self.writer.staging().thaw() {
+            self.writer.notify(Vec::new(), operation);
         }
         while let Ok(request) = self.requests.recv() {
             if let Request::Stop { reply } = request {
-                self.durability.close();
+                self.writer.close();
                 return reply(Err(EngineError::Poisoned));
             }
             // A reply that is dropped is an error to whoever waits for it.
@@ -174,7 +160,7 @@ impl MetadataThread {
     /// A slice of background work, unless somebody waits; but never so long that a busy store
     /// would fill up.
     fn background(&mut self, now: Instant) {
-        if self.poison.blocked() == Blocked::ReadOnly {
+        if self.writer.poison().blocked() == Blocked::ReadOnly {
             return;
         }
         self.tick_collector(now);
@@ -182,7 +168,7 @@ impl MetadataThread {
         if !self.gc.has_work() || self.gc.is_paused(now) {
             return;
         }
-        if !self.reaper.has_room(FILES_PER_SLICE) {
+        if !self.writer.reaper().has_room(FILES_PER_SLICE) {
             return self.gc.pause(now);
         }
         let idle = self.requests.is_empty() && self.seal_results.is_empty();
@@ -196,12 +182,13 @@ impl MetadataThread {
     /// Waits for the next input, no longer than the journal or background work can wait.
     fn select(&mut self) -> Option<Request> {
         // A store that takes no changes does no background work, and must not spin over it.
-        let refused = matches!(self.poison.blocked(), Blocked::Poisoned | Blocked::ReadOnly);
+        let refused =
+            matches!(self.writer.poison().blocked(), Blocked::Poisoned | Blocked::ReadOnly);
         let timeout = if self.gc.has_work() && !refused {
             self.gc.pause_left(Instant::now())
         } else if self.journal.is_waiting() || self.commits.are_any() {
             Duration::from_millis(1)
-        } else if self.staging.news() > 0 || self.journal.has_pending_blobs() {
+        } else if self.writer.staging().news() > 0 || self.journal.has_pending_blobs() {
             JOURNAL_INTERVAL
         } else {
             HOUSEKEEPING_INTERVAL
@@ -224,7 +211,7 @@ impl MetadataThread {
 
     fn apply(&mut self, request: Request) {
         panics::point("metadata");
-        if self.poison.blocked() == Blocked::ReadOnly {
+        if self.writer.poison().blocked() == Blocked::ReadOnly {
             if let Some(request) = request.refuse_changes() {
                 self.serve_request(request);
             }
@@ -234,53 +221,82 @@ impl MetadataThread {
     }
 
     fn serve_request(&mut self, request: Request) {
+        let writer = &mut self.writer;
         match request {
             Request::CreateRepository { name, owner, provisional, now, reply } => {
-                let made = self.create_repository(name, owner, provisional, now);
+                let made = writer.create_repository(name, owner, provisional, now);
                 self.answer_notified(made, reply);
             }
             Request::ChangeRepository { repo, change, now, reply } => {
-                let changed = self.change_repository(repo, change, now);
+                let changed = writer.change_repository(repo, change, now);
                 self.answer_notified(changed, reply);
             }
             Request::DeleteRepository { repo, now, reply } => {
-                let deleted = self.delete_repository(repo, now);
+                let deleted = writer.delete_repository(repo, now);
                 self.answer_notified(deleted, reply);
             }
-            Request::UndeleteRepository { name, now, reply } => self.restore(&name, now, reply),
-            Request::OpenArea { repo, name, owner, journalled, now, reply } => {
-                reply(self.open_area(repo, &name, owner, journalled, now));
+            Request::UndeleteRepository { name, now, reply } => {
+                match writer.restore_repository(&name, now) {
+                    Ok((events, numbers)) => {
+                        let reply = Box::new(move |done: Result<()>| reply(done.map(|()| numbers)));
+                        self.when_durable(Durable::Rows, After::Answer { events, reply });
+                    }
+                    Err(error) => reply(Err(error)),
+                }
             }
-            Request::NoteArea { area, notes, reply } => reply(self.note_area(area, notes)),
-            Request::DiscardArea { area, reply } => self.discard_area(area, reply),
+            Request::OpenArea { repo, name, owner, journalled, now, reply } => {
+                reply(writer.open_area(repo, &name, owner, journalled, now));
+            }
+            Request::NoteArea { area, notes, reply } => reply(writer.note_area(area, notes)),
+            Request::DiscardArea { area, reply } => {
+                let discarded = writer.discard(area).map(|events| ((), events));
+                self.answer_notified(discarded, reply);
+            }
             Request::ForRename(request) => self.for_rename(request),
             Request::Commit { area, options, reply } => self.start_commit(area, options, reply),
             Request::SetTag { repo, tag, number, fresh, now, reply } => {
-                self.set_tag(repo, &tag, number, fresh, now, reply);
+                let set = writer.set_tag(repo, &tag, number, fresh, now);
+                self.answer_durable(set, reply);
             }
             Request::RenameTag { repo, from, to, now, reply } => {
-                self.rename_tag(repo, &from, &to, now, reply);
+                let renamed = writer.rename_tag(repo, &from, &to, now);
+                self.answer_durable(renamed, reply);
             }
-            Request::DeleteTag { repo, tag, now, reply } => self.delete_tag(repo, &tag, now, reply),
+            Request::DeleteTag { repo, tag, now, reply } => {
+                let deleted = writer.delete_tag(repo, &tag, now);
+                self.answer_durable(deleted, reply);
+            }
             Request::DeleteVersions { repo, numbers, force, now, reply } => {
-                self.delete_versions(repo, &numbers, force, now, reply);
+                let deleted = writer.delete_versions(repo, &numbers, force, now);
+                self.answer_durable(deleted, reply);
             }
             Request::UndeleteVersions { repo, numbers, now, reply } => {
-                self.undelete_versions(repo, &numbers, now, reply);
+                let undeleted = writer.undelete_versions(repo, &numbers, now);
+                self.answer_durable(undeleted, reply);
             }
             Request::FlagVersions { repo, numbers, change, reply } => {
-                self.flag_versions(repo, &numbers, change, reply);
+                let flagged = writer.flag_versions(repo, &numbers, change);
+                self.answer_durable(flagged, reply);
             }
-            Request::SetPolicy { repo, policy, reply } => self.set_policy(repo, policy, reply),
-            Request::ChangePolicy { repo, rules, reply } => self.change_policy(repo, rules, reply),
-            Request::SetQuota { repo, quota, reply } => self.set_quota(repo, quota, reply),
+            Request::SetPolicy { repo, policy, reply } => {
+                let set = writer.set_policy(repo, policy);
+                self.answer_durable(set, reply);
+            }
+            Request::ChangePolicy { repo, rules, reply } => {
+                let changed = writer.change_policy(repo, rules);
+                self.answer_durable(changed, reply);
+            }
+            Request::SetQuota { repo, quota, reply } => {
+                let set = writer.set_quota(repo, quota);
+                self.answer_durable(set, reply);
+            }
             Request::Flush { reply } => self.journal.wait_for_all(reply),
             Request::FlushNodes { nodes, reply } => self.journal.wait_for_nodes(nodes, reply),
             Request::Save { reply } => reply(Ok(self.save_all())),
             Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs)),
             Request::ReuseBlobs { hashes, reply } => reply(self.reuse_blobs(&hashes)),
             Request::ReuseTrees { trees, reply } => reply(self.reuse_trees(&trees)),
-            Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(&self.pins))),
+            Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(self.writer.pins()))),
             Request::Collect { kind, reply } => self.collect(kind, reply),
             Request::CommitPages { task, pages } => self.commit_pages(task, &pages),
             Request::CommitBuilt { task, built } => self.commit_built(task, built),
@@ -299,26 +315,29 @@ impl MetadataThread {
     /// What was to be on disk is there, or is not.
     fn durable(&mut self, after: After, result: Result<()>) {
         match after {
-            After::Answer { events, reply } => self.observer.notify(events, answer(reply, result)),
+            After::Answer { events, reply } => self.writer.notify(events, answer(reply, result)),
             After::CommitSynced { task } => self.commit_synced(task, result),
             After::Publish { repo, task, publish } => {
-                let visible = self.let_go(repo, task);
+                let visible = self.writer.reveal(repo, task);
                 publish(result.and_then(|()| visible.ok_or(EngineError::Stopping)));
                 self.gc.wake();
                 self.gc.expect_accounting(repo);
             }
             After::Prepared { epoch, reply } => self.rename_prepared(epoch, result, reply),
             After::RemoveOrphans { unreferences } => self.orphans_durable(unreferences, result),
-            After::RemoveObsolete => self.rows_durable(result),
+            After::RemoveObsolete => {
+                self.writer.rows_durable(result, Instant::now());
+                self.gc.purge_goes_on();
+            }
             After::WalCopied => self.wal_copied(result),
         }
     }
 
     /// Writes the journal when it is due.
     fn advance_journal(&mut self, now: Instant) {
-        let unsettled = std::mem::take(&mut *self.staging.store.unsettled.lock());
+        let unsettled = std::mem::take(&mut *self.writer.staging().store.unsettled.lock());
         if !unsettled.is_empty() {
-            self.durability.settle(unsettled);
+            self.writer.durability().settle(unsettled);
         }
         if let Some(until) = self.journal.retry_at
             && now < until
@@ -326,13 +345,13 @@ impl MetadataThread {
             return;
         }
         self.journal.advance_waiters();
-        let is_much = self.staging.news() >= JOURNAL_ROWS_MAX;
+        let is_much = self.writer.staging().news() >= JOURNAL_ROWS_MAX;
         let due = self.journal.is_due(now, JOURNAL_INTERVAL, is_much);
         if due && let Err(error) = self.write_journal() {
             self.journal_failed(&error, now);
         }
         if self.journal.is_pending_due(now)
-            && self.poison.blocked() == Blocked::No
+            && self.writer.poison().blocked() == Blocked::No
             && let Err(error) = self.write_pending()
         {
             // They stay pending; a full store is emptied, a failed one refuses changes.
@@ -345,48 +364,19 @@ impl MetadataThread {
         if error.is_full() {
             if self.journal.retry_at.is_none() {
                 log::error!("the store is full, changes wait: {error}");
-                self.make_room();
+                self.writer.make_room();
             }
             self.journal.retry_at = Some(now + FULL_RETRY_INTERVAL);
-            self.poison.full();
+            self.writer.poison().full();
             self.journal.fail_waiters(|| EngineError::Unsealed {
                 count: 0,
                 reason: "no space left on device".to_owned(),
                 full: true,
             });
         } else {
-            self.write_failed(error);
+            self.writer.write_failed(error);
             self.journal.fail_waiters(|| EngineError::Poisoned);
         }
-    }
-
-    /// Runs one transaction of its own, if the store accepts changes.
-    pub(super) fn write<T>(
-        &mut self,
-        step: impl FnOnce(&Tx<'_>) -> std::result::Result<T, StoreError>,
-    ) -> Result<T> {
-        self.check_writable()?;
-        self.transact(step)
-    }
-
-    /// As [`MetadataThread::write`], whether changes are accepted or not.
-    pub(super) fn transact<T>(
-        &mut self,
-        step: impl FnOnce(&Tx<'_>) -> std::result::Result<T, StoreError>,
-    ) -> Result<T> {
-        // Nobody would call this twice for one change, so it is looked before.
-        if self.lacks_room() {
-            self.make_room();
-        }
-        let tx = self.store.catalog.begin()?;
-        let value = step(&tx)?;
-        if let Err(error) = tx.commit() {
-            if !error.is_full() {
-                self.write_failed(&error);
-            }
-            return Err(error.into());
-        }
-        Ok(value)
     }
 
     /// A line on which a thread that works for this one tells it something.
@@ -395,30 +385,53 @@ impl MetadataThread {
         Arc::new(move |told: T| requests.send(told.into()).map_err(|_| EngineError::Stopping))
     }
 
-    /// Refuses all changes from now on (R4).
-    pub(super) fn write_failed(&self, error: &StoreError) {
-        self.poison.set(&format!("a write failed: {error}"));
+    /// Sees to what a change has made necessary elsewhere.
+    fn follow_up(&mut self) {
+        let Some(effects) = self.writer.effects().take() else { return };
+        for (what, after) in effects.durable {
+            self.when_durable(what, after);
+        }
+        if effects.collect {
+            self.trigger(RunKind::ORPHANS);
+        }
+        if effects.purge {
+            self.gc.wake();
+        }
+        for repo in effects.uncharged {
+            self.gc.expect_accounting(repo);
+        }
+        if effects.room_was_made {
+            self.journal.retry_at = None;
+        }
     }
 
-    pub(super) fn check_writable(&self) -> Result<()> {
-        self.poison.check()
+    /// Answers once the rows of a change are on disk, and the kernel has forgotten what it made stale.
+    fn answer_durable(&self, changed: Result<Vec<Event>>, reply: Reply<()>) {
+        match changed {
+            Ok(events) => self.when_durable(Durable::Rows, After::Answer { events, reply }),
+            Err(error) => reply(Err(error)),
+        }
     }
 
-    /// Tells of what takes long to translate, from a thread of its own; then runs `then`.
-    pub(super) fn notify_apart(&self, events: Vec<Event>, then: impl FnOnce() + Send + 'static) {
-        let observer = Arc::clone(&self.observer);
-        let tell = move || observer.notify(events, Box::new(then));
-        if let Err(error) = std::thread::Builder::new().name("notify".to_owned()).spawn(tell) {
-            log::warn!("the kernel cannot be asked to forget: {error}");
+    /// Answers once the kernel has forgotten what a change made stale: whoever gets the answer
+    /// sees the change on both mounts.
+    fn answer_notified<T: Send + 'static>(
+        &self,
+        changed: Result<(T, Vec<Event>)>,
+        reply: Reply<T>,
+    ) {
+        match changed {
+            Ok((value, events)) => self.writer.notify(events, Box::new(move || reply(Ok(value)))),
+            Err(error) => reply(Err(error)),
         }
     }
 
     /// The one way to have something happen once something is on disk. This thread does not wait: `after`
     /// comes back to it as [`Request::Durable`], or needs it no more.
-    pub(super) fn when_durable(&self, what: Durable, after: After) {
+    fn when_durable(&self, what: Durable, after: After) {
         let then = match after {
             After::Answer { events, reply } => {
-                let observer = Arc::clone(&self.observer);
+                let observer = Arc::clone(self.writer.observer());
                 Then::new(move |result| observer.notify(events, answer(reply, result)))
             }
             after => {
@@ -427,30 +440,10 @@ impl MetadataThread {
                 Then::new(move |result| drop(requests.send(Request::Durable { after, result })))
             }
         };
-        self.durability.when(what, then);
+        self.writer.durability().when(what, then);
     }
 }
 
 fn answer(reply: Reply<()>, result: Result<()>) -> Box<dyn FnOnce() + Send> {
     Box::new(move || reply(result))
-}
-
-/// The row of a repository.
-pub(super) fn repository_row(repository: &Repository) -> RepositoryRow {
-    RepositoryRow {
-        id: repository.id,
-        name: repository.name.clone(),
-        mode: repository.mode,
-        uid: repository.uid,
-        gid: repository.gid,
-        created: repository.created,
-        changed: repository.changed,
-        next_number: repository.next_number,
-        policy: match &repository.policy {
-            PolicyState::None => None,
-            PolicyState::Set(policy) => Some(policy.to_text()),
-            PolicyState::Unreadable { text, .. } => Some(text.clone()),
-        },
-        quota: repository.account.quota(),
-    }
 }

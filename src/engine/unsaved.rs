@@ -73,7 +73,7 @@ impl MetadataThread {
             return;
         }
         self.unsaved.save_at = None;
-        for content in self.staging.dirty_contents() {
+        for content in self.writer.staging().dirty_contents() {
             if !content.is_overdue(now) {
                 continue;
             }
@@ -95,7 +95,7 @@ impl MetadataThread {
         content: &Arc<FileContent>,
     ) -> std::result::Result<(), StoreError> {
         if content.spill()? {
-            self.staging.mark_dirty(content.node);
+            self.writer.staging().mark_dirty(content.node);
             self.unsaved.told = false;
         }
         Ok(())
@@ -107,28 +107,27 @@ impl MetadataThread {
             return;
         }
         self.unsaved.seal_at = None;
-        if let Err(error) = self.store.reserve.fill(&self.store.lock) {
-            log::debug!("no space is set aside for a full disk: {error}");
-        }
-        if self.store.catalog.is_owing() && self.poison.blocked() == Blocked::Full {
+        self.writer.fill_reserve();
+        if self.writer.store().catalog.is_owing() && self.writer.poison().blocked() == Blocked::Full
+        {
             self.note_start();
         }
         let failed: Vec<Arc<FileContent>> = {
-            let state = self.staging.read();
+            let state = self.writer.staging().read();
             state.areas.values().flat_map(|area| area.shared.failed()).collect()
         };
-        if !failed.is_empty() && self.store.pool.room().is_open() {
+        if !failed.is_empty() && self.writer.store().pool.room().is_open() {
             // What does not fit into the queue comes next time.
-            failed.iter().all(|content| self.staging.offer_seal(content));
+            failed.iter().all(|content| self.writer.staging().offer_seal(content));
         }
     }
 
     /// Writes what a start on a full disk could not; where there is room by now, changes are accepted.
     fn note_start(&mut self) {
-        match self.store.catalog.begin().and_then(Tx::commit) {
-            Ok(()) => self.poison.has_room(),
+        match self.writer.begin().and_then(Tx::commit) {
+            Ok(()) => self.writer.poison().has_room(),
             Err(error) if error.is_full() => log::debug!("the disk is still full: {error}"),
-            Err(error) => self.write_failed(&error),
+            Err(error) => self.writer.write_failed(&error),
         }
     }
 
@@ -136,7 +135,7 @@ impl MetadataThread {
     pub(super) fn save_all(&mut self) -> Remaining {
         let mut remaining = Remaining::default();
         let mut unsaved = Vec::new();
-        for content in self.staging.dirty_contents() {
+        for content in self.writer.staging().dirty_contents() {
             if let Err(error) = self.spill(&content) {
                 remaining.reason.get_or_insert(error.to_string());
                 unsaved.push(content);
@@ -152,9 +151,9 @@ impl MetadataThread {
     }
 
     fn path(&self, content: &FileContent) -> String {
-        let repository = self.registry.by_id(content.area.repo);
+        let repository = self.writer.registry().by_id(content.area.repo);
         let repository = repository.map_or_else(String::new, |found| found.name.to_string());
-        let state = self.staging.read();
+        let state = self.writer.staging().read();
         let area = state.areas.get(&content.area.id);
         let area = area.map_or_else(String::new, |area| area.name.to_string());
         format!("{repository}/{area}/{}", String::from_utf8_lossy(&state.path(content.node)))

@@ -7,15 +7,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::after::After;
-use super::durability::Durable;
 use super::error::{EngineError, Result};
 use super::event::Event;
-use super::gc::RunKind;
 use super::load::count_areas;
 use super::registry::{DeletedVersion, Repository, Tag};
-use super::reply::Reply;
-use super::thread::{MetadataThread, repository_row};
+use super::writer::{StoreWriter, repository_row};
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::{RepoName, TagName};
 use crate::model::policy::{Policy, PolicyState, RuleChanges};
@@ -33,7 +29,7 @@ pub struct FlagChange {
     pub locked: Option<bool>,
 }
 
-impl MetadataThread {
+impl StoreWriter {
     /// Deletes versions: all, or none when one is protected.
     pub(super) fn delete_versions(
         &mut self,
@@ -41,24 +37,16 @@ impl MetadataThread {
         numbers: &[VersionNumber],
         force: bool,
         now: Timestamp,
-        reply: Reply<()>,
-    ) {
+    ) -> Result<Vec<Event>> {
         self.make_room();
         let numbers: BTreeSet<VersionNumber> = numbers.iter().copied().collect();
-        let checked = self.published(repo).and_then(|repository| {
-            for number in &numbers {
-                check_deletable(&repository, *number, force)?;
-            }
-            Ok(repository)
-        });
-        let deleted = checked.and_then(|repository| self.hide(&repository, &numbers, now));
-        match deleted {
-            Ok(events) => {
-                self.trigger(RunKind::ORPHANS);
-                self.answer_when_durable(events, reply);
-            }
-            Err(error) => reply(Err(error)),
+        let repository = self.published(repo)?;
+        for number in &numbers {
+            check_deletable(&repository, *number, force)?;
         }
+        let events = self.hide(&repository, &numbers, now)?;
+        self.effects().collect();
+        Ok(events)
     }
 
     /// Takes versions out of sight, with the tags that point at them.
@@ -94,7 +82,7 @@ impl MetadataThread {
             }
             repository.changed = now;
         });
-        self.gc.expect_accounting(repo);
+        self.effects().expect_accounting(repo);
         let mut events: Vec<Event> =
             numbers.iter().map(|number| Event::VersionRemoved(repo, *number)).collect();
         events.extend(tags.into_iter().map(|tag| Event::TagChanged(repo, tag)));
@@ -103,19 +91,6 @@ impl MetadataThread {
 
     /// Brings deleted versions back: all or none.
     pub(super) fn undelete_versions(
-        &mut self,
-        repo: RepoId,
-        numbers: &[VersionNumber],
-        now: Timestamp,
-        reply: Reply<()>,
-    ) {
-        match self.undelete(repo, numbers, now) {
-            Ok(events) => self.answer_when_durable(events, reply),
-            Err(error) => reply(Err(error)),
-        }
-    }
-
-    fn undelete(
         &mut self,
         repo: RepoId,
         numbers: &[VersionNumber],
@@ -158,35 +133,22 @@ impl MetadataThread {
             }
             repository.changed = now;
         });
-        self.gc.expect_accounting(repo);
+        self.effects().expect_accounting(repo);
         let mut events: Vec<Event> =
             versions.iter().map(|version| Event::VersionAdded(repo, version.number)).collect();
         events.extend(names.into_iter().map(|(name, _)| Event::TagChanged(repo, name)));
         Ok(events)
     }
 
-    /// Brings a deleted repository back, with every version that can be.
-    pub(super) fn restore(
-        &mut self,
-        name: &RepoName,
-        now: Timestamp,
-        reply: Reply<Vec<VersionNumber>>,
-    ) {
-        match self.restore_repository(name, now) {
-            Ok((events, numbers)) => self
-                .answer_when_durable(events, Box::new(move |done| reply(done.map(|()| numbers)))),
-            Err(error) => reply(Err(error)),
-        }
-    }
-
-    fn restore_repository(
+    /// Brings a deleted repository back, with every version that can be. Returns their numbers, too.
+    pub(super) fn restore_repository(
         &mut self,
         name: &RepoName,
         now: Timestamp,
     ) -> Result<(Vec<Event>, Vec<VersionNumber>)> {
-        let deleted = self.registry.deleted_by_name(name);
+        let deleted = self.registry().deleted_by_name(name);
         let deleted = deleted.ok_or_else(|| EngineError::NotDeleted(name.to_string()))?;
-        if self.registry.by_name(name.as_str()).is_some() {
+        if self.registry().by_name(name.as_str()).is_some() {
             return Err(EngineError::NameTaken(name.to_string()));
         }
         let repo = deleted.id;
@@ -213,10 +175,10 @@ impl MetadataThread {
             tx.update_repository(&row)
         })?;
         let numbers: Vec<VersionNumber> = repository.versions.keys().copied().collect();
-        self.registry.forget(repo);
+        self.registry().forget(repo);
         repository.settle();
-        self.registry.put(repository);
-        self.gc.expect_accounting(repo);
+        self.registry().put(repository);
+        self.effects().expect_accounting(repo);
         Ok((vec![Event::RepositoryAdded(repo)], numbers))
     }
 
@@ -226,15 +188,7 @@ impl MetadataThread {
         repo: RepoId,
         numbers: &[VersionNumber],
         change: FlagChange,
-        reply: Reply<()>,
-    ) {
-        match self.flag(repo, numbers, change) {
-            Ok(()) => self.answer_when_durable(Vec::new(), reply),
-            Err(error) => reply(Err(error)),
-        }
-    }
-
-    fn flag(&mut self, repo: RepoId, numbers: &[VersionNumber], change: FlagChange) -> Result<()> {
+    ) -> Result<Vec<Event>> {
         let repository = self.published(repo)?;
         let mut changed = Vec::new();
         for number in numbers {
@@ -259,57 +213,47 @@ impl MetadataThread {
                 repository.versions.insert(Arc::clone(version));
             }
         });
-        Ok(())
+        Ok(Vec::new())
     }
 
-    pub(super) fn set_policy(&mut self, repo: RepoId, policy: Option<Policy>, reply: Reply<()>) {
+    /// Sets or clears the policy.
+    pub(super) fn set_policy(
+        &mut self,
+        repo: RepoId,
+        policy: Option<Policy>,
+    ) -> Result<Vec<Event>> {
+        let repository = self.repository(repo)?;
         let text = policy.as_ref().map(Policy::to_text);
-        let set = self.repository(repo).and_then(|repository| {
-            let row = RepositoryRow { policy: text, ..repository_row(&repository) };
-            self.write(|tx| tx.update_repository(&row))
-        });
-        if let Err(error) = set {
-            return reply(Err(error));
-        }
+        let row = RepositoryRow { policy: text, ..repository_row(&repository) };
+        self.write(|tx| tx.update_repository(&row))?;
         self.show(repo, |repository| {
             repository.policy = policy.map_or(PolicyState::None, PolicyState::Set);
         });
-        self.answer_when_durable(Vec::new(), reply);
+        Ok(Vec::new())
     }
 
     /// Changes rules of the policy as it is now: two that change different rules lose none.
-    pub(super) fn change_policy(&mut self, repo: RepoId, rules: RuleChanges, reply: Reply<()>) {
-        let changed = self.repository(repo).and_then(|repository| match &repository.policy {
-            PolicyState::None => Ok(rules.applied(Policy::default())),
-            PolicyState::Set(policy) => Ok(rules.applied(*policy)),
+    pub(super) fn change_policy(&mut self, repo: RepoId, rules: RuleChanges) -> Result<Vec<Event>> {
+        let repository = self.repository(repo)?;
+        let policy = match &repository.policy {
+            PolicyState::None => rules.applied(Policy::default()),
+            PolicyState::Set(policy) => rules.applied(*policy),
             PolicyState::Unreadable { .. } => {
-                Err(EngineError::UnreadablePolicy(repository.name.to_string()))
+                return Err(EngineError::UnreadablePolicy(repository.name.to_string()));
             }
-        });
-        match changed {
-            Ok(policy) => self.set_policy(repo, policy, reply),
-            Err(error) => reply(Err(error)),
-        }
+        };
+        self.set_policy(repo, policy)
     }
 
-    pub(super) fn set_quota(&mut self, repo: RepoId, quota: Quota, reply: Reply<()>) {
-        let set = self.repository(repo).and_then(|repository| {
-            // From here on it matters what the areas take.
-            count_areas(&self.reader, &self.staging, &repository)?;
-            let row = RepositoryRow { quota, ..repository_row(&repository) };
-            self.write(|tx| tx.update_repository(&row))?;
-            repository.account.set_quota(quota);
-            Ok(())
-        });
-        match set {
-            Ok(()) => self.answer_when_durable(Vec::new(), reply),
-            Err(error) => reply(Err(error)),
-        }
-    }
-
-    /// Makes the WAL durable, then the kernel forget, then answers.
-    pub(super) fn answer_when_durable(&mut self, events: Vec<Event>, reply: Reply<()>) {
-        self.when_durable(Durable::Rows, After::Answer { events, reply });
+    /// Sets the quota; what is used already stays.
+    pub(super) fn set_quota(&mut self, repo: RepoId, quota: Quota) -> Result<Vec<Event>> {
+        let repository = self.repository(repo)?;
+        // From here on it matters what the areas take.
+        count_areas(self.reader(), self.staging(), &repository)?;
+        let row = RepositoryRow { quota, ..repository_row(&repository) };
+        self.write(|tx| tx.update_repository(&row))?;
+        repository.account.set_quota(quota);
+        Ok(Vec::new())
     }
 }
 

@@ -266,9 +266,9 @@ impl MetadataThread {
     }
 
     fn check_commit(&self, area: AreaId, options: &CommitOptions) -> Result<RepoId> {
-        self.check_writable()?;
+        self.writer.check_writable()?;
         let (repo, base, phase, on_stale) = {
-            let state = self.staging.read();
+            let state = self.writer.staging().read();
             if let Some(lost) = state.lost(area) {
                 return Err(EngineError::Lost(lost));
             }
@@ -279,7 +279,7 @@ impl MetadataThread {
         if phase != Phase::Open || self.commits.all().any(|task| task.area == area) {
             return Err(EngineError::CommitRunning);
         }
-        let repository = self.repository(repo)?;
+        let repository = self.writer.repository(repo)?;
         check_place(&repository, options)?;
         if resolve_on_stale(options, &on_stale) == OnStale::Refuse
             && let Some(base) = base
@@ -314,14 +314,14 @@ impl MetadataThread {
     }
 
     fn build(&mut self, mut task: CommitTask) {
-        let repository = self.registry.by_id(task.repo);
+        let repository = self.writer.registry().by_id(task.repo);
         let newest = repository.and_then(|repository| repository.latest().cloned());
         task.stage = Stage::Building;
         task.newest = newest.as_ref().map(|version| version.number);
         // It is read while this one is built, even if it is deleted meanwhile.
         task.pinned.extend(newest.as_ref().map(|version| version.root.tree));
         let on_stale = {
-            let state = self.staging.read();
+            let state = self.writer.staging().read();
             state.areas.get(&task.area).map_or_else(String::new, |area| area.on_stale.clone())
         };
         let job = build::BuildJob {
@@ -329,8 +329,8 @@ impl MetadataThread {
             area: task.area,
             newest,
             merge: resolve_on_stale(&task.options, &on_stale) == OnStale::Merge,
-            pool: Arc::clone(&self.store.pool),
-            staging: Arc::clone(&self.staging),
+            pool: Arc::clone(&self.writer.store().pool),
+            staging: Arc::clone(self.writer.staging()),
             trees: Arc::clone(&self.trees),
             tell: self.line(),
             stop_points: Arc::clone(&self.stop_points),
@@ -362,15 +362,17 @@ impl MetadataThread {
         self.commits.hand_over(task);
         // The rows follow with the last transaction, which is durable only with all before it.
         let scope = self.unsynced();
-        self.when_durable(Durable::Content(scope), After::CommitSynced { task: id });
+        self.writer
+            .effects()
+            .when_durable(Durable::Content(scope), After::CommitSynced { task: id });
     }
 
     /// What is to be brought to disk so that all blobs are there.
     fn unsynced(&mut self) -> Scope {
         match self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1) {
-            Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => {
-                Scope::Blobs(blobs.into_iter().map(|hash| BlobPin::new(&self.pins, hash)).collect())
-            }
+            Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => Scope::Blobs(
+                blobs.into_iter().map(|hash| BlobPin::new(self.writer.pins(), hash)).collect(),
+            ),
             Ok(_) | Err(_) => Scope::Everything,
         }
     }
@@ -389,14 +391,14 @@ impl MetadataThread {
     pub(super) fn refuse_commit(&mut self, task: CommitTask, error: EngineError) {
         self.note_refusal(task.area, &task.options.caller, &error);
         // The trees that it wrote are orphans now.
-        self.gc.wake();
-        self.staging.change(|state, _| {
+        self.writer.effects().purge();
+        self.writer.staging().change(|state, _| {
             if let Some(area) = state.areas.get_mut(&task.area) {
                 area.phase = Phase::Open;
             }
         });
-        for operation in self.staging.unpark(task.area) {
-            self.observer.notify(Vec::new(), operation);
+        for operation in self.writer.staging().unpark(task.area) {
+            self.writer.notify(Vec::new(), operation);
         }
         task.refuse(error);
     }
@@ -404,13 +406,13 @@ impl MetadataThread {
     /// Keeps the reason for `user.cairn.error` and `cairn areas`, and logs it, since an errno says
     /// little (H12).
     fn note_refusal(&self, area: AreaId, caller: &str, error: &EngineError) {
-        let refused = self.staging.change(|state, _| {
+        let refused = self.writer.staging().change(|state, _| {
             let area = state.areas.get_mut(&area)?;
             area.error = error.to_string();
             Some((area.shared.repo, area.name.clone()))
         });
         if let Some((repo, name)) = refused
-            && let Some(repository) = self.registry.by_id(repo)
+            && let Some(repository) = self.writer.registry().by_id(repo)
         {
             log::info!("refused: publish {}/{name}, by {caller}: {error}", repository.name);
         }

@@ -150,13 +150,15 @@ impl MetadataThread {
         if matches!(&scope, Scope::Blobs(blobs) if blobs.is_empty()) {
             return reply(Ok(()));
         }
-        self.when_durable(Durable::Content(scope), After::Prepared { epoch, reply });
+        self.writer
+            .effects()
+            .when_durable(Durable::Content(scope), After::Prepared { epoch, reply });
     }
 
     /// Whether a commit of the area would go on to build its trees, or be refused.
     fn is_prepared(&self, preparation: &mut Preparation, now: Instant) -> bool {
         let shared = {
-            let state = self.staging.read();
+            let state = self.writer.staging().read();
             let open = |phase| phase == Phase::Open;
             match state.areas.get(&preparation.area).filter(|area| open(area.phase)) {
                 Some(area) => std::sync::Arc::clone(&area.shared),
@@ -171,7 +173,7 @@ impl MetadataThread {
         if unverified == 0 && to_be_sealed(&shared, shared.failed_count()) == 0 {
             return true;
         }
-        self.staging.end_seal_delay(|content, _| content.area.id == preparation.area);
+        self.writer.staging().end_seal_delay(|content, _| content.area.id == preparation.area);
         preparation.seals.is_over(shared.sealing_steps().wrapping_add(unverified), now)
     }
 }

@@ -12,7 +12,8 @@ use crate::engine::event::Event;
 use crate::engine::known::Unpublished;
 use crate::engine::registry::{Repository, Tag};
 use crate::engine::staging::area::Phase;
-use crate::engine::thread::{MetadataThread, repository_row};
+use crate::engine::thread::MetadataThread;
+use crate::engine::writer::repository_row;
 use crate::model::id::{AreaId, VersionNumber};
 use crate::model::quota::{Charge, Usage};
 use crate::model::tree::Root;
@@ -34,7 +35,7 @@ impl MetadataThread {
     /// Ends a commit whose trees and content are on disk: with a version, or refused; or has it built
     /// again.
     pub(super) fn publish(&mut self, task: CommitTask, built: (Root, Usage), epoch: u64) {
-        let concluded = self.repository(task.repo).and_then(|repository| {
+        let concluded = self.writer.repository(task.repo).and_then(|repository| {
             let conclusion = self.conclude(&task, &repository, built)?;
             self.write_conclusion(&task, &repository, &conclusion, epoch)?;
             Ok((repository, conclusion))
@@ -59,7 +60,7 @@ impl MetadataThread {
         let latest = repository.latest().cloned();
         let moved = latest.as_ref().map(|version| version.number) != task.newest;
         let (area_base, area_message, area_author, area_on_stale) = {
-            let state = self.staging.read();
+            let state = self.writer.staging().read();
             let area = state
                 .areas
                 .get(&task.area)
@@ -109,7 +110,7 @@ impl MetadataThread {
     fn check_quota(&self, repository: &Repository, area: AreaId, version: Usage) -> Result<()> {
         let account = &repository.account;
         let taken = {
-            let state = self.staging.read();
+            let state = self.writer.staging().read();
             state.areas.get(&area).map(|area| area.shared.charge.taken()).unwrap_or_default()
         };
         let before = account.usage();
@@ -143,12 +144,12 @@ impl MetadataThread {
         };
         let (repo, changed) = (task.repo, task.options.now);
         let area_row = {
-            let state = self.staging.read();
+            let state = self.writer.staging().read();
             state.areas.get(&task.area).map(area_row)
         };
         let area_row = area_row.ok_or_else(|| EngineError::NoArea(task.area.to_string()))?;
         let row = RepositoryRow { next_number, changed, ..repository_row(repository) };
-        self.write(|tx| {
+        self.writer.write(|tx| {
             if let Some((version, charge)) = new {
                 tx.insert_version(repo, version)?;
                 tx.add_tree_refs(&version.root.tree, 1)?;
@@ -162,7 +163,7 @@ impl MetadataThread {
             queue_area_deletion(tx, &area_row)
         })?;
         self.durable_epoch = self.durable_epoch.max(epoch);
-        self.staging.change(|state, _| {
+        self.writer.staging().change(|state, _| {
             if let Some(area) = state.areas.get_mut(&task.area) {
                 area.phase = Phase::Closed;
             }
@@ -179,7 +180,7 @@ impl MetadataThread {
         let version = Arc::new(version);
         let number = version.number;
         let unpublished = Unpublished { task: task.id, area: task.area, created: Some(number) };
-        self.hold_back(repository, unpublished, |repository| {
+        self.writer.hold_back(repository, unpublished, |repository| {
             repository.next_number = VersionNumber(number.0 + 1);
             repository.changed = task.options.now;
             repository.versions.set_charge(number, charge);
@@ -196,7 +197,7 @@ impl MetadataThread {
         latest: Arc<Version>,
     ) {
         let unpublished = Unpublished { task: task.id, area: task.area, created: None };
-        self.hold_back(repository, unpublished, |repository| {
+        self.writer.hold_back(repository, unpublished, |repository| {
             repository.changed = task.options.now;
             name_version(repository, &task, latest.number);
         });
@@ -205,10 +206,10 @@ impl MetadataThread {
 
     /// Shows the version and answers, once the transaction is on disk. Until then only this thread
     /// knows of it, through [`MetadataThread::repository`].
-    fn publish_when_durable(&self, task: CommitTask, outcome: CommitOutcome) {
-        let registry = Arc::clone(&self.registry);
-        let staging = Arc::clone(&self.staging);
-        let observer = Arc::clone(&self.observer);
+    fn publish_when_durable(&mut self, task: CommitTask, outcome: CommitOutcome) {
+        let registry = Arc::clone(self.writer.registry());
+        let staging = Arc::clone(self.writer.staging());
+        let observer = Arc::clone(self.writer.observer());
         let CommitTask { id, repo, area, reply, options, .. } = task;
         let (caller, tag) = (options.caller, options.tag);
         let shared = {
@@ -244,7 +245,9 @@ impl MetadataThread {
             events.extend(removed.map(|removed| Event::AreaChanged(repo, removed.name)));
             observer.notify(events, Box::new(move || reply(Ok(outcome))));
         });
-        self.when_durable(Durable::Rows, After::Publish { repo, task: id, publish });
+        self.writer
+            .effects()
+            .when_durable(Durable::Rows, After::Publish { repo, task: id, publish });
     }
 }
 

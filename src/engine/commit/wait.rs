@@ -92,7 +92,7 @@ impl MetadataThread {
     /// What is next for a commit that waits for writers or seals.
     pub(super) fn next_step(&self, task: &mut CommitTask, now: Instant) -> Step {
         let unverified = self.unverified.count();
-        let Some(shared) = self.staging.area(task.area) else {
+        let Some(shared) = self.writer.staging().area(task.area) else {
             return Step::Refuse(EngineError::NoArea(task.area.to_string()));
         };
         match &mut task.stage {
@@ -104,7 +104,8 @@ impl MetadataThread {
                 if !wait.is_over(u64::from(writers), now) {
                     return Step::Stay;
                 }
-                let paths = self.staging.read().open_for_writing(task.area, NAMED_FILES_MAX);
+                let paths =
+                    self.writer.staging().read().open_for_writing(task.area, NAMED_FILES_MAX);
                 let files = paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
                 Step::Refuse(EngineError::Busy { files })
             }
@@ -112,7 +113,7 @@ impl MetadataThread {
                 let failed = shared.failed_count();
                 let unsealed = to_be_sealed(&shared, failed);
                 if unsealed > 0 || unverified > 0 {
-                    self.staging.end_seal_delay(|content, _| content.area.id == task.area);
+                    self.writer.staging().end_seal_delay(|content, _| content.area.id == task.area);
                     match wait.is_over(shared.sealing_steps().wrapping_add(unverified), now) {
                         false => Step::Stay,
                         true => Step::Refuse(EngineError::NotSealed { files: unsealed }),
@@ -125,7 +126,8 @@ impl MetadataThread {
                 } else {
                     // One more try: the disk may have room again. The queue of the sealers takes so
                     // many at a time, and must not be waited for: they may wait for this thread.
-                    *retried = shared.failed().iter().all(|file| self.staging.offer_seal(file));
+                    *retried =
+                        shared.failed().iter().all(|file| self.writer.staging().offer_seal(file));
                     Step::Stay
                 }
             }
@@ -136,7 +138,7 @@ impl MetadataThread {
     /// From here on nothing in the area changes.
     pub(super) fn freeze(&self, task: &mut CommitTask, now: Instant) {
         self.stop_points.pass(StopPoint::Freezing);
-        let frozen = self.staging.change(|state, _| {
+        let frozen = self.writer.staging().change(|state, _| {
             let Some(area) = state.areas.get_mut(&task.area) else {
                 return false;
             };

@@ -27,7 +27,7 @@ impl MetadataThread {
     /// Computes the charges that are out of date in one repository.
     pub(super) fn account_next(&mut self) {
         let Some(repo) = self.gc.uncharged.pop_first() else { return };
-        let Some(repository) = self.registry.by_id(repo) else { return };
+        let Some(repository) = self.writer.registry().by_id(repo) else { return };
         let uncharged = repository.versions.uncharged();
         self.account(uncharged.map(|version| step(&repository, version)).collect());
     }
@@ -36,7 +36,7 @@ impl MetadataThread {
     pub(super) fn account_all(&mut self) {
         self.enter(Phase::Account);
         self.gc.uncharged.clear();
-        let repositories = self.registry.all();
+        let repositories = self.writer.registry().all();
         let steps = repositories.iter().flat_map(|repository| {
             repository.versions.values().map(|version| step(repository, version))
         });
@@ -82,7 +82,7 @@ impl MetadataThread {
         version: VersionNumber,
         charge: Result<Charge, EngineError>,
     ) {
-        let Some(repository) = self.registry.by_id(repo) else { return };
+        let Some(repository) = self.writer.registry().by_id(repo) else { return };
         let name = || format!("{}/{version}", repository.name);
         if !repository.versions.contains_key(&version) {
             return;
@@ -105,8 +105,8 @@ impl MetadataThread {
         if let Some(known) = known.filter(|known| known.base == charge.base) {
             log::warn!("{} was charged {:?}, adds {:?}", name(), known.usage, charge.usage);
         }
-        match self.write(|tx| tx.set_charge(repo, version, &charge)) {
-            Ok(()) => self.show(repo, |repository| {
+        match self.writer.write(|tx| tx.set_charge(repo, version, &charge)) {
+            Ok(()) => self.writer.show(repo, |repository| {
                 repository.versions.set_charge(version, charge);
             }),
             Err(error) => log::error!("what {} adds cannot be noted: {error}", name()),

@@ -99,17 +99,17 @@ impl MetadataThread {
         let limit = protection_limit(now, self.protect_seconds());
         // What was used while the clock was ahead was used now.
         if limit < now.seconds
-            && self.write(|tx| tx.date_orphans_back(now.seconds, BLOBS_PER_LIST))? > 0
+            && self.writer.write(|tx| tx.date_orphans_back(now.seconds, BLOBS_PER_LIST))? > 0
         {
             return Ok(());
         }
         let listed = {
-            let tx = self.store.catalog.begin()?;
+            let tx = self.writer.begin()?;
             tx.orphan_blobs(limit, self.gc.blobs.after, BLOBS_PER_LIST)?
         };
         let Some(last) = listed.last() else {
             // Whoever waits for the run finds its space free.
-            if self.reaper.is_idle() {
+            if self.writer.reaper().is_idle() {
                 self.sweep();
             } else {
                 self.gc.pause(Instant::now());
@@ -129,7 +129,7 @@ impl MetadataThread {
             return Ok(());
         }
         self.gc.touched.clear();
-        let unreferences = self.store.catalog.unreferences();
+        let unreferences = self.writer.store().catalog.unreferences();
         if self.gc.blobs.durable == Some(unreferences) {
             // The flush for an earlier list of this run covers these, too.
             self.gc.blobs.list = List::durable(list);
@@ -137,13 +137,13 @@ impl MetadataThread {
         }
         self.gc.blobs.asked = unreferences;
         self.gc.blobs.list = List::Waiting(list);
-        self.when_durable(Durable::Rows, After::RemoveOrphans { unreferences });
+        self.writer.effects().when_durable(Durable::Rows, After::RemoveOrphans { unreferences });
         Ok(())
     }
 
     /// Somebody holds it, or is about to name it.
     fn is_blob_held(&self, hash: &BlobHash) -> bool {
-        self.pins.watch(hash) || self.journal.is_pending(hash)
+        self.writer.pins().watch(hash) || self.journal.is_pending(hash)
     }
 
     /// The cause of that many unreferences, counted as in [`Orphans::asked`], is on disk: of the listed
@@ -173,7 +173,7 @@ impl MetadataThread {
         slice.retain(|orphan| {
             !self.is_blob_held(&orphan.hash) && !self.gc.touched.contains(&orphan.hash)
         });
-        let removed = self.write(|tx| {
+        let removed = self.writer.write(|tx| {
             let mut removed = Vec::with_capacity(slice.len());
             while began.elapsed() < SLICE_TIME_MAX || removed.is_empty() {
                 let Some(orphan) = slice.pop() else { break };
@@ -188,9 +188,13 @@ impl MetadataThread {
         for orphan in removed {
             // The row is gone: a file that cannot be removed is a leftover, replaced when the
             // content is stored again, or swept by the next full run.
-            match self.store.pool.remove(&self.store.lock, &orphan.hash, Some(orphan.size)) {
+            match self.writer.store().pool.remove(
+                &self.writer.store().lock,
+                &orphan.hash,
+                Some(orphan.size),
+            ) {
                 Ok(unlinked) => {
-                    self.reaper.take(unlinked);
+                    self.writer.let_go(unlinked);
                     self.gc.report(|report| {
                         report.blobs += 1;
                         report.bytes += orphan.size;

@@ -24,7 +24,7 @@ const VERSIONS_PER_SLICE: u32 = 64;
 impl MetadataThread {
     /// Applies the policy of one repository.
     pub(super) fn expire(&mut self, repo: RepoId) {
-        let Some(repository) = self.registry.by_id(repo) else { return };
+        let Some(repository) = self.writer.registry().by_id(repo) else { return };
         let policy = match &repository.policy {
             PolicyState::None => return,
             PolicyState::Set(policy) => *policy,
@@ -40,10 +40,10 @@ impl MetadataThread {
                 continue;
             }
             let name = format!("{}/{number}", repository.name);
-            match self.hide(&repository, &BTreeSet::from([number]), now) {
+            match self.writer.hide(&repository, &BTreeSet::from([number]), now) {
                 Ok(events) => {
                     log::info!("{name} expired: {reason}");
-                    self.observer.notify(events, Box::new(|| ()));
+                    self.writer.notify(events, Box::new(|| ()));
                     self.gc.report(|report| report.versions += 1);
                 }
                 Err(error) => {
@@ -69,24 +69,24 @@ impl MetadataThread {
             return Ok(());
         }
         let ahead: Vec<_> = {
-            let state = self.staging.read();
+            let state = self.writer.staging().read();
             let open = repository.areas.values().filter_map(|id| state.areas.get(id));
             let ahead = open.filter(|area| area.shared.changed() > now.seconds);
             ahead.map(|area| Arc::clone(&area.shared)).collect()
         };
         for area in ahead {
-            self.write(|tx| tx.touch_area(area.id, now.seconds))?;
+            self.writer.write(|tx| tx.touch_area(area.id, now.seconds))?;
             area.note_changed(now.seconds);
         }
         Ok(())
     }
 
     fn expire_areas(&mut self, repository: &Arc<Repository>, policy: &Policy, now: Timestamp) {
-        for (_, area) in repository.idle_areas(&self.staging, policy, now) {
-            match self.discard(area) {
+        for (_, area) in repository.idle_areas(self.writer.staging(), policy, now) {
+            match self.writer.discard(area) {
                 Ok(events) => {
                     log::info!("a staging area of {} expired: {area}", repository.name);
-                    self.observer.notify(events, Box::new(|| ()));
+                    self.writer.notify(events, Box::new(|| ()));
                     self.gc.report(|report| report.areas += 1);
                 }
                 Err(error) => {
@@ -100,7 +100,7 @@ impl MetadataThread {
     /// Versions that were deleted while the clock was ahead were deleted now; `false` when there
     /// are no more of them.
     fn date_deletions_back(&mut self, now: Timestamp) -> Result<bool> {
-        let ahead = self.write(|tx| {
+        let ahead = self.writer.write(|tx| {
             let ahead = tx.versions_deleted_after(now.seconds, VERSIONS_PER_SLICE)?;
             for (repo, number) in &ahead {
                 tx.date_deletion(*repo, *number, now.seconds)?;
@@ -108,7 +108,7 @@ impl MetadataThread {
             Ok(ahead)
         })?;
         for (repo, number) in &ahead {
-            self.show(*repo, |repository| {
+            self.writer.show(*repo, |repository| {
                 if let Some(deleted) = repository.deleted.get(number).cloned() {
                     let deleted = DeletedVersion { deleted: now.seconds, ..deleted };
                     repository.deleted.insert_mut(*number, deleted);
@@ -116,14 +116,14 @@ impl MetadataThread {
             });
         }
         for (repository, _) in self.retired(|seconds| seconds > now.seconds) {
-            self.write(|tx| tx.date_retirement(repository.id, now.seconds))?;
-            self.registry.retire(repository, now.seconds);
+            self.writer.write(|tx| tx.date_retirement(repository.id, now.seconds))?;
+            self.writer.registry().retire(repository, now.seconds);
         }
         Ok(!ahead.is_empty())
     }
 
     fn retired(&self, when: impl Fn(i64) -> bool) -> Vec<(Arc<Repository>, i64)> {
-        let deleted = self.registry.deleted().into_iter();
+        let deleted = self.writer.registry().deleted().into_iter();
         deleted.filter(|(_, seconds)| when(*seconds)).collect()
     }
 
@@ -132,8 +132,8 @@ impl MetadataThread {
         for (repository, _) in self.retired(|seconds| seconds <= limit) {
             // One of its versions may have been deleted later than it by a clock that went back.
             if repository.deleted.is_empty() {
-                self.write(|tx| tx.forget_repository(repository.id))?;
-                self.registry.forget(repository.id);
+                self.writer.write(|tx| tx.forget_repository(repository.id))?;
+                self.writer.registry().forget(repository.id);
             }
         }
         Ok(())
@@ -146,7 +146,7 @@ impl MetadataThread {
         if limit < now.seconds && self.date_deletions_back(now)? {
             return Ok(true);
         }
-        let released = self.write(|tx| {
+        let released = self.writer.write(|tx| {
             let versions = tx.versions_deleted_by(limit, VERSIONS_PER_SLICE)?;
             for (repo, number) in &versions {
                 if let Some(version) = tx.remove_version(*repo, *number)? {
@@ -156,7 +156,7 @@ impl MetadataThread {
             Ok(versions)
         })?;
         for (repo, number) in &released {
-            self.show(*repo, |repository| {
+            self.writer.show(*repo, |repository| {
                 repository.deleted.remove_mut(number);
                 repository.versions.forget_charge(*number);
             });

@@ -76,7 +76,7 @@ impl MetadataThread {
             (&self.gc.metadata.broken_entries, &self.gc.metadata.waiting_entries);
         let limit = u32::try_from(broken.len() + waiting.len() + 1).unwrap_or(u32::MAX);
         let next = {
-            let tx = self.store.catalog.begin()?;
+            let tx = self.writer.begin()?;
             let mut entries = tx.deletion_queue(limit)?.into_iter();
             entries.find(|(seq, _)| !broken.contains(seq) && !waiting.contains(seq))
         };
@@ -84,14 +84,14 @@ impl MetadataThread {
             return Ok(false);
         };
         let done = match deletion {
-            QueuedDeletion::Tree(tree) => self.write(|tx| {
+            QueuedDeletion::Tree(tree) => self.writer.write(|tx| {
                 tx.add_tree_refs(&tree, -1)?;
                 tx.finish_deletion(seq)
             }),
             QueuedDeletion::Area(area) => self.purge_area(seq, area),
         };
         if let Err(error) = done {
-            self.check_writable()?;
+            self.writer.check_writable()?;
             if error.is_full() {
                 return Err(error);
             }
@@ -102,7 +102,7 @@ impl MetadataThread {
     }
 
     fn purge_area(&mut self, seq: u64, area: AreaId) -> Result<()> {
-        let (nodes, names) = self.write(|tx| {
+        let (nodes, names) = self.writer.write(|tx| {
             let nodes = tx.take_nodes(area, AREA_ROWS_PER_SLICE)?;
             for node in &nodes {
                 if let NodeData::Blob(hash) = &node.data {
@@ -116,16 +116,16 @@ impl MetadataThread {
             self.note_removed(nodes as u64 + names);
             return Ok(());
         }
-        if !self.may_remove_area_files(area) {
+        if !self.writer.may_remove_area_files(area) {
             self.gc.metadata.waiting_entries.insert(seq);
             return Ok(());
         }
-        if !self.remove_area_files(area)? {
+        if !self.writer.remove_area_files(area)? {
             return Ok(());
         }
-        self.durability.area_removed(area);
-        let row = self.reader.areas()?.into_iter().find(|row| row.id == area);
-        self.write(|tx| {
+        self.writer.area_removed(area);
+        let row = self.writer.reader().areas()?.into_iter().find(|row| row.id == area);
+        self.writer.write(|tx| {
             if let Some(root) = row.and_then(|row| row.base_root) {
                 tx.add_tree_refs(&root.tree, -1)?;
             }
@@ -139,7 +139,7 @@ impl MetadataThread {
         let (after, careful) = (self.gc.metadata.after, self.gc.metadata.careful);
         let limit = if careful { 1 } else { TREES_PER_SLICE };
         let listed = {
-            let tx = self.store.catalog.begin()?;
+            let tx = self.writer.begin()?;
             tx.orphan_trees(after, limit)?
         };
         let Some(last) = listed.last().copied() else {
@@ -171,7 +171,7 @@ impl MetadataThread {
         error: crate::engine::error::EngineError,
         slice: &[(i64, TreeHash)],
     ) -> Result<()> {
-        self.check_writable()?;
+        self.writer.check_writable()?;
         if error.is_full() {
             return Err(error);
         }
@@ -188,14 +188,14 @@ impl MetadataThread {
     /// name; what cannot be removed stays.
     fn is_tree_held(&self, hash: &TreeHash) -> bool {
         self.gc.metadata.broken_trees.contains(hash)
-            || self.pins.is_tree_pinned(hash)
+            || self.writer.pins().is_tree_pinned(hash)
             || self.commits.has_pinned(hash)
     }
 
     /// Removes trees until the slice's time is over; returns how many, at least one.
     fn remove_trees(&mut self, trees: &[(i64, TreeHash)]) -> Result<usize> {
         let began = Instant::now();
-        let (done, pages) = self.write(|tx| {
+        let (done, pages) = self.writer.write(|tx| {
             let (mut done, mut pages) = (0, 0);
             for (last_used, hash) in trees {
                 if let Some(bytes) = tx.delete_tree(hash)? {

@@ -7,41 +7,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::RunKind;
 use crate::engine::after::After;
 use crate::engine::durability::Durable;
 use crate::engine::thread::MetadataThread;
-use crate::store::reserve::CHANGE_BYTES;
 
 /// How long a collection that nobody asked for waits before it looks for room again.
 const WAIT: Duration = Duration::from_secs(1);
 
 impl MetadataThread {
-    /// Whether neither the disk nor the log has room for a change.
-    pub(in crate::engine) fn lacks_room(&self) -> bool {
-        let log_room = || self.store.catalog.log_room().unwrap_or(0);
-        self.store.reserve.is_needed() && log_room() < CHANGE_BYTES
-    }
-
-    /// Room for the rows of a deletion, where the disk is full: the reserve is for this.
-    pub(in crate::engine) fn make_room(&mut self) {
-        match self.store.reserve.give_up_if_full(&self.store.lock) {
-            Ok(true) => {
-                log::warn!("the disk is full: the space set aside is used, and content collected");
-                self.trigger(RunKind::ORPHANS);
-            }
-            Ok(false) => {
-                // The next change may find room in the log.
-                self.durability.checkpoint();
-            }
-            Err(error) => log::warn!("the space set aside cannot be given up: {error}"),
-        }
-    }
-
     /// Whether the collection may run its next slice now. If not, it is called again later: once the log
     /// has been copied, or after [`WAIT`].
     pub(super) fn has_room_for_slice(&mut self) -> bool {
-        if !self.lacks_room() {
+        if !self.writer.lacks_room() {
             self.gc.wal.copied_for_room = false;
             return true;
         }
@@ -51,7 +28,7 @@ impl MetadataThread {
         }
         let is_asked_for = !self.gc.next_waiters.is_empty()
             || self.gc.run.as_ref().is_some_and(|run| !run.waiters.is_empty());
-        if is_asked_for || !self.store.reserve.exists() {
+        if is_asked_for || !self.writer.store().reserve.exists() {
             return true;
         }
         self.gc.wal.copied_for_room = false;
@@ -63,6 +40,6 @@ impl MetadataThread {
     /// the copy is done.
     pub(super) fn copy_wal(&mut self) {
         self.gc.wal.copying = true;
-        self.when_durable(Durable::Catalog, After::WalCopied);
+        self.writer.effects().when_durable(Durable::Catalog, After::WalCopied);
     }
 }

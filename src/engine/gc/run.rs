@@ -18,7 +18,7 @@ use crate::model::time::Timestamp;
 impl MetadataThread {
     /// Asks for a run and for its report.
     pub(in crate::engine) fn collect(&mut self, kind: RunKind, reply: Reply<RunReport>) {
-        if let Err(error) = self.check_writable() {
+        if let Err(error) = self.writer.check_writable() {
             return reply(Err(error));
         }
         self.gc.next_waiters.push(reply);
@@ -28,7 +28,7 @@ impl MetadataThread {
     /// What was orphaned before the stop goes now (G8: a run at start), unless the disk was so full that
     /// the start could not be noted: then once somebody changes something.
     pub(in crate::engine) fn collect_at_start(&mut self) {
-        if self.poison.blocked() == Blocked::No {
+        if self.writer.poison().blocked() == Blocked::No {
             self.trigger(RunKind::ORPHANS);
         }
     }
@@ -44,7 +44,7 @@ impl MetadataThread {
 
     /// Starts what a timer says, or the end of what kept a blob.
     pub(in crate::engine) fn tick_collector(&mut self, now: Instant) {
-        if self.pins.take_released() {
+        if self.writer.pins().take_released() {
             self.trigger(RunKind::ORPHANS);
         }
         let seconds = now.duration_since(self.gc.clock).as_secs();
@@ -55,7 +55,9 @@ impl MetadataThread {
 
     fn begin_run(&mut self, kind: RunKind) {
         let phase = if kind.full {
-            Phase::Expire(self.registry.all().iter().map(|repository| repository.id).collect())
+            Phase::Expire(
+                self.writer.registry().all().iter().map(|repository| repository.id).collect(),
+            )
         } else {
             Phase::Release
         };
@@ -66,7 +68,7 @@ impl MetadataThread {
 
     /// One slice of background work.
     pub(in crate::engine) fn collector_slice(&mut self) {
-        if self.check_writable().is_err() {
+        if self.writer.check_writable().is_err() {
             return self.abort_run();
         }
         if !self.has_room_for_slice() {
@@ -138,11 +140,9 @@ impl MetadataThread {
         }
         if run.report.blobs > 0 {
             // There may be room again for what could not be written.
-            self.journal.retry_at = None;
+            self.writer.effects().room_was_made();
         }
-        if let Err(error) = self.store.reserve.fill(&self.store.lock) {
-            log::debug!("no space is set aside for a full disk: {error}");
-        }
+        self.writer.fill_reserve();
         let now = self.gc.clock.elapsed().as_secs();
         let protected = self.protected_until(now);
         let next = self.gc.triggers.ended(now, run.kind.full, protected);
@@ -165,7 +165,7 @@ impl MetadataThread {
         }
         self.gc.triggers.expect(now.saturating_add(self.gc.held_retry_seconds));
         self.gc.held_retry_seconds = HELD_RETRY_SECONDS_MAX.min(self.gc.held_retry_seconds * 2);
-        self.notify_apart(vec![Event::BlobsHeld(std::sync::Arc::new(held))], || ());
+        self.writer.notify_apart(vec![Event::BlobsHeld(std::sync::Arc::new(held))], || ());
     }
 
     /// The store refuses changes: nobody waits for a run that cannot go on.
@@ -199,8 +199,8 @@ impl MetadataThread {
     /// what lies back the furthest.
     fn oldest_protected(&self) -> Result<Option<i64>> {
         let limit = protection_limit(Timestamp::now(), self.gc.options.protect_seconds);
-        let orphan = self.reader.oldest_orphan_after(limit)?;
-        let deleted = self.reader.oldest_deletion_after(limit)?;
+        let orphan = self.writer.reader().oldest_orphan_after(limit)?;
+        let deleted = self.writer.reader().oldest_deletion_after(limit)?;
         Ok(orphan.into_iter().chain(deleted).min())
     }
 }

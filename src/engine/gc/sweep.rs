@@ -50,11 +50,11 @@ struct Sweeper {
 impl MetadataThread {
     pub(super) fn start_sweep(&mut self) {
         let sweeper = Sweeper {
-            layout: self.store.layout.clone(),
-            pool: Arc::clone(&self.store.pool),
-            private_files: Arc::clone(&self.store.private_files),
-            first_id: self.first_id,
-            staging: Arc::clone(&self.staging),
+            layout: self.writer.store().layout.clone(),
+            pool: Arc::clone(&self.writer.store().pool),
+            private_files: Arc::clone(&self.writer.store().private_files),
+            first_id: self.writer.first_id(),
+            staging: Arc::clone(self.writer.staging()),
             tell: self.line(),
             found: Vec::new(),
         };
@@ -86,35 +86,27 @@ impl MetadataThread {
     }
 
     fn remove_leftover(&mut self, leftover: Leftover) -> Result<bool> {
-        self.check_writable()?;
-        let lock = &self.store.lock;
+        self.writer.check_writable()?;
+        let lock = &self.writer.store().lock;
         match leftover {
             Leftover::Blob(hash) => {
-                let held = self.pins.is_pinned(&hash) || self.journal.is_pending(&hash);
-                if held || self.reader.blob(&hash)?.is_some() {
+                let held = self.writer.pins().is_pinned(&hash) || self.journal.is_pending(&hash);
+                if held || self.writer.reader().blob(&hash)?.is_some() {
                     return Ok(false);
                 }
-                self.reaper.take(self.store.pool.remove(lock, &hash, None)?);
+                self.writer.let_go(self.writer.store().pool.remove(lock, &hash, None)?);
             }
             Leftover::Private(area, file) => {
-                if self.durability.is_obsolete(area, file) {
+                if self.writer.durability().is_obsolete(area, file) {
                     return Ok(false);
                 }
-                self.reaper.take(self.store.private_files.remove(lock, area, file)?);
+                self.writer.let_go(self.writer.store().private_files.remove(lock, area, file)?);
             }
             Leftover::Area(area) => {
-                return self.remove_area_files(area);
+                return self.writer.remove_area_files(area);
             }
         }
         Ok(true)
-    }
-
-    /// Removes some private files of an area; returns whether all are gone.
-    pub(super) fn remove_area_files(&mut self, area: AreaId) -> Result<bool> {
-        let mut unlinked = Vec::new();
-        let done = self.store.private_files.remove_area(&self.store.lock, area, &mut unlinked);
-        unlinked.into_iter().for_each(|file| self.reaper.take(file));
-        Ok(done?)
     }
 
     /// All names were looked at.

@@ -51,14 +51,14 @@ impl MetadataThread {
             return;
         }
         if !std::mem::replace(&mut self.gc.wal.announced, true) {
-            self.gc.wal.is_short = !has_room(&self.store.layout);
-            self.durability.set_collecting(true);
+            self.gc.wal.is_short = !has_room(&self.writer.store().layout);
+            self.writer.durability().set_collecting(true);
         }
         self.gc.wal.pages += pages;
         let limit = if self.gc.wal.is_short { PAGES_PER_COPY_SHORT } else { PAGES_PER_COPY };
         if self.gc.wal.pages >= limit {
             self.gc.wal.pages = 0;
-            self.gc.wal.is_short = !has_room(&self.store.layout);
+            self.gc.wal.is_short = !has_room(&self.writer.store().layout);
             self.copy_wal();
         }
     }
@@ -81,7 +81,7 @@ impl MetadataThread {
             });
         if self.gc.wal.announced && !removing && !self.gc.wal.copying {
             self.gc.wal.announced = false;
-            self.durability.set_collecting(false);
+            self.writer.durability().set_collecting(false);
         }
     }
 }

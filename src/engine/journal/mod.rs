@@ -34,10 +34,6 @@ use batch::{Batch, Waiter};
 /// Ids are reserved in the catalog in steps of this many, so that a crash never reuses one.
 pub(super) const ID_STEP: u64 = 1 << 20;
 
-/// Rows written between two looks at the length of the WAL: at one page of 4 KiB for each, some
-/// ten megabytes.
-const CHECKPOINT_ROWS: usize = 4000;
-
 /// How long blobs wait for what names them before they get rows without references.
 const PENDING_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -87,7 +83,6 @@ pub(super) struct Journal {
     obsolete: Vec<(Arc<FileContent>, PrivateId)>,
     /// Ids below this are reserved in the catalog.
     id_limit: u64,
-    rows_since_checkpoint: usize,
     /// When to try again after the store was full.
     pub(super) retry_at: Option<Instant>,
 }
@@ -209,10 +204,10 @@ impl MetadataThread {
         self.journal.dirty_since = None;
         let mut batch = Batch::default();
         let mut overdue = Vec::new();
-        self.journal.obsolete.append(&mut self.staging.store.obsolete.lock());
+        self.journal.obsolete.append(&mut self.writer.staging().store.obsolete.lock());
         let waiters = std::mem::take(&mut self.journal.waiters);
         let mut sealing = Sealing { waiters: Vec::new(), files: Vec::new() };
-        self.staging.change(|state, dirty| {
+        self.writer.staging().change(|state, dirty| {
             let held = Held::of(state, dirty);
             batch.take(state, dirty, &held);
             dirty.seen();
@@ -244,14 +239,14 @@ impl MetadataThread {
             return Ok(());
         };
         panics::point("journal");
-        if self.poison.blocked() == Blocked::Poisoned {
+        if self.writer.poison().blocked() == Blocked::Poisoned {
             for waiter in batch.waiters {
                 waiter.tell(Err(EngineError::Poisoned));
             }
             return Ok(());
         }
         self.drop_closed_areas(&mut batch);
-        if batch.is_empty() && self.store.catalog.is_owing() {
+        if batch.is_empty() && self.writer.store().catalog.is_owing() {
             // A full disk gets no note of the start as long as nothing changes.
             for waiter in batch.waiters {
                 waiter.tell(Ok(()));
@@ -260,18 +255,19 @@ impl MetadataThread {
         }
         if let Err(error) = self.write_rows(&batch) {
             let named = batch.references.iter().filter(|(_, _, delta)| *delta > 0);
-            batch.pins = named.map(|(_, hash, _)| BlobPin::new(&self.pins, *hash)).collect();
+            batch.pins =
+                named.map(|(_, hash, _)| BlobPin::new(self.writer.pins(), *hash)).collect();
             self.journal.batch = Some(batch);
             return Err(error);
         }
         self.journal.retry_at = None;
-        self.poison.has_room();
+        self.writer.poison().has_room();
         for draft in &batch.nodes {
             if let Some(content) = &draft.content {
                 content.journalled(&draft.row.data);
             }
             if let NodeData::Private(id) = &draft.row.data {
-                self.durability.named(*id);
+                self.writer.file_named(*id);
             }
         }
         self.remove_obsolete(&batch);
@@ -285,7 +281,7 @@ impl MetadataThread {
     /// are in the catalog.
     fn drop_closed_areas(&self, batch: &mut Batch) {
         let open: BTreeSet<AreaId> = {
-            let state = self.staging.read();
+            let state = self.writer.staging().read();
             let areas = state.areas.values().filter(|area| area.phase != Phase::Closed);
             areas.map(|area| area.shared.id).collect()
         };
@@ -297,7 +293,8 @@ impl MetadataThread {
 
     fn write_rows(&mut self, batch: &Batch) -> std::result::Result<(), StoreError> {
         let now = Timestamp::now();
-        let next_id = self.staging.store.next_id.load(std::sync::atomic::Ordering::Relaxed);
+        let next_id =
+            self.writer.staging().store.next_id.load(std::sync::atomic::Ordering::Relaxed);
         let raise = next_id + ID_STEP / 2 > self.journal.id_limit;
         let limit = if raise { next_id + ID_STEP } else { self.journal.id_limit };
         let mut references = BTreeMap::new();
@@ -308,7 +305,7 @@ impl MetadataThread {
         let pending = &self.journal.pending_blobs;
         let written: Vec<BlobHash> =
             references.keys().filter(|hash| pending.contains_key(*hash)).copied().collect();
-        let tx = self.store.catalog.begin()?;
+        let tx = self.writer.begin()?;
         for draft in &batch.nodes {
             tx.put_node(draft.area.id, &draft.row)?;
         }
@@ -331,19 +328,10 @@ impl MetadataThread {
             tx.set_meta(ID_LIMIT, &limit.to_string())?;
         }
         tx.commit()?;
-        self.note_written(batch.nodes.len() + batch.names.len() + written.len());
+        self.writer.note_written(batch.nodes.len() + batch.names.len() + written.len());
         self.journal.blobs_written(&written);
         self.journal.id_limit = limit;
         Ok(())
-    }
-
-    /// Has the WAL looked at after every so many rows, so that it stays short without any fsync.
-    pub(super) fn note_written(&mut self, rows: usize) {
-        self.journal.rows_since_checkpoint += rows;
-        if self.journal.rows_since_checkpoint >= CHECKPOINT_ROWS {
-            self.journal.rows_since_checkpoint = 0;
-            self.durability.checkpoint();
-        }
     }
 
     /// Removes private files that neither a row nor a content needs.
@@ -361,20 +349,20 @@ impl MetadataThread {
             return;
         }
         // Rows of files that are gone, and wait for what took their place.
-        let needed = self.staging.change(|_, dirty| removed_private(dirty));
+        let needed = self.writer.staging().change(|_, dirty| removed_private(dirty));
         for (content, id) in obsolete {
             let journalled = needed.contains(&id)
-                || self.staging.read().node(content.node).is_some_and(
+                || self.writer.staging().read().node(content.node).is_some_and(
                     |node| matches!(&node.journalled, Some(NodeData::Private(row)) if *row == id),
                 );
             if content.needs_private(id) || named.contains(&(content.area.id, id)) || journalled {
                 // Comes back when the content lets go of it, or with the next batch.
                 if journalled && !content.needs_private(id) {
-                    self.staging.store.obsolete.lock().push((content, id));
+                    self.writer.staging().store.obsolete.lock().push((content, id));
                 }
                 continue;
             }
-            self.file_obsolete(content.area.id, id);
+            self.writer.file_obsolete(content.area.id, id);
         }
     }
 }
