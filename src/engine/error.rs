@@ -1,5 +1,7 @@
 //! What a request to the engine can be refused with.
 
+use std::sync::Arc;
+
 use crate::model::id::VersionNumber;
 use crate::model::name::NameError;
 use crate::model::text::{self, count};
@@ -150,6 +152,26 @@ pub enum EngineError {
     /// No such import.
     #[error("no import {0} on this connection")]
     NoImport(u64),
+    /// An entry of an import could not be stored.
+    #[error("{path}: {reason}")]
+    Entry {
+        /// Where it was to be.
+        path: String,
+        /// Why.
+        reason: Box<EngineError>,
+    },
+    /// What was put into an import earlier could not be stored; each later call is told so.
+    #[error("{0}")]
+    ImportFailed(Arc<EngineError>),
+    /// The file that an import copies became shorter meanwhile.
+    #[error("it became shorter while it was imported")]
+    SourceShrank,
+    /// An import has no thread to store with.
+    #[error("cannot start a thread for the import: {0}")]
+    ImportThread(std::io::Error),
+    /// The thread of an import has ended.
+    #[error("the import has ended; the daemon's log tells why")]
+    ImportEnded,
     /// Bad content of a request.
     #[error("{0}")]
     Invalid(String),
@@ -173,6 +195,8 @@ impl EngineError {
         match self {
             Self::Store(error) => error.is_full(),
             Self::Unsealed { full, .. } => *full,
+            Self::Entry { reason, .. } => reason.is_full(),
+            Self::ImportFailed(reason) => reason.is_full(),
             _ => false,
         }
     }

@@ -23,6 +23,7 @@ pub mod event;
 pub mod fsck;
 pub mod gc;
 mod handle;
+pub mod intake;
 mod journal;
 mod known;
 pub mod links;

@@ -7,86 +7,129 @@ use crate::store::error::StoreError;
 
 /// Translates what the engine refused a request with.
 pub fn control_error(error: EngineError) -> ControlError {
+    translate(&error)
+}
+
+fn translate(error: &EngineError) -> ControlError {
     let message = error.to_string();
-    let make = |kind| ControlError::new(kind, message.clone());
+    let make =
+        |message| ControlError { hint: hint(error), ..ControlError::new(kind(error), message) };
     match error {
-        EngineError::RepositoryExists(_) | EngineError::AreaExists(_) => make(ErrorKind::Failed),
-        EngineError::TagExists(_) => make(ErrorKind::Failed)
-            .with_hint("choose another name, or delete the tag with `cairn tag --delete`"),
-        EngineError::NameTaken(_) => make(ErrorKind::Failed)
-            .with_hint("delete that one first; of the two, the one deleted last comes back first"),
-        EngineError::NumberTaken(_)
+        EngineError::Store(error) => translate_store(error),
+        EngineError::ImportFailed(reason) => translate(reason),
+        EngineError::Entry { reason, .. } => ControlError { message, ..translate(reason) },
+        EngineError::Conflicts { conflicts } => {
+            let shown: Vec<_> =
+                conflicts.iter().take(3).map(|(path, why)| format!("{path}: {why}")).collect();
+            let paths = first_paths(conflicts.iter().map(|(path, _)| path));
+            make(format!("{message} ({})", shown.join("; ")))
+                .with_detail(ErrorDetail::Conflicts(paths))
+        }
+        EngineError::Busy { files } => {
+            make(message).with_detail(ErrorDetail::OpenFiles(first_paths(files.iter())))
+        }
+        _ => make(message),
+    }
+}
+
+/// As many paths as an error carries.
+fn first_paths<'a>(paths: impl Iterator<Item = &'a String>) -> Vec<RawPath> {
+    paths.take(DETAIL_PATHS_MAX).map(|path| RawPath::from(path.as_bytes())).collect()
+}
+
+/// The class of an error; without a `_` arm, so that who adds one decides.
+fn kind(error: &EngineError) -> ErrorKind {
+    match error {
+        EngineError::RepositoryExists(_)
+        | EngineError::AreaExists(_)
+        | EngineError::TagExists(_)
+        | EngineError::NameTaken(_)
+        | EngineError::NumberTaken(_)
         | EngineError::NumberNotNext { .. }
-        | EngineError::Unsealed { full: false, .. }
+        | EngineError::RepositoryNotEmpty { .. }
+        | EngineError::TooManyAreas { .. }
+        | EngineError::Protected { .. }
+        | EngineError::UnreadablePolicy(_)
+        | EngineError::OverQuota(_)
+        | EngineError::Unsealed { .. }
         | EngineError::Unsaved(_)
         | EngineError::Abandoned
-        | EngineError::Lost(_) => make(ErrorKind::Failed),
+        | EngineError::Damaged { .. }
+        | EngineError::Lost(_)
+        | EngineError::Entry { .. }
+        | EngineError::ImportFailed(_)
+        | EngineError::SourceShrank
+        | EngineError::ImportThread(_)
+        | EngineError::ImportEnded
+        | EngineError::Store(_) => ErrorKind::Failed,
         EngineError::NoRepository(_)
         | EngineError::NoArea(_)
         | EngineError::NoVersion(_)
         | EngineError::NoTag(_)
-        | EngineError::NoImport(_) => make(ErrorKind::NotFound),
-        EngineError::RepositoryNotEmpty { .. } => make(ErrorKind::Failed)
-            .with_hint("delete its versions with `cairn delete`, its areas with `cairn discard`"),
-        EngineError::Name { .. } | EngineError::Invalid(_) => make(ErrorKind::Usage),
-        EngineError::Busy { files } => {
-            let paths = files.into_iter().take(DETAIL_PATHS_MAX);
-            let paths = paths.map(|path| RawPath::from(path.into_bytes())).collect();
-            make(ErrorKind::Busy)
-                .with_hint("close them, or commit with --wait")
-                .with_detail(ErrorDetail::OpenFiles(paths))
-        }
-        EngineError::CommitRunning | EngineError::Stopping => make(ErrorKind::Busy),
-        EngineError::TooManyAreas { .. } => {
-            make(ErrorKind::Failed).with_hint("`cairn areas` lists them; see also --expire-areas")
-        }
-        EngineError::StaleBase { .. } => make(ErrorKind::Conflict).with_hint(
-            "commit with --onto-latest to merge with the newest version, or with --force to \
-             publish the area as it is",
-        ),
-        EngineError::Conflicts { conflicts } => conflict_error(&message, &conflicts),
-        EngineError::Protected { force_helps, .. } => {
-            let error = make(ErrorKind::Failed);
-            if force_helps { error.with_hint("--force deletes it nevertheless") } else { error }
-        }
-        EngineError::UnreadablePolicy(name) => make(ErrorKind::Failed).with_hint(format!(
-            "`cairn policy {name} --clear` removes it; then set every rule that it should have"
-        )),
-        EngineError::NotDeleted(_) => make(ErrorKind::NotFound)
-            .with_hint("`cairn undelete REPO` lists what can be brought back"),
-        EngineError::OverQuota(_) => make(ErrorKind::Failed)
-            .with_hint("delete versions or areas, or raise the quota with `cairn quota`"),
-        EngineError::Unsealed { full: true, .. } => {
-            make(ErrorKind::Failed).with_hint("free some space and commit again; nothing is lost")
-        }
-        EngineError::NotSealed { .. } => {
-            make(ErrorKind::Busy).with_hint("that goes on in the background: commit again")
-        }
-        EngineError::Damaged { .. } => {
-            make(ErrorKind::Failed).with_hint("write or remove these files, then commit again")
-        }
-        EngineError::Store(error) => store_error(error),
-        EngineError::Poisoned => make(ErrorKind::StoreUnusable),
-        EngineError::ReadOnly => {
-            make(ErrorKind::Permission).with_hint("unmount it, and mount it without --read-only")
-        }
+        | EngineError::NoImport(_)
+        | EngineError::NotDeleted(_) => ErrorKind::NotFound,
+        EngineError::Name { .. } | EngineError::Invalid(_) => ErrorKind::Usage,
+        EngineError::Busy { .. }
+        | EngineError::CommitRunning
+        | EngineError::Stopping
+        | EngineError::NotSealed { .. } => ErrorKind::Busy,
+        EngineError::StaleBase { .. } | EngineError::Conflicts { .. } => ErrorKind::Conflict,
+        EngineError::Poisoned => ErrorKind::StoreUnusable,
+        EngineError::ReadOnly => ErrorKind::Permission,
     }
 }
 
-fn conflict_error(message: &str, conflicts: &[(String, String)]) -> ControlError {
-    let paths = conflicts.iter().take(DETAIL_PATHS_MAX);
-    let paths = paths.map(|(path, _)| RawPath::from(path.clone().into_bytes())).collect();
-    let shown: Vec<_> =
-        conflicts.iter().take(3).map(|(path, why)| format!("{path}: {why}")).collect();
-    ControlError::new(ErrorKind::Conflict, format!("{message} ({})", shown.join("; ")))
-        .with_hint("change the area so that they agree, or commit with --force")
-        .with_detail(ErrorDetail::Conflicts(paths))
+/// What to do about an error, where something helps.
+fn hint(error: &EngineError) -> Option<String> {
+    let text = match error {
+        EngineError::TagExists(_) => {
+            "choose another name, or delete the tag with `cairn tag --delete`"
+        }
+        EngineError::NameTaken(_) => {
+            "delete that one first; of the two, the one deleted last comes back first"
+        }
+        EngineError::RepositoryNotEmpty { .. } => {
+            "delete its versions with `cairn delete`, its areas with `cairn discard`"
+        }
+        EngineError::Busy { .. } => "close them, or commit with --wait",
+        EngineError::TooManyAreas { .. } => "`cairn areas` lists them; see also --expire-areas",
+        EngineError::StaleBase { .. } => {
+            "commit with --onto-latest to merge with the newest version, or with --force to \
+             publish the area as it is"
+        }
+        EngineError::Conflicts { .. } => {
+            "change the area so that they agree, or commit with --force"
+        }
+        EngineError::Protected { force_helps: true, .. } => "--force deletes it nevertheless",
+        EngineError::UnreadablePolicy(name) => {
+            return Some(format!(
+                "`cairn policy {name} --clear` removes it; then set every rule that it should have"
+            ));
+        }
+        EngineError::NotDeleted(_) => "`cairn undelete REPO` lists what can be brought back",
+        EngineError::OverQuota(_) => {
+            "delete versions or areas, or raise the quota with `cairn quota`"
+        }
+        EngineError::Unsealed { full: true, .. } => {
+            "free some space and commit again; nothing is lost"
+        }
+        EngineError::SourceShrank => "import again when nobody writes to it",
+        EngineError::NotSealed { .. } => "that goes on in the background: commit again",
+        EngineError::Damaged { .. } => "write or remove these files, then commit again",
+        EngineError::ReadOnly => "unmount it, and mount it without --read-only",
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 /// Translates a failure of the store.
 pub fn store_error(error: StoreError) -> ControlError {
+    translate_store(&error)
+}
+
+fn translate_store(error: &StoreError) -> ControlError {
     let message = error.to_string();
-    match &error {
+    match error {
         StoreError::Locked { pid } => {
             let made = ControlError::new(ErrorKind::StoreUnusable, message)
                 .with_hint("use the mount or the commands of the daemon that owns it, or stop it");

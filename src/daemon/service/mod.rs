@@ -77,8 +77,8 @@ pub struct StoreService {
     facts: DaemonFacts,
     shutdown: Box<dyn Fn() + Send + Sync>,
     imports: Mutex<HashMap<ImportId, Arc<RunningImport>>>,
-    /// Imports that have a place, those that are just beginning among them.
-    import_places: Arc<AtomicUsize>,
+    /// How many imports run, those that are just beginning among them.
+    running_imports: Arc<AtomicUsize>,
     exports: Mutex<HashMap<ConnectionId, Export>>,
     /// Blobs kept in place for backups.
     holds: Mutex<HashMap<ConnectionId, BlobsHold>>,
@@ -123,7 +123,7 @@ impl StoreService {
             facts,
             shutdown: Box::new(shutdown),
             imports: Mutex::default(),
-            import_places: Arc::default(),
+            running_imports: Arc::default(),
             exports: Mutex::default(),
             holds: Mutex::default(),
             next_import: AtomicU64::new(1),

@@ -446,6 +446,11 @@ fn engine_error(error: EngineError) -> FsError {
         | EngineError::Abandoned
         | EngineError::Damaged { .. }
         | EngineError::Lost(_)
+        | EngineError::Entry { .. }
+        | EngineError::ImportFailed(_)
+        | EngineError::SourceShrank
+        | EngineError::ImportThread(_)
+        | EngineError::ImportEnded
         | EngineError::Invalid(_)
         | EngineError::UnreadablePolicy(_)
         | EngineError::Poisoned

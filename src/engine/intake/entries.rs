@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::Import;
 use super::content::StoredContent;
-use crate::control::protocol::{ControlError, ErrorKind};
-use crate::engine::error::EngineError;
+use crate::engine::error::{EngineError, Result};
 use crate::engine::resolve::ResolveError;
 use crate::engine::staging::charge;
 use crate::engine::staging::content::FileContent;
@@ -19,17 +18,11 @@ use crate::model::time::Timestamp;
 use crate::model::tree::Attributes;
 use crate::model::tree_format::check_attributes;
 
-use super::super::errors::{control_error, store_error};
-
 /// Permission bits of a directory that only the paths of its entries tell of.
 const IMPLIED_MODE: u16 = 0o755;
 
 impl Import {
-    pub(super) fn put_entry(
-        &self,
-        entry: &ImportEntry,
-        blob: StoredContent,
-    ) -> Result<(), ControlError> {
+    pub(super) fn put_entry(&self, entry: &ImportEntry, blob: StoredContent) -> Result<()> {
         let names = entry.path.components().map_err(|error| usage(error.to_string()))?;
         let attributes =
             entry.attributes.to_attributes().ok_or_else(|| usage("bad mode or time"))?;
@@ -77,7 +70,7 @@ impl Import {
         }
     }
 
-    fn lookup(&self, parent: NodeId, name: &EntryName) -> Result<Option<NodeId>, ControlError> {
+    fn lookup(&self, parent: NodeId, name: &EntryName) -> Result<Option<NodeId>> {
         self.engine.resolve(parent, name.as_bytes()).map_err(resolve_error)
     }
 
@@ -87,25 +80,20 @@ impl Import {
 
     /// A directory on the way to an entry. Where it is missing it is made with the time of that
     /// entry, so that the same import makes the same tree.
-    fn descend(
-        &self,
-        parent: NodeId,
-        name: &EntryName,
-        mtime: Timestamp,
-    ) -> Result<NodeId, ControlError> {
+    fn descend(&self, parent: NodeId, name: &EntryName, mtime: Timestamp) -> Result<NodeId> {
         if let Some(id) = self.lookup(parent, name)? {
             return if self.is_directory(id) { Ok(id) } else { Err(usage("below a file")) };
         }
         let attributes = Attributes {
             mode: IMPLIED_MODE,
-            uid: self.caller.uid,
-            gid: self.caller.gid,
+            uid: self.owner.uid,
+            gid: self.owner.gid,
             mtime,
             xattrs: Default::default(),
         };
         let body = Body::Directory(Directory::new(None));
         self.replace((parent, name), None, body, attributes)?;
-        self.lookup(parent, name)?.ok_or_else(|| usage("the directory vanished"))
+        self.lookup(parent, name)?.ok_or_else(gone)
     }
 
     /// Whether a node has this kind and content already (V2).
@@ -127,17 +115,12 @@ impl Import {
         }
     }
 
-    fn body(
-        &self,
-        content: &ImportContent,
-        blob: StoredContent,
-        mtime: Timestamp,
-    ) -> Result<Body, ControlError> {
+    fn body(&self, content: &ImportContent, blob: StoredContent, mtime: Timestamp) -> Result<Body> {
         Ok(match content {
             ImportContent::File { size_bytes, .. } => {
                 let staging = &self.engine.staging;
                 let shared = staging.read().areas.get(&self.area).map(|a| Arc::clone(&a.shared));
-                let shared = shared.ok_or_else(|| usage("the import was aborted"))?;
+                let shared = shared.ok_or_else(gone)?;
                 let id = NodeId(staging.store.new_id());
                 let size = if blob.is_some() { *size_bytes } else { 0 };
                 let content =
@@ -164,7 +147,7 @@ impl Import {
         existing: Option<NodeId>,
         body: Body,
         attributes: Attributes,
-    ) -> Result<(), ControlError> {
+    ) -> Result<()> {
         if let Some(id) = existing {
             self.prepare_removal(id)?;
         }
@@ -176,7 +159,7 @@ impl Import {
         let (now, mtime) = (Timestamp::now(), attributes.mtime);
         staging.change(|state, dirty| {
             let Some(directory) = state.node(parent) else {
-                return Err(usage("parent vanished"));
+                return Err(gone());
             };
             let area = Arc::clone(&directory.area);
             let before = directory.mtime;
@@ -195,10 +178,10 @@ impl Import {
         })
     }
 
-    fn over_quota(&self, repo: RepoId) -> ControlError {
+    fn over_quota(&self, repo: RepoId) -> EngineError {
         let repository = self.engine.registry.by_id(repo);
         let name = repository.map_or_else(String::new, |repository| repository.name.to_string());
-        control_error(EngineError::OverQuota(name))
+        EngineError::OverQuota(name)
     }
 
     fn put_link(
@@ -206,7 +189,7 @@ impl Import {
         (parent, name): (NodeId, &EntryName),
         existing: Option<NodeId>,
         to: &[EntryName],
-    ) -> Result<(), ControlError> {
+    ) -> Result<()> {
         let mut target = NodeId(self.area.0);
         for name in to {
             let found = self.lookup(target, name)?;
@@ -235,16 +218,12 @@ impl Import {
     }
 
     /// Sets attributes where they differ: an entry that is the same changes nothing.
-    pub(super) fn set_attributes(
-        &self,
-        id: NodeId,
-        attributes: Attributes,
-    ) -> Result<(), ControlError> {
+    pub(super) fn set_attributes(&self, id: NodeId, attributes: Attributes) -> Result<()> {
         self.engine.complete_links(id).map_err(resolve_error)?;
         let now = Timestamp::now();
         self.engine.staging.change(|state, dirty| {
             let Some(node) = state.node_mut(id) else {
-                return Err(usage("it vanished"));
+                return Err(gone());
             };
             let mtime = node.content().map_or(node.mtime, |content| content.attr().mtime);
             let same = node.mode == attributes.mode
@@ -276,16 +255,19 @@ fn restore_time(state: &mut State, directory: NodeId, mtime: Timestamp) {
     }
 }
 
-pub(super) fn usage(message: impl Into<String>) -> ControlError {
-    ControlError::new(ErrorKind::Usage, message)
+pub(super) fn usage(message: impl Into<String>) -> EngineError {
+    EngineError::Invalid(message.into())
 }
 
-pub(super) fn resolve_error(error: ResolveError) -> ControlError {
+/// What is not there any more was taken away with the area.
+fn gone() -> EngineError {
+    EngineError::NoArea("of this import".to_owned())
+}
+
+pub(super) fn resolve_error(error: ResolveError) -> EngineError {
     match error {
         ResolveError::NotDirectory => usage("below a file"),
-        ResolveError::Gone => {
-            control_error(crate::engine::error::EngineError::NoArea("of this import".to_owned()))
-        }
-        ResolveError::Store(error) => store_error(error),
+        ResolveError::Gone => gone(),
+        ResolveError::Store(error) => error.into(),
     }
 }

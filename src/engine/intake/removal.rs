@@ -3,10 +3,9 @@
 //! A file below it may have names elsewhere. Each name is taken away by itself, so that the names
 //! that stay are counted right; a directory that is merely cut off would go on naming its files.
 
-use super::super::errors::store_error;
 use super::Import;
 use super::entries::resolve_error;
-use crate::control::protocol::ControlError;
+use crate::engine::error::Result;
 use crate::engine::staging::node::{Node, Slot};
 use crate::model::id::NodeId;
 use crate::model::name::EntryName;
@@ -17,7 +16,7 @@ use crate::model::tree_format::{self, TreeSource};
 impl Import {
     /// Makes a node ready to lose its name: all names of a file are in memory, and a directory is
     /// empty but for entries of its base that are named nowhere else.
-    pub(super) fn prepare_removal(&self, id: NodeId) -> Result<(), ControlError> {
+    pub(super) fn prepare_removal(&self, id: NodeId) -> Result<()> {
         self.engine.complete_links(id).map_err(resolve_error)?;
         let mut queue = vec![id];
         let mut emptied: Vec<(NodeId, EntryName)> = Vec::new();
@@ -42,18 +41,18 @@ impl Import {
 
     /// Brings entries of a directory's base into memory where they, or files below them, are
     /// hardlinks.
-    fn bring_links(&self, directory: NodeId) -> Result<(), ControlError> {
+    fn bring_links(&self, directory: NodeId) -> Result<()> {
         let base = {
             let state = self.engine.staging.read();
             state.node(directory).and_then(Node::directory).and_then(|found| found.base)
         };
         let Some(tree) = base else { return Ok(()) };
         let trees = &*self.engine.trees;
-        if !trees.page(&tree).map_err(store_error)?.summary().has_links {
+        if !trees.page(&tree)?.summary().has_links {
             return Ok(());
         }
         for entry in tree_format::entries(trees, &tree, 0) {
-            let entry = entry.map_err(store_error)?;
+            let entry = entry?;
             let has_links = match &entry.content {
                 Content::Directory { summary, .. } => summary.has_links,
                 _ => entry.link_group.is_some(),

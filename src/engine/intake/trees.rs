@@ -6,10 +6,9 @@
 //! Invariants: only a tree without hardlinks, because a file in it may have names outside of it,
 //! which the area would have to find; and only where nothing is yet, or that very tree.
 
-use super::super::errors::store_error;
 use super::Import;
 use super::entries::{resolve_error, usage};
-use crate::control::protocol::ControlError;
+use crate::engine::error::Result;
 use crate::engine::pins::TreePin;
 use crate::engine::resolve::ResolveError;
 use crate::engine::staging::node::{Body, Directory, Node, Slot};
@@ -22,12 +21,8 @@ use crate::model::tree_format::TreeSource;
 
 impl Import {
     /// Whether a directory can be put whole; its tree is held then.
-    pub(super) fn hold_tree(
-        &self,
-        wanted: &WantedTree,
-        pin: TreePin,
-    ) -> Result<bool, ControlError> {
-        let page = self.engine.trees.page(&wanted.tree).map_err(store_error)?;
+    pub(super) fn hold_tree(&self, wanted: &WantedTree, pin: TreePin) -> Result<bool> {
+        let page = self.engine.trees.page(&wanted.tree)?;
         if page.summary().has_links || !self.has_room(wanted)? {
             return Ok(false);
         }
@@ -36,7 +31,7 @@ impl Import {
     }
 
     /// Whether nothing is at a path, or the wanted tree as it is.
-    fn has_room(&self, wanted: &WantedTree) -> Result<bool, ControlError> {
+    fn has_room(&self, wanted: &WantedTree) -> Result<bool> {
         let names = wanted.path.components().map_err(|error| usage(error.to_string()))?;
         let mut node = NodeId(self.area.0);
         for name in &names {
@@ -70,7 +65,7 @@ impl Import {
         existing: Option<NodeId>,
         tree: &TreeHash,
         attributes: Attributes,
-    ) -> Result<(), ControlError> {
+    ) -> Result<()> {
         if !self.held_trees.lock().contains_key(tree) {
             return Err(usage(format!("directory {tree} was not found for this import")));
         }

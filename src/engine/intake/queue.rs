@@ -11,10 +11,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::content::{Adopting, StoredContent};
-use super::{Import, at};
-use crate::control::import::ImportId;
-use crate::control::protocol::{ControlError, ErrorKind};
-use crate::control::service::Attachment;
+use super::{Batch, Import, at};
+use crate::engine::error::{EngineError, Result};
 use crate::model::import::ImportEntry;
 
 /// Batches that may wait; each has up to a frame's payload in memory.
@@ -24,13 +22,13 @@ const WAITING_MAX: usize = 1;
 const FLUSH_BYTES: usize = 32 << 20;
 
 enum Job {
-    Put(Vec<ImportEntry>, Attachment),
+    Put(Batch),
     /// Answered when everything before it is stored.
     Settle(Sender<()>),
 }
 
 /// The way into the store.
-pub(super) struct Lane {
+pub(super) struct ImportQueue {
     jobs: Mutex<Option<Sender<Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     failed: Arc<Mutex<Option<Failure>>>,
@@ -38,7 +36,7 @@ pub(super) struct Lane {
 
 /// What could not be stored, and why.
 struct Failure {
-    error: ControlError,
+    error: Arc<EngineError>,
     /// Later batches were dropped.
     dropped: bool,
 }
@@ -50,34 +48,30 @@ struct Waiting {
     adopting: Adopting,
 }
 
-impl Lane {
-    pub(super) fn start(id: ImportId, import: &Arc<Import>) -> Result<Self, ControlError> {
+impl ImportQueue {
+    pub(super) fn start(id: u64, import: &Arc<Import>) -> Result<Self> {
         let (jobs, queue) = bounded(WAITING_MAX);
         let (flush, flushes) = bounded::<()>(1);
         let failed = Arc::default();
         let (import, failure) = (Arc::clone(import), Arc::clone(&failed));
         let engine = Arc::clone(&import.engine);
         let mut worker = Worker { import, failed: failure, unflushed: 0, flush };
-        let store = spawn(format!("import-{}", id.0), move || worker.run(&queue))?;
+        let store = spawn(format!("import-{}", id), move || worker.run(&queue))?;
         // The worker ends with its queue, and with it this one.
         let ahead = move || flushes.iter().for_each(|()| engine.flush_ahead());
-        let flush = spawn(format!("flush-{}", id.0), ahead)?;
+        let flush = spawn(format!("flush-{}", id), ahead)?;
         let threads = Mutex::new(vec![store, flush]);
         Ok(Self { jobs: Mutex::new(Some(jobs)), threads, failed })
     }
 
     /// Hands over a batch; waits while others wait already.
-    pub(super) fn put(
-        &self,
-        entries: Vec<ImportEntry>,
-        attachment: Attachment,
-    ) -> Result<(), ControlError> {
+    pub(super) fn put(&self, batch: Batch) -> Result<()> {
         self.check()?;
-        self.send(Job::Put(entries, attachment))
+        self.send(Job::Put(batch))
     }
 
     /// Waits until everything is stored.
-    pub(super) fn settle(&self) -> Result<(), ControlError> {
+    pub(super) fn settle(&self) -> Result<()> {
         let (send, settled) = bounded(1);
         self.send(Job::Settle(send))?;
         settled.recv().map_err(|_| ended())?;
@@ -95,41 +89,35 @@ impl Lane {
         }
     }
 
-    fn send(&self, job: Job) -> Result<(), ControlError> {
+    fn send(&self, job: Job) -> Result<()> {
         let jobs = self.jobs.lock().clone().ok_or_else(ended)?;
         jobs.send(job).map_err(|_| ended())
     }
 
     /// The first failure, if it was not told yet. Where batches came after it, which are not
     /// stored, the import is of no use any more and says so for ever.
-    fn check(&self) -> Result<(), ControlError> {
+    fn check(&self) -> Result<()> {
         let mut failed = self.failed.lock();
         let told = match &*failed {
-            Some(Failure { error, dropped: true }) => Some(error.clone()),
+            Some(Failure { error, dropped: true }) => Some(Arc::clone(error)),
             Some(Failure { dropped: false, .. }) | None => failed.take().map(|failed| failed.error),
         };
-        told.map_or(Ok(()), Err)
+        told.map_or(Ok(()), |error| Err(EngineError::ImportFailed(error)))
     }
 }
 
-impl Drop for Lane {
+impl Drop for ImportQueue {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-fn spawn(
-    name: String,
-    body: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, ControlError> {
-    std::thread::Builder::new().name(name).spawn(body).map_err(|error| {
-        let message = format!("cannot start a thread for the import: {error}");
-        ControlError::new(ErrorKind::Failed, message)
-    })
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(body).map_err(EngineError::ImportThread)
 }
 
-fn ended() -> ControlError {
-    ControlError::new(ErrorKind::Failed, "the import has ended; the daemon's log tells why")
+fn ended() -> EngineError {
+    EngineError::ImportEnded
 }
 
 struct Worker {
@@ -145,7 +133,7 @@ impl Worker {
         let mut waiting = None;
         for job in jobs {
             let done = match job {
-                Job::Put(entries, attachment) => self.put(entries, &attachment, &mut waiting),
+                Job::Put(batch) => self.put(batch, &mut waiting),
                 Job::Settle(settled) => {
                     let done = self.name(waiting.take());
                     self.note(done);
@@ -164,44 +152,39 @@ impl Worker {
         }
     }
 
-    fn note(&self, done: Result<(), ControlError>) {
+    fn note(&self, done: Result<()>) {
         if let Err(error) = done {
-            self.failed.lock().get_or_insert(Failure { error, dropped: false });
+            self.failed.lock().get_or_insert(Failure { error: Arc::new(error), dropped: false });
         }
     }
 
     /// Writes a batch, and puts the entries of the one before.
-    fn put(
-        &mut self,
-        entries: Vec<ImportEntry>,
-        attachment: &Attachment,
-        waiting: &mut Option<Waiting>,
-    ) -> Result<(), ControlError> {
+    fn put(&mut self, batch: Batch, waiting: &mut Option<Waiting>) -> Result<()> {
         if let Some(failed) = &mut *self.failed.lock() {
-            failed.dropped |= !entries.is_empty();
+            failed.dropped |= !batch.entries.is_empty();
             return Ok(());
         }
-        let written = self.import.write_contents(&entries, attachment);
+        let written = self.import.write_contents(&batch);
         if let Err(error) = self.name(waiting.take()) {
             if let Ok(written) = written {
                 self.import.discard(written.blobs);
             }
-            let dropped = !entries.is_empty();
-            self.failed.lock().get_or_insert(Failure { error, dropped });
+            let dropped = !batch.entries.is_empty();
+            self.failed.lock().get_or_insert(Failure { error: Arc::new(error), dropped });
             return Ok(());
         }
         let written = written?;
-        self.unflushed += attachment.payload.len();
+        self.unflushed += batch.payload.len();
         if self.unflushed >= FLUSH_BYTES && self.flush.try_send(()).is_ok() {
             self.unflushed = 0;
         }
         let adopting = self.import.adopt(written.blobs)?;
-        *waiting = Some(Waiting { entries, contents: written.contents, adopting });
+        *waiting = Some(Waiting { entries: batch.entries, contents: written.contents, adopting });
         Ok(())
     }
 
     /// Puts the entries of a batch once their contents are in the pool.
-    fn name(&self, waiting: Option<Waiting>) -> Result<(), ControlError> {
+    fn name(&self, waiting: Option<Waiting>) -> Result<()> {
         let Some(Waiting { entries, contents, adopting }) = waiting else {
             return Ok(());
         };

@@ -1,4 +1,4 @@
-//! Content of imported files: hashed by the daemon while it is copied into the store.
+//! Content of imported files: hashed while it is copied into the store.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,11 +9,8 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::super::errors::{control_error, store_error};
-use super::{Import, at};
-use crate::control::protocol::{ControlError, ErrorKind};
-use crate::control::service::Attachment;
-use crate::engine::error::EngineError;
+use super::{Batch, Import, at};
+use crate::engine::error::{EngineError, Result};
 use crate::engine::gc::Leftover;
 use crate::engine::pins::BlobPin;
 use crate::engine::request::{IncomingBlob, Request};
@@ -47,26 +44,23 @@ pub(super) struct Written {
 /// Files on their way into the pool.
 pub(super) struct Adopting {
     names: Vec<(BlobHash, u64)>,
-    pins: Receiver<crate::engine::error::Result<Vec<BlobPin>>>,
+    pins: Receiver<Result<Vec<BlobPin>>>,
 }
 
 impl Import {
     /// Writes the contents of a batch, on several threads when they are many: making files is most of
     /// what a new content costs.
-    pub(super) fn write_contents(
-        &self,
-        entries: &[ImportEntry],
-        attachment: &Attachment,
-    ) -> Result<Written, ControlError> {
+    pub(super) fn write_contents(&self, batch: &Batch) -> Result<Written> {
+        let entries = &batch.entries;
         // All before the first byte is written: a batch that lies leaves nothing.
         for entry in entries {
-            self.check_source(entry, attachment).map_err(|error| at(entry, error))?;
+            self.check_source(entry, batch).map_err(|error| at(entry, error))?;
         }
         let writers = thread::available_parallelism().map_or(1, NonZero::get).min(WRITERS_MAX);
         let mut parts = entries.chunks(entries.len().div_ceil(writers).max(ENTRIES_PER_WRITER));
         let first = parts.next().unwrap_or_default();
         let written = thread::scope(|scope| {
-            let write = |part| self.write_part(part, attachment);
+            let write = |part| self.write_part(part, batch);
             let others: Vec<_> = parts
                 .map(|part| {
                     let builder = thread::Builder::new().name("import-write".to_owned());
@@ -105,11 +99,7 @@ impl Import {
         }
     }
 
-    fn write_part(
-        &self,
-        entries: &[ImportEntry],
-        attachment: &Attachment,
-    ) -> Result<Written, ControlError> {
+    fn write_part(&self, entries: &[ImportEntry], batch: &Batch) -> Result<Written> {
         let mut blobs = Vec::new();
         let mut contents = Vec::with_capacity(entries.len());
         // Equal files of a batch share their bytes in the message.
@@ -120,7 +110,7 @@ impl Import {
                 contents.push(*content);
                 continue;
             }
-            match self.take(entry, attachment, &mut blobs) {
+            match self.take(entry, batch, &mut blobs) {
                 Ok(content) => {
                     if let Some(bytes) = bytes {
                         taken.insert(bytes, content);
@@ -151,19 +141,19 @@ impl Import {
     }
 
     /// Has files taken into the pool, in one request to the metadata thread; does not wait for it.
-    pub(super) fn adopt(&self, blobs: Vec<IncomingBlob>) -> Result<Adopting, ControlError> {
+    pub(super) fn adopt(&self, blobs: Vec<IncomingBlob>) -> Result<Adopting> {
         let names = blobs.iter().map(|blob| (*blob.pin.hash(), blob.size)).collect();
         let (send, pins) = bounded(1);
         // Who went away meanwhile does not need the answer.
         let reply = Box::new(move |result| drop(send.send(result)));
-        self.engine.submit(Request::AdoptBlobs { blobs, reply }).map_err(control_error)?;
+        self.engine.submit(Request::AdoptBlobs { blobs, reply })?;
         Ok(Adopting { names, pins })
     }
 
     /// Waits until the files are in the pool, and holds them.
-    pub(super) fn hold(&self, adopting: Adopting) -> Result<(), ControlError> {
+    pub(super) fn hold(&self, adopting: Adopting) -> Result<()> {
         let Adopting { names, pins } = adopting;
-        let pins = pins.recv().unwrap_or(Err(EngineError::Stopping)).map_err(control_error)?;
+        let pins = pins.recv().unwrap_or(Err(EngineError::Stopping))?;
         let mut held = self.held.lock();
         for ((hash, size), pin) in names.into_iter().zip(pins) {
             held.insert(hash, (size, pin));
@@ -175,9 +165,9 @@ impl Import {
     fn take(
         &self,
         entry: &ImportEntry,
-        attachment: &Attachment,
+        batch: &Batch,
         blobs: &mut Vec<IncomingBlob>,
-    ) -> Result<StoredContent, ControlError> {
+    ) -> Result<StoredContent> {
         let ImportContent::File { size_bytes, source } = &entry.content else {
             return Ok(None);
         };
@@ -185,19 +175,15 @@ impl Import {
             FileSource::Empty => Ok(None),
             FileSource::Known(hash) => Ok(Some(*hash)),
             FileSource::Inline { offset, len } => {
-                self.take_bytes(slice(&attachment.payload, *offset, *len)?, blobs)
+                self.take_bytes(slice(&batch.payload, *offset, *len)?, blobs)
             }
             FileSource::Attached { index } => {
-                self.take_file(attached(attachment, *index)?, *size_bytes, blobs)
+                self.take_file(attached(batch, *index)?, *size_bytes, blobs)
             }
         }
     }
 
-    fn take_bytes(
-        &self,
-        bytes: &[u8],
-        blobs: &mut Vec<IncomingBlob>,
-    ) -> Result<StoredContent, ControlError> {
+    fn take_bytes(&self, bytes: &[u8], blobs: &mut Vec<IncomingBlob>) -> Result<StoredContent> {
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -214,7 +200,7 @@ impl Import {
             Err(error) => {
                 drop(pin);
                 self.remove_leftovers(vec![Leftover::Blob(hash)]);
-                return Err(store_error(error));
+                return Err(error.into());
             }
         };
         blobs.push(IncomingBlob { file, pin, size: bytes.len() as u64 });
@@ -228,18 +214,15 @@ impl Import {
         source: &File,
         size: u64,
         blobs: &mut Vec<IncomingBlob>,
-    ) -> Result<StoredContent, ControlError> {
+    ) -> Result<StoredContent> {
         if size == 0 {
             return Ok(None);
         }
-        let (named, mut target) = self.engine.pool.incoming_file().map_err(store_error)?;
+        let (named, mut target) = self.engine.pool.incoming_file()?;
         let copied = copy(source, &mut target, size);
-        let hash =
-            copied.map_err(StoreError::io("copy into", named.path())).map_err(store_error)?;
+        let hash = copied.map_err(StoreError::io("copy into", named.path()))?;
         let Some(hash) = hash else {
-            let message = "it became shorter while it was imported";
-            return Err(ControlError::new(ErrorKind::Failed, message)
-                .with_hint("import again when nobody writes to it"));
+            return Err(EngineError::SourceShrank);
         };
         let pin = BlobPin::new(&self.engine.pins, hash);
         blobs.push(IncomingBlob { file: Incoming::Named(named), pin, size });
@@ -248,11 +231,7 @@ impl Import {
 
     /// Whether an entry's content is where it says and as long as it says. A version made of what
     /// a client claims would be damaged from the start (R6).
-    fn check_source(
-        &self,
-        entry: &ImportEntry,
-        attachment: &Attachment,
-    ) -> Result<(), ControlError> {
+    fn check_source(&self, entry: &ImportEntry, batch: &Batch) -> Result<()> {
         let ImportContent::File { size_bytes, source } = &entry.content else {
             return Ok(());
         };
@@ -267,11 +246,11 @@ impl Import {
                 size.ok_or_else(|| bad(format!("content {hash} was not found for this import")))?
             }
             FileSource::Inline { offset, len } => {
-                slice(&attachment.payload, *offset, *len)?.len() as u64
+                slice(&batch.payload, *offset, *len)?.len() as u64
             }
             // How long it is shows when it is copied.
             FileSource::Attached { index } => {
-                return attached(attachment, *index).map(drop);
+                return attached(batch, *index).map(drop);
             }
         };
         if found == *size_bytes {
@@ -291,9 +270,9 @@ fn inline(entry: &ImportEntry) -> Option<(u32, u32)> {
     }
 }
 
-fn attached(attachment: &Attachment, index: u32) -> Result<&File, ControlError> {
+fn attached(batch: &Batch, index: u32) -> Result<&File> {
     let index = usize::try_from(index).unwrap_or(usize::MAX);
-    attachment.files.get(index).ok_or_else(|| bad("its open file did not come along"))
+    batch.files.get(index).ok_or_else(|| bad("its open file did not come along"))
 }
 
 /// Copies `size` bytes and hashes them; whole zero chunks become holes. `None` when there are
@@ -319,15 +298,15 @@ fn copy(source: &File, target: &mut File, size: u64) -> std::io::Result<Option<B
     Ok(Some(hasher.finalize().into()))
 }
 
-fn slice(payload: &[u8], offset: u32, len: u32) -> Result<&[u8], ControlError> {
+fn slice(payload: &[u8], offset: u32, len: u32) -> Result<&[u8]> {
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
     let length = usize::try_from(len).unwrap_or(usize::MAX);
     let end = start.checked_add(length).filter(|end| *end <= payload.len());
     end.map(|end| &payload[start..end]).ok_or_else(|| bad("content outside the payload"))
 }
 
-fn bad(what: impl Into<String>) -> ControlError {
-    ControlError::new(ErrorKind::Usage, what)
+fn bad(what: impl Into<String>) -> EngineError {
+    EngineError::Invalid(what.into())
 }
 
 #[cfg(test)]
