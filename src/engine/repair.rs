@@ -24,7 +24,7 @@ impl MetadataThread {
                 reply(self.writer.write(|tx| tx.set_meta(key, &value)).map(|()| true))
             }
             Job::Unshare(hash, copy) => reply(self.unshare(&hash, copy)),
-            Job::Mark(damage) => self.note_damage(&damage, reply),
+            Job::Mark(damage) => self.blobs.note_damage(&mut self.writer, &damage, reply),
             Job::Repair(step) => match self.repair(&step) {
                 Ok((done, events)) => self.writer.notify_apart(events, move || reply(Ok(done))),
                 Err(error) => reply(Err(error)),
@@ -49,7 +49,7 @@ impl MetadataThread {
                     && self.writer.store().pool.size_on_disk(hash)? != Some(*size)
             }
             Suspicion::ExtraBlob(hash) => {
-                let held = self.writer.pins().is_pinned(hash) || self.journal.is_pending(hash);
+                let held = self.writer.pins().is_pinned(hash) || self.blobs.is_pending(hash);
                 !held
                     && self.writer.reader().blob(hash)?.is_none()
                     && self.writer.store().pool.size_on_disk(hash)?.is_some()
@@ -118,7 +118,7 @@ impl MetadataThread {
             Err(EngineError::Store(error)) if is_gone(&error) => return Ok((false, Vec::new())),
             Err(error) => return Err(error),
         }
-        step.files(&self.writer.store())?;
+        step.files(self.writer.store())?;
         Ok((true, self.follow(step)))
     }
 

@@ -12,9 +12,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use parking_lot::Mutex;
 
-use super::blobs::DURABLE_EPOCH;
+use super::blobs::{Blobs, DURABLE_EPOCH, UNCHECKED};
 use super::commit::Commits;
-use super::damage::{UNCHECKED, Unverified};
 use super::durability::{DurabilityJob, DurabilityThread, JOB_QUEUE_MAX, Jobs};
 use super::event::Observer;
 use super::fsck::Subject;
@@ -185,10 +184,11 @@ fn run(
         rounds_without_slice: 0,
         stop_points: Arc::clone(&stop_points),
         commits: Commits::new(Instant::now()),
-        epoch: recovered.epoch,
-        durable_epoch: recovered.durable_epoch,
-        unverified: Unverified::of(recovered.unverified.iter().map(|(hash, _)| *hash)),
-        last_seal_error: (false, String::new()),
+        blobs: Blobs::new(
+            recovered.epoch,
+            recovered.durable_epoch,
+            recovered.unverified.iter().map(|(hash, _)| *hash),
+        ),
         unsaved: Unsaved::default(),
     };
     metadata.collect_at_start();

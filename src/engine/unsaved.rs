@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::poison::Blocked;
 use super::staging::content::FileContent;
-use super::thread::MetadataThread;
+use super::writer::StoreWriter;
 use crate::model::text;
 use crate::store::catalog::Tx;
 use crate::store::error::StoreError;
@@ -66,24 +66,24 @@ impl Remaining {
     }
 }
 
-impl MetadataThread {
+impl Unsaved {
     /// Saves buffers that have been dirty for long.
-    pub(super) fn save_overdue(&mut self, now: Instant) {
-        if self.unsaved.save_at.is_some_and(|at| now < at) {
+    pub(super) fn save_overdue(&mut self, writer: &StoreWriter, now: Instant) {
+        if self.save_at.is_some_and(|at| now < at) {
             return;
         }
-        self.unsaved.save_at = None;
-        for content in self.writer.staging().dirty_contents() {
+        self.save_at = None;
+        for content in writer.staging().dirty_contents() {
             if !content.is_overdue(now) {
                 continue;
             }
-            let Err(error) = self.spill(&content) else { continue };
+            let Err(error) = self.spill(writer, &content) else { continue };
             let concerns_all = error.is_full() || error.lacks_descriptors();
-            if self.unsaved.tells() {
+            if self.tells() {
                 log::error!("files stay in memory for now: {error}");
             }
             if concerns_all {
-                self.unsaved.save_at = Some(now + RETRY_INTERVAL);
+                self.save_at = Some(now + RETRY_INTERVAL);
                 return;
             }
         }
@@ -92,70 +92,69 @@ impl MetadataThread {
     /// Brings a content into a file, so that the journal can name it.
     pub(super) fn spill(
         &mut self,
+        writer: &StoreWriter,
         content: &Arc<FileContent>,
     ) -> std::result::Result<(), StoreError> {
         if content.spill()? {
-            self.writer.staging().mark_dirty(content.node);
-            self.unsaved.told = false;
+            writer.staging().mark_dirty(content.node);
+            self.told = false;
         }
         Ok(())
     }
 
     /// Has sealed what could not be, and sets space aside again, in case there is room by now.
-    pub(super) fn try_again(&mut self, now: Instant) {
-        if *self.unsaved.seal_at.get_or_insert(now + RETRY_INTERVAL) > now {
+    pub(super) fn try_again(&mut self, writer: &mut StoreWriter, now: Instant) {
+        if *self.seal_at.get_or_insert(now + RETRY_INTERVAL) > now {
             return;
         }
-        self.unsaved.seal_at = None;
-        self.writer.fill_reserve();
-        if self.writer.store().catalog.is_owing() && self.writer.poison().blocked() == Blocked::Full
-        {
-            self.note_start();
+        self.seal_at = None;
+        writer.fill_reserve();
+        if writer.store().catalog.is_owing() && writer.poison().blocked() == Blocked::Full {
+            note_start(writer);
         }
         let failed: Vec<Arc<FileContent>> = {
-            let state = self.writer.staging().read();
+            let state = writer.staging().read();
             state.areas.values().flat_map(|area| area.shared.failed()).collect()
         };
-        if !failed.is_empty() && self.writer.store().pool.room().is_open() {
+        if !failed.is_empty() && writer.store().pool.room().is_open() {
             // What does not fit into the queue comes next time.
-            failed.iter().all(|content| self.writer.staging().offer_seal(content));
+            failed.iter().all(|content| writer.staging().offer_seal(content));
         }
     }
 
-    /// Writes what a start on a full disk could not; where there is room by now, changes are accepted.
-    fn note_start(&mut self) {
-        match self.writer.begin().and_then(Tx::commit) {
-            Ok(()) => self.writer.poison().has_room(),
-            Err(error) if error.is_full() => log::debug!("the disk is still full: {error}"),
-            Err(error) => self.writer.write_failed(&error),
-        }
-    }
-
-    /// Brings everything that is in memory only into files and the catalog; says what cannot be.
-    pub(super) fn save_all(&mut self) -> Remaining {
+    /// Brings everything that is in memory only into files; says what cannot be. The journal is to be
+    /// written after that.
+    pub(super) fn save_all(&mut self, writer: &StoreWriter) -> Remaining {
         let mut remaining = Remaining::default();
         let mut unsaved = Vec::new();
-        for content in self.writer.staging().dirty_contents() {
-            if let Err(error) = self.spill(&content) {
+        for content in writer.staging().dirty_contents() {
+            if let Err(error) = self.spill(writer, &content) {
                 remaining.reason.get_or_insert(error.to_string());
                 unsaved.push(content);
             }
         }
-        if let Err(error) = self.write_journal() {
-            remaining.reason.get_or_insert(error.to_string());
-        }
         remaining.count = unsaved.len();
         remaining.files =
-            unsaved.iter().take(NAMED_MAX).map(|content| self.path(content)).collect();
+            unsaved.iter().take(NAMED_MAX).map(|content| path(writer, content)).collect();
         remaining
     }
+}
 
-    fn path(&self, content: &FileContent) -> String {
-        let repository = self.writer.registry().by_id(content.area.repo);
-        let repository = repository.map_or_else(String::new, |found| found.name.to_string());
-        let state = self.writer.staging().read();
-        let area = state.areas.get(&content.area.id);
-        let area = area.map_or_else(String::new, |area| area.name.to_string());
-        format!("{repository}/{area}/{}", String::from_utf8_lossy(&state.path(content.node)))
+/// Writes what a start on a full disk could not; where there is room by now, changes are accepted.
+fn note_start(writer: &mut StoreWriter) {
+    match writer.begin().and_then(Tx::commit) {
+        Ok(()) => writer.poison().has_room(),
+        Err(error) if error.is_full() => log::debug!("the disk is still full: {error}"),
+        Err(error) => writer.write_failed(&error),
     }
+}
+
+/// `REPOSITORY/AREA/PATH`
+fn path(writer: &StoreWriter, content: &FileContent) -> String {
+    let repository = writer.registry().by_id(content.area.repo);
+    let repository = repository.map_or_else(String::new, |found| found.name.to_string());
+    let state = writer.staging().read();
+    let area = state.areas.get(&content.area.id);
+    let area = area.map_or_else(String::new, |area| area.name.to_string());
+    format!("{repository}/{area}/{}", String::from_utf8_lossy(&state.path(content.node)))
 }

@@ -344,8 +344,11 @@ impl MetadataThread {
     /// Writes the next pages of a commit. They stay unreferenced, but pinned, until the end.
     pub(super) fn commit_pages(&mut self, id: TaskId, pages: &[Page]) {
         let Some(mut task) = self.commits.take_back(id) else { return };
-        match self.write_pages(pages, Timestamp::now(), &mut task.pinned) {
-            Ok(()) => self.commits.hand_over(task),
+        match self.blobs.write_pages(&mut self.writer, pages, Timestamp::now()) {
+            Ok(()) => {
+                task.pinned.extend(pages.iter().map(|(hash, _)| *hash));
+                self.commits.hand_over(task);
+            }
             Err(error) => self.refuse_commit(task, error),
         }
     }
@@ -358,7 +361,7 @@ impl MetadataThread {
             Err(error) => return self.refuse_commit(task, error),
         };
         panics::point("commit");
-        task.stage = Stage::Syncing { built, epoch: self.close_epoch() };
+        task.stage = Stage::Syncing { built, epoch: self.blobs.close_epoch() };
         self.commits.hand_over(task);
         // The rows follow with the last transaction, which is durable only with all before it.
         let scope = self.unsynced();
@@ -369,7 +372,7 @@ impl MetadataThread {
 
     /// What is to be brought to disk so that all blobs are there.
     fn unsynced(&mut self) -> Scope {
-        match self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1) {
+        match self.blobs.unsynced(&mut self.writer, SYNC_ONE_BY_ONE_MAX + 1) {
             Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => Scope::Blobs(
                 blobs.into_iter().map(|hash| BlobPin::new(self.writer.pins(), hash)).collect(),
             ),

@@ -122,7 +122,7 @@ impl MetadataThread {
     ) {
         // Not noted in the catalog: after an outage some blobs are checked that need not be.
         if result.is_ok() {
-            self.durable_epoch = self.durable_epoch.max(epoch);
+            self.blobs.note_durable(epoch);
         }
         reply(result);
     }
@@ -145,7 +145,7 @@ impl MetadataThread {
 
     /// Brings the content of all blobs to disk, as the commit would, and then answers.
     fn flush_prepared(&mut self, reply: Reply<()>) {
-        let epoch = self.close_epoch();
+        let epoch = self.blobs.close_epoch();
         let scope = self.unsynced();
         if matches!(&scope, Scope::Blobs(blobs) if blobs.is_empty()) {
             return reply(Ok(()));
@@ -169,7 +169,7 @@ impl MetadataThread {
         if writers > 0 {
             return preparation.writers.is_over(u64::from(writers), now);
         }
-        let unverified = self.unverified.count();
+        let unverified = self.blobs.unverified_count();
         if unverified == 0 && to_be_sealed(&shared, shared.failed_count()) == 0 {
             return true;
         }

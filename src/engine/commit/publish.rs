@@ -162,7 +162,7 @@ impl MetadataThread {
             tx.set_meta(DURABLE_EPOCH, &epoch.to_string())?;
             queue_area_deletion(tx, &area_row)
         })?;
-        self.durable_epoch = self.durable_epoch.max(epoch);
+        self.blobs.note_durable(epoch);
         self.writer.staging().change(|state, _| {
             if let Some(area) = state.areas.get_mut(&task.area) {
                 area.phase = Phase::Closed;

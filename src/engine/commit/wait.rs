@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::blobs::SealFailure;
 use super::super::error::EngineError;
 use super::super::staging::area::{AreaShared, Phase};
 use super::super::stop_point::StopPoint;
@@ -91,7 +92,7 @@ impl Stage {
 impl MetadataThread {
     /// What is next for a commit that waits for writers or seals.
     pub(super) fn next_step(&self, task: &mut CommitTask, now: Instant) -> Step {
-        let unverified = self.unverified.count();
+        let unverified = self.blobs.unverified_count();
         let Some(shared) = self.writer.staging().area(task.area) else {
             return Step::Refuse(EngineError::NoArea(task.area.to_string()));
         };
@@ -121,7 +122,7 @@ impl MetadataThread {
                 } else if failed == 0 {
                     Step::Build
                 } else if *retried {
-                    let (full, reason) = self.last_seal_error.clone();
+                    let SealFailure { reason, full } = self.blobs.seal_failure().clone();
                     Step::Refuse(EngineError::Unsealed { count: failed, reason, full })
                 } else {
                     // One more try: the disk may have room again. The queue of the sealers takes so

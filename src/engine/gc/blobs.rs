@@ -77,7 +77,9 @@ impl MetadataThread {
                 let slice = list.split_off(rest);
                 let left = self.remove_blobs(slice)?;
                 list.extend(left);
-                if !list.is_empty() {
+                if list.is_empty() {
+                    self.blobs.end_watch();
+                } else {
                     self.gc.blobs.list = List::Durable(list);
                 }
                 Ok(())
@@ -87,8 +89,8 @@ impl MetadataThread {
 
     fn list_orphans(&mut self) -> Result<()> {
         // What was stored before this run and is not wanted has no row yet.
-        if self.gc.blobs.after.is_none() && self.journal.has_pending_blobs() {
-            match self.write_pending() {
+        if self.gc.blobs.after.is_none() && self.blobs.are_pending() {
+            match self.blobs.write_pending(&mut self.writer) {
                 Ok(_) => return Ok(()),
                 // They are held, so the rest can be listed, which makes room.
                 Err(error) if error.is_full() => log::debug!("listed without new blobs: {error}"),
@@ -128,7 +130,7 @@ impl MetadataThread {
         if list.is_empty() {
             return Ok(());
         }
-        self.gc.touched.clear();
+        self.blobs.watch_uses();
         let unreferences = self.writer.store().catalog.unreferences();
         if self.gc.blobs.durable == Some(unreferences) {
             // The flush for an earlier list of this run covers these, too.
@@ -143,7 +145,7 @@ impl MetadataThread {
 
     /// Somebody holds it, or is about to name it.
     fn is_blob_held(&self, hash: &BlobHash) -> bool {
-        self.writer.pins().watch(hash) || self.journal.is_pending(hash)
+        self.writer.pins().watch(hash) || self.blobs.is_pending(hash)
     }
 
     /// The cause of that many unreferences, counted as in [`Orphans::asked`], is on disk: of the listed
@@ -171,7 +173,7 @@ impl MetadataThread {
     fn remove_blobs(&mut self, mut slice: Vec<OrphanBlob>) -> Result<Vec<OrphanBlob>> {
         let began = Instant::now();
         slice.retain(|orphan| {
-            !self.is_blob_held(&orphan.hash) && !self.gc.touched.contains(&orphan.hash)
+            !self.is_blob_held(&orphan.hash) && !self.blobs.was_used(&orphan.hash)
         });
         let removed = self.writer.write(|tx| {
             let mut removed = Vec::with_capacity(slice.len());

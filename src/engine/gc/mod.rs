@@ -149,8 +149,6 @@ pub(super) struct Collector {
     awake: bool,
     metadata: metadata::Progress,
     blobs: blobs::Orphans,
-    /// Blobs used again since the list was taken.
-    touched: BTreeSet<BlobHash>,
     /// Unreferenced blobs that somebody held in this run.
     held: BTreeSet<BlobHash>,
     /// Between the end of a run that had to leave held blobs and the next try.
@@ -202,7 +200,6 @@ impl Collector {
             awake: true,
             metadata: metadata::Progress::default(),
             blobs: blobs::Orphans::default(),
-            touched: BTreeSet::new(),
             held: BTreeSet::new(),
             held_retry_seconds: HELD_RETRY_SECONDS_MIN,
             uncharged,
@@ -256,13 +253,6 @@ impl Collector {
     /// Whether it is not time for the next slice.
     pub(super) fn is_paused(&self, now: Instant) -> bool {
         !self.pause_left(now).is_zero()
-    }
-
-    /// A blob was used: it is no orphan any more, whatever a list says.
-    pub(super) fn touched(&mut self, hash: &BlobHash) {
-        if self.blobs.has_list() {
-            self.touched.insert(*hash);
-        }
     }
 
     /// The report of the run under way, to add to; of nothing between runs.

@@ -130,7 +130,7 @@ impl MetadataThread {
             return;
         };
         self.gc.blobs = super::blobs::Orphans::default();
-        self.gc.touched.clear();
+        self.blobs.end_watch();
         let duration = run.began.elapsed().as_millis();
         run.report.duration_ms = u64::try_from(duration).unwrap_or(u64::MAX);
         log_report(&run.report);

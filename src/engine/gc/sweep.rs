@@ -90,7 +90,7 @@ impl MetadataThread {
         let lock = &self.writer.store().lock;
         match leftover {
             Leftover::Blob(hash) => {
-                let held = self.writer.pins().is_pinned(&hash) || self.journal.is_pending(&hash);
+                let held = self.writer.pins().is_pinned(&hash) || self.blobs.is_pending(&hash);
                 if held || self.writer.reader().blob(&hash)?.is_some() {
                     return Ok(false);
                 }

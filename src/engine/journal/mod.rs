@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::blobs::{PendingBlob, write_blobs};
+use super::blobs::Blobs;
 use super::error::EngineError;
 use super::pins::BlobPin;
 use super::poison::Blocked;
@@ -21,8 +21,8 @@ use super::staging::content::{DIRTY_AGE_MAX, FileContent};
 use super::staging::dirty::Dirty;
 use super::staging::held::Held;
 use super::staging::node::Slot;
-use super::thread::MetadataThread;
-use crate::model::hash::BlobHash;
+use super::unsaved::Unsaved;
+use super::writer::StoreWriter;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
@@ -34,11 +34,16 @@ use batch::{Batch, Waiter};
 /// Ids are reserved in the catalog in steps of this many, so that a crash never reuses one.
 pub(super) const ID_STEP: u64 = 1 << 20;
 
-/// How long blobs wait for what names them before they get rows without references.
-const PENDING_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a change waits for others before its rows are written: one transaction for all. Rows
+/// are keyed by hashes and names, so each touches a page of its own; a file that is created,
+/// written, renamed and given its times within the interval costs them once.
+pub(super) const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Blobs that may wait so.
-const PENDING_MAX: usize = 65_536;
+/// Rows that are written at once without waiting for more.
+const ROWS_MAX: usize = 4000;
+
+/// Wait for the next try after the store was full.
+const FULL_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How often content that rows have waited for too long is saved and looked at again at once: who
 /// replaces a file again and again may be faster than one try.
@@ -77,14 +82,11 @@ pub(super) struct Journal {
     waiters: Vec<Waiter>,
     /// Who waits for seals first.
     sealing: Vec<Sealing>,
-    pub(super) pending_blobs: BTreeMap<BlobHash, PendingBlob>,
-    /// When the first of them came, or some were written last.
-    pending_since: Option<Instant>,
     obsolete: Vec<(Arc<FileContent>, PrivateId)>,
     /// Ids below this are reserved in the catalog.
     id_limit: u64,
     /// When to try again after the store was full.
-    pub(super) retry_at: Option<Instant>,
+    retry_at: Option<Instant>,
 }
 
 impl Journal {
@@ -121,41 +123,19 @@ impl Journal {
         self.batch.is_some() || !self.sealing.is_empty()
     }
 
-    pub(super) fn has_pending_blobs(&self) -> bool {
-        !self.pending_blobs.is_empty()
-    }
-
-    pub(super) fn note_pending(&mut self, now: Instant) {
-        self.pending_since.get_or_insert(now);
-    }
-
-    /// Those have rows now.
-    pub(super) fn blobs_written(&mut self, written: &[BlobHash]) {
-        for hash in written {
-            self.pending_blobs.remove(hash);
-        }
-        self.pending_since = (!self.pending_blobs.is_empty()).then(Instant::now);
-    }
-
-    /// Whether blobs that nothing names so far have waited for long enough, or are too many.
-    pub(super) fn is_pending_due(&self, now: Instant) -> bool {
-        self.pending_blobs.len() >= PENDING_MAX
-            || self.pending_since.is_some_and(|since| now - since >= PENDING_INTERVAL)
-    }
-
-    /// Whether a blob waits for its row (or for its touch): the collector leaves it alone.
-    pub(super) fn is_pending(&self, hash: &BlobHash) -> bool {
-        self.pending_blobs.contains_key(hash)
+    /// There may be room again for what could not be written.
+    pub(super) fn room_was_made(&mut self) {
+        self.retry_at = None;
     }
 
     /// Whether a batch is to be written: the last one could not be, somebody waits for one, or rows have
     /// waited for long or are many. To look at what has to wait takes time, too, and must not take most of it.
-    pub(super) fn is_due(&self, now: Instant, interval: Duration, is_much: bool) -> bool {
+    fn is_due(&self, now: Instant, is_much: bool) -> bool {
         if self.batch.is_some() || !self.waiters.is_empty() {
             return true;
         }
         let rested = self.looked_until.is_none_or(|until| now >= until);
-        let waited = |since: Instant| now.duration_since(since) >= interval;
+        let waited = |since: Instant| now.duration_since(since) >= INTERVAL;
         rested && (is_much || self.dirty_since.is_some_and(waited))
     }
 
@@ -168,46 +148,93 @@ impl Journal {
     }
 
     /// Lets those go on whose seals are done.
-    pub(super) fn advance_waiters(&mut self) {
+    fn advance_waiters(&mut self) {
         for done in self.sealing.extract_if(.., |sealing| sealing.is_done()) {
             self.waiters.extend(done.waiters.into_iter().map(Waiter::Sealed));
         }
     }
-}
 
-impl MetadataThread {
+    /// Writes what is due.
+    pub(super) fn advance(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+        unsaved: &mut Unsaved,
+        now: Instant,
+    ) {
+        if self.retry_at.is_some_and(|until| now < until) {
+            return;
+        }
+        self.advance_waiters();
+        let is_much = writer.staging().news() >= ROWS_MAX;
+        if self.is_due(now, is_much)
+            && let Err(error) = self.write(writer, blobs, unsaved)
+        {
+            self.failed(writer, &error, now);
+        }
+        if blobs.is_pending_due(now)
+            && writer.poison().blocked() == Blocked::No
+            && let Err(error) = blobs.write_pending(writer)
+        {
+            // They stay pending; a full store is emptied, a failed one refuses changes.
+            log::warn!("rows of new content wait: {error}");
+            self.retry_at = Some(now + FULL_RETRY_INTERVAL);
+        }
+    }
+
+    fn failed(&mut self, writer: &mut StoreWriter, error: &StoreError, now: Instant) {
+        if error.is_full() {
+            if self.retry_at.is_none() {
+                log::error!("the store is full, changes wait: {error}");
+                writer.make_room();
+            }
+            self.retry_at = Some(now + FULL_RETRY_INTERVAL);
+            writer.poison().full();
+            self.fail_waiters(|| EngineError::Unsealed {
+                count: 0,
+                reason: "no space left on device".to_owned(),
+                full: true,
+            });
+        } else {
+            writer.write_failed(error);
+            self.fail_waiters(|| EngineError::Poisoned);
+        }
+    }
+
     /// Writes what is out of date, or first the batch that could not be written so far.
-    pub(super) fn write_journal(&mut self) -> std::result::Result<(), StoreError> {
-        if self.journal.batch.is_some() {
-            self.write_batch()?;
+    pub(super) fn write(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+        unsaved: &mut Unsaved,
+    ) -> std::result::Result<(), StoreError> {
+        if self.batch.is_some() {
+            self.write_batch(writer, blobs)?;
         }
         let mut tries = 0;
         loop {
-            let overdue = self.snapshot();
-            self.write_batch()?;
+            let overdue = self.snapshot(writer);
+            self.write_batch(writer, blobs)?;
             tries += 1;
-            if overdue.is_empty() || tries == OVERDUE_TRIES_MAX || !self.save(&overdue) {
+            // Content that rows have waited for too long is saved.
+            let mut save = || overdue.iter().all(|content| unsaved.spill(writer, content).is_ok());
+            if overdue.is_empty() || tries == OVERDUE_TRIES_MAX || !save() {
                 return Ok(());
             }
         }
     }
 
-    /// Saves content that rows have waited for too long. Returns whether all of it could be.
-    fn save(&mut self, contents: &[Arc<FileContent>]) -> bool {
-        contents.iter().all(|content| self.spill(content).is_ok())
-    }
-
     /// Takes everything that is out of date and need not wait as one batch. Returns content that rows
     /// have waited for too long, and that is in memory only.
-    fn snapshot(&mut self) -> Vec<Arc<FileContent>> {
+    fn snapshot(&mut self, writer: &StoreWriter) -> Vec<Arc<FileContent>> {
         let began = Instant::now();
-        self.journal.dirty_since = None;
+        self.dirty_since = None;
         let mut batch = Batch::default();
         let mut overdue = Vec::new();
-        self.journal.obsolete.append(&mut self.writer.staging().store.obsolete.lock());
-        let waiters = std::mem::take(&mut self.journal.waiters);
+        self.obsolete.append(&mut writer.staging().store.obsolete.lock());
+        let waiters = std::mem::take(&mut self.waiters);
         let mut sealing = Sealing { waiters: Vec::new(), files: Vec::new() };
-        self.writer.staging().change(|state, dirty| {
+        writer.staging().change(|state, dirty| {
             let held = Held::of(state, dirty);
             batch.take(state, dirty, &held);
             dirty.seen();
@@ -225,87 +252,77 @@ impl MetadataThread {
             overdue = held.overdue(state, dirty, DIRTY_AGE_MAX);
         });
         let ended = Instant::now();
-        self.journal.looked_until = Some(ended + (ended - began) * LOOK_PAUSE_FACTOR);
+        self.looked_until = Some(ended + (ended - began) * LOOK_PAUSE_FACTOR);
         if !sealing.waiters.is_empty() {
-            self.journal.sealing.push(sealing);
+            self.sealing.push(sealing);
         }
-        self.journal.batch = Some(batch);
+        self.batch = Some(batch);
         overdue
     }
 
     /// Writes the batch.
-    fn write_batch(&mut self) -> std::result::Result<(), StoreError> {
-        let Some(mut batch) = self.journal.batch.take() else {
+    fn write_batch(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+    ) -> std::result::Result<(), StoreError> {
+        let Some(mut batch) = self.batch.take() else {
             return Ok(());
         };
         panics::point("journal");
-        if self.writer.poison().blocked() == Blocked::Poisoned {
+        if writer.poison().blocked() == Blocked::Poisoned {
             for waiter in batch.waiters {
                 waiter.tell(Err(EngineError::Poisoned));
             }
             return Ok(());
         }
-        self.drop_closed_areas(&mut batch);
-        if batch.is_empty() && self.writer.store().catalog.is_owing() {
+        drop_closed_areas(writer, &mut batch);
+        if batch.is_empty() && writer.store().catalog.is_owing() {
             // A full disk gets no note of the start as long as nothing changes.
             for waiter in batch.waiters {
                 waiter.tell(Ok(()));
             }
             return Ok(());
         }
-        if let Err(error) = self.write_rows(&batch) {
+        if let Err(error) = self.write_rows(writer, blobs, &batch) {
             let named = batch.references.iter().filter(|(_, _, delta)| *delta > 0);
-            batch.pins =
-                named.map(|(_, hash, _)| BlobPin::new(self.writer.pins(), *hash)).collect();
-            self.journal.batch = Some(batch);
+            batch.pins = named.map(|(_, hash, _)| BlobPin::new(writer.pins(), *hash)).collect();
+            self.batch = Some(batch);
             return Err(error);
         }
-        self.journal.retry_at = None;
-        self.writer.poison().has_room();
+        self.retry_at = None;
+        writer.poison().has_room();
         for draft in &batch.nodes {
             if let Some(content) = &draft.content {
                 content.journalled(&draft.row.data);
             }
             if let NodeData::Private(id) = &draft.row.data {
-                self.writer.file_named(*id);
+                writer.file_named(*id);
             }
         }
-        self.remove_obsolete(&batch);
+        self.remove_obsolete(writer, &batch);
         for waiter in batch.waiters {
             waiter.tell(Ok(()));
         }
         Ok(())
     }
 
-    /// Areas that were published or discarded since, also since the last try, are purged as they
-    /// are in the catalog.
-    fn drop_closed_areas(&self, batch: &mut Batch) {
-        let open: BTreeSet<AreaId> = {
-            let state = self.writer.staging().read();
-            let areas = state.areas.values().filter(|area| area.phase != Phase::Closed);
-            areas.map(|area| area.shared.id).collect()
-        };
-        batch.nodes.retain(|draft| open.contains(&draft.area.id));
-        batch.names.retain(|(area, ..)| open.contains(&area.id));
-        batch.deleted.retain(|(area, _)| open.contains(&area.id));
-        batch.references.retain(|(area, ..)| open.contains(area));
-    }
-
-    fn write_rows(&mut self, batch: &Batch) -> std::result::Result<(), StoreError> {
+    fn write_rows(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+        batch: &Batch,
+    ) -> std::result::Result<(), StoreError> {
         let now = Timestamp::now();
-        let next_id =
-            self.writer.staging().store.next_id.load(std::sync::atomic::Ordering::Relaxed);
-        let raise = next_id + ID_STEP / 2 > self.journal.id_limit;
-        let limit = if raise { next_id + ID_STEP } else { self.journal.id_limit };
+        let next_id = writer.staging().store.next_id.load(std::sync::atomic::Ordering::Relaxed);
+        let raise = next_id + ID_STEP / 2 > self.id_limit;
+        let limit = if raise { next_id + ID_STEP } else { self.id_limit };
         let mut references = BTreeMap::new();
         for (_, hash, delta) in &batch.references {
             *references.entry(*hash).or_insert(0) += delta;
         }
         references.retain(|_, delta| *delta != 0);
-        let pending = &self.journal.pending_blobs;
-        let written: Vec<BlobHash> =
-            references.keys().filter(|hash| pending.contains_key(*hash)).copied().collect();
-        let tx = self.writer.begin()?;
+        let tx = writer.begin()?;
         for draft in &batch.nodes {
             tx.put_node(draft.area.id, &draft.row)?;
         }
@@ -319,7 +336,7 @@ impl MetadataThread {
                 None => tx.delete_name(area.id, *parent, name)?,
             }
         }
-        write_blobs(&tx, pending, &written, references, now)?;
+        let written = blobs.write_named(&tx, references, now)?;
         for area in batch.areas() {
             area.note_changed(now.seconds);
             tx.touch_area(area.id, now.seconds)?;
@@ -328,14 +345,14 @@ impl MetadataThread {
             tx.set_meta(ID_LIMIT, &limit.to_string())?;
         }
         tx.commit()?;
-        self.writer.note_written(batch.nodes.len() + batch.names.len() + written.len());
-        self.journal.blobs_written(&written);
-        self.journal.id_limit = limit;
+        writer.note_written(batch.nodes.len() + batch.names.len() + written.len());
+        blobs.written(&written);
+        self.id_limit = limit;
         Ok(())
     }
 
     /// Removes private files that neither a row nor a content needs.
-    fn remove_obsolete(&mut self, batch: &Batch) {
+    fn remove_obsolete(&mut self, writer: &mut StoreWriter, batch: &Batch) {
         let named: BTreeSet<(AreaId, PrivateId)> = batch
             .nodes
             .iter()
@@ -344,27 +361,41 @@ impl MetadataThread {
                 _ => None,
             })
             .collect();
-        let obsolete = std::mem::take(&mut self.journal.obsolete);
+        let obsolete = std::mem::take(&mut self.obsolete);
         if obsolete.is_empty() {
             return;
         }
         // Rows of files that are gone, and wait for what took their place.
-        let needed = self.writer.staging().change(|_, dirty| removed_private(dirty));
+        let needed = writer.staging().change(|_, dirty| removed_private(dirty));
         for (content, id) in obsolete {
             let journalled = needed.contains(&id)
-                || self.writer.staging().read().node(content.node).is_some_and(
+                || writer.staging().read().node(content.node).is_some_and(
                     |node| matches!(&node.journalled, Some(NodeData::Private(row)) if *row == id),
                 );
             if content.needs_private(id) || named.contains(&(content.area.id, id)) || journalled {
                 // Comes back when the content lets go of it, or with the next batch.
                 if journalled && !content.needs_private(id) {
-                    self.writer.staging().store.obsolete.lock().push((content, id));
+                    writer.staging().store.obsolete.lock().push((content, id));
                 }
                 continue;
             }
-            self.writer.file_obsolete(content.area.id, id);
+            writer.file_obsolete(content.area.id, id);
         }
     }
+}
+
+/// Areas that were published or discarded since, also since the last try, are purged as they
+/// are in the catalog.
+fn drop_closed_areas(writer: &StoreWriter, batch: &mut Batch) {
+    let open: BTreeSet<AreaId> = {
+        let state = writer.staging().read();
+        let areas = state.areas.values().filter(|area| area.phase != Phase::Closed);
+        areas.map(|area| area.shared.id).collect()
+    };
+    batch.nodes.retain(|draft| open.contains(&draft.area.id));
+    batch.names.retain(|(area, ..)| open.contains(&area.id));
+    batch.deleted.retain(|(area, _)| open.contains(&area.id));
+    batch.references.retain(|(area, ..)| open.contains(area));
 }
 
 /// The files in memory that rows wait for and a sealer is going to take.

@@ -4,13 +4,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::durability::SYNC_ONE_BY_ONE_MAX;
-use super::durability::ToDisk;
-use super::error::{EngineError, Result};
-use super::journal::ID_LIMIT;
-use super::poison::Blocked;
-use super::reply::Reply;
-use super::thread::MetadataThread;
+use super::MetadataThread;
+use crate::engine::durability::SYNC_ONE_BY_ONE_MAX;
+use crate::engine::durability::ToDisk;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::journal::ID_LIMIT;
+use crate::engine::poison::Blocked;
+use crate::engine::reply::Reply;
 
 /// Ids beyond the last one given out that are not used at the next start: a worker may still have
 /// taken some while the store was being closed.
@@ -40,8 +40,8 @@ impl MetadataThread {
             log::error!("{lost}");
             result = Err(EngineError::Unsaved(lost));
         }
-        while result.is_ok() && self.journal.has_pending_blobs() {
-            if let Err(error) = self.write_pending() {
+        while result.is_ok() && self.blobs.are_pending() {
+            if let Err(error) = self.blobs.write_pending(&mut self.writer) {
                 log::error!("rows of new content could not be written: {error}");
                 result = Err(error);
             }
@@ -61,7 +61,7 @@ impl MetadataThread {
 
     /// Says that all content is on disk, after it is: the next start trusts that (H3).
     fn end_cleanly(&mut self) -> Result<()> {
-        let unsynced = self.unsynced_blobs(SYNC_ONE_BY_ONE_MAX + 1)?;
+        let unsynced = self.blobs.unsynced(&mut self.writer, SYNC_ONE_BY_ONE_MAX + 1)?;
         let to_disk = ToDisk {
             layout: &self.writer.store().layout,
             pool: &self.writer.store().pool,

@@ -9,17 +9,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::blobs::write_blobs;
-use super::error::{EngineError, Result};
-use super::event::Event;
-use super::reply::Reply;
-use super::thread::MetadataThread;
+use super::Blobs;
+use super::rows::write_blobs;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::event::Event;
+use crate::engine::reply::Reply;
+use crate::engine::writer::StoreWriter;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::pool::Damage;
 
 /// Name of the catalog's note: blobs written after this epoch are to be hashed, or nothing.
-pub(super) const UNCHECKED: &str = "unchecked_since";
+pub(in crate::engine) const UNCHECKED: &str = "unchecked_since";
 
 /// What is not trusted.
 #[derive(Debug, Default)]
@@ -45,7 +46,7 @@ impl Unverified {
     }
 
     /// Whether some blobs are still to be checked.
-    pub(super) fn has_blobs(&self) -> bool {
+    fn has_blobs(&self) -> bool {
         !self.blobs.is_empty()
     }
 
@@ -65,27 +66,37 @@ impl Unverified {
     }
 }
 
-impl MetadataThread {
+impl Blobs {
+    /// How many blobs are still to be checked after an outage.
+    pub(in crate::engine) fn unverified_count(&self) -> u64 {
+        self.unverified.count()
+    }
+
     /// The result of checking a blob after an outage.
-    pub(super) fn blob_verified(&mut self, hash: BlobHash, intact: bool) {
+    pub(in crate::engine) fn blob_verified(
+        &mut self,
+        writer: &mut StoreWriter,
+        hash: BlobHash,
+        intact: bool,
+    ) {
         if self.unverified.blobs.contains(&hash) && !intact {
             // Whoever replaces its file takes it off the list: it is the file that was hashed.
-            self.mark(BTreeSet::from([hash]));
+            self.mark(writer, BTreeSet::from([hash]));
             let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
-            self.writer.notify_apart(vec![changed], || ());
+            writer.notify_apart(vec![changed], || ());
         }
         self.unverified.blobs.remove(&hash);
-        self.end_check();
+        self.end_check(writer);
     }
 
     /// Forgets the outage once all that it left is known.
-    fn end_check(&mut self) {
+    fn end_check(&mut self, writer: &mut StoreWriter) {
         let unverified = &self.unverified;
         if !unverified.noted || unverified.has_blobs() || !unverified.unmarked.is_empty() {
             return;
         }
         self.unverified.noted = false;
-        if let Err(error) = self.writer.write(|tx| tx.set_meta(UNCHECKED, "")) {
+        if let Err(error) = writer.write(|tx| tx.set_meta(UNCHECKED, "")) {
             log::warn!("the next start checks again what this one did: {error}");
         }
     }
@@ -93,15 +104,20 @@ impl MetadataThread {
     /// Marks those of the blobs that are still damaged. Readers get an error from now on, the kernel
     /// forgets what it has of their content, and storing it again will replace the file (H5). `reply`
     /// hears, after that, whether all marks are in the catalog.
-    pub(super) fn note_damage(&mut self, damage: &[Damage], reply: Reply<bool>) {
-        if !self.writer.store().lock.is_in_place(&self.writer.store().layout) {
+    pub(in crate::engine) fn note_damage(
+        &mut self,
+        writer: &mut StoreWriter,
+        damage: &[Damage],
+        reply: Reply<bool>,
+    ) {
+        if !writer.store().lock.is_in_place(&writer.store().layout) {
             // Nothing at all is found any more, which says nothing of these blobs.
-            self.writer.poison().set("the store was removed, or its disk is gone");
+            writer.poison().set("the store was removed, or its disk is gone");
             return reply(Err(EngineError::Poisoned));
         }
         let mut marked = BTreeSet::new();
         for damage in damage {
-            match self.is_damaged_now(damage) {
+            match self.is_damaged_now(writer, damage) {
                 Ok(true) => {
                     marked.insert(damage.hash);
                 }
@@ -109,17 +125,17 @@ impl MetadataThread {
                 Err(error) => log::warn!("whether a blob is damaged cannot be told: {error}"),
             }
         }
-        self.mark(marked);
+        self.mark(writer, marked);
         let written = !damage.iter().any(|damage| self.unverified.unmarked.contains(&damage.hash));
         let changed = Event::BlobsChanged(Arc::new(damage.iter().map(|d| d.hash).collect()));
-        self.writer.notify_apart(vec![changed], move || reply(Ok(written)));
+        writer.notify_apart(vec![changed], move || reply(Ok(written)));
     }
 
-    fn mark(&mut self, damaged: BTreeSet<BlobHash>) {
+    fn mark(&mut self, writer: &mut StoreWriter, damaged: BTreeSet<BlobHash>) {
         for hash in damaged {
             log::error!("blob {hash} is damaged; storing its content again heals it");
-            self.writer.store().pool.mark_damaged([hash]);
-            if let Err(error) = self.mark_damaged(&hash) {
+            writer.store().pool.mark_damaged([hash]);
+            if let Err(error) = self.mark_damaged(writer, &hash) {
                 log::error!("the damage cannot be noted yet: {error}");
                 self.unverified.unmarked.insert(hash);
             }
@@ -128,44 +144,42 @@ impl MetadataThread {
 
     /// Whether a blob that somebody knows is damaged, and not marked yet. It may have been healed
     /// since it was looked at.
-    fn is_damaged_now(&self, damage: &Damage) -> Result<bool> {
-        let size = match self.journal.pending_blobs.get(&damage.hash) {
-            Some(pending) => Some(pending.size()),
-            None => self.writer.reader().blob(&damage.hash)?.map(|row| row.size),
+    fn is_damaged_now(&self, writer: &StoreWriter, damage: &Damage) -> Result<bool> {
+        let size = match self.pending.get(&damage.hash) {
+            Some(pending) => Some(pending.size),
+            None => writer.reader().blob(&damage.hash)?.map(|row| row.size),
         };
         match size {
-            Some(size) if !self.writer.store().pool.is_damaged(&damage.hash) => {
-                Ok(self.writer.store().pool.is_still_damaged(damage, size)?)
+            Some(size) if !writer.store().pool.is_damaged(&damage.hash) => {
+                Ok(writer.store().pool.is_still_damaged(damage, size)?)
             }
             Some(_) | None => Ok(false),
         }
     }
 
-    fn mark_damaged(&mut self, hash: &BlobHash) -> Result<()> {
-        let pending = std::mem::take(&mut self.journal.pending_blobs);
-        let marked = self.writer.write(|tx| {
-            write_blobs(tx, &pending, &[*hash], BTreeMap::new(), Timestamp::now())?;
+    fn mark_damaged(&mut self, writer: &mut StoreWriter, hash: &BlobHash) -> Result<()> {
+        let pending = &self.pending;
+        writer.write(|tx| {
+            write_blobs(tx, pending, &[*hash], BTreeMap::new(), Timestamp::now())?;
             // One that nobody knows any more has been collected: there is nothing to heal.
             if tx.blob(hash)?.is_some() {
                 tx.set_blob_damaged(hash, true)?;
             }
             Ok(())
-        });
-        let is_written = marked.is_ok() && pending.contains_key(hash);
-        self.journal.pending_blobs = pending;
-        if is_written {
-            self.journal.blobs_written(&[*hash]);
+        })?;
+        if self.pending.contains_key(hash) {
+            self.written(&[*hash]);
         }
-        marked
+        Ok(())
     }
 
     /// Marks what could not be marked before.
-    pub(super) fn mark_all_damage(&mut self) -> Result<()> {
+    pub(in crate::engine) fn mark_all_damage(&mut self, writer: &mut StoreWriter) -> Result<()> {
         for hash in self.unverified.unmarked.clone() {
-            self.mark_damaged(&hash)?;
+            self.mark_damaged(writer, &hash)?;
             self.unverified.unmarked.remove(&hash);
         }
-        self.end_check();
+        self.end_check(writer);
         Ok(())
     }
 }

@@ -1,0 +1,202 @@
+//! Blobs on their way into the pool, and the rows that follow them.
+//!
+//! Only the metadata thread makes links, so "is it known", "make it" and "note it" are one step. A blob
+//! is pinned from before it is linked until a row names it; the collector looks at pins and at what is
+//! pending here. Must not know who names a blob, nor when rows are written.
+
+mod adopt;
+mod damage;
+mod rows;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::error::Result;
+use super::writer::StoreWriter;
+use crate::model::hash::BlobHash;
+use crate::model::time::Timestamp;
+use crate::store::catalog::Tx;
+use crate::store::error::StoreError;
+pub(super) use adopt::NotAdopted;
+pub use adopt::{IncomingBlob, Reuse};
+pub(super) use damage::UNCHECKED;
+use damage::Unverified;
+pub(super) use rows::Page;
+
+/// Name of the catalog's note: blobs up to this epoch have been flushed.
+pub(super) const DURABLE_EPOCH: &str = "durable_epoch";
+
+/// Rows of pending blobs that are written at a time without being named: some milliseconds.
+const PENDING_PER_BATCH: usize = 2048;
+
+/// How long blobs wait for what names them before they get rows without references.
+const PENDING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Blobs that may wait so.
+const PENDING_MAX: usize = 65_536;
+
+/// A blob that no row of the catalog knows yet, or whose reuse is to be noted (G5).
+#[derive(Debug, Clone, Copy)]
+struct PendingBlob {
+    size: u64,
+    epoch: u64,
+    /// Has a row.
+    known: bool,
+    /// Its file was made anew: whatever was wrong with it is over.
+    renewed: bool,
+}
+
+/// The blobs that the catalog does not know or not trust, and what is known of those on disk.
+pub(super) struct Blobs {
+    pending: BTreeMap<BlobHash, PendingBlob>,
+    /// When the first of them came, or some were written last.
+    pending_since: Option<Instant>,
+    /// Epoch that new blobs belong to.
+    epoch: u64,
+    /// Blobs of this epoch and before have been flushed to disk.
+    durable_epoch: u64,
+    unverified: Unverified,
+    /// Blobs made or reused since the collector began to watch; `None` while it does not.
+    used: Option<BTreeSet<BlobHash>>,
+    /// Why the last seal failed.
+    seal_failure: SealFailure,
+}
+
+/// Why a seal failed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SealFailure {
+    pub(super) reason: String,
+    /// Whether the disk was full.
+    pub(super) full: bool,
+}
+
+impl Blobs {
+    /// Of a store whose blobs up to `durable_epoch` are on disk, but for those that are `unverified`.
+    pub(super) fn new(
+        epoch: u64,
+        durable_epoch: u64,
+        unverified: impl Iterator<Item = BlobHash>,
+    ) -> Self {
+        Self {
+            pending: BTreeMap::new(),
+            pending_since: None,
+            epoch,
+            durable_epoch,
+            unverified: Unverified::of(unverified),
+            used: None,
+            seal_failure: SealFailure::default(),
+        }
+    }
+
+    /// Whether blobs wait for their rows.
+    pub(super) fn are_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether blobs that nothing names so far have waited for long enough, or are too many.
+    pub(super) fn is_pending_due(&self, now: Instant) -> bool {
+        self.pending.len() >= PENDING_MAX
+            || self.pending_since.is_some_and(|since| now - since >= PENDING_INTERVAL)
+    }
+
+    /// Whether a blob waits for its row (or for its touch): the collector leaves it alone.
+    pub(super) fn is_pending(&self, hash: &BlobHash) -> bool {
+        self.pending.contains_key(hash)
+    }
+
+    /// Those have rows now.
+    pub(super) fn written(&mut self, written: &[BlobHash]) {
+        for hash in written {
+            self.pending.remove(hash);
+        }
+        self.pending_since = (!self.pending.is_empty()).then(Instant::now);
+    }
+
+    /// Writes the rows of those of the named blobs that are pending, and changes the references of all.
+    /// Once the transaction is committed, the returned ones are to be given to [`Blobs::written`].
+    pub(super) fn write_named(
+        &self,
+        tx: &Tx<'_>,
+        references: BTreeMap<BlobHash, i64>,
+        now: Timestamp,
+    ) -> std::result::Result<Vec<BlobHash>, StoreError> {
+        rows::write_named(tx, &self.pending, references, now)
+    }
+
+    /// Writes rows of pending blobs that nothing names, some thousands at a time. Returns whether
+    /// all are written.
+    pub(super) fn write_pending(&mut self, writer: &mut StoreWriter) -> Result<bool> {
+        let written: Vec<BlobHash> = self.pending.keys().copied().take(PENDING_PER_BATCH).collect();
+        let (pending, now) = (&self.pending, Timestamp::now());
+        writer.write(|tx| rows::write_blobs(tx, pending, &written, BTreeMap::new(), now))?;
+        writer.note_written(written.len());
+        self.written(&written);
+        Ok(self.pending.is_empty())
+    }
+
+    /// Writes pages of trees with the references that each new one holds: "row and children's
+    /// counts" is the atomic unit (H7). They are unreferenced themselves: the caller pins them.
+    pub(super) fn write_pages(
+        &mut self,
+        writer: &mut StoreWriter,
+        pages: &[Page],
+        now: Timestamp,
+    ) -> Result<()> {
+        let parsed = rows::parse(pages)?;
+        let pending = &self.pending;
+        let written = writer.write(|tx| rows::write_pages(tx, pages, &parsed, pending, now))?;
+        writer.note_written(pages.len() + written.len());
+        self.written(&written);
+        Ok(())
+    }
+
+    /// Blobs made from now on belong to a new epoch; returns the one that ended.
+    pub(super) fn close_epoch(&mut self) -> u64 {
+        let ended = self.epoch;
+        self.epoch += 1;
+        ended
+    }
+
+    /// The content of all blobs up to this epoch is on disk.
+    pub(super) fn note_durable(&mut self, epoch: u64) {
+        self.durable_epoch = self.durable_epoch.max(epoch);
+    }
+
+    /// Blobs that may not be on disk yet, at most `limit` of them.
+    pub(super) fn unsynced(
+        &self,
+        writer: &mut StoreWriter,
+        limit: usize,
+    ) -> std::result::Result<Vec<BlobHash>, StoreError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let mut blobs: Vec<BlobHash> = {
+            let rows = writer.begin()?.blobs_since_epoch(self.durable_epoch, limit)?;
+            rows.into_iter().map(|(hash, _)| hash).collect()
+        };
+        let durable = self.durable_epoch;
+        let made = |blob: &PendingBlob| (!blob.known || blob.renewed) && blob.epoch > durable;
+        let pending = self.pending.iter().filter(|(_, blob)| made(blob));
+        blobs.extend(pending.map(|(hash, _)| *hash));
+        Ok(blobs)
+    }
+
+    /// Notes from now on which blobs are used, for somebody who is about to remove some.
+    pub(super) fn watch_uses(&mut self) {
+        self.used = Some(BTreeSet::new());
+    }
+
+    /// Nobody needs to know any more which blobs are used.
+    pub(super) fn end_watch(&mut self) {
+        self.used = None;
+    }
+
+    /// Whether a blob was made or reused since they are watched.
+    pub(super) fn was_used(&self, hash: &BlobHash) -> bool {
+        self.used.as_ref().is_some_and(|used| used.contains(hash))
+    }
+
+    /// Why the last seal failed.
+    pub(super) fn seal_failure(&self) -> &SealFailure {
+        &self.seal_failure
+    }
+}

@@ -1,0 +1,88 @@
+//! Rows of blobs and of the pages that name them.
+
+use std::collections::BTreeMap;
+
+use super::PendingBlob;
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::time::Timestamp;
+use crate::model::tree_format::{Reference, TreePage};
+use crate::store::catalog::Tx;
+use crate::store::error::StoreError;
+
+/// One encoded page of a tree with its hash.
+pub(in crate::engine) type Page = (TreeHash, Vec<u8>);
+
+pub(super) fn parse(pages: &[Page]) -> Result<Vec<TreePage>, StoreError> {
+    let parsed = pages.iter().map(|(_, bytes)| TreePage::parse(bytes.clone()));
+    Ok(parsed.collect::<Result<_, _>>()?)
+}
+
+/// Writes pages and, for each new one, what it refers to. Returns the pending blobs that have rows
+/// now: only those that the pages name, so that most rows are written once, with all references.
+pub(super) fn write_pages(
+    tx: &Tx<'_>,
+    pages: &[Page],
+    parsed: &[TreePage],
+    pending: &BTreeMap<BlobHash, PendingBlob>,
+    now: Timestamp,
+) -> Result<Vec<BlobHash>, StoreError> {
+    let mut blobs = BTreeMap::new();
+    for ((hash, bytes), page) in pages.iter().zip(parsed) {
+        if !tx.insert_tree(hash, bytes, now)? {
+            continue;
+        }
+        for reference in page.references() {
+            match reference {
+                Reference::Blob(blob) => *blobs.entry(blob).or_insert(0) += 1,
+                Reference::Tree(tree) => {
+                    tx.add_tree_refs(&tree, 1)?;
+                }
+            }
+        }
+    }
+    write_named(tx, pending, blobs, now)
+}
+
+/// Writes the rows of those of the named blobs that are pending, and changes the references of all.
+pub(super) fn write_named(
+    tx: &Tx<'_>,
+    pending: &BTreeMap<BlobHash, PendingBlob>,
+    references: BTreeMap<BlobHash, i64>,
+    now: Timestamp,
+) -> Result<Vec<BlobHash>, StoreError> {
+    let named: Vec<BlobHash> =
+        references.keys().filter(|hash| pending.contains_key(*hash)).copied().collect();
+    write_blobs(tx, pending, &named, references, now)?;
+    Ok(named)
+}
+
+/// Writes the rows of those pending blobs, and changes the references of blobs.
+pub(super) fn write_blobs(
+    tx: &Tx<'_>,
+    pending: &BTreeMap<BlobHash, PendingBlob>,
+    written: &[BlobHash],
+    mut references: BTreeMap<BlobHash, i64>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for hash in written {
+        let Some(blob) = pending.get(hash) else { continue };
+        let added = references.get(hash).and_then(|delta| u32::try_from(*delta).ok());
+        if added.is_some() {
+            references.remove(hash);
+        }
+        let added = added.unwrap_or(0);
+        if !blob.known {
+            tx.insert_blob(hash, blob.size, blob.epoch, added, now)?;
+            continue;
+        }
+        tx.touch_blob(hash, added, now)?;
+        if blob.renewed {
+            tx.set_blob_epoch(hash, blob.epoch)?;
+            tx.set_blob_damaged(hash, false)?;
+        }
+    }
+    for (hash, delta) in references {
+        tx.add_blob_refs(&hash, delta)?;
+    }
+    Ok(())
+}
