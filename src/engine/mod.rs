@@ -27,6 +27,7 @@ mod journal;
 mod known;
 pub mod links;
 mod load;
+mod now;
 pub mod pins;
 pub mod poison;
 mod provisional;
@@ -47,6 +48,7 @@ mod thread;
 pub mod unsaved;
 mod versions;
 pub mod why;
+mod workers;
 mod writer;
 
 pub use areas::REPOSITORY_AREAS_MAX;

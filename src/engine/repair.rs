@@ -5,26 +5,38 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::blobs::Blobs;
+use super::commit::Commits;
 use super::error::{EngineError, Result};
 use super::event::Event;
 use super::fsck::{Job, Leftover, Step, Suspicion, id_limit_after, is_gone};
+use super::journal::Journal;
 use super::reply::Reply;
-use super::thread::MetadataThread;
+use super::writer::StoreWriter;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::time::Timestamp;
 use crate::store::pool::Incoming;
 
-impl MetadataThread {
-    pub(super) fn fsck(&mut self, job: Job, reply: Reply<bool>) {
+/// The parts of the metadata thread that a check looks at and a repair changes.
+pub(super) struct Repairs<'a> {
+    pub(super) writer: &'a mut StoreWriter,
+    pub(super) blobs: &'a mut Blobs,
+    pub(super) commits: &'a Commits,
+    pub(super) journal: &'a mut Journal,
+}
+
+impl Repairs<'_> {
+    /// Does one slice of work.
+    pub(super) fn serve(&mut self, job: Job, reply: Reply<bool>) {
         match job {
             Job::Confirm(suspicion) => reply(self.confirm(&suspicion)),
             Job::Note(key, value) => {
                 reply(self.writer.write(|tx| tx.set_meta(key, &value)).map(|()| true))
             }
             Job::Unshare(hash, copy) => reply(self.unshare(&hash, copy)),
-            Job::Mark(damage) => self.blobs.note_damage(&mut self.writer, &damage, reply),
+            Job::Mark(damage) => self.blobs.note_damage(self.writer, &damage, reply),
             Job::Repair(step) => match self.repair(&step) {
                 Ok((done, events)) => self.writer.notify_apart(events, move || reply(Ok(done))),
                 Err(error) => reply(Err(error)),

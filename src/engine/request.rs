@@ -18,6 +18,7 @@ use super::fsck::Job;
 use super::gc::{Leftover, RunKind, RunReport, WorkerReport};
 use super::pins::{BlobPin, BlobsHold, TreePin};
 use super::unsaved::Remaining;
+use super::workers::Tell;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName, TagName};
@@ -217,6 +218,12 @@ impl From<WorkerReport> for Request {
             WorkerReport::SweepEnded(result) => Self::SweepEnded { result },
         }
     }
+}
+
+/// A line on which a thread that works for the metadata thread tells it one kind of thing.
+pub(super) fn line<T: Into<Request>>(requests: &Sender<Request>) -> Tell<T> {
+    let requests = requests.clone();
+    Arc::new(move |told: T| requests.send(told.into()).map_err(|_| EngineError::Stopping))
 }
 
 impl Metadata for Sender<Request> {

@@ -32,6 +32,7 @@ use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
 use super::thread::MetadataThread;
 use super::unsaved::Unsaved;
+use super::workers::Workers;
 use super::writer::{Parts, StoreWriter};
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
@@ -172,18 +173,18 @@ fn run(
         durability_jobs: own_sender,
         first_id: recovered.next_id,
     });
+    let uncharged = uncharged(&registry);
+    let gc_workers = workers(&requests_sender, &trees, &stop_points);
     let mut metadata = MetadataThread {
         writer,
-        trees: Arc::clone(&trees),
         requests,
         requests_sender: requests_sender.clone(),
         seal_results,
         wake,
         journal: Journal::new(recovered.id_limit),
-        gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry)),
+        gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged, gc_workers),
         rounds_without_slice: 0,
-        stop_points: Arc::clone(&stop_points),
-        commits: Commits::new(Instant::now()),
+        commits: Commits::new(workers(&requests_sender, &trees, &stop_points), Instant::now()),
         blobs: Blobs::new(
             recovered.epoch,
             recovered.durable_epoch,
@@ -247,6 +248,18 @@ fn durability_thread(
         copies: Vec::new(),
         stop_points: Arc::clone(stop_points),
     })
+}
+
+fn workers<T: Into<Request>>(
+    requests: &Sender<Request>,
+    trees: &Arc<TreeCache>,
+    stop_points: &Arc<StopPoints>,
+) -> Workers<T> {
+    Workers {
+        trees: Arc::clone(trees),
+        tell: request::line(requests),
+        stop_points: Arc::clone(stop_points),
+    }
 }
 
 fn tree_cache(layout: Layout) -> Arc<TreeCache> {

@@ -24,9 +24,9 @@ fn layers_depend_downwards_only() {
 }
 
 #[test]
-fn circles_of_modules_only_shrink() {
+fn no_modules_of_a_room_use_each_other() {
     assert_none(
-        "modules of a room that use each other, more of them than before",
+        "modules of a room depend on each other in one direction only",
         &circles::circle_offences(&Source::below("src")),
     );
 }

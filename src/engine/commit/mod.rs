@@ -10,7 +10,7 @@
 //! The area is frozen from `Sealing` on. Everything up to the last step is many bounded
 //! transactions whose leftovers, after a crash, are unreferenced trees; the last step is one O(1)
 //! transaction, durable before it is answered (H7). Nothing here blocks the metadata thread:
-//! [`super::thread`] calls [`MetadataThread::advance_commits`] after each round.
+//! the thread calls [`Commits::advance`] in each round.
 
 mod asker;
 mod build;
@@ -23,15 +23,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::after::{After, TaskId};
-use super::blobs::Page;
+use super::blobs::{Blobs, Page};
 use super::durability::{Durable, SYNC_ONE_BY_ONE_MAX, Scope};
 use super::error::{EngineError, Result};
+use super::now::Now;
 use super::pins::BlobPin;
 use super::registry::Repository;
 use super::reply::Reply;
 
 use super::staging::area::Phase;
-use super::thread::MetadataThread;
+use super::stop_point::StopPoint;
+use super::workers::Workers;
+use super::writer::StoreWriter;
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
@@ -44,6 +47,7 @@ use crate::sys::panics;
 pub use asker::Asker;
 pub(super) use build::BuildReport;
 use prepare::Renames;
+pub(super) use prepare::rename_prepared;
 pub use prepare::{ForRename, GivenUp};
 use wait::Wait;
 pub use wait::{RENAME_WAIT_MAX, SEAL_STALL_MAX, WRITER_GRACE, WRITER_WAIT_MAX};
@@ -159,17 +163,19 @@ pub(super) struct Commits {
     renames: Renames,
     /// When they were looked at last.
     seen: Instant,
+    workers: Workers<BuildReport>,
 }
 
 impl Commits {
     /// None.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(workers: Workers<BuildReport>, now: Instant) -> Self {
         Self {
             waiting: Vec::new(),
             elsewhere: BTreeMap::new(),
             last: TaskId::default(),
             renames: Renames::default(),
             seen: now,
+            workers,
         }
     }
 
@@ -241,34 +247,34 @@ enum Step {
     Build,
 }
 
-impl MetadataThread {
+impl Commits {
     /// Starts a commit; it is answered through `reply`.
-    pub(super) fn start_commit(
+    pub(super) fn start(
         &mut self,
+        writer: &StoreWriter,
         area: AreaId,
         options: CommitOptions,
         reply: Reply<CommitOutcome>,
+        now: Instant,
     ) {
-        let checked = self.check_commit(area, &options);
-        let repo = match checked {
+        let repo = match self.check(writer, area, &options) {
             Ok(repo) => repo,
             Err(error) => {
-                self.note_refusal(area, &options.caller, &error);
+                note_refusal(writer, area, &options.caller, &error);
                 return reply(Err(error));
             }
         };
-        let now = Instant::now();
-        self.commits.expect(now);
+        self.expect(now);
         let stage = Stage::Writers(Wait::for_writers(&options, now));
-        let (id, pinned) = (self.commits.next_id(), BTreeSet::new());
+        let (id, pinned) = (self.next_id(), BTreeSet::new());
         let task = CommitTask { id, area, repo, options, reply, stage, newest: None, pinned };
-        self.commits.waiting.push(task);
+        self.waiting.push(task);
     }
 
-    fn check_commit(&self, area: AreaId, options: &CommitOptions) -> Result<RepoId> {
-        self.writer.check_writable()?;
+    fn check(&self, writer: &StoreWriter, area: AreaId, options: &CommitOptions) -> Result<RepoId> {
+        writer.check_writable()?;
         let (repo, base, phase, on_stale) = {
-            let state = self.writer.staging().read();
+            let state = writer.staging().read();
             if let Some(lost) = state.lost(area) {
                 return Err(EngineError::Lost(lost));
             }
@@ -276,10 +282,10 @@ impl MetadataThread {
                 state.areas.get(&area).ok_or_else(|| EngineError::NoArea(area.to_string()))?;
             (area.shared.repo, area.base.clone(), area.phase, area.on_stale.clone())
         };
-        if phase != Phase::Open || self.commits.all().any(|task| task.area == area) {
+        if phase != Phase::Open || self.all().any(|task| task.area == area) {
             return Err(EngineError::CommitRunning);
         }
-        let repository = self.writer.repository(repo)?;
+        let repository = writer.repository(repo)?;
         check_place(&repository, options)?;
         if resolve_on_stale(options, &on_stale) == OnStale::Refuse
             && let Some(base) = base
@@ -290,38 +296,47 @@ impl MetadataThread {
     }
 
     /// Moves every commit as far as it can go now.
-    pub(super) fn advance_commits(&mut self, now: Instant) {
-        let waiting = self.commits.look(now);
-        self.advance_renames(now);
+    pub(super) fn advance(&mut self, writer: &mut StoreWriter, blobs: &mut Blobs, now: Instant) {
+        let waiting = self.look(now);
+        self.advance_renames(writer, blobs, now);
         for task in waiting {
-            self.advance_commit(task, now);
+            self.advance_task(writer, blobs, task, now);
         }
     }
 
-    fn advance_commit(&mut self, mut task: CommitTask, now: Instant) {
+    fn advance_task(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &Blobs,
+        mut task: CommitTask,
+        now: Instant,
+    ) {
         loop {
-            let step = self.next_step(&mut task, now);
+            let step = wait::next_step(writer, blobs, &mut task, now);
             // It would go on although whoever asked for it is gone.
             let step =
                 if task.is_abandoned() { Step::Refuse(EngineError::Abandoned) } else { step };
             match step {
-                Step::Stay => return self.commits.waiting.push(task),
-                Step::Refuse(error) => return self.refuse_commit(task, error),
-                Step::Freeze => self.freeze(&mut task, now),
-                Step::Build => return self.build(task),
+                Step::Stay => return self.waiting.push(task),
+                Step::Refuse(error) => return refuse(writer, task, error),
+                Step::Freeze => {
+                    self.workers.stop_points.pass(StopPoint::Freezing);
+                    wait::freeze(writer, &mut task, now);
+                }
+                Step::Build => return self.build(writer, task),
             }
         }
     }
 
-    fn build(&mut self, mut task: CommitTask) {
-        let repository = self.writer.registry().by_id(task.repo);
+    fn build(&mut self, writer: &mut StoreWriter, mut task: CommitTask) {
+        let repository = writer.registry().by_id(task.repo);
         let newest = repository.and_then(|repository| repository.latest().cloned());
         task.stage = Stage::Building;
         task.newest = newest.as_ref().map(|version| version.number);
         // It is read while this one is built, even if it is deleted meanwhile.
         task.pinned.extend(newest.as_ref().map(|version| version.root.tree));
         let on_stale = {
-            let state = self.writer.staging().read();
+            let state = writer.staging().read();
             state.areas.get(&task.area).map_or_else(String::new, |area| area.on_stale.clone())
         };
         let job = build::BuildJob {
@@ -329,96 +344,115 @@ impl MetadataThread {
             area: task.area,
             newest,
             merge: resolve_on_stale(&task.options, &on_stale) == OnStale::Merge,
-            pool: Arc::clone(&self.writer.store().pool),
-            staging: Arc::clone(self.writer.staging()),
-            trees: Arc::clone(&self.trees),
-            tell: self.line(),
-            stop_points: Arc::clone(&self.stop_points),
+            pool: Arc::clone(&writer.store().pool),
+            staging: Arc::clone(writer.staging()),
+            trees: Arc::clone(&self.workers.trees),
+            tell: Arc::clone(&self.workers.tell),
+            stop_points: Arc::clone(&self.workers.stop_points),
         };
         match build::spawn(job) {
-            Ok(()) => self.commits.hand_over(task),
-            Err(error) => self.refuse_commit(task, EngineError::Store(error)),
+            Ok(()) => self.hand_over(task),
+            Err(error) => refuse(writer, task, EngineError::Store(error)),
         }
     }
 
     /// Writes the next pages of a commit. They stay unreferenced, but pinned, until the end.
-    pub(super) fn commit_pages(&mut self, id: TaskId, pages: &[Page]) {
-        let Some(mut task) = self.commits.take_back(id) else { return };
-        match self.blobs.write_pages(&mut self.writer, pages, Timestamp::now()) {
+    pub(super) fn pages(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+        id: TaskId,
+        pages: &[Page],
+        now: Now,
+    ) {
+        let Some(mut task) = self.take_back(id) else { return };
+        match blobs.write_pages(writer, pages, now.time) {
             Ok(()) => {
                 task.pinned.extend(pages.iter().map(|(hash, _)| *hash));
-                self.commits.hand_over(task);
+                self.hand_over(task);
             }
-            Err(error) => self.refuse_commit(task, error),
+            Err(error) => refuse(writer, task, error),
         }
     }
 
     /// The trees are complete: bring their content to disk.
-    pub(super) fn commit_built(&mut self, id: TaskId, built: Result<(Root, Usage)>) {
-        let Some(mut task) = self.commits.take_back(id) else { return };
+    pub(super) fn built(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+        id: TaskId,
+        built: Result<(Root, Usage)>,
+    ) {
+        let Some(mut task) = self.take_back(id) else { return };
         let built = match built {
             Ok(built) => Box::new(built),
-            Err(error) => return self.refuse_commit(task, error),
+            Err(error) => return refuse(writer, task, error),
         };
         panics::point("commit");
-        task.stage = Stage::Syncing { built, epoch: self.blobs.close_epoch() };
-        self.commits.hand_over(task);
+        task.stage = Stage::Syncing { built, epoch: blobs.close_epoch() };
+        self.hand_over(task);
         // The rows follow with the last transaction, which is durable only with all before it.
-        let scope = self.unsynced();
-        self.writer
-            .effects()
-            .when_durable(Durable::Content(scope), After::CommitSynced { task: id });
-    }
-
-    /// What is to be brought to disk so that all blobs are there.
-    fn unsynced(&mut self) -> Scope {
-        match self.blobs.unsynced(&mut self.writer, SYNC_ONE_BY_ONE_MAX + 1) {
-            Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => Scope::Blobs(
-                blobs.into_iter().map(|hash| BlobPin::new(self.writer.pins(), hash)).collect(),
-            ),
-            Ok(_) | Err(_) => Scope::Everything,
-        }
+        let scope = unsynced(writer, blobs);
+        writer.effects().when_durable(Durable::Content(scope), After::CommitSynced { task: id });
     }
 
     /// Content is on disk: publish.
-    pub(super) fn commit_synced(&mut self, id: TaskId, synced: Result<()>) {
-        let Some(mut task) = self.commits.take_back(id) else { return };
+    pub(super) fn synced(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+        id: TaskId,
+        synced: Result<()>,
+    ) {
+        let Some(mut task) = self.take_back(id) else { return };
         match (synced, std::mem::replace(&mut task.stage, Stage::Building)) {
-            (Ok(()), Stage::Syncing { built, epoch }) => self.publish(task, *built, epoch),
-            (Ok(()), stage) => unreachable!("a commit is synced in {stage:?}"),
-            (Err(error), _) => self.refuse_commit(task, error),
-        }
-    }
-
-    /// Ends a commit without a version; the area thaws.
-    pub(super) fn refuse_commit(&mut self, task: CommitTask, error: EngineError) {
-        self.note_refusal(task.area, &task.options.caller, &error);
-        // The trees that it wrote are orphans now.
-        self.writer.effects().purge();
-        self.writer.staging().change(|state, _| {
-            if let Some(area) = state.areas.get_mut(&task.area) {
-                area.phase = Phase::Open;
+            (Ok(()), Stage::Syncing { built, epoch }) => {
+                self.publish(writer, blobs, task, *built, epoch)
             }
-        });
-        for operation in self.writer.staging().unpark(task.area) {
-            self.writer.notify(Vec::new(), operation);
+            (Ok(()), stage) => unreachable!("a commit is synced in {stage:?}"),
+            (Err(error), _) => refuse(writer, task, error),
         }
-        task.refuse(error);
     }
+}
 
-    /// Keeps the reason for `user.cairn.error` and `cairn areas`, and logs it, since an errno says
-    /// little (H12).
-    fn note_refusal(&self, area: AreaId, caller: &str, error: &EngineError) {
-        let refused = self.writer.staging().change(|state, _| {
-            let area = state.areas.get_mut(&area)?;
-            area.error = error.to_string();
-            Some((area.shared.repo, area.name.clone()))
-        });
-        if let Some((repo, name)) = refused
-            && let Some(repository) = self.writer.registry().by_id(repo)
-        {
-            log::info!("refused: publish {}/{name}, by {caller}: {error}", repository.name);
+/// What is to be brought to disk so that all blobs are there.
+fn unsynced(writer: &mut StoreWriter, blobs: &Blobs) -> Scope {
+    match blobs.unsynced(writer, SYNC_ONE_BY_ONE_MAX + 1) {
+        Ok(blobs) if blobs.len() <= SYNC_ONE_BY_ONE_MAX => {
+            Scope::Blobs(blobs.into_iter().map(|hash| BlobPin::new(writer.pins(), hash)).collect())
         }
+        Ok(_) | Err(_) => Scope::Everything,
+    }
+}
+
+/// Ends a commit without a version; the area thaws.
+pub(super) fn refuse(writer: &mut StoreWriter, task: CommitTask, error: EngineError) {
+    note_refusal(writer, task.area, &task.options.caller, &error);
+    // The trees that it wrote are orphans now.
+    writer.effects().purge();
+    writer.staging().change(|state, _| {
+        if let Some(area) = state.areas.get_mut(&task.area) {
+            area.phase = Phase::Open;
+        }
+    });
+    for operation in writer.staging().unpark(task.area) {
+        writer.notify(Vec::new(), operation);
+    }
+    task.refuse(error);
+}
+
+/// Keeps the reason for `user.cairn.error` and `cairn areas`, and logs it, since an errno says
+/// little (H12).
+fn note_refusal(writer: &StoreWriter, area: AreaId, caller: &str, error: &EngineError) {
+    let refused = writer.staging().change(|state, _| {
+        let area = state.areas.get_mut(&area)?;
+        area.error = error.to_string();
+        Some((area.shared.repo, area.name.clone()))
+    });
+    if let Some((repo, name)) = refused
+        && let Some(repository) = writer.registry().by_id(repo)
+    {
+        log::info!("refused: publish {}/{name}, by {caller}: {error}", repository.name);
     }
 }
 

@@ -9,12 +9,14 @@
 use std::time::{Duration, Instant};
 
 use super::super::after::After;
+use super::super::blobs::Blobs;
 use super::super::durability::{Durable, Scope};
 use super::super::error::{EngineError, Result};
 use super::super::reply::Reply;
 use super::super::staging::area::Phase;
-use super::super::thread::MetadataThread;
+use super::super::writer::StoreWriter;
 use super::wait::{Wait, to_be_sealed};
+use super::{Commits, unsynced};
 use crate::model::id::AreaId;
 
 /// Time between two looks whether anybody still waits.
@@ -97,83 +99,90 @@ impl Preparation {
     }
 }
 
-impl MetadataThread {
+impl Commits {
     /// Does what is asked for, or begins it.
-    pub(in crate::engine) fn for_rename(&mut self, request: ForRename) {
+    pub(in crate::engine) fn for_rename(&mut self, request: ForRename, now: Instant) {
         match request {
             ForRename::Prepare { area, given_up, reply } => {
-                let now = Instant::now();
-                self.commits.expect(now);
+                self.expect(now);
                 let (writers, seals) = Wait::before_rename(now);
                 let looked = now;
                 let preparation = Preparation { area, writers, seals, given_up, looked, reply };
-                self.commits.renames.preparations.push(preparation);
+                self.renames.preparations.push(preparation);
             }
-            ForRename::Remind { due, late } => self.commits.renames.reminders.push((due, late)),
+            ForRename::Remind { due, late } => self.renames.reminders.push((due, late)),
         }
-    }
-
-    /// The content of all blobs up to this epoch is on disk, or is not.
-    pub(in crate::engine) fn rename_prepared(
-        &mut self,
-        epoch: u64,
-        result: Result<()>,
-        reply: Reply<()>,
-    ) {
-        // Not noted in the catalog: after an outage some blobs are checked that need not be.
-        if result.is_ok() {
-            self.blobs.note_durable(epoch);
-        }
-        reply(result);
     }
 
     /// Answers the preparations that are over, and runs what is due.
-    pub(super) fn advance_renames(&mut self, now: Instant) {
-        for (_, late) in self.commits.renames.reminders.extract_if(.., |(due, _)| *due <= now) {
+    pub(super) fn advance_renames(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+        now: Instant,
+    ) {
+        for (_, late) in self.renames.reminders.extract_if(.., |(due, _)| *due <= now) {
             late();
         }
-        for mut preparation in std::mem::take(&mut self.commits.renames.preparations) {
+        for mut preparation in std::mem::take(&mut self.renames.preparations) {
             if preparation.is_given_up(now) {
                 (preparation.reply)(Ok(()));
-            } else if self.is_prepared(&mut preparation, now) {
-                self.flush_prepared(preparation.reply);
+            } else if is_prepared(writer, blobs, &mut preparation, now) {
+                flush_prepared(writer, blobs, preparation.reply);
             } else {
-                self.commits.renames.preparations.push(preparation);
+                self.renames.preparations.push(preparation);
             }
         }
     }
+}
 
-    /// Brings the content of all blobs to disk, as the commit would, and then answers.
-    fn flush_prepared(&mut self, reply: Reply<()>) {
-        let epoch = self.blobs.close_epoch();
-        let scope = self.unsynced();
-        if matches!(&scope, Scope::Blobs(blobs) if blobs.is_empty()) {
-            return reply(Ok(()));
-        }
-        self.writer
-            .effects()
-            .when_durable(Durable::Content(scope), After::Prepared { epoch, reply });
+/// The content of all blobs up to this epoch is on disk, or is not.
+pub(in crate::engine) fn rename_prepared(
+    blobs: &mut Blobs,
+    epoch: u64,
+    result: Result<()>,
+    reply: Reply<()>,
+) {
+    // Not noted in the catalog: after an outage some blobs are checked that need not be.
+    if result.is_ok() {
+        blobs.note_durable(epoch);
     }
+    reply(result);
+}
 
-    /// Whether a commit of the area would go on to build its trees, or be refused.
-    fn is_prepared(&self, preparation: &mut Preparation, now: Instant) -> bool {
-        let shared = {
-            let state = self.writer.staging().read();
-            let open = |phase| phase == Phase::Open;
-            match state.areas.get(&preparation.area).filter(|area| open(area.phase)) {
-                Some(area) => std::sync::Arc::clone(&area.shared),
-                None => return true,
-            }
-        };
-        let writers = shared.writers();
-        if writers > 0 {
-            return preparation.writers.is_over(u64::from(writers), now);
-        }
-        let unverified = self.blobs.unverified_count();
-        if unverified == 0 && to_be_sealed(&shared, shared.failed_count()) == 0 {
-            return true;
-        }
-        self.writer.staging().end_seal_delay(|content, _| content.area.id == preparation.area);
-        preparation.seals.is_over(shared.sealing_steps().wrapping_add(unverified), now)
+/// Brings the content of all blobs to disk, as the commit would, and then answers.
+fn flush_prepared(writer: &mut StoreWriter, blobs: &mut Blobs, reply: Reply<()>) {
+    let epoch = blobs.close_epoch();
+    let scope = unsynced(writer, blobs);
+    if matches!(&scope, Scope::Blobs(blobs) if blobs.is_empty()) {
+        return reply(Ok(()));
     }
+    writer.effects().when_durable(Durable::Content(scope), After::Prepared { epoch, reply });
+}
+
+/// Whether a commit of the area would go on to build its trees, or be refused.
+fn is_prepared(
+    writer: &StoreWriter,
+    blobs: &Blobs,
+    preparation: &mut Preparation,
+    now: Instant,
+) -> bool {
+    let shared = {
+        let state = writer.staging().read();
+        let open = |phase| phase == Phase::Open;
+        match state.areas.get(&preparation.area).filter(|area| open(area.phase)) {
+            Some(area) => std::sync::Arc::clone(&area.shared),
+            None => return true,
+        }
+    };
+    let writers = shared.writers();
+    if writers > 0 {
+        return preparation.writers.is_over(u64::from(writers), now);
+    }
+    let unverified = blobs.unverified_count();
+    if unverified == 0 && to_be_sealed(&shared, shared.failed_count()) == 0 {
+        return true;
+    }
+    writer.staging().end_seal_delay(|content, _| content.area.id == preparation.area);
+    preparation.seals.is_over(shared.sealing_steps().wrapping_add(unverified), now)
 }

@@ -6,11 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::blobs::SealFailure;
+use super::super::blobs::{Blobs, SealFailure};
 use super::super::error::EngineError;
 use super::super::staging::area::{AreaShared, Phase};
-use super::super::stop_point::StopPoint;
-use super::super::thread::MetadataThread;
+use super::super::writer::StoreWriter;
 use super::{CommitOptions, CommitTask, NAMED_FILES_MAX, Stage, Step};
 
 /// How long a commit waits, without any writer closing, before files open for writing refuse it.
@@ -89,75 +88,75 @@ impl Stage {
     }
 }
 
-impl MetadataThread {
-    /// What is next for a commit that waits for writers or seals.
-    pub(super) fn next_step(&self, task: &mut CommitTask, now: Instant) -> Step {
-        let unverified = self.blobs.unverified_count();
-        let Some(shared) = self.writer.staging().area(task.area) else {
-            return Step::Refuse(EngineError::NoArea(task.area.to_string()));
-        };
-        match &mut task.stage {
-            Stage::Writers(wait) => {
-                let writers = shared.writers();
-                if writers == 0 {
-                    return Step::Freeze;
-                }
-                if !wait.is_over(u64::from(writers), now) {
-                    return Step::Stay;
-                }
-                let paths =
-                    self.writer.staging().read().open_for_writing(task.area, NAMED_FILES_MAX);
-                let files = paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
-                Step::Refuse(EngineError::Busy { files })
+/// What is next for a commit that waits for writers or seals.
+pub(super) fn next_step(
+    writer: &StoreWriter,
+    blobs: &Blobs,
+    task: &mut CommitTask,
+    now: Instant,
+) -> Step {
+    let unverified = blobs.unverified_count();
+    let Some(shared) = writer.staging().area(task.area) else {
+        return Step::Refuse(EngineError::NoArea(task.area.to_string()));
+    };
+    match &mut task.stage {
+        Stage::Writers(wait) => {
+            let writers = shared.writers();
+            if writers == 0 {
+                return Step::Freeze;
             }
-            Stage::Sealing { retried, wait } => {
-                let failed = shared.failed_count();
-                let unsealed = to_be_sealed(&shared, failed);
-                if unsealed > 0 || unverified > 0 {
-                    self.writer.staging().end_seal_delay(|content, _| content.area.id == task.area);
-                    match wait.is_over(shared.sealing_steps().wrapping_add(unverified), now) {
-                        false => Step::Stay,
-                        true => Step::Refuse(EngineError::NotSealed { files: unsealed }),
-                    }
-                } else if failed == 0 {
-                    Step::Build
-                } else if *retried {
-                    let SealFailure { reason, full } = self.blobs.seal_failure().clone();
-                    Step::Refuse(EngineError::Unsealed { count: failed, reason, full })
-                } else {
-                    // One more try: the disk may have room again. The queue of the sealers takes so
-                    // many at a time, and must not be waited for: they may wait for this thread.
-                    *retried =
-                        shared.failed().iter().all(|file| self.writer.staging().offer_seal(file));
-                    Step::Stay
-                }
+            if !wait.is_over(u64::from(writers), now) {
+                return Step::Stay;
             }
-            Stage::Building | Stage::Syncing { .. } => Step::Stay,
+            let paths = writer.staging().read().open_for_writing(task.area, NAMED_FILES_MAX);
+            let files = paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
+            Step::Refuse(EngineError::Busy { files })
         }
-    }
-
-    /// From here on nothing in the area changes.
-    pub(super) fn freeze(&self, task: &mut CommitTask, now: Instant) {
-        self.stop_points.pass(StopPoint::Freezing);
-        let frozen = self.writer.staging().change(|state, _| {
-            let Some(area) = state.areas.get_mut(&task.area) else {
-                return false;
-            };
-            // Opening a file checks the phase under this same lock. So a file that was opened for
-            // writing since the last look is counted here, and none can be opened after the freeze.
-            if area.shared.writers() > 0 {
-                return false;
-            }
-            area.phase = Phase::Frozen;
-            true
-        });
-        if let Stage::Writers(wait) = &mut task.stage {
-            if frozen {
-                task.stage = Stage::Sealing { retried: false, wait: wait.for_seals(now) };
+        Stage::Sealing { retried, wait } => {
+            let failed = shared.failed_count();
+            let unsealed = to_be_sealed(&shared, failed);
+            if unsealed > 0 || unverified > 0 {
+                writer.staging().end_seal_delay(|content, _| content.area.id == task.area);
+                match wait.is_over(shared.sealing_steps().wrapping_add(unverified), now) {
+                    false => Step::Stay,
+                    true => Step::Refuse(EngineError::NotSealed { files: unsealed }),
+                }
+            } else if failed == 0 {
+                Step::Build
+            } else if *retried {
+                let SealFailure { reason, full } = blobs.seal_failure().clone();
+                Step::Refuse(EngineError::Unsealed { count: failed, reason, full })
             } else {
-                // The grace of that writer begins now, however many there were before.
-                wait.seen = None;
+                // One more try: the disk may have room again. The queue of the sealers takes so
+                // many at a time, and must not be waited for: they may wait for this thread.
+                *retried = shared.failed().iter().all(|file| writer.staging().offer_seal(file));
+                Step::Stay
             }
+        }
+        Stage::Building | Stage::Syncing { .. } => Step::Stay,
+    }
+}
+
+/// From here on nothing in the area changes.
+pub(super) fn freeze(writer: &StoreWriter, task: &mut CommitTask, now: Instant) {
+    let frozen = writer.staging().change(|state, _| {
+        let Some(area) = state.areas.get_mut(&task.area) else {
+            return false;
+        };
+        // Opening a file checks the phase under this same lock. So a file that was opened for
+        // writing since the last look is counted here, and none can be opened after the freeze.
+        if area.shared.writers() > 0 {
+            return false;
+        }
+        area.phase = Phase::Frozen;
+        true
+    });
+    if let Stage::Writers(wait) = &mut task.stage {
+        if frozen {
+            task.stage = Stage::Sealing { retried: false, wait: wait.for_seals(now) };
+        } else {
+            // The grace of that writer begins now, however many there were before.
+            wait.seen = None;
         }
     }
 }

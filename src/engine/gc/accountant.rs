@@ -6,11 +6,10 @@
 
 use std::sync::Arc;
 
-use super::{Phase, WorkerReport};
+use super::{Collector, Phase, WorkerReport};
 use crate::engine::error::EngineError;
 use crate::engine::registry::Repository;
-use crate::engine::reply::Tell;
-use crate::engine::thread::MetadataThread;
+use crate::engine::writer::StoreWriter;
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::quota::{self, Charge};
 use crate::model::version::Version;
@@ -23,20 +22,20 @@ struct Step {
     before: Option<Arc<Version>>,
 }
 
-impl MetadataThread {
+impl Collector {
     /// Computes the charges that are out of date in one repository.
-    pub(super) fn account_next(&mut self) {
-        let Some(repo) = self.gc.uncharged.pop_first() else { return };
-        let Some(repository) = self.writer.registry().by_id(repo) else { return };
+    pub(super) fn account_next(&mut self, writer: &StoreWriter) {
+        let Some(repo) = self.uncharged.pop_first() else { return };
+        let Some(repository) = writer.registry().by_id(repo) else { return };
         let uncharged = repository.versions.uncharged();
         self.account(uncharged.map(|version| step(&repository, version)).collect());
     }
 
     /// Computes all charges of all repositories, for the run under way.
-    pub(super) fn account_all(&mut self) {
+    pub(super) fn account_all(&mut self, writer: &StoreWriter) {
         self.enter(Phase::Account);
-        self.gc.uncharged.clear();
-        let repositories = self.writer.registry().all();
+        self.uncharged.clear();
+        let repositories = writer.registry().all();
         let steps = repositories.iter().flat_map(|repository| {
             repository.versions.values().map(|version| step(repository, version))
         });
@@ -47,9 +46,8 @@ impl MetadataThread {
         if steps.is_empty() {
             return self.accounted();
         }
-        self.gc.accounting = true;
-        let trees = Arc::clone(&self.trees);
-        let tell: Tell<WorkerReport> = self.line();
+        self.accounting = true;
+        let (trees, tell) = (Arc::clone(&self.workers.trees), Arc::clone(&self.workers.tell));
         let body = move || {
             for step in steps {
                 let before = step.before.as_ref().map(|version| &version.root.tree);
@@ -78,11 +76,12 @@ impl MetadataThread {
     /// Notes what a version adds, if it still follows the version that it was compared with.
     pub(in crate::engine) fn charged(
         &mut self,
+        writer: &mut StoreWriter,
         repo: RepoId,
         version: VersionNumber,
         charge: Result<Charge, EngineError>,
     ) {
-        let Some(repository) = self.writer.registry().by_id(repo) else { return };
+        let Some(repository) = writer.registry().by_id(repo) else { return };
         let name = || format!("{}/{version}", repository.name);
         if !repository.versions.contains_key(&version) {
             return;
@@ -91,11 +90,11 @@ impl MetadataThread {
             Ok(charge) => charge,
             Err(error) => {
                 let what = format!("what {} adds cannot be computed: {error}", name());
-                return self.gc.fail(what);
+                return self.fail(what);
             }
         };
         if charge.base != number(repository.versions.before(version)) {
-            self.gc.expect_accounting(repo);
+            self.expect_accounting(repo);
             return;
         }
         let known = repository.versions.charge(version);
@@ -105,8 +104,8 @@ impl MetadataThread {
         if let Some(known) = known.filter(|known| known.base == charge.base) {
             log::warn!("{} was charged {:?}, adds {:?}", name(), known.usage, charge.usage);
         }
-        match self.writer.write(|tx| tx.set_charge(repo, version, &charge)) {
-            Ok(()) => self.writer.show(repo, |repository| {
+        match writer.write(|tx| tx.set_charge(repo, version, &charge)) {
+            Ok(()) => writer.show(repo, |repository| {
                 repository.versions.set_charge(version, charge);
             }),
             Err(error) => log::error!("what {} adds cannot be noted: {error}", name()),
@@ -115,8 +114,8 @@ impl MetadataThread {
 
     /// The accountant is done; a run that waited for it goes on.
     pub(in crate::engine) fn accounted(&mut self) {
-        self.gc.accounting = false;
-        if self.gc.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Account)) {
+        self.accounting = false;
+        if self.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Account)) {
             self.enter(Phase::Release);
         }
     }

@@ -2,14 +2,15 @@
 
 use std::time::Instant;
 
-use super::{FILES_PER_SLICE, Phase, SLICE_TIME_MAX, protection_limit};
+use super::{Collector, FILES_PER_SLICE, Phase, SLICE_TIME_MAX, protection_limit};
 use crate::engine::after::After;
+use crate::engine::blobs::Blobs;
 use crate::engine::durability::Durable;
-use crate::engine::error::{EngineError, Result};
+use crate::engine::error::Result;
+use crate::engine::now::Now;
 use crate::engine::stop_point::StopPoint;
-use crate::engine::thread::MetadataThread;
+use crate::engine::writer::StoreWriter;
 use crate::model::hash::BlobHash;
-use crate::model::time::Timestamp;
 use crate::store::catalog::OrphanBlob;
 
 /// Blobs per list, that is per flush of the WAL.
@@ -60,122 +61,134 @@ impl Orphans {
     }
 }
 
-impl MetadataThread {
-    pub(super) fn blobs_slice(&mut self) -> Result<()> {
-        if self.stop_points.is_held(StopPoint::OrphansListed) && self.gc.blobs.has_list() {
-            self.stop_points.reached(StopPoint::OrphansListed);
+impl Collector {
+    pub(super) fn blobs_slice(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+        now: Now,
+    ) -> Result<()> {
+        if self.workers.stop_points.is_held(StopPoint::OrphansListed) && self.orphans.has_list() {
+            self.workers.stop_points.reached(StopPoint::OrphansListed);
             return Ok(());
         }
-        match std::mem::take(&mut self.gc.blobs.list) {
-            List::None => self.list_orphans(),
+        match std::mem::take(&mut self.orphans.list) {
+            List::None => self.list_orphans(writer, blobs, now),
             List::Waiting(list) => {
-                self.gc.blobs.list = List::Waiting(list);
+                self.orphans.list = List::Waiting(list);
                 Ok(())
             }
             List::Durable(mut list) => {
                 let rest = list.len().saturating_sub(FILES_PER_SLICE);
                 let slice = list.split_off(rest);
-                let left = self.remove_blobs(slice)?;
+                let left = self.remove_blobs(writer, blobs, slice)?;
                 list.extend(left);
                 if list.is_empty() {
-                    self.blobs.end_watch();
+                    blobs.end_watch();
                 } else {
-                    self.gc.blobs.list = List::Durable(list);
+                    self.orphans.list = List::Durable(list);
                 }
                 Ok(())
             }
         }
     }
 
-    fn list_orphans(&mut self) -> Result<()> {
+    fn list_orphans(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+        now: Now,
+    ) -> Result<()> {
         // What was stored before this run and is not wanted has no row yet.
-        if self.gc.blobs.after.is_none() && self.blobs.are_pending() {
-            match self.blobs.write_pending(&mut self.writer) {
+        if self.orphans.after.is_none() && blobs.are_pending() {
+            match blobs.write_pending(writer) {
                 Ok(_) => return Ok(()),
                 // They are held, so the rest can be listed, which makes room.
                 Err(error) if error.is_full() => log::debug!("listed without new blobs: {error}"),
                 Err(error) => return Err(error),
             }
         }
-        let now = Timestamp::now();
-        let limit = protection_limit(now, self.protect_seconds());
+        let seconds = now.time.seconds;
+        let limit = protection_limit(now.time, self.protect_seconds());
         // What was used while the clock was ahead was used now.
-        if limit < now.seconds
-            && self.writer.write(|tx| tx.date_orphans_back(now.seconds, BLOBS_PER_LIST))? > 0
+        if limit < seconds && writer.write(|tx| tx.date_orphans_back(seconds, BLOBS_PER_LIST))? > 0
         {
             return Ok(());
         }
         let listed = {
-            let tx = self.writer.begin()?;
-            tx.orphan_blobs(limit, self.gc.blobs.after, BLOBS_PER_LIST)?
+            let tx = writer.begin()?;
+            tx.orphan_blobs(limit, self.orphans.after, BLOBS_PER_LIST)?
         };
         let Some(last) = listed.last() else {
             // Whoever waits for the run finds its space free.
-            if self.writer.reaper().is_idle() {
-                self.sweep();
+            if writer.reaper().is_idle() {
+                self.sweep(writer, blobs, now);
             } else {
-                self.gc.pause(Instant::now());
+                self.pause(now.instant);
             }
             return Ok(());
         };
-        self.gc.blobs.after = Some((last.last_used, last.hash));
+        self.orphans.after = Some((last.last_used, last.hash));
         let (held, list): (Vec<_>, Vec<_>) =
-            listed.into_iter().partition(|orphan| self.is_blob_held(&orphan.hash));
-        let room = HELD_TOLD_MAX.saturating_sub(self.gc.held.len());
-        self.gc.held.extend(held.iter().take(room).map(|orphan| orphan.hash));
-        self.gc.report(|report| {
+            listed.into_iter().partition(|orphan| is_blob_held(writer, blobs, &orphan.hash));
+        let room = HELD_TOLD_MAX.saturating_sub(self.held.len());
+        self.held.extend(held.iter().take(room).map(|orphan| orphan.hash));
+        self.report(|report| {
             report.pinned_blobs += held.len() as u64;
             report.pinned_bytes += held.iter().map(|orphan| orphan.size).sum::<u64>();
         });
         if list.is_empty() {
             return Ok(());
         }
-        self.blobs.watch_uses();
-        let unreferences = self.writer.store().catalog.unreferences();
-        if self.gc.blobs.durable == Some(unreferences) {
+        blobs.watch_uses();
+        let unreferences = writer.store().catalog.unreferences();
+        if self.orphans.durable == Some(unreferences) {
             // The flush for an earlier list of this run covers these, too.
-            self.gc.blobs.list = List::durable(list);
+            self.orphans.list = List::durable(list);
             return Ok(());
         }
-        self.gc.blobs.asked = unreferences;
-        self.gc.blobs.list = List::Waiting(list);
-        self.writer.effects().when_durable(Durable::Rows, After::RemoveOrphans { unreferences });
+        self.orphans.asked = unreferences;
+        self.orphans.list = List::Waiting(list);
+        writer.effects().when_durable(Durable::Rows, After::RemoveOrphans { unreferences });
         Ok(())
-    }
-
-    /// Somebody holds it, or is about to name it.
-    fn is_blob_held(&self, hash: &BlobHash) -> bool {
-        self.writer.pins().watch(hash) || self.blobs.is_pending(hash)
     }
 
     /// The cause of that many unreferences, counted as in [`Orphans::asked`], is on disk: of the listed
     /// ones, unless it was asked for by a run that ended before.
     pub(in crate::engine) fn orphans_durable(
         &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
         unreferences: u64,
-        result: std::result::Result<(), EngineError>,
+        result: Result<()>,
+        now: Now,
     ) {
-        match (result, std::mem::take(&mut self.gc.blobs.list)) {
-            (Ok(()), List::Waiting(list)) if unreferences >= self.gc.blobs.asked => {
-                self.gc.blobs.durable = Some(unreferences);
-                self.gc.blobs.list = List::durable(list);
+        match (result, std::mem::take(&mut self.orphans.list)) {
+            (Ok(()), List::Waiting(list)) if unreferences >= self.orphans.asked => {
+                self.orphans.durable = Some(unreferences);
+                self.orphans.list = List::durable(list);
             }
-            (Ok(()), other) => self.gc.blobs.list = other,
+            (Ok(()), other) => self.orphans.list = other,
             (Err(error), _) => {
-                self.gc.fail(format!("clean-up stops: {error}"));
-                self.end_run();
+                self.fail(format!("clean-up stops: {error}"));
+                self.end_run(writer, blobs, now);
             }
         }
     }
 
     /// Check, row, commit, unlink: one slice, nothing in between (G3). Returns what the slice's
     /// time did not suffice for.
-    fn remove_blobs(&mut self, mut slice: Vec<OrphanBlob>) -> Result<Vec<OrphanBlob>> {
+    fn remove_blobs(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &Blobs,
+        mut slice: Vec<OrphanBlob>,
+    ) -> Result<Vec<OrphanBlob>> {
         let began = Instant::now();
         slice.retain(|orphan| {
-            !self.is_blob_held(&orphan.hash) && !self.blobs.was_used(&orphan.hash)
+            !is_blob_held(writer, blobs, &orphan.hash) && !blobs.was_used(&orphan.hash)
         });
-        let removed = self.writer.write(|tx| {
+        let removed = writer.write(|tx| {
             let mut removed = Vec::with_capacity(slice.len());
             while began.elapsed() < SLICE_TIME_MAX || removed.is_empty() {
                 let Some(orphan) = slice.pop() else { break };
@@ -186,24 +199,21 @@ impl MetadataThread {
             }
             Ok(removed)
         })?;
-        self.note_removed(removed.len() as u64);
+        self.note_removed(writer, removed.len() as u64);
         for orphan in removed {
             // The row is gone: a file that cannot be removed is a leftover, replaced when the
             // content is stored again, or swept by the next full run.
-            match self.writer.store().pool.remove(
-                &self.writer.store().lock,
-                &orphan.hash,
-                Some(orphan.size),
-            ) {
+            match writer.store().pool.remove(&writer.store().lock, &orphan.hash, Some(orphan.size))
+            {
                 Ok(unlinked) => {
-                    self.writer.let_go(unlinked);
-                    self.gc.report(|report| {
+                    writer.let_go(unlinked);
+                    self.report(|report| {
                         report.blobs += 1;
                         report.bytes += orphan.size;
                     });
                 }
                 Err(error) => {
-                    self.gc.fail(format!("cannot remove blob {}: {error}", orphan.hash));
+                    self.fail(format!("cannot remove blob {}: {error}", orphan.hash));
                 }
             }
         }
@@ -211,13 +221,18 @@ impl MetadataThread {
     }
 
     /// The last phase of a full run; others end here.
-    fn sweep(&mut self) {
-        let full = self.gc.run.as_ref().is_some_and(|run| run.kind.full);
+    fn sweep(&mut self, writer: &mut StoreWriter, blobs: &mut Blobs, now: Now) {
+        let full = self.run.as_ref().is_some_and(|run| run.kind.full);
         if full {
             self.enter(Phase::Sweep);
-            self.start_sweep();
+            self.start_sweep(writer, blobs, now);
         } else {
-            self.end_run();
+            self.end_run(writer, blobs, now);
         }
     }
+}
+
+/// Somebody holds it, or is about to name it.
+fn is_blob_held(writer: &StoreWriter, blobs: &Blobs, hash: &BlobHash) -> bool {
+    writer.pins().watch(hash) || blobs.is_pending(hash)
 }

@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::wal::PAGES_PER_RELEASE;
-use super::{Phase, SLICE_TIME_MAX};
-use crate::engine::error::Result;
-use crate::engine::thread::MetadataThread;
+use super::{Collector, Phase, SLICE_TIME_MAX};
+use crate::engine::commit::Commits;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::writer::StoreWriter;
 use crate::model::hash::TreeHash;
 use crate::model::id::AreaId;
 use crate::model::tree_format::{Reference, TreePage};
@@ -54,29 +55,32 @@ impl Progress {
     }
 }
 
-impl MetadataThread {
+impl Collector {
     /// A slice; between runs and in the run's own phase.
-    pub(super) fn metadata_slice(&mut self) -> Result<()> {
-        if self.queue_slice()? || self.trees_slice()? {
+    pub(super) fn metadata_slice(
+        &mut self,
+        writer: &mut StoreWriter,
+        commits: &Commits,
+    ) -> Result<()> {
+        if self.queue_slice(writer)? || self.trees_slice(writer, commits)? {
             return Ok(());
         }
-        self.gc.awake = false;
-        if self.gc.metadata.is_waiting() {
+        self.awake = false;
+        if self.metadata.is_waiting() {
             return Ok(());
         }
-        if self.gc.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Metadata)) {
+        if self.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Metadata)) {
             self.enter(Phase::Blobs);
         }
         Ok(())
     }
 
     /// A slice of the deletion queue; `false` when it is empty.
-    fn queue_slice(&mut self) -> Result<bool> {
-        let (broken, waiting) =
-            (&self.gc.metadata.broken_entries, &self.gc.metadata.waiting_entries);
+    fn queue_slice(&mut self, writer: &mut StoreWriter) -> Result<bool> {
+        let (broken, waiting) = (&self.metadata.broken_entries, &self.metadata.waiting_entries);
         let limit = u32::try_from(broken.len() + waiting.len() + 1).unwrap_or(u32::MAX);
         let next = {
-            let tx = self.writer.begin()?;
+            let tx = writer.begin()?;
             let mut entries = tx.deletion_queue(limit)?.into_iter();
             entries.find(|(seq, _)| !broken.contains(seq) && !waiting.contains(seq))
         };
@@ -84,25 +88,25 @@ impl MetadataThread {
             return Ok(false);
         };
         let done = match deletion {
-            QueuedDeletion::Tree(tree) => self.writer.write(|tx| {
+            QueuedDeletion::Tree(tree) => writer.write(|tx| {
                 tx.add_tree_refs(&tree, -1)?;
                 tx.finish_deletion(seq)
             }),
-            QueuedDeletion::Area(area) => self.purge_area(seq, area),
+            QueuedDeletion::Area(area) => self.purge_area(writer, seq, area),
         };
         if let Err(error) = done {
-            self.writer.check_writable()?;
+            writer.check_writable()?;
             if error.is_full() {
                 return Err(error);
             }
-            self.gc.metadata.broken_entries.insert(seq);
-            self.gc.fail(format!("cannot clean {deletion:?} up, it is left: {error}"));
+            self.metadata.broken_entries.insert(seq);
+            self.fail(format!("cannot clean {deletion:?} up, it is left: {error}"));
         }
         Ok(true)
     }
 
-    fn purge_area(&mut self, seq: u64, area: AreaId) -> Result<()> {
-        let (nodes, names) = self.writer.write(|tx| {
+    fn purge_area(&mut self, writer: &mut StoreWriter, seq: u64, area: AreaId) -> Result<()> {
+        let (nodes, names) = writer.write(|tx| {
             let nodes = tx.take_nodes(area, AREA_ROWS_PER_SLICE)?;
             for node in &nodes {
                 if let NodeData::Blob(hash) = &node.data {
@@ -113,19 +117,19 @@ impl MetadataThread {
             Ok((nodes.len(), names))
         })?;
         if nodes > 0 || names > 0 {
-            self.note_removed(nodes as u64 + names);
+            self.note_removed(writer, nodes as u64 + names);
             return Ok(());
         }
-        if !self.writer.may_remove_area_files(area) {
-            self.gc.metadata.waiting_entries.insert(seq);
+        if !writer.may_remove_area_files(area) {
+            self.metadata.waiting_entries.insert(seq);
             return Ok(());
         }
-        if !self.writer.remove_area_files(area)? {
+        if !writer.remove_area_files(area)? {
             return Ok(());
         }
-        self.writer.area_removed(area);
-        let row = self.writer.reader().areas()?.into_iter().find(|row| row.id == area);
-        self.writer.write(|tx| {
+        writer.area_removed(area);
+        let row = writer.reader().areas()?.into_iter().find(|row| row.id == area);
+        writer.write(|tx| {
             if let Some(root) = row.and_then(|row| row.base_root) {
                 tx.add_tree_refs(&root.tree, -1)?;
             }
@@ -135,67 +139,74 @@ impl MetadataThread {
     }
 
     /// Removes unreferenced trees; `false` when there are none.
-    fn trees_slice(&mut self) -> Result<bool> {
-        let (after, careful) = (self.gc.metadata.after, self.gc.metadata.careful);
+    fn trees_slice(&mut self, writer: &mut StoreWriter, commits: &Commits) -> Result<bool> {
+        let (after, careful) = (self.metadata.after, self.metadata.careful);
         let limit = if careful { 1 } else { TREES_PER_SLICE };
         let listed = {
-            let tx = self.writer.begin()?;
+            let tx = writer.begin()?;
             tx.orphan_trees(after, limit)?
         };
         let Some(last) = listed.last().copied() else {
             // The children of what was removed may have been passed already.
-            self.gc.metadata.after = None;
-            return Ok(std::mem::take(&mut self.gc.metadata.found));
+            self.metadata.after = None;
+            return Ok(std::mem::take(&mut self.metadata.found));
         };
-        let removable: Vec<_> =
-            listed.into_iter().filter(|(_, hash)| !self.is_tree_held(hash)).collect();
+        let removable: Vec<_> = listed
+            .into_iter()
+            .filter(|(_, hash)| !self.is_tree_held(writer, commits, hash))
+            .collect();
         if removable.is_empty() {
-            self.gc.metadata.after = Some(last);
+            self.metadata.after = Some(last);
             return Ok(true);
         }
-        match self.remove_trees(&removable) {
+        match self.remove_trees(writer, &removable) {
             Ok(done) => {
-                self.gc.metadata.after =
+                self.metadata.after =
                     if done == removable.len() { Some(last) } else { Some(removable[done - 1]) };
-                self.gc.metadata.found = true;
-                self.gc.metadata.careful = false;
-                self.gc.report(|report| report.trees += done as u64);
+                self.metadata.found = true;
+                self.metadata.careful = false;
+                self.report(|report| report.trees += done as u64);
             }
-            Err(error) => self.trees_failed(error, &removable)?,
+            Err(error) => self.trees_failed(writer, error, &removable)?,
         }
         Ok(true)
     }
 
     fn trees_failed(
         &mut self,
-        error: crate::engine::error::EngineError,
+        writer: &StoreWriter,
+        error: EngineError,
         slice: &[(i64, TreeHash)],
     ) -> Result<()> {
-        self.writer.check_writable()?;
+        writer.check_writable()?;
         if error.is_full() {
             return Err(error);
         }
         if let [(_, hash)] = slice {
-            self.gc.metadata.broken_trees.insert(*hash);
-            self.gc.fail(format!("cannot take tree {hash} apart, it is left: {error}"));
+            self.metadata.broken_trees.insert(*hash);
+            self.fail(format!("cannot take tree {hash} apart, it is left: {error}"));
         }
         // Once more: item by item, from here to the first that succeeds.
-        self.gc.metadata.careful = true;
+        self.metadata.careful = true;
         Ok(())
     }
 
     /// A commit under way has unreferenced trees of its own, an import trees that it is going to
     /// name; what cannot be removed stays.
-    fn is_tree_held(&self, hash: &TreeHash) -> bool {
-        self.gc.metadata.broken_trees.contains(hash)
-            || self.writer.pins().is_tree_pinned(hash)
-            || self.commits.has_pinned(hash)
+    fn is_tree_held(&self, writer: &StoreWriter, commits: &Commits, hash: &TreeHash) -> bool {
+        self.metadata.broken_trees.contains(hash)
+            || writer.pins().is_tree_pinned(hash)
+            || commits.has_pinned(hash)
     }
 
     /// Removes trees until the slice's time is over; returns how many, at least one.
-    fn remove_trees(&mut self, trees: &[(i64, TreeHash)]) -> Result<usize> {
+    fn remove_trees(
+        &mut self,
+        writer: &mut StoreWriter,
+        trees: &[(i64, TreeHash)],
+    ) -> Result<usize> {
         let began = Instant::now();
-        let (done, pages) = self.writer.write(|tx| {
+        let (done, pages) = writer.write(|tx| {
             let (mut done, mut pages) = (0, 0);
             for (last_used, hash) in trees {
                 if let Some(bytes) = tx.delete_tree(hash)? {
@@ -212,7 +223,7 @@ impl MetadataThread {
             }
             Ok((done, pages))
         })?;
-        self.note_removed(pages);
+        self.note_removed(writer, pages);
         Ok(done)
     }
 }

@@ -39,6 +39,7 @@ use parking_lot::Mutex;
 
 use super::error::Result;
 use super::reply::Reply;
+use super::workers::Workers;
 use crate::model::hash::BlobHash;
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::quota::Charge;
@@ -148,7 +149,7 @@ pub(super) struct Collector {
     /// There may be work in the deletion queue or among the trees.
     awake: bool,
     metadata: metadata::Progress,
-    blobs: blobs::Orphans,
+    orphans: blobs::Orphans,
     /// Unreferenced blobs that somebody held in this run.
     held: BTreeSet<BlobHash>,
     /// Between the end of a run that had to leave held blobs and the next try.
@@ -160,6 +161,7 @@ pub(super) struct Collector {
     /// No slice before.
     paused_until: Option<Instant>,
     wal: wal::Wal,
+    workers: Workers<WorkerReport>,
 }
 
 /// A run under way.
@@ -189,7 +191,12 @@ enum Phase {
 
 impl Collector {
     /// With whatever an earlier process left to do.
-    pub(super) fn new(options: GcOptions, last: LastRun, uncharged: BTreeSet<RepoId>) -> Self {
+    pub(super) fn new(
+        options: GcOptions,
+        last: LastRun,
+        uncharged: BTreeSet<RepoId>,
+        workers: Workers<WorkerReport>,
+    ) -> Self {
         Self {
             options,
             clock: Instant::now(),
@@ -199,7 +206,8 @@ impl Collector {
             last,
             awake: true,
             metadata: metadata::Progress::default(),
-            blobs: blobs::Orphans::default(),
+            orphans: blobs::Orphans::default(),
+            workers,
             held: BTreeSet::new(),
             held_retry_seconds: HELD_RETRY_SECONDS_MIN,
             uncharged,
@@ -234,7 +242,7 @@ impl Collector {
         let run = self.run.as_ref().is_some_and(|run| match run.phase {
             Phase::Expire(_) | Phase::Release => true,
             Phase::Metadata => !self.metadata.is_waiting(),
-            Phase::Blobs => !self.blobs.is_waiting(),
+            Phase::Blobs => !self.orphans.is_waiting(),
             Phase::Account | Phase::Sweep => false,
         });
         run || self.awake || (!self.accounting && !self.uncharged.is_empty())

@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
-use super::{Phase, WorkerReport};
+use super::{Collector, Phase, WorkerReport};
+use crate::engine::blobs::Blobs;
 use crate::engine::durability::ToDisk;
-use crate::engine::error::{EngineError, Result};
-use crate::engine::reply::Tell;
+use crate::engine::error::Result;
+use crate::engine::now::Now;
 use crate::engine::staging::Staging;
-use crate::engine::thread::MetadataThread;
+use crate::engine::workers::Tell;
+use crate::engine::writer::StoreWriter;
 use crate::model::hash::BlobHash;
 use crate::model::id::AreaId;
 use crate::store::catalog::Reader;
@@ -47,18 +49,18 @@ struct Sweeper {
     found: Vec<Leftover>,
 }
 
-impl MetadataThread {
-    pub(super) fn start_sweep(&mut self) {
+impl Collector {
+    pub(super) fn start_sweep(&mut self, writer: &mut StoreWriter, blobs: &mut Blobs, now: Now) {
         let sweeper = Sweeper {
-            layout: self.writer.store().layout.clone(),
-            pool: Arc::clone(&self.writer.store().pool),
-            private_files: Arc::clone(&self.writer.store().private_files),
-            first_id: self.writer.first_id(),
-            staging: Arc::clone(self.writer.staging()),
-            tell: self.line(),
+            layout: writer.store().layout.clone(),
+            pool: Arc::clone(&writer.store().pool),
+            private_files: Arc::clone(&writer.store().private_files),
+            first_id: writer.first_id(),
+            staging: Arc::clone(writer.staging()),
+            tell: Arc::clone(&self.workers.tell),
             found: Vec::new(),
         };
-        let tell: Tell<WorkerReport> = self.line();
+        let tell = Arc::clone(&self.workers.tell);
         let body = move || {
             let result = panics::contain("the search for leftovers", || {
                 panics::point("sweep");
@@ -70,54 +72,65 @@ impl MetadataThread {
         };
         if let Err(error) = std::thread::Builder::new().name("sweep".to_owned()).spawn(body) {
             log::error!("leftovers cannot be looked for: {error}");
-            self.end_run();
+            self.end_run(writer, blobs, now);
         }
     }
 
     /// Looks again, and removes what really is left over.
-    pub(in crate::engine) fn remove_leftovers(&mut self, leftovers: Vec<Leftover>) {
+    pub(in crate::engine) fn remove_leftovers(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &Blobs,
+        leftovers: Vec<Leftover>,
+    ) {
         for leftover in leftovers {
-            match self.remove_leftover(leftover) {
-                Ok(true) => self.gc.report(|report| report.leftovers += 1),
+            match remove_leftover(writer, blobs, leftover) {
+                Ok(true) => self.report(|report| report.leftovers += 1),
                 Ok(false) => {}
-                Err(error) => self.gc.fail(format!("cannot remove {leftover:?}: {error}")),
+                Err(error) => self.fail(format!("cannot remove {leftover:?}: {error}")),
             }
         }
-    }
-
-    fn remove_leftover(&mut self, leftover: Leftover) -> Result<bool> {
-        self.writer.check_writable()?;
-        let lock = &self.writer.store().lock;
-        match leftover {
-            Leftover::Blob(hash) => {
-                let held = self.writer.pins().is_pinned(&hash) || self.blobs.is_pending(&hash);
-                if held || self.writer.reader().blob(&hash)?.is_some() {
-                    return Ok(false);
-                }
-                self.writer.let_go(self.writer.store().pool.remove(lock, &hash, None)?);
-            }
-            Leftover::Private(area, file) => {
-                if self.writer.durability().is_obsolete(area, file) {
-                    return Ok(false);
-                }
-                self.writer.let_go(self.writer.store().private_files.remove(lock, area, file)?);
-            }
-            Leftover::Area(area) => {
-                return self.writer.remove_area_files(area);
-            }
-        }
-        Ok(true)
     }
 
     /// All names were looked at.
-    pub(in crate::engine) fn sweep_ended(&mut self, result: std::result::Result<(), EngineError>) {
+    pub(in crate::engine) fn sweep_ended(
+        &mut self,
+        writer: &mut StoreWriter,
+        blobs: &mut Blobs,
+        result: Result<()>,
+        now: Now,
+    ) {
         if let Err(error) = result {
-            self.gc.fail(format!("the search for leftovers ended early: {error}"));
+            self.fail(format!("the search for leftovers ended early: {error}"));
         }
-        if self.gc.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Sweep)) {
-            self.end_run();
+        if self.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Sweep)) {
+            self.end_run(writer, blobs, now);
         }
     }
+}
+
+fn remove_leftover(writer: &mut StoreWriter, blobs: &Blobs, leftover: Leftover) -> Result<bool> {
+    writer.check_writable()?;
+    let lock = &writer.store().lock;
+    match leftover {
+        Leftover::Blob(hash) => {
+            let held = writer.pins().is_pinned(&hash) || blobs.is_pending(&hash);
+            if held || writer.reader().blob(&hash)?.is_some() {
+                return Ok(false);
+            }
+            writer.let_go(writer.store().pool.remove(lock, &hash, None)?);
+        }
+        Leftover::Private(area, file) => {
+            if writer.durability().is_obsolete(area, file) {
+                return Ok(false);
+            }
+            writer.let_go(writer.store().private_files.remove(lock, area, file)?);
+        }
+        Leftover::Area(area) => {
+            return writer.remove_area_files(area);
+        }
+    }
+    Ok(true)
 }
 
 impl Sweeper {

@@ -6,10 +6,10 @@
 //! waits for the disk. So nothing is copied beside a collection; the collection stops after so
 //! many pages until the log was copied, and others write meanwhile.
 
-use super::Phase;
+use super::{Collector, Phase};
 use crate::engine::durability::has_room;
 use crate::engine::error::Result;
-use crate::engine::thread::MetadataThread;
+use crate::engine::writer::StoreWriter;
 
 /// Pages of the log between two copies, in a large catalog, where each row is on a page of its own: 240
 /// MB. A copy writes each page of the catalog once, however often the log has it.
@@ -44,44 +44,44 @@ impl Wal {
     }
 }
 
-impl MetadataThread {
+impl Collector {
     /// Counts pages that rows were removed from or changed in.
-    pub(super) fn note_removed(&mut self, pages: u64) {
+    pub(super) fn note_removed(&mut self, writer: &mut StoreWriter, pages: u64) {
         if pages == 0 {
             return;
         }
-        if !std::mem::replace(&mut self.gc.wal.announced, true) {
-            self.gc.wal.is_short = !has_room(&self.writer.store().layout);
-            self.writer.durability().set_collecting(true);
+        if !std::mem::replace(&mut self.wal.announced, true) {
+            self.wal.is_short = !has_room(&writer.store().layout);
+            writer.durability().set_collecting(true);
         }
-        self.gc.wal.pages += pages;
-        let limit = if self.gc.wal.is_short { PAGES_PER_COPY_SHORT } else { PAGES_PER_COPY };
-        if self.gc.wal.pages >= limit {
-            self.gc.wal.pages = 0;
-            self.gc.wal.is_short = !has_room(&self.writer.store().layout);
-            self.copy_wal();
+        self.wal.pages += pages;
+        let limit = if self.wal.is_short { PAGES_PER_COPY_SHORT } else { PAGES_PER_COPY };
+        if self.wal.pages >= limit {
+            self.wal.pages = 0;
+            self.wal.is_short = !has_room(&writer.store().layout);
+            self.copy_wal(writer);
         }
     }
 
     /// The log was copied as far as others let it. Where that failed, it is long, which the next
     /// copy makes good, or the store refuses changes, which the next slice hears of.
     pub(in crate::engine) fn wal_copied(&mut self, result: Result<()>) {
-        self.gc.wal.copying = false;
+        self.wal.copying = false;
         if let Err(error) = result {
             log::debug!("the log was not copied: {error}");
         }
     }
 
     /// Leaves the log to the durability thread again, once nothing is to be removed.
-    pub(in crate::engine) fn tidy_wal(&mut self) {
-        let removing = self.gc.awake
-            || self.gc.run.as_ref().is_some_and(|run| match run.phase {
+    pub(in crate::engine) fn tidy_wal(&mut self, writer: &StoreWriter) {
+        let removing = self.awake
+            || self.run.as_ref().is_some_and(|run| match run.phase {
                 Phase::Release | Phase::Metadata | Phase::Blobs => true,
                 Phase::Expire(_) | Phase::Account | Phase::Sweep => false,
             });
-        if self.gc.wal.announced && !removing && !self.gc.wal.copying {
-            self.gc.wal.announced = false;
-            self.writer.durability().set_collecting(false);
+        if self.wal.announced && !removing && !self.wal.copying {
+            self.wal.announced = false;
+            writer.durability().set_collecting(false);
         }
     }
 }

@@ -5,12 +5,15 @@ use std::time::Instant;
 use super::{MetadataThread, answer};
 use crate::engine::after::After;
 use crate::engine::blobs::{IncomingBlob, NotAdopted};
+use crate::engine::commit::rename_prepared;
 use crate::engine::durability::Durable;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::gc::Leftover;
+use crate::engine::now::Now;
 use crate::engine::pins::{BlobPin, BlobsHold};
 use crate::engine::poison::Blocked;
+use crate::engine::repair::Repairs;
 use crate::engine::reply::Reply;
 use crate::engine::request::Request;
 use crate::engine::seal::SealResult;
@@ -31,10 +34,13 @@ impl MetadataThread {
 
     fn serve(&mut self, request: Request) {
         let Some(request) = self.serve_change(request) else { return };
+        let now = Now::read();
         let writer = &mut self.writer;
         match request {
-            Request::ForRename(request) => self.for_rename(request),
-            Request::Commit { area, options, reply } => self.start_commit(area, options, reply),
+            Request::ForRename(request) => self.commits.for_rename(request, now.instant),
+            Request::Commit { area, options, reply } => {
+                self.commits.start(writer, area, options, reply, now.instant);
+            }
             Request::Flush { reply } => self.journal.wait_for_all(reply),
             Request::FlushNodes { nodes, reply } => self.journal.wait_for_nodes(nodes, reply),
             Request::Save { reply } => reply(Ok(self.save_all())),
@@ -42,18 +48,31 @@ impl MetadataThread {
             Request::ReuseBlobs { hashes, reply } => reply(self.blobs.reuse_blobs(writer, &hashes)),
             Request::ReuseTrees { trees, reply } => reply(self.blobs.reuse_trees(writer, &trees)),
             Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(self.writer.pins()))),
-            Request::Collect { kind, reply } => self.collect(kind, reply),
-            Request::CommitPages { task, pages } => self.commit_pages(task, &pages),
-            Request::CommitBuilt { task, built } => self.commit_built(task, built),
-            Request::Charged { repo, number, charge } => self.charged(repo, number, charge),
-            Request::Accounted => self.accounted(),
-            Request::Swept { leftovers } => self.remove_leftovers(leftovers),
-            Request::SweepEnded { result } => self.sweep_ended(result),
-            Request::Durable { after, result } => self.durable(after, result),
+            Request::Collect { kind, reply } => self.gc.collect(writer, kind, reply, now),
+            Request::CommitPages { task, pages } => {
+                self.commits.pages(writer, &mut self.blobs, task, &pages, now);
+            }
+            Request::CommitBuilt { task, built } => {
+                self.commits.built(writer, &mut self.blobs, task, built);
+            }
+            Request::Charged { repo, number, charge } => {
+                self.gc.charged(writer, repo, number, charge);
+            }
+            Request::Accounted => self.gc.accounted(),
+            Request::Swept { leftovers } => {
+                self.gc.remove_leftovers(writer, &self.blobs, leftovers);
+            }
+            Request::SweepEnded { result } => {
+                self.gc.sweep_ended(writer, &mut self.blobs, result, now);
+            }
+            Request::Durable { after, result } => self.durable(after, result, now),
             Request::BlobVerified { hash, intact } => {
                 self.blobs.blob_verified(writer, hash, intact)
             }
-            Request::Fsck { job, reply } => self.fsck(job, reply),
+            Request::Fsck { job, reply } => {
+                let (blobs, journal) = (&mut self.blobs, &mut self.journal);
+                Repairs { writer, blobs, commits: &self.commits, journal }.serve(job, reply);
+            }
             Request::Damaged(damage) => self.blobs.note_damage(writer, &[damage], Box::new(drop)),
             Request::Stop { reply } => reply(Err(EngineError::Stopping)),
             Request::CreateRepository { .. }
@@ -150,23 +169,26 @@ impl MetadataThread {
     }
 
     /// What was to be on disk is there, or is not.
-    fn durable(&mut self, after: After, result: Result<()>) {
+    fn durable(&mut self, after: After, result: Result<()>, now: Now) {
+        let (writer, blobs) = (&mut self.writer, &mut self.blobs);
         match after {
-            After::Answer { events, reply } => self.writer.notify(events, answer(reply, result)),
-            After::CommitSynced { task } => self.commit_synced(task, result),
+            After::Answer { events, reply } => writer.notify(events, answer(reply, result)),
+            After::CommitSynced { task } => self.commits.synced(writer, blobs, task, result),
             After::Publish { repo, task, publish } => {
-                let visible = self.writer.reveal(repo, task);
+                let visible = writer.reveal(repo, task);
                 publish(result.and_then(|()| visible.ok_or(EngineError::Stopping)));
                 self.gc.wake();
                 self.gc.expect_accounting(repo);
             }
-            After::Prepared { epoch, reply } => self.rename_prepared(epoch, result, reply),
-            After::RemoveOrphans { unreferences } => self.orphans_durable(unreferences, result),
+            After::Prepared { epoch, reply } => rename_prepared(blobs, epoch, result, reply),
+            After::RemoveOrphans { unreferences } => {
+                self.gc.orphans_durable(writer, blobs, unreferences, result, now);
+            }
             After::RemoveObsolete => {
-                self.writer.rows_durable(result, Instant::now());
+                writer.rows_durable(result, now.instant);
                 self.gc.purge_goes_on();
             }
-            After::WalCopied => self.wal_copied(result),
+            After::WalCopied => self.gc.wal_copied(result),
         }
     }
 
@@ -205,7 +227,8 @@ impl MetadataThread {
     /// Takes imported files into the pool. What is left of those that cannot be is removed.
     fn adopt_blobs(&mut self, blobs: Vec<IncomingBlob>) -> Result<Vec<BlobPin>> {
         self.blobs.adopt(&self.writer, blobs).map_err(|NotAdopted { error, leftovers }| {
-            self.remove_leftovers(leftovers.into_iter().map(Leftover::Blob).collect());
+            let leftovers = leftovers.into_iter().map(Leftover::Blob).collect();
+            self.gc.remove_leftovers(&mut self.writer, &self.blobs, leftovers);
             error
         })
     }

@@ -19,14 +19,13 @@ use super::durability::{Durable, Then};
 use super::error::{EngineError, Result};
 use super::gc::{Collector, FILES_PER_SLICE, RunKind};
 use super::journal::{self, Journal};
+use super::now::Now;
 use super::poison::Blocked;
-use super::reply::{Reply, Tell};
+use super::reply::Reply;
 use super::request::Request;
 use super::seal::SealResult;
-use super::stop_point::StopPoints;
 use super::unsaved::Unsaved;
 use super::writer::StoreWriter;
-use crate::store::tree_cache::TreeCache;
 use crate::sys::panics;
 
 /// Inputs applied before the journal and the commits get their turn.
@@ -41,7 +40,6 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(250);
 /// Everything the metadata thread owns.
 pub(super) struct MetadataThread {
     pub(super) writer: StoreWriter,
-    pub(super) trees: Arc<TreeCache>,
     pub(super) requests: Receiver<Request>,
     pub(super) requests_sender: Sender<Request>,
     pub(super) seal_results: Receiver<Vec<SealResult>>,
@@ -52,12 +50,18 @@ pub(super) struct MetadataThread {
     pub(super) commits: Commits,
     /// Rounds since the last slice of background work that had to be put off.
     pub(super) rounds_without_slice: u32,
-    /// Where tests hold threads.
-    pub(super) stop_points: Arc<StopPoints>,
     pub(super) unsaved: Unsaved,
 }
 
 impl MetadataThread {
+    /// What was orphaned before the stop goes now (G8: a run at start), unless the disk was so full that
+    /// the start could not be noted: then once somebody changes something.
+    pub(super) fn collect_at_start(&mut self) {
+        if self.writer.poison().blocked() == Blocked::No {
+            self.gc.trigger(&self.writer, RunKind::ORPHANS, Now::read());
+        }
+    }
+
     /// Runs until a [`Request::Stop`].
     pub(super) fn run(mut self) {
         let ended = panics::contain("the metadata thread", || {
@@ -93,16 +97,16 @@ impl MetadataThread {
                 }
                 self.follow_up();
             }
-            let now = Instant::now();
-            self.advance_journal(now);
-            self.writer.advance_obsolete(now);
-            self.advance_commits(now);
+            let now = Now::read();
+            self.advance_journal(now.instant);
+            self.writer.advance_obsolete(now.instant);
+            self.commits.advance(&mut self.writer, &mut self.blobs, now.instant);
             self.follow_up();
-            if now.duration_since(last_housekeeping) >= HOUSEKEEPING_INTERVAL {
-                last_housekeeping = now;
-                self.unsaved.save_overdue(&self.writer, now);
-                self.unsaved.try_again(&mut self.writer, now);
-                self.writer.staging().end_seal_delay(|_, due| due <= now);
+            if now.instant.duration_since(last_housekeeping) >= HOUSEKEEPING_INTERVAL {
+                last_housekeeping = now.instant;
+                self.unsaved.save_overdue(&self.writer, now.instant);
+                self.unsaved.try_again(&mut self.writer, now.instant);
+                self.writer.staging().end_seal_delay(|_, due| due <= now.instant);
                 // What is served read-only keeps the marks for itself.
                 if self.writer.poison().blocked() != Blocked::ReadOnly
                     && let Err(error) = self.blobs.mark_all_damage(&mut self.writer)
@@ -122,7 +126,7 @@ impl MetadataThread {
         // Sealers end when nobody takes their results.
         self.seal_results = crossbeam_channel::never();
         self.journal.fail_waiters(|| EngineError::Poisoned);
-        self.abort_run();
+        self.gc.abort_run();
         for task in self.commits.end(|| EngineError::Poisoned) {
             task.refuse(EngineError::Poisoned);
         }
@@ -141,23 +145,23 @@ impl MetadataThread {
 
     /// A slice of background work, unless somebody waits; but never so long that a busy store
     /// would fill up.
-    fn background(&mut self, now: Instant) {
+    fn background(&mut self, now: Now) {
         if self.writer.poison().blocked() == Blocked::ReadOnly {
             return;
         }
-        self.tick_collector(now);
-        self.tidy_wal();
-        if !self.gc.has_work() || self.gc.is_paused(now) {
+        self.gc.tick(&self.writer, now);
+        self.gc.tidy_wal(&self.writer);
+        if !self.gc.has_work() || self.gc.is_paused(now.instant) {
             return;
         }
         if !self.writer.reaper().has_room(FILES_PER_SLICE) {
-            return self.gc.pause(now);
+            return self.gc.pause(now.instant);
         }
         let idle = self.requests.is_empty() && self.seal_results.is_empty();
         self.rounds_without_slice += 1;
         if idle || self.rounds_without_slice >= BUSY_ROUNDS_PER_SLICE {
             self.rounds_without_slice = 0;
-            self.collector_slice();
+            self.gc.slice(&mut self.writer, &mut self.blobs, &self.commits, now);
         }
     }
 
@@ -200,12 +204,6 @@ impl MetadataThread {
         self.journal.advance(&mut self.writer, &mut self.blobs, &mut self.unsaved, now);
     }
 
-    /// A line on which a thread that works for this one tells it something.
-    pub(super) fn line<T: Into<Request>>(&self) -> Tell<T> {
-        let requests = self.requests_sender.clone();
-        Arc::new(move |told: T| requests.send(told.into()).map_err(|_| EngineError::Stopping))
-    }
-
     /// Sees to what a change has made necessary elsewhere.
     fn follow_up(&mut self) {
         let Some(effects) = self.writer.effects().take() else { return };
@@ -213,7 +211,7 @@ impl MetadataThread {
             self.when_durable(what, after);
         }
         if effects.collect {
-            self.trigger(RunKind::ORPHANS);
+            self.gc.trigger(&self.writer, RunKind::ORPHANS, Now::read());
         }
         if effects.purge {
             self.gc.wake();

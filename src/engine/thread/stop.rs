@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::MetadataThread;
-use crate::engine::durability::SYNC_ONE_BY_ONE_MAX;
-use crate::engine::durability::ToDisk;
+use crate::engine::commit::refuse;
+use crate::engine::durability::{SYNC_ONE_BY_ONE_MAX, ToDisk};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::journal::ID_LIMIT;
 use crate::engine::poison::Blocked;
@@ -20,7 +20,7 @@ impl MetadataThread {
     /// Brings the journal out and ends.
     pub(super) fn stop(&mut self, reply: Reply<()>) {
         for task in self.commits.end(|| EngineError::Stopping) {
-            self.refuse_commit(task, EngineError::Stopping);
+            refuse(&mut self.writer, task, EngineError::Stopping);
         }
         // Seals under way end by themselves; what they do not finish is sealed at the next start.
         while let Ok(results) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
