@@ -165,9 +165,25 @@ impl Engine {
     pub fn load_area(&self, area: AreaId) -> Result<()> {
         let loaded = self.staging.read().areas.get(&area).is_none_or(|area| area.loaded);
         if !loaded {
-            load_area(&self.reader.lock(), &self.staging, area)?;
+            let lost = load_area(&self.reader.lock(), &self.staging, area)?;
+            if let Some(lost) = lost {
+                log::error!("{}: {lost}", self.area_path(area));
+            }
         }
         Ok(())
+    }
+
+    /// An area as people write it.
+    fn area_path(&self, area: AreaId) -> String {
+        let found = {
+            let state = self.staging.read();
+            state.areas.get(&area).map(|area| (area.shared.repo, area.name.clone()))
+        };
+        let named = found.and_then(|(repo, name)| Some((self.registry.by_id(repo)?, name)));
+        match named {
+            Some((repository, name)) => format!("staging/{}/{name}", repository.name),
+            None => format!("staging/#{area}"),
+        }
     }
 
     /// Makes known what the areas of a repository use, for those who are to be told. The cost
