@@ -115,7 +115,7 @@ fn changes_by_commands_are_lines_with_who_asked_and_sighup_reopens() {
     assert_eq!(store.run(&["tag", "web/v1", "7"]).status.code(), Some(3));
     succeeds(&store.run(&["policy", "web", "--keep-unreleased", "3"]));
     let log = store.path().join("daemon.log");
-    let text = wait_for(&log, |text| text.contains("set the policy"));
+    let text = wait_for(&log, |text| text.contains("change the policy"));
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let said = |text: &str| {
@@ -125,7 +125,7 @@ fn changes_by_commands_are_lines_with_who_asked_and_sighup_reopens() {
     };
     assert!(said("create repository web, by root (pid "), "{text}");
     assert!(said("refused: tag web/7 as v1, by root (pid "), "{text}");
-    assert!(said("set the policy of web: {\"keep_unreleased\":3"), "{text}");
+    assert!(said("change the policy of web: keep_unreleased 3, by root (pid "), "{text}");
     assert!(!text.contains("status"), "what only reads is no line: {text}");
 
     let rotated = store.path().join("daemon.log.1");
