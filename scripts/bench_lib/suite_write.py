@@ -10,7 +10,7 @@ import sys
 import time
 
 from corpus import MEBIBYTE, check_same, digest, make_file, make_tree, stamp
-from steps import Row, contest, run, shell
+from steps import Row, Wrong, contest, run, shell
 
 STATE = "source warm"
 
@@ -269,7 +269,49 @@ def programs(world, options, steps):
         rows += imports(world, store, options.rounds, files)
     if not options.only or options.only in "tar export":
         rows += archives(world, store, options.rounds, files)
+    for program, change in ATTRIBUTES:
+        # Only root gives files away.
+        allowed = program == "chmod -R" or os.geteuid() == 0
+        if allowed and (not options.only or options.only in program):
+            rows.append(attributes(world, store, program, change, options.rounds, files))
     return rows
+
+
+# What changes the attributes of all files of a tree, never to what they are already: the program, the
+# change that a round makes, and what `find` is told to find the files that lack it.
+ATTRIBUTES = [
+    ("chmod -R", lambda number: ("o+r", "! -perm -o=r") if number % 2 else ("o-r", "-perm -o=r")),
+    ("chown -R", lambda number: (str(1000 + number), f"! -uid {1000 + number}")),
+]
+
+
+def attributes(world, store, program, change, rounds, files):
+    """Changes an attribute of all files of a tree that is hashed and that somebody has looked at."""
+    row = Row(f"{program} of {files:,} files", "attributes warm")
+    source = world.path("attributes")
+    make_tree(source, files, 50, program)
+    places = {"native": world.fresh("native/attributes"), "cairn": store.area("bench", program[:5])}
+    for place in places.values():
+        run(["cp", "-r", f"{source}/.", place])
+
+    def within(place):
+        def prepare(number):
+            world.quiet(store)
+            run(["du", "-a", place])
+            wanted, lacking = change(number)
+
+            def check():
+                if run(["find", place, "-type", "f", *lacking.split()]):
+                    raise Wrong(f"{row.name}: files of {place} were left out")
+
+            return lambda: run([*program.split(), wanted, place]), check
+
+        return prepare
+
+    contest(row, rounds, {name: within(place) for name, place in places.items()})
+    for path in (source, *places.values()):
+        shutil.rmtree(path)
+    return row
 
 
 # Gives each path from the root on, as most programs do that are not tools for files.
