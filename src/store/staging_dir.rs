@@ -254,7 +254,7 @@ mod tests {
         file.write_all_at(b"synced", 0).unwrap();
         let path = store.private_files.path(AREA, id);
         store.pool.link(&store.lock, &path, &crate::model::hash::BlobHash::of(b"synced")).unwrap();
-        let fault = on_this_thread(Fault::io_error(1));
+        let fault = on_this_thread(Fault::full_at("sync"));
         assert!(store.private_files.open(AREA, id).is_err(), "the copy could not be flushed");
         drop(fault);
         assert_eq!(fs::metadata(&path).unwrap().nlink(), 2, "the name is still that of the blob");

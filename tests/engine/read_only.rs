@@ -14,17 +14,19 @@ use cairn::control::protocol::{ErrorKind, Request};
 use cairn::control::service::Attachment;
 use cairn::control::upkeep::UpkeepRequest;
 use cairn::control::why::WhyTarget;
+use cairn::engine::commit::CommitOptions;
 use cairn::engine::error::EngineError;
 use cairn::engine::fsck::Job;
-use cairn::engine::request::Request as EngineRequest;
+use cairn::engine::request::{Owner, Request as EngineRequest};
 use cairn::engine::scrub::{ScrubOptions, Scrubber, noted};
 use cairn::model::hash::BlobHash;
-use cairn::model::id::VersionNumber;
+use cairn::model::id::{AreaId, VersionNumber};
 use cairn::model::policy::{Limit, Policy, RuleChanges};
+use cairn::model::time::Timestamp;
 use rusqlite::types::Value;
 
 use crate::common::wait;
-use crate::world::{World, begin, commit, create};
+use crate::world::{World, begin, commit, commit_options, create};
 
 /// A store in which a policy would delete a version and an area, and a run would free content.
 fn store() -> World {
@@ -261,4 +263,63 @@ fn damage_that_is_met_is_told_and_not_noted() {
     let refused = world.engine.call(|reply| EngineRequest::Fsck { job, reply });
     assert!(matches!(refused, Err(EngineError::ReadOnly)), "{refused:?}");
     assert_eq!(content(&world), before);
+}
+
+/// The engine refuses a change before it looks at it. If it left that to the door to the catalog, which
+/// refuses as well, these would be answered with what is wrong about them instead, and what a change
+/// does before it writes would be done.
+#[test]
+fn a_change_is_refused_before_it_is_looked_at() {
+    let world = store();
+    let area = world.area("open");
+    let world = world.reopen_read_only();
+    let now = Timestamp::now();
+    let owner = Owner { mode: 0o755, uid: 0, gid: 0 };
+    let refused = |what: &str, error: Option<EngineError>| {
+        assert!(matches!(error, Some(EngineError::ReadOnly)), "{what}: {error:?}");
+    };
+    let made = world.engine.call(|reply| EngineRequest::CreateRepository {
+        name: "web".parse().unwrap(),
+        owner,
+        provisional: false,
+        now,
+        reply,
+    });
+    refused("a repository that exists", made.err());
+    let opened = world.engine_call(|repo, reply| EngineRequest::OpenArea {
+        repo,
+        name: "open".parse().unwrap(),
+        owner,
+        journalled: true,
+        now,
+        reply,
+    });
+    refused("an area that exists", opened.err());
+    let tagged = world.engine_call(|repo, reply| EngineRequest::SetTag {
+        repo,
+        tag: "two".parse().unwrap(),
+        number: VersionNumber(99),
+        fresh: true,
+        now,
+        reply,
+    });
+    refused("a tag that exists", tagged.err());
+    let deleted = world.engine_call(|repo, reply| EngineRequest::DeleteVersions {
+        repo,
+        numbers: vec![VersionNumber(99)],
+        force: false,
+        now,
+        reply,
+    });
+    refused("a version that does not exist", deleted.err());
+    let discarded =
+        world.engine.call(|reply| EngineRequest::DiscardArea { area: AreaId(area.0 + 9), reply });
+    refused("an area that does not exist", discarded.err());
+    let options = CommitOptions { number: Some(VersionNumber(1)), ..commit_options() };
+    let published = world.engine.call(|reply| EngineRequest::Commit { area, options, reply });
+    refused("a number that is taken", published.err());
+    assert_eq!(world.engine.staging.read().areas[&area].error, "", "no refusal was noted");
+    let hashes = vec![BlobHash::of(b"2")];
+    let pinned = world.engine.call(|reply| EngineRequest::ReuseBlobs { hashes, reply });
+    refused("content to be used again", pinned.err());
 }

@@ -1,6 +1,8 @@
 //! Somebody who can write to the directory that root exports to, imports from, or passes through
 //! (H24). He acts between the steps: after a name was made, after the walk has seen one.
 
+mod import;
+
 use std::ffi::CStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -15,8 +17,7 @@ use super::memory::MemoryStore;
 use crate::archive::batch::Unobserved;
 use crate::archive::error::ArchiveError;
 use crate::archive::export::{LinkMode, export_directory_with};
-use crate::archive::import::{DirectoryImport, import_directory, import_directory_with};
-use crate::archive::path::ArchivePath;
+use crate::archive::import::{DirectoryImport, import_directory};
 use crate::archive::walk::{Place, Walker};
 
 const STRANGER: u32 = 4321;
@@ -131,10 +132,12 @@ enum Trick {
     HardLinkToFifo,
     OwnFifo,
     OwnDirectory,
+    /// A file of root's with one name, which lies in the stranger's directory.
+    RootsFile,
     Nothing,
 }
 
-const TRICKS: [Trick; 8] = [
+const TRICKS: [Trick; 9] = [
     Trick::LinkToFile,
     Trick::LinkToDirectory,
     Trick::LinkToFifo,
@@ -142,6 +145,7 @@ const TRICKS: [Trick; 8] = [
     Trick::HardLinkToFifo,
     Trick::OwnFifo,
     Trick::OwnDirectory,
+    Trick::RootsFile,
     Trick::Nothing,
 ];
 
@@ -164,6 +168,10 @@ impl Trick {
             Self::OwnDirectory => {
                 fs::create_dir(name).unwrap();
                 chown(name, Some(STRANGER), None).unwrap();
+            }
+            Self::RootsFile => {
+                fs::write(name, b"secret").unwrap();
+                fs::set_permissions(name, fs::Permissions::from_mode(0o600)).unwrap();
             }
             Self::Nothing => {}
         }
@@ -190,6 +198,10 @@ fn a_name_that_is_replaced_is_not_followed_whatever_it_was() {
             }
             let error = done.unwrap_err().to_string();
             assert!(error.contains("somebody replaced it"), "{kind}, {trick:?}: {error}");
+            if trick == Trick::RootsFile {
+                let found = fs::metadata(&name).unwrap();
+                assert_eq!((found.uid(), found.mode() & 0o777), (0, 0o600), "{kind}");
+            }
         }
     }
 }
@@ -254,6 +266,30 @@ fn a_new_directory_is_swapped_as_soon_as_it_is_made() {
     .unwrap_err();
     assert!(error.to_string().contains("somebody replaced it"), "{error}");
     scene.check();
+}
+
+#[test]
+fn an_older_directory_of_the_callers_is_closed_to_others_before_it_is_filled() {
+    let mut scene = Scene::new(|from| make(&from.join("entry"), "directory"));
+    let theirs = scene.path("theirs");
+    let (name, older) = (theirs.join("entry"), scene.path("older"));
+    fs::create_dir(&older).unwrap();
+    fs::set_permissions(&older, fs::Permissions::from_mode(0o777)).unwrap();
+    let filled = AtomicBool::new(false);
+    scene
+        .export(&|made| match made.to_bytes() {
+            b"entry" => {
+                rustix::fs::rename(&name, theirs.join("aside")).unwrap();
+                rustix::fs::rename(&older, &name).unwrap();
+            }
+            _ => {
+                filled.store(true, Ordering::SeqCst);
+                let mode = fs::metadata(&name).unwrap().mode();
+                assert_eq!(mode & 0o777, 0o700, "others could see what is made in it");
+            }
+        })
+        .unwrap();
+    assert!(filled.load(Ordering::SeqCst));
 }
 
 #[test]
@@ -375,71 +411,6 @@ fn exports_are_raced_for_a_while() {
         done.store(true, Ordering::Relaxed);
     });
     scene.check();
-}
-
-#[test]
-fn what_an_import_finds_may_be_another_file_by_then() {
-    for kind in KINDS.iter().filter(|kind| **kind != "directory") {
-        for trick in TRICKS {
-            let scene = Scene::new(|_| {});
-            let (secret, theirs) = (scene.path("secret"), scene.path("theirs"));
-            fs::write(theirs.join("a"), b"read first, when the walk has seen the other").unwrap();
-            make(&theirs.join("entry"), kind);
-            let act = |path: &ArchivePath| {
-                if path.as_bytes() == b"a" {
-                    // Not removed: its number would be given to the next file.
-                    rustix::fs::rename(theirs.join("entry"), scene.path("aside")).unwrap();
-                    trick.play(&secret, &theirs.join("entry"));
-                }
-            };
-            let mut store = MemoryStore::default();
-            let options = DirectoryImport::default();
-            let error = import_directory_with(&theirs, options, &mut store, &mut Unobserved, &act);
-            if *kind == "file" && trick == Trick::HardLinkToFile {
-                // The kernel lets no stranger link what he cannot write; to root it is one more file.
-                error.unwrap();
-            } else {
-                let error = error.unwrap_err();
-                assert!(matches!(error, ArchiveError::Unreadable(_)), "{kind}, {trick:?}: {error}");
-                assert!(!store.blobs.values().any(|bytes| bytes == b"secret"), "{kind}, {trick:?}");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_group_whose_first_name_is_replaced_meanwhile_is_not_imported() {
-    let scene = Scene::new(|_| {});
-    let theirs = scene.path("theirs");
-    fs::write(theirs.join("a"), b"read first").unwrap();
-    fs::write(theirs.join("first"), b"content of both").unwrap();
-    rustix::fs::link(theirs.join("first"), theirs.join("second")).unwrap();
-    let act = |path: &ArchivePath| {
-        if path.as_bytes() == b"a" {
-            fs::write(theirs.join("new"), b"another file").unwrap();
-            rustix::fs::rename(theirs.join("new"), theirs.join("first")).unwrap();
-        }
-    };
-    let mut store = MemoryStore::default();
-    let options = DirectoryImport::default();
-    let error = import_directory_with(&theirs, options, &mut store, &mut Unobserved, &act);
-    let error = error.unwrap_err().to_string();
-    assert!(error.contains("first: it was replaced by another file"), "{error}");
-}
-
-#[test]
-fn a_directory_that_becomes_a_link_is_not_walked() {
-    let scene = Scene::new(|_| {});
-    let theirs = scene.path("theirs");
-    fs::create_dir(theirs.join("d")).unwrap();
-    let mut walker = Walker::new(&theirs, Vec::new()).unwrap();
-    // The top was read, so its names are known.
-    walker.next().unwrap().unwrap();
-    fs::remove_dir(theirs.join("d")).unwrap();
-    symlink(scene.path("secret"), theirs.join("d")).unwrap();
-    let found = walker.next().unwrap().unwrap();
-    assert!(matches!(found.place, Place::Name { .. }), "the link itself");
-    assert!(walker.next().is_none());
 }
 
 #[test]
