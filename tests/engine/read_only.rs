@@ -22,6 +22,7 @@ use cairn::engine::scrub::{ScrubOptions, Scrubber, noted};
 use cairn::model::hash::BlobHash;
 use cairn::model::id::{AreaId, VersionNumber};
 use cairn::model::policy::{Limit, Policy, RuleChanges};
+use cairn::model::quota::{Charge, Usage};
 use cairn::model::time::Timestamp;
 use rusqlite::types::Value;
 
@@ -322,4 +323,23 @@ fn a_change_is_refused_before_it_is_looked_at() {
     let hashes = vec![BlobHash::of(b"2")];
     let pinned = world.engine.call(|reply| EngineRequest::ReuseBlobs { hashes, reply });
     refused("content to be used again", pinned.err());
+}
+
+/// What a worker of the engine sends is no change that anybody asked for, so it is not refused as one. The
+/// door to the catalog is: this would correct what a version counts for.
+#[test]
+fn what_the_engine_tells_itself_is_not_written_either() {
+    let world = store().reopen_read_only();
+    let before = content(&world);
+    let repository = world.repository();
+    let (number, known) = (VersionNumber(3), repository.versions.charge(VersionNumber(3)).copied());
+    let base = VersionNumber(2);
+    let usage = Usage { bytes: 77, files: 7 };
+    assert_ne!(known, Some(Charge { base, usage }));
+    let charge = Ok(Charge { base, usage });
+    let charged = EngineRequest::Charged { repo: repository.id, number, charge };
+    world.engine.submit(charged).unwrap();
+    drop(world.engine.call(|reply| EngineRequest::HoldBlobs { reply }).unwrap());
+    assert_eq!(content(&world), before);
+    assert_eq!(world.repository().versions.charge(number).copied(), known);
 }
