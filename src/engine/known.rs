@@ -104,3 +104,87 @@ impl Known {
         Some(visible)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::registry::Tag;
+    use crate::model::hash::TreeHash;
+    use crate::model::name::TagName;
+    use crate::model::time::Timestamp;
+    use crate::model::tree::{Attributes, Root, Summary, Xattrs};
+    use crate::model::version::Version;
+
+    fn repository() -> Repository {
+        Repository {
+            id: RepoId(1),
+            name: "web".parse().unwrap(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            created: Timestamp::default(),
+            changed: Timestamp::default(),
+            next_number: VersionNumber(1),
+            versions: crate::engine::registry::Versions::default(),
+            tags: crate::engine::registry::Tags::default(),
+            areas: rpds::RedBlackTreeMapSync::new_sync(),
+            policy: crate::model::policy::PolicyState::from_text(None),
+            account: Arc::default(),
+            deleted: rpds::RedBlackTreeMapSync::new_sync(),
+        }
+    }
+
+    /// Adds a version of that number and name.
+    fn add(repository: &mut Repository, number: u64, name: &TagName) {
+        let attributes = Attributes {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            xattrs: Xattrs::new(),
+        };
+        let tree = TreeHash::of(b"tree");
+        repository.versions.insert(Arc::new(Version {
+            number: VersionNumber(number),
+            root: Root { attributes, tree, summary: Summary::default() },
+            hash: tree,
+            created: Timestamp::default(),
+            base: None,
+            name: Some(name.clone()),
+            author: String::new(),
+            message: String::new(),
+            released: false,
+            locked: false,
+        }));
+        let number = VersionNumber(number);
+        let tag = Tag { number, protects: false, created: Timestamp::default() };
+        repository.tags.insert(name.clone(), tag);
+    }
+
+    /// Of two commits on their way to disk the first is there: the version of the second is not to be
+    /// seen yet, and no tag may lead to it.
+    #[test]
+    fn what_waits_behind_a_commit_is_not_shown_with_it() {
+        let (mut known, repository) = (Known::default(), repository());
+        let names = ["one", "two"].map(|name| name.parse::<TagName>().unwrap());
+        let mut commit = TaskId::default();
+        let mut tasks = Vec::new();
+        for (number, name) in (1..).zip(&names) {
+            commit = commit.next();
+            tasks.push(commit);
+            let area = AreaId(number + 10);
+            let created = Some(VersionNumber(number));
+            let unpublished = Unpublished { task: commit, area, created };
+            known.hold_back(&repository, unpublished, |known| add(known, number, name));
+        }
+        let seen = |visible: &Repository| {
+            let numbers: Vec<u64> = visible.versions.keys().map(|number| number.0).collect();
+            (numbers, names.each_ref().map(|name| visible.tags.contains_key(name)))
+        };
+        let first = known.let_go(repository.id, tasks[0]).unwrap();
+        assert_eq!(seen(&first), (vec![1], [true, false]));
+        let second = known.let_go(repository.id, tasks[1]).unwrap();
+        assert_eq!(seen(&second), (vec![1, 2], [true, true]));
+        assert!(known.let_go(repository.id, tasks[1]).is_none());
+    }
+}

@@ -450,3 +450,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_is_not_the_same_where_one_side_alone_has_more_names_of_it() {
+    assert_conflicts(
+        &[],
+        &[("a", "1#k"), ("b", "1#k")],
+        &[("a", "1")],
+        &[("a", Reason::BothAdded)],
+    );
+}
+
+#[test]
+fn the_time_of_a_directory_is_that_of_the_side_that_set_it() {
+    let at =
+        |seconds| Attributes { mtime: Timestamp::new(seconds, 0).unwrap(), ..attributes(0o755) };
+    let merged = |base: Option<i64>, ours, theirs| {
+        let base = base.map(at);
+        merge_attributes(base.as_ref(), &at(ours), &at(theirs)).unwrap().mtime.seconds
+    };
+    // Also where it was set back, as a copy that keeps times does.
+    assert_eq!((merged(Some(5), 3, 5), merged(Some(5), 5, 3)), (3, 3));
+    assert_eq!((merged(Some(5), 9, 5), merged(Some(5), 5, 9)), (9, 9));
+    assert_eq!((merged(Some(5), 3, 4), merged(Some(5), 4, 3), merged(None, 7, 6)), (4, 4, 7));
+}

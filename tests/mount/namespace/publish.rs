@@ -7,7 +7,9 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
+use cairn::engine::commit::SEAL_STALL_MAX;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -78,6 +80,14 @@ fn mv(from: &Path, to: &Path) -> Child {
     child
 }
 
+/// It ended for the reason that the test is about: a wait for seals ends by itself as well, once nothing
+/// has been hashed for [`SEAL_STALL_MAX`].
+#[track_caller]
+fn assert_before_the_stall(began: Instant) {
+    let elapsed = began.elapsed();
+    assert!(elapsed < SEAL_STALL_MAX * 3 / 4, "it ended after {elapsed:?}");
+}
+
 /// What others do in the mount meanwhile, each in a process that would hang.
 fn check_strangers(cairn: &Cairn, round: &str) {
     let line = format!(
@@ -117,8 +127,10 @@ fn h7_a_publication_that_waits_for_seals_can_be_killed() {
     for (name, signal) in [("killed", Signal::KILL), ("ended", Signal::TERM)] {
         let area = held.area(name);
         let mut publisher = mv(&area, &held.cairn.tags("lib"));
+        let began = Instant::now();
         kill_process(Pid::from_child(&publisher), signal).unwrap();
         let status = publisher.wait().unwrap();
+        assert_before_the_stall(began);
         assert_eq!(status.signal(), Some(signal.as_raw()));
         assert!(area.join("f").exists(), "it is not published");
     }
@@ -139,7 +151,9 @@ fn h7_a_publication_that_cannot_be_put_off_is_refused_in_time() {
     let line = "exec 9< \"$1\"; exec mv big /proc/self/fd/9/";
     let mut command = Command::new("sh");
     command.args(["-c", line, "sh"]).arg(&tags).current_dir(area.parent().unwrap());
+    let began = Instant::now();
     let output = command.output().unwrap();
+    assert_before_the_stall(began);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("busy"), "{text}");
     let mut reason = [0; 256];
