@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, unlinkat};
 use super::draft::{self, Draft};
 use super::error::{BackupError, Result};
 use crate::store::caller_path;
-use crate::store::catalog::{BlobFacts, Catalog, Reader};
+use crate::store::catalog::{BlobFacts, BlobState, Catalog, Reader};
 use crate::store::durable;
 use crate::store::error::StoreError;
 use crate::store::format;
@@ -137,13 +137,12 @@ impl Target {
         if let Some(previous) = &self.previous
             && let Some(row) = previous.reader.blob(&blob.hash)?
             && row.size == blob.size
-            && !row.damaged
-            && row.epoch == 0
+            && row.state == (BlobState::Stored { epoch: 0 })
         {
             return Ok(true);
         }
         if let Some(first) = first
-            && first.blob(&blob.hash)?.is_some_and(|row| !row.damaged)
+            && first.blob(&blob.hash)?.is_some_and(|row| !row.is_damaged())
         {
             return Ok(true);
         }

@@ -71,7 +71,7 @@ impl StoreWriter {
         now: Timestamp,
     ) -> Result<(RepoId, Vec<Event>)> {
         if self.registry().by_name(name.as_str()).is_some() {
-            return Err(EngineError::RepositoryExists(name.to_string()));
+            return Err(EngineError::RepositoryExists(name));
         }
         let mut repository = Repository {
             id: RepoId(0),
@@ -132,7 +132,7 @@ impl StoreWriter {
         let repository = self.repository(id)?;
         if !repository.versions.is_empty() || !repository.areas.is_empty() {
             return Err(EngineError::RepositoryNotEmpty {
-                name: repository.name.to_string(),
+                name: repository.name.clone(),
                 versions: repository.versions.size(),
                 areas: repository.areas.size(),
             });
@@ -161,7 +161,7 @@ impl StoreWriter {
     ) -> Result<AreaId> {
         let repository = self.repository(repo)?;
         if repository.areas.contains_key(name) {
-            return Err(EngineError::AreaExists(name.to_string()));
+            return Err(EngineError::AreaExists(name.clone()));
         }
         if journalled {
             check_number(repository.areas.size(), self.staging().read().areas.len())?;
@@ -214,7 +214,7 @@ impl StoreWriter {
             }
             Some(area_row(area))
         });
-        let row = row.ok_or_else(|| EngineError::NoArea(id.to_string()))?;
+        let row = row.ok_or_else(|| EngineError::NoArea(id))?;
         self.write(|tx| tx.update_area(&row))
     }
 
@@ -225,7 +225,7 @@ impl StoreWriter {
             state.areas.get(&id).map(|area| (area.shared.repo, area.phase, area_row(area)))
         };
         let Some((repo, phase, row)) = found else {
-            return Err(EngineError::NoArea(id.to_string()));
+            return Err(EngineError::NoArea(id));
         };
         if phase == Phase::Frozen {
             return Err(EngineError::CommitRunning);

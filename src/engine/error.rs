@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::model::id::VersionNumber;
-use crate::model::name::NameError;
+use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::name::{AreaName, NameError, RepoName};
 use crate::model::text::{self, count};
 use crate::store::error::StoreError;
 
@@ -12,15 +12,15 @@ use crate::store::error::StoreError;
 pub enum EngineError {
     /// A repository of that name exists.
     #[error("repository `{0}` exists already")]
-    RepositoryExists(String),
+    RepositoryExists(RepoName),
     /// A deleted repository cannot come back beside another one of its name.
     #[error(
         "the deleted repository `{0}` cannot be brought back: another of that name was made since"
     )]
-    NameTaken(String),
-    /// No repository of that name.
-    #[error("no repository `{0}`")]
-    NoRepository(String),
+    NameTaken(RepoName),
+    /// The repository is gone.
+    #[error("the repository was deleted meanwhile (id {0})")]
+    NoRepository(RepoId),
     /// The repository still has versions or areas.
     #[error(
         "repository `{name}` still has {} and {}",
@@ -29,7 +29,7 @@ pub enum EngineError {
     )]
     RepositoryNotEmpty {
         /// The repository.
-        name: String,
+        name: RepoName,
         /// Its versions.
         versions: usize,
         /// Its open areas.
@@ -37,16 +37,16 @@ pub enum EngineError {
     },
     /// An area of that name is open.
     #[error("staging area `{0}` exists already")]
-    AreaExists(String),
+    AreaExists(AreaName),
     /// More areas are not kept.
     #[error("{areas} staging areas are open already; publish or discard some")]
     TooManyAreas {
         /// Those that are open, in the repository or in all.
         areas: usize,
     },
-    /// No area of that name.
-    #[error("no staging area `{0}`")]
-    NoArea(String),
+    /// The area is gone.
+    #[error("the staging area was published or discarded meanwhile (id {0})")]
+    NoArea(AreaId),
     /// No version, tag or base of that name.
     #[error("no version `{0}`")]
     NoVersion(String),
@@ -110,10 +110,10 @@ pub enum EngineError {
     NotDeleted(String),
     /// The policy of the repository cannot be read, so that no rule of it can be changed alone.
     #[error("the policy of repository `{0}` cannot be read, so no single rule can be changed")]
-    UnreadablePolicy(String),
+    UnreadablePolicy(RepoName),
     /// The quota of the repository does not allow it.
     #[error("the quota of repository `{0}` does not allow it")]
-    OverQuota(String),
+    OverQuota(RepoName),
     /// Files could not be written into the pool.
     #[error("{} could not be sealed: {reason}", text::count(*count, "file"))]
     Unsealed {
@@ -152,6 +152,9 @@ pub enum EngineError {
     /// No such import.
     #[error("no import {0} on this connection")]
     NoImport(u64),
+    /// The area of an import was discarded while it ran.
+    #[error("the staging area of this import is gone")]
+    ImportAreaGone,
     /// An entry of an import could not be stored.
     #[error("{path}: {reason}")]
     Entry {
@@ -175,6 +178,20 @@ pub enum EngineError {
     /// Bad content of a request.
     #[error("{0}")]
     Invalid(String),
+    /// The area is in use, and its rows are to be repaired.
+    #[error("the area is in use: end the daemon and repair then")]
+    AreaInUse(AreaId),
+    /// A file was changed again and again while it was synced.
+    #[error("a file changes faster than it can be synced")]
+    ChangesTooFast,
+    /// A frozen area is not as it was frozen: a defect of ours.
+    #[error("staging area {area} changed while it was committed: {what}")]
+    Inconsistent {
+        /// The area.
+        area: AreaId,
+        /// What is not as it was.
+        what: &'static str,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -45,7 +45,7 @@ impl Repairs<'_> {
     }
 
     fn unshare(&self, hash: &BlobHash, copy: Incoming) -> Result<bool> {
-        let wanted = self.writer.reader().blob(hash)?.is_some_and(|row| !row.damaged);
+        let wanted = self.writer.reader().blob(hash)?.is_some_and(|row| !row.is_damaged());
         let pool = &self.writer.store().pool;
         if !wanted || pool.look_at(hash)?.is_none_or(|file| file.names < 2) {
             return Ok(false);
@@ -110,9 +110,8 @@ impl Repairs<'_> {
             Step::DeleteTag(repo, _, number) => !self.has_version(*repo, *number),
             Step::NameNode(area, _) => {
                 let state = self.writer.staging().read();
-                if state.areas.get(area).is_some_and(|area| area.loaded) {
-                    let reason = "the area is in use: end the daemon and repair then";
-                    return Err(EngineError::Invalid(reason.to_owned()));
+                if state.areas.get(area).is_some_and(|found| found.loaded) {
+                    return Err(EngineError::AreaInUse(*area));
                 }
                 true
             }

@@ -149,7 +149,7 @@ impl StoreWriter {
         let deleted = self.registry().deleted_by_name(name);
         let deleted = deleted.ok_or_else(|| EngineError::NotDeleted(name.to_string()))?;
         if self.registry().by_name(name.as_str()).is_some() {
-            return Err(EngineError::NameTaken(name.to_string()));
+            return Err(EngineError::NameTaken(name.clone()));
         }
         let repo = deleted.id;
         let mut repository = Repository::clone(&deleted);
@@ -239,7 +239,7 @@ impl StoreWriter {
             PolicyState::None => rules.applied(Policy::default()),
             PolicyState::Set(policy) => rules.applied(*policy),
             PolicyState::Unreadable { .. } => {
-                return Err(EngineError::UnreadablePolicy(repository.name.to_string()));
+                return Err(EngineError::UnreadablePolicy(repository.name.clone()));
             }
         };
         self.set_policy(repo, policy)

@@ -122,14 +122,14 @@ pub enum StoreError {
         own: u32,
     },
     /// SQLite failed.
-    #[error("catalog: cannot {action}: {message}")]
+    #[error("catalog: cannot {action}: {source}")]
     Catalog {
         /// What was tried, as a verb phrase.
         action: &'static str,
         /// What kind of trouble.
         kind: CatalogErrorKind,
-        /// SQLite's message, or the contradiction found.
-        message: String,
+        /// SQLite's error, or the contradiction found.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A stored tree page is not valid.
     #[error("tree {hash}: {source}")]
@@ -233,7 +233,7 @@ mod tests {
         assert!(!full(rustix::io::Errno::NOSPC).lacks_descriptors());
         assert!(full(rustix::io::Errno::DQUOT).is_full());
         assert!(!full(rustix::io::Errno::IO).is_full());
-        let catalog = |kind| StoreError::Catalog { action: "commit", kind, message: String::new() };
+        let catalog = |kind| StoreError::Catalog { action: "commit", kind, source: "".into() };
         assert!(catalog(CatalogErrorKind::Full).is_full());
         assert!(!catalog(CatalogErrorKind::Io).is_full());
     }

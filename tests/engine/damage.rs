@@ -16,7 +16,7 @@ use crate::common::wait;
 use crate::world::{Import, World, commit, committed};
 
 fn is_damaged(world: &World, hash: &BlobHash) -> Option<bool> {
-    world.engine.query(|reader| reader.blob(hash)).unwrap().map(|row| row.damaged)
+    world.engine.query(|reader| reader.blob(hash)).unwrap().map(|row| row.is_damaged())
 }
 
 /// Puts other bytes of the same length in the blob's file.

@@ -150,7 +150,7 @@ fn hardlinks_are_put_one_by_one() {
 fn r5_where_anything_is_damaged_nothing_is_taken_unseen() {
     let (world, tree) = world();
     let hash = BlobHash::of(b"one");
-    let damaged = || world.engine.query(|reader| reader.blob(&hash)).unwrap().unwrap().damaged;
+    let damaged = || world.engine.query(|reader| reader.blob(&hash)).unwrap().unwrap().is_damaged();
     std::fs::remove_file(world.engine.layout.blob(&hash)).unwrap();
     world.engine.report_damage(hash);
     wait::until("it is noted", damaged);

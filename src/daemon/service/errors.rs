@@ -55,6 +55,8 @@ fn kind(error: &EngineError) -> ErrorKind {
         | EngineError::Unsaved(_)
         | EngineError::Abandoned
         | EngineError::Damaged { .. }
+        | EngineError::ChangesTooFast
+        | EngineError::Inconsistent { .. }
         | EngineError::Lost(_)
         | EngineError::Entry { .. }
         | EngineError::ImportFailed(_)
@@ -67,10 +69,12 @@ fn kind(error: &EngineError) -> ErrorKind {
         | EngineError::NoVersion(_)
         | EngineError::NoTag(_)
         | EngineError::NoImport(_)
+        | EngineError::ImportAreaGone
         | EngineError::NotDeleted(_) => ErrorKind::NotFound,
         EngineError::Name { .. } | EngineError::Invalid(_) => ErrorKind::Usage,
         EngineError::Busy { .. }
         | EngineError::CommitRunning
+        | EngineError::AreaInUse(_)
         | EngineError::Stopping
         | EngineError::NotSealed { .. } => ErrorKind::Busy,
         EngineError::StaleBase { .. } | EngineError::Conflicts { .. } => ErrorKind::Conflict,

@@ -94,7 +94,7 @@ impl StoreService {
             more_holders: found.more,
             open: found.pinned,
             until: protected.then(|| Until::at(until)),
-            damaged: found.row.damaged,
+            damaged: found.row.is_damaged(),
             free: references == 0 && !found.pinned && !protected,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Blobs, PendingBlob, SealFailure};
+use super::{Blobs, Change, PendingBlob, SealFailure};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::pins::{BlobPin, TreePin};
@@ -151,8 +151,8 @@ impl Blobs {
         row: Option<BlobRow>,
     ) -> std::result::Result<BlobStatus, StoreError> {
         let (has_row, recorded) = match self.pending.get(hash) {
-            Some(pending) => (pending.known, true),
-            None => (row.is_some(), row.is_some_and(|row| !row.damaged)),
+            Some(pending) => (!matches!(pending.change, Change::New { .. }), true),
+            None => (row.is_some(), row.is_some_and(|row| !row.is_damaged())),
         };
         let pool = &writer.store().pool;
         let intact = recorded
@@ -177,15 +177,13 @@ impl Blobs {
         }
         self.pending_since.get_or_insert_with(Instant::now);
         let epoch = self.epoch;
-        let blob = self.pending.entry(hash).or_insert(PendingBlob {
-            size,
-            epoch,
-            known: before.has_row,
-            renewed: false,
-        });
+        let change = if before.has_row { Change::Reused } else { Change::New { epoch } };
+        let blob = self.pending.entry(hash).or_insert(PendingBlob { size, change });
         if !before.intact {
-            blob.epoch = epoch;
-            blob.renewed = true;
+            blob.change = match blob.change {
+                Change::New { .. } => Change::New { epoch },
+                Change::Renewed { .. } | Change::Reused => Change::Renewed { epoch },
+            };
         }
     }
 

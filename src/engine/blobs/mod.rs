@@ -39,11 +39,28 @@ const PENDING_MAX: usize = 65_536;
 #[derive(Debug, Clone, Copy)]
 struct PendingBlob {
     size: u64,
-    epoch: u64,
-    /// Has a row.
-    known: bool,
-    /// Its file was made anew: whatever was wrong with it is over.
-    renewed: bool,
+    change: Change,
+}
+
+/// What is to be noted of a pending blob.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    /// It has no row.
+    New { epoch: u64 },
+    /// It has a row, and its file was made anew: whatever was wrong with it is over.
+    Renewed { epoch: u64 },
+    /// It has a row, and was used again.
+    Reused,
+}
+
+impl PendingBlob {
+    /// The epoch in which its file was written, if this process did that.
+    fn epoch(&self) -> Option<u64> {
+        match self.change {
+            Change::New { epoch } | Change::Renewed { epoch } => Some(epoch),
+            Change::Reused => None,
+        }
+    }
 }
 
 /// The blobs that the catalog does not know or not trust, and what is known of those on disk.
@@ -174,8 +191,8 @@ impl Blobs {
             rows.into_iter().map(|(hash, _)| hash).collect()
         };
         let durable = self.durable_epoch;
-        let made = |blob: &PendingBlob| (!blob.known || blob.renewed) && blob.epoch > durable;
-        let pending = self.pending.iter().filter(|(_, blob)| made(blob));
+        let late = |blob: &PendingBlob| blob.epoch().is_some_and(|epoch| epoch > durable);
+        let pending = self.pending.iter().filter(|(_, blob)| late(blob));
         blobs.extend(pending.map(|(hash, _)| *hash));
         Ok(blobs)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::PendingBlob;
+use super::{Change, PendingBlob};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::time::Timestamp;
 use crate::model::tree_format::{Reference, TreePage};
@@ -71,14 +71,13 @@ pub(super) fn write_blobs(
             references.remove(hash);
         }
         let added = added.unwrap_or(0);
-        if !blob.known {
-            tx.insert_blob(hash, blob.size, blob.epoch, added, now)?;
-            continue;
-        }
-        tx.touch_blob(hash, added, now)?;
-        if blob.renewed {
-            tx.set_blob_epoch(hash, blob.epoch)?;
-            tx.set_blob_damaged(hash, false)?;
+        match blob.change {
+            Change::New { epoch } => tx.insert_blob(hash, blob.size, epoch, added, now)?,
+            Change::Renewed { epoch } => {
+                tx.touch_blob(hash, added, now)?;
+                tx.renew_blob(hash, epoch)?;
+            }
+            Change::Reused => tx.touch_blob(hash, added, now)?,
         }
     }
     for (hash, delta) in references {

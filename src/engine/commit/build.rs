@@ -143,7 +143,7 @@ impl Builder {
             let area = state
                 .areas
                 .get(&self.job.area)
-                .ok_or_else(|| EngineError::NoArea(self.job.area.to_string()))?;
+                .ok_or_else(|| EngineError::NoArea(self.job.area))?;
             (area.root, area.base.clone())
         };
         let built = self.build(root_node)?;
@@ -152,9 +152,7 @@ impl Builder {
         }
         let attributes = {
             let state = self.job.staging.read();
-            let node = state
-                .node(root_node)
-                .ok_or_else(|| EngineError::NoArea(self.job.area.to_string()))?;
+            let node = state.node(root_node).ok_or_else(|| EngineError::NoArea(self.job.area))?;
             attributes(node)
         };
         let mut root = Root { attributes, tree: built.root, summary: built.summary };
@@ -174,7 +172,7 @@ impl Builder {
         let mut stack = vec![self.open(top)?];
         loop {
             let Some(frame) = stack.last_mut() else {
-                return Err(EngineError::Invalid("the area has no root".to_owned()));
+                return Err(inconsistent(self.job.area, "it has no root"));
             };
             if let Some((_, child)) = frame.pending.last() {
                 let child = *child;
@@ -190,7 +188,8 @@ impl Builder {
             };
             if let Some((name, _)) = parent.pending.pop() {
                 let state = self.job.staging.read();
-                let node = state.node(frame.node).ok_or_else(vanished)?;
+                let gone = || vanished(self.job.area);
+                let node = state.node(frame.node).ok_or_else(gone)?;
                 let content = Content::Directory { tree: built.root, summary: built.summary };
                 let entry = Entry {
                     name: name.clone(),
@@ -205,7 +204,8 @@ impl Builder {
 
     fn open(&mut self, id: NodeId) -> Opened {
         let state = self.job.staging.read();
-        let directory = state.node(id).and_then(Node::directory).ok_or_else(vanished)?;
+        let gone = || vanished(self.job.area);
+        let directory = state.node(id).and_then(Node::directory).ok_or_else(gone)?;
         let mut frame =
             Frame { node: id, base: directory.base, pending: Vec::new(), changes: BTreeMap::new() };
         for (name, slot) in &directory.slots {
@@ -213,7 +213,7 @@ impl Builder {
                 frame.changes.insert(name.clone(), None);
                 continue;
             };
-            let node = state.node(*child).ok_or_else(vanished)?;
+            let node = state.node(*child).ok_or_else(gone)?;
             if !node.changed {
                 continue;
             }
@@ -294,8 +294,12 @@ impl Builder {
     }
 }
 
-fn vanished() -> EngineError {
-    EngineError::Invalid("a file of the area vanished while it was committed".to_owned())
+fn vanished(area: AreaId) -> EngineError {
+    inconsistent(area, "a file of it vanished")
+}
+
+fn inconsistent(area: AreaId, what: &'static str) -> EngineError {
+    EngineError::Inconsistent { area, what }
 }
 
 fn attributes(node: &Node) -> Attributes {
@@ -333,9 +337,8 @@ fn file_entry(
 ) -> Result<Entry, EngineError> {
     let content = match &node.body {
         Body::File(content) => {
-            let blob = content.blob().map_err(|()| {
-                EngineError::Invalid("a file of the area is not sealed".to_owned())
-            })?;
+            let unsealed = |()| inconsistent(node.area.id, "a file of it is not sealed");
+            let blob = content.blob().map_err(unsealed)?;
             Content::File { size: content.attr().size, blob }
         }
         Body::Symlink(target) => Content::Symlink { target: target.clone() },

@@ -278,8 +278,7 @@ impl Commits {
             if let Some(lost) = state.lost(area) {
                 return Err(EngineError::Lost(lost));
             }
-            let area =
-                state.areas.get(&area).ok_or_else(|| EngineError::NoArea(area.to_string()))?;
+            let area = state.areas.get(&area).ok_or_else(|| EngineError::NoArea(area))?;
             (area.shared.repo, area.base.clone(), area.phase, area.on_stale.clone())
         };
         if phase != Phase::Open || self.all().any(|task| task.area == area) {

@@ -72,10 +72,7 @@ fn conclude(
     let moved = latest.as_ref().map(|version| version.number) != task.newest;
     let (area_base, area_message, area_author, area_on_stale) = {
         let state = writer.staging().read();
-        let area = state
-            .areas
-            .get(&task.area)
-            .ok_or_else(|| EngineError::NoArea(task.area.to_string()))?;
+        let area = state.areas.get(&task.area).ok_or_else(|| EngineError::NoArea(task.area))?;
         let base = area.base.clone();
         (base, area.message.clone(), area.author.clone(), area.on_stale.clone())
     };
@@ -136,7 +133,7 @@ fn check_quota(
     };
     let grows = version.bytes > taken.bytes || version.files > taken.files;
     if grows && !account.quota().allows(after) {
-        return Err(EngineError::OverQuota(repository.name.to_string()));
+        return Err(EngineError::OverQuota(repository.name.clone()));
     }
     Ok(())
 }
@@ -164,7 +161,7 @@ fn write_conclusion(
         let state = writer.staging().read();
         state.areas.get(&task.area).map(area_row)
     };
-    let area_row = area_row.ok_or_else(|| EngineError::NoArea(task.area.to_string()))?;
+    let area_row = area_row.ok_or_else(|| EngineError::NoArea(task.area))?;
     let row = RepositoryRow { next_number, changed, ..repository_row(repository) };
     writer.write(|tx| {
         if let Some((version, charge)) = new {

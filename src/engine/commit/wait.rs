@@ -97,7 +97,7 @@ pub(super) fn next_step(
 ) -> Step {
     let unverified = blobs.unverified_count();
     let Some(shared) = writer.staging().area(task.area) else {
-        return Step::Refuse(EngineError::NoArea(task.area.to_string()));
+        return Step::Refuse(EngineError::NoArea(task.area));
     };
     match &mut task.stage {
         Stage::Writers(wait) => {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Then;
 use super::thread::Metadata;
-use super::to_disk::{TRIES_MAX, ToDisk, changes_too_fast};
+use super::to_disk::{TRIES_MAX, ToDisk};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::poison::Blocked;
 use crate::model::id::NodeId;
@@ -48,7 +48,7 @@ impl Names<'_> {
                 self.refuse(nodes.remove(&node).into_iter().flatten(), &error);
             }
         }
-        self.refuse(nodes.into_values().flatten(), &changes_too_fast());
+        self.refuse(nodes.into_values().flatten(), &EngineError::ChangesTooFast);
         kept
     }
 

@@ -19,11 +19,6 @@ use crate::store::pool::Pool;
 /// How often a content may change while it is being synced.
 pub(in crate::engine) const TRIES_MAX: u32 = 100;
 
-/// Why a file that changes again and again is not synced.
-pub(in crate::engine) fn changes_too_fast() -> EngineError {
-    EngineError::Invalid("a file changes faster than it can be synced".to_owned())
-}
-
 /// Files that could not be settled, and why the first of them could not.
 #[derive(Debug)]
 pub(in crate::engine) struct Unsettled {
@@ -81,7 +76,7 @@ impl ToDisk<'_> {
                 return Ok(());
             }
         }
-        Err(changes_too_fast())
+        Err(EngineError::ChangesTooFast)
     }
 
     /// What these files hold now, or something newer. One that cannot be saved keeps none of the

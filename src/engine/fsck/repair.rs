@@ -154,7 +154,7 @@ impl Step {
     pub(in crate::engine) fn rows(&self, tx: &Tx<'_>, now: Timestamp) -> Result<bool> {
         match self {
             Self::UnmarkBlob(hash) => {
-                if tx.blob(hash)?.is_none_or(|row| !row.damaged) {
+                if tx.blob(hash)?.is_none_or(|row| !row.is_damaged()) {
                     return Ok(false);
                 }
                 tx.set_blob_damaged(hash, false)?;
@@ -188,7 +188,9 @@ impl Step {
             Self::RaiseIds(highest) => return raise_ids(tx, *highest),
             Self::Protect(_) => {}
             // Content that is known to be damaged has nothing to keep apart.
-            Self::Unshare(hash, _) => return Ok(tx.blob(hash)?.is_some_and(|row| !row.damaged)),
+            Self::Unshare(hash, _) => {
+                return Ok(tx.blob(hash)?.is_some_and(|row| !row.is_damaged()));
+            }
             Self::Remove(Leftover::Page(page)) => return tx.delete_stray_page(*page),
             Self::Remove(
                 Leftover::Blob(_)

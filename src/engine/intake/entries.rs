@@ -180,8 +180,10 @@ impl Import {
 
     fn over_quota(&self, repo: RepoId) -> EngineError {
         let repository = self.engine.registry.by_id(repo);
-        let name = repository.map_or_else(String::new, |repository| repository.name.to_string());
-        EngineError::OverQuota(name)
+        match repository {
+            Some(repository) => EngineError::OverQuota(repository.name.clone()),
+            None => EngineError::NoRepository(repo),
+        }
     }
 
     fn put_link(
@@ -261,7 +263,7 @@ pub(super) fn usage(message: impl Into<String>) -> EngineError {
 
 /// What is not there any more was taken away with the area.
 fn gone() -> EngineError {
-    EngineError::NoArea("of this import".to_owned())
+    EngineError::ImportAreaGone
 }
 
 pub(super) fn resolve_error(error: ResolveError) -> EngineError {

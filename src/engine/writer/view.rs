@@ -13,12 +13,12 @@ impl StoreWriter {
     /// A repository as the catalog has it, with what readers do not see yet.
     pub(in crate::engine) fn repository(&self, id: RepoId) -> Result<Arc<Repository>> {
         let known = self.known.repository(&self.registry, id);
-        known.ok_or_else(|| EngineError::NoRepository(id.to_string()))
+        known.ok_or_else(|| EngineError::NoRepository(id))
     }
 
     /// A repository as readers see it: what is not durable yet is nobody's to delete or change.
     pub(in crate::engine) fn published(&self, id: RepoId) -> Result<Arc<Repository>> {
-        self.registry.by_id(id).ok_or_else(|| EngineError::NoRepository(id.to_string()))
+        self.registry.by_id(id).ok_or_else(|| EngineError::NoRepository(id))
     }
 
     /// Makes a change that the catalog has: to what readers see, and to what is known beyond it.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::codec::blob_hash;
 use super::connection::{During, changed_count, collect, still_referenced};
 use super::totals::{Sums, take_blob};
-use super::{BlobRow, OrphanBlob, Reader, Tx};
+use super::{BlobRow, BlobState, OrphanBlob, Reader, Tx};
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::error::{Result, StoreError};
@@ -19,13 +19,12 @@ fn get(connection: &Connection, hash: &BlobHash) -> Result<Option<BlobRow>> {
                 "SELECT size, refs, interest, epoch, damaged FROM blobs WHERE hash = ?1",
             )?
             .query_row([hash.as_bytes()], |row| {
-                Ok(BlobRow {
-                    size: row.get(0)?,
-                    refs: row.get(1)?,
-                    last_used: row.get(2)?,
-                    epoch: row.get(3)?,
-                    damaged: row.get(4)?,
-                })
+                let state = match row.get(4)? {
+                    true => BlobState::Damaged,
+                    false => BlobState::Stored { epoch: row.get(3)? },
+                };
+                let (size, refs, last_used) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(BlobRow { size, refs, last_used, state })
             })
             .optional()
     };
@@ -74,7 +73,7 @@ impl Tx<'_> {
             params![hash.as_bytes(), size, now.seconds, epoch, refs],
         )?;
         let bytes = i128::from(size) - i128::from(old.size);
-        self.add_up(Sums { bytes, damaged: -i128::from(old.damaged), ..Sums::default() });
+        self.add_up(Sums { bytes, damaged: -i128::from(old.is_damaged()), ..Sums::default() });
         Ok(())
     }
 
@@ -144,20 +143,25 @@ impl Tx<'_> {
         }
     }
 
-    /// Sets the sync epoch that a blob's file was written in (H3).
+    /// A blob's file was made anew, in that sync epoch (H3): whatever was wrong with it is over.
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`]; the database's.
-    pub fn set_blob_epoch(&self, hash: &BlobHash, epoch: u64) -> Result<()> {
-        let changed = self.execute(
+    pub fn renew_blob(&self, hash: &BlobHash, epoch: u64) -> Result<()> {
+        let Some(old) = self.blob(hash)? else {
+            return Err(StoreError::MissingBlob(*hash));
+        };
+        self.execute_one(
             "change a blob",
-            "UPDATE blobs SET epoch = ?2 WHERE hash = ?1",
+            "UPDATE blobs SET epoch = ?2, damaged = 0 WHERE hash = ?1",
             params![hash.as_bytes(), epoch],
         )?;
-        found(changed, hash)
+        self.add_up(Sums { damaged: -i128::from(old.is_damaged()), ..Sums::default() });
+        Ok(())
     }
 
-    /// Sets whether a blob's file is known to be altered (H5).
+    /// Sets whether a blob's file is known to be altered (H5). One that is found to be right after all
+    /// is of the epoch that it was of.
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`]; the database's.
@@ -170,7 +174,7 @@ impl Tx<'_> {
             "UPDATE blobs SET damaged = ?2 WHERE hash = ?1",
             params![hash.as_bytes(), damaged],
         )?;
-        let change = i128::from(damaged) - i128::from(old.damaged);
+        let change = i128::from(damaged) - i128::from(old.is_damaged());
         self.add_up(Sums { damaged: change, ..Sums::default() });
         Ok(())
     }
@@ -350,15 +354,15 @@ mod tests {
         let tx = store.catalog.begin().unwrap();
         let size = i64::MAX.unsigned_abs();
         tx.insert_blob(&hash(1), size, 5, 0, at(-7)).unwrap();
-        let row = BlobRow { size, refs: 0, last_used: -7, epoch: 5, damaged: false };
+        let row = BlobRow { size, refs: 0, last_used: -7, state: BlobState::Stored { epoch: 5 } };
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(row));
         tx.touch_blob(&hash(1), 1, at(8)).unwrap();
-        tx.set_blob_epoch(&hash(1), 6).unwrap();
+        tx.renew_blob(&hash(1), 6).unwrap();
         tx.set_blob_damaged(&hash(1), true).unwrap();
         assert_eq!(tx.add_blob_refs(&hash(1), 1).unwrap(), 2);
         tx.commit().unwrap();
         assert_eq!(reader.damaged_blobs().unwrap(), [hash(1)]);
-        let row = BlobRow { size, refs: 2, last_used: 8, epoch: 6, damaged: true };
+        let row = BlobRow { size, refs: 2, last_used: 8, state: BlobState::Damaged };
         assert_eq!(reader.blob(&hash(1)).unwrap(), Some(row));
         assert_eq!(
             reader.totals().unwrap(),
@@ -366,7 +370,8 @@ mod tests {
         );
         let tx = store.catalog.begin().unwrap();
         tx.insert_blob(&hash(1), 4, 7, 1, at(9)).unwrap();
-        let healed = BlobRow { size: 4, refs: 3, last_used: 9, epoch: 7, damaged: false };
+        let healed =
+            BlobRow { size: 4, refs: 3, last_used: 9, state: BlobState::Stored { epoch: 7 } };
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(healed));
     }
 
@@ -390,7 +395,7 @@ mod tests {
         let tx = store.catalog.begin().unwrap();
         let missing = |result: Result<()>| matches!(result, Err(StoreError::MissingBlob(_)));
         assert!(missing(tx.touch_blob(&hash(1), 0, at(0))));
-        assert!(missing(tx.set_blob_epoch(&hash(1), 1)));
+        assert!(missing(tx.renew_blob(&hash(1), 1)));
         assert!(missing(tx.set_blob_damaged(&hash(1), true)));
         assert!(missing(tx.add_blob_refs(&hash(1), 1).map(drop)));
         tx.delete_blob(&hash(1)).unwrap();

@@ -54,7 +54,7 @@ impl<T> During<T> for rusqlite::Result<T> {
         self.map_err(|error| StoreError::Catalog {
             action,
             kind: kind(&error),
-            message: error.to_string(),
+            source: error.into(),
         })
     }
 }
@@ -96,7 +96,7 @@ fn in_place(layout: &Layout, open: impl Fn(&Path) -> Result<Connection>) -> Resu
     Err(StoreError::Catalog {
         action: "open the database",
         kind: CatalogErrorKind::Other,
-        message: "the store is being moved all the time".to_owned(),
+        source: "the store is being moved all the time".into(),
     })
 }
 
@@ -214,7 +214,7 @@ fn configure_journal(connection: &Connection) -> Result<()> {
         return Err(StoreError::Catalog {
             action: "switch to WAL",
             kind: CatalogErrorKind::Other,
-            message: format!("the journal mode stays {mode}"),
+            source: format!("the journal mode stays {mode}").into(),
         });
     }
     set(connection, "synchronous", 1)?;
@@ -283,5 +283,20 @@ pub(super) fn still_referenced(
 }
 
 fn contradiction(action: &'static str, message: String) -> StoreError {
-    StoreError::Catalog { action, kind: CatalogErrorKind::Corrupt, message }
+    StoreError::Catalog { action, kind: CatalogErrorKind::Corrupt, source: message.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_sqlite_s_own_error_as_its_source() {
+        let connection = Connection::open_in_memory().unwrap();
+        let error = connection.execute("nonsense", []).during("ask").unwrap_err();
+        assert!(error.to_string().starts_with("catalog: cannot ask: near \"nonsense\""), "{error}");
+        assert!(error.source().is_some_and(|source| source.is::<rusqlite::Error>()));
+    }
 }

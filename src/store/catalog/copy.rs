@@ -54,7 +54,7 @@ fn overdue() -> StoreError {
     StoreError::Catalog {
         action: "copy the catalog",
         kind: CatalogErrorKind::Other,
-        message: "too much changes meanwhile; try again when there is less to do".to_owned(),
+        source: "too much changes meanwhile; try again when there is less to do".into(),
     }
 }
 

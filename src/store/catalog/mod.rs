@@ -51,8 +51,8 @@ use connection::During;
 pub use glance::Glance;
 pub use nodes::NameRow;
 pub use row::{
-    AreaRow, AreaState, BlobRow, NodeData, NodeRow, OrphanBlob, QueuedDeletion, RepositoryRow,
-    TagRow, Totals, TreeRow, VersionRow,
+    AreaRow, AreaState, BlobRow, BlobState, NodeData, NodeRow, OrphanBlob, QueuedDeletion,
+    RepositoryRow, TagRow, Totals, TreeRow, VersionRow,
 };
 pub use snapshot::{
     AreaFacts, BadRow, BlobFacts, Missized, NodeFacts, RepositoryFacts, Snapshot, Snapshots,
@@ -206,7 +206,7 @@ impl Tx<'_> {
             rows => Err(StoreError::Catalog {
                 action,
                 kind: CatalogErrorKind::Corrupt,
-                message: format!("{rows} rows where one was expected"),
+                source: format!("{rows} rows where one was expected").into(),
             }),
         }
     }

@@ -73,10 +73,27 @@ pub struct BlobRow {
     pub refs: i64,
     /// When it was made or last reused, in seconds since 1970 (G5).
     pub last_used: i64,
-    /// The sync epoch its file was written in (H3); 0 once known to be on disk for good.
-    pub epoch: u64,
-    /// Whether its file was found to be altered.
-    pub damaged: bool,
+    /// What is known of its file.
+    pub state: BlobState,
+}
+
+/// What is known of a blob's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobState {
+    /// It is as it was stored.
+    Stored {
+        /// The sync epoch it was written in (H3); 0 once known to be on disk for good.
+        epoch: u64,
+    },
+    /// It was found to be altered, or missing.
+    Damaged,
+}
+
+impl BlobRow {
+    /// Whether the file was found to be altered, or missing.
+    pub fn is_damaged(&self) -> bool {
+        self.state == BlobState::Damaged
+    }
 }
 
 /// A page of a tree, as it is counted.

@@ -427,7 +427,8 @@ fn engine_error(error: EngineError) -> FsError {
         | EngineError::NoVersion(_)
         | EngineError::NoTag(_)
         | EngineError::NotDeleted(_)
-        | EngineError::NoImport(_) => FsError::NotFound,
+        | EngineError::NoImport(_)
+        | EngineError::ImportAreaGone => FsError::NotFound,
         EngineError::RepositoryNotEmpty { .. } => FsError::NotEmpty,
         EngineError::Name { reason, .. } => reason.into(),
         EngineError::NumberNotNext { .. } => FsError::Range,
@@ -452,6 +453,9 @@ fn engine_error(error: EngineError) -> FsError {
         | EngineError::ImportThread(_)
         | EngineError::ImportEnded
         | EngineError::Invalid(_)
+        | EngineError::AreaInUse(_)
+        | EngineError::ChangesTooFast
+        | EngineError::Inconsistent { .. }
         | EngineError::UnreadablePolicy(_)
         | EngineError::Poisoned
         | EngineError::Stopping => {
