@@ -11,12 +11,12 @@ use super::error::{EngineError, Result};
 use super::event::Event;
 use super::fsck::{Job, Leftover, Step, Suspicion, id_limit_after, is_gone};
 use super::journal::Journal;
+use super::now::Now;
 use super::reply::Reply;
 use super::writer::StoreWriter;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
-use crate::model::time::Timestamp;
 use crate::store::pool::Incoming;
 
 /// The parts of the metadata thread that a check looks at and a repair changes.
@@ -29,15 +29,15 @@ pub(super) struct Repairs<'a> {
 
 impl Repairs<'_> {
     /// Does one slice of work.
-    pub(super) fn serve(&mut self, job: Job, reply: Reply<bool>) {
+    pub(super) fn serve(&mut self, job: Job, reply: Reply<bool>, now: Now) {
         match job {
             Job::Confirm(suspicion) => reply(self.confirm(&suspicion)),
             Job::Note(key, value) => {
                 reply(self.writer.write(|tx| tx.set_meta(key, &value)).map(|()| true))
             }
             Job::Unshare(hash, copy) => reply(self.unshare(&hash, copy)),
-            Job::Mark(damage) => self.blobs.note_damage(self.writer, &damage, reply),
-            Job::Repair(step) => match self.repair(&step) {
+            Job::Mark(damage) => self.blobs.note_damage(self.writer, &damage, reply, now),
+            Job::Repair(step) => match self.repair(&step, now) {
                 Ok((done, events)) => self.writer.notify_apart(events, move || reply(Ok(done))),
                 Err(error) => reply(Err(error)),
             },
@@ -97,7 +97,7 @@ impl Repairs<'_> {
             || self.writer.reader().areas()?.iter().any(|row| row.id == area))
     }
 
-    fn repair(&mut self, step: &Step) -> Result<(bool, Vec<Event>)> {
+    fn repair(&mut self, step: &Step, now: Now) -> Result<(bool, Vec<Event>)> {
         let needed = match step {
             Step::Remove(Leftover::Blob(hash)) => self.confirm(&Suspicion::ExtraBlob(*hash))?,
             Step::Remove(Leftover::Private(area, file)) => {
@@ -122,7 +122,7 @@ impl Repairs<'_> {
         if !needed {
             return Ok((false, Vec::new()));
         }
-        match self.writer.write(|tx| step.rows(tx, Timestamp::now())) {
+        match self.writer.write(|tx| step.rows(tx, now.time)) {
             Ok(true) => {}
             Ok(false) => return Ok((false, Vec::new())),
             // Collected since: nothing names it any more.

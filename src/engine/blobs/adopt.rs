@@ -63,6 +63,7 @@ impl Blobs {
         writer: &mut StoreWriter,
         content: &Arc<FileContent>,
         hashed: Hashed,
+        now: Instant,
     ) -> std::result::Result<bool, StoreError> {
         let Hashed { generation, hash, size, source, hashing } = hashed;
         let mut status = None;
@@ -91,7 +92,7 @@ impl Blobs {
         let Some(status) = status.filter(|_| matches!(outcome, Ok(SealOutcome::Sealed))) else {
             return outcome.map(|_| false);
         };
-        self.used(writer, hash, size, status);
+        self.used(writer, hash, size, status, now);
         writer.staging().mark_dirty(content.node);
         Ok(true)
     }
@@ -163,7 +164,14 @@ impl Blobs {
     }
 
     /// Notes that a blob was made or reused: its last-used time is now (G5).
-    fn used(&mut self, writer: &StoreWriter, hash: BlobHash, size: u64, before: BlobStatus) {
+    fn used(
+        &mut self,
+        writer: &StoreWriter,
+        hash: BlobHash,
+        size: u64,
+        before: BlobStatus,
+        now: Instant,
+    ) {
         if !before.intact {
             let was_unverified = self.unverified.renewed(&hash);
             writer.store().pool.forget_fd(&hash);
@@ -175,7 +183,7 @@ impl Blobs {
         if let Some(used) = &mut self.used {
             used.insert(hash);
         }
-        self.pending_since.get_or_insert_with(Instant::now);
+        self.pending_since.get_or_insert(now);
         let epoch = self.epoch;
         let change = if before.has_row { Change::Reused } else { Change::New { epoch } };
         let blob = self.pending.entry(hash).or_insert(PendingBlob { size, change });
@@ -193,6 +201,7 @@ impl Blobs {
         &mut self,
         writer: &StoreWriter,
         blobs: Vec<IncomingBlob>,
+        now: Instant,
     ) -> std::result::Result<Vec<BlobPin>, NotAdopted> {
         writer.check_writable().map_err(|error| NotAdopted { error, leftovers: Vec::new() })?;
         let mut pins = Vec::with_capacity(blobs.len());
@@ -201,7 +210,7 @@ impl Blobs {
             let hash = *pin.hash();
             pins.push(pin);
             match self.take_in(writer, file, &hash, size) {
-                Ok(status) => self.used(writer, hash, size, status),
+                Ok(status) => self.used(writer, hash, size, status, now),
                 Err(error) => return Some((hash, error)),
             }
             None
@@ -218,6 +227,7 @@ impl Blobs {
         &mut self,
         writer: &StoreWriter,
         hashes: &[BlobHash],
+        now: Instant,
     ) -> Result<Vec<Reuse>> {
         let rows = writer.reader().blobs(hashes.iter().copied())?;
         let mut found = Vec::with_capacity(hashes.len());
@@ -230,7 +240,7 @@ impl Blobs {
             let status = self.judge(writer, hash, size, row)?;
             if status.intact {
                 let pin = BlobPin::new(writer.pins(), *hash);
-                self.used(writer, *hash, size, status);
+                self.used(writer, *hash, size, status, now);
                 found.push(Reuse::Whole(pin, size));
             } else {
                 found.push(Reuse::Broken);
@@ -245,11 +255,11 @@ impl Blobs {
         &self,
         writer: &mut StoreWriter,
         trees: &[TreeHash],
+        now: Timestamp,
     ) -> Result<Vec<Option<TreePin>>> {
         if !self.unverified.is_empty() || writer.store().pool.has_damage() {
             return Ok(trees.iter().map(|_| None).collect());
         }
-        let now = Timestamp::now();
         let exist: Vec<bool> =
             writer.write(|tx| trees.iter().map(|tree| tx.renew_tree(tree, now)).collect())?;
         let pin =

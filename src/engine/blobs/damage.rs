@@ -13,10 +13,10 @@ use super::Blobs;
 use super::rows::write_blobs;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
+use crate::engine::now::Now;
 use crate::engine::reply::Reply;
 use crate::engine::writer::StoreWriter;
 use crate::model::hash::BlobHash;
-use crate::model::time::Timestamp;
 use crate::store::pool::Damage;
 
 /// Name of the catalog's note: blobs written after this epoch are to be hashed, or nothing.
@@ -78,10 +78,11 @@ impl Blobs {
         writer: &mut StoreWriter,
         hash: BlobHash,
         intact: bool,
+        now: Now,
     ) {
         if self.unverified.blobs.contains(&hash) && !intact {
             // Whoever replaces its file takes it off the list: it is the file that was hashed.
-            self.mark(writer, BTreeSet::from([hash]));
+            self.mark(writer, BTreeSet::from([hash]), now);
             let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
             writer.notify_apart(vec![changed], || ());
         }
@@ -109,6 +110,7 @@ impl Blobs {
         writer: &mut StoreWriter,
         damage: &[Damage],
         reply: Reply<bool>,
+        now: Now,
     ) {
         if !writer.store().lock.is_in_place(&writer.store().layout) {
             // Nothing at all is found any more, which says nothing of these blobs.
@@ -125,17 +127,17 @@ impl Blobs {
                 Err(error) => log::warn!("whether a blob is damaged cannot be told: {error}"),
             }
         }
-        self.mark(writer, marked);
+        self.mark(writer, marked, now);
         let written = !damage.iter().any(|damage| self.unverified.unmarked.contains(&damage.hash));
         let changed = Event::BlobsChanged(Arc::new(damage.iter().map(|d| d.hash).collect()));
         writer.notify_apart(vec![changed], move || reply(Ok(written)));
     }
 
-    fn mark(&mut self, writer: &mut StoreWriter, damaged: BTreeSet<BlobHash>) {
+    fn mark(&mut self, writer: &mut StoreWriter, damaged: BTreeSet<BlobHash>, now: Now) {
         for hash in damaged {
             log::error!("blob {hash} is damaged; storing its content again heals it");
             writer.store().pool.mark_damaged([hash]);
-            if let Err(error) = self.mark_damaged(writer, &hash) {
+            if let Err(error) = self.mark_damaged(writer, &hash, now) {
                 log::error!("the damage cannot be noted yet: {error}");
                 self.unverified.unmarked.insert(hash);
             }
@@ -157,10 +159,10 @@ impl Blobs {
         }
     }
 
-    fn mark_damaged(&mut self, writer: &mut StoreWriter, hash: &BlobHash) -> Result<()> {
+    fn mark_damaged(&mut self, writer: &mut StoreWriter, hash: &BlobHash, now: Now) -> Result<()> {
         let pending = &self.pending;
         writer.write(|tx| {
-            write_blobs(tx, pending, &[*hash], BTreeMap::new(), Timestamp::now())?;
+            write_blobs(tx, pending, &[*hash], BTreeMap::new(), now.time)?;
             // One that nobody knows any more has been collected: there is nothing to heal.
             if tx.blob(hash)?.is_some() {
                 tx.set_blob_damaged(hash, true)?;
@@ -168,15 +170,19 @@ impl Blobs {
             Ok(())
         })?;
         if self.pending.contains_key(hash) {
-            self.written(&[*hash]);
+            self.written(&[*hash], now.instant);
         }
         Ok(())
     }
 
     /// Marks what could not be marked before.
-    pub(in crate::engine) fn mark_all_damage(&mut self, writer: &mut StoreWriter) -> Result<()> {
+    pub(in crate::engine) fn mark_all_damage(
+        &mut self,
+        writer: &mut StoreWriter,
+        now: Now,
+    ) -> Result<()> {
         for hash in self.unverified.unmarked.clone() {
-            self.mark_damaged(writer, &hash)?;
+            self.mark_damaged(writer, &hash, now)?;
             self.unverified.unmarked.remove(&hash);
         }
         self.end_check(writer);

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::error::Result;
+use super::now::Now;
 use super::writer::StoreWriter;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
@@ -122,11 +123,11 @@ impl Blobs {
     }
 
     /// Those have rows now.
-    pub(super) fn written(&mut self, written: &[BlobHash]) {
+    pub(super) fn written(&mut self, written: &[BlobHash], now: Instant) {
         for hash in written {
             self.pending.remove(hash);
         }
-        self.pending_since = (!self.pending.is_empty()).then(Instant::now);
+        self.pending_since = (!self.pending.is_empty()).then_some(now);
     }
 
     /// Writes the rows of those of the named blobs that are pending, and changes the references of all.
@@ -142,12 +143,12 @@ impl Blobs {
 
     /// Writes rows of pending blobs that nothing names, some thousands at a time. Returns whether
     /// all are written.
-    pub(super) fn write_pending(&mut self, writer: &mut StoreWriter) -> Result<bool> {
+    pub(super) fn write_pending(&mut self, writer: &mut StoreWriter, now: Now) -> Result<bool> {
         let written: Vec<BlobHash> = self.pending.keys().copied().take(PENDING_PER_BATCH).collect();
-        let (pending, now) = (&self.pending, Timestamp::now());
-        writer.write(|tx| rows::write_blobs(tx, pending, &written, BTreeMap::new(), now))?;
+        let pending = &self.pending;
+        writer.write(|tx| rows::write_blobs(tx, pending, &written, BTreeMap::new(), now.time))?;
         writer.note_written(written.len());
-        self.written(&written);
+        self.written(&written, now.instant);
         Ok(self.pending.is_empty())
     }
 
@@ -157,13 +158,14 @@ impl Blobs {
         &mut self,
         writer: &mut StoreWriter,
         pages: &[Page],
-        now: Timestamp,
+        now: Now,
     ) -> Result<()> {
         let parsed = rows::parse(pages)?;
         let pending = &self.pending;
-        let written = writer.write(|tx| rows::write_pages(tx, pages, &parsed, pending, now))?;
+        let written =
+            writer.write(|tx| rows::write_pages(tx, pages, &parsed, pending, now.time))?;
         writer.note_written(pages.len() + written.len());
-        self.written(&written);
+        self.written(&written, now.instant);
         Ok(())
     }
 

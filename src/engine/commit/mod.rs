@@ -365,7 +365,7 @@ impl Commits {
         now: Now,
     ) {
         let Some(mut task) = self.take_back(id) else { return };
-        match blobs.write_pages(writer, pages, now.time) {
+        match blobs.write_pages(writer, pages, now) {
             Ok(()) => {
                 task.pinned.extend(pages.iter().map(|(hash, _)| *hash));
                 self.hand_over(task);

@@ -103,13 +103,18 @@ impl Durability {
     /// A private file is not needed any more, and the rows written so far do not name it. Returns whether
     /// it may go at once; else it does after the next flush.
     #[must_use]
-    pub(in crate::engine) fn may_remove_file(&mut self, area: AreaId, file: PrivateId) -> bool {
-        self.obsolete.may_remove_file(area, file)
+    pub(in crate::engine) fn may_remove_file(
+        &mut self,
+        area: AreaId,
+        file: PrivateId,
+        now: Instant,
+    ) -> bool {
+        self.obsolete.may_remove_file(area, file, now)
     }
 
     /// Whether the private files of an area without rows may go.
-    pub(in crate::engine) fn may_remove_area(&mut self, area: AreaId) -> AreaFiles {
-        self.obsolete.may_remove_area(area)
+    pub(in crate::engine) fn may_remove_area(&mut self, area: AreaId, now: Instant) -> AreaFiles {
+        self.obsolete.may_remove_area(area, now)
     }
 
     /// Whether the file is to go, but not yet.

@@ -65,21 +65,21 @@ impl Obsolete {
         self.files.contains_key(&(area, file))
     }
 
-    pub(super) fn may_remove_file(&mut self, area: AreaId, file: PrivateId) -> bool {
+    pub(super) fn may_remove_file(&mut self, area: AreaId, file: PrivateId, now: Instant) -> bool {
         let no_row_named_it = file.0 >= self.first_id && !self.named.contains(&file);
         if !no_row_named_it {
-            let flush = self.next_flush();
+            let flush = self.next_flush(now);
             self.files.entry((area, file)).or_insert(flush);
         }
         no_row_named_it
     }
 
-    pub(super) fn may_remove_area(&mut self, area: AreaId) -> AreaFiles {
+    pub(super) fn may_remove_area(&mut self, area: AreaId, now: Instant) -> AreaFiles {
         match self.areas.get(&area) {
             Some(flush) if *flush <= self.durable => AreaFiles::Go,
             Some(_) => AreaFiles::Wait,
             None => {
-                let flush = self.next_flush();
+                let flush = self.next_flush(now);
                 self.areas.insert(area, flush);
                 self.urgent = true;
                 AreaFiles::Wait
@@ -121,8 +121,8 @@ impl Obsolete {
     }
 
     /// The number of the flush that covers what was written so far.
-    fn next_flush(&mut self) -> u64 {
-        self.since.get_or_insert_with(Instant::now);
+    fn next_flush(&mut self, now: Instant) -> u64 {
+        self.since.get_or_insert(now);
         self.asked + 1
     }
 
@@ -150,13 +150,13 @@ mod tests {
     fn h2_a_file_that_a_row_named_waits_for_a_flush_that_began_after_it() {
         let mut obsolete = Obsolete::new(10);
         let now = Instant::now();
-        assert!(obsolete.may_remove_file(AREA, PrivateId(12)), "no row has named it");
+        assert!(obsolete.may_remove_file(AREA, PrivateId(12), now), "no row has named it");
         obsolete.named(PrivateId(11));
-        assert!(!obsolete.may_remove_file(AREA, PrivateId(11)));
-        assert!(!obsolete.may_remove_file(AREA, PrivateId(9)), "of an earlier process");
+        assert!(!obsolete.may_remove_file(AREA, PrivateId(11), now));
+        assert!(!obsolete.may_remove_file(AREA, PrivateId(9), now), "of an earlier process");
         assert!(!obsolete.wants_flush(now), "others may share it");
         assert!(obsolete.wants_flush(now + 2 * WAIT_MAX));
-        assert!(!obsolete.may_remove_file(AREA, PrivateId(8)), "after the flush began");
+        assert!(!obsolete.may_remove_file(AREA, PrivateId(8), now), "after the flush began");
         assert!(!obsolete.wants_flush(now + 4 * WAIT_MAX), "one at a time");
         assert_eq!(obsolete.flushed(), [(AREA, PrivateId(9)), (AREA, PrivateId(11))]);
         assert!(obsolete.has(AREA, PrivateId(8)));
@@ -168,29 +168,29 @@ mod tests {
     fn h2_a_flush_that_failed_is_asked_for_again_after_a_while() {
         let mut obsolete = Obsolete::new(10);
         let now = Instant::now();
-        assert_eq!(obsolete.may_remove_area(AREA), AreaFiles::Wait);
+        assert_eq!(obsolete.may_remove_area(AREA, now), AreaFiles::Wait);
         assert!(obsolete.wants_flush(now));
         obsolete.flush_failed(now);
-        assert_eq!(obsolete.may_remove_area(AREA), AreaFiles::Wait, "nothing is on disk");
+        assert_eq!(obsolete.may_remove_area(AREA, now), AreaFiles::Wait, "nothing is on disk");
         assert!(!obsolete.wants_flush(now));
         assert!(obsolete.wants_flush(now + WAIT_MAX));
         assert_eq!(obsolete.flushed(), []);
-        assert_eq!(obsolete.may_remove_area(AREA), AreaFiles::Go);
+        assert_eq!(obsolete.may_remove_area(AREA, now), AreaFiles::Go);
     }
 
     #[test]
     fn h2_an_area_has_a_flush_begun_at_once() {
         let mut obsolete = Obsolete::new(10);
         let now = Instant::now();
-        assert_eq!(obsolete.may_remove_area(AREA), AreaFiles::Wait);
+        assert_eq!(obsolete.may_remove_area(AREA, now), AreaFiles::Wait);
         assert!(obsolete.wants_flush(now));
-        assert_eq!(obsolete.may_remove_area(AreaId(2)), AreaFiles::Wait);
+        assert_eq!(obsolete.may_remove_area(AreaId(2), now), AreaFiles::Wait);
         assert!(!obsolete.wants_flush(now), "one at a time");
         assert_eq!(obsolete.flushed(), []);
-        assert_eq!(obsolete.may_remove_area(AREA), AreaFiles::Go);
-        assert_eq!(obsolete.may_remove_area(AreaId(2)), AreaFiles::Wait);
+        assert_eq!(obsolete.may_remove_area(AREA, now), AreaFiles::Go);
+        assert_eq!(obsolete.may_remove_area(AreaId(2), now), AreaFiles::Wait);
         assert!(obsolete.wants_flush(now), "the other area came after the flush had begun");
         assert_eq!(obsolete.flushed(), []);
-        assert_eq!(obsolete.may_remove_area(AreaId(2)), AreaFiles::Go);
+        assert_eq!(obsolete.may_remove_area(AreaId(2), now), AreaFiles::Go);
     }
 }

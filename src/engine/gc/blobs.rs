@@ -101,7 +101,7 @@ impl Collector {
     ) -> Result<()> {
         // What was stored before this run and is not wanted has no row yet.
         if self.orphans.after.is_none() && blobs.are_pending() {
-            match blobs.write_pending(writer) {
+            match blobs.write_pending(writer, now) {
                 Ok(_) => return Ok(()),
                 // They are held, so the rest can be listed, which makes room.
                 Err(error) if error.is_full() => log::debug!("listed without new blobs: {error}"),

@@ -61,8 +61,9 @@ impl Collector {
         &mut self,
         writer: &mut StoreWriter,
         commits: &Commits,
+        now: Instant,
     ) -> Result<()> {
-        if self.queue_slice(writer)? || self.trees_slice(writer, commits)? {
+        if self.queue_slice(writer, now)? || self.trees_slice(writer, commits)? {
             return Ok(());
         }
         self.awake = false;
@@ -76,7 +77,7 @@ impl Collector {
     }
 
     /// A slice of the deletion queue; `false` when it is empty.
-    fn queue_slice(&mut self, writer: &mut StoreWriter) -> Result<bool> {
+    fn queue_slice(&mut self, writer: &mut StoreWriter, now: Instant) -> Result<bool> {
         let (broken, waiting) = (&self.metadata.broken_entries, &self.metadata.waiting_entries);
         let limit = u32::try_from(broken.len() + waiting.len() + 1).unwrap_or(u32::MAX);
         let next = {
@@ -92,7 +93,7 @@ impl Collector {
                 tx.add_tree_refs(&tree, -1)?;
                 tx.finish_deletion(seq)
             }),
-            QueuedDeletion::Area(area) => self.purge_area(writer, seq, area),
+            QueuedDeletion::Area(area) => self.purge_area(writer, seq, area, now),
         };
         if let Err(error) = done {
             writer.check_writable()?;
@@ -105,7 +106,13 @@ impl Collector {
         Ok(true)
     }
 
-    fn purge_area(&mut self, writer: &mut StoreWriter, seq: u64, area: AreaId) -> Result<()> {
+    fn purge_area(
+        &mut self,
+        writer: &mut StoreWriter,
+        seq: u64,
+        area: AreaId,
+        now: Instant,
+    ) -> Result<()> {
         let (nodes, names) = writer.write(|tx| {
             let nodes = tx.take_nodes(area, AREA_ROWS_PER_SLICE)?;
             for node in &nodes {
@@ -120,7 +127,7 @@ impl Collector {
             self.note_removed(writer, nodes as u64 + names);
             return Ok(());
         }
-        if !writer.may_remove_area_files(area) {
+        if !writer.may_remove_area_files(area, now) {
             self.metadata.waiting_entries.insert(seq);
             return Ok(());
         }

@@ -93,7 +93,7 @@ impl Collector {
             Some(Phase::Release) => self.release_slice(writer, now.time),
             Some(Phase::Blobs) if !self.awake => self.blobs_slice(writer, blobs, now),
             Some(Phase::Metadata | Phase::Blobs | Phase::Account | Phase::Sweep) | None => {
-                self.metadata_slice(writer, commits)
+                self.metadata_slice(writer, commits, now.instant)
             }
         };
         if let Err(error) = worked {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::blobs::Blobs;
 use super::error::EngineError;
+use super::now::Now;
 use super::pins::BlobPin;
 use super::poison::Blocked;
 use super::reply::Reply;
@@ -24,7 +25,6 @@ use super::staging::node::Slot;
 use super::unsaved::Unsaved;
 use super::writer::StoreWriter;
 use crate::model::id::{AreaId, NodeId};
-use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
@@ -160,25 +160,25 @@ impl Journal {
         writer: &mut StoreWriter,
         blobs: &mut Blobs,
         unsaved: &mut Unsaved,
-        now: Instant,
+        now: Now,
     ) {
-        if self.retry_at.is_some_and(|until| now < until) {
+        if self.retry_at.is_some_and(|until| now.instant < until) {
             return;
         }
         self.advance_waiters();
         let is_much = writer.staging().news() >= ROWS_MAX;
-        if self.is_due(now, is_much)
-            && let Err(error) = self.write(writer, blobs, unsaved)
+        if self.is_due(now.instant, is_much)
+            && let Err(error) = self.write(writer, blobs, unsaved, now)
         {
-            self.failed(writer, &error, now);
+            self.failed(writer, &error, now.instant);
         }
-        if blobs.is_pending_due(now)
+        if blobs.is_pending_due(now.instant)
             && writer.poison().blocked() == Blocked::No
-            && let Err(error) = blobs.write_pending(writer)
+            && let Err(error) = blobs.write_pending(writer, now)
         {
             // They stay pending; a full store is emptied, a failed one refuses changes.
             log::warn!("rows of new content wait: {error}");
-            self.retry_at = Some(now + FULL_RETRY_INTERVAL);
+            self.retry_at = Some(now.instant + FULL_RETRY_INTERVAL);
         }
     }
 
@@ -207,14 +207,15 @@ impl Journal {
         writer: &mut StoreWriter,
         blobs: &mut Blobs,
         unsaved: &mut Unsaved,
+        now: Now,
     ) -> std::result::Result<(), StoreError> {
         if self.batch.is_some() {
-            self.write_batch(writer, blobs)?;
+            self.write_batch(writer, blobs, now)?;
         }
         let mut tries = 0;
         loop {
             let overdue = self.snapshot(writer);
-            self.write_batch(writer, blobs)?;
+            self.write_batch(writer, blobs, now)?;
             tries += 1;
             // Content that rows have waited for too long is saved.
             let mut save = || overdue.iter().all(|content| unsaved.spill(writer, content).is_ok());
@@ -265,6 +266,7 @@ impl Journal {
         &mut self,
         writer: &mut StoreWriter,
         blobs: &mut Blobs,
+        now: Now,
     ) -> std::result::Result<(), StoreError> {
         let Some(mut batch) = self.batch.take() else {
             return Ok(());
@@ -284,7 +286,7 @@ impl Journal {
             }
             return Ok(());
         }
-        if let Err(error) = self.write_rows(writer, blobs, &batch) {
+        if let Err(error) = self.write_rows(writer, blobs, &batch, now) {
             let named = batch.references.iter().filter(|(_, _, delta)| *delta > 0);
             batch.pins = named.map(|(_, hash, _)| BlobPin::new(writer.pins(), *hash)).collect();
             self.batch = Some(batch);
@@ -300,7 +302,7 @@ impl Journal {
                 writer.file_named(*id);
             }
         }
-        self.remove_obsolete(writer, &batch);
+        self.remove_obsolete(writer, &batch, now.instant);
         for waiter in batch.waiters {
             waiter.tell(Ok(()));
         }
@@ -312,8 +314,8 @@ impl Journal {
         writer: &mut StoreWriter,
         blobs: &mut Blobs,
         batch: &Batch,
+        now: Now,
     ) -> std::result::Result<(), StoreError> {
-        let now = Timestamp::now();
         let next_id = writer.staging().store.next_id.load(std::sync::atomic::Ordering::Relaxed);
         let raise = next_id + ID_STEP / 2 > self.id_limit;
         let limit = if raise { next_id + ID_STEP } else { self.id_limit };
@@ -336,23 +338,23 @@ impl Journal {
                 None => tx.delete_name(area.id, *parent, name)?,
             }
         }
-        let written = blobs.write_named(&tx, references, now)?;
+        let written = blobs.write_named(&tx, references, now.time)?;
         for area in batch.areas() {
-            area.note_changed(now.seconds);
-            tx.touch_area(area.id, now.seconds)?;
+            area.note_changed(now.time.seconds);
+            tx.touch_area(area.id, now.time.seconds)?;
         }
         if raise {
             tx.set_meta(ID_LIMIT, &limit.to_string())?;
         }
         tx.commit()?;
         writer.note_written(batch.nodes.len() + batch.names.len() + written.len());
-        blobs.written(&written);
+        blobs.written(&written, now.instant);
         self.id_limit = limit;
         Ok(())
     }
 
     /// Removes private files that neither a row nor a content needs.
-    fn remove_obsolete(&mut self, writer: &mut StoreWriter, batch: &Batch) {
+    fn remove_obsolete(&mut self, writer: &mut StoreWriter, batch: &Batch, now: Instant) {
         let named: BTreeSet<(AreaId, PrivateId)> = batch
             .nodes
             .iter()
@@ -379,7 +381,7 @@ impl Journal {
                 }
                 continue;
             }
-            writer.file_obsolete(content.area.id, id);
+            writer.file_obsolete(content.area.id, id, now);
         }
     }
 }

@@ -43,10 +43,14 @@ impl MetadataThread {
             }
             Request::Flush { reply } => self.journal.wait_for_all(reply),
             Request::FlushNodes { nodes, reply } => self.journal.wait_for_nodes(nodes, reply),
-            Request::Save { reply } => reply(Ok(self.save_all())),
-            Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs)),
-            Request::ReuseBlobs { hashes, reply } => reply(self.blobs.reuse_blobs(writer, &hashes)),
-            Request::ReuseTrees { trees, reply } => reply(self.blobs.reuse_trees(writer, &trees)),
+            Request::Save { reply } => reply(Ok(self.save_all(now))),
+            Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs, now.instant)),
+            Request::ReuseBlobs { hashes, reply } => {
+                reply(self.blobs.reuse_blobs(writer, &hashes, now.instant))
+            }
+            Request::ReuseTrees { trees, reply } => {
+                reply(self.blobs.reuse_trees(writer, &trees, now.time))
+            }
             Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(self.writer.pins()))),
             Request::Collect { kind, reply } => self.gc.collect(writer, kind, reply, now),
             Request::CommitPages { task, pages } => {
@@ -67,13 +71,15 @@ impl MetadataThread {
             }
             Request::Durable { after, result } => self.durable(after, result, now),
             Request::BlobVerified { hash, intact } => {
-                self.blobs.blob_verified(writer, hash, intact)
+                self.blobs.blob_verified(writer, hash, intact, now)
             }
             Request::Fsck { job, reply } => {
                 let (blobs, journal) = (&mut self.blobs, &mut self.journal);
-                Repairs { writer, blobs, commits: &self.commits, journal }.serve(job, reply);
+                Repairs { writer, blobs, commits: &self.commits, journal }.serve(job, reply, now);
             }
-            Request::Damaged(damage) => self.blobs.note_damage(writer, &[damage], Box::new(drop)),
+            Request::Damaged(damage) => {
+                self.blobs.note_damage(writer, &[damage], Box::new(drop), now)
+            }
             Request::Stop { reply } => reply(Err(EngineError::Stopping)),
             Request::CreateRepository { .. }
             | Request::ChangeRepository { .. }
@@ -193,9 +199,9 @@ impl MetadataThread {
     }
 
     /// Brings everything that is in memory only into files and the catalog; says what cannot be.
-    pub(in crate::engine) fn save_all(&mut self) -> Remaining {
+    pub(in crate::engine) fn save_all(&mut self, now: Now) -> Remaining {
         let mut remaining = self.unsaved.save_all(&self.writer);
-        let written = self.journal.write(&mut self.writer, &mut self.blobs, &mut self.unsaved);
+        let written = self.journal.write(&mut self.writer, &mut self.blobs, &mut self.unsaved, now);
         if let Err(error) = written {
             remaining.reason.get_or_insert(error.to_string());
         }
@@ -204,14 +210,15 @@ impl MetadataThread {
 
     /// Applies what sealers found: files become blobs, or stay as they are.
     pub(super) fn apply_seals(&mut self, results: Vec<SealResult>) {
+        let now = Instant::now();
         for SealResult { content, result } in results {
             let applied = match result {
-                Ok(Some(hashed)) => self.blobs.seal(&mut self.writer, &content, hashed),
+                Ok(Some(hashed)) => self.blobs.seal(&mut self.writer, &content, hashed, now),
                 Ok(None) => Ok(false),
                 Err(error) => Err(error),
             };
             match applied {
-                Ok(true) => self.journal.note_dirty(Instant::now()),
+                Ok(true) => self.journal.note_dirty(now),
                 Ok(false) => {}
                 Err(error) => {
                     // One that is tried again and again is told once.
@@ -225,8 +232,8 @@ impl MetadataThread {
     }
 
     /// Takes imported files into the pool. What is left of those that cannot be is removed.
-    fn adopt_blobs(&mut self, blobs: Vec<IncomingBlob>) -> Result<Vec<BlobPin>> {
-        self.blobs.adopt(&self.writer, blobs).map_err(|NotAdopted { error, leftovers }| {
+    fn adopt_blobs(&mut self, blobs: Vec<IncomingBlob>, now: Instant) -> Result<Vec<BlobPin>> {
+        self.blobs.adopt(&self.writer, blobs, now).map_err(|NotAdopted { error, leftovers }| {
             let leftovers = leftovers.into_iter().map(Leftover::Blob).collect();
             self.gc.remove_leftovers(&mut self.writer, &self.blobs, leftovers);
             error

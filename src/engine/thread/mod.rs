@@ -98,7 +98,7 @@ impl MetadataThread {
                 self.follow_up();
             }
             let now = Now::read();
-            self.advance_journal(now.instant);
+            self.advance_journal(now);
             self.writer.advance_obsolete(now.instant);
             self.commits.advance(&mut self.writer, &mut self.blobs, now.instant);
             self.follow_up();
@@ -109,7 +109,7 @@ impl MetadataThread {
                 self.writer.staging().end_seal_delay(|_, due| due <= now.instant);
                 // What is served read-only keeps the marks for itself.
                 if self.writer.poison().blocked() != Blocked::ReadOnly
-                    && let Err(error) = self.blobs.mark_all_damage(&mut self.writer)
+                    && let Err(error) = self.blobs.mark_all_damage(&mut self.writer, now)
                 {
                     log::debug!("damage is not noted yet: {error}");
                 }
@@ -196,7 +196,7 @@ impl MetadataThread {
     }
 
     /// Writes the journal when it is due.
-    fn advance_journal(&mut self, now: Instant) {
+    fn advance_journal(&mut self, now: Now) {
         let unsettled = std::mem::take(&mut *self.writer.staging().store.unsettled.lock());
         if !unsettled.is_empty() {
             self.writer.durability().settle(unsettled);

@@ -9,6 +9,7 @@ use crate::engine::commit::refuse;
 use crate::engine::durability::{SYNC_ONE_BY_ONE_MAX, ToDisk};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::journal::ID_LIMIT;
+use crate::engine::now::Now;
 use crate::engine::poison::Blocked;
 use crate::engine::reply::Reply;
 
@@ -35,13 +36,13 @@ impl MetadataThread {
         let mut result =
             to_disk.settle(self.writer.staging().withheld()).map_err(|unsettled| unsettled.error);
         // What waits for content that could not be saved stays as it was.
-        let remaining = self.save_all();
+        let remaining = self.save_all(Now::read());
         if let Some(lost) = remaining.text() {
             log::error!("{lost}");
             result = Err(EngineError::Unsaved(lost));
         }
         while result.is_ok() && self.blobs.are_pending() {
-            if let Err(error) = self.blobs.write_pending(&mut self.writer) {
+            if let Err(error) = self.blobs.write_pending(&mut self.writer, Now::read()) {
                 log::error!("rows of new content could not be written: {error}");
                 result = Err(error);
             }

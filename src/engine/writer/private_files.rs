@@ -18,20 +18,20 @@ impl StoreWriter {
     }
 
     /// A private file is not needed any more, and the rows written so far do not name it.
-    pub(in crate::engine) fn file_obsolete(&mut self, area: AreaId, file: PrivateId) {
-        if self.durability.may_remove_file(area, file) {
+    pub(in crate::engine) fn file_obsolete(&mut self, area: AreaId, file: PrivateId, now: Instant) {
+        if self.durability.may_remove_file(area, file, now) {
             self.remove_private(area, file);
         }
     }
 
     /// Whether the private files of an area without rows may go. If not, a flush is on its way that wakes
     /// the collector.
-    pub(in crate::engine) fn may_remove_area_files(&mut self, area: AreaId) -> bool {
+    pub(in crate::engine) fn may_remove_area_files(&mut self, area: AreaId, now: Instant) -> bool {
         if !self.store.layout.area(area).exists() {
             return true;
         }
-        let files = self.durability.may_remove_area(area);
-        self.advance_obsolete(Instant::now());
+        let files = self.durability.may_remove_area(area, now);
+        self.advance_obsolete(now);
         files == AreaFiles::Go
     }
 
