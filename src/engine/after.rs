@@ -1,6 +1,6 @@
 //! What may follow a promise of durability: the list of all that waits for the disk.
 //!
-//! Must not know how the promise is kept, nor what becomes of it.
+//! This is only the list: `durability` keeps the promises, and the thread carries out what follows.
 
 use super::error::Result;
 use super::event::Event;
@@ -28,18 +28,19 @@ impl std::fmt::Display for TaskId {
 /// What happens on the metadata thread once something is on disk, or cannot be brought there.
 #[allow(missing_docs, reason = "the fields say what the variant's text says")]
 pub enum After {
-    /// The kernel hears of the events, then the caller of its change. Nothing of this needs the metadata
-    /// thread, so it happens on the durability thread.
+    /// The kernel is told of the events, then the caller gets its answer. Neither needs the metadata
+    /// thread, so both happen on the durability thread.
     Answer { events: Vec<Event>, reply: Reply<()> },
-    /// A commit whose content is there publishes its version.
+    /// A commit publishes its version, now that the version's content is on disk.
     CommitSynced { task: TaskId },
-    /// Readers see what a commit published. `publish` gets what they are to see of the repository.
+    /// Readers see what a commit published. `publish` is given the repository as they are to see it.
     Publish { repo: RepoId, task: TaskId, publish: Box<dyn FnOnce(Result<Repository>) + Send> },
     /// A RENAME that waits for the content up to that epoch goes on.
     Prepared { epoch: u64, reply: Reply<()> },
-    /// The collector removes the blobs that it listed: the cause of so many unreferences is there (H2).
+    /// The collector removes the blobs that it listed. The first `unreferences` transitions to "nothing
+    /// names it" are on disk, so a power loss cannot bring a reference back (H2).
     RemoveOrphans { unreferences: u64 },
-    /// Private files go that no row names any more.
+    /// Private files are removed that no row names any more.
     RemoveObsolete,
     /// Lets the collector continue: the WAL has been copied into the catalog.
     WalCopied,

@@ -29,10 +29,10 @@ impl std::fmt::Debug for AmbiguousLinks {
 }
 
 impl AmbiguousLinks {
-    /// Those of the version with this tree.
+    /// The groups of the version with this tree.
     ///
     /// # Errors
-    /// Those of the source.
+    /// The source cannot be read.
     pub fn of<S: TreeSource>(
         &self,
         source: &S,

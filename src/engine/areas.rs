@@ -144,7 +144,7 @@ impl StoreWriter {
             provisional::remove(tx, id)?;
             tx.retire_repository(id, now.seconds)
         })?;
-        // What it held goes when its protection ends.
+        // Its content is collected when the protection time is over.
         self.effects().collect();
         self.registry().retire(Arc::clone(&repository), now.seconds);
         Ok(((), vec![Event::RepositoryRemoved(repository)]))
@@ -179,7 +179,7 @@ impl StoreWriter {
                 tx.add_tree_refs(&root.tree, 1)?;
             }
             if journalled {
-                // With the area's own row: an area without its root could not be entered.
+                // In the same transaction as the area: one without its root could not be entered.
                 tx.put_node(id, &root_row(area.root, &new))?;
             }
             Ok(())
@@ -254,7 +254,7 @@ fn find_base(repository: &Repository, name: &AreaName) -> Result<Option<Base>> {
     }))
 }
 
-/// The root directory of a new area: the base's, or an empty one of the caller's.
+/// The root directory of a new area: that of the base, or an empty one that belongs to the caller.
 fn new_root(base: Option<&Root>, owner: Owner, now: Timestamp) -> NewNode {
     let (attributes, tree) = match base {
         Some(base) => (base.attributes.clone(), Some(base.tree)),
@@ -336,7 +336,7 @@ pub(super) fn area_row(area: &Area) -> AreaRow {
     }
 }
 
-/// Whether one more area may be opened beside those of the repository and all there are.
+/// Whether one more area may be opened, given how many the repository and the store have.
 fn check_number(repository: usize, all: usize) -> Result<()> {
     if repository >= REPOSITORY_AREAS_MAX {
         return Err(EngineError::TooManyAreas { areas: repository });

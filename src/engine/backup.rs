@@ -1,8 +1,8 @@
 //! What a backup needs of a store that an engine runs on.
 //!
-//! The catalog is copied on the caller's thread; of the metadata thread only the hold asks
-//! something, one slice. What the copy says is on disk before it is handed out: a power loss must
-//! not take back, and perhaps replace by something else, what a backup has.
+//! The catalog is copied on the caller's thread; the metadata thread only makes the hold, which is one
+//! short request. The WAL is synced before the copy is handed out. Otherwise a power loss could take back
+//! a version that the backup has, and its number could then be given to another one.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -28,11 +28,11 @@ impl Engine {
         self.call(|reply| Request::HoldBlobs { reply })
     }
 
-    /// The catalog as it is now, in a file without a name. `go_on` hears how much of it is copied
-    /// (in pages), and may end it.
+    /// The catalog as it is now, in a file without a name. `go_on` is told how many
+    /// pages of how many are copied, and ends the copy by returning `false`.
     ///
     /// # Errors
-    /// The disk's; that it was ended.
+    /// The disk failed, or `go_on` ended it.
     pub fn copy_catalog(&self, go_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<File> {
         let file = copy(&self.subject.snapshots(), &self.pool, go_on)?;
         let file = file.ok_or(EngineError::Stopping)?;
@@ -70,7 +70,7 @@ fn copy(
         }
         ControlFlow::Break(()) => Ok(None),
     });
-    // With or without an outcome it is nobody's file any more.
+    // The name goes whether the copy succeeded or not: an open file needs none.
     let removed = remove(&path);
     let file = copied?;
     removed.map(|()| file)

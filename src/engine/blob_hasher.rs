@@ -1,8 +1,8 @@
-//! BLAKE3 of a file that comes in order, where runs of zeros need not be at hand.
+//! BLAKE3 of a file that is given from beginning to end, where runs of zeros are given as a length.
 //!
-//! The tree of BLAKE3 is put together here, from subtrees of [`GROUP_BYTES`]: so what is known of a
-//! subtree of zeros ([`zeros`]) takes the place of hashing it. What comes out is the plain hash of all
-//! bytes. Must not know where the bytes come from.
+//! BLAKE3 hashes a tree of chunks. Here that tree is put together from subtrees of [`GROUP_BYTES`], so
+//! that the known value of a subtree of zeros ([`zeros`]) is used instead of hashing the zeros. The result
+//! is the ordinary BLAKE3 hash of all bytes. Must not know where the bytes come from.
 
 mod zeros;
 
@@ -18,22 +18,22 @@ const GROUP_BYTES: u64 = 1 << 20;
 /// The state of one hash.
 #[derive(Debug, Clone)]
 pub(super) struct BlobHasher {
-    /// Values of whole subtrees from left to right. Two of equal size are merged only once something
-    /// follows them, since the last merge of all makes the root.
+    /// Values of complete subtrees from left to right. Two of equal size are merged only once something
+    /// follows them, because the very last merge is computed differently: it makes the root.
     trees: Vec<ChainingValue>,
     /// Groups in `trees`.
     groups: u64,
-    /// The group that comes next. It is moved to `trees` once it is full and something follows.
+    /// The group that is being filled. It is moved to `trees` once it is full and something follows.
     group: blake3::Hasher,
 }
 
 impl BlobHasher {
-    /// Of nothing yet.
+    /// Has been given no bytes yet.
     pub(super) fn new() -> Self {
         Self { trees: Vec::new(), groups: 0, group: blake3::Hasher::new() }
     }
 
-    /// How many bytes it has got.
+    /// How many bytes it has been given.
     pub(super) fn length(&self) -> u64 {
         self.groups * GROUP_BYTES + self.group.count()
     }
@@ -66,7 +66,7 @@ impl BlobHasher {
         }
     }
 
-    /// The hash of what it has got.
+    /// The hash of all bytes that it has been given.
     pub(super) fn hash(&self) -> BlobHash {
         if self.groups == 0 {
             return self.group.finalize().into();
@@ -112,8 +112,8 @@ fn group(number: u64) -> blake3::Hasher {
     hasher
 }
 
-/// Merges what makes whole subtrees, given that something follows: one is left for each bit of the
-/// number of groups.
+/// Merges neighbours of equal size into complete subtrees, given that something follows them. One is left
+/// for each bit that is set in the number of groups.
 fn merge_whole(trees: &mut Vec<ChainingValue>, groups: u64) {
     let left = groups.count_ones() as usize;
     while trees.len() > left {

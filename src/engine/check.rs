@@ -30,12 +30,12 @@ impl Engine {
     /// Why it could not be done.
     pub fn repair(&self, step: Step) -> Result<bool> {
         if matches!(step, Step::Remove(Leftover::Private(..))) {
-            // That its row is gone must be on disk before the file is: a power loss would bring the
-            // row back (H2).
+            // The deletion of its row must reach the disk before the file is removed: a power loss could
+            // otherwise bring the row back without the file (H2).
             ToDisk { layout: &self.layout, pool: &self.pool, staging: &self.staging }.rows()?;
         }
         if let Step::Unshare(hash, size) = step {
-            // Copied here: nobody waits for the metadata thread meanwhile.
+            // Copied on this thread, so that the metadata thread does not wait for the disk.
             let copy = self.pool.copy_apart(&hash, size)?;
             let job = Job::Unshare(hash, copy);
             let done = self.call(|reply| Request::Fsck { job, reply })?;

@@ -1,11 +1,11 @@
 //! What would become garbage: a run of the collector tried in memory.
 //!
-//! The references that would go are taken from counts that start as the catalog has them; a tree
-//! is looked into only once its count is zero. So the cost follows what becomes garbage, as the
-//! collector's does (G12), and the result is what the collector would do, because it is the same
-//! arithmetic. It reads on a connection of its own, on the asker's thread, and changes nothing.
+//! It starts with the reference counts of the catalog and subtracts, in memory, each reference that would
+//! go; it looks into a tree only once the tree's count is zero. So the cost follows what becomes garbage, as
+//! the collector's does (G12), and the result is what the collector would do, because the arithmetic is the
+//! same. It reads on a connection of its own, on the thread of whoever asks, and changes nothing.
 //!
-//! There is no snapshot: where others change the store meanwhile the result is as fuzzy as that.
+//! It takes no snapshot: where others change the store meanwhile, the result is off by their changes.
 //! Must not know who asks, nor why.
 
 use std::collections::HashMap;
@@ -68,39 +68,39 @@ impl Garbage {
     }
 }
 
-/// What a tree or blob would have.
+/// What would be left of a tree's or blob's row.
 #[derive(Clone, Copy)]
 struct Left {
     refs: i64,
-    /// Its own, or that of a tree that held it, if that was later (G5).
+    /// When it was used last: its own time, or that of a tree that held it if that is later (G5).
     last_used: i64,
 }
 
 impl Left {
-    /// Drops a reference that a tree last used then held.
+    /// Drops a reference that was held by a tree with this last-used time.
     fn lower(&mut self, last_used: i64) {
         self.refs -= 1;
         self.last_used = self.last_used.max(last_used);
     }
 }
 
-/// No tree held it.
+/// The last-used time of a holder that has none, because it is no tree.
 const NEVER_USED: i64 = i64::MIN;
 
-/// What is left, where that is not as in the catalog.
+/// The counts that differ from those in the catalog.
 #[derive(Default)]
 struct Counts {
     trees: HashMap<TreeHash, Left>,
     blobs: HashMap<BlobHash, Left>,
 }
 
-/// Counts of references as they would be.
+/// A collection tried in memory: the counts of references as they would be.
 pub struct DryRun<'e> {
     engine: &'e Engine,
     reader: Reader,
-    /// Where every question starts.
+    /// What is dropped for good: every question starts from here.
     settled: Counts,
-    /// What the question at hand has dropped.
+    /// What the present question has dropped beyond that.
     counts: Counts,
     /// Content used after this second is protected.
     limit: i64,
@@ -135,7 +135,7 @@ impl<'e> DryRun<'e> {
         self.garbage = Garbage::default();
     }
 
-    /// Takes what was dropped so far as given: questions start from here.
+    /// Keeps what was dropped so far: later questions start from here.
     pub fn settle(&mut self) {
         let Counts { trees, blobs } = std::mem::take(&mut self.counts);
         self.settled.trees.extend(trees);
@@ -186,7 +186,7 @@ impl<'e> DryRun<'e> {
     ) -> Result<()> {
         let page = match self.engine.trees.page(tree) {
             Ok(page) => page,
-            // The collector was faster.
+            // The collector has removed it meanwhile.
             Err(StoreError::MissingTree(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
@@ -238,7 +238,7 @@ impl<'e> DryRun<'e> {
             Some(row) => Some(row),
             None => self.reader.blob(blob)?,
         };
-        // Below zero: the collector was faster, and has told of it.
+        // Below zero the collector was faster and has reported it already.
         if let Some(row) = row.filter(|_| left.refs == 0) {
             self.unreferenced(blob, row.size, left.last_used);
         }
@@ -362,7 +362,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read, or the engine has stopped.
     pub fn dry_run(&self, kind: RunKind, now: Timestamp) -> Result<DryRunReport> {
-        // What the journal has not written yet is not in the counts either.
+        // The counts of the catalog are right only once the journal is written.
         self.call(|reply| Request::Flush { reply })?;
         let protect = kind.protect_seconds.unwrap_or(self.gc_options.protect_seconds);
         let mut dry_run = DryRun::new(self, now, protect)?;

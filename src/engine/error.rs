@@ -38,10 +38,10 @@ pub enum EngineError {
     /// An area of that name is open.
     #[error("staging area `{0}` exists already")]
     AreaExists(AreaName),
-    /// More areas are not kept.
+    /// There are as many areas as may be open.
     #[error("{areas} staging areas are open already; publish or discard some")]
     TooManyAreas {
-        /// Those that are open, in the repository or in all.
+        /// How many are open, in the repository or in the store.
         areas: usize,
     },
     /// The area is gone.
@@ -133,17 +133,17 @@ pub enum EngineError {
     /// Files of the area are not in the pool yet, and the commit may not wait for them any longer.
     #[error("{}", not_sealed(*files))]
     NotSealed {
-        /// How many; 0 where what an outage left in doubt is being checked.
+        /// How many; 0 where only blobs that an outage left unverified are still being checked.
         files: usize,
     },
-    /// Files of the area have content that is damaged, so publishing them would publish nothing.
+    /// Files of the area have damaged content, so nobody could read them in the version.
     #[error("the content of {} is damaged: {}", count(files.len(), "file"), files.join(", "))]
     Damaged {
         /// Their paths in the area (some of them).
         files: Vec<String>,
     },
-    /// Damage of the catalog took something from the area: published as it is, that would be lost without
-    /// a word.
+    /// Damage of the catalog took something from the area. If it were published as it is, nobody would
+    /// notice what is missing.
     #[error("{0}")]
     Lost(String),
     /// The area is being committed by another request.

@@ -25,15 +25,16 @@ pub enum Event {
     TagChanged(RepoId, TagName),
     /// An area was opened, published or discarded.
     AreaChanged(RepoId, AreaName),
-    /// These blobs could go if nobody held them: what is only cached is to be forgotten. Looks at
-    /// every inode that the kernel knows, so it is told from a thread of its own.
+    /// The collector had to leave these blobs because the kernel holds their inodes. The kernel is to
+    /// forget those that it only caches. The observer looks at every inode that the kernel knows, so this
+    /// is told from a thread of its own.
     BlobsHeld(Arc<BTreeSet<BlobHash>>),
-    /// The files of these blobs were replaced, or found damaged: pages read from them may be wrong
-    /// (H5). Told from a thread of its own, too.
+    /// The files of these blobs were replaced, or found damaged: pages that the kernel has read from them
+    /// may be wrong (H5). Told from a thread of its own, too.
     BlobsChanged(Arc<BTreeSet<BlobHash>>),
 }
 
-/// Hears of changes. Calls must return at once: work is done elsewhere.
+/// Is told of changes. A call must return at once and have the work done by another thread.
 pub trait Observer: Send + Sync {
     /// Makes the kernel forget what the events made stale, then runs `then`.
     fn notify(&self, events: Vec<Event>, then: Box<dyn FnOnce() + Send>);

@@ -1,8 +1,8 @@
 //! The handle to a running engine.
 //!
 //! Whoever holds an [`Engine`] may read the registry, the trees and the staging areas directly;
-//! everything durable is asked of the metadata thread. What it offers beyond that is in the rooms of
-//! what it is about: `check`, `dry_run`, `backup`, `why`, `links`, `resolve`.
+//! what must be durable is requested from the metadata thread. More methods are in the files that their
+//! subject has: `check`, `dry_run`, `backup`, `why`, `links`, `resolve`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,8 +122,9 @@ impl Engine {
         self.sync(DurabilityJob::File { content, then });
     }
 
-    /// Brings what is written to disk ahead of the commit that will wait for it. Promises nothing;
-    /// a failure is one all the same, since the kernel tells it once.
+    /// Has written content brought to disk before the commit that will wait for it, so that the commit
+    /// waits less. It promises nothing, but a failure poisons the store: the kernel reports a failed sync
+    /// only once.
     pub fn flush_ahead(&self) {
         if let Err(error) = durable::syncfs(self.layout.root()) {
             self.staging.poison.set(&format!("a sync failed: {error}"));
@@ -186,8 +187,8 @@ impl Engine {
         }
     }
 
-    /// Makes known what the areas of a repository use, for those who are to be told. The cost
-    /// follows the nodes of areas that nobody touched since the start, once.
+    /// Counts what the areas of a repository use, for those who show it. The first call looks at each node
+    /// of the areas that nobody touched since the start; later calls cost nothing.
     ///
     /// # Errors
     /// When the catalog cannot be read.
@@ -206,8 +207,8 @@ impl Engine {
         Ok(query(&self.reader.lock())?)
     }
 
-    /// Has a blob's file looked at, which is missing, of a wrong length or cannot be opened, and marked
-    /// if that is so. Does not wait.
+    /// Reports that a blob's file seems to be missing, of a wrong length or unreadable. The metadata thread
+    /// looks at it and marks the blob if that is so. Does not wait.
     pub fn report_damage(&self, hash: BlobHash) {
         request::report_damage(&self.requests, Damage { hash, file: None });
     }
@@ -233,13 +234,14 @@ impl Engine {
         self.call(|reply| Request::Save { reply })
     }
 
-    /// A stop need not wait for room any more: what cannot be saved may be lost.
+    /// Lets a stop begin although something cannot be saved: it need not wait for room any more.
     pub fn give_up(&self) {
         self.gives_up.store(true, Ordering::SeqCst);
     }
 
-    /// Tells whether a stop may begin. As long as something cannot be saved and there is hope, it may
-    /// not. Does not wait for the metadata thread, which may have to do with a disk that does not answer.
+    /// Tells `answer` whether a stop may begin. It may not as long as something cannot be saved, unless
+    /// [`Engine::give_up`] was called: then nothing is told. Does not wait for the metadata thread, which a
+    /// disk may hold up.
     pub fn may_stop(&self, answer: Sender<bool>) {
         if self.gives_up.load(Ordering::SeqCst) {
             return;
@@ -258,7 +260,8 @@ impl Engine {
         }
     }
 
-    /// Stops the engine: journal out, WAL flushed and checkpointed, all threads ended.
+    /// Stops the engine: writes the journal, flushes the WAL and copies it into the catalog, ends all
+    /// threads.
     ///
     /// # Errors
     /// When something could not be written.

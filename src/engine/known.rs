@@ -1,11 +1,11 @@
 //! What the metadata thread knows of a repository, and what of it readers see.
 //!
-//! The catalog is written first, and what it says is known from then on. Readers see the same, but
-//! for versions whose commit is not on disk yet ([`Unpublished`]) and the tags that point at them.
-//! While there is such a version, this thread keeps the repository as the catalog has it, makes
-//! every change to that as well, and derives from it what readers see once the flush is done. So
-//! registry and catalog hold the same changes in the same order, whatever happens to a repository
-//! while one of its versions is on its way to disk.
+//! A change is written to the catalog first. Readers, who look at the registry, see it at once, with one
+//! exception: a version whose commit is not on disk yet ([`Unpublished`]), and the tags that point at it.
+//! While there is such a version, a second copy of the repository is kept here as the catalog has it.
+//! Every change is made to both copies, and once the flush is done, what readers see is derived from the
+//! second. So registry and catalog have the same changes in the same order, whatever happens to a
+//! repository while one of its versions is on its way to disk.
 //!
 //! Must not know what a change is about.
 
@@ -58,7 +58,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Nothing waits any more: the store refuses changes.
+    /// Forgets all: the store refuses changes, so nothing will be published any more.
     pub(super) fn clear(&mut self) {
         self.ahead.clear();
     }
@@ -91,7 +91,7 @@ impl Known {
         ahead.waiting.push(unpublished);
     }
 
-    /// A commit waits no more: what readers see from now on.
+    /// A commit is on disk: returns what readers see of the repository from now on.
     pub(super) fn let_go(&mut self, repo: RepoId, task: TaskId) -> Option<Repository> {
         let ahead = self.ahead.get_mut(&repo)?;
         let position = ahead.waiting.iter().position(|unpublished| unpublished.task == task)?;

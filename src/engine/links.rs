@@ -1,9 +1,10 @@
 //! Hardlink groups of the base version, as far as an area has them in memory.
 //!
-//! A name that is looked up joins the node of its group. Before a file changes, all its names are
-//! brought into memory ([`Engine::complete_links`]), so that the change shows at each. Before a
-//! directory moves, the groups that reach out of it are ([`Engine::prepare_move`]): their entries
-//! say where their scope is, seen from themselves, and that is about to change.
+//! A name that is looked up joins the node of its group. Before a file changes, all names of its group are
+//! brought into memory ([`Engine::complete_links`]), so that each of them shows the change. Before a
+//! directory moves, the same is done for groups that have names inside and outside of it
+//! ([`Engine::prepare_move`]): each entry records how many levels above it the group's scope is, and the
+//! move changes that number.
 //!
 //! Invariant: the names of a group that are not in memory are where the base has them, seen from the
 //! group's scope, with no moved directory in between. So a scope is found by going up from an
@@ -24,7 +25,7 @@ use crate::model::tree::{Entry, LinkGroup, LinkScope};
 use crate::model::tree_format::{TreeSource, entries};
 
 impl Engine {
-    /// Whether nobody can tell the hardlink group of an entry of an area's base from another.
+    /// Whether the hardlink group of an entry of an area's base cannot be told from another one.
     pub(super) fn is_ambiguous(&self, parent: NodeId, entry: &Entry) -> Result<bool, ResolveError> {
         if !links::is_of_version(entry) {
             return Ok(false);
@@ -93,8 +94,8 @@ impl Engine {
         Ok(reaching.into_iter().collect())
     }
 
-    /// Whether an area started from a version with hardlinks. Those made in it need no care: what
-    /// is in memory and changed is written anew by each commit.
+    /// Whether an area started from a version with hardlinks. Hardlinks that were made in the area itself
+    /// do not matter here: a commit writes all changed nodes anew.
     fn base_has_links(&self, id: NodeId) -> Result<bool, ResolveError> {
         let state = self.staging.read();
         let area = state.area_of(id).ok_or(ResolveError::Gone)?;
@@ -119,7 +120,7 @@ impl Engine {
                     let state = self.staging.read();
                     matches!(state.child(directory, name), Some(Child::InBase(_)))
                 };
-                // What is in memory comes below, wherever the base had it.
+                // Directories that are in memory are visited below, wherever the base has them.
                 if let Some(tree) = linked_directory(&entry).filter(|_| in_base) {
                     for path in self.paths_reaching_out(&entry, tree, depth)? {
                         reaching.extend(self.resolve_path(directory, &path)?);

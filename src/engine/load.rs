@@ -1,7 +1,7 @@
 //! Bringing back what the catalog knows: the registry at start, an area when it is first touched.
 //!
-//! Start-up reads one row per repository, version, tag and open area, and no node (H10), but for
-//! those of the areas of repositories with a quota.
+//! The start reads one row per repository, version, tag and open area. It reads no nodes (H10), except for
+//! the areas of repositories with a quota.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -102,8 +102,8 @@ fn show_areas(staging: &Staging, account: &Arc<Account>, open: Vec<AreaRow>) {
     });
 }
 
-/// Counts what the areas of a repository take of its quota, where nobody needed to know it since
-/// the start: that is a look at each of their nodes.
+/// Counts what the areas of a repository take of its quota. For areas that were not counted since the
+/// start this looks at each of their nodes.
 ///
 /// # Errors
 /// When the catalog cannot be read; what was counted stays.
@@ -234,8 +234,9 @@ fn content(
     let (blob, size) = match &row.data {
         NodeData::Blob(hash) => (Some(*hash), row.size),
         NodeData::Private(id) => {
-            // Where it is also a blob, since the stop came between the link and its row, it is copied,
-            // and the copy is on disk under the same name before anything is written (H1).
+            // If the last run was killed between making a blob of the file and writing the row, the file
+            // is also the blob. Opening it then makes a copy, which is on disk under the private name
+            // before anything is written to it (H1).
             match store.private_files.open(area.id, *id) {
                 Ok(file) => {
                     let size = file.metadata().map_or(row.size, |metadata| metadata.len());
@@ -246,8 +247,8 @@ fn content(
                     content.assume_synced();
                     return Ok(Arc::new(content));
                 }
-                // It was never synced, or its name would be on disk: a power loss leaves it empty,
-                // as on any file system, and the rest of the area as it was.
+                // It was never synced, or its name would be on disk. As on any file system, a power loss
+                // leaves such a file empty; the rest of the area is as it was.
                 Err(error) if error.is_not_found() => {
                     log::error!("area {}: file {} was lost: {error}", area.id, row.id);
                     (None, 0)

@@ -4,18 +4,18 @@ use std::time::Instant;
 
 use crate::model::time::Timestamp;
 
-/// Read once in each round and passed on, so that what belongs together has one time. Only what measures
-/// how long itself takes reads a clock of its own.
+/// The clocks are read once in each round and for each input, and passed on, so that what belongs together
+/// has one time and logic can be tested with any. Code that measures its own duration reads a clock itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
-    /// On a clock that never goes back: for waits.
+    /// On the monotonic clock: for waits and intervals.
     pub(super) instant: Instant,
-    /// As people name it: for what is noted.
+    /// On the wall clock: for what is recorded.
     pub(super) time: Timestamp,
 }
 
 impl Now {
-    /// What the clocks say.
+    /// Reads both clocks.
     pub(super) fn read() -> Self {
         Self { instant: Instant::now(), time: Timestamp::now() }
     }

@@ -20,9 +20,9 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub struct Pins {
     shards: Vec<Mutex<HashMap<u64, Pinned>>>,
-    /// A blob that the collector had to leave was let go.
+    /// Whether a blob was unpinned that the collector had to leave.
     released: AtomicBool,
-    /// Those who hold every blob.
+    /// How many [`BlobsHold`]s there are.
     holds: AtomicUsize,
     /// Trees that an import is going to name.
     trees: Mutex<HashMap<TreeHash, u32>>,
@@ -81,8 +81,7 @@ impl Pins {
         self.holds.load(Ordering::SeqCst) > 0
     }
 
-    /// As [`Pins::is_pinned`], and remembers that the collector would like to hear when it is not
-    /// any more.
+    /// As [`Pins::is_pinned`]. If it is, [`Pins::take_released`] will tell when the last pin is gone.
     pub(super) fn watch(&self, hash: &BlobHash) -> bool {
         if self.all_are_held() {
             return true;
@@ -95,19 +94,20 @@ impl Pins {
         })
     }
 
-    /// Whether a tree is held. What it names stays with it: that goes only after the tree.
+    /// Whether a tree is pinned. Then what it names stays as well, because that is removed after the tree.
     pub(super) fn is_tree_pinned(&self, tree: &TreeHash) -> bool {
         self.trees.lock().contains_key(tree)
     }
 
-    /// Whether a blob that the collector had to leave was let go since the last call.
+    /// Whether, since the last call, a blob was unpinned that the collector had to leave.
     pub(super) fn take_released(&self) -> bool {
         self.released.load(Ordering::Relaxed) && self.released.swap(false, Ordering::Acquire)
     }
 }
 
-/// Pins every blob there is and will be, until it is dropped: for those who read the catalog first
-/// and the blobs afterwards. Made where blobs are removed, between two removals.
+/// Pins every blob, also those made later, until it is dropped: for those who read the catalog first and
+/// the blobs afterwards. It is made on the metadata thread, which also removes blobs, so no removal is
+/// half done at that moment.
 #[derive(Debug)]
 pub struct BlobsHold {
     pins: Arc<Pins>,
@@ -153,7 +153,8 @@ impl Drop for BlobPin {
     }
 }
 
-/// A pin of a tree that ends when dropped. Taken while the tree has a row, where trees are removed.
+/// A pin of a tree that ends when dropped. It is taken on the metadata thread, which also removes trees,
+/// while the tree has a row.
 #[derive(Debug)]
 pub struct TreePin {
     pins: Arc<Pins>,

@@ -23,7 +23,7 @@ pub enum Blocked {
     ReadOnly,
 }
 
-/// What is known of it, shared by all threads.
+/// Whether changes are accepted, shared by all threads.
 #[derive(Debug, Default)]
 pub struct Poison(AtomicU8);
 
@@ -54,7 +54,7 @@ impl Poison {
         self.block(Blocked::Full);
     }
 
-    /// There is room again. Poison stays, and so does the refusal of a store that was opened for reading.
+    /// There is room again. Poison stays, and a store that was opened for reading still refuses changes.
     pub(super) fn has_room(&self) {
         self.block(Blocked::No);
     }

@@ -1,9 +1,9 @@
 //! Repositories that were made for an import which has not published anything yet.
 //!
-//! They are made before the first content arrives. An import that fails takes its repository away by
-//! itself; where the process was killed, the next start does it. So a note in the catalog, written in
-//! the transaction that makes the repository, names them. Nothing need end the note at the publication:
-//! a repository that ever had a version is never taken away, since its next number says so.
+//! An import makes its repository before the first content arrives. If the import fails, it removes the
+//! repository; if the process is killed, the next start does. For that, a note in the catalog names such
+//! repositories; it is written in the transaction that makes them. A repository need not be taken off the
+//! note when it gets a version: one that ever had a version has a next number above 1, and is kept.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use crate::store::error::StoreError;
 /// The note: ids, separated by spaces.
 const PROVISIONAL: &str = "provisional";
 
-/// Notes that a repository was made for an import, and drops those from the note that have become
-/// something since.
+/// Notes that a repository was made for an import, and takes those off the note that have got a version
+/// or are gone.
 pub(super) fn add(tx: &Tx<'_>, registry: &Registry, repo: RepoId) -> Result<(), StoreError> {
     let mut ids = parse(tx.meta(PROVISIONAL)?.as_deref());
     ids.retain(|id| registry.by_id(*id).is_some_and(|found| found.next_number == VersionNumber(1)));
@@ -24,7 +24,7 @@ pub(super) fn add(tx: &Tx<'_>, registry: &Registry, repo: RepoId) -> Result<(), 
     tx.set_meta(PROVISIONAL, &text(&ids))
 }
 
-/// Drops a repository that is deleted from the note: whoever brings it back wants to keep it.
+/// Takes a deleted repository off the note: whoever brings it back wants to keep it.
 pub(super) fn remove(tx: &Tx<'_>, repo: RepoId) -> Result<(), StoreError> {
     let mut ids = parse(tx.meta(PROVISIONAL)?.as_deref());
     if ids.remove(&repo) {
@@ -33,8 +33,8 @@ pub(super) fn remove(tx: &Tx<'_>, repo: RepoId) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Takes away what imports left that were killed with their process, unless somebody has found use for
-/// it. On a full disk it stays until the next start.
+/// Removes the repositories of imports that were killed with their process, except those that somebody
+/// uses by now. On a full disk they stay until the next start.
 pub(super) fn take_away(catalog: &mut Catalog, reader: &Reader) -> Result<(), StoreError> {
     let ids = parse(reader.meta(PROVISIONAL)?.as_deref());
     if ids.is_empty() || catalog.is_owing() {

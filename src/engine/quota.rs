@@ -1,8 +1,8 @@
 //! What a repository uses and may use, kept while it runs.
 //!
-//! Space is reserved before bytes are taken, by whoever writes: close and commit have nobody left
-//! to tell (H20). One [`Account`] per repository is shared by its areas; what its versions use is
-//! set by the metadata thread. Knows nothing of files: callers say how much they take or give back.
+//! Whoever writes reserves the space first, because an error at close or commit would reach nobody (H20).
+//! One [`Account`] per repository is shared by its areas; the metadata thread sets what its versions use.
+//! Must not know of files: callers say how much they take or give back.
 //!
 //! Lock order: an area's charge, then the account; nothing is called with either held.
 
@@ -61,7 +61,7 @@ impl Account {
     fn take(&self, usage: Usage, force: bool) -> Result<(), OverQuota> {
         let mut state = self.state.lock();
         let areas = state.areas + usage;
-        // What takes nothing of a kind is not refused because that kind is used up.
+        // A request for bytes alone is not refused because the files are used up, and the other way round.
         let asked = Quota {
             bytes: state.quota.bytes.filter(|_| usage.bytes > 0),
             files: state.quota.files.filter(|_| usage.files > 0),
@@ -149,7 +149,7 @@ impl AreaCharge {
     /// Takes space that is in use already: what an earlier run wrote, or what another thread has
     /// written meanwhile.
     pub fn restore(&self, usage: Usage) {
-        // Forced: there is no refusal.
+        // With `force` it never fails.
         self.take(usage, true).ok();
     }
 

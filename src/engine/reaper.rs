@@ -1,5 +1,5 @@
-//! The thread that lets go of removed files, so that the metadata thread does not wait while the
-//! filesystem takes their space back (G1; [`crate::store::unlinked_file`]).
+//! The thread that closes removed files. The last close makes the filesystem free their space, which takes
+//! time that the metadata thread does not have (G1; see [`crate::store::unlinked_file`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ const WAITING_MAX: usize = 512;
 #[derive(Debug)]
 pub(super) struct Reaper {
     queue: Sender<UnlinkedFile>,
-    /// Taken and not let go of yet.
+    /// Files that were taken and are not closed yet.
     left: Arc<AtomicUsize>,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn reaper() -> (Reaper, ReaperThread) {
 }
 
 impl Reaper {
-    /// Has the file let go of, on this thread where too many wait: see [`Reaper::has_room`].
+    /// Has the file closed, on the caller's thread if too many wait: see [`Reaper::has_room`].
     pub(super) fn take(&self, file: UnlinkedFile) {
         if file.is_nothing() {
             return;

@@ -66,9 +66,9 @@ impl Repairs<'_> {
                     && self.writer.reader().blob(hash)?.is_none()
                     && self.writer.store().pool.size_on_disk(hash)?.is_some()
             }
-            // What this process made may be ahead of its row.
+            // A file that this process made may get its row only later.
             Suspicion::Private(_, file) if file.0 >= self.writer.first_id() => false,
-            // So goes what waits for the disk (H2), and what is in an area that is being purged.
+            // This one will go by itself, once the deletion of its row is on disk (H2).
             Suspicion::Private(area, file)
                 if self.writer.durability().is_obsolete(*area, *file) =>
             {
@@ -125,7 +125,7 @@ impl Repairs<'_> {
         match self.writer.write(|tx| step.rows(tx, now.time)) {
             Ok(true) => {}
             Ok(false) => return Ok((false, Vec::new())),
-            // Collected since: nothing names it any more.
+            // It was collected meanwhile, so nothing names it any more.
             Err(EngineError::Store(error)) if is_gone(&error) => return Ok((false, Vec::new())),
             Err(error) => return Err(error),
         }
@@ -139,7 +139,7 @@ impl Repairs<'_> {
             .is_ok_and(|repository| repository.versions.contains_key(&number))
     }
 
-    /// Brings what is in memory after what is in the catalog.
+    /// Changes what is in memory as the step has changed the catalog.
     fn follow(&mut self, step: &Step) -> Vec<Event> {
         match step {
             Step::DeleteTag(repo, tag, _) => {
@@ -148,7 +148,7 @@ impl Repairs<'_> {
                 });
                 vec![Event::TagChanged(*repo, TagName::clone(tag))]
             }
-            // What was read of them may be wrong, or an error may have been kept instead.
+            // The kernel may have kept wrong pages of it, or an error.
             Step::UnmarkBlob(hash) | Step::InsertBlob { hash, .. } => {
                 vec![Event::BlobsChanged(Arc::new(BTreeSet::from([*hash])))]
             }

@@ -65,7 +65,7 @@ pub enum Request {
     NoteArea { area: AreaId, notes: AreaNotes, reply: Reply<()> },
     /// Throws an area away.
     DiscardArea { area: AreaId, reply: Reply<()> },
-    /// So that a RENAME is short.
+    /// Prepares for a RENAME that publishes, so that it is short.
     ForRename(ForRename),
     /// Publishes an area.
     Commit { area: AreaId, options: CommitOptions, reply: Reply<CommitOutcome> },
@@ -100,11 +100,11 @@ pub enum Request {
     ChangePolicy { repo: RepoId, rules: RuleChanges, reply: Reply<()> },
     /// Sets the quota; what is used already stays.
     SetQuota { repo: RepoId, quota: Quota, reply: Reply<()> },
-    /// Answers when all changes made so far are in the catalog (not yet synced), but for files that
-    /// cannot be saved. Waits for closed files to be sealed.
+    /// Answers when all changes made so far are in the catalog (not yet synced), except those that wait
+    /// for content which cannot be saved. Waits for closed files to be sealed.
     Flush { reply: Reply<()> },
-    /// Answers when all changes are in the catalog (not yet synced) that need not wait for content.
-    /// Says which of these files and directories wait for some.
+    /// Answers when all changes that need not wait for content are in the catalog (not yet synced), with
+    /// those of these files and directories that do wait for content.
     FlushNodes { nodes: BTreeSet<NodeId>, reply: Reply<BTreeSet<NodeId>> },
     /// Brings everything that is in memory only into the store, and says what cannot be.
     Save { reply: Reply<Remaining> },
@@ -112,7 +112,8 @@ pub enum Request {
     AdoptBlobs { blobs: Vec<IncomingBlob>, reply: Reply<Vec<BlobPin>> },
     /// Pins and touches the blobs that exist, and says how long they are.
     ReuseBlobs { hashes: Vec<BlobHash>, reply: Reply<Vec<Reuse>> },
-    /// Pins the trees that exist; none while there is damage, which only a look at each blob finds.
+    /// Pins those of the trees that exist. While any blob is damaged it pins none: only a look at each
+    /// blob of a tree could tell whether the tree has it.
     ReuseTrees { trees: Vec<TreeHash>, reply: Reply<Vec<Option<TreePin>>> },
     /// Asks for a collection run. It is answered when a run that began after the request ended.
     Collect { kind: RunKind, reply: Reply<RunReport> },
@@ -128,13 +129,13 @@ pub enum Request {
     Accounted,
     /// From the sweeper: files that may be leftovers.
     Swept { leftovers: Vec<Leftover> },
-    /// From the sweeper: the end.
+    /// From the sweeper: the search is over.
     SweepEnded { result: std::result::Result<(), EngineError> },
     /// From a tree builder: the next pages of a commit, children first.
     CommitPages { task: TaskId, pages: Vec<Page> },
-    /// From a tree builder: the end, with what the version adds to the newest one.
+    /// From a tree builder: the trees are complete; with what the version adds to the newest one.
     CommitBuilt { task: TaskId, built: std::result::Result<(Root, Usage), EngineError> },
-    /// From the durability thread: what was to be on disk is, or is not, so `after` happens.
+    /// From the durability thread: something is on disk, or cannot be brought there, so `after` happens.
     Durable { after: After, result: Result<()> },
     /// From the start: a blob that may not have reached the disk before a power loss was checked.
     BlobVerified { hash: BlobHash, intact: bool },
@@ -147,8 +148,9 @@ pub enum Request {
 }
 
 impl Request {
-    /// Answers what would change the store, which was opened for reading; the rest comes back. What
-    /// a variant here leaves out, [`MetadataThread::write`](super::thread) refuses.
+    /// Refuses a request that would change the store, which was opened for reading; any other request
+    /// comes back. A change that slips through is refused by
+    /// [`StoreWriter::write`](super::writer::StoreWriter::write).
     pub(super) fn refuse_changes(self) -> Option<Self> {
         let refused = || EngineError::ReadOnly;
         match self {
@@ -173,14 +175,14 @@ impl Request {
             Self::ReuseBlobs { reply, .. } => reply(Err(refused())),
             Self::ReuseTrees { reply, .. } => reply(Err(refused())),
             Self::Collect { reply, .. } => reply(Err(refused())),
-            // Nothing waits to be written.
+            // Nothing can have changed, so there is nothing to write.
             Self::Flush { reply } => reply(Ok(())),
             Self::FlushNodes { reply, .. } => reply(Ok(BTreeSet::new())),
-            // A look at a suspicion changes nothing.
+            // These change the store; to confirm a suspicion does not.
             Self::Fsck { job: Job::Repair(_) | Job::Unshare(..) | Job::Note(..), reply } => {
                 reply(Err(refused()));
             }
-            // What is known to be damaged is served to nobody, whether that can be written or not.
+            // A mark of damage keeps readers from the blob even where it cannot be written.
             other @ (Self::Fsck { job: Job::Confirm(_) | Job::Mark(_), .. }
             | Self::Save { .. }
             | Self::ForRename(_)
@@ -220,7 +222,7 @@ impl From<WorkerReport> for Request {
     }
 }
 
-/// A line on which a thread that works for the metadata thread tells it one kind of thing.
+/// The means by which a worker thread tells the metadata thread one kind of thing.
 pub(super) fn line<T: Into<Request>>(requests: &Sender<Request>) -> Tell<T> {
     let requests = requests.clone();
     Arc::new(move |told: T| requests.send(told.into()).map_err(|_| EngineError::Stopping))
@@ -242,7 +244,7 @@ impl Metadata for Sender<Request> {
     }
 }
 
-/// Hands over a request and waits for its answer. For the thread that waits for the disk.
+/// Hands over a request and waits for its answer: for the durability thread.
 fn ask<T: Send + 'static>(
     requests: &Sender<Request>,
     make: impl FnOnce(Reply<T>) -> Request,
@@ -253,15 +255,15 @@ fn ask<T: Send + 'static>(
     receive.recv().map_err(|_| EngineError::Stopping)?
 }
 
-/// The pool, of which the metadata thread hears from now on what cannot be opened or read.
+/// Has the pool tell the metadata thread of each blob that cannot be opened or read.
 pub(super) fn hear_of_damage(pool: &Arc<Pool>, requests: &Sender<Request>) -> Arc<Pool> {
     let requests = requests.clone();
     pool.on_damage(Box::new(move |damage| report_damage(&requests, damage)));
     Arc::clone(pool)
 }
 
-/// Hands what was seen of a blob to the metadata thread, without waiting. While that is busy, the next
-/// reader reports it again.
+/// Tells the metadata thread of a damaged blob, without waiting. If the queue is full it is not told: the
+/// next reader of the blob reports it again.
 pub(super) fn report_damage(requests: &Sender<Request>, damage: Damage) {
     let hash = damage.hash;
     if requests.try_send(Request::Damaged(damage)).is_err() {

@@ -27,25 +27,25 @@ use crate::store::pool::Damage;
 use crate::sys::panics;
 use crate::sys::priority::Priority;
 
-/// Between two scrubs when nobody says otherwise.
+/// Seconds from one scrub to the next, by default.
 pub const PERIOD_SECONDS: u64 = 30 * 24 * 3600;
 
-/// Bytes per second when nobody says otherwise: a terabyte in 17 hours.
+/// Bytes read per second, by default: a terabyte in 17 hours.
 pub const RATE_BYTES: u64 = 16 << 20;
 
-/// What a blob costs beside its bytes: opening a file that is not in any cache.
+/// What opening a file that is in no cache costs, in bytes that could be read meanwhile.
 const BLOB_COST_BYTES: u64 = 16 << 10;
 
 /// Rows read at a time.
 const BLOBS_PER_STEP: u32 = 64;
 
-/// How often the position is noted; what is hashed twice after a crash is worth no more.
+/// How often the position is noted. After a crash, what was hashed since the last note is hashed again.
 const NOTE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How often a due scrub is looked for, at least.
+/// The thread looks at least this often whether a scrub is due.
 const DUE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Pauses are taken once they are worth a wake-up.
+/// A pause is taken only once this much is owed: a shorter one is not worth the wake-up.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// Name of the catalog's note: the scrub under way.
@@ -151,7 +151,7 @@ impl Scrubber {
     /// # Errors
     /// No thread can be started.
     pub fn start(engine: &Arc<Engine>, options: ScrubOptions) -> std::io::Result<Self> {
-        // How far it has come, and what it finds, is noted in the store.
+        // It notes its position and its findings in the store, so it cannot run where nothing may change.
         if options.period_seconds == 0 || engine.is_read_only() {
             return Ok(Self { stop: None, thread: None });
         }
@@ -236,7 +236,7 @@ impl Worker {
         let (running, last) = self.engine.query(noted)?;
         let scrub = match (running, last) {
             (Some(running), _) => running,
-            // What is in a new store was hashed when it came in.
+            // A new store needs no scrub yet: all content was hashed when it came in.
             (None, None) => {
                 self.note(LAST, &Scrub::begin(Timestamp::now()))?;
                 return Ok(Duration::from_secs(self.options.period_seconds));
@@ -245,8 +245,8 @@ impl Worker {
                 let now = Timestamp::now();
                 let passed = now.seconds.saturating_sub(last.began);
                 if passed < 0 {
-                    // The clock was ahead then. It is noted as now, or the wait would begin anew
-                    // with each start until the clock has caught up.
+                    // The clock was ahead when it was noted. The note is changed to now; otherwise the wait
+                    // would begin anew with each start until the clock has caught up.
                     self.note(LAST, &Scrub { began: now.seconds, ..last })?;
                 }
                 let passed = passed.max(0).unsigned_abs();
@@ -285,7 +285,7 @@ impl Worker {
         let mut noted = Instant::now();
         loop {
             let mut rows: Vec<BlobFacts> = Vec::new();
-            // A row that cannot be read is a matter for a check.
+            // A row that cannot be read is left to `cairn fsck`.
             latest.blobs(scrub.after, BLOBS_PER_STEP, &mut |row| rows.extend(row.ok()))?;
             if rows.is_empty() {
                 return Ok(());
@@ -310,7 +310,7 @@ impl Worker {
         let examined = match self.examine(row)? {
             Examined::Ended => return Err(Ended::Stopped),
             Examined::Damaged(..) if latest.blob(&row.hash)?.is_none() => None,
-            // Healed in between, or still damaged.
+            // It may have been healed since its row was read, so it is looked at once more.
             Examined::Damaged(..) => Some(self.examine(row)?),
             Examined::Sound(_) => None,
         };
@@ -329,7 +329,8 @@ impl Worker {
         self.pay(BLOB_COST_BYTES).then_some(()).ok_or(Ended::Stopped)
     }
 
-    /// What depends on names alone is asked where names are made.
+    /// Whether the damage is real. A missing or short file may only have been looked at while it was
+    /// replaced; the metadata thread, which replaces files, can tell.
     fn is_confirmed(&self, row: &BlobFacts, damage: &BlobDamage) -> Result<bool> {
         if !matches!(damage, BlobDamage::Missing | BlobDamage::Size(_)) {
             return Ok(true);

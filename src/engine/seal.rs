@@ -1,8 +1,8 @@
 //! Sealers: hash closed files, off the path of whoever wrote them.
 //!
-//! Sealing never decides anything: a sealer hashes and, for small files that seem new, writes the
-//! bytes to a file on its way into the pool; the metadata thread decides whether the content is known and makes the
-//! link. If the collector wins in between, the result still has the bytes (G6).
+//! A sealer hashes and, for small files that seem new, writes the bytes to a file on its way into the pool.
+//! It decides nothing: the metadata thread looks whether the content is known, and makes the link. If the
+//! collector removes the known blob in between, the result still has the bytes (G6).
 //!
 //! Small files are taken by one thread, many at once; large ones by others, by turns ([`large`]). So a
 //! large file delays neither the small ones behind it nor other large ones (H9).
@@ -127,7 +127,7 @@ impl Sealer {
                 recv(stop) -> _ => return,
             };
             let Ok(job) = job else { return };
-            // What waits already is one batch: one look at the catalog, one wake-up.
+            // All that waits is taken as one batch, for one look at the catalog and one wake-up of the thread.
             let waiting = std::iter::once(job).chain(jobs.try_iter().take(BATCH_JOBS_MAX - 1));
             let batch: Vec<SealJob> = waiting.filter_map(|job| pass_on(job, large)).collect();
             if batch.is_empty() {
@@ -203,11 +203,11 @@ fn pass_on(job: SealJob, large: &LargeLine) -> Option<SealJob> {
 
 /// What was hashed.
 enum Input {
-    /// A buffer: it depends on what the pool has what becomes of it.
+    /// In a buffer: it is written only if the pool lacks the content.
     Buffer { generation: u64, hash: BlobHash, size: u64, bytes: Arc<Vec<u8>> },
-    /// It was saved to a private file after it was taken for a small one.
+    /// In a private file: it grew after it had been put on the queue of small files.
     Large,
-    /// Anything else is done with that.
+    /// Already settled, one way or the other.
     Done(Result<Option<Hashed>, StoreError>),
 }
 

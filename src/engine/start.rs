@@ -49,9 +49,9 @@ use crate::sys::panics;
 /// Bytes of decoded tree pages kept for readers.
 const TREE_CACHE_BYTES: usize = 64 << 20;
 
-/// First id of nodes and areas; smaller inode numbers belong to the fixed directories. They are the
-/// inode numbers of areas, so they start low: programs that were built for 32 bits refuse larger ones.
-/// Stores that were made when it was 2^32 go on from where they are.
+/// First id of nodes and areas; smaller inode numbers belong to the fixed directories. An id is also the
+/// inode number that the kernel sees, so ids start low: programs that were built for 32 bits refuse large
+/// inode numbers. Stores that were made when the first id was 2^32 go on from where they are.
 const FIRST_ID: u64 = 1 << 20;
 
 /// Blobs looked at after an outage.
@@ -296,13 +296,13 @@ fn recover(
     let next_id = number(ID_LIMIT)?.unwrap_or(FIRST_ID);
     let durable_epoch = number(DURABLE_EPOCH)?.unwrap_or(0);
     let last_epoch = number("epoch")?.unwrap_or(durable_epoch);
-    // Without it every crash counts as a power loss.
+    // If the kernel does not tell it, every crash counts as a power loss.
     let boot = sys::boot_id().unwrap_or_default();
     let clean = reader.meta("clean")?.as_deref() == Some("yes");
     let same_boot = !boot.is_empty() && reader.meta("boot")?.as_deref() == Some(boot.as_str());
-    // After a clean stop everything was flushed; after a crash of the daemon alone the kernel
-    // still has what was written. Only a crash of the machine leaves content in doubt (H3), and it
-    // stays so until it was checked, whatever happens meanwhile.
+    // After a clean stop everything was flushed; after a crash of the daemon alone the kernel still has
+    // what was written. Only after a crash of the machine content may be lost (H3). It stays unverified
+    // until it was checked, also over further stops and crashes.
     let outage = (!clean && !same_boot).then_some(durable_epoch);
     let since = number(UNCHECKED)?.into_iter().chain(outage).min();
     let unverified = match since {
@@ -321,14 +321,15 @@ fn recover(
         (ID_LIMIT, id_limit.to_string()),
     ]);
     match catalog.begin()?.commit() {
-        // To read, nothing need be written. Whatever changes something writes this first.
+        // A store that is only read needs no such note. Any later change writes it first.
         Err(error) if error.is_full() => {
             log::warn!("the disk is full, nothing is written: {error}")
         }
         committed => committed?,
     }
     if !clean {
-        // What is swept from now on was let go by rows of the last run, which may not be on disk.
+        // The last run deleted rows whose files are swept from now on. Those deletions may be in the
+        // kernel's cache only; they must be on disk before the files go (H2).
         durable::sync_file(&layout.wal())?;
     }
     Ok(Recovered { next_id, id_limit, epoch, durable_epoch, unverified })
@@ -367,11 +368,12 @@ fn fill_reserve(store: &Store) {
     }
 }
 
-/// What the check after an outage needs: the pool, what is in doubt, where to tell, when to stop.
+/// What the check after an outage needs: the pool, the unverified blobs with their lengths, the queue to
+/// report to, and the signal to stop.
 type Check = (Arc<Pool>, Vec<(BlobHash, u64)>, Sender<Request>, Receiver<()>);
 
 /// Hashes blobs that may not have reached the disk before an outage, until the other end of `stop` is
-/// gone. What it did not come to is in doubt at the next start as well.
+/// dropped. Blobs that it has not hashed by then are still unverified at the next start.
 fn verify_blobs((pool, unverified, requests, stop): Check) {
     let go_on = || stop.try_recv() != Err(TryRecvError::Disconnected);
     for (hash, size) in unverified {

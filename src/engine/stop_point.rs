@@ -1,8 +1,8 @@
 //! Places where a test can hold a thread, to bring about an interleaving instead of hoping for it.
 //!
-//! Nothing is ever held unless a test asked for it; then a look costs one load of an atomic. A daemon
-//! that was started with `CAIRN_HOLD=POINT:FILE` holds whoever comes to that point while the file exists; release builds do not look at it, see
-//! [`fault_injection`].
+//! Nothing is ever held unless a test asked for it; otherwise passing a place costs one load of an atomic. A
+//! daemon that was started with `CAIRN_HOLD=POINT:FILE` holds whoever comes to that point while the file
+//! exists. Release builds do not look at the variable: see [`fault_injection`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -73,7 +73,8 @@ impl StopPoints {
         Hold { points: Arc::clone(self), point }
     }
 
-    /// Whether `point` is held. For threads that must not be stopped: they come again.
+    /// Whether `point` is held. For threads that must not wait: they go on with something else and come
+    /// again.
     pub(super) fn is_held(&self, point: StopPoint) -> bool {
         self.armed.load(Ordering::SeqCst) && self.state.lock().held.contains(&point)
     }

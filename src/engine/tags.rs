@@ -20,7 +20,7 @@ impl StoreWriter {
         now: Timestamp,
     ) -> Result<Vec<Event>> {
         let repository = self.repository(repo)?;
-        // Of a version that readers do not see yet they must not see a tag either.
+        // Readers must not see a tag of a version that they do not see yet.
         if !self.published(repo)?.versions.contains_key(&number) {
             return Err(EngineError::NoVersion(format!("{}/{number}", repository.name)));
         }
@@ -42,7 +42,7 @@ impl StoreWriter {
         Ok(vec![Event::TagChanged(repo, tag.clone())])
     }
 
-    /// Gives a tag another name. The kernel moves the name itself, so it is told nothing.
+    /// Gives a tag another name. The kernel asked for it and knows the new name, so it need not be told.
     pub(super) fn rename_tag(
         &mut self,
         repo: RepoId,
@@ -90,7 +90,7 @@ impl StoreWriter {
         Ok(vec![Event::TagChanged(repo, tag.clone())])
     }
 
-    /// A tag that readers see: the name of a commit that nobody has seen is nobody's to change.
+    /// A tag that readers see. The tag of a commit that is not on disk yet cannot be changed.
     fn published_tag(&self, repo: RepoId, tag: &TagName) -> Result<Tag> {
         let repository = self.published(repo)?;
         let found = repository.tags.get(tag).cloned();

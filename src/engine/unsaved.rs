@@ -1,9 +1,9 @@
 //! Content that is in memory only because it could not be saved: the disk is full, too many files are
 //! open, or it failed.
 //!
-//! It stays in memory, and the rows that name it wait (`staging::held`), so a crash finds what was
-//! there before. It is tried again now and then, since there may be room later. Whoever syncs,
-//! publishes or unmounts meanwhile hears of it.
+//! It stays in memory, and the rows that name it wait (`staging::held`), so that after a crash the files are
+//! as they were before. Saving it is tried again now and then, since there may be room later. Whoever
+//! syncs, publishes or unmounts meanwhile is told.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,15 +24,15 @@ const NAMED_MAX: usize = 20;
 /// When it is tried again.
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
-    /// Not before that, after a failure that concerns all.
+    /// Saving is not tried before this, after a failure that other files would meet as well.
     save_at: Option<Instant>,
     seal_at: Option<Instant>,
-    /// A failure was told, and none of what failed has been saved since.
+    /// A failure was logged, and nothing could be saved since.
     told: bool,
 }
 
 impl Unsaved {
-    /// Whether a failure is to be told: it is the first for a while.
+    /// Whether a failure is to be logged: it is the first since something could be saved.
     pub(super) fn tells(&mut self) -> bool {
         !std::mem::replace(&mut self.told, true)
     }
@@ -102,7 +102,7 @@ impl Unsaved {
         Ok(())
     }
 
-    /// Has sealed what could not be, and sets space aside again, in case there is room by now.
+    /// Queues files again that could not be sealed, and sets space aside again, in case there is room by now.
     pub(super) fn try_again(&mut self, writer: &mut StoreWriter, now: Instant) {
         if *self.seal_at.get_or_insert(now + RETRY_INTERVAL) > now {
             return;
@@ -117,7 +117,7 @@ impl Unsaved {
             state.areas.values().flat_map(|area| area.shared.failed()).collect()
         };
         if !failed.is_empty() && writer.store().pool.room().is_open() {
-            // What does not fit into the queue comes next time.
+            // Files for which the queue has no place are queued next time.
             failed.iter().all(|content| writer.staging().offer_seal(content));
         }
     }

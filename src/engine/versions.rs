@@ -1,5 +1,5 @@
-//! Versions after their publication: deleted, brought back, released, locked. And what decides
-//! about them when nobody does: a repository's policy and quota.
+//! Versions after their publication: deleted, brought back, released, locked; and the policy and the quota
+//! of a repository.
 //!
 //! A deletion is one row change (N11): the version is out of sight at once, its tree stays for the
 //! protection time, so that the deletion can be undone (H25), and is then taken apart in slices.
@@ -156,7 +156,7 @@ impl StoreWriter {
         for (number, gone) in &deleted.deleted {
             repository.deleted.remove_mut(number);
             repository.versions.insert(Arc::clone(&gone.version));
-            // Of two of one name the newer one has it, as if it had been moved.
+            // Where two versions had the same tag, the newer one gets it, as if the tag had been moved.
             if let Some(tag) = gone.version.name.clone() {
                 repository.tags.insert(tag, Tag { number: *number, protects: false, created: now });
             }
@@ -248,7 +248,7 @@ impl StoreWriter {
     /// Sets the quota; what is used already stays.
     pub(super) fn set_quota(&mut self, repo: RepoId, quota: Quota) -> Result<Vec<Event>> {
         let repository = self.repository(repo)?;
-        // From here on it matters what the areas take.
+        // A quota needs to know what the areas take, which is not counted before.
         count_areas(self.reader(), self.staging(), &repository)?;
         let row = RepositoryRow { quota, ..repository_row(&repository) };
         self.write(|tx| tx.update_repository(&row))?;

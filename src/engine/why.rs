@@ -84,8 +84,8 @@ pub struct Holders {
 }
 
 impl Engine {
-    /// Finds what keeps a blob; `None` when the store does not have it. `progress` hears how many
-    /// pages were looked at.
+    /// Finds what keeps a blob; `None` when the store does not have it. `progress` is told how
+    /// many pages were looked at.
     ///
     /// # Errors
     /// When the store cannot be read, or the engine has stopped.
@@ -95,7 +95,7 @@ impl Engine {
         bounds: Bounds,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Option<Holders>> {
-        // What the journal has not written yet is not in the counts either.
+        // The counts of the catalog are right only once the journal is written.
         self.call(|reply| Request::Flush { reply })?;
         let reader = self.open_reader()?;
         let Some(row) = reader.blob(blob)? else { return Ok(None) };
@@ -292,7 +292,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// `None` where the collector was faster.
+    /// `None` if the collector has removed it meanwhile.
     fn page(&self, tree: &TreeHash) -> Result<Option<Arc<TreePage>>> {
         match self.engine.trees.page(tree) {
             Ok(page) => Ok(Some(page)),
@@ -314,7 +314,7 @@ impl Search<'_> {
                 continue;
             };
             let Some(page) = self.page(&tree)? else { continue };
-            // Reversed, since the last is taken first.
+            // Reversed, because the last one is taken first.
             for index in (0..page.len()).rev() {
                 let (name, next) = match (page.child(index), page.entry_ref(index)) {
                     (Some(child), _) => (None, self.step(&child.page)),

@@ -35,7 +35,7 @@ pub enum Reuse {
     Whole(BlobPin, u64),
     /// It has a row, but its file is missing or not trusted.
     Broken,
-    /// Nothing: no row, so that nobody looks at a file of that name.
+    /// It has no row. There may be a file of its name, which nobody looked at.
     Nothing,
 }
 
@@ -116,8 +116,8 @@ impl Blobs {
         size: u64,
     ) -> std::result::Result<BlobStatus, StoreError> {
         let (pool, lock) = (&writer.store().pool, &writer.store().lock);
-        // Nearly always no file has the name: the link itself finds out. A row that lost its file
-        // gets it back.
+        // Nearly always no file has the name, and the link itself finds that out. If there was a row whose
+        // file was lost, the file is back now.
         if pool.adopt_new(lock, &incoming, hash)? {
             return Ok(BlobStatus { has_row: false, intact: false });
         }
@@ -128,8 +128,8 @@ impl Blobs {
         Ok(status)
     }
 
-    /// What there is of a content. A damaged, missing or doubtful file is replaced by whoever
-    /// stores the content again (R5).
+    /// What there is of a content. A damaged, missing or unverified file is replaced by whoever stores the
+    /// content again (R5).
     fn status(
         &self,
         writer: &StoreWriter,
@@ -216,7 +216,7 @@ impl Blobs {
             None
         });
         let Some((hash, error)) = failed else { return Ok(pins) };
-        // Names that the others have already.
+        // Some of the other files have their names in the pool already.
         let others = blobs.filter(|blob| blob.file.is_placed()).map(|blob| *blob.pin.hash());
         let leftovers = std::iter::once(hash).chain(others).collect();
         Err(NotAdopted { error: error.into(), leftovers })
@@ -249,8 +249,9 @@ impl Blobs {
         Ok(found)
     }
 
-    /// Pins and touches those of the trees that can be reused with all that they name. Blobs are not looked at
-    /// one by one: where any is in doubt or damaged, nothing is reused whole (H3, R5).
+    /// Pins and touches those of the trees that can be reused with all that they name. The blobs below are
+    /// not looked at one by one, so while any blob of the store is unverified or damaged, no tree is reused
+    /// (H3, R5).
     pub(in crate::engine) fn reuse_trees(
         &self,
         writer: &mut StoreWriter,

@@ -55,12 +55,12 @@ impl Unverified {
         self.blobs.len() as u64
     }
 
-    /// Whether there is no doubt of any blob.
+    /// Whether every blob is trusted.
     pub(super) fn is_empty(&self) -> bool {
         self.blobs.is_empty() && self.unmarked.is_empty()
     }
 
-    /// The blob's file was made anew; says whether it was in doubt.
+    /// The blob's file was made anew; returns whether the old one was not trusted.
     pub(super) fn renewed(&mut self, hash: &BlobHash) -> bool {
         self.blobs.remove(hash) | self.unmarked.remove(hash)
     }
@@ -81,7 +81,7 @@ impl Blobs {
         now: Now,
     ) {
         if self.unverified.blobs.contains(&hash) && !intact {
-            // Whoever replaces its file takes it off the list: it is the file that was hashed.
+            // It is still on the list, so its file was not replaced since: this is the file that was hashed.
             self.mark(writer, BTreeSet::from([hash]), now);
             let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
             writer.notify_apart(vec![changed], || ());
@@ -103,8 +103,8 @@ impl Blobs {
     }
 
     /// Marks those of the blobs that are still damaged. Readers get an error from now on, the kernel
-    /// forgets what it has of their content, and storing it again will replace the file (H5). `reply`
-    /// hears, after that, whether all marks are in the catalog.
+    /// forgets what it has of their content, and storing it again will replace the file (H5). After
+    /// that `reply` is told whether all marks are in the catalog.
     pub(in crate::engine) fn note_damage(
         &mut self,
         writer: &mut StoreWriter,
@@ -163,7 +163,7 @@ impl Blobs {
         let pending = &self.pending;
         writer.write(|tx| {
             write_blobs(tx, pending, &[*hash], BTreeMap::new(), now.time)?;
-            // One that nobody knows any more has been collected: there is nothing to heal.
+            // One without a row has been collected: nothing is left to be marked.
             if tx.blob(hash)?.is_some() {
                 tx.set_blob_damaged(hash, true)?;
             }

@@ -1,8 +1,8 @@
 //! Blobs on their way into the pool, and the rows that follow them.
 //!
-//! Only the metadata thread makes links, so "is it known", "make it" and "note it" are one step. A blob
-//! is pinned from before it is linked until a row names it; the collector looks at pins and at what is
-//! pending here. Must not know who names a blob, nor when rows are written.
+//! Only the metadata thread makes links, so it can look whether a blob is known, make it and note it in one
+//! step. A blob is pinned from before it is linked until a row names it; the collector leaves pinned and
+//! pending blobs alone. Must not know who names a blob, nor when rows are written.
 
 mod adopt;
 mod damage;
@@ -67,7 +67,7 @@ impl PendingBlob {
 /// The blobs that the catalog does not know or not trust, and what is known of those on disk.
 pub(super) struct Blobs {
     pending: BTreeMap<BlobHash, PendingBlob>,
-    /// When the first of them came, or some were written last.
+    /// When the first of them became pending, or when some were written last.
     pending_since: Option<Instant>,
     /// Epoch that new blobs belong to.
     epoch: u64,
@@ -122,7 +122,7 @@ impl Blobs {
         self.pending.contains_key(hash)
     }
 
-    /// Those have rows now.
+    /// These blobs have rows now.
     pub(super) fn written(&mut self, written: &[BlobHash], now: Instant) {
         for hash in written {
             self.pending.remove(hash);

@@ -1,10 +1,10 @@
-//! Whoever asked for a commit, and whether they are still there: what nobody waits for any more is not
-//! published behind their back.
+//! Whoever asked for a commit, and whether they are still there. If not, the commit is refused: nothing is
+//! published that whoever asked will never learn of.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The party that asked for a commit. One that cannot go away is the default.
+/// Whoever asked for a commit. The default is somebody who never goes away.
 #[derive(Clone, Default)]
 pub struct Asker(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 

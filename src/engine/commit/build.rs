@@ -40,7 +40,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 pub(in crate::engine) enum BuildReport {
     /// The next pages, children first.
     Pages(TaskId, Vec<Page>),
-    /// The end, with what the version adds to the newest one.
+    /// The trees are complete; with what the version adds to the newest one. Or why they cannot be.
     Built(TaskId, Result<(Root, Usage), EngineError>),
 }
 
@@ -48,11 +48,11 @@ pub(in crate::engine) enum BuildReport {
 pub(super) struct BuildJob {
     pub(super) task: TaskId,
     pub(super) area: AreaId,
-    /// The newest version: what is added to it counts.
+    /// The newest version. The new version's charge is what it adds to this one.
     pub(super) newest: Option<Arc<Version>>,
     /// Merge with the newest version instead of replacing it.
     pub(super) merge: bool,
-    /// Tells which blobs are damaged: nothing new is published with those (H3).
+    /// Knows which blobs are damaged: a version with one of them is refused (H3).
     pub(super) pool: Arc<Pool>,
     pub(super) staging: Arc<Staging>,
     pub(super) trees: Arc<TreeCache>,
@@ -96,7 +96,7 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
         .map_err(|source| StoreError::Io { action: "start a thread", path: name.into(), source })
 }
 
-/// Pages of this commit, and beneath them those of the catalog.
+/// Reads the pages of this commit, and all others from the catalog.
 struct Pages {
     trees: Arc<TreeCache>,
     new: HashMap<TreeHash, Arc<TreePage>>,

@@ -52,7 +52,7 @@ pub use prepare::{ForRename, GivenUp};
 use wait::Wait;
 pub use wait::{RENAME_WAIT_MAX, SEAL_STALL_MAX, WRITER_GRACE, WRITER_WAIT_MAX};
 
-/// A longer time between two looks at the commits means that this thread could not run.
+/// If more time passes between two looks at the commits, the process was held: see [`Commits::look`].
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// The most paths named in a refusal.
@@ -85,13 +85,13 @@ pub struct CommitOptions {
     pub caller: String,
     /// Waits for writers instead of being refused.
     pub wait: bool,
-    /// A RENAME asks, which holds up others: it is refused rather than answered late.
+    /// A RENAME asks. It holds up all other renames, so it is refused rather than answered late.
     pub in_rename: bool,
     /// What a stale base means; `None` does what the area says.
     pub on_stale: Option<OnStale>,
     /// Makes a version even when nothing changed.
     pub allow_empty: bool,
-    /// Who waits for it: until it is built, it ends with them.
+    /// Who waits for it. When they go away before it is built, it is refused.
     pub asker: Asker,
     /// When it was asked for.
     pub now: Timestamp,
@@ -121,8 +121,8 @@ enum Stage {
     },
 }
 
-/// A commit under way. It is passed on by value, from one stage to the next: what has it decides what
-/// becomes of it, and nobody else can end it meanwhile.
+/// A commit under way. It is passed by value from one stage to the next, so the code that has it is the only
+/// one that can go on with it or refuse it.
 pub(super) struct CommitTask {
     id: TaskId,
     area: AreaId,
@@ -132,14 +132,14 @@ pub(super) struct CommitTask {
     stage: Stage,
     /// The newest version when the trees were built.
     newest: Option<VersionNumber>,
-    /// Trees that this commit made or reuses and nothing references yet, and the one that it is
-    /// compared with: collection skips them, and so what is below them.
+    /// Trees that nothing references yet: those that this commit made or reuses, and the newest version's,
+    /// with which it is compared. The collector leaves them alone, and so what is below them.
     pinned: BTreeSet<TreeHash>,
 }
 
 impl CommitTask {
-    /// Whether nobody waits for it any more, as long as it can be taken back. Then who asked finds
-    /// nothing published that they did not hear of.
+    /// Whether nobody waits for it any more. Only asked until it is built: from then on it is published
+    /// even if whoever asked has gone.
     fn is_abandoned(&self) -> bool {
         match self.stage {
             Stage::Writers(_) | Stage::Sealing { .. } => self.options.asker.is_gone(),
@@ -167,7 +167,7 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    /// None.
+    /// No commits are under way.
     pub(super) fn new(workers: Workers<BuildReport>, now: Instant) -> Self {
         Self {
             waiting: Vec::new(),
@@ -189,7 +189,8 @@ impl Commits {
         self.all().any(|task| task.pinned.contains(tree))
     }
 
-    /// Takes all, to be refused: nothing will be published any more. Ends what was prepared.
+    /// Takes all commits, for the caller to refuse: nothing will be published any more. Also answers those
+    /// who prepare a RENAME.
     pub(super) fn end(&mut self, reason: impl Fn() -> EngineError) -> Vec<CommitTask> {
         self.renames.end(reason);
         let mut all = std::mem::take(&mut self.waiting);
@@ -209,14 +210,14 @@ impl Commits {
     /// A commit, or the preparation of one, is about to begin.
     fn expect(&mut self, now: Instant) {
         if !self.are_any() {
-            // Nobody looked while there was nothing to look at.
+            // There was nothing to look at, so the last look may be long ago without anything being wrong.
             self.seen = now;
         }
     }
 
-    /// Notes that the commits are looked at, and takes those that wait. Where nobody could look for long,
-    /// the process was held (a stop signal, a suspended machine), and so were those who read what writers
-    /// have closed since, and the sealers: no wait counts that time.
+    /// Notes the time of this look, and takes the commits that wait. After a long pause the whole process was
+    /// held (a stop signal, a suspended machine), also the threads that would have read the closes of writers
+    /// and sealed files. So all waits are put off by the pause.
     fn look(&mut self, now: Instant) -> Vec<CommitTask> {
         let pause = now.duration_since(std::mem::replace(&mut self.seen, now));
         if pause > PAUSE_MAX {
@@ -228,12 +229,12 @@ impl Commits {
         std::mem::take(&mut self.waiting)
     }
 
-    /// It is others' turn.
+    /// Keeps a commit while another thread works for it.
     fn hand_over(&mut self, task: CommitTask) {
         self.elsewhere.insert(task.id, task);
     }
 
-    /// Others have done their part of this commit; `None`: it was refused meanwhile.
+    /// Takes a commit for which another thread has done its part; `None` if it was refused meanwhile.
     fn take_back(&mut self, id: TaskId) -> Option<CommitTask> {
         self.elsewhere.remove(&id)
     }
@@ -312,7 +313,7 @@ impl Commits {
     ) {
         loop {
             let step = wait::next_step(writer, blobs, &mut task, now);
-            // It would go on although whoever asked for it is gone.
+            // Whoever asked is gone, so the commit must not go on.
             let step =
                 if task.is_abandoned() { Step::Refuse(EngineError::Abandoned) } else { step };
             match step {
@@ -332,7 +333,7 @@ impl Commits {
         let newest = repository.and_then(|repository| repository.latest().cloned());
         task.stage = Stage::Building;
         task.newest = newest.as_ref().map(|version| version.number);
-        // It is read while this one is built, even if it is deleted meanwhile.
+        // The builder reads it, so it must stay even if it is deleted meanwhile.
         task.pinned.extend(newest.as_ref().map(|version| version.root.tree));
         let on_stale = {
             let state = writer.staging().read();
@@ -390,7 +391,7 @@ impl Commits {
         panics::point("commit");
         task.stage = Stage::Syncing { built, epoch: blobs.close_epoch() };
         self.hand_over(task);
-        // The rows follow with the last transaction, which is durable only with all before it.
+        // The rows need no flush here: the last transaction is flushed, and all before it with it.
         let scope = unsynced(writer, blobs);
         writer.effects().when_durable(Durable::Content(scope), After::CommitSynced { task: id });
     }
@@ -427,7 +428,7 @@ fn unsynced(writer: &mut StoreWriter, blobs: &Blobs) -> Scope {
 /// Ends a commit without a version; the area thaws.
 pub(super) fn refuse(writer: &mut StoreWriter, task: CommitTask, error: EngineError) {
     note_refusal(writer, task.area, &task.options.caller, &error);
-    // The trees that it wrote are orphans now.
+    // Nothing will reference the trees that it wrote, so the collector has work.
     writer.effects().purge();
     writer.staging().change(|state, _| {
         if let Some(area) = state.areas.get_mut(&task.area) {
@@ -440,8 +441,8 @@ pub(super) fn refuse(writer: &mut StoreWriter, task: CommitTask, error: EngineEr
     task.refuse(error);
 }
 
-/// Keeps the reason for `user.cairn.error` and `cairn areas`, and logs it, since an errno says
-/// little (H12).
+/// Keeps the reason for `user.cairn.error` and `cairn areas`, and logs it, because the errno that the
+/// caller gets says little (H12).
 fn note_refusal(writer: &StoreWriter, area: AreaId, caller: &str, error: &EngineError) {
     let refused = writer.staging().change(|state, _| {
         let area = state.areas.get_mut(&area)?;

@@ -1,10 +1,10 @@
-//! What a RENAME that publishes would wait for, waited for before it comes.
+//! Waiting, before a RENAME that publishes, for what its commit would wait for.
 //!
 //! A RENAME between directories holds the rename lock of the whole mount until it is answered, so it
-//! must be short. Whoever can have the kernel ask once more prepares the commit in between: waits until
-//! no file of the area is open for writing or left to be sealed, as the commit itself would, without
-//! freezing the area, and brings what was sealed to disk. Nothing is promised: what changes afterwards
-//! the commit waits for.
+//! must be short. If the area is not ready, the mount has the kernel ask again, and the commit is prepared
+//! before the kernel does: without freezing the area, this waits until no file is open for writing or left
+//! to be sealed, as the commit itself would, and brings the sealed content to disk. It promises nothing:
+//! the commit waits for whatever changes afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -25,10 +25,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Says whether nobody waits for it any more.
 pub type GivenUp = Box<dyn Fn() -> bool + Send>;
 
-/// What is asked for so that a RENAME is short.
+/// What the mount asks for, so that a RENAME is short.
 pub enum ForRename {
-    /// To wait for what a commit of the area would wait for: answered once it would not, or not longer,
-    /// and once nobody waits for the answer.
+    /// To wait for what a commit of the area would wait for. Answered when the commit would not wait any
+    /// more, whether it would then go on or be refused, or when nobody waits for the answer.
     Prepare {
         /// The area.
         area: AreaId,
@@ -37,7 +37,7 @@ pub enum ForRename {
         /// Tells that it is over; dropped when it cannot be.
         reply: Reply<()>,
     },
-    /// To run something at a time, unless the engine ends before.
+    /// To run something at a certain time, unless the engine ends before.
     Remind {
         /// When.
         due: Instant,
@@ -52,7 +52,7 @@ impl std::fmt::Debug for ForRename {
     }
 }
 
-/// What was asked for and is not over.
+/// What was asked for and is not done.
 #[derive(Default)]
 pub(super) struct Renames {
     preparations: Vec<Preparation>,
@@ -60,7 +60,7 @@ pub(super) struct Renames {
 }
 
 impl Renames {
-    /// Answers all, since nothing will be prepared any more.
+    /// Answers all preparations with an error: nothing will be prepared any more.
     pub(super) fn end(&mut self, reason: impl Fn() -> EngineError) {
         for preparation in self.preparations.drain(..) {
             (preparation.reply)(Err(reason()));
@@ -136,14 +136,14 @@ impl Commits {
     }
 }
 
-/// The content of all blobs up to this epoch is on disk, or is not.
+/// Answers a preparation: the content of all blobs up to this epoch is on disk, or cannot be brought there.
 pub(in crate::engine) fn rename_prepared(
     blobs: &mut Blobs,
     epoch: u64,
     result: Result<()>,
     reply: Reply<()>,
 ) {
-    // Not noted in the catalog: after an outage some blobs are checked that need not be.
+    // It is not noted in the catalog, so after an outage some blobs are checked that need not be.
     if result.is_ok() {
         blobs.note_durable(epoch);
     }

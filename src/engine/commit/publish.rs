@@ -24,7 +24,7 @@ use crate::store::catalog::{RepositoryRow, TagRow};
 
 /// What a commit comes to.
 enum Conclusion {
-    /// A version came while this one was built: merge again, with that one.
+    /// Another version was published while this one was built: it must be merged again, with that one.
     BuildAgain,
     /// A new version, and what it adds.
     New(Box<(Version, Charge)>),
@@ -113,8 +113,8 @@ fn conclude(
     Ok(Conclusion::New(Box::new((version, Charge { base, usage }))))
 }
 
-/// What the version takes has been reserved while it was written, but for what no write
-/// took: a directory of the base that was renamed is new where it is now.
+/// Whether the quota allows the version. Its space was reserved while it was written, except for what no
+/// write took: a renamed directory of the base, for example, adds to the version what is below it.
 fn check_quota(
     writer: &StoreWriter,
     repository: &Repository,
@@ -234,7 +234,7 @@ fn publish_when_durable(writer: &mut StoreWriter, task: CommitTask, outcome: Com
         let visible = match synced {
             Ok(visible) => visible,
             Err(error) => {
-                // What waits for this commit hears that the store takes nothing.
+                // Operations that waited for this commit go on, and find that changes are refused.
                 for operation in staging.unpark(area) {
                     observer.notify(Vec::new(), operation);
                 }

@@ -1,8 +1,8 @@
 //! What a commit waits for before its trees are built, and for how long: the files that are open for
 //! writing, and the seals of those that are closed.
 //!
-//! Each wait has an end (H7). It is put off as long as the area comes nearer to what is waited for,
-//! except where the caller holds others up: a RENAME holds the rename lock of the whole mount.
+//! Each wait has an end (H7), which is put off while there is progress: a writer closes, or a file is
+//! hashed. Only a RENAME has a fixed end as well, because it holds the rename lock of the whole mount.
 
 use std::time::{Duration, Instant};
 
@@ -32,12 +32,12 @@ const PREPARE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// One wait.
 #[derive(Debug)]
 pub(super) struct Wait {
-    /// What was there when it came nearer to its end the last time.
+    /// The state at the last progress.
     seen: Option<u64>,
-    /// How long it goes on without that.
+    /// How long it goes on without progress.
     quiet: Duration,
     due: Instant,
-    /// When it is over in any case.
+    /// When it is over even with progress.
     end: Option<Instant>,
 }
 
@@ -57,13 +57,13 @@ impl Wait {
         Self::new(now, SEAL_STALL_MAX, self.end)
     }
 
-    /// For writers and for seals, before a RENAME is answered: who waits holds nobody up.
+    /// For writers and for seals, before a RENAME: who waits holds nobody up, so it may take long.
     pub(super) fn before_rename(now: Instant) -> (Self, Self) {
         let end = Some(now + PREPARE_MAX);
         (Self::new(now, WRITER_GRACE, end), Self::new(now, SEAL_STALL_MAX, end))
     }
 
-    /// Whether it is over. `state` tells one state from the next that is nearer to the end.
+    /// Whether it is over. A `state` other than the last one is progress.
     pub(super) fn is_over(&mut self, state: u64, now: Instant) -> bool {
         if self.seen.replace(state) != Some(state) {
             self.due = now + self.quiet;
@@ -71,7 +71,7 @@ impl Wait {
         now >= self.end.map_or(self.due, |end| end.min(self.due))
     }
 
-    /// Nothing could come nearer for that time.
+    /// No progress was possible for that time, so it does not count.
     pub(super) fn put_off(&mut self, pause: Duration) {
         self.due += pause;
         self.end = self.end.map(|end| end + pause);
@@ -79,7 +79,7 @@ impl Wait {
 }
 
 impl Stage {
-    /// What it waits for, if that is an area's users or sealers.
+    /// Its wait, in the stages that wait for writers or sealers.
     pub(super) fn wait_mut(&mut self) -> Option<&mut Wait> {
         match self {
             Self::Writers(wait) | Self::Sealing { wait, .. } => Some(wait),
@@ -127,8 +127,9 @@ pub(super) fn next_step(
                 let SealFailure { reason, full } = blobs.seal_failure().clone();
                 Step::Refuse(EngineError::Unsealed { count: failed, reason, full })
             } else {
-                // One more try: the disk may have room again. The queue of the sealers takes so
-                // many at a time, and must not be waited for: they may wait for this thread.
+                // One more try: the disk may have room again. Files for which the sealers' queue has no
+                // place are offered in the next round; this thread must not wait for the sealers, because
+                // they may wait for it.
                 *retried = shared.failed().iter().all(|file| writer.staging().offer_seal(file));
                 Step::Stay
             }
@@ -155,7 +156,7 @@ pub(super) fn freeze(writer: &StoreWriter, task: &mut CommitTask, now: Instant) 
         if frozen {
             task.stage = Stage::Sealing { retried: false, wait: wait.for_seals(now) };
         } else {
-            // The grace of that writer begins now, however many there were before.
+            // A file was opened for writing since the last look: its writer gets the full grace.
             wait.seen = None;
         }
     }

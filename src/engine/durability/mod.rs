@@ -31,11 +31,11 @@ pub(in crate::engine) use to_disk::ToDisk;
 
 /// What is to be on disk.
 pub(in crate::engine) enum Durable {
-    /// Content. Its rows follow with the last transaction of a commit.
+    /// Content of blobs; their rows are flushed with the last transaction of the commit.
     Content(Scope),
     /// All rows written so far.
     Rows,
-    /// All rows written so far, in the catalog itself, as far as readers and writers let it.
+    /// All rows written so far, copied from the WAL into the catalog, as far as readers and writers allow.
     Catalog,
 }
 
@@ -49,7 +49,7 @@ pub(in crate::engine) struct Durability {
 }
 
 impl Durability {
-    /// Nothing waits. Private files from `first_id` on were made by this process.
+    /// No file is obsolete yet. Private files from `first_id` on were made by this process.
     pub(in crate::engine) fn new(
         jobs: Sender<DurabilityJob>,
         first_id: u64,
@@ -72,12 +72,12 @@ impl Durability {
         self.submit(DurabilityJob::Settle { contents });
     }
 
-    /// Has the length of the WAL looked at.
+    /// Has the WAL copied into the catalog if it has become long.
     pub(in crate::engine) fn checkpoint(&self) {
         self.submit(DurabilityJob::Checkpoint);
     }
 
-    /// Whether the collector writes, and so says by itself when the WAL is to be copied.
+    /// Tells whether the collector is at work: while it is, it asks for copies of the WAL itself.
     pub(in crate::engine) fn set_collecting(&self, collecting: bool) {
         self.submit(DurabilityJob::Collecting(collecting));
     }

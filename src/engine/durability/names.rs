@@ -1,8 +1,8 @@
 //! Bringing the names of files and directories into the journal, for those who sync them.
 //!
-//! A row that waits for content (`staging::held`) would keep the promise from being true. So the
-//! content that it waits for, of other files too, is brought to disk first; what cannot be is the
-//! reason of the refusal. Whoever syncs something that waits for nothing hears of none of this.
+//! A sync of a file promises that its name is on disk as well. While a row waits for content
+//! (`staging::held`), that content, which may be other files' too, is brought to disk first. If it cannot
+//! be, the sync fails with the reason. Syncs of what waits for nothing are not concerned.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ impl Names<'_> {
                 return kept;
             }
             let wanted: BTreeSet<NodeId> = nodes.keys().copied().collect();
-            // Nearly always nothing waits.
+            // Nothing is saved in the first try, because nearly always nothing waits.
             let asked = wanted.iter().filter(|_| tries > 0);
             let failures: Vec<(NodeId, EngineError)> =
                 asked.filter_map(|node| Some((*node, self.save_for(*node).err()?))).collect();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::model::id::AreaId;
 use crate::store::layout::PrivateId;
 
-/// How long files wait for a flush of their own, so that many share it.
+/// After this long, obsolete files ask for a flush themselves. Until then they share the flushes of others.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What is to become of the private files of an area that has no rows.
@@ -28,16 +28,16 @@ pub(in crate::engine) enum AreaFiles {
 pub(super) struct Obsolete {
     /// Private files from this number on were made by this process.
     first_id: u64,
-    /// Files that a row named, with the first flush after that.
+    /// Files that a row named, each with the number of the flush after which it may go.
     files: BTreeMap<(AreaId, PrivateId), u64>,
-    /// Areas whose last row is gone, likewise.
+    /// Areas whose last row is gone, each with the number of the flush after which its files may go.
     areas: BTreeMap<AreaId, u64>,
     /// Files made by this process that a row has named.
     named: BTreeSet<PrivateId>,
     /// The last flush that was asked for, and the last that ended.
     asked: u64,
     durable: u64,
-    /// Since when something waits that no flush was asked for.
+    /// Since when something waits for which no flush was asked.
     since: Option<Instant>,
     /// A flush is wanted now.
     urgent: bool,

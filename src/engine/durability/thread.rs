@@ -29,12 +29,12 @@ use crate::store::reserve::{CHANGE_BYTES, RESERVE_BYTES};
 use crate::sys;
 use crate::sys::panics;
 
-/// Jobs of others than the metadata thread that may wait; who asks for more durability than the
-/// disk gives waits in line.
+/// Jobs that may wait, apart from those of the metadata thread. When the queue is full, whoever wants to
+/// add a job waits.
 pub(in crate::engine) const JOB_QUEUE_MAX: usize = 1024;
 
 /// Commits of at most this many new blobs sync them one by one; above it one `syncfs` of the
-/// whole file system is cheaper, although it also writes what strangers made dirty (H18).
+/// whole file system is cheaper, although it also writes the dirty data of other programs (H18).
 pub(in crate::engine) const SYNC_ONE_BY_ONE_MAX: usize = 64;
 
 /// Wait for the next try to settle what could not be.
@@ -88,7 +88,7 @@ impl Drop for Then {
 
 /// Content to bring to disk.
 pub(in crate::engine) enum Scope {
-    /// These blobs; they are held, since some may be nobody's and the collector's next.
+    /// These blobs. They are pinned, because nothing may name some of them yet.
     Blobs(Vec<BlobPin>),
     /// Everything on the store's file system.
     Everything,
@@ -100,17 +100,17 @@ pub(in crate::engine) enum DurabilityJob {
     Content { scope: Scope, then: Then },
     /// The WAL as it is now, then `then`.
     Rows { then: Then },
-    /// A file, with whatever the journal says of it and of the names above it.
+    /// A file with its row, its names and those of the directories above it.
     File { content: Arc<FileContent>, then: Then },
     /// A directory with the names in it and those above it.
     Directory { node: NodeId, then: Then },
     /// The journal as it is now, and the WAL.
     Journal { then: Then },
-    /// The content of files that were synced before and have changed since. The journal may say so
-    /// afterwards.
+    /// The content of files that were synced before and have changed since. Until it is on disk, their rows
+    /// name the content that was synced.
     Settle { contents: Vec<Arc<FileContent>> },
-    /// Nothing but a look at the length of the WAL: much was written since the last one, or
-    /// nothing yet.
+    /// Only a look at the length of the WAL, because much was written since the last look, or to prepare
+    /// the WAL at the start.
     Checkpoint,
     /// Whether the collector writes, and so says when the WAL is to be copied.
     Collecting(bool),
@@ -176,7 +176,7 @@ impl DurabilityThread {
     /// Runs until all senders are gone.
     pub(in crate::engine) fn run(mut self) {
         while let Some(jobs) = self.jobs.next(self.put_off.as_ref().map(|(time, _)| *time)) {
-            // Nobody knows what reached the disk when this fails half-way.
+            // After a panic half-way nobody knows what reached the disk.
             if panics::contain("the durability thread", || self.serve(jobs)).is_err() {
                 self.staging.poison.set("the durability thread panicked");
             }
@@ -200,7 +200,8 @@ impl DurabilityThread {
     /// Makes the next flushes short, while nobody waits for one.
     fn prepare(&self) {
         let synced = match self.checkpointer.prepare() {
-            // Rows may be there by now: a failure is one of theirs, and is told once.
+            // The kernel reports a failed sync only once, and rows may have been written by now: this one
+            // must count as theirs.
             Ok(true) => self.to_disk().rows(),
             Ok(false) => Ok(()),
             Err(error) => Err(error.into()),
@@ -302,8 +303,8 @@ impl DurabilityThread {
         }
     }
 
-    /// A blob without a file would refuse every commit, of whichever area. It is marked before the
-    /// refusal is heard of: the next commit knows.
+    /// Reports a blob whose file is missing. As long as it is not marked, each commit of each area would try
+    /// to sync it and be refused. The report is sent before the refusal, so the next commit knows.
     fn report_missing(&self, error: &EngineError) {
         if let EngineError::Store(StoreError::MissingBlob(hash)) = error {
             self.metadata.damaged(Damage { hash: *hash, file: None });
@@ -314,15 +315,15 @@ impl DurabilityThread {
         self.to_disk().poison(error)
     }
 
-    /// A full disk, or a reader that stays, keeps the WAL long. But where a sync of it has failed, the
-    /// next one would say nothing of what was lost (R4).
+    /// A copy may fail because the disk is full or a reader stays; then the WAL just remains long. But if a
+    /// sync failed in it, the next sync would not tell what was lost, so the store is poisoned (R4).
     fn checkpoint_failed(&self, error: StoreError) {
         let io = matches!(
             error,
             StoreError::Io { .. } | StoreError::Catalog { kind: CatalogErrorKind::Io, .. }
         );
         if io && !error.is_full() {
-            // Logged there.
+            // `poison` logs the error.
             drop(self.poison(error));
         } else {
             log::warn!("cannot checkpoint the catalog: {error}");
@@ -351,7 +352,7 @@ impl DurabilityThread {
         if free >= RESERVE_BYTES {
             self.checkpointer.truncate()?;
         } else if self.checkpointer.wal_bytes()? > limits.copied {
-            // Others would take what a shorter file gives back, and the next change would find no room.
+            // The file is not cut: other programs would take the space, and the next change had no room.
             self.checkpointer.restart()?;
         }
         Ok(())

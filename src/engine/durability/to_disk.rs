@@ -43,7 +43,7 @@ impl ToDisk<'_> {
     /// A blob and its name.
     pub(in crate::engine) fn blob(self, hash: &BlobHash) -> Result<()> {
         let file = match self.pool.open(hash) {
-            // What it had is lost, on disk or not. Those whom it concerns have heard so.
+            // Its content is lost already, and whoever uses it was told. A sync would not change that.
             Err(StoreError::DamagedBlob(_)) => return Ok(()),
             opened => opened?,
         };
@@ -126,8 +126,8 @@ impl ToDisk<'_> {
         settled
     }
 
-    /// Refuses all changes from now on. But where no more files can be opened, nothing was asked of the
-    /// disk: what was written is as it was, and can be synced later.
+    /// Refuses all changes from now on. But if the process could not open more files, no sync was tried, and
+    /// nothing is lost: it can be tried later.
     pub(in crate::engine) fn poison(self, error: StoreError) -> EngineError {
         if error.lacks_descriptors() {
             return EngineError::Store(error);

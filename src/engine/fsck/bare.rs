@@ -25,7 +25,7 @@ pub fn check(
     check_and_repair(store, options, &mut |_, finding| found(finding), progress)
 }
 
-/// As [`check`]; `found` may repair what it hears of.
+/// As [`check`]; `found` may repair what it is told of.
 ///
 /// # Errors
 /// [`Stopped`].

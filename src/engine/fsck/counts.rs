@@ -1,8 +1,8 @@
 //! References as recorded against references as they are: a walk over all that names something.
 //!
-//! Each page and row that exists counts, reachable or not, because each holds references until it
-//! is taken apart. A tree that nothing reaches is found all the same: hashes make no circles, so
-//! the topmost of what is unreachable has a count that nothing explains.
+//! Each page and row that exists counts, whether it can be reached or not, because it holds references until
+//! it is taken apart. Unreachable trees are found nevertheless: trees cannot name each other in a circle, so
+//! the topmost of them has a count without anything that names it.
 
 use std::collections::BTreeMap;
 

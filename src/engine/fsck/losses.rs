@@ -1,9 +1,8 @@
 //! What damaged blobs and trees make unreadable, by version and path.
 //!
-//! First, which trees have damage anywhere below: from one walk over all pages, upwards along
-//! their edges. Then the versions are searched along those trees alone, so that the cost follows
-//! the damage. Areas are searched by their rows, open ones alone: what was published or discarded is
-//! seen by nobody, although its rows name things until they are purged.
+//! One walk over all pages finds the trees that have damage anywhere below. Then versions are searched along
+//! those trees only, so that the cost follows the damage. Of areas only the open ones are searched, by their
+//! rows: nobody sees the others any more, although their rows name things until they are purged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -11,15 +11,14 @@
 //! - Counts and what they count agree in every committed state, so a difference within one
 //!   snapshot is real. It is repaired by its *difference*, which stays right whatever has been
 //!   counted since: every change moves the count and the names alike.
-//! - What depends on files is only a suspicion: it is asked about again ([`Sink::confirm`]) where
-//!   all links are made, so that nothing can come between.
-//! - While part of the trees cannot be read, nobody knows what they name: counts that seem too
-//!   high are left alone then ([`Report::unverified`]). Too high a count keeps garbage, too low a
-//!   one loses content.
+//! - What depends on files is only a suspicion, because others change files meanwhile. It is looked at again
+//!   ([`Sink::confirm`]) by whoever makes all links, so that nothing can come between.
+//! - While some trees cannot be read, nobody knows what they name, so counts that seem too high are left
+//!   alone ([`Report::unverified`]). A count that is too high keeps garbage; one that is too low loses content.
 //!
 //! Nothing is ever deleted that something names. Damaged content is marked as soon as it is found,
-//! by every check: nobody reads it from then on, no store takes it for known, and storing it again
-//! heals it everywhere (H5).
+//! by every check. From then on nobody reads it, content that is stored is not taken for known because of
+//! it, and storing the content again heals it everywhere (H5).
 //!
 //! The check knows neither the engine's state nor who asks: it works on the parts of any open
 //! store. `engine::check` asks it for a running one, [`bare`] for one that nobody runs.
@@ -112,7 +111,7 @@ pub struct Report {
     pub blobs: u64,
     /// Bytes hashed.
     pub bytes: u64,
-    /// Counts that seem too high and cannot be told while other damage is there.
+    /// Counts that seem too high, which cannot be verified while there is other damage.
     pub unverified: u64,
     /// The store changed so fast that the counts could not be compared.
     pub counts_skipped: bool,
@@ -133,7 +132,7 @@ pub enum Suspicion {
     Area(AreaId),
 }
 
-/// Hears what a check finds, on the thread that checks.
+/// Is told what a check finds, on the thread that checks.
 pub trait Sink {
     /// A finding.
     fn found(&mut self, finding: Finding);
@@ -249,7 +248,7 @@ pub fn check(subject: &Subject, options: Options, sink: &mut dyn Sink) -> Result
     check.report_losses()?;
     check.check_links()?;
     check.check_charges()?;
-    // Without all rows, nobody knows what nothing names.
+    // If rows are missing, a file that no row names may belong to one of those.
     if options.files && check.bad_tables.is_empty() {
         check.check_files()?;
     }

@@ -112,7 +112,7 @@ impl Collector {
         }
     }
 
-    /// The accountant is done; a run that waited for it goes on.
+    /// All that was to be computed is; a run that waited for it goes on.
     pub(in crate::engine) fn accounted(&mut self) {
         self.accounting = false;
         if self.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Account)) {

@@ -1,4 +1,5 @@
-//! Unreferenced blobs: listed, their cause made durable, removed.
+//! Removing unreferenced blobs. They are listed; what made them unreferenced is brought to disk; then they
+//! are removed.
 
 use std::time::Instant;
 
@@ -16,13 +17,13 @@ use crate::store::catalog::OrphanBlob;
 /// Blobs per list, that is per flush of the WAL.
 const BLOBS_PER_LIST: u32 = 4096;
 
-/// Held blobs that the kernel is asked about at the end of a run; the next asks about the rest.
+/// Held blobs that the kernel is asked to forget at the end of a run, at most; the next run asks for more.
 const HELD_TOLD_MAX: usize = 1 << 16;
 
 /// How far the removal has come.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
-    /// Where the next list goes on: those before it were looked at.
+    /// The last blob of the lists so far: the next list begins after it.
     after: Option<(i64, BlobHash)>,
     list: List,
     /// [`Catalog::unreferences`](crate::store::catalog::Catalog::unreferences) when the WAL was last
@@ -99,18 +100,19 @@ impl Collector {
         blobs: &mut Blobs,
         now: Now,
     ) -> Result<()> {
-        // What was stored before this run and is not wanted has no row yet.
+        // Blobs that were stored before this run and that nothing names have no rows yet, so that no list
+        // would find them.
         if self.orphans.after.is_none() && blobs.are_pending() {
             match blobs.write_pending(writer, now) {
                 Ok(_) => return Ok(()),
-                // They are held, so the rest can be listed, which makes room.
+                // Pending blobs are not removed, so the others can be listed, which makes room.
                 Err(error) if error.is_full() => log::debug!("listed without new blobs: {error}"),
                 Err(error) => return Err(error),
             }
         }
         let seconds = now.time.seconds;
         let limit = protection_limit(now.time, self.protect_seconds());
-        // What was used while the clock was ahead was used now.
+        // Last-used times from when the clock was ahead are changed to now.
         if limit < seconds && writer.write(|tx| tx.date_orphans_back(seconds, BLOBS_PER_LIST))? > 0
         {
             return Ok(());
@@ -120,7 +122,7 @@ impl Collector {
             tx.orphan_blobs(limit, self.orphans.after, BLOBS_PER_LIST)?
         };
         let Some(last) = listed.last() else {
-            // Whoever waits for the run finds its space free.
+            // The run ends only when the space is free, because whoever asked for it relies on that.
             if writer.reaper().is_idle() {
                 self.sweep(writer, blobs, now);
             } else {
@@ -153,8 +155,9 @@ impl Collector {
         Ok(())
     }
 
-    /// The cause of that many unreferences, counted as in [`Orphans::asked`], is on disk: of the listed
-    /// ones, unless it was asked for by a run that ended before.
+    /// The rows that made the blobs unreferenced are on disk, up to this count of
+    /// [`Catalog::unreferences`](crate::store::catalog::Catalog::unreferences). The listed blobs may go, unless
+    /// this flush was asked for by an earlier run.
     pub(in crate::engine) fn orphans_durable(
         &mut self,
         writer: &mut StoreWriter,
@@ -176,8 +179,8 @@ impl Collector {
         }
     }
 
-    /// Check, row, commit, unlink: one slice, nothing in between (G3). Returns what the slice's
-    /// time did not suffice for.
+    /// Checks blobs, deletes their rows and unlinks their files, in one slice, so that nothing can come in
+    /// between (G3). Returns those that the slice had no time for.
     fn remove_blobs(
         &mut self,
         writer: &mut StoreWriter,
@@ -232,7 +235,7 @@ impl Collector {
     }
 }
 
-/// Somebody holds it, or is about to name it.
+/// Whether somebody holds the blob or is about to name it.
 fn is_blob_held(writer: &StoreWriter, blobs: &Blobs, hash: &BlobHash) -> bool {
     writer.pins().watch(hash) || blobs.is_pending(hash)
 }

@@ -1,6 +1,6 @@
 //! Retention: versions and areas that a policy lets go.
 //!
-//! One version or area that cannot be deleted does not keep the others (G11).
+//! If one version or area cannot be deleted, the others are deleted nevertheless (G11).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ impl Collector {
     }
 }
 
-/// Areas that were changed while the clock was ahead were changed now.
+/// Areas whose last change was noted while the clock was ahead are noted as changed now.
 fn date_areas_back(
     writer: &mut StoreWriter,
     repository: &Repository,
@@ -134,8 +134,8 @@ fn date_areas_back(
     Ok(())
 }
 
-/// Versions that were deleted while the clock was ahead were deleted now; `false` when there
-/// are no more of them.
+/// Notes versions as deleted now whose deletion was noted while the clock was ahead; `false` when there are
+/// no more of them.
 fn date_deletions_back(writer: &mut StoreWriter, now: Timestamp) -> Result<bool> {
     let ahead = writer.write(|tx| {
         let ahead = tx.versions_deleted_after(now.seconds, VERSIONS_PER_SLICE)?;
@@ -167,7 +167,7 @@ fn retired(writer: &StoreWriter, when: impl Fn(i64) -> bool) -> Vec<(Arc<Reposit
 /// Gives deleted repositories up whose time is over.
 fn release_repositories(writer: &mut StoreWriter, limit: i64) -> Result<()> {
     for (repository, _) in retired(writer, |seconds| seconds <= limit) {
-        // One of its versions may have been deleted later than it by a clock that went back.
+        // If the clock was set back, one of its versions may seem to have been deleted later than it.
         if repository.deleted.is_empty() {
             writer.write(|tx| tx.forget_repository(repository.id))?;
             writer.registry().forget(repository.id);
@@ -184,8 +184,8 @@ impl Repository {
         retention::decide(tagged, policy, now)
     }
 
-    /// Areas that nobody changed for as long as the policy says, and nobody is about to. Those of
-    /// imports and exports end with their connection.
+    /// Areas that nobody changed for as long as the policy says, and that nobody has open for writing. Areas
+    /// of imports and exports are not among them: they end with their connection.
     pub fn idle_areas(
         &self,
         staging: &Staging,

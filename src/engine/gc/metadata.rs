@@ -32,31 +32,31 @@ const TREES_PER_SLICE: u32 = 64;
 pub(super) struct Progress {
     /// Where the next slice goes on: trees before it were looked at.
     after: Option<(i64, TreeHash)>,
-    /// Something was removed since the search began: its children may be before `after`.
+    /// A tree was removed since the search began, so its children may have been passed already.
     found: bool,
-    /// One item at a time, after a failure.
+    /// After a failure, trees are removed one at a time.
     careful: bool,
     /// Trees and queue entries that cannot be taken apart.
     broken_trees: BTreeSet<TreeHash>,
     broken_entries: BTreeSet<u64>,
-    /// Areas whose files go once the end of their rows is on disk, by queue entry.
+    /// Queue entries of areas whose files are removed once the deletion of their rows is on disk.
     waiting_entries: BTreeSet<u64>,
 }
 
 impl Progress {
-    /// Whether there is more to do, though not now.
+    /// Whether entries wait for the disk.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting_entries.is_empty()
     }
 
-    /// Looks at all entries again; whether any waited.
+    /// The disk has caught up: looks at all entries again. Returns whether any waited.
     pub(super) fn stop_waiting(&mut self) -> bool {
         !std::mem::take(&mut self.waiting_entries).is_empty()
     }
 }
 
 impl Collector {
-    /// A slice; between runs and in the run's own phase.
+    /// Does one slice. Called between runs, and in the phase of a run that is for this.
     pub(super) fn metadata_slice(
         &mut self,
         writer: &mut StoreWriter,
@@ -154,7 +154,7 @@ impl Collector {
             tx.orphan_trees(after, limit)?
         };
         let Some(last) = listed.last().copied() else {
-            // The children of what was removed may have been passed already.
+            // If trees were removed, the search begins anew: it may have passed their children already.
             self.metadata.after = None;
             return Ok(std::mem::take(&mut self.metadata.found));
         };
@@ -198,8 +198,8 @@ impl Collector {
         Ok(())
     }
 
-    /// A commit under way has unreferenced trees of its own, an import trees that it is going to
-    /// name; what cannot be removed stays.
+    /// Whether a tree must stay although nothing names it: a commit under way made it, an import is going to
+    /// name it, or it could not be removed before.
     fn is_tree_held(&self, writer: &StoreWriter, commits: &Commits, hash: &TreeHash) -> bool {
         self.metadata.broken_trees.contains(hash)
             || writer.pins().is_tree_pinned(hash)

@@ -55,21 +55,22 @@ pub const PROTECT_SECONDS: u64 = 600;
 /// Between full runs when nobody says otherwise (G8).
 pub const PERIOD_SECONDS: u64 = 24 * 3600;
 
-/// Held blobs are tried again after this long at first. Their release is heard of; but what the
-/// kernel only caches, after its last user has closed it, it must be asked to let go.
+/// Seconds until a run tries again to remove blobs that the kernel held, at first. An unpinned blob starts a
+/// run by itself; but an inode that the kernel only caches is unpinned only when the kernel is asked to
+/// forget it.
 const HELD_RETRY_SECONDS_MIN: u64 = 5;
 
-/// And after this long in the end.
+/// The same, at most: it doubles with each try.
 const HELD_RETRY_SECONDS_MAX: u64 = 640;
 
-/// A slice ends after this long, whatever it has left to do: what waits for the metadata thread
-/// (a commit, an fsync) waits no longer for background work than for a busy disk.
+/// A slice ends after this long, whatever it has left to do, so that a commit or an fsync waits no longer
+/// for background work than for a busy disk.
 const SLICE_TIME_MAX: Duration = Duration::from_millis(2);
 
 /// Files that a slice removes: a row costs a few microseconds, an unlink 5 to 11 on ext4.
 pub(super) const FILES_PER_SLICE: usize = 64;
 
-/// How long the collector lets others go on while it waits for removed files to be let go of.
+/// How long the collector pauses when too many removed files wait to be closed.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Settings of the collector.
@@ -143,7 +144,7 @@ pub(super) struct Collector {
     clock: Instant,
     triggers: Triggers,
     run: Option<Run>,
-    /// Those who asked during a run: the next one answers them.
+    /// Those who asked for a run while one was under way: the next one answers them.
     next_waiters: Vec<Reply<RunReport>>,
     last: LastRun,
     /// There may be work in the deletion queue or among the trees.
@@ -152,13 +153,13 @@ pub(super) struct Collector {
     orphans: blobs::Orphans,
     /// Unreferenced blobs that somebody held in this run.
     held: BTreeSet<BlobHash>,
-    /// Between the end of a run that had to leave held blobs and the next try.
+    /// Seconds between the end of a run that had to leave held blobs and the next try.
     held_retry_seconds: u64,
     /// Repositories in which a version's charge may be out of date.
     uncharged: BTreeSet<RepoId>,
     /// The accountant is at work.
     accounting: bool,
-    /// No slice before.
+    /// No slice is done before this.
     paused_until: Option<Instant>,
     wal: wal::Wal,
     workers: Workers<WorkerReport>,
@@ -190,7 +191,7 @@ enum Phase {
 }
 
 impl Collector {
-    /// With whatever an earlier process left to do.
+    /// Awake, because an earlier process may have left something to do.
     pub(super) fn new(
         options: GcOptions,
         last: LastRun,
@@ -222,14 +223,14 @@ impl Collector {
         self.awake = true;
     }
 
-    /// What the purge waited for is on disk.
+    /// Rows that the deletion queue waited for are on disk.
     pub(super) fn purge_goes_on(&mut self) {
         if self.metadata.stop_waiting() {
             self.awake = true;
         }
     }
 
-    /// Versions came or went: what they add to each other may be another thing now.
+    /// Versions came or went, so what each adds to the one before it may have changed.
     pub(super) fn expect_accounting(&mut self, repo: RepoId) {
         self.uncharged.insert(repo);
     }

@@ -1,10 +1,9 @@
 //! What is protected for a while after it was used or deleted, where the clock may be wrong.
 //!
-//! A time in the future was noted while the clock was ahead. It counts as now: the protection begins
-//! when a run first meets it, and the catalog is made to say so, because a time that counted as now
-//! at every look would be protected until the clock has caught up. When the clock is set back, times
-//! that were noted before lie in the future: what was deleted then is protected once more, from now on,
-//! for its full time.
+//! A time in the future was noted while the clock was ahead. The first run that meets it changes it to now
+//! in the catalog, and the protection begins then; if it were only treated as now, it would be protected
+//! until the clock has caught up. When the clock is set back, times that were noted before lie in the
+//! future, so what was deleted then is protected once more for the full time.
 //!
 //! Must not read the clock.
 

@@ -11,8 +11,8 @@ use crate::engine::writer::StoreWriter;
 const WAIT: Duration = Duration::from_secs(1);
 
 impl Collector {
-    /// Whether the collection may run its next slice now. If not, it is called again later: once the log
-    /// has been copied, or after [`WAIT`].
+    /// Whether the collection may do its next slice now. If not, the caller asks again: once the log has been
+    /// copied, or after [`WAIT`].
     pub(super) fn has_room_for_slice(&mut self, writer: &mut StoreWriter, now: Instant) -> bool {
         if !writer.lacks_room() {
             self.wal.copied_for_room = false;
@@ -32,8 +32,8 @@ impl Collector {
         false
     }
 
-    /// Asks the durability thread to copy the log into the catalog. The collector removes nothing until
-    /// the copy is done.
+    /// Asks the durability thread to copy the log into the catalog. The collector removes nothing until the
+    /// copy is done.
     pub(super) fn copy_wal(&mut self, writer: &mut StoreWriter) {
         self.wal.copying = true;
         writer.effects().when_durable(Durable::Catalog, After::WalCopied);

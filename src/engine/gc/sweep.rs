@@ -1,8 +1,8 @@
 //! The search for what a crash left behind, on a thread of its own, in full runs only (G10).
 //!
 //! The sweeper reads the names in the pool and in `staging/` and compares them with the catalog.
-//! What it finds is only a suspicion: the metadata thread looks again before it removes anything,
-//! since a name may be younger than the sweeper's look at its row.
+//! What it finds is only a suspicion. The metadata thread looks again before it removes anything, because a
+//! name may have got its row after the sweeper looked for one.
 
 use std::sync::Arc;
 
@@ -41,8 +41,7 @@ struct Sweeper {
     layout: Layout,
     pool: Arc<Pool>,
     private_files: Arc<StagingDir>,
-    /// Areas and private files with this number and above belong to this process: it removes
-    /// what it needs no more.
+    /// Areas and private files with this number and above belong to this process, which removes them itself.
     first_id: u64,
     staging: Arc<Staging>,
     tell: Tell<WorkerReport>,
@@ -138,7 +137,7 @@ impl Sweeper {
         let reader = Reader::open(&self.layout)?;
         for first_byte in 0..=u8::MAX {
             for name in self.pool.names(first_byte)? {
-                // What is no blob's name is nobody's: fsck tells of it.
+                // Other names are no leftovers of a crash; `cairn fsck` reports them.
                 let PoolName::Blob(hash) = name else { continue };
                 if reader.blob(&hash)?.is_none() {
                     self.report(Leftover::Blob(hash))?;
@@ -182,8 +181,8 @@ impl Sweeper {
         if leftovers.is_empty() {
             return Ok(());
         }
-        // That their rows are gone must be on disk before the files are: a power loss would bring
-        // the rows back (H2).
+        // The deletion of their rows must reach the disk before the files go: otherwise a power loss could
+        // bring a row back without its file (H2).
         ToDisk { layout: &self.layout, pool: &self.pool, staging: &self.staging }.rows()?;
         (self.tell)(WorkerReport::Swept(leftovers))
     }

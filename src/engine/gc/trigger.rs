@@ -4,7 +4,7 @@
 //! full if any of them was (G8). A trigger cancels the timers; the end of a run arms them again:
 //! the period for the next full run, and the moment when the next garbage loses its protection.
 //!
-//! Times are seconds on a clock of the caller's that never goes back.
+//! Times are seconds on a monotonic clock of the caller's.
 
 /// What a run is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,10 +1,10 @@
 //! The write-ahead log while much is removed.
 //!
 //! Each removed row changes pages all over a large catalog, so the log grows by tens of megabytes
-//! in a second. A copy of it into the catalog beside such a writer never catches up: it ends with
-//! the writer locked out while the rest is copied, and whoever waits for this thread meanwhile
-//! waits for the disk. So nothing is copied beside a collection; the collection stops after so
-//! many pages until the log was copied, and others write meanwhile.
+//! in a second. A copy of the log into the catalog cannot catch up with such a writer; in the end the
+//! writer is locked out while the rest is copied, and whoever waits for the metadata thread waits for the
+//! disk. So the log is not copied while a collection writes. Instead the collection pauses after so many
+//! pages until the log was copied; others go on writing meanwhile.
 
 use super::{Collector, Phase};
 use crate::engine::durability::has_room;
@@ -18,8 +18,8 @@ const PAGES_PER_COPY: u64 = 60_000;
 /// Where the disk has little room.
 const PAGES_PER_COPY_SHORT: u64 = 4_000;
 
-/// Pages for what is let go of: its row, and a place of its own in the index of what nothing names.
-/// Those that are removed are in the order of that index.
+/// Pages that change when a row loses a reference: the row's own, and one of the index of what nothing names,
+/// where it gets a place. Rows that are removed are next to each other in that index.
 pub(super) const PAGES_PER_RELEASE: u64 = 2;
 
 /// What the collection has added to the log.
@@ -27,13 +27,13 @@ pub(super) const PAGES_PER_RELEASE: u64 = 2;
 pub(super) struct Wal {
     /// Pages since the last copy, if it is large.
     pages: u64,
-    /// The durability thread knows that the collection copies by itself.
+    /// The durability thread was told that the collector asks for copies itself.
     announced: bool,
     /// A copy is on its way.
     pub(super) copying: bool,
-    /// There was no room for the next slice, and the log was copied for that.
+    /// The log was copied because there was no room for the next slice.
     pub(super) copied_for_room: bool,
-    /// There is little room for it, as far as was known at the last copy.
+    /// The disk had little room for a long log when it was last looked at.
     is_short: bool,
 }
 
@@ -63,8 +63,8 @@ impl Collector {
         }
     }
 
-    /// The log was copied as far as others let it. Where that failed, it is long, which the next
-    /// copy makes good, or the store refuses changes, which the next slice hears of.
+    /// The log was copied as far as readers and writers allowed. If that failed, the log stays long until the
+    /// next copy, or the store is poisoned, which the next slice finds out.
     pub(in crate::engine) fn wal_copied(&mut self, result: Result<()>) {
         self.wal.copying = false;
         if let Err(error) = result {
@@ -72,7 +72,7 @@ impl Collector {
         }
     }
 
-    /// Leaves the log to the durability thread again, once nothing is to be removed.
+    /// Lets the durability thread decide about copies again, once nothing is to be removed.
     pub(in crate::engine) fn tidy_wal(&mut self, writer: &StoreWriter) {
         let removing = self.awake
             || self.run.as_ref().is_some_and(|run| match run.phase {

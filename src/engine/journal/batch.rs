@@ -34,18 +34,19 @@ pub(in crate::engine) struct Batch {
     pub(in crate::engine) names: Vec<(Arc<AreaShared>, NodeId, EntryName, Option<Slot>)>,
     /// How they change reference counts.
     pub(in crate::engine) references: Vec<(AreaId, BlobHash, i64)>,
-    /// After a try that failed: what it names must not go before it is written.
+    /// Pins of the blobs that it names, taken after a try that failed: they must stay until it is written.
     pub(in crate::engine) pins: Vec<BlobPin>,
     pub(in crate::engine) waiters: Vec<Waiter>,
 }
 
 /// Who waits for a batch.
 pub(in crate::engine) enum Waiter {
-    /// For one that has everything but what cannot be saved: it may have to wait for seals first.
+    /// Waits for a batch that has everything except what cannot be saved. Closed files are sealed first.
     All(Reply<()>),
-    /// Likewise, and the seals are done.
+    /// The same, once the closed files are sealed.
     Sealed(Reply<()>),
-    /// For one that has what concerns these files and directories. It hears what still waits.
+    /// Waits for a batch that has what concerns these files and directories. It is told which of them still
+    /// wait for content.
     Nodes { waiting: BTreeSet<NodeId>, reply: Reply<BTreeSet<NodeId>> },
 }
 
@@ -74,7 +75,8 @@ impl Batch {
         areas.into_values()
     }
 
-    /// Takes what is out of date and does not wait, with what is saved at this moment.
+    /// Takes the rows that are out of date and need not wait. A row of a file names the part of its content
+    /// that is saved at this moment.
     pub(in crate::engine) fn take(&mut self, state: &mut State, dirty: &mut Dirty, held: &Held) {
         let (wait, nodes) =
             std::mem::take(&mut dirty.nodes).into_iter().partition(|id| held.has_node(*id));

@@ -2,8 +2,8 @@
 //!
 //! A batch is one consistent picture of the namespace, without the rows that wait for content (H4,
 //! [`super::staging::held`]): those stay out of date and come with a later batch. It is written with
-//! the blobs that it names and the reference counts of all its rows. What it makes unnecessary on
-//! disk goes after the commit.
+//! the blobs that it names and the reference counts of all its rows. Private files that it makes obsolete
+//! are removed after the transaction.
 
 mod batch;
 
@@ -45,20 +45,20 @@ const ROWS_MAX: usize = 4000;
 /// Wait for the next try after the store was full.
 const FULL_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often content that rows have waited for too long is saved and looked at again at once: who
-/// replaces a file again and again may be faster than one try.
+/// How often in a row content is saved that rows have waited for too long. One try may not be enough: a
+/// program that replaces a file again and again can be faster.
 const OVERDUE_TRIES_MAX: u32 = 8;
 
-/// How many times as long as the last look at the rows took no other is taken.
+/// After a look at the rows, no other is taken for this many times as long as it took.
 const LOOK_PAUSE_FACTOR: u32 = 8;
 
 /// Name of the catalog's note: ids below this may be in use.
 pub(super) const ID_LIMIT: &str = "id_limit";
 
-/// Who waits for closed files to be sealed before a batch that has everything.
+/// Those who wait for closed files to be sealed, before a batch is written for them.
 struct Sealing {
     waiters: Vec<Reply<()>>,
-    /// The files as they were when they came.
+    /// The files with their generations at the time of the request.
     files: Vec<(Arc<FileContent>, u64)>,
 }
 
@@ -75,12 +75,12 @@ impl Sealing {
 #[derive(Default)]
 pub(super) struct Journal {
     dirty_since: Option<Instant>,
-    /// Before that nothing is looked at, unless somebody waits.
+    /// The rows are not looked at before this, unless somebody waits.
     looked_until: Option<Instant>,
-    /// One that could not be written yet.
+    /// A batch that could not be written yet.
     batch: Option<Batch>,
     waiters: Vec<Waiter>,
-    /// Who waits for seals first.
+    /// Those who wait for seals first.
     sealing: Vec<Sealing>,
     obsolete: Vec<(Arc<FileContent>, PrivateId)>,
     /// Ids below this are reserved in the catalog.
@@ -94,7 +94,7 @@ impl Journal {
         Self { id_limit, ..Self::default() }
     }
 
-    /// Ids below `limit` are reserved in the catalog, if not more are.
+    /// Ids below `limit` are reserved in the catalog; perhaps more were before.
     pub(super) fn raise_id_limit(&mut self, limit: u64) {
         self.id_limit = self.id_limit.max(limit);
     }
@@ -103,8 +103,8 @@ impl Journal {
         self.dirty_since.get_or_insert(now);
     }
 
-    /// Tells `reply` when everything is written that is out of date now, but for what cannot be
-    /// saved.
+    /// Tells `reply` when everything is written that is out of date now, except what waits for content that
+    /// cannot be saved.
     pub(super) fn wait_for_all(&mut self, reply: Reply<()>) {
         self.waiters.push(Waiter::All(reply));
     }
@@ -128,8 +128,9 @@ impl Journal {
         self.retry_at = None;
     }
 
-    /// Whether a batch is to be written: the last one could not be, somebody waits for one, or rows have
-    /// waited for long or are many. To look at what has to wait takes time, too, and must not take most of it.
+    /// Whether a batch is to be written: the last one could not be, somebody waits for one, or the rows are
+    /// many or have waited for long. Finding the rows that must wait for content takes time itself; the pause
+    /// after each look keeps that from taking most of the thread's time.
     fn is_due(&self, now: Instant, is_much: bool) -> bool {
         if self.batch.is_some() || !self.waiters.is_empty() {
             return true;
@@ -280,7 +281,7 @@ impl Journal {
         }
         drop_closed_areas(writer, &mut batch);
         if batch.is_empty() && writer.store().catalog.is_owing() {
-            // A full disk gets no note of the start as long as nothing changes.
+            // The start could not be noted on a full disk, and there is still nothing to write: no try.
             for waiter in batch.waiters {
                 waiter.tell(Ok(()));
             }
@@ -367,7 +368,7 @@ impl Journal {
         if obsolete.is_empty() {
             return;
         }
-        // Rows of files that are gone, and wait for what took their place.
+        // Private files that still have a row: the file is gone, but its row waits for what replaced it.
         let needed = writer.staging().change(|_, dirty| removed_private(dirty));
         for (content, id) in obsolete {
             let journalled = needed.contains(&id)
@@ -375,7 +376,7 @@ impl Journal {
                     |node| matches!(&node.journalled, Some(NodeData::Private(row)) if *row == id),
                 );
             if content.needs_private(id) || named.contains(&(content.area.id, id)) || journalled {
-                // Comes back when the content lets go of it, or with the next batch.
+                // It is looked at again when the content does not need it any more, or with the next batch.
                 if journalled && !content.needs_private(id) {
                     writer.staging().store.obsolete.lock().push((content, id));
                 }
@@ -386,8 +387,8 @@ impl Journal {
     }
 }
 
-/// Areas that were published or discarded since, also since the last try, are purged as they
-/// are in the catalog.
+/// Takes areas out of a batch that were published or discarded since it was taken: their rows are purged
+/// as they are in the catalog.
 fn drop_closed_areas(writer: &StoreWriter, batch: &mut Batch) {
     let open: BTreeSet<AreaId> = {
         let state = writer.staging().read();
@@ -406,7 +407,7 @@ fn to_be_sealed(held: &Held) -> Vec<(Arc<FileContent>, u64)> {
     hopeful.filter_map(|content| Some((Arc::clone(content), content.to_be_sealed()?))).collect()
 }
 
-/// The private files that rows of nodes that are gone still name.
+/// The private files that are named only by rows of nodes that are gone.
 fn removed_private(dirty: &Dirty) -> BTreeSet<PrivateId> {
     let rows = dirty.removed.values();
     rows.filter_map(|(_, data)| match data {

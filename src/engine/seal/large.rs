@@ -1,8 +1,8 @@
 //! Sealers of large files: each hashes one for a moment, then the next, as [`Turns`] says.
 //!
 //! A file that is not done keeps the state of its hash, and its private file open, of which there is a
-//! bounded number ([`Slots`](super::super::staging::content::Slots)). What is deleted or changed
-//! meanwhile is given up at its next turn, and all of it when the engine stops.
+//! bounded number ([`Slots`](super::super::staging::content::Slots)). A file that was deleted or changed
+//! meanwhile is given up at its next turn; when the engine stops, all are.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,18 +21,18 @@ use crate::sys::panics;
 /// How long one turn takes.
 const TURN: Duration = Duration::from_millis(30);
 
-/// The most threads that hash large files. Half of the processors: the others are for those who wait
-/// for an answer.
+/// The most threads that hash large files. They take half of the processors at most: the others serve those
+/// who wait for an answer.
 const THREADS_MAX: usize = 4;
 
 /// A large file in the line.
 struct LargeJob {
     content: Arc<FileContent>,
-    /// What is hashed of which state, once it had a turn.
+    /// How far it is hashed, and in which state of the file, once it had a turn.
     begun: Option<SealInput>,
 }
 
-/// What a turn came to.
+/// How a turn ended.
 enum Turn {
     /// There is more to hash.
     Unfinished,
@@ -53,7 +53,7 @@ pub(super) struct LargeLine {
 }
 
 impl LargeLine {
-    /// Adds a file, unless it waits already. What is looked at is its state at its turn.
+    /// Adds a file, unless it waits already. It is hashed as it is at its turn.
     pub(super) fn add(&self, job: SealJob) {
         let job = LargeJob { content: job.content, begun: None };
         self.line.lock().jobs.add(job.owner(), job);
@@ -132,7 +132,7 @@ impl LargeJob {
         Owner { repo: area.repo, area: area.id, file: self.content.node }
     }
 
-    /// Hashes on for a while. What was begun counts only while the file is as it was then.
+    /// Hashes on for one turn. What was hashed before is used only if the file has not changed since.
     fn turn(&mut self, stops: impl Fn() -> bool) -> Turn {
         let content = &self.content;
         let begun = self.begun.take().filter(|begun| content.is_at(begun.generation));

@@ -11,11 +11,11 @@ use crate::sys;
 /// Bytes of data hashed between two looks whether to go on.
 const DATA_STEP: usize = 1 << 20;
 
-/// The same of a hole: as much as takes about as long, once.
+/// The same for a hole. Hashing its zeros takes about as long the first time.
 const HOLE_STEP: u64 = 64 << 20;
 
-/// Hashes the first `size` bytes of a file, which must have them; `None` when `go_on` says so in
-/// between.
+/// Hashes the first `size` bytes of a file; `None` when `go_on` has ended it. It is an error if the file is
+/// shorter.
 ///
 /// # Errors
 /// When it cannot be read, or is shorter.
@@ -28,8 +28,8 @@ pub(in crate::engine) fn hash_file(
     Ok(hash_on(&mut hashing, file, size, go_on)?.then(|| hashing.hash()))
 }
 
-/// Goes on hashing a file up to its first `size` bytes. Says whether it came there: `go_on` is asked
-/// after each step.
+/// Goes on hashing the first `size` bytes of a file. Returns whether it is done; `go_on` is asked after each
+/// step and may end it before.
 ///
 /// # Errors
 /// As [`hash_file`].

@@ -1,12 +1,12 @@
-//! Whose large file is hashed next: repositories by turns, in each its areas by turns, and the files of
-//! an area in the order of their closes. So nobody's files, however large or many, keep others waiting
-//! for more than a turn of each (H9).
+//! Which large file is hashed next. Repositories take turns, in each repository its areas take turns, and the
+//! files of an area come in the order in which they were closed. So a file waits for one turn of each other
+//! repository and area at most, however large or many their files are (H9).
 
 use std::collections::VecDeque;
 
 use crate::model::id::{AreaId, NodeId, RepoId};
 
-/// Whose a job is.
+/// The repository and the area that a job is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) repo: RepoId,
@@ -31,7 +31,8 @@ impl<J> Default for Turns<J> {
 }
 
 impl<J> Turns<J> {
-    /// Adds a job behind the others of its area. Not if one of the file waits already: that comes back.
+    /// Adds a job behind the others of its area. If a job of the same file waits already, the new one comes
+    /// back.
     pub(super) fn add(&mut self, owner: Owner, job: J) -> Option<J> {
         let files = self.files(owner);
         if files.iter().any(|(file, _)| *file == owner.file) {
@@ -41,8 +42,8 @@ impl<J> Turns<J> {
         None
     }
 
-    /// Gives back a job that is not done: it is its area's next. The area has had its turn. Not if
-    /// another of the file came meanwhile, which replaces it.
+    /// Puts back a job that is not done: it will be the next one of its area, which has had its turn. If
+    /// another job of the same file came meanwhile, that one replaces it.
     pub(super) fn put_back(&mut self, owner: Owner, job: J) {
         let files = self.files(owner);
         if files.iter().all(|(file, _)| *file != owner.file) {

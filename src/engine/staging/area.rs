@@ -30,9 +30,9 @@ pub enum Phase {
 struct KeptName {
     /// When it was last told to keep it.
     asked: Option<Instant>,
-    /// The name is about to go: it is kept no more.
+    /// The name is about to go, so the kernel is not told to keep it any more.
     goes: bool,
-    /// The kernel was made to ask again, and so keeps what it was told before no more.
+    /// The kernel was made to ask again, so it does not keep the name from before.
     asked_again: bool,
 }
 
@@ -148,8 +148,8 @@ impl AreaShared {
         self.failed.lock().values().cloned().collect()
     }
 
-    /// The area's name is asked for: whether the kernel may keep it for a while, which it may not once
-    /// the name is to go.
+    /// The kernel asks for the area's name: returns whether it may keep the name for a while. It may not once
+    /// the name is about to go.
     pub fn keep_name(&self, now: Instant) -> bool {
         let mut name = self.kept_name.lock();
         if !name.goes {
@@ -158,13 +158,13 @@ impl AreaShared {
         !name.goes
     }
 
-    /// The area is to be published or discarded: its name is not kept from now on.
+    /// The area is to be published or discarded, so the kernel must not keep its name from now on.
     pub fn let_name_go(&self) {
         self.kept_name.lock().goes = true;
     }
 
-    /// As [`Self::let_name_go`]; whether the kernel must be made to ask again, since it may keep the name
-    /// from before. That is so once.
+    /// As [`Self::let_name_go`]. Returns whether the kernel may have kept the name from before and must be
+    /// made to ask again; that is so once.
     pub fn let_name_move(&self) -> bool {
         let mut name = self.kept_name.lock();
         name.goes = true;

@@ -62,8 +62,8 @@ impl State {
         nodes.iter().filter_map(|id| self.node(*id)).map(Node::charged).sum()
     }
 
-    /// A node that lost its last name and that nobody has open counts no more, although the
-    /// kernel may remember it for a moment.
+    /// A node without names that nobody has open counts no more, although the kernel may remember it for a
+    /// moment.
     pub(super) fn release_unnamed(&mut self, id: NodeId) {
         use std::sync::atomic::Ordering;
         let unnamed =

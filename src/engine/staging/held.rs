@@ -87,8 +87,8 @@ impl Held {
         self.names.contains(key)
     }
 
-    /// Content in memory that replaces something again and again, so that rows have waited for it, or
-    /// for what was in its place, for `age`. Other content gets old itself and is saved for that.
+    /// Content in memory for which rows have waited for `age`, because files are replaced again and again, each
+    /// before it was saved. Other content is saved when its own buffer has been dirty for long.
     pub fn overdue(&self, state: &State, dirty: &Dirty, age: Duration) -> Vec<Arc<FileContent>> {
         let names = self.names.iter().filter_map(|key| dirty.names.get(key));
         let old = names.filter(|name| name.nodes.len() > 1 && name.since.elapsed() >= age);

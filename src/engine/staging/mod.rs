@@ -1,9 +1,9 @@
 //! Staging areas in memory: authoritative while the daemon runs, journalled to the catalog.
 //!
-//! The FUSE worker that got a request changes the namespace itself, under one lock, and answers at
-//! once; handing each change to the metadata thread would add a wake-up of another CPU (about as
-//! much as a whole FUSE round trip) to every create, rename and chmod. What is durable stays with
-//! the metadata thread alone: it writes the rows, makes the blobs and removes files.
+//! The FUSE worker that got a request changes the namespace itself, under one lock, and answers at once.
+//! Handing each change to the metadata thread would add a wake-up of another CPU, about as much as a
+//! FUSE round trip, to every create, rename and chmod. Only the metadata thread changes the store: it
+//! writes the rows, makes the blobs and removes files.
 //!
 //! # Lock order
 //! `state` → `dirty` → a content's lock. None is held across I/O on the store, except a
@@ -38,11 +38,11 @@ use dirty::Dirty;
 use held::Held;
 use state::State;
 
-/// Seals that may wait for a sealer. A close that finds the queue full waits: writers cannot run
-/// ahead of the disk for ever.
+/// Seals that may wait for a sealer. A close waits while the queue is full, so that writers cannot run ahead
+/// of the disk without end.
 const SEAL_QUEUE_MAX: usize = 65_536;
 
-/// Nodes looked at before others may change the namespace.
+/// Nodes looked at in one step; between steps others may change the namespace.
 const NODES_PER_LOOK: usize = 1000;
 
 /// Files whose seals may be delayed: each keeps a descriptor.
@@ -118,7 +118,7 @@ impl Staging {
     /// Removes an area that is published or discarded.
     pub fn remove_area(&self, area: AreaId) -> Option<node::Area> {
         let removed = self.change(|state, dirty| state.remove_area(dirty, area));
-        // A signal that is there already will do.
+        // If a signal waits already, no second one is needed.
         self.left.0.try_send(()).unwrap_or_default();
         removed
     }
@@ -133,8 +133,8 @@ impl Staging {
         self.read().left.clone()
     }
 
-    /// The nodes of such an area, what is in a directory before the directory. The namespace is
-    /// looked at in short steps: it may be many.
+    /// The nodes of such an area, each before the directory that it is in. There may be many, so the
+    /// namespace is looked at in short steps.
     pub fn left_nodes(&self, area: AreaId) -> Vec<NodeId> {
         let (mut found, mut next) = (vec![NodeId(area.0)], 0);
         while next < found.len() {
@@ -154,8 +154,8 @@ impl Staging {
         found
     }
 
-    /// An area was not published or discarded after all: its name may be kept again, unless somebody
-    /// else is about to do so.
+    /// An area was not published or discarded after all. The kernel may keep its name again, unless a commit
+    /// of somebody else is under way.
     pub fn let_name_stay(&self, area: AreaId) {
         let state = self.read();
         let open = state.areas.get(&area).filter(|area| area.phase == Phase::Open);
@@ -239,14 +239,13 @@ impl Staging {
     pub(super) fn end_seal_delay(&self, is_over: impl Fn(&FileContent, Instant) -> bool) {
         self.delayed.lock().retain(|_, (due, content)| {
             let job = SealJob { content: Arc::clone(content) };
-            // A full queue takes it the next time.
+            // If the queue is full it is tried again in the next round.
             !is_over(content, *due) || self.seals.try_send(job).is_err()
         });
     }
 
-    /// Queues a file that could not be sealed once more, if the queue has a place. Does not wait: the
-    /// sealers may wait for the caller.
-    /// Says whether it had.
+    /// Queues a file once more that could not be sealed, and returns whether the queue had a place. Does not
+    /// wait, because the sealers may wait for the caller.
     pub(super) fn offer_seal(&self, content: &Arc<FileContent>) -> bool {
         content.area.seal_failure_over(content.node);
         let job = SealJob { content: Arc::clone(content) };
@@ -257,8 +256,9 @@ impl Staging {
         taken
     }
 
-    /// The content that rows of a file or directory wait for, if any do: those that name it or a
-    /// directory above it, or a name in it. With others of its area that are waited for, too.
+    /// The content that must be saved before the rows of a file or directory can be written: its own row, its
+    /// names, and those of the directories above it. If there is any, all content of the area is returned that
+    /// rows wait for.
     pub fn waited_for(&self, node: NodeId) -> Vec<Arc<FileContent>> {
         let state = self.state.read();
         let Some(area) = state.node(node).map(|node| node.area.id) else { return Vec::new() };
@@ -269,7 +269,7 @@ impl Staging {
         held.contents.into_iter().filter(|content| content.area.id == area).collect()
     }
 
-    /// How much was marked for the journal since it looked last; more or less a number of rows.
+    /// How often something was marked for the journal since it looked last: about the number of rows.
     pub fn news(&self) -> usize {
         self.dirty.lock().news()
     }
@@ -291,7 +291,7 @@ impl Staging {
     /// Wakes the metadata thread.
     pub fn wake(&self) {
         match self.wake.try_send(()) {
-            // Full means that it has been woken and did not look yet.
+            // A full channel has a signal already, which the thread has not taken yet.
             Ok(()) | Err(TrySendError::Full(())) => {}
             Err(TrySendError::Disconnected(())) => log::debug!("the metadata thread has ended"),
         }
@@ -315,7 +315,7 @@ impl Staging {
         self.parked.lock().remove(&area).unwrap_or_default()
     }
 
-    /// Lets go on all that waits for any commit, since none will end.
+    /// Takes all operations that wait for a commit, because no commit will end any more.
     pub fn thaw(&self) -> Vec<Parked> {
         let mut parked = self.parked.lock();
         let mut state = self.state.write();

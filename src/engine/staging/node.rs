@@ -45,8 +45,8 @@ impl Directory {
         Self { base, slots: BTreeMap::new(), directories: 0 }
     }
 
-    /// Number of links: its name, its `.`, and the `..` of each directory in it. Over a base it is
-    /// 1, which says that nobody counts: counting would read the whole base.
+    /// Number of links: its name, its `.`, and the `..` of each directory in it. Over a base it is 1, by which
+    /// programs know that the directories in it are not counted: that would need the whole base.
     pub fn nlink(&self) -> u32 {
         if self.base.is_some() { 1 } else { self.directories.saturating_add(2) }
     }

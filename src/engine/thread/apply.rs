@@ -174,7 +174,7 @@ impl MetadataThread {
         None
     }
 
-    /// What was to be on disk is there, or is not.
+    /// Carries out what was to follow once something is on disk, or cannot be brought there.
     fn durable(&mut self, after: After, result: Result<()>, now: Now) {
         let (writer, blobs) = (&mut self.writer, &mut self.blobs);
         match after {
@@ -221,7 +221,7 @@ impl MetadataThread {
                 Ok(true) => self.journal.note_dirty(now),
                 Ok(false) => {}
                 Err(error) => {
-                    // One that is tried again and again is told once.
+                    // Each file is tried again and again, but the failure is logged only once.
                     if content.area.failed_count() == 0 && self.unsaved.tells() {
                         log::error!("cannot seal a file of area {}: {error}", content.area.id);
                     }

@@ -31,7 +31,7 @@ use crate::sys::panics;
 /// Inputs applied before the journal and the commits get their turn.
 const INPUTS_PER_ROUND: usize = 256;
 
-/// Rounds that a slice of background work waits while there are requests.
+/// While there are requests, a slice of background work is done only every so many rounds.
 const BUSY_ROUNDS_PER_SLICE: u32 = 8;
 
 /// How often dirty buffers are looked at when nothing else happens.
@@ -48,14 +48,14 @@ pub(super) struct MetadataThread {
     pub(super) journal: Journal,
     pub(super) gc: Collector,
     pub(super) commits: Commits,
-    /// Rounds since the last slice of background work that had to be put off.
+    /// Rounds in which a slice of background work was put off, since the last slice.
     pub(super) rounds_without_slice: u32,
     pub(super) unsaved: Unsaved,
 }
 
 impl MetadataThread {
-    /// What was orphaned before the stop goes now (G8: a run at start), unless the disk was so full that
-    /// the start could not be noted: then once somebody changes something.
+    /// Begins the collection that each start makes (G8), unless the disk was so full that the start could
+    /// not be noted. Then the collection begins once somebody has changed something.
     pub(super) fn collect_at_start(&mut self) {
         if self.writer.poison().blocked() == Blocked::No {
             self.gc.trigger(&self.writer, RunKind::ORPHANS, Now::read());
@@ -69,7 +69,7 @@ impl MetadataThread {
             self.stop(reply);
         });
         if ended.is_err() {
-            // Logged, and answered for by the end of the process.
+            // The panic is logged where it is caught.
             panics::contain("the metadata thread's end", || self.refuse_all()).unwrap_or_default();
         }
     }
@@ -107,7 +107,7 @@ impl MetadataThread {
                 self.unsaved.save_overdue(&self.writer, now.instant);
                 self.unsaved.try_again(&mut self.writer, now.instant);
                 self.writer.staging().end_seal_delay(|_, due| due <= now.instant);
-                // What is served read-only keeps the marks for itself.
+                // Where the store is served read-only, marks of damage stay in memory.
                 if self.writer.poison().blocked() != Blocked::ReadOnly
                     && let Err(error) = self.blobs.mark_all_damage(&mut self.writer, now)
                 {
@@ -119,8 +119,8 @@ impl MetadataThread {
         }
     }
 
-    /// After a panic nothing of this thread's state can be trusted: nothing is written any more (R4),
-    /// and whoever waits, or comes, is refused.
+    /// After a panic this thread's state cannot be trusted. Nothing is written any more (R4), and whoever
+    /// waits or still asks is refused.
     fn refuse_all(&mut self) {
         self.writer.poison().set("the metadata thread panicked");
         // Sealers end when nobody takes their results.
@@ -139,12 +139,12 @@ impl MetadataThread {
                 self.writer.close();
                 return reply(Err(EngineError::Poisoned));
             }
-            // A reply that is dropped is an error to whoever waits for it.
+            // The request is dropped with its reply, which tells whoever waits that it failed.
         }
     }
 
-    /// A slice of background work, unless somebody waits; but never so long that a busy store
-    /// would fill up.
+    /// Does a slice of background work if nobody waits; on a busy store at least every
+    /// [`BUSY_ROUNDS_PER_SLICE`] rounds, or garbage would fill the disk.
     fn background(&mut self, now: Now) {
         if self.writer.poison().blocked() == Blocked::ReadOnly {
             return;
@@ -167,7 +167,7 @@ impl MetadataThread {
 
     /// Waits for the next input, no longer than the journal or background work can wait.
     fn select(&mut self) -> Option<Request> {
-        // A store that takes no changes does no background work, and must not spin over it.
+        // Where changes are refused, no background work is done, so pending work must not shorten the wait.
         let refused =
             matches!(self.writer.poison().blocked(), Blocked::Poisoned | Blocked::ReadOnly);
         let timeout = if self.gc.has_work() && !refused {
@@ -234,7 +234,7 @@ impl MetadataThread {
             }
             after => {
                 let requests = self.requests_sender.clone();
-                // When this thread has ended, who waits hears of it as `after` is dropped.
+                // If this thread has ended, `after` is dropped, which tells whoever waits that it failed.
                 Then::new(move |result| drop(requests.send(Request::Durable { after, result })))
             }
         };

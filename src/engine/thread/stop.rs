@@ -1,5 +1,5 @@
-//! The end of the metadata thread: everything that was answered is brought out, and the store is marked
-//! clean if it all reached the disk.
+//! The end of the metadata thread: everything that was promised is written, and the store is marked clean
+//! if all of it reached the disk.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::engine::reply::Reply;
 const IDS_LEFT_OUT: u64 = 4096;
 
 impl MetadataThread {
-    /// Brings the journal out and ends.
+    /// Writes what is in memory, marks the store clean if that worked, and answers.
     pub(super) fn stop(&mut self, reply: Reply<()>) {
         for task in self.commits.end(|| EngineError::Stopping) {
             refuse(&mut self.writer, task, EngineError::Stopping);
@@ -27,7 +27,7 @@ impl MetadataThread {
         while let Ok(results) = self.seal_results.recv_timeout(Duration::from_millis(50)) {
             self.apply_seals(results);
         }
-        // Nobody is kept waiting any more, so what must be on disk is brought there from here.
+        // Nobody waits for this thread any more, so it may wait for the disk itself.
         let to_disk = ToDisk {
             layout: &self.writer.store().layout,
             pool: &self.writer.store().pool,
@@ -35,7 +35,7 @@ impl MetadataThread {
         };
         let mut result =
             to_disk.settle(self.writer.staging().withheld()).map_err(|unsettled| unsettled.error);
-        // What waits for content that could not be saved stays as it was.
+        // Rows that wait for content which could not be saved stay as they were.
         let remaining = self.save_all(Now::read());
         if let Some(lost) = remaining.text() {
             log::error!("{lost}");
@@ -47,7 +47,7 @@ impl MetadataThread {
                 result = Err(error);
             }
         }
-        // Where nothing could be written since the start, the catalog says what is right already.
+        // If the start could not be noted, the catalog still has the marks of the last run, which are right.
         if result.is_ok()
             && !self.writer.store().catalog.is_owing()
             && matches!(self.writer.poison().blocked(), Blocked::No | Blocked::ReadOnly)
@@ -75,10 +75,10 @@ impl MetadataThread {
         }
         to_disk.rows()?;
         self.writer.all_rows_durable();
-        // What is reserved beyond is given back, or each start would use up 2^20 ids.
+        // Reserved ids that were not used are given back; otherwise each start would use up 2^20 of them.
         let next_id = self.writer.staging().store.next_id.load(Ordering::Relaxed);
         let limit = (next_id + IDS_LEFT_OUT).to_string();
-        // The start said that it is not clean, of a store that is served read-only as well.
+        // Not `write`: the start noted "not clean" of a store that is served read-only, too.
         self.writer.transact(|tx| {
             tx.set_meta(ID_LIMIT, &limit)?;
             tx.set_meta("clean", "yes")

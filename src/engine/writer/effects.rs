@@ -4,7 +4,7 @@ use crate::engine::after::After;
 use crate::engine::durability::Durable;
 use crate::model::id::RepoId;
 
-/// Left behind by whoever changes something, for the thread to see to.
+/// What whoever changes something asks the thread to do afterwards.
 #[derive(Default)]
 pub(in crate::engine) struct Effects {
     durable: Vec<(Durable, After)>,
@@ -30,7 +30,7 @@ impl Effects {
         self.purge = true;
     }
 
-    /// Versions came or went: what they add to each other may be another thing now.
+    /// Versions came or went, so what each adds to the one before it may have changed.
     pub(in crate::engine) fn expect_accounting(&mut self, repo: RepoId) {
         self.uncharged.push(repo);
     }
@@ -51,7 +51,8 @@ impl Effects {
     }
 }
 
-/// The effects as the thread sees to them. What each means says the method of [`Effects`] of its name.
+/// The effects, for the thread to carry out. The method of [`Effects`] of the same name says what each
+/// means.
 pub(in crate::engine) struct Taken {
     pub(in crate::engine) durable: Vec<(Durable, After)>,
     pub(in crate::engine) collect: bool,

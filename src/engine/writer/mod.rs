@@ -55,7 +55,7 @@ pub(super) struct StoreWriter {
     store: Store,
     /// Reads the catalog as the last commit left it.
     reader: Reader,
-    /// Lets go of removed files.
+    /// Closes removed files.
     reaper: Reaper,
     registry: Arc<Registry>,
     /// Commits that readers do not see yet.
@@ -120,7 +120,7 @@ impl StoreWriter {
         &self.durability
     }
 
-    /// Where others hear what the mounts are to forget.
+    /// Who is told what the mounts are to forget.
     pub(super) fn observer(&self) -> &Arc<dyn Observer> {
         &self.observer
     }
@@ -135,7 +135,7 @@ impl StoreWriter {
         &mut self.effects
     }
 
-    /// A transaction without a look at poison and room: to read, or for a writer that has looked.
+    /// A transaction that does not check for poison and room: to read, or for a caller that has checked.
     pub(super) fn begin(&mut self) -> std::result::Result<Tx<'_>, StoreError> {
         self.store.catalog.begin()
     }
@@ -154,7 +154,7 @@ impl StoreWriter {
         &mut self,
         step: impl FnOnce(&Tx<'_>) -> std::result::Result<T, StoreError>,
     ) -> Result<T> {
-        // Nobody would call this twice for one change, so it is looked before.
+        // Room is made before the transaction, because a failed one is not tried again.
         if self.lacks_room() {
             self.make_room();
         }
@@ -192,7 +192,7 @@ impl StoreWriter {
         self.observer.notify(events, then);
     }
 
-    /// Tells of what takes long to translate, from a thread of its own; then runs `then`.
+    /// As [`StoreWriter::notify`], from a thread of its own: for events that take the observer long.
     pub(super) fn notify_apart(&self, events: Vec<Event>, then: impl FnOnce() + Send + 'static) {
         let observer = Arc::clone(&self.observer);
         let tell = move || observer.notify(events, Box::new(then));
@@ -201,12 +201,12 @@ impl StoreWriter {
         }
     }
 
-    /// Has a removed file let go of, which takes the filesystem a while.
+    /// Has a removed file closed by the reaper: freeing its space takes the filesystem a while.
     pub(super) fn let_go(&self, file: UnlinkedFile) {
         self.reaper.take(file);
     }
 
-    /// The thread that lets go of removed files.
+    /// The queue of the thread that closes removed files.
     pub(super) fn reaper(&self) -> &Reaper {
         &self.reaper
     }

@@ -1,6 +1,6 @@
 //! Removing private files: at once, or after a flush of the rows that named them (H2).
 //!
-//! When that is says [`Durability`](crate::engine::durability::Durability).
+//! [`Durability`](crate::engine::durability::Durability) decides which.
 
 use std::time::Instant;
 
@@ -64,7 +64,7 @@ impl StoreWriter {
                 }
                 self.advance_obsolete(now);
             }
-            // A run that waits for it hears so. Where the store is not poisoned, it is tried again.
+            // If the store is poisoned, a collection that waits for this ends; else it is tried again.
             Err(error) => {
                 log::error!("obsolete files stay: {error}");
                 self.durability.flush_failed(now);

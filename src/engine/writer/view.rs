@@ -16,7 +16,7 @@ impl StoreWriter {
         known.ok_or_else(|| EngineError::NoRepository(id))
     }
 
-    /// A repository as readers see it: what is not durable yet is nobody's to delete or change.
+    /// A repository as readers see it: nobody may delete or change what is not durable yet.
     pub(in crate::engine) fn published(&self, id: RepoId) -> Result<Arc<Repository>> {
         self.registry.by_id(id).ok_or_else(|| EngineError::NoRepository(id))
     }

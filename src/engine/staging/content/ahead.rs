@@ -1,10 +1,9 @@
 //! Hashing a large file while it is written, so that little is left to do at its close.
 //!
-//! What counts is the prefix that was written once and in order: it grows with each write at its
-//! end, and is given up by anything that changes what is inside it, until the file is emptied. The
-//! hash follows behind, on the thread that wrote, after the writer has its answer; where it fell
-//! back it reads the file. Each prefix has a number: what was hashed of one that was given up is
-//! never used for the next.
+//! Only the prefix of the file counts that was written once and in order. Each write at its end makes it
+//! longer. A change inside of it gives it up, until the file is emptied. The hash follows behind, on the
+//! thread that wrote, after the writer has its answer; bytes that are not at hand any more are read from
+//! the file. Each prefix has a number, so that the hash of one that was given up is never used for another.
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -80,7 +79,7 @@ pub(crate) struct Hashing {
 }
 
 impl Hashing {
-    /// Of nothing yet.
+    /// Nothing is hashed yet.
     pub(crate) fn new() -> Self {
         Self { number: 0, hasher: BlobHasher::new() }
     }
@@ -116,7 +115,7 @@ impl FileContent {
         let mut hashing = self.hashing.lock();
         let Some((number, end, file)) = self.state.lock().to_hash() else { return };
         if written != PrefixNumber(number) {
-            // Given up since: these bytes may be no more what the file has.
+            // The prefix was given up meanwhile: these bytes may not be in the file any more.
             return;
         }
         let hashing = hashing.get_or_insert_with(|| Box::new(Hashing::new()));

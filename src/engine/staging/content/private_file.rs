@@ -1,9 +1,9 @@
 //! Private files that are open, and how many may be.
 //!
-//! A private file is kept open from its first byte to its seal, so whoever writes many large files
-//! at once takes descriptors of the daemon, which all users share. Half of those that the process
-//! may have are for private files, and of these a repository gets half: so one repository's writers
-//! keep nobody else from reading, sealing or publishing, nor from a few large files of their own.
+//! A private file is kept open from its first byte to its seal, so whoever writes many large files at once
+//! uses up descriptors of the daemon, which all users share. Half of the descriptors that the process may
+//! have are for private files, and half of these for any one repository. So the writers of one repository
+//! cannot keep others from reading, sealing, publishing, or writing a few large files.
 
 use std::fs::File;
 use std::ops::Deref;
