@@ -256,7 +256,7 @@ fn ask<T: Send + 'static>(
 }
 
 /// Has the pool tell the metadata thread of each blob that cannot be opened or read.
-pub(super) fn hear_of_damage(pool: &Arc<Pool>, requests: &Sender<Request>) -> Arc<Pool> {
+pub(super) fn have_damage_reported(pool: &Arc<Pool>, requests: &Sender<Request>) -> Arc<Pool> {
     let requests = requests.clone();
     pool.on_damage(Box::new(move |damage| report_damage(&requests, damage)));
     Arc::clone(pool)

@@ -153,7 +153,7 @@ fn run(
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
     let (jobs_sender, own_sender, jobs) = durability_jobs();
     let (sealers, sealers_stop) = bounded(1);
-    let pool = request::hear_of_damage(&store.pool, &requests_sender);
+    let pool = request::have_damage_reported(&store.pool, &requests_sender);
     let (layout, trees) = (store.layout.clone(), tree_cache(store.layout.clone()));
     let (stop_points, last_run) = (Arc::new(StopPoints::default()), LastRun::default());
     let durable = durability_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;

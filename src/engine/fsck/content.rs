@@ -106,7 +106,7 @@ fn hash_file(
 }
 
 /// A blob that is to be marked damaged.
-struct Suspect {
+struct Unconfirmed {
     seen: Damage,
     /// As its row says, in bytes.
     size: u64,
@@ -121,7 +121,7 @@ impl Check<'_> {
         let (blobs, bytes) = latest.blob_totals().or_else(or_nothing)?;
         let total = if full { bytes } else { blobs };
         let mut after = None;
-        let mut suspects = Vec::new();
+        let mut unconfirmed = Vec::new();
         loop {
             let mut rows: Vec<BlobFacts> = Vec::new();
             // Rows that cannot be read have been reported with the counts.
@@ -129,12 +129,12 @@ impl Check<'_> {
             let Some(last) = rows.last() else { return self.check_linked() };
             after = Some(last.hash);
             for blob in &rows {
-                suspects.extend(self.check_blob(blob, total)?);
-                if suspects.len() >= MARKS_MAX {
-                    self.mark(&mut suspects)?;
+                unconfirmed.extend(self.check_blob(blob, total)?);
+                if unconfirmed.len() >= MARKS_MAX {
+                    self.mark(&mut unconfirmed)?;
                 }
             }
-            self.mark(&mut suspects)?;
+            self.mark(&mut unconfirmed)?;
             let done = if full { self.report.bytes } else { self.report.blobs };
             self.sink.progress(step(full), done, total);
             self.check_cancelled()?;
@@ -143,13 +143,13 @@ impl Check<'_> {
 
     /// Has damaged blobs marked at once, whether or not anything is to be repaired: that loses
     /// nothing, and until then their content is served and taken for known.
-    fn mark(&mut self, suspects: &mut Vec<Suspect>) -> std::result::Result<(), Stopped> {
-        if suspects.is_empty() {
+    fn mark(&mut self, unconfirmed: &mut Vec<Unconfirmed>) -> std::result::Result<(), Stopped> {
+        if unconfirmed.is_empty() {
             return Ok(());
         }
-        let damage = suspects.iter().map(|suspect| suspect.seen.clone()).collect();
+        let damage = unconfirmed.iter().map(|blob| blob.seen.clone()).collect();
         let marked = self.sink.mark(damage)?;
-        for Suspect { seen, size, damage } in suspects.drain(..) {
+        for Unconfirmed { seen, size, damage } in unconfirmed.drain(..) {
             self.broken_blob(seen.hash, size, damage, marked);
         }
         Ok(())
@@ -160,10 +160,10 @@ impl Check<'_> {
         &mut self,
         blob: &BlobFacts,
         total: u64,
-    ) -> std::result::Result<Option<Suspect>, Stopped> {
-        let suspect = |damage, file| {
+    ) -> std::result::Result<Option<Unconfirmed>, Stopped> {
+        let unconfirmed = |damage, file| {
             let seen = Damage { hash: blob.hash, file };
-            Ok(Some(Suspect { seen, size: blob.size, damage }))
+            Ok(Some(Unconfirmed { seen, size: blob.size, damage }))
         };
         self.report.blobs += 1;
         let damage = match self.examine(blob, total)? {
@@ -189,12 +189,12 @@ impl Check<'_> {
             (Examined::Damaged(BlobDamage::Altered | BlobDamage::Unreadable(_), _), _) => {
                 // It may have been healed while it was read.
                 if let Examined::Damaged(damage, file) = self.examine(blob, total)? {
-                    return suspect(damage, file);
+                    return unconfirmed(damage, file);
                 }
             }
             (Examined::Damaged(damage, file), _) => {
                 if self.sink.confirm(Suspicion::Blob(blob.hash, blob.size))? {
-                    return suspect(damage, file);
+                    return unconfirmed(damage, file);
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::finding::{BlobDamage, Finding, Leftover, TreeDamage};
 use super::pages::{Ended, Found, Trees};
-use super::table::{Slot, Table};
+use super::table::{CountedRow, Table};
 use super::{Check, Examined, Stopped, examine};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree_format::{ContentRef, TreePage};
@@ -120,11 +120,11 @@ impl Check<'_> {
         snapshot: &Snapshot,
         after: Option<BlobHash>,
     ) -> Result<(Table, Option<BlobHash>), Stopped> {
-        let mut slots: Vec<Slot> = Vec::new();
+        let mut slots: Vec<CountedRow> = Vec::new();
         snapshot.blobs(after, BLOBS_PER_WALK, &mut |row| {
             if let Some(blob) = self.row(row) {
                 let hash = *blob.hash.as_bytes();
-                slots.push(Slot { hash, recorded: blob.refs, counted: 0 });
+                slots.push(CountedRow { hash, recorded: blob.refs, counted: 0 });
             }
         })?;
         let full = u32::try_from(slots.len()).is_ok_and(|count| count == BLOBS_PER_WALK);
@@ -155,7 +155,7 @@ impl Check<'_> {
         for (slot, is_tree) in
             wrong_trees.map(|slot| (slot, true)).chain(counts.blobs.wrong().map(|s| (s, false)))
         {
-            let Slot { hash, recorded, counted } = *slot;
+            let CountedRow { hash, recorded, counted } = *slot;
             if recorded > counted && unread {
                 self.report.unverified += 1;
                 continue;

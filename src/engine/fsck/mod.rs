@@ -208,7 +208,7 @@ impl Names {
     }
 
     /// Whether it was published or discarded, and is being purged.
-    fn is_doomed(&self, area: AreaId) -> bool {
+    fn is_being_purged(&self, area: AreaId) -> bool {
         matches!(self.areas.get(&area), Some((_, _, AreaState::Deleted)))
     }
 

@@ -1,7 +1,7 @@
 //! All pages of all trees, in the order of the disk.
 
 use super::finding::TreeDamage;
-use super::table::{Slot, Table};
+use super::table::{CountedRow, Table};
 use super::{Check, Stopped};
 use crate::model::hash::TreeHash;
 use crate::model::tree_format::TreePage;
@@ -53,7 +53,7 @@ impl Trees {
             Ok(tree) => {
                 pages.push((tree.page, slots.len()));
                 let hash = *tree.hash.as_bytes();
-                slots.push(Slot { hash, recorded: tree.refs, counted: 0 });
+                slots.push(CountedRow { hash, recorded: tree.refs, counted: 0 });
             }
             Err(bad) if report => drop(check.row::<()>(Err(bad))),
             Err(_) => {}

@@ -177,7 +177,7 @@ impl Check<'_> {
         snapshot.nodes(&mut |row| {
             if let Some(node) = self.row(row)
                 && let NodeData::Private(file) = node.data
-                && !self.names.is_doomed(node.area)
+                && !self.names.is_being_purged(node.area)
             {
                 private.push((node.area, file));
             }

@@ -2,7 +2,7 @@
 
 /// A hash with both counts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Slot {
+pub(super) struct CountedRow {
     pub(super) hash: [u8; 32],
     pub(super) recorded: i64,
     pub(super) counted: i64,
@@ -14,14 +14,14 @@ const BUCKETS: usize = 1 << 16;
 /// Slots in the order of their hashes.
 #[derive(Debug)]
 pub(super) struct Table {
-    slots: Vec<Slot>,
+    slots: Vec<CountedRow>,
     /// Where the slots of each bucket begin; hashes spread evenly, so a bucket is short.
     starts: Vec<usize>,
 }
 
 impl Table {
     /// Takes slots in ascending order of their hashes.
-    pub(super) fn new(slots: Vec<Slot>) -> Self {
+    pub(super) fn new(slots: Vec<CountedRow>) -> Self {
         let mut starts = Vec::with_capacity(BUCKETS + 1);
         for (index, slot) in slots.iter().enumerate() {
             while starts.len() <= bucket(&slot.hash) {
@@ -43,7 +43,7 @@ impl Table {
         range.binary_search_by(|slot| slot.hash.cmp(hash)).ok().map(|index| start + index)
     }
 
-    pub(super) fn slot(&self, index: usize) -> &Slot {
+    pub(super) fn slot(&self, index: usize) -> &CountedRow {
         &self.slots[index]
     }
 
@@ -57,7 +57,7 @@ impl Table {
     }
 
     /// The slots whose counts differ.
-    pub(super) fn wrong(&self) -> impl Iterator<Item = &Slot> {
+    pub(super) fn wrong(&self) -> impl Iterator<Item = &CountedRow> {
         self.slots.iter().filter(|slot| slot.recorded != slot.counted)
     }
 }
@@ -77,7 +77,7 @@ mod tests {
         hashes.push([0; 32]);
         hashes.push([0xff; 32]);
         hashes.sort_unstable();
-        let slots = hashes.iter().map(|hash| Slot { hash: *hash, recorded: 1, counted: 0 });
+        let slots = hashes.iter().map(|hash| CountedRow { hash: *hash, recorded: 1, counted: 0 });
         let mut table = Table::new(slots.collect());
         for hash in &hashes {
             assert!(table.count(hash));

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Collector, Phase, WorkerReport};
+use super::{Collector, RunPhase, WorkerReport};
 use crate::engine::error::EngineError;
 use crate::engine::registry::Repository;
 use crate::engine::writer::StoreWriter;
@@ -33,7 +33,7 @@ impl Collector {
 
     /// Computes all charges of all repositories, for the run under way.
     pub(super) fn account_all(&mut self, writer: &StoreWriter) {
-        self.enter(Phase::Account);
+        self.enter(RunPhase::Account);
         self.uncharged.clear();
         let repositories = writer.registry().all();
         let steps = repositories.iter().flat_map(|repository| {
@@ -115,8 +115,8 @@ impl Collector {
     /// All that was to be computed is; a run that waited for it goes on.
     pub(in crate::engine) fn accounted(&mut self) {
         self.accounting = false;
-        if self.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Account)) {
-            self.enter(Phase::Release);
+        if self.run.as_ref().is_some_and(|run| matches!(run.phase, RunPhase::Account)) {
+            self.enter(RunPhase::Release);
         }
     }
 }

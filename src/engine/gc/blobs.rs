@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Collector, FILES_PER_SLICE, Phase, SLICE_TIME_MAX, protection_limit};
+use super::{Collector, FILES_PER_SLICE, RunPhase, SLICE_TIME_MAX, protection_limit};
 use crate::engine::after::After;
 use crate::engine::blobs::Blobs;
 use crate::engine::durability::Durable;
@@ -227,7 +227,7 @@ impl Collector {
     fn sweep(&mut self, writer: &mut StoreWriter, blobs: &mut Blobs, now: Now) {
         let full = self.run.as_ref().is_some_and(|run| run.kind.full);
         if full {
-            self.enter(Phase::Sweep);
+            self.enter(RunPhase::Sweep);
             self.start_sweep(writer, blobs, now);
         } else {
             self.end_run(writer, blobs, now);

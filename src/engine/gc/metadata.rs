@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::wal::PAGES_PER_RELEASE;
-use super::{Collector, Phase, SLICE_TIME_MAX};
+use super::{Collector, RunPhase, SLICE_TIME_MAX};
 use crate::engine::commit::Commits;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::writer::StoreWriter;
@@ -70,8 +70,8 @@ impl Collector {
         if self.metadata.is_waiting() {
             return Ok(());
         }
-        if self.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Metadata)) {
-            self.enter(Phase::Blobs);
+        if self.run.as_ref().is_some_and(|run| matches!(run.phase, RunPhase::Metadata)) {
+            self.enter(RunPhase::Blobs);
         }
         Ok(())
     }

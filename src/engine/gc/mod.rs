@@ -171,11 +171,11 @@ struct Run {
     began: Instant,
     report: RunReport,
     waiters: Vec<Reply<RunReport>>,
-    phase: Phase,
+    phase: RunPhase,
 }
 
 /// What a run does now.
-enum Phase {
+enum RunPhase {
     /// Applies the policies of these repositories.
     Expire(VecDeque<RepoId>),
     /// Waits for usage to be computed.
@@ -241,10 +241,10 @@ impl Collector {
             return false;
         }
         let run = self.run.as_ref().is_some_and(|run| match run.phase {
-            Phase::Expire(_) | Phase::Release => true,
-            Phase::Metadata => !self.metadata.is_waiting(),
-            Phase::Blobs => !self.orphans.is_waiting(),
-            Phase::Account | Phase::Sweep => false,
+            RunPhase::Expire(_) | RunPhase::Release => true,
+            RunPhase::Metadata => !self.metadata.is_waiting(),
+            RunPhase::Blobs => !self.orphans.is_waiting(),
+            RunPhase::Account | RunPhase::Sweep => false,
         });
         run || self.awake || (!self.accounting && !self.uncharged.is_empty())
     }

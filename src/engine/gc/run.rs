@@ -1,7 +1,7 @@
 //! A run from its trigger to its report.
 
 use super::{
-    Collector, HELD_RETRY_SECONDS_MAX, HELD_RETRY_SECONDS_MIN, Phase, Run, RunKind, RunReport,
+    Collector, HELD_RETRY_SECONDS_MAX, HELD_RETRY_SECONDS_MIN, Run, RunKind, RunPhase, RunReport,
     protected_until, protection_limit,
 };
 use crate::engine::blobs::Blobs;
@@ -53,9 +53,11 @@ impl Collector {
 
     fn begin_run(&mut self, writer: &StoreWriter, kind: RunKind, now: Now) {
         let phase = if kind.full {
-            Phase::Expire(writer.registry().all().iter().map(|repository| repository.id).collect())
+            RunPhase::Expire(
+                writer.registry().all().iter().map(|repository| repository.id).collect(),
+            )
         } else {
-            Phase::Release
+            RunPhase::Release
         };
         let report = RunReport { full: kind.full, began: now.time, ..RunReport::default() };
         let waiters = std::mem::take(&mut self.next_waiters);
@@ -80,7 +82,7 @@ impl Collector {
             self.account_next(writer);
         }
         let worked = match self.run.as_mut().map(|run| &mut run.phase) {
-            Some(Phase::Expire(repositories)) => match repositories.pop_front() {
+            Some(RunPhase::Expire(repositories)) => match repositories.pop_front() {
                 Some(repo) => {
                     self.expire(writer, repo, now.time);
                     Ok(())
@@ -90,11 +92,10 @@ impl Collector {
                     Ok(())
                 }
             },
-            Some(Phase::Release) => self.release_slice(writer, now.time),
-            Some(Phase::Blobs) if !self.awake => self.blobs_slice(writer, blobs, now),
-            Some(Phase::Metadata | Phase::Blobs | Phase::Account | Phase::Sweep) | None => {
-                self.metadata_slice(writer, commits, now.instant)
-            }
+            Some(RunPhase::Release) => self.release_slice(writer, now.time),
+            Some(RunPhase::Blobs) if !self.awake => self.blobs_slice(writer, blobs, now),
+            Some(RunPhase::Metadata | RunPhase::Blobs | RunPhase::Account | RunPhase::Sweep)
+            | None => self.metadata_slice(writer, commits, now.instant),
         };
         if let Err(error) = worked {
             self.fail(format!("background clean-up stops until it is asked for again: {error}"));
@@ -104,7 +105,7 @@ impl Collector {
     }
 
     /// Goes on with the next phase.
-    pub(super) fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: RunPhase) {
         if let Some(run) = &mut self.run {
             run.phase = phase;
         }
@@ -122,7 +123,7 @@ impl Collector {
             return Ok(());
         }
         self.awake = true;
-        self.enter(Phase::Metadata);
+        self.enter(RunPhase::Metadata);
         Ok(())
     }
 

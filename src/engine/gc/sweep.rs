@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Collector, Phase, WorkerReport};
+use super::{Collector, RunPhase, WorkerReport};
 use crate::engine::blobs::Blobs;
 use crate::engine::durability::ToDisk;
 use crate::engine::error::Result;
@@ -102,7 +102,7 @@ impl Collector {
         if let Err(error) = result {
             self.fail(format!("the search for leftovers ended early: {error}"));
         }
-        if self.run.as_ref().is_some_and(|run| matches!(run.phase, Phase::Sweep)) {
+        if self.run.as_ref().is_some_and(|run| matches!(run.phase, RunPhase::Sweep)) {
             self.end_run(writer, blobs, now);
         }
     }

@@ -6,7 +6,7 @@
 //! disk. So the log is not copied while a collection writes. Instead the collection pauses after so many
 //! pages until the log was copied; others go on writing meanwhile.
 
-use super::{Collector, Phase};
+use super::{Collector, RunPhase};
 use crate::engine::durability::has_room;
 use crate::engine::error::Result;
 use crate::engine::writer::StoreWriter;
@@ -76,8 +76,8 @@ impl Collector {
     pub(in crate::engine) fn tidy_wal(&mut self, writer: &StoreWriter) {
         let removing = self.awake
             || self.run.as_ref().is_some_and(|run| match run.phase {
-                Phase::Release | Phase::Metadata | Phase::Blobs => true,
-                Phase::Expire(_) | Phase::Account | Phase::Sweep => false,
+                RunPhase::Release | RunPhase::Metadata | RunPhase::Blobs => true,
+                RunPhase::Expire(_) | RunPhase::Account | RunPhase::Sweep => false,
             });
         if self.wal.announced && !removing && !self.wal.copying {
             self.wal.announced = false;

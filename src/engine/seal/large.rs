@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::read::hash_on;
-use super::turns::{Owner, Turns};
+use super::turns::{TurnKey, Turns};
 use super::{Hashed, SealResult, SealSource, Sealer};
 use crate::engine::staging::SealJob;
 use crate::engine::staging::content::{Data, FileContent, SealInput};
@@ -56,7 +56,7 @@ impl LargeLine {
     /// Adds a file, unless it waits already. It is hashed as it is at its turn.
     pub(super) fn add(&self, job: SealJob) {
         let job = LargeJob { content: job.content, begun: None };
-        self.line.lock().jobs.add(job.owner(), job);
+        self.line.lock().jobs.add(job.key(), job);
         self.changed.notify_one();
     }
 
@@ -83,7 +83,7 @@ impl LargeLine {
     }
 
     fn put_back(&self, job: LargeJob) {
-        self.line.lock().jobs.put_back(job.owner(), job);
+        self.line.lock().jobs.put_back(job.key(), job);
         self.changed.notify_one();
     }
 }
@@ -127,9 +127,9 @@ impl Sealer {
 }
 
 impl LargeJob {
-    fn owner(&self) -> Owner {
+    fn key(&self) -> TurnKey {
         let area = &self.content.area;
-        Owner { repo: area.repo, area: area.id, file: self.content.node }
+        TurnKey { repo: area.repo, area: area.id, file: self.content.node }
     }
 
     /// Hashes on for one turn. What was hashed before is used only if the file has not changed since.

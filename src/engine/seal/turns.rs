@@ -8,7 +8,7 @@ use crate::model::id::{AreaId, NodeId, RepoId};
 
 /// The repository and the area that a job is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(super) struct TurnKey {
     pub(super) repo: RepoId,
     pub(super) area: AreaId,
     pub(super) file: NodeId,
@@ -33,26 +33,26 @@ impl<J> Default for Turns<J> {
 impl<J> Turns<J> {
     /// Adds a job behind the others of its area. If a job of the same file waits already, the new one comes
     /// back.
-    pub(super) fn add(&mut self, owner: Owner, job: J) -> Option<J> {
-        let files = self.files(owner);
-        if files.iter().any(|(file, _)| *file == owner.file) {
+    pub(super) fn add(&mut self, key: TurnKey, job: J) -> Option<J> {
+        let files = self.files(key);
+        if files.iter().any(|(file, _)| *file == key.file) {
             return Some(job);
         }
-        files.push_back((owner.file, job));
+        files.push_back((key.file, job));
         None
     }
 
     /// Puts back a job that is not done: it will be the next one of its area, which has had its turn. If
     /// another job of the same file came meanwhile, that one replaces it.
-    pub(super) fn put_back(&mut self, owner: Owner, job: J) {
-        let files = self.files(owner);
-        if files.iter().all(|(file, _)| *file != owner.file) {
-            files.push_front((owner.file, job));
+    pub(super) fn put_back(&mut self, key: TurnKey, job: J) {
+        let files = self.files(key);
+        if files.iter().all(|(file, _)| *file != key.file) {
+            files.push_front((key.file, job));
         }
     }
 
     /// Takes the next job. Its repository and its area come last from then on.
-    pub(super) fn take(&mut self) -> Option<(Owner, J)> {
+    pub(super) fn take(&mut self) -> Option<(TurnKey, J)> {
         let (repo, mut areas) = self.repositories.pop_front()?;
         let (area, mut files) = areas.pop_front()?;
         let (file, job) = files.pop_front()?;
@@ -62,13 +62,13 @@ impl<J> Turns<J> {
         if !areas.is_empty() {
             self.repositories.push_back((repo, areas));
         }
-        Some((Owner { repo, area, file }, job))
+        Some((TurnKey { repo, area, file }, job))
     }
 
     /// The files of an area; the area and its repository come last if they had none.
-    fn files(&mut self, owner: Owner) -> &mut Files<J> {
-        let areas = entry(&mut self.repositories, owner.repo);
-        entry(areas, owner.area)
+    fn files(&mut self, key: TurnKey) -> &mut Files<J> {
+        let areas = entry(&mut self.repositories, key.repo);
+        entry(areas, key.area)
     }
 }
 
@@ -85,17 +85,17 @@ fn entry<K: PartialEq, V: Default>(line: &mut VecDeque<(K, V)>, key: K) -> &mut 
 mod tests {
     use super::*;
 
-    fn owner(repo: u64, area: u64, file: u64) -> Owner {
-        Owner { repo: RepoId(repo), area: AreaId(area), file: NodeId(file) }
+    fn key(repo: u64, area: u64, file: u64) -> TurnKey {
+        TurnKey { repo: RepoId(repo), area: AreaId(area), file: NodeId(file) }
     }
 
     /// The files in the order in which they are taken, each put back as often as `turns` says.
     fn order(line: &mut Turns<u32>) -> Vec<u64> {
         let mut order = Vec::new();
-        while let Some((owner, turns)) = line.take() {
-            order.push(owner.file.0);
+        while let Some((key, turns)) = line.take() {
+            order.push(key.file.0);
             if turns > 1 {
-                line.put_back(owner, turns - 1);
+                line.put_back(key, turns - 1);
             }
         }
         order
@@ -104,10 +104,10 @@ mod tests {
     #[test]
     fn h9_repositories_and_their_areas_take_turns() {
         let mut line = Turns::default();
-        assert_eq!(line.add(owner(1, 10, 100), 3), None);
-        assert_eq!(line.add(owner(1, 10, 101), 1), None);
-        assert_eq!(line.add(owner(1, 11, 110), 2), None);
-        assert_eq!(line.add(owner(2, 20, 200), 2), None);
+        assert_eq!(line.add(key(1, 10, 100), 3), None);
+        assert_eq!(line.add(key(1, 10, 101), 1), None);
+        assert_eq!(line.add(key(1, 11, 110), 2), None);
+        assert_eq!(line.add(key(2, 20, 200), 2), None);
         assert_eq!(order(&mut line), [100, 200, 110, 200, 100, 110, 100, 101]);
         assert!(line.take().is_none());
     }
@@ -115,13 +115,13 @@ mod tests {
     #[test]
     fn a_file_waits_once() {
         let mut line = Turns::default();
-        assert_eq!(line.add(owner(1, 10, 100), 7), None);
-        assert_eq!(line.add(owner(1, 10, 100), 8), Some(8));
-        assert_eq!(line.take(), Some((owner(1, 10, 100), 7)));
+        assert_eq!(line.add(key(1, 10, 100), 7), None);
+        assert_eq!(line.add(key(1, 10, 100), 8), Some(8));
+        assert_eq!(line.take(), Some((key(1, 10, 100), 7)));
         // Closed again while it was worked on.
-        assert_eq!(line.add(owner(1, 10, 100), 8), None);
-        line.put_back(owner(1, 10, 100), 7);
-        assert_eq!(line.take(), Some((owner(1, 10, 100), 8)));
+        assert_eq!(line.add(key(1, 10, 100), 8), None);
+        line.put_back(key(1, 10, 100), 7);
+        assert_eq!(line.take(), Some((key(1, 10, 100), 8)));
         assert!(line.take().is_none());
     }
 }

@@ -170,10 +170,10 @@ impl Staging {
         let mut state = self.state.write();
         let mut dirty = self.dirty.lock();
         let before = dirty.news();
-        let whole = Whole(self);
+        let guard = PoisonIfPanicking(self);
         let result = step(&mut state, &mut dirty);
         panics::point("namespace");
-        drop(whole);
+        drop(guard);
         let wake = before == 0 && dirty.news() > 0;
         drop(dirty);
         drop(state);
@@ -328,9 +328,9 @@ impl Staging {
 }
 
 /// Poisons the store when it is dropped by a panic.
-struct Whole<'a>(&'a Staging);
+struct PoisonIfPanicking<'a>(&'a Staging);
 
-impl Drop for Whole<'_> {
+impl Drop for PoisonIfPanicking<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.poison.set("a change was left half done");

@@ -37,7 +37,7 @@ mod transfer;
 pub(crate) use ahead::Hashing;
 pub use ahead::PrefixNumber;
 pub use durable::FileToSync;
-use private_file::Slot;
+use private_file::OpenFileSlot;
 pub use private_file::{PrivateFile, Slots};
 use saved::{Saved, Withheld};
 pub(crate) use seal::{SealInput, SealOutcome};
@@ -207,7 +207,7 @@ impl FileContent {
         mtime: Timestamp,
         ctime: Timestamp,
     ) -> Result<Self, StoreError> {
-        let file = Slot::take(&store.slots, area, true)?.hold(file);
+        let file = OpenFileSlot::take(&store.slots, area, true)?.hold(file);
         let data = Data::Private { id, file };
         let content =
             Self::with(store, area, node, data, NodeData::Private(id), size, mtime, ctime);

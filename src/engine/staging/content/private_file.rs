@@ -51,17 +51,17 @@ impl Slots {
 #[derive(Debug)]
 pub struct PrivateFile {
     file: File,
-    _slot: Slot,
+    _slot: OpenFileSlot,
 }
 
 /// The place of one file among those that may be open.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct OpenFileSlot {
     slots: Arc<Slots>,
     area: Arc<AreaShared>,
 }
 
-impl Slot {
+impl OpenFileSlot {
     /// Takes a place for a file of `area`. `force` is for files that are there already.
     pub(super) fn take(
         slots: &Arc<Slots>,
@@ -82,7 +82,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for OpenFileSlot {
     fn drop(&mut self) {
         self.slots.open.fetch_sub(1, Ordering::Relaxed);
         self.area.charge.account().open_files.fetch_sub(1, Ordering::Relaxed);
@@ -112,13 +112,13 @@ mod tests {
     fn a_repository_gets_its_share_and_gives_it_back() {
         let slots = Arc::new(Slots::new(16));
         let (greedy, other, third) = (area(1), area(2), area(3));
-        let take = |area| Slot::take(&slots, area, false);
-        let mut held: Vec<Slot> = (0..4).map(|_| take(&greedy).unwrap()).collect();
+        let take = |area| OpenFileSlot::take(&slots, area, false);
+        let mut held: Vec<OpenFileSlot> = (0..4).map(|_| take(&greedy).unwrap()).collect();
         assert!(matches!(take(&greedy), Err(StoreError::TooManyOpenFiles { .. })));
         assert_eq!(slots.open(), 4, "a refusal takes nothing");
-        let others: Vec<Slot> = (0..4).map(|_| take(&other).unwrap()).collect();
+        let others: Vec<OpenFileSlot> = (0..4).map(|_| take(&other).unwrap()).collect();
         assert!(take(&third).is_err());
-        held.push(Slot::take(&slots, &third, true).unwrap());
+        held.push(OpenFileSlot::take(&slots, &third, true).unwrap());
         drop(others);
         take(&third).unwrap();
         drop(held);

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::private_file::Slot;
+use super::private_file::OpenFileSlot;
 use super::{BUFFER_BYTES_MAX, BUFFERED_BYTES_MAX, Data, FileContent, FileState, PrefixNumber};
 use crate::engine::pins::BlobPin;
 use crate::model::time::Timestamp;
@@ -353,7 +353,7 @@ impl FileContent {
             Data::Empty | Data::Private { .. } => 0,
         };
         self.store.pool.room().take(held)?;
-        let slot = Slot::take(&self.store.slots, &self.area, false)?;
+        let slot = OpenFileSlot::take(&self.store.slots, &self.area, false)?;
         let id = PrivateId(self.store.new_id());
         let file = self.store.private_files.create(self.area.id, id)?;
         let path = self.private_path(id);
