@@ -126,6 +126,8 @@ impl MetadataThread {
         // Sealers end when nobody takes their results.
         self.seal_results = crossbeam_channel::never();
         self.journal.fail_waiters(|| EngineError::Poisoned);
+        // Replies among them are dropped, which tells whoever waits that it failed.
+        drop(self.writer.effects().take());
         self.gc.abort_run();
         for task in self.commits.end(|| EngineError::Poisoned) {
             task.refuse(EngineError::Poisoned);
