@@ -17,6 +17,7 @@ use super::writer::{StoreWriter, repository_row};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::kind::FileKind;
 use crate::model::name::{AreaName, BaseName, RepoName};
+use crate::model::on_stale::OnStale;
 use crate::model::policy::PolicyState;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Root, Xattrs};
@@ -59,7 +60,7 @@ pub struct AreaNotes {
     /// Author.
     pub author: Option<String>,
     /// What to do when the base is stale.
-    pub on_stale: Option<String>,
+    pub on_stale: Option<OnStale>,
 }
 
 impl StoreWriter {
@@ -302,7 +303,7 @@ pub(super) fn new_area(
         created,
         message: String::new(),
         author: String::new(),
-        on_stale: String::new(),
+        on_stale: OnStale::default(),
         error: String::new(),
         loaded,
         lost: Lost::default(),
@@ -331,7 +332,7 @@ pub(super) fn area_row(area: &Area) -> AreaRow {
         created: area.created,
         message: area.message.clone(),
         author: area.author.clone(),
-        on_stale: area.on_stale.clone(),
+        on_stale: area.on_stale,
         changed: area.shared.changed(),
     }
 }

@@ -161,17 +161,18 @@ pub enum EngineError {
         /// Where it was to be.
         path: String,
         /// Why.
+        #[source]
         reason: Box<EngineError>,
     },
     /// What was put into an import earlier could not be stored; each later call is told so.
     #[error("{0}")]
-    ImportFailed(Arc<EngineError>),
+    ImportFailed(#[source] Arc<EngineError>),
     /// The file that an import copies became shorter meanwhile.
     #[error("it became shorter while it was imported")]
     SourceShrank,
     /// An import has no thread to store with.
     #[error("cannot start a thread for the import: {0}")]
-    ImportThread(std::io::Error),
+    ImportThread(#[source] std::io::Error),
     /// The thread of an import has ended.
     #[error("the import has ended; the daemon's log tells why")]
     ImportEnded,

@@ -10,6 +10,7 @@ pub mod kind;
 pub mod links;
 pub mod merge;
 pub mod name;
+pub mod on_stale;
 pub mod policy;
 pub mod quota;
 pub mod raw;

@@ -8,12 +8,13 @@ use crate::control::protocol::{
 };
 use crate::control::reply::Reply;
 use crate::control::service::Caller;
-use crate::engine::commit::{Asker, CommitOptions, CommitOutcome, OnStale};
+use crate::engine::commit::{Asker, CommitOptions, CommitOutcome};
 use crate::engine::error::EngineError;
 use crate::engine::registry::Repository;
 use crate::engine::request::Request;
 use crate::model::id::{AreaId, VersionNumber};
 use crate::model::name::{AreaName, TagName, parse_number};
+use crate::model::on_stale::OnStale;
 use crate::model::time::Timestamp;
 use crate::sys;
 

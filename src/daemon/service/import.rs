@@ -11,7 +11,7 @@ use crate::control::import::{ImportId, ImportRequest};
 use crate::control::protocol::{ControlError, ErrorKind, HASHES_MAX, check_text};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId};
-use crate::engine::commit::{CommitOptions, OnStale};
+use crate::engine::commit::CommitOptions;
 use crate::engine::error::EngineError;
 use crate::engine::intake::{Batch, Intake};
 use crate::engine::registry::Repository;
@@ -19,6 +19,7 @@ use crate::engine::request::{Owner, Request};
 use crate::model::hash::BlobHash;
 use crate::model::import::{ImportEntry, ImportOptions, WantedTree};
 use crate::model::name::BaseName;
+use crate::model::on_stale::OnStale;
 use crate::model::time::Timestamp;
 
 /// Imports that may run at a time, over all connections: each holds what it has put.

@@ -38,6 +38,7 @@ use super::writer::StoreWriter;
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::TagName;
+use crate::model::on_stale::OnStale;
 use crate::model::quota::Usage;
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
@@ -57,18 +58,6 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// The most paths named in a refusal.
 const NAMED_FILES_MAX: usize = 20;
-
-/// What a stale base means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnStale {
-    /// Refuse.
-    #[default]
-    Refuse,
-    /// Publish what the area shows.
-    Force,
-    /// Merge with the newest version, file by file.
-    Merge,
-}
 
 /// How to commit.
 #[derive(Debug, Clone)]
@@ -280,14 +269,14 @@ impl Commits {
                 return Err(EngineError::Lost(lost));
             }
             let area = state.areas.get(&area).ok_or_else(|| EngineError::NoArea(area))?;
-            (area.shared.repo, area.base.clone(), area.phase, area.on_stale.clone())
+            (area.shared.repo, area.base.clone(), area.phase, area.on_stale)
         };
         if phase != Phase::Open || self.all().any(|task| task.area == area) {
             return Err(EngineError::CommitRunning);
         }
         let repository = writer.repository(repo)?;
         check_place(&repository, options)?;
-        if resolve_on_stale(options, &on_stale) == OnStale::Refuse
+        if resolve_on_stale(options, on_stale) == OnStale::Refuse
             && let Some(base) = base
         {
             check_fresh(&repository, base.number)?;
@@ -337,13 +326,13 @@ impl Commits {
         task.pinned.extend(newest.as_ref().map(|version| version.root.tree));
         let on_stale = {
             let state = writer.staging().read();
-            state.areas.get(&task.area).map_or_else(String::new, |area| area.on_stale.clone())
+            state.areas.get(&task.area).map(|area| area.on_stale).unwrap_or_default()
         };
         let job = build::BuildJob {
             task: task.id,
             area: task.area,
             newest,
-            merge: resolve_on_stale(&task.options, &on_stale) == OnStale::Merge,
+            merge: resolve_on_stale(&task.options, on_stale) == OnStale::Merge,
             pool: Arc::clone(&writer.store().pool),
             staging: Arc::clone(writer.staging()),
             trees: Arc::clone(&self.workers.trees),
@@ -456,12 +445,9 @@ fn note_refusal(writer: &StoreWriter, area: AreaId, caller: &str, error: &Engine
     }
 }
 
-fn resolve_on_stale(options: &CommitOptions, area: &str) -> OnStale {
-    options.on_stale.unwrap_or(match area {
-        "force" => OnStale::Force,
-        "onto-latest" => OnStale::Merge,
-        _ => OnStale::Refuse,
-    })
+/// What whoever asked wants to happen, or else what the area says.
+fn resolve_on_stale(options: &CommitOptions, area: OnStale) -> OnStale {
+    options.on_stale.unwrap_or(area)
 }
 
 /// Whether name and number of the coming version are free.

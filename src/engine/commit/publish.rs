@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    CommitOutcome, CommitTask, Commits, OnStale, check_fresh, check_place, refuse, resolve_on_stale,
+    CommitOutcome, CommitTask, Commits, check_fresh, check_place, refuse, resolve_on_stale,
 };
 use crate::engine::after::After;
 use crate::engine::areas::{area_row, queue_area_deletion};
@@ -16,6 +16,7 @@ use crate::engine::registry::{Repository, Tag};
 use crate::engine::staging::area::Phase;
 use crate::engine::writer::{StoreWriter, repository_row};
 use crate::model::id::{AreaId, VersionNumber};
+use crate::model::on_stale::OnStale;
 use crate::model::quota::{Charge, Usage};
 use crate::model::tree::Root;
 use crate::model::tree_format::root_hash;
@@ -74,9 +75,9 @@ fn conclude(
         let state = writer.staging().read();
         let area = state.areas.get(&task.area).ok_or_else(|| EngineError::NoArea(task.area))?;
         let base = area.base.clone();
-        (base, area.message.clone(), area.author.clone(), area.on_stale.clone())
+        (base, area.message.clone(), area.author.clone(), area.on_stale)
     };
-    match resolve_on_stale(&task.options, &area_on_stale) {
+    match resolve_on_stale(&task.options, area_on_stale) {
         OnStale::Force => {}
         OnStale::Merge if moved => return Ok(Conclusion::BuildAgain),
         OnStale::Merge => {}

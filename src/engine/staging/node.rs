@@ -12,6 +12,7 @@ use crate::model::hash::TreeHash;
 use crate::model::id::{NodeId, VersionNumber};
 use crate::model::links::FileKey;
 use crate::model::name::{AreaName, EntryName};
+use crate::model::on_stale::OnStale;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Root, Xattrs};
 use crate::store::catalog::NodeData;
@@ -219,8 +220,8 @@ pub struct Area {
     pub message: String,
     /// Author for the commit; empty: the caller's user name.
     pub author: String,
-    /// What a commit does when the base is stale: empty (refuse), `onto-latest` or `force`.
-    pub on_stale: String,
+    /// What a commit does when the base is stale.
+    pub on_stale: OnStale,
     /// Why the last commit was refused, in words.
     pub error: String,
     /// Whether its rows have been read.

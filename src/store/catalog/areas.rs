@@ -7,6 +7,7 @@ use super::codec::{corrupt, optional_root, text, time};
 use super::connection::collect;
 use super::{AreaRow, AreaState, Reader, Tx};
 use crate::model::id::{AreaId, RepoId, VersionNumber};
+use crate::model::on_stale::OnStale;
 use crate::model::tree_format;
 use crate::store::error::Result;
 
@@ -40,7 +41,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<AreaRow> {
         created: time(row, 6)?,
         message: row.get(8)?,
         author: row.get(9)?,
-        on_stale: row.get(10)?,
+        // An unknown text refuses a stale base, as none does.
+        on_stale: OnStale::from_text(row.get_ref(10)?.as_str()?).unwrap_or_default(),
         changed: row.get(11)?,
     })
 }
@@ -90,7 +92,7 @@ impl Tx<'_> {
                 row.created.nanoseconds,
                 row.message,
                 row.author,
-                row.on_stale,
+                row.on_stale.text(),
                 row.changed,
             ],
         )
@@ -156,7 +158,7 @@ mod tests {
             created: Timestamp::new(-100, 7).unwrap(),
             message: String::new(),
             author: String::new(),
-            on_stale: String::new(),
+            on_stale: OnStale::Refuse,
             changed: 9,
         }
     }
@@ -169,7 +171,7 @@ mod tests {
             base_root: Some(some_root()),
             message: "why\nand how".to_owned(),
             author: "someone".to_owned(),
-            on_stale: "merge".to_owned(),
+            on_stale: OnStale::Merge,
             ..row(3, "x@7")
         };
         let tx = store.catalog.begin().unwrap();

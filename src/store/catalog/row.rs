@@ -4,6 +4,7 @@ use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::kind::FileKind;
 use crate::model::name::{AreaName, RepoName};
+use crate::model::on_stale::OnStale;
 use crate::model::quota::{Charge, Quota};
 use crate::model::time::Timestamp;
 use crate::model::tree::{Root, Xattrs};
@@ -149,7 +150,7 @@ pub struct AreaRow {
     /// Author for the coming commit.
     pub author: String,
     /// What to do when the base is not the newest version any more.
-    pub on_stale: String,
+    pub on_stale: OnStale,
 }
 
 /// Where a staging node's content is.

@@ -10,6 +10,7 @@ use crate::engine::request::{AreaNotes, Request};
 use crate::engine::staging::node::Node;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, Ino, NodeId};
+use crate::model::on_stale::OnStale;
 use crate::model::time::Timestamp;
 use crate::model::tree_format::{XATTR_VALUE_BYTES_MAX, XATTRS_BYTES_MAX};
 use crate::vfs::error::FsError;
@@ -75,7 +76,7 @@ impl StagingFs {
         let text = match name {
             b"message" => area.message.clone(),
             b"author" => area.author.clone(),
-            b"on-stale" => area.on_stale.clone(),
+            b"on-stale" => area.on_stale.text().to_owned(),
             b"error" => area.error.clone(),
             b"base" => match area.base.as_ref().and_then(|base| base.number) {
                 Some(number) => number.to_string(),
@@ -196,10 +197,10 @@ impl StagingFs {
         match name {
             b"message" => notes.message = Some(text),
             b"author" => notes.author = Some(text),
-            b"on-stale" if matches!(text.as_str(), "" | "force" | "onto-latest") => {
-                notes.on_stale = Some(text);
-            }
-            b"on-stale" => return done(Err(FsError::Invalid)),
+            b"on-stale" => match OnStale::from_text(&text) {
+                Some(on_stale) => notes.on_stale = Some(on_stale),
+                None => return done(Err(FsError::Invalid)),
+            },
             _ => return done(Err(FsError::NotPermitted)),
         }
         self.submit(done, |reply| Request::NoteArea { area, notes, reply });
