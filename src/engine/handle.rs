@@ -97,7 +97,7 @@ impl Engine {
         self.requests.send(request).map_err(|_| self.gone())
     }
 
-    /// Why the metadata thread answers no more.
+    /// Why the metadata thread does not answer any more.
     pub(super) fn gone(&self) -> EngineError {
         match self.staging.poison.blocked() {
             Blocked::Poisoned => EngineError::Poisoned,

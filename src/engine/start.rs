@@ -405,7 +405,7 @@ mod tests {
     use crate::model::time::Timestamp;
     use crate::store::testing::TestStore;
 
-    /// What a start finds in doubt.
+    /// The blobs that a start finds unverified.
     fn unverified(store: &mut TestStore) -> Vec<BlobHash> {
         let (layout, reader) = (store.layout.clone(), store.catalog.reader().unwrap());
         let recovered = recover(&layout, &mut store.catalog, &reader).unwrap();

@@ -1,9 +1,9 @@
 //! What is left of a large file whose last name was removed: the space it takes.
 //!
-//! Giving that back belongs to the end of the inode, and takes a filesystem the longer the larger
-//! the file: 50 µs for 8 KiB on ext4 mounted with `discard`, but 420 ms for 1 GiB. Whoever must not
-//! wait holds the inode while it removes the name and lets go of it elsewhere. A crash in between
-//! leaves nothing behind: an inode without names ends with it.
+//! A filesystem frees that space when the last name and the last descriptor of the file are gone, which
+//! takes longer for larger files: 50 µs for 8 KiB on ext4 mounted with `discard`, but 420 ms for 1 GiB.
+//! Whoever must not wait keeps a descriptor while it removes the name, and has another thread close it. A
+//! crash in between leaves nothing behind, because it closes the descriptor as well.
 //!
 //! Small files end at once. Holding 10,000 of them did not pay: they were collected no sooner, and
 //! the metadata thread, which did not wait for the disk any more, took the CPU from others (p99 of
@@ -26,7 +26,7 @@ const LARGE_BYTES_MIN: u64 = 1 << 20;
 pub struct UnlinkedFile(Option<File>);
 
 impl UnlinkedFile {
-    /// Whether there is nothing to let go of.
+    /// Whether there is nothing to close.
     pub fn is_nothing(&self) -> bool {
         self.0.is_none()
     }
@@ -47,8 +47,8 @@ pub(super) fn remove(path: &Path, bytes: Option<u64>) -> Result<UnlinkedFile> {
     }
 }
 
-/// Not for reading: a file that is replaced by something else is nobody's to open. Where it cannot
-/// be held (too many open files) the removal just takes its time.
+/// Holds a file's inode without opening it for reading: it may be something else by now, which must not be
+/// opened. If it cannot be held (too many open files), the removal just takes its time.
 fn hold_large(path: &Path) -> Option<File> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let held = rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from);

@@ -89,7 +89,7 @@ pub(super) struct SealFailure {
 }
 
 impl Blobs {
-    /// Of a store whose blobs up to `durable_epoch` are on disk, but for those that are `unverified`.
+    /// Of a store whose blobs up to `durable_epoch` are on disk, except perhaps the `unverified` ones.
     pub(super) fn new(
         epoch: u64,
         durable_epoch: u64,

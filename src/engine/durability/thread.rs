@@ -147,8 +147,7 @@ pub(in crate::engine) trait Metadata {
     /// Has the journal written.
     fn flush(&self) -> Result<()>;
 
-    /// Has what concerns these files and directories written, but for those that wait for content: they
-    /// are returned.
+    /// Has the rows of these files and directories written. Returns those of them whose rows wait for content.
     fn flush_nodes(&self, nodes: BTreeSet<NodeId>) -> Result<BTreeSet<NodeId>>;
 
     /// A blob was found damaged. Does not wait for the answer.

@@ -25,17 +25,17 @@ const MARKS_MAX: usize = 64;
 /// What a look at a blob's file shows.
 #[derive(Debug)]
 pub(in crate::engine) enum Examined {
-    /// Nothing wrong with the content, as far as was looked, and what the disk says of the file.
+    /// The content is right as far as it was looked at; with what the disk says of the file.
     Sound(BlobFile),
-    /// Something wrong, in this file where it is about content.
+    /// Something is wrong; with the file, if its content was looked at.
     Damaged(BlobDamage, Option<Arc<File>>),
-    /// The look was ended.
+    /// `read` ended it.
     Ended,
 }
 
 /// Looks at the length of a blob's file, and, when `full`, at its content, in steps of
-/// [`CHUNK_BYTES`]: `read` hears of each and says whether to go on. What is read leaves the page
-/// cache again, unless others have it there.
+/// [`CHUNK_BYTES`]: `read` is told the bytes of each and returns whether to go on. What is read is
+/// dropped from the page cache again, unless it was there before.
 ///
 /// # Errors
 /// The file cannot be looked at for a reason that is not its own.

@@ -146,7 +146,7 @@ pub enum Finding {
     },
     /// A row breaks a rule.
     Row(BadRow),
-    /// Content is lost or in doubt.
+    /// A blob's content is lost, or may be.
     Blob {
         /// The blob.
         hash: BlobHash,

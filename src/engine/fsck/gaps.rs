@@ -1,9 +1,8 @@
 //! What is missing in areas, a file's row or its name, what is said wrongly of their files, and the ids
 //! that the next start would give out.
 //!
-//! A row that is lost takes what it said with it: which content the file had, or where it was. So
-//! nobody removes anything on account of it: counts that seem too high and private files that seem to
-//! be nobody's may belong to it.
+//! Nobody knows which content the file of a lost row had, or where a lost name was. Counts that seem too
+//! high, and private files that nothing seems to name, may belong to it, so they are left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -271,8 +271,7 @@ impl Collector {
         }
     }
 
-    /// Something failed and is left out: the log says what, and whoever asked for the run hears of
-    /// it.
+    /// Notes that something failed and is left out: in the log, and in the report of the run.
     fn fail(&mut self, what: String) {
         log::error!("{what}");
         self.report(|report| {

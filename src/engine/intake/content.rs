@@ -23,7 +23,7 @@ use crate::store::pool::Incoming;
 
 /// Threads that write a batch.
 const WRITERS_MAX: usize = 4;
-/// Entries for which a thread of their own is worth while.
+/// A further thread is started for each so many entries.
 const ENTRIES_PER_WRITER: usize = 64;
 
 /// Bytes copied at a time.
@@ -52,7 +52,7 @@ impl Import {
     /// what a new content costs.
     pub(super) fn write_contents(&self, batch: &Batch) -> Result<Written> {
         let entries = &batch.entries;
-        // All before the first byte is written: a batch that lies leaves nothing.
+        // All entries are checked before the first byte is written, so that a refused batch leaves nothing.
         for entry in entries {
             self.check_source(entry, batch).map_err(|error| at(entry, error))?;
         }
@@ -126,7 +126,7 @@ impl Import {
         Ok(Written { contents, blobs })
     }
 
-    /// Throws away what was written. Names in the pool are removed where they are made.
+    /// Throws away what was written. Names in the pool are removed by the metadata thread.
     pub(super) fn discard(&self, blobs: Vec<IncomingBlob>) {
         let placed = blobs.iter().filter(|blob| blob.file.is_placed());
         let leftovers = placed.map(|blob| Leftover::Blob(*blob.pin.hash())).collect();
@@ -229,8 +229,8 @@ impl Import {
         Ok(Some(hash))
     }
 
-    /// Whether an entry's content is where it says and as long as it says. A version made of what
-    /// a client claims would be damaged from the start (R6).
+    /// Checks that an entry's content is where the message says, and as long. If the client were believed,
+    /// the version could be damaged from the start (R6).
     fn check_source(&self, entry: &ImportEntry, batch: &Batch) -> Result<()> {
         let ImportContent::File { size_bytes, source } = &entry.content else {
             return Ok(());

@@ -18,7 +18,7 @@ use crate::model::time::Timestamp;
 use crate::model::tree::Attributes;
 use crate::model::tree_format::check_attributes;
 
-/// Permission bits of a directory that only the paths of its entries tell of.
+/// Permission bits of a directory that has no entry of its own, only paths through it.
 const IMPLIED_MODE: u16 = 0o755;
 
 impl Import {
@@ -250,7 +250,8 @@ impl Import {
     }
 }
 
-/// An import sets the times of directories itself; making names in them does not.
+/// Sets the time of a directory back that a new name in it has changed: an import gives directories their
+/// times itself.
 fn restore_time(state: &mut State, directory: NodeId, mtime: Timestamp) {
     if let Some(node) = state.node_mut(directory) {
         node.mtime = mtime;
@@ -261,7 +262,7 @@ pub(super) fn usage(message: impl Into<String>) -> EngineError {
     EngineError::Invalid(message.into())
 }
 
-/// What is not there any more was taken away with the area.
+/// The area was discarded, and its nodes with it.
 fn gone() -> EngineError {
     EngineError::ImportAreaGone
 }

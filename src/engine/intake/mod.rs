@@ -3,9 +3,9 @@
 //! The area is not journalled: an import that ends with its connection or a crash leaves nothing
 //! but unreferenced blobs. What it puts is pinned until the commit is over.
 //!
-//! What arrives is stored by a thread of the import's own ([`queue`]), so that whoever sends it reads on
-//! while the store writes; a failure is the answer to a later call. Everything that arrives is hostile
-//! until checked. This room must not know who sends it, nor how it travelled.
+//! A thread of the import ([`queue`]) stores what arrives, so that the sender can read on while the store
+//! writes. So a failure is told in the answer to a later call. Everything that arrives is checked, because
+//! the sender may be hostile. This room must not know who sends it, nor how it travelled.
 
 mod content;
 mod entries;
@@ -29,8 +29,8 @@ use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::AreaId;
 use crate::model::import::{ImportEntry, WantedTree};
 
-/// Absent contents that are remembered; beyond that they are forgotten, which costs their names
-/// some time.
+/// How many absent contents are remembered. Others are stored as well, but more slowly: they get their name
+/// in the pool only from the metadata thread.
 const ABSENT_MAX: usize = 40_000;
 
 /// Entries with the bytes and the open files that their contents name.
@@ -54,16 +54,16 @@ pub struct Intake {
 struct Import {
     engine: Arc<Engine>,
     area: AreaId,
-    /// Owns the directories that only the paths of entries tell of.
+    /// Who owns directories that have no entry of their own, only paths through them.
     owner: Owner,
     /// Content that was found or stored, with its size: what entries may name. Held until the
     /// commit is over.
     held: Mutex<BTreeMap<BlobHash, (u64, BlobPin)>>,
-    /// Content that was asked for and has no row: what is stored of it gets its name at once.
+    /// Content that was asked for and has no row: when it is written, it gets its name in the pool at once.
     absent: Mutex<HashSet<BlobHash>>,
     /// Directories that were found: what entries may name. Held as long.
     held_trees: Mutex<BTreeMap<TreeHash, TreePin>>,
-    /// Nothing said yet what the root directory is like, neither an entry nor a base.
+    /// Whether neither an entry nor a base has said yet what the root directory is like.
     root_unknown: AtomicBool,
 }
 
@@ -160,7 +160,7 @@ impl Intake {
         self.queue.settle()
     }
 
-    /// Stores nothing more, and lets go of what was found and stored. Waits for what is being stored.
+    /// Stores nothing more, and unpins what was found and stored. Waits for the batch that is being stored.
     pub fn end(&self) {
         self.queue.end();
         self.import.held.lock().clear();

@@ -1,8 +1,8 @@
-//! The thread that stores what an import's command sends, in order, behind the command's back.
+//! The thread that stores what an import's command sends, in order, while the command goes on.
 //!
-//! While the metadata thread takes one batch into the pool, the next is written. What fails is kept
-//! and is the answer to the next request; what came after it in the meantime is not stored. A second thread brings what
-//! is written to disk from time to time, so that little is left for the commit to wait for (H7).
+//! While the metadata thread takes one batch into the pool, the next one is written. A failure is kept and
+//! told in the answer to the next request; batches that came after it are not stored. A second thread
+//! brings what is written to disk from time to time, so that the commit waits for little (H7).
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -94,8 +94,8 @@ impl ImportQueue {
         jobs.send(job).map_err(|_| ended())
     }
 
-    /// The first failure, if it was not told yet. Where batches came after it, which are not
-    /// stored, the import is of no use any more and says so for ever.
+    /// The first failure, if it was not told yet. If later batches were dropped because of it, the import
+    /// cannot be completed, and each later call is told.
     fn check(&self) -> Result<()> {
         let mut failed = self.failed.lock();
         let told = match &*failed {

@@ -1,7 +1,7 @@
 //! Making room for an entry of another kind: what is below a replaced directory goes first.
 //!
-//! A file below it may have names elsewhere. Each name is taken away by itself, so that the names
-//! that stay are counted right; a directory that is merely cut off would go on naming its files.
+//! A file below the directory may have names elsewhere. So each name below it is removed by itself. If the
+//! directory were only unlinked, its names would still be counted.
 
 use super::Import;
 use super::entries::resolve_error;

@@ -1,10 +1,11 @@
-//! Directories that are put whole: the tree is there already, so no entry of it is looked at.
+//! Directories that are put as a whole, because the store has their tree already: their entries are not
+//! sent.
 //!
-//! What such a directory holds is kept by the rows of its tree, which is pinned until the commit is
-//! over. The tree counts as used again, and so does what it holds once it is taken apart (G5).
+//! The tree is pinned until the commit is over; its rows keep what is below it. The tree's last-used time is
+//! now, and what it holds takes that over when the tree is taken apart (G5).
 //!
-//! Invariants: only a tree without hardlinks, because a file in it may have names outside of it,
-//! which the area would have to find; and only where nothing is yet, or that very tree.
+//! Invariants: the tree has no hardlinks, because a file in it could have names outside of it, which the area
+//! would have to find; and at the path there is nothing, or that same tree.
 
 use super::Import;
 use super::entries::{resolve_error, usage};

@@ -226,8 +226,8 @@ impl MetadataThread {
         }
     }
 
-    /// The one way to have something happen once something is on disk. This thread does not wait: `after`
-    /// comes back to it as [`Request::Durable`], or needs it no more.
+    /// The one way to have something happen once something is on disk. This thread does not wait: the
+    /// durability thread sends `after` back as a [`Request::Durable`], or carries it out itself.
     fn when_durable(&self, what: Durable, after: After) {
         let then = match after {
             After::Answer { events, reply } => {

@@ -19,8 +19,8 @@ use crate::store::error::{CatalogErrorKind, Result, StoreError};
 const PAGES_PER_STEP: i32 = 1024;
 
 impl Snapshots {
-    /// Copies the catalog into a new file at `path`. `go_on` hears how many pages of how many are
-    /// copied, and may end it. Whatever the outcome, the file is the caller's to remove.
+    /// Copies the catalog into a new file at `path`. `go_on` is told how many pages of how many
+    /// are copied, and may end it. Whatever the outcome, the file is the caller's to remove.
     ///
     /// # Errors
     /// The database's; that too much changed meanwhile.

@@ -25,9 +25,9 @@ pub enum Copied {
 }
 
 impl Pool {
-    /// Copies a file whose content ought to be that of the blob `hash`, and has it checked: what
-    /// is not right does not stay. Blocks are shared where the file system can; then the copy is
-    /// what is read. `read` hears of every piece.
+    /// Copies a file whose content ought to be that of the blob `hash`, and checks the copy, which is removed
+    /// if it is not right. Where the file system can share blocks it does, and the copy is read to check it.
+    /// `read` is told the bytes of every piece.
     ///
     /// # Errors
     /// This store's disk's.
@@ -60,8 +60,8 @@ impl Pool {
 }
 
 impl Pool {
-    /// Whether the file of a blob has the content that it ought to have. `read` hears of every
-    /// piece.
+    /// Whether the file of a blob has the content that it ought to have. `read` is told
+    /// the bytes of every piece.
     ///
     /// # Errors
     /// The file cannot be opened; one that cannot be read has not.
@@ -98,7 +98,7 @@ fn fill(
     })
 }
 
-/// Hashes at most a little more than `size` bytes, which `each` hears of with their offset.
+/// Hashes at most a little more than `size` bytes. `each` is given them with their offset.
 fn hash(
     file: &File,
     size: u64,

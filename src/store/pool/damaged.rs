@@ -1,4 +1,4 @@
-//! Which blobs are known to be damaged, and who hears of new damage.
+//! Which blobs are known to be damaged, and who is told of new damage.
 //!
 //! A marked blob is not opened for anybody who wants its content: better an error than wrong bytes
 //! (R5). The marks follow the column `damaged` of the catalog, from which a start loads them, and
@@ -62,10 +62,10 @@ impl Marks {
 }
 
 impl Pool {
-    /// From now on `listener` hears of blobs that cannot be opened or read. The first one stays.
+    /// Sets who is told of blobs that cannot be opened or read. Only the first call counts.
     pub fn on_damage(&self, listener: OnDamage) {
         if self.marks.listener.set(listener).is_err() {
-            log::warn!("somebody hears of damaged blobs already");
+            log::warn!("somebody else is told of damaged blobs already");
         }
     }
 

@@ -13,9 +13,9 @@
 //!
 //! `saved` is what the catalog may name: content that is in a file of the store (H4). It lags
 //! behind `data` while a buffer is dirty; the journal always writes `saved`, so after a crash a
-//! file has its old or its new content, never neither. What was brought to disk on request stays
-//! what is `saved` until its successor is on disk as well: that is `withheld` meanwhile, and the
-//! durability thread settles it. So a power loss, too, leaves what was synced, or something newer.
+//! file has its old or its new content, never neither. Once content was synced, it stays `saved` until
+//! newer content is on disk as well. That is `withheld` until then, and the durability thread brings it to
+//! disk (it "settles" it). So a power loss, too, leaves what was synced or something newer.
 //!
 //! This module knows nothing of names or directories. Lock order: the namespace lock may be held
 //! when a content's lock is taken, never the other way round.
@@ -60,8 +60,8 @@ use crate::store::catalog::NodeData;
 use crate::store::error::StoreError;
 use crate::store::layout::PrivateId;
 
-/// Files up to this size are held in memory while they are written and reach the disk once, as a
-/// blob. Above it a write costs more than the extra file would.
+/// Files up to this size are held in memory while they are written, and are written to disk once, as a blob.
+/// For larger files the memory would cost more than a private file does.
 pub const BUFFER_BYTES_MAX: u64 = 1 << 20;
 
 /// Bound on all buffers together. A file that would exceed it is written to its private file.
@@ -109,9 +109,9 @@ pub struct FileState {
     /// What was written in order.
     prefix: ahead::Prefix,
     saved: Saved,
-    /// What is saved is on disk, and its row may be: what replaces it must be there first.
+    /// What is saved is on disk, and its row may be. So newer content must be on disk before a row names it.
     synced: bool,
-    /// Something newer than what is saved waits for that.
+    /// Newer content waits until it is on disk.
     withheld: Option<Withheld>,
 }
 
@@ -254,8 +254,8 @@ impl FileContent {
         }
     }
 
-    /// Whether this is the first modification that the caller hears of: it must then mark the
-    /// node as changed in the namespace.
+    /// Returns `true` once, at the first modification: the caller must then mark the node as changed in the
+    /// namespace.
     pub fn note_modification(&self) -> bool {
         !self.noted.swap(true, Ordering::SeqCst)
     }
@@ -270,8 +270,8 @@ impl FileContent {
         self.state.lock().withheld.is_some()
     }
 
-    /// Whether the journal can say something older of it only: the newest content is in no file of
-    /// the store, or replaces synced content and is not on disk itself.
+    /// Whether the journal can only name older content: the newest is in no file of the store, or it replaces
+    /// synced content and is not on disk itself.
     pub fn is_unsaved(&self) -> bool {
         let state = self.state.lock();
         !state.abandoned && state.saved.generation != state.generation
@@ -403,7 +403,7 @@ impl FileContent {
         }
     }
 
-    /// No name and no handle is left: lets go of everything the content holds.
+    /// No name and no handle is left: frees everything that the content holds.
     pub(crate) fn abandon(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.abandoned, true) {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-/// Several times slower than memory is copied and hashed.
+/// Bytes per second of delay: several times slower than copying and hashing.
 const BYTES_PER_SECOND: u64 = 128 << 20;
 
 const MIN: Duration = Duration::from_secs(1);

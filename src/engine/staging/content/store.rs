@@ -28,8 +28,8 @@ pub struct ContentStore {
     pub buffered_bytes: AtomicU64,
     /// Source of ids for nodes and private files; never repeats, also not after a restart.
     pub next_id: AtomicU64,
-    /// Private files that a content left. The metadata thread removes each once no row names it
-    /// and it is not what the content would be saved as.
+    /// Private files that a content does not use any more. The metadata thread removes each once no row and
+    /// no content needs it.
     pub obsolete: Mutex<Vec<(Arc<FileContent>, PrivateId)>>,
     /// Contents that replace synced ones: to be brought to disk before a row may name them.
     pub unsettled: Mutex<Vec<Arc<FileContent>>>,

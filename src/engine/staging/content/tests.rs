@@ -1,4 +1,4 @@
-//! What a content keeps and lets go of, step by step.
+//! What a content keeps and what it frees, step by step.
 
 use std::sync::Arc;
 

@@ -220,9 +220,9 @@ impl FileContent {
         Ok(())
     }
 
-    /// A step on the private file failed. What it may have added goes: it would show as content once
-    /// the file grows again. The file counts as changed all the same: it may have been moved here
-    /// from a blob just now, and what was hashed of it before may not be this.
+    /// A step on the private file failed. What it may have added is cut off, because it would show as content
+    /// when the file grows again. The file counts as changed nevertheless: it may just have been copied from
+    /// a blob, and the hash so far may not be of this content any more.
     fn failed_half_way(self: &Arc<Self>, state: &mut FileState, now: Timestamp) {
         if let Data::Private { id, file } = &state.data
             && let Err(error) = file.set_len(state.size)
