@@ -45,7 +45,9 @@ def arguments(description):
     parser.add_argument("--image-size", type=int, help="GiB of the image (quick 12, full 24)")
     parser.add_argument("--cairn", help="the binary to measure, instead of building it")
     parser.add_argument("--fill-store", help="the tool that fills stores (examples/fill_store.rs)")
-    parser.add_argument("--readme", action="store_true", help="markdown: put the table into README.md")
+    parser.add_argument(
+        "--readme", action="store_true", help="markdown: put the tables into README.md and docs/benchmarks.md"
+    )
     return parser.parse_args()
 
 
@@ -76,7 +78,7 @@ def main(description):
     target = target_directory()
     output = target / "bench"
     if options.suite == "markdown":
-        return markdown.main(output, ROOT / "README.md" if options.readme else None)
+        return markdown.main(output, ROOT if options.readme else None)
     build(options, target)
     output.mkdir(parents=True, exist_ok=True)
     for ended in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -99,15 +101,17 @@ def end_cleanly(number, _):
 def run_suite(name, where, output, options):
     """Seconds that it took, or None if a step gave a wrong answer."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="work-", dir=where.path, ignore_cleanup_errors=True) as work:
-        with World(Path(work), options) as world:
-            machine = {**describe_machine(), "filesystem": where.description}
-            print(f"{name}:", file=sys.stderr)
-            try:
-                rows = SUITES[name](world, options)
-            except Wrong as wrong:
-                print(f"{name}: WRONG ANSWER: {wrong}", file=sys.stderr)
-                return None
-            seconds = time.monotonic() - began
-            report.write(output, name, machine, options, rows, world.notes, seconds)
+    with (
+        tempfile.TemporaryDirectory(prefix="work-", dir=where.path, ignore_cleanup_errors=True) as work,
+        World(Path(work), options) as world,
+    ):
+        machine = {**describe_machine(), "filesystem": where.description}
+        print(f"{name}:", file=sys.stderr)
+        try:
+            rows = SUITES[name](world, options)
+        except Wrong as wrong:
+            print(f"{name}: WRONG ANSWER: {wrong}", file=sys.stderr)
+            return None
+        seconds = time.monotonic() - began
+        report.write(output, name, machine, options, rows, world.notes, seconds)
     return seconds

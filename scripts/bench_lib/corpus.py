@@ -63,9 +63,13 @@ class Tree:
         words = ["tar", "c", "--format=gnu", "--sort=name", "--owner=0", "--group=0", "--numeric-owner"]
         words += [] if times else ["--mtime=@0"]
         names = sorted(os.listdir(top))
-        archive = subprocess.Popen([*words, "-C", self.top, "--", *names], stdout=subprocess.PIPE)
-        self.sum = hashlib.file_digest(archive.stdout, "blake2b").hexdigest()
-        if archive.wait() != 0:
+        with subprocess.Popen([*words, "-C", self.top, "--", *names], stdout=subprocess.PIPE) as archive:
+            assert archive.stdout is not None
+            digest_of_all = hashlib.blake2b()
+            while block := archive.stdout.read(MEBIBYTE):
+                digest_of_all.update(block)
+            self.sum = digest_of_all.hexdigest()
+        if archive.returncode != 0:
             raise Wrong(f"{top} cannot be read")
 
     def __eq__(self, other):
@@ -80,7 +84,7 @@ class Tree:
                 status = os.lstat(path)
                 entry = [oct(status.st_mode)]
                 if stat.S_ISREG(status.st_mode):
-                    entry += [status.st_size, file_digest(path)]
+                    entry += [str(status.st_size), file_digest(path)]
                 elif stat.S_ISLNK(status.st_mode):
                     entry.append(os.readlink(path))
                 found[os.path.relpath(path, self.top)] = [*entry, status.st_mtime_ns if self.times else 0]

@@ -1,6 +1,7 @@
-"""The README's section "How fast", made from the JSON files of the last runs.
+"""The tables of README.md and docs/benchmarks.md, made from the JSON files of the last runs.
 
-Rows with a limit come first, then the life of a snapshot beside its peers, then growth.
+The README has the steps of SUMMARY. The page has all: rows with a limit come first, then the life of a
+snapshot beside its peers, then growth.
 """
 
 import datetime
@@ -10,6 +11,15 @@ import sys
 import wakeup
 
 SUITES = ["read", "write", "commit", "gc", "memory", "scale"]
+# The steps that the README shows: how their names begin, and the caches.
+SUMMARY = [
+    ("find and stat", "warm"),
+    ("tar", "cold"),
+    ("build of", "warm"),
+    ("cp -r of", "source warm"),
+    ("open an area", "warm"),
+    ("commit 1,000", "warm"),
+]
 BEGIN = "<!-- made by scripts/bench markdown --readme -->"
 END = "<!-- end of what scripts/bench made -->"
 
@@ -49,11 +59,15 @@ def contestant(step):
     return next((name for name in reversed(step["contestants"]) if name.startswith("cairn")), None)
 
 
-def limits(results):
-    lines = ["| | caches | cairn (spread) | must | aim | |", "|---|---|---|---|---|---|"]
+def is_summary(step):
+    return any(step["step"].startswith(name) and step["state"] == state for name, state in SUMMARY)
+
+
+def limits(results, chosen=lambda step: True):
+    lines = ["| step | caches | cairn (spread) | must | aim | |", "|---|---|---|---|---|---|"]
     for result in results.values():
         for step in result["steps"]:
-            if step["must"] is None:
+            if step["must"] is None or not chosen(step):
                 continue
             value, text = measured(step, contestant(step))
             others = [
@@ -88,7 +102,8 @@ def growth(results):
     """Figures by subject: at full size, and what they grew over half of it."""
     if "scale" not in results:
         return []
-    subjects, figures = [], {}
+    subjects: list[str] = []
+    figures: dict[str, dict[str, str]] = {}
     for step in results["scale"]["steps"]:
         subject, figure = step["step"].split(": ", 1)
         small, large = (found["median"] for found in step["contestants"].values())
@@ -104,31 +119,36 @@ def growth(results):
     return lines
 
 
-def section(results):
+def origin(results):
+    """Where and when the results were measured."""
     machine = next(iter(results.values()))["machine"]
     finished = max(result["finished"] for result in results.values())
-    day = datetime.datetime.fromtimestamp(finished, datetime.timezone.utc).date()
+    day = datetime.datetime.fromtimestamp(finished, datetime.UTC).date()
     forms = ", ".join(f"{name} {result['form']}" for name, result in results.items())
-    return [
+    return (
         f"`scripts/bench all` of {day} ({forms}): {machine['cpus']} CPUs ({machine['cpu']}), "
         f"{machine['memory_gib']} GiB, Linux {machine['kernel']}; {machine['filesystem'].split(' (')[0]}; "
-        f"{wakeup.words(machine)}. Time as a ratio "
-        "to the same on that filesystem without cairn, taken in turn; medians with extremes; contents "
-        "verified after each step.", "",
-        *limits(results), *peers(results), *growth(results),
-    ]
+        f"{wakeup.words(machine)}."
+    )
 
 
-def main(output, readme):
-    """Prints the section, or puts it between its marks in the README."""
+def replace(page, lines):
+    """Puts lines between the marks of a page."""
+    before, rest = page.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    text = "\n".join(lines)
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def main(output, root):
+    """Prints all tables, or puts them into the pages below `root`."""
     results = load(output)
     if not results:
         sys.exit(f"nothing was measured yet: {output} has no results")
-    text = "\n".join(section(results)) + "\n"
-    if readme is None:
-        print(text, end="")
+    everything = [origin(results), "", *limits(results), *peers(results), *growth(results)]
+    if root is None:
+        print("\n".join(everything))
         return 0
-    before, rest = readme.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+    replace(root / "docs" / "benchmarks.md", everything)
+    replace(root / "README.md", limits(results, is_summary))
     return 0

@@ -138,6 +138,10 @@ class Mounted:
             self.ended()
             self.shown = None
 
+    def mount(self, number):
+        """Mounts a version; returns where its files appear."""
+        raise NotImplementedError
+
     def ended(self):
         pass
 
@@ -221,8 +225,14 @@ def available(world):
     users = {"cp -a": Copies, "cairn rsync+mv": Cairn, "cairn import": CairnImport}
     users["rsync --link-dest"] = LinkDest
     users["cp -al + rsync"] = Links
-    for program, user in (("ostree", Ostree), ("restic", Restic), ("borg", Borg)):
-        if world.has(program) and (program != "borg" or borg_mounts(world)):
-            users[program] = user
-    world.note("no compression; restic encrypts (it cannot be turned off); ostree runs without fsync; cairn syncs each commit")
+    others = {"ostree": Ostree, "restic": Restic, "borg": Borg}
+    users |= {
+        program: user
+        for program, user in others.items()
+        if world.has(program) and (program != "borg" or borg_mounts(world))
+    }
+    world.note(
+        "no compression; restic encrypts (it cannot be turned off); ostree runs without fsync; "
+        "cairn syncs each commit"
+    )
     return users

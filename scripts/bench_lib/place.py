@@ -34,7 +34,7 @@ class Directory:
         self.description = f"directory on {self.filesystem()} ({why})"
 
     def filesystem(self):
-        words = ["findmnt", "-n", "-o", "FSTYPE,OPTIONS", "-T", self.path]
+        words = ["findmnt", "-n", "-o", "FSTYPE,OPTIONS", "-T", str(self.path)]
         found = subprocess.run(words, capture_output=True, text=True)
         return " ".join(found.stdout.split()) or "a filesystem"
 
@@ -50,7 +50,9 @@ class Image:
 
     def __init__(self, directory, gibibytes):
         self.directory, self.gibibytes = directory, gibibytes
-        self.path = self.device = self.file = None
+        self.path: Path | None = None
+        self.device: str | None = None
+        self.file = ""
         self.description = (
             f"fresh ext4 image of {gibibytes} GiB (mkfs.ext4 {' '.join(MKFS)}; mount -o {MOUNT}; "
             "loop device with direct I/O; written whole beforehand)"
@@ -87,27 +89,28 @@ class Image:
     def __exit__(self, *_):
         if self.path:
             if os.path.ismount(self.path):
-                self.unmount()
+                unmount(self.path)
             self.path.rmdir()
-        if self.device and self.is_attached():
+        if self.device and self.is_attached(self.device):
             subprocess.run(["losetup", "--detach", self.device], capture_output=True)
-            if self.is_attached():
+            if self.is_attached(self.device):
                 print(f"{self.device} is still attached to the image of this run", file=sys.stderr)
 
-    def unmount(self):
-        for _ in range(50):
-            if subprocess.run(["umount", self.path], capture_output=True).returncode == 0:
-                return
-            time.sleep(0.1)
-        print(f"{self.path} is busy: it goes with its last user", file=sys.stderr)
-        subprocess.run(["umount", "--lazy", self.path], capture_output=True)
-
-    def is_attached(self):
-        backing = Path(f"/sys/block/{Path(self.device).name}/loop/backing_file")
+    def is_attached(self, device):
+        backing = Path(f"/sys/block/{Path(device).name}/loop/backing_file")
         try:
             return self.file in backing.read_text()
         except FileNotFoundError:
             return False
+
+
+def unmount(path):
+    for _ in range(50):
+        if subprocess.run(["umount", path], capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+    print(f"{path} is busy: it goes with its last user", file=sys.stderr)
+    subprocess.run(["umount", "--lazy", path], capture_output=True)
 
 
 def choose(options, directory):

@@ -53,7 +53,7 @@ def table(rows):
     widths = [max(len(cells[column]) for cells in lines) for column in range(len(head))]
     text = []
     for cells in lines:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
         text.append("  ".join(padded).rstrip())
     text.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(text)

@@ -25,10 +25,10 @@ def shell(text, **options):
     return run(["bash", "-c", "set -euo pipefail; " + text], **options)
 
 
-def timed(action):
-    """Seconds that the action took."""
+def timed(action, *arguments, **options):
+    """Seconds that the action took with these arguments."""
     began = time.perf_counter()
-    action()
+    action(*arguments, **options)
     return time.perf_counter() - began
 
 
@@ -44,7 +44,7 @@ class Row:
         self.name, self.state, self.must, self.aim, self.unit, self.note = (
             name, state, must, aim, unit, note,
         )
-        self.samples = {}
+        self.samples: dict[str, list[float]] = {}
 
     def add(self, contestant, value):
         self.samples.setdefault(contestant, []).append(value)
@@ -54,7 +54,7 @@ class Row:
 
     def ratios(self, contestant):
         """Round by round, so that what disturbs both cancels out."""
-        pairs = zip(self.samples[contestant], self.samples[self.baseline()])
+        pairs = zip(self.samples[contestant], self.samples[self.baseline()], strict=True)
         return spread([mine / other for mine, other in pairs])
 
     def value(self, contestant):

@@ -31,21 +31,21 @@ def life(world, options):
             turns.reverse()
         for name, user in turns:
             world.sync()
-            steps["first"].add(name, timed(lambda: user.save(source, 1)))
+            steps["first"].add(name, timed(user.save, source, 1))
         for name, user in turns:
             check_same(first, digest(user.open(1)), name)
         change_tree(source, 100, f"change{number}")
         second = digest(source)
         for name, user in turns:
             world.sync()
-            steps["second"].add(name, timed(lambda: user.save(source, 2)))
+            steps["second"].add(name, timed(user.save, source, 2))
         for name, user in turns:
-            steps["ready"].add(name, 1000 * timed(lambda: user.open(2)))
-            steps["read"].add(name, timed(lambda: shell("tar cf - . | wc -c", cwd=user.open(2))))
+            steps["ready"].add(name, 1000 * timed(user.open, 2))
+            steps["read"].add(name, timed(shell, "tar cf - . | wc -c", cwd=user.open(2)))
             check_same(second, digest(user.open(2)), name)
         for name, user in turns:
             world.sync()
-            steps["delete"].add(name, timed(lambda: user.delete(1)))
+            steps["delete"].add(name, timed(user.delete, 1))
             check_same(second, digest(user.open(2)), name)
             user.end()
         print(f"  life, round {number + 1}: done", file=sys.stderr)
@@ -78,7 +78,7 @@ def changed(world, options):
             written[str(file.relative_to(path))] = text
         if wait:
             world.quiet(store)
-        seconds = timed(lambda: os.rename(path, tags / name))
+        seconds = timed(os.rename, path, tags / name)
         version = store.mnt / "versions" / "tree" / os.readlink(tags / "latest").split("/")[-1]
         for file, text in written.items():
             check_same(text, (version / file).read_text(), file)
@@ -89,7 +89,7 @@ def changed(world, options):
     versions = store.cairn("versions", "tree")
     for version in versions[1:-1]:
         number = version["number"]
-        delete.add("cairn", 1000 * timed(lambda: store.cairn("delete", f"tree/{number}", "--force")))
+        delete.add("cairn", 1000 * timed(store.cairn, "delete", f"tree/{number}", "--force"))
     delete.note = "includes the start of the command, about 3 ms"
     world.remove(store)
     return [area, commit, settled, delete]

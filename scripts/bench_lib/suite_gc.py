@@ -31,7 +31,7 @@ class Client:
         self.paths = [
             f"{self.version}/{directory}/f{number:07}"
             for directory in source.sample(directories, min(200, len(directories)))
-            for number in range(0, 500)
+            for number in range(500)
         ]
         source.shuffle(self.paths)
         self.serial = 0
@@ -62,7 +62,7 @@ class Client:
             raise Wrong(f"{path}: {data!r}")
 
     def loop(self, goes_on):
-        samples = {operation: [] for operation in OPERATIONS}
+        samples: dict[str, list[int]] = {operation: [] for operation in OPERATIONS}
         while goes_on() and len(self.paths) > 2:
             self.once(samples)
         return samples
@@ -85,10 +85,7 @@ def collect(store, client, version):
     deleted = time.perf_counter() - began
     words = [store.world.cairn, "--store", store.path, "--json", "gc", "--wait", "--protect", "0"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
-    if client:
-        samples = client.loop(lambda: process.poll() is None)
-    else:
-        samples = None
+    samples = client.loop(lambda: process.poll() is None) if client else None
     output, _ = process.communicate()
     if process.returncode != 0:
         raise Wrong("cairn gc failed")
@@ -114,7 +111,7 @@ def measure(world, blobs, rounds):
     store.mount()
     mounted = time.perf_counter() - began
     store.settle()
-    result = {"before": [], "during": [], "after": [], "alone": [], "busy": [], "delete": []}
+    result: dict[str, list] = {"before": [], "during": [], "after": [], "alone": [], "busy": [], "delete": []}
     for number in range(rounds):
         for with_client in (False, True):
             version = 2 + 2 * number + with_client
@@ -145,7 +142,7 @@ def latency_rows(result, blobs):
                 f"{phase} {statistics.median([percentile(s[operation], share) for s in result[phase]]):.0f} us"
                 for phase in ("before", "during", "after")
             )
-            for before, during, after in zip(result["before"], result["during"], result["after"]):
+            for before, during, after in zip(result["before"], result["during"], result["after"], strict=True):
                 alone = statistics.mean(percentile(part[operation], share) for part in (before, after))
                 row.add("idle", alone / 1e6)
                 row.add("cairn during collection", percentile(during[operation], share) / 1e6)

@@ -5,6 +5,7 @@ names and inodes were dropped and the daemon was started anew.
 """
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from corpus import MEBIBYTE, check_same, digest, make_file, make_tree
@@ -31,7 +32,7 @@ class Places:
 
     def contestants(self, action, cold, verify):
         """`action` gets a directory and returns the output, which must be the same everywhere."""
-        outputs = {}
+        outputs: dict[str, dict[str, bytes]] = {}
 
         def contestant(name, top):
             def prepare(_):
@@ -40,7 +41,7 @@ class Places:
                 else:
                     self.world.quiet(self.store)
                     action(top)
-                result = []
+                result: list[dict[str, bytes]] = []
 
                 def check():
                     check_same(outputs.setdefault("output", result[0]), result[0], f"output, {name}")
@@ -54,6 +55,11 @@ class Places:
             return prepare
 
         return {name: contestant(name, top) for name, top in self.tops.items()}
+
+
+def shell_in(words, top):
+    """The output of a pipeline that is run in a directory."""
+    return shell(words, cwd=top)
 
 
 def walks(world, places, rounds, only):
@@ -70,7 +76,7 @@ def walks(world, places, rounds, only):
             if not cold and name == WALKS[0][0]:
                 # A walk of names in the cache takes some milliseconds, as long as starting `find`.
                 words = f"for _ in 1 2 3 4 5; do {{ {words}; }}; done"
-            action = lambda top, words=words: shell(words, cwd=top)
+            action = partial(shell_in, words)
             rows.append(contest(row, 2 * rounds + 1, places.contestants(action, cold, True)))
     return rows
 
@@ -94,7 +100,7 @@ def sequential(world, places, size, rounds):
             break
         for name, words, must, aim in ways:
             row = Row(name.format(size // MEBIBYTE), "cold" if cold else "warm", must, aim)
-            action = lambda top, words=words: shell(words, cwd=top)
+            action = partial(shell_in, words)
             rows.append(contest(row, rounds, places.contestants(action, cold, "cmp"), 3072))
         # It has no disk to be cold on.
         small = places.tops.pop(SMALL_PAGES, None)

@@ -51,7 +51,7 @@ def change(figures, store, path, name):
         for file in range(100):
             (area / path / f"new{file}").write_bytes(b"new %d in %d" % (file, number))
         store.settle()
-        committed.append(timed(lambda: os.rename(area, tags / area.name)))
+        committed.append(timed(os.rename, area, tags / area.name))
     store.settle()
     latest = int(os.readlink(tags / "latest").split("/")[-1])
     check_same(b"new 7 in 2", (versions / str(latest) / path / "new7").read_bytes(), name)
@@ -60,8 +60,8 @@ def change(figures, store, path, name):
     compare = ["diff", f"{name}/{latest - 1}", f"{name}/{latest}"]
     figures.time("diff with the version before (ms)", lambda: store.command(*compare))
     for version in (latest, latest - 1, latest - 2):
-        deleted.append(timed(lambda: store.cairn("delete", f"{name}/{version}", "--force")))
-        collected.append(timed(lambda: store.cairn("gc", "--wait", "--protect", "0")))
+        deleted.append(timed(store.cairn, "delete", f"{name}/{version}", "--force"))
+        collected.append(timed(store.cairn, "gc", "--wait", "--protect", "0"))
     if (versions / str(latest)).exists():
         raise Wrong(f"{name}/{latest} is still there")
     figures.found["open an area (ms)"] = min(opened) * 1000
@@ -206,7 +206,7 @@ def blobs(world, size):
     figures.time("status (ms)", lambda: store.cairn("status"))
     for version in (2, 3):
         store.cairn("delete", f"pool/{version}")
-        seconds = timed(lambda: store.cairn("gc", "--wait", "--protect", "0"))
+        seconds = timed(store.cairn, "gc", "--wait", "--protect", "0")
         name = "collect 10,000 (ms)"
         figures.found[name] = min(seconds * 1000, figures.found.get(name, seconds * 1000))
         found = store.cairn("status")["blob_count"]

@@ -83,7 +83,12 @@ def large_file(world, store, rounds, size):
     def native(number):
         target = world.path(f"native/large{number}")
         world.quiet(store)
-        return lambda: run(["cp", source, target]), lambda: (run(["cmp", source, target]), os.unlink(target))
+
+        def check():
+            run(["cmp", source, target])
+            os.unlink(target)
+
+        return lambda: run(["cp", source, target]), check
 
     def cairn_with(wait):
         def prepare(number):
@@ -232,9 +237,12 @@ def archives(world, store, rounds, files):
     packed = {"native": packed["native"]}
     plain = {"native": beside["native"]}
     rows = [
-        contest(Row(f"import of a tar of {files:,} files, against tar x", STATE), rounds, {**into, "cairn": tar_in}),
-        contest(Row(f"export of {files:,} files, against cp -r", STATE), rounds, {**plain, "cairn": out("", digest)}),
-        contest(Row(f"export to a tar of {files:,} files, against tar c", STATE), rounds, {**packed, "cairn": out(".tar", unpacked)}),
+        contest(Row(f"{what} of {files:,} files, against {other}", STATE), rounds, {**others, "cairn": ours})
+        for what, other, others, ours in (
+            ("import of a tar", "tar x", into, tar_in),
+            ("export", "cp -r", plain, out("", digest)),
+            ("export to a tar", "tar c", packed, out(".tar", unpacked)),
+        )
     ]
     trees.drop()
     return rows
