@@ -1,9 +1,12 @@
 //! `cairn delete`: deletes versions and empty repositories.
 
+use std::io;
+
 use serde::Serialize;
 
 use super::Context;
 use super::error::CliError;
+use super::output::Output;
 use super::parse::DeleteTarget;
 use super::selection::{self, Selection};
 use super::text::joined;
@@ -59,25 +62,14 @@ impl DeleteArgs {
     /// # Errors
     /// The first refusal; what was deleted before it is printed.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let mut connection = context.connect()?;
-        let mut all = Vec::new();
-        for (repository, selection) in selection::by_repository(self.targets) {
-            match delete(&mut connection, repository, selection, self.force) {
-                Ok(deleted) if context.json => all.push(deleted),
-                Ok(deleted) => print(context, &deleted)?,
-                Err(error) => {
-                    if context.json && !all.is_empty() {
-                        context.output.json(&all)?;
-                    }
-                    context.output.flush()?;
-                    return Err(error);
-                }
-            }
-        }
-        if context.json {
-            context.output.json(&all)?;
-        }
-        Ok(())
+        selection::for_each(
+            context,
+            selection::by_repository(self.targets),
+            |connection, repository, selection| {
+                delete(connection, repository, selection, self.force)
+            },
+            print,
+        )
     }
 }
 
@@ -108,14 +100,14 @@ fn delete(
     Ok(Deleted { repository, versions: deleted, repository_deleted: itself })
 }
 
-fn print(context: &mut Context, deleted: &Deleted) -> Result<(), CliError> {
+fn print(output: &mut Output, deleted: &Deleted) -> io::Result<()> {
     let repository = &deleted.repository;
     if !deleted.versions.is_empty() {
         let versions = joined(&deleted.versions);
-        context.output.line(format_args!("deleted {repository}/{versions}"))?;
+        output.line(format_args!("deleted {repository}/{versions}"))?;
     }
     if deleted.repository_deleted {
-        context.output.line(format_args!("deleted the repository {repository}"))?;
+        output.line(format_args!("deleted the repository {repository}"))?;
     }
     Ok(())
 }

@@ -43,28 +43,15 @@ pub(super) fn run(
         (Flag::Locked, true) => "locked",
         (Flag::Locked, false) => "unlocked",
     };
-    let mut connection = context.connect()?;
-    let mut all = Vec::new();
-    let mut failed = None;
     let targets = targets.into_iter().map(|VersionTarget(target)| target);
-    for (repository, selection) in selection::by_repository(targets) {
-        match change(&mut connection, repository, selection, flag, set) {
-            Ok(flagged) if context.json => all.push(flagged),
-            Ok(Flagged { repository, versions, .. }) => {
-                let versions = joined(&versions);
-                context.output.line(format_args!("{word} {repository}/{versions}"))?;
-            }
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
-        }
-    }
-    if context.json && (failed.is_none() || !all.is_empty()) {
-        context.output.json(&all)?;
-    }
-    context.output.flush()?;
-    failed.map_or(Ok(()), Err)
+    selection::for_each(
+        context,
+        selection::by_repository(targets),
+        |connection, repository, selection| change(connection, repository, selection, flag, set),
+        |output, Flagged { repository, versions, .. }| {
+            output.line(format_args!("{word} {repository}/{}", joined(versions)))
+        },
+    )
 }
 
 fn change(

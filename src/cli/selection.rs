@@ -1,9 +1,15 @@
 //! Versions named on a command line, repository by repository, with ranges.
 
 use std::collections::BTreeMap;
+use std::io;
 
+use serde::Serialize;
+
+use super::Context;
 use super::error::CliError;
+use super::output::Output;
 use super::parse::DeleteTarget;
+use crate::control::client::Connection;
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::model::id::VersionNumber;
 use crate::model::name::{BaseName, RepoName};
@@ -34,6 +40,37 @@ pub(super) fn by_repository(
         }
     }
     selections
+}
+
+/// Does something with what was named of each repository, in the order of their names, and ends at the
+/// first refusal. What was done before it is said all the same: by `print`, or as one JSON array.
+///
+/// # Errors
+/// The first refusal; the output cannot be written.
+pub(super) fn for_each<T: Serialize>(
+    context: &mut Context,
+    selections: BTreeMap<RepoName, Selection>,
+    mut act: impl FnMut(&mut Connection, RepoName, Selection) -> Result<T, CliError>,
+    print: impl Fn(&mut Output, &T) -> io::Result<()>,
+) -> Result<(), CliError> {
+    let mut connection = context.connect()?;
+    let mut done = Vec::new();
+    let mut refused = None;
+    for (repository, selection) in selections {
+        match act(&mut connection, repository, selection) {
+            Ok(one) if context.json => done.push(one),
+            Ok(one) => print(&mut context.output, &one)?,
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+    }
+    if context.json && (refused.is_none() || !done.is_empty()) {
+        context.output.json(&done)?;
+    }
+    context.output.flush()?;
+    refused.map_or(Ok(()), Err)
 }
 
 impl Selection {

@@ -70,27 +70,14 @@ impl UndeleteArgs {
             let hint = "for example `cairn undelete web`, then `cairn undelete web/7`";
             return Err(ControlError::new(ErrorKind::Usage, message).with_hint(hint).into());
         }
-        let mut connection = context.connect()?;
-        let mut all = Vec::new();
-        let mut failed = None;
-        for (repository, selection) in selections {
-            match undelete(&mut connection, repository, selection) {
-                Ok(undeleted) if context.json => all.push(undeleted),
-                Ok(Undeleted { repository, versions }) => {
-                    let versions = joined(&versions);
-                    context.output.line(format_args!("brought back {repository}/{versions}"))?;
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
-        }
-        if context.json && (failed.is_none() || !all.is_empty()) {
-            context.output.json(&all)?;
-        }
-        context.output.flush()?;
-        failed.map_or(Ok(()), Err)
+        selection::for_each(
+            context,
+            selections,
+            undelete,
+            |output, Undeleted { repository, versions }| {
+                output.line(format_args!("brought back {repository}/{}", joined(versions)))
+            },
+        )
     }
 }
 
