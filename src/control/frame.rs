@@ -12,22 +12,18 @@
 //! here panics on input. This module does not know what the messages mean.
 
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read};
-use std::mem::MaybeUninit;
+use std::io::{self, IoSlice, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
+use crate::sys;
 
 /// The longest JSON of a frame, in bytes.
 pub const JSON_BYTES_MAX: usize = 16 << 20;
 /// The longest payload of a frame, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 /// The most files that travel with a frame.
-pub const FILES_MAX: usize = 64;
+pub const FILES_MAX: usize = sys::FDS_PER_MESSAGE_MAX;
 
 const HEADER_BYTES: usize = 8;
 /// Places that one system call sends from (the kernel's limit is 1024).
@@ -130,14 +126,7 @@ fn send_some(
     files: &[File],
 ) -> Result<usize, FrameError> {
     let borrowed: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
-        return Err(FrameError::TooManyFiles);
-    }
-    let sent =
-        rustix::io::retry_on_intr(|| sendmsg(stream, parts, &mut control, SendFlags::NOSIGNAL))
-            .map_err(io::Error::from)?;
+    let sent = sys::send_fds(stream, parts, &borrowed)?;
     if sent == 0 {
         return Err(io::Error::from(io::ErrorKind::WriteZero).into());
     }
@@ -198,27 +187,16 @@ fn receive_first(
     stream: &UnixStream,
     header: &mut [u8; HEADER_BYTES],
 ) -> Result<(usize, Vec<File>), FrameError> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let message = loop {
-        let mut parts = [IoSliceMut::new(header)];
-        match recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Ok(message) => break message,
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            Err(errno) => return Err(io::Error::from(errno).into()),
-        }
-    };
-    // Draining first closes whatever arrived, also when the frame is refused.
-    let mut files = Vec::new();
-    for ancillary in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(fds) = ancillary {
-            files.extend(fds.map(File::from));
+    loop {
+        match sys::recv_fds(stream, header) {
+            Ok((bytes, files)) => return Ok((bytes, files.into_iter().map(File::from).collect())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(FrameError::TooManyFiles);
+            }
+            Err(error) => return Err(error.into()),
         }
     }
-    if message.flags.contains(ReturnFlags::CTRUNC) || files.len() > FILES_MAX {
-        return Err(FrameError::TooManyFiles);
-    }
-    Ok((message.bytes, files))
 }
 
 fn read_exact(mut stream: &UnixStream, buffer: &mut [u8]) -> Result<(), FrameError> {

@@ -88,13 +88,18 @@ pub fn peer_groups(socket: &UnixStream) -> io::Result<Vec<u32>> {
     }
 }
 
-/// Sends bytes and, with the first of them, files. Returns how many bytes went out; the files go
-/// with the first call that sends any.
+/// Sends as much of `parts` as the socket takes at once and, with the first byte, files. Returns how
+/// many bytes went out.
 ///
 /// # Errors
-/// The socket's; `InvalidInput` for more than [`FDS_PER_MESSAGE_MAX`] files or files without data.
-pub fn send_fds(socket: &UnixStream, data: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    if files.len() > FDS_PER_MESSAGE_MAX || (data.is_empty() && !files.is_empty()) {
+/// The socket's; `InvalidInput` for more than [`FDS_PER_MESSAGE_MAX`] files or files without bytes.
+pub fn send_fds(
+    socket: &UnixStream,
+    parts: &[IoSlice<'_>],
+    files: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    let is_empty = parts.iter().all(|part| part.is_empty());
+    if files.len() > FDS_PER_MESSAGE_MAX || (is_empty && !files.is_empty()) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE_MAX))];
@@ -103,8 +108,7 @@ pub fn send_fds(socket: &UnixStream, data: &[u8], files: &[BorrowedFd<'_>]) -> i
         if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        match rustix::net::sendmsg(socket, &[IoSlice::new(data)], &mut control, SendFlags::NOSIGNAL)
-        {
+        match rustix::net::sendmsg(socket, parts, &mut control, SendFlags::NOSIGNAL) {
             Err(Errno::INTR) => {}
             result => return Ok(result?),
         }
@@ -150,7 +154,10 @@ mod tests {
         let (here, there) = UnixStream::pair().unwrap();
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(b"sent", 0).unwrap();
-        assert_eq!(send_fds(&here, b"hello", &[file.as_fd(), file.as_fd()]).unwrap(), 5);
+        assert_eq!(
+            send_fds(&here, &[IoSlice::new(b"hello")], &[file.as_fd(), file.as_fd()]).unwrap(),
+            5
+        );
         let mut buffer = [0; 16];
         let (bytes, files) = recv_fds(&there, &mut buffer).unwrap();
         assert_eq!((&buffer[..bytes], files.len()), (&b"hello"[..], 2));
@@ -159,7 +166,7 @@ mod tests {
         assert_eq!(&content, b"sent");
         drop(here);
         assert_eq!(recv_fds(&there, &mut buffer).unwrap().0, 0);
-        assert!(send_fds(&there, b"", &[file.as_fd()]).is_err());
+        assert!(send_fds(&there, &[], &[file.as_fd()]).is_err());
     }
 
     #[test]

@@ -9,8 +9,7 @@
 //! Source: libfuse, util/fusermount.c (`send_fd`, `main`).
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
@@ -18,10 +17,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::error::MountError;
 use super::options::MountOptions;
+use crate::sys;
 
 /// The program; found by PATH, and where Debian and Fedora have it.
 const PROGRAMS: [&str; 3] = ["fusermount3", "/usr/bin/fusermount3", "/bin/fusermount3"];
@@ -148,20 +147,8 @@ fn option_list(source: &OsStr, options: &MountOptions) -> OsString {
 
 /// Receives the descriptor; none when the program ended without sending one.
 fn receive(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let mut data = [IoSliceMut::new(&mut byte)];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let message = rustix::io::retry_on_intr(|| recvmsg(socket, &mut data, &mut ancillary, flags))?;
-    if message.bytes == 0 {
-        return Ok(None);
-    }
-    let mut rights = ancillary.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-        _ => None,
-    });
-    Ok(rights.next().and_then(|mut descriptors| descriptors.next()))
+    let (_, descriptors) = sys::recv_fds(socket, &mut [0])?;
+    Ok(descriptors.into_iter().next())
 }
 
 #[cfg(test)]

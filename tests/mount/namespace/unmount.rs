@@ -2,6 +2,7 @@
 //! their way from one process to another; and copies of the mount in other namespaces (H17)
 
 use std::fs::{self, File};
+use std::io::IoSlice;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -156,7 +157,7 @@ fn what_only_the_kernel_knows_of_keeps_both_mounts() {
     for path in [image, cairn.versions("lib/1/f")] {
         let (here, there) = UnixStream::pair().unwrap();
         let file = File::open(path).unwrap();
-        send_fds(&here, b"x", &[file.as_fd()]).unwrap();
+        send_fds(&here, &[IoSlice::new(b"x")], &[file.as_fd()]).unwrap();
         drop(file);
         for _ in 0..3 {
             assert_refused(&cairn, "");
