@@ -61,6 +61,24 @@ impl Attr {
             ctime: entry.attributes.mtime,
         }
     }
+
+    /// Attributes of a directory of which nobody counts the directories in it.
+    pub fn of_directory(ino: Ino, mode: u16, (uid, gid): (u32, u32), time: Timestamp) -> Self {
+        Self {
+            ino,
+            kind: FileKind::Directory,
+            mode,
+            nlink: 1,
+            uid,
+            gid,
+            rdev: 0,
+            size: DIRECTORY_BYTES,
+            blocks: blocks(DIRECTORY_BYTES),
+            atime: time,
+            mtime: time,
+            ctime: time,
+        }
+    }
 }
 
 /// The size that `stat` shows of every directory.

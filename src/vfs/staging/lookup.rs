@@ -13,7 +13,7 @@ use crate::model::kind::FileKind;
 use crate::model::name::{AreaName, LATEST, TagName};
 use crate::model::time::Timestamp;
 use crate::sys::FsSpace;
-use crate::vfs::attr::{Attr, DIRECTORY_BYTES, SPARSE_BYTES_MIN, blocks};
+use crate::vfs::attr::{Attr, SPARSE_BYTES_MIN};
 use crate::vfs::error::FsError;
 use crate::vfs::quota;
 
@@ -45,9 +45,8 @@ impl StagingFs {
     }
 
     pub(super) fn fixed_attr(&self, ino: Ino) -> Attr {
-        let mut attr = directory_attr(ino, 0o755, Timestamp::default());
-        attr.uid = self.options.uid;
-        attr.gid = self.options.gid;
+        let owner = (self.options.uid, self.options.gid);
+        let mut attr = Attr::of_directory(ino, 0o755, owner, Timestamp::default());
         if ino == place::VERSIONS
             && let Some(target) = &self.options.versions_beside
         {
@@ -264,13 +263,9 @@ pub(super) fn tag_target(repository: &Repository, tag: &str) -> Option<String> {
 pub(super) fn tag_attr(repository: &Repository, ino: Ino, target_bytes: usize) -> Attr {
     Attr {
         kind: FileKind::Symlink,
-        mode: 0o777,
-        nlink: 1,
-        uid: repository.uid,
-        gid: repository.gid,
         size: target_bytes as u64,
         blocks: 0,
-        ..directory_attr(ino, 0o777, repository.changed)
+        ..Attr::of_directory(ino, 0o777, (repository.uid, repository.gid), repository.changed)
     }
 }
 
@@ -278,27 +273,7 @@ pub(super) fn tag_attr(repository: &Repository, ino: Ino, target_bytes: usize) -
 /// and when it is removed: the kernel asks for them, is told that they are stale, and asks for the name
 /// again at once.
 pub(super) fn repository_entry(repository: &Repository, ino: Ino) -> Entry {
-    let attr = Attr {
-        uid: repository.uid,
-        gid: repository.gid,
-        ..directory_attr(ino, repository.mode, repository.changed)
-    };
+    let owner = (repository.uid, repository.gid);
+    let attr = Attr::of_directory(ino, repository.mode, owner, repository.changed);
     Entry { attr, keep_name: Keep::Briefly, keep_attr: Keep::Forever }
-}
-
-fn directory_attr(ino: Ino, mode: u16, time: Timestamp) -> Attr {
-    Attr {
-        ino,
-        kind: FileKind::Directory,
-        mode,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        size: DIRECTORY_BYTES,
-        blocks: blocks(DIRECTORY_BYTES),
-        atime: time,
-        mtime: time,
-        ctime: time,
-    }
 }

@@ -15,7 +15,7 @@ use crate::model::version::Version;
 use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
 
-use super::inode::{Place, directory_attr};
+use super::inode::Place;
 use super::number::{Class, ROOT, repository_ino};
 use super::{Blobs, NewInode, VersionFs, class, repository_attr, version_inode};
 
@@ -196,7 +196,7 @@ where
             return Ok(true);
         }
         // Of `..` the kernel takes the number and the kind only.
-        let above = directory_attr(parent, own.mode, own.uid, own.gid, own.mtime);
+        let above = Attr::of_directory(parent, own.mode, (own.uid, own.gid), own.mtime);
         Ok(each(FIRST, b"..", Row::Dots(above)))
     }
 

@@ -8,7 +8,7 @@ use crate::model::id::{Ino, RepoId, VersionNumber};
 use crate::model::kind::FileKind;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Content, Entry, Xattrs};
-use crate::vfs::attr::{Attr, DIRECTORY_BYTES, blocks};
+use crate::vfs::attr::{Attr, blocks};
 
 use super::inode_table::Inode;
 use super::number::{Identity, PathHash};
@@ -201,7 +201,7 @@ impl DirectoryInode {
 
     /// What `stat` shows.
     pub(super) fn attr(&self, ino: Ino) -> Attr {
-        directory_attr(ino, self.mode, self.uid, self.gid, self.mtime)
+        Attr::of_directory(ino, self.mode, (self.uid, self.gid), self.mtime)
     }
 }
 
@@ -212,24 +212,6 @@ impl Inode for DirectoryInode {
     }
     fn lookups(&mut self) -> &mut u64 {
         &mut self.lookups
-    }
-}
-
-/// What `stat` shows of a directory.
-pub(super) fn directory_attr(ino: Ino, mode: u16, uid: u32, gid: u32, time: Timestamp) -> Attr {
-    Attr {
-        ino,
-        kind: FileKind::Directory,
-        mode,
-        nlink: 1,
-        uid,
-        gid,
-        rdev: 0,
-        size: DIRECTORY_BYTES,
-        blocks: blocks(DIRECTORY_BYTES),
-        atime: time,
-        mtime: time,
-        ctime: time,
     }
 }
 

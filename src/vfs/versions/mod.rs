@@ -66,7 +66,7 @@ pub use inode::FILE_INODE_BYTES_MAX;
 pub use number::{ROOT, repository_ino};
 pub use pool_blobs::PoolBlobs;
 
-use inode::{DirectoryInode, FileInode, Place, directory_attr};
+use inode::{DirectoryInode, FileInode, Place};
 use inode_table::Table;
 use new_inode::NewInode;
 pub use number::Numbering;
@@ -298,7 +298,7 @@ where
 
     fn root_attr(&self) -> Attr {
         let changed = *self.root_changed.lock();
-        directory_attr(ROOT, ROOT_MODE, self.owner.uid, self.owner.gid, changed)
+        Attr::of_directory(ROOT, ROOT_MODE, (self.owner.uid, self.owner.gid), changed)
     }
 
     fn repository(&self, id: RepoId) -> Result<Arc<Repository>, FsError> {
@@ -404,7 +404,7 @@ fn class(ino: Ino) -> Result<Class, FsError> {
 fn repository_attr(repository: &Repository) -> Attr {
     let ino = repository_ino(repository.id);
     let Repository { mode, uid, gid, changed, .. } = *repository;
-    directory_attr(ino, mode, uid, gid, changed)
+    Attr::of_directory(ino, mode, (uid, gid), changed)
 }
 
 fn version_inode(id: RepoId, version: &Version) -> DirectoryInode {
