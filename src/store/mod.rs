@@ -14,6 +14,7 @@ pub mod catalog;
 pub mod durable;
 pub mod error;
 pub mod format;
+pub mod hash_file;
 mod init;
 pub mod layout;
 pub mod pool;

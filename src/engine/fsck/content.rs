@@ -10,14 +10,11 @@ use super::{Check, Stopped, Suspicion};
 use crate::model::hash::BlobHash;
 use crate::store::catalog::BlobFacts;
 use crate::store::error::{Result, StoreError, is_damage};
+use crate::store::hash_file::hash_file;
 use crate::store::pool::{BlobFile, Damage, Pool};
-use crate::sys;
 
 /// Rows read between two looks at whether to go on.
 const BLOBS_PER_STEP: u32 = 512;
-
-/// Bytes hashed between two looks at whether to go on.
-pub(in crate::engine) const CHUNK_BYTES: usize = 1 << 20;
 
 /// Damaged blobs that are marked at a time: the files that were looked at are open until then.
 const MARKS_MAX: usize = 64;
@@ -33,9 +30,8 @@ pub(in crate::engine) enum Examined {
     Ended,
 }
 
-/// Looks at the length of a blob's file, and, when `full`, at its content, in steps of
-/// [`CHUNK_BYTES`]: `read` is told the bytes of each and returns whether to go on. What is read is
-/// dropped from the page cache again, unless it was there before.
+/// Looks at the length of a blob's file, and, when `full`, at its content, by [`hash_file`]: `read` hears
+/// how many bytes each piece has and says whether to go on.
 ///
 /// # Errors
 /// The file cannot be looked at for a reason that is not its own.
@@ -69,7 +65,11 @@ pub(in crate::engine) fn examine(
         }
         Err(source) => return Err(StoreError::Io { action: "check", path, source }),
     };
-    let damage = match hash_file(&file, size, read) {
+    let look = &mut |_, piece: &[u8]| match read(piece.len() as u64) {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(()),
+    };
+    let damage = match hash_file(&file, size, look) {
         Ok(ControlFlow::Break(())) => return Ok(Examined::Ended),
         Ok(ControlFlow::Continue(found)) if found == *hash => {
             return Ok(Examined::Sound(blob_file));
@@ -79,30 +79,6 @@ pub(in crate::engine) fn examine(
         Err(source) => return Err(StoreError::Io { action: "check", path, source }),
     };
     Ok(Examined::Damaged(damage, Some(file)))
-}
-
-fn hash_file(
-    file: &File,
-    size: u64,
-    read: &mut dyn FnMut(u64) -> bool,
-) -> io::Result<ControlFlow<(), BlobHash>> {
-    let mut hasher = blake3::Hasher::new();
-    let mut chunk = vec![0; CHUNK_BYTES.min(usize::try_from(size).unwrap_or(CHUNK_BYTES)).max(1)];
-    let mut offset = 0;
-    loop {
-        let count = match sys::read_passing(file, &mut chunk, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            count => count?,
-        };
-        if count == 0 {
-            return Ok(ControlFlow::Continue(hasher.finalize().into()));
-        }
-        hasher.update(&chunk[..count]);
-        offset += count as u64;
-        if !read(count as u64) {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
 }
 
 /// A blob that is to be marked damaged.

@@ -190,20 +190,7 @@ impl Tx<'_> {
         after: Option<(i64, BlobHash)>,
         limit: u32,
     ) -> Result<Vec<OrphanBlob>> {
-        let (last_used, hash) = after.unzip();
-        let hash = hash.as_ref().map_or([].as_slice(), |hash| hash.as_bytes());
-        collect(
-            &self.transaction,
-            "list orphaned blobs",
-            "SELECT hash, size, interest FROM blobs
-             WHERE refs = 0 AND interest <= ?1 AND (interest, hash) > (?2, ?3)
-             ORDER BY interest, hash LIMIT ?4",
-            params![last_used_max, last_used.unwrap_or(i64::MIN), hash, limit],
-            |row| {
-                let hash = blob_hash(row, 0)?;
-                Ok(OrphanBlob { hash, size: row.get(1)?, last_used: row.get(2)? })
-            },
-        )
+        orphan_blobs(&self.transaction, last_used_max, after, limit)
     }
 
     /// Sets the last use of unreferenced blobs to `seconds` where it is later than that, for at most
@@ -255,6 +242,30 @@ impl Tx<'_> {
 
 fn found(changed: usize, hash: &BlobHash) -> Result<()> {
     if changed == 0 { Err(StoreError::MissingBlob(*hash)) } else { Ok(()) }
+}
+
+/// Blobs without references last used in or before a second, by last use and hash, from the one after
+/// `after` on.
+pub(super) fn orphan_blobs(
+    connection: &Connection,
+    last_used_max: i64,
+    after: Option<(i64, BlobHash)>,
+    limit: u32,
+) -> Result<Vec<OrphanBlob>> {
+    let (last_used, hash) = after.unzip();
+    let hash = hash.as_ref().map_or([].as_slice(), |hash| hash.as_bytes());
+    collect(
+        connection,
+        "list orphaned blobs",
+        "SELECT hash, size, interest FROM blobs
+         WHERE refs = 0 AND interest <= ?1 AND (interest, hash) > (?2, ?3)
+         ORDER BY interest, hash LIMIT ?4",
+        params![last_used_max, last_used.unwrap_or(i64::MIN), hash, limit],
+        |row| {
+            let hash = blob_hash(row, 0)?;
+            Ok(OrphanBlob { hash, size: row.get(1)?, last_used: row.get(2)? })
+        },
+    )
 }
 
 impl Reader {

@@ -3,6 +3,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::blobs;
 use super::codec::{blob_hash, corrupt, tree_hash};
 use super::connection::{During, collect};
 use super::{OrphanBlob, QueuedDeletion, Reader, TreeRow};
@@ -51,19 +52,7 @@ impl Reader {
         after: Option<(i64, BlobHash)>,
         limit: u32,
     ) -> Result<Vec<OrphanBlob>> {
-        let (last_used, hash) = after.unzip();
-        let hash = hash.as_ref().map_or([].as_slice(), |hash| hash.as_bytes());
-        collect(
-            &self.connection,
-            "list orphaned blobs",
-            "SELECT hash, size, interest FROM blobs
-             WHERE refs = 0 AND (interest, hash) > (?1, ?2) ORDER BY interest, hash LIMIT ?3",
-            params![last_used.unwrap_or(i64::MIN), hash, limit],
-            |row| {
-                let hash = blob_hash(row, 0)?;
-                Ok(OrphanBlob { hash, size: row.get(1)?, last_used: row.get(2)? })
-            },
-        )
+        blobs::orphan_blobs(&self.connection, i64::MAX, after, limit)
     }
 
     /// The deletion queue, first what was queued first.

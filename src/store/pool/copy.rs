@@ -2,16 +2,15 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::Pool;
 use super::incoming::{Incoming, write_sparse};
 use crate::model::hash::BlobHash;
 use crate::store::error::{Result, StoreError};
+use crate::store::hash_file::hash_file;
 use crate::sys;
-
-/// Bytes read at once.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// What became of a copy.
 #[derive(Debug)]
@@ -68,11 +67,11 @@ impl Pool {
     pub fn is_sound(&self, hash: &BlobHash, size: u64, read: &mut dyn FnMut(u64)) -> Result<bool> {
         let path = self.layout.blob(hash);
         let file = File::open(&path).map_err(StoreError::io("open", &path))?;
-        let hashed = self::hash(&file, size, &mut |_, chunk| {
-            read(chunk.len() as u64);
-            Ok(())
-        })?;
-        Ok(hashed.is_ok_and(|found| found == *hash))
+        let hashed = hash_file(&file, size, &mut |_, piece| {
+            read(piece.len() as u64);
+            ControlFlow::<()>::Continue(())
+        });
+        Ok(hashed.is_ok_and(|found| found == ControlFlow::Continue(*hash)))
     }
 }
 
@@ -85,54 +84,24 @@ fn fill(
     size: u64,
     read: &mut dyn FnMut(u64),
 ) -> Result<io::Result<BlobHash>> {
-    if sys::share_blocks(source, target) {
-        let hashed = hash(target, size, &mut |_, count| {
-            read(count.len() as u64);
-            Ok(())
-        })?;
-        return hashed.map(Ok).map_err(StoreError::io("read", path));
-    }
-    hash(source, size, &mut |offset, chunk| {
-        read(chunk.len() as u64);
-        write_sparse(target, path, chunk, offset)
-    })
-}
-
-/// Hashes at most a little more than `size` bytes. `each` is given them with their offset.
-fn hash(
-    file: &File,
-    size: u64,
-    each: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
-) -> Result<io::Result<BlobHash>> {
-    let mut hasher = blake3::Hasher::new();
-    let mut chunk = vec![0; usize::try_from(size).unwrap_or(CHUNK_BYTES).clamp(1, CHUNK_BYTES)];
-    let mut offset = 0;
-    while offset <= size {
-        // Whole chunks, so that holes stay where they are.
-        let count = match read_chunk(file, &mut chunk, offset) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) => return Ok(Err(error)),
-        };
-        hasher.update(&chunk[..count]);
-        each(offset, &chunk[..count])?;
-        offset += count as u64;
-    }
-    Ok(Ok(hasher.finalize().into()))
-}
-
-/// Fills the buffer unless the file ends before.
-fn read_chunk(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match sys::read_passing(file, &mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    let is_shared = sys::share_blocks(source, target);
+    let copied = if is_shared { target } else { source };
+    let hashed = hash_file(copied, size, &mut |offset, piece| {
+        read(piece.len() as u64);
+        match is_shared {
+            true => ControlFlow::Continue(()),
+            false => match write_sparse(target, path, piece, offset) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            },
         }
+    });
+    match hashed {
+        Ok(ControlFlow::Continue(hash)) => Ok(Ok(hash)),
+        Ok(ControlFlow::Break(error)) => Err(error),
+        Err(error) if is_shared => Err(StoreError::io("read", path)(error)),
+        Err(error) => Ok(Err(error)),
     }
-    Ok(filled)
 }
 
 #[cfg(test)]
@@ -142,6 +111,7 @@ mod tests {
 
     use super::*;
     use crate::store::durable::testing::{Fault, on_this_thread};
+    use crate::store::hash_file::CHUNK_BYTES;
     use crate::store::testing::TestStore;
 
     fn copied(store: &TestStore, source: &File, hash: &BlobHash, size: u64) -> Result<Copied> {
