@@ -14,6 +14,7 @@ pub(crate) mod content;
 pub(crate) mod fsck;
 pub(crate) mod mapping;
 pub(crate) mod mounts;
+pub(crate) mod random;
 pub(crate) mod schema;
 pub(crate) mod tree;
 pub(crate) mod wait;

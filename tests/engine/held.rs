@@ -16,6 +16,7 @@ use cairn::model::time::Timestamp;
 use cairn::store::catalog::NodeData;
 use crossbeam_channel::bounded;
 
+use crate::common::random::Random;
 use crate::common::wait;
 use crate::world::World;
 
@@ -230,21 +231,11 @@ fn a_file_that_is_replaced_again_and_again_is_not_left_behind() {
     });
 }
 
-/// Numbers that differ from run to run by the seed alone.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.0 >> 33) % bound
-    }
-}
-
 /// One random step among directories and files; files are never empty once they are closed.
 fn step(world: &World, area: AreaId, random: &mut Random, files: &mut Vec<String>) {
     const DIRECTORIES: [&str; 4] = ["", "d/", "e/", "d/s/"];
     let name = |random: &mut Random| {
-        let directory = DIRECTORIES[usize::try_from(random.below(4)).unwrap()];
+        let directory = random.pick(&DIRECTORIES);
         format!("{directory}{}", random.below(4))
     };
     let exists = |path: &str| {
@@ -254,7 +245,7 @@ fn step(world: &World, area: AreaId, random: &mut Random, files: &mut Vec<String
     match random.below(6) {
         0 | 1 => {
             let path = name(random);
-            let length = usize::try_from(1 + random.below(60_000)).unwrap();
+            let length = 1 + random.below(60_000);
             world.write(area, &path, &vec![b'x'; length]);
             files.push(path);
         }
@@ -283,7 +274,7 @@ fn step(world: &World, area: AreaId, random: &mut Random, files: &mut Vec<String
 fn every_moment_is_old_or_new() {
     let (world, area) = with_files(&[("d/s/keep", 1), ("e/keep", 1)]);
     for seed in 1..4 {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut files = Vec::new();
         let mut hold = None;
         for round in 0..120 {

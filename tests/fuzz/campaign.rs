@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use crate::common::random::Random;
 use crate::memory::{ALLOCATION_BYTES_MAX, greatest_allocation};
 use crate::mutate::mutate;
-use crate::random::Random;
 use crate::targets::Target;
 use crate::watch::{Watch, count_panics, panics};
 

@@ -13,7 +13,6 @@ mod campaign;
 mod common;
 mod memory;
 mod mutate;
-mod random;
 mod targets;
 mod watch;
 #[path = "../engine/world/mod.rs"]

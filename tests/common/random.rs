@@ -1,6 +1,6 @@
 //! Numbers that look random and are the same for the same seed.
 
-/// Xorshift64*.
+/// Xorshift64*: good enough to make contents differ, and the same on each run.
 pub(crate) struct Random(u64);
 
 impl Random {
