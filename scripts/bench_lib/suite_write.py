@@ -127,7 +127,7 @@ def wait_until_hashed(path):
             time.sleep(0.002)
 
 
-# Seconds after which a change is old enough to be remembered (`memo`'s SETTLED_SECONDS and one more).
+# Seconds after which a change is old enough to be remembered (`stat_cache`'s SETTLED_SECONDS and one more).
 SETTLED = 3.1
 
 IMPORTS = [

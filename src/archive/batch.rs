@@ -8,11 +8,11 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 
 use super::error::{ArchiveError, Problem, Problems};
+use super::known_subtrees::{self, Asking, Subtree};
 use super::path::ArchivePath;
 use super::payload::Bytes;
 use super::read::{Prepared, PreparedContent};
 use super::stat::Stat;
-use super::whole::{self, Asking, Whole};
 use super::{Batch, ImportSink};
 use crate::model::hash::BlobHash;
 use crate::model::import::{FileSource, ImportContent, ImportEntry, RawAttributes, WantedTree};
@@ -30,7 +30,7 @@ const LARGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// What an import has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Totals {
+pub struct ImportTotals {
     /// Entries that are not directories.
     #[serde(rename = "file_count")]
     pub files: u64,
@@ -56,7 +56,7 @@ pub struct Totals {
     pub acls_dropped: u64,
 }
 
-impl Totals {
+impl ImportTotals {
     /// Counts a file whose content the store has.
     fn add_known(&mut self, prepared: &Prepared) {
         let size = match &prepared.content {
@@ -76,7 +76,7 @@ impl Totals {
 /// Told about an import as it goes on.
 pub trait Observer {
     /// A batch has been delivered.
-    fn progress(&mut self, totals: &Totals);
+    fn progress(&mut self, totals: &ImportTotals);
     /// A file changed while it was read; it was read again.
     fn reread(&mut self, path: &ArchivePath);
 }
@@ -86,7 +86,7 @@ pub trait Observer {
 pub struct Unobserved;
 
 impl Observer for Unobserved {
-    fn progress(&mut self, _totals: &Totals) {}
+    fn progress(&mut self, _totals: &ImportTotals) {}
     fn reread(&mut self, _path: &ArchivePath) {}
 }
 
@@ -139,7 +139,7 @@ pub(super) struct Batcher<'a> {
     asking: Asking,
     pending: Vec<Prepared>,
     load: Load,
-    totals: Totals,
+    totals: ImportTotals,
     problems: Problems,
 }
 
@@ -152,7 +152,7 @@ impl<'a> Batcher<'a> {
             asking: Asking::Never,
             pending: Vec::new(),
             load: Load::default(),
-            totals: Totals::default(),
+            totals: ImportTotals::default(),
             problems: Problems::default(),
         }
     }
@@ -164,7 +164,7 @@ impl<'a> Batcher<'a> {
 
     /// Asks for directories before it asks for what is in them. The entries must come as a walk
     /// yields them.
-    pub(super) fn whole(self, asks: bool) -> Self {
+    pub(super) fn asking_for_subtrees(self, asks: bool) -> Self {
         Self { asking: if asks { Asking::START } else { Asking::Never }, ..self }
     }
 
@@ -188,7 +188,7 @@ impl<'a> Batcher<'a> {
     ///
     /// # Errors
     /// Also when entries were noted as unreadable: the caller must not publish then.
-    pub(super) fn complete(mut self) -> Result<Totals, ArchiveError> {
+    pub(super) fn complete(mut self) -> Result<ImportTotals, ArchiveError> {
         self.deliver(true)?;
         if self.problems.is_empty() {
             Ok(self.totals)
@@ -208,7 +208,7 @@ impl<'a> Batcher<'a> {
             self.load = Load::default();
             return Ok(());
         }
-        self.take_wholes(is_last)?;
+        self.take_known_subtrees(is_last)?;
         let known = self.ask()?;
         let mut building = Building::new(known);
         self.load = Load::default();
@@ -233,18 +233,18 @@ impl<'a> Batcher<'a> {
         Ok(())
     }
 
-    /// Names directories that the store has as wholes, in place of what is in them.
-    fn take_wholes(&mut self, is_last: bool) -> Result<(), ArchiveError> {
+    /// Puts directories that the store has as trees, in place of what is in them.
+    fn take_known_subtrees(&mut self, is_last: bool) -> Result<(), ArchiveError> {
         if !self.asking.is_due() {
             return Ok(());
         }
-        let found = whole::find(&self.pending, is_last);
+        let found = known_subtrees::find(&self.pending, is_last);
         if found.is_empty() {
             return Ok(());
         }
-        let wanted = |whole: &Whole| WantedTree {
-            path: self.pending[whole.range.start].path.to_raw(),
-            tree: whole.tree,
+        let wanted = |subtree: &Subtree| WantedTree {
+            path: self.pending[subtree.range.start].path.to_raw(),
+            tree: subtree.tree,
         };
         let answers = self.sink.known_trees(&found.iter().map(wanted).collect::<Vec<_>>())?;
         if answers.len() != found.len() {
@@ -252,8 +252,8 @@ impl<'a> Batcher<'a> {
         }
         self.asking.note(answers.contains(&true));
         let known =
-            found.into_iter().zip(answers).filter_map(|(whole, known)| known.then_some(whole));
-        let (named, below) = whole::name(std::mem::take(&mut self.pending), known);
+            found.into_iter().zip(answers).filter_map(|(subtree, known)| known.then_some(subtree));
+        let (named, below) = known_subtrees::name(std::mem::take(&mut self.pending), known);
         self.pending = named;
         for prepared in below {
             self.count(&prepared);
@@ -346,7 +346,7 @@ impl Building {
         }
     }
 
-    fn add(&mut self, prepared: Prepared, totals: &mut Totals) -> Result<(), ArchiveError> {
+    fn add(&mut self, prepared: Prepared, totals: &mut ImportTotals) -> Result<(), ArchiveError> {
         self.load.add(&prepared);
         let Prepared { path, attributes, content, .. } = prepared;
         let content = match content {
@@ -396,7 +396,12 @@ impl Building {
         Ok(())
     }
 
-    fn small_source(&mut self, hash: BlobHash, bytes: Bytes, totals: &mut Totals) -> FileSource {
+    fn small_source(
+        &mut self,
+        hash: BlobHash,
+        bytes: Bytes,
+        totals: &mut ImportTotals,
+    ) -> FileSource {
         if bytes.is_empty() {
             return FileSource::Empty;
         }

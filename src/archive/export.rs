@@ -24,7 +24,7 @@ use super::first_names::{FirstNames, LinkName};
 use super::path::ArchivePath;
 use super::stat::FileId;
 use super::tree_walk::Origin;
-use super::write::{Destination, Made, MadeDirectory, Place};
+use super::write::{Destination, Made, MadeDirectory, TargetName};
 use super::{ExportSource, OPEN_BATCH};
 use crate::model::hash::BlobHash;
 use crate::model::name::EntryName;
@@ -190,7 +190,7 @@ fn fill(
 /// A regular file to be written.
 struct Job {
     path: ArchivePath,
-    place: Place,
+    place: TargetName,
     attributes: Attributes,
     size: u64,
     /// The content, unless the file is empty.
@@ -252,7 +252,7 @@ impl Plan<'_> {
             Some(parent) => Arc::clone(parent),
             None => destination.top(),
         };
-        let place = Place { parent, name: c_name(&entry.name) };
+        let place = TargetName { parent, name: c_name(&entry.name) };
         let Entry { attributes, content, .. } = entry;
         if let Content::Directory { .. } = content {
             let made = destination.make_directory(&place);

@@ -10,13 +10,13 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::batch::{Batcher, Observer, Totals};
+use super::batch::{Batcher, ImportTotals, Observer};
 use super::error::{ArchiveError, Problem};
-use super::memo::{Memo, MemoOptions, Record};
 use super::path::ArchivePath;
 use super::payload::Buffers;
-use super::read::{Prepared, Reader};
-use super::walk::{Place, Refused, Walked, Walker};
+use super::read::{FileReader, Prepared};
+use super::stat_cache::{Record, StatCache, StatCacheOptions};
+use super::walk::{EntryHandle, Refused, Walked, Walker};
 use super::{INLINE_FILE_BYTES_MAX, ImportSink, Published};
 use crate::model::kind::FileKind;
 
@@ -37,7 +37,7 @@ const WORKERS_MAX: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Imported {
     /// What was read and sent.
-    pub totals: Totals,
+    pub totals: ImportTotals,
     /// What was published.
     pub published: Published,
 }
@@ -48,7 +48,7 @@ pub struct DirectoryImport {
     /// Directories that are refused wherever the walk meets them: those of the store itself.
     pub refused: Vec<Refused>,
     /// Files that are as at an earlier import of the directory are not read.
-    pub memo: Option<MemoOptions>,
+    pub stat_cache: Option<StatCacheOptions>,
 }
 
 type Outcome = Result<Prepared, Problem>;
@@ -85,18 +85,19 @@ pub(super) fn import_directory_with(
     let imported = publish(sink, |sink| {
         let walker = Walker::new(top, options.refused)?;
         let top = walker.top().ok_or(ArchiveError::Protocol("a walk without its top"))?;
-        let memo = options.memo.as_ref().and_then(|options| Memo::load(options, &top));
-        let reader = Reader { memo: memo.as_ref(), between };
+        let stat_cache =
+            options.stat_cache.as_ref().and_then(|options| StatCache::load(options, &top));
+        let reader = FileReader { stat_cache: stat_cache.as_ref(), between };
         let buffers = Buffers::default();
         let read_file = |path| reader.read_file(&top, path, &mut buffers.take());
-        let whole = !options.memo.as_ref().is_some_and(|options| options.read_all);
-        let batcher = Batcher::new(sink, observer).reading(&read_file).whole(whole);
+        let asks = !options.stat_cache.as_ref().is_some_and(|options| options.read_all);
+        let batcher = Batcher::new(sink, observer).reading(&read_file).asking_for_subtrees(asks);
         let (totals, records) = deliver_walk(walker, batcher, reader, &buffers)?;
-        noted = memo.map(|memo| (memo, records));
+        noted = stat_cache.map(|stat_cache| (stat_cache, records));
         Ok(totals)
     })?;
-    if let Some((memo, records)) = noted {
-        memo.save(records);
+    if let Some((stat_cache, records)) = noted {
+        stat_cache.save(records);
     }
     Ok(imported)
 }
@@ -104,7 +105,7 @@ pub(super) fn import_directory_with(
 /// Runs `fill`, then publishes what it put; aborts when either fails.
 pub(super) fn publish(
     sink: &mut dyn ImportSink,
-    fill: impl FnOnce(&mut dyn ImportSink) -> Result<Totals, ArchiveError>,
+    fill: impl FnOnce(&mut dyn ImportSink) -> Result<ImportTotals, ArchiveError>,
 ) -> Result<Imported, ArchiveError> {
     let filled = fill(sink);
     let result = filled.and_then(|totals| {
@@ -123,9 +124,9 @@ pub(super) fn publish(
 fn deliver_walk(
     walker: Walker,
     mut batcher: Batcher<'_>,
-    reader: Reader<'_>,
+    reader: FileReader<'_>,
     buffers: &Buffers,
-) -> Result<(Totals, Vec<Record>), ArchiveError> {
+) -> Result<(ImportTotals, Vec<Record>), ArchiveError> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
     let (in_order, results) = bounded::<Receiver<Vec<Outcome>>>(CHUNKS_IN_FLIGHT);
     let (chunks, work) = bounded::<Chunk>(CHUNKS_IN_FLIGHT);
@@ -168,7 +169,7 @@ fn walk_chunks(walker: Walker, in_order: &Sender<Receiver<Vec<Outcome>>>, work: 
     cut.send(in_order, work);
 }
 
-fn read_chunks(work: &Receiver<Chunk>, reader: Reader<'_>, buffers: &Buffers) {
+fn read_chunks(work: &Receiver<Chunk>, reader: FileReader<'_>, buffers: &Buffers) {
     for Chunk { entries, reply } in work {
         let mut buffer = buffers.take();
         let read = |found: Result<Walked, Problem>| {
@@ -195,16 +196,16 @@ struct Cut {
 impl Cut {
     fn add(&mut self, found: Result<Walked, Problem>) {
         if let Ok(walked) = &found {
-            match &walked.place {
-                Place::Directory(_) => self.directories += 1,
-                Place::Name { .. } if walked.stat.kind == FileKind::File => {
+            match &walked.handle {
+                EntryHandle::Directory(_) => self.directories += 1,
+                EntryHandle::Name { .. } if walked.stat.kind == FileKind::File => {
                     if walked.stat.size > INLINE_FILE_BYTES_MAX {
                         self.large += 1;
                     } else {
                         self.bytes += walked.stat.size;
                     }
                 }
-                Place::Name { .. } | Place::Hardlink(_) => {}
+                EntryHandle::Name { .. } | EntryHandle::Hardlink(_) => {}
             }
         }
         self.entries.push(found);

@@ -6,7 +6,7 @@
 //! small traits, so that all of it is tested without an engine.
 //!
 //! Ways through the module:
-//! - import of a directory: `walk` → `read` (hashing workers; `memo` tells what need not be read) →
+//! - import of a directory: `walk` → `read` (hashing workers; `stat_cache` tells what need not be read) →
 //!   `batch` (probe, put), joined by bounded queues in `import`;
 //! - import of an archive: `tar_read` (members) → `tar_import` (rules) → `batch`;
 //! - export: `tree_walk` → `export` and `write` (directories) or `tar_write` (archives).
@@ -22,13 +22,14 @@ pub mod error;
 pub mod export;
 mod first_names;
 pub mod import;
-pub mod memo;
+mod known_subtrees;
 pub mod new_file;
 pub mod path;
 mod pax;
 pub mod payload;
 mod read;
 mod stat;
+pub mod stat_cache;
 pub mod survey;
 mod tar_header;
 pub mod tar_import;
@@ -37,7 +38,6 @@ mod tar_sparse;
 pub mod tar_write;
 mod tree_walk;
 mod walk;
-mod whole;
 mod write;
 mod xattr;
 

@@ -14,11 +14,11 @@ use rustix::io::Errno;
 
 use super::INLINE_FILE_BYTES_MAX;
 use super::error::Problem;
-use super::memo::{Memo, Record, Remembered};
 use super::path::ArchivePath;
 use super::payload::{Bytes, Filling};
 use super::stat::{FileId, Stat};
-use super::walk::{Place, Walked};
+use super::stat_cache::{Record, Remembered, StatCache};
+use super::walk::{EntryHandle, Walked};
 use super::xattr::{self, Subject};
 use crate::model::hash::BlobHash;
 use crate::model::import::ImportContent;
@@ -86,37 +86,37 @@ pub(super) enum PreparedContent {
 
 /// How to read.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub(super) struct FileReader<'a> {
     /// What is known of the files already.
-    pub(super) memo: Option<&'a Memo>,
+    pub(super) stat_cache: Option<&'a StatCache>,
     /// Called after each reading and before the check that the file is still the same; it does
     /// nothing but in tests.
     pub(super) between: &'a (dyn Fn(&ArchivePath) + Sync),
 }
 
-impl Reader<'_> {
+impl FileReader<'_> {
     /// Reads what `walked` names, unless its content is remembered; a small file goes `into` a
     /// buffer.
     pub(super) fn read(self, walked: Walked, into: &mut Filling) -> Result<Prepared, Problem> {
-        let Walked { path, stat, place } = walked;
-        let result = match place {
-            Place::Hardlink(to) => Ok(other(
+        let Walked { path, stat, handle } = walked;
+        let result = match handle {
+            EntryHandle::Hardlink(to) => Ok(other(
                 stat,
                 ImportContent::Hardlink { to: to.to_raw() },
                 xattr::Found::default(),
             )),
-            Place::Directory(directory) => xattr::read(Subject::Open(directory.as_fd()))
+            EntryHandle::Directory(directory) => xattr::read(Subject::Open(directory.as_fd()))
                 .map(|found| other(stat, ImportContent::Directory, found))
                 .map_err(Failure::from),
-            Place::Name { parent, name } if stat.kind == FileKind::File => {
+            EntryHandle::Name { parent, name } if stat.kind == FileKind::File => {
                 // Its other names are entered as names of the file that the walk saw.
                 let only = (stat.nlink > 1).then_some(stat.id);
-                match self.memo.and_then(|memo| memo.find(&stat)) {
+                match self.stat_cache.and_then(|cache| cache.find(&stat)) {
                     Some(found) => self.take_remembered(stat, found, &parent, &name),
                     None => self.read_stable(&parent, &name, &path, only, into),
                 }
             }
-            Place::Name { parent, name } => read_special(&stat, &parent, &name),
+            EntryHandle::Name { parent, name } => read_special(&stat, &parent, &name),
         };
         finish(path, result, stat.nlink > 1)
     }
@@ -149,7 +149,7 @@ impl Reader<'_> {
             content: PreparedContent::Remembered { hash, size: stat.size },
             reread: false,
             acl: xattrs.acl,
-            record: self.memo.and_then(|memo| memo.record(&stat, hash, plain)),
+            record: self.stat_cache.and_then(|cache| cache.record(&stat, hash, plain)),
         })
     }
 
@@ -209,7 +209,7 @@ impl Reader<'_> {
             None => PreparedContent::Large { hash, size: before.size, file, stable: Some(before) },
         };
         let plain = found.kept.is_empty() && !found.acl;
-        let record = self.memo.and_then(|memo| memo.record(&before, hash, plain));
+        let record = self.stat_cache.and_then(|cache| cache.record(&before, hash, plain));
         let attributes = before.attributes(found.kept);
         Ok(Some(Read { attributes, content, reread: false, acl: found.acl, record }))
     }

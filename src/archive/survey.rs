@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::walk::{Place, Refused, Walked, Walker};
+use super::walk::{EntryHandle, Refused, Walked, Walker};
 use crate::model::kind::FileKind;
 
 /// A walk that counts, ended when it is dropped.
@@ -62,9 +62,9 @@ fn count(top: &Path, refused: Vec<Refused>, stop: &AtomicBool) -> Option<u64> {
 
 /// What an import counts for this entry: a further name of a file counts nothing.
 fn size(walked: &Walked) -> u64 {
-    match &walked.place {
-        Place::Name { .. } if walked.stat.kind == FileKind::File => walked.stat.size,
-        Place::Name { .. } | Place::Directory(_) | Place::Hardlink(_) => 0,
+    match &walked.handle {
+        EntryHandle::Name { .. } if walked.stat.kind == FileKind::File => walked.stat.size,
+        EntryHandle::Name { .. } | EntryHandle::Directory(_) | EntryHandle::Hardlink(_) => 0,
     }
 }
 

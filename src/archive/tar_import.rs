@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 
 use flate2::read::MultiGzDecoder;
 
-use super::batch::{Batcher, Observer, Totals};
+use super::batch::{Batcher, ImportTotals, Observer};
 use super::error::ArchiveError;
 use super::import::{Imported, publish};
 use super::path::{ArchivePath, printable};
@@ -104,7 +104,7 @@ fn decompress<R: Read>(mut input: R) -> Result<Input<R>, ArchiveError> {
 fn deliver<R: Read>(
     mut reader: TarReader<R>,
     mut batcher: Batcher<'_>,
-) -> Result<Totals, ArchiveError> {
+) -> Result<ImportTotals, ArchiveError> {
     let mut rules = Rules::default();
     let mut hardlinks = Hardlinks::default();
     let buffers = Buffers::default();

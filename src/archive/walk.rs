@@ -26,12 +26,12 @@ use crate::store::caller_path;
 pub(super) struct Walked {
     pub(super) path: ArchivePath,
     pub(super) stat: Stat,
-    pub(super) place: Place,
+    pub(super) handle: EntryHandle,
 }
 
 /// How to reach a [`Walked`] entry.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum EntryHandle {
     /// A directory, open for reading.
     Directory(Arc<OwnedFd>),
     /// Anything else, by its name in an open directory.
@@ -98,9 +98,9 @@ impl Walker {
                 reason: (*reason).to_owned(),
             });
         }
-        let place = Place::Directory(Arc::new(open));
+        let handle = EntryHandle::Directory(Arc::new(open));
         Ok(Self {
-            top: Some(Walked { path: ArchivePath::root(), stat, place }),
+            top: Some(Walked { path: ArchivePath::root(), stat, handle }),
             stack: Vec::new(),
             first_names: HashMap::new(),
             refused,
@@ -109,15 +109,15 @@ impl Walker {
 
     /// The directory at the top, open.
     pub(super) fn top(&self) -> Option<Arc<OwnedFd>> {
-        match &self.top.as_ref()?.place {
-            Place::Directory(directory) => Some(Arc::clone(directory)),
-            Place::Name { .. } | Place::Hardlink(_) => None,
+        match &self.top.as_ref()?.handle {
+            EntryHandle::Directory(directory) => Some(Arc::clone(directory)),
+            EntryHandle::Name { .. } | EntryHandle::Hardlink(_) => None,
         }
     }
 
     /// Reads the names of a directory that is about to be yielded.
     fn descend(&mut self, walked: &Walked) -> Result<(), Errno> {
-        let Place::Directory(directory) = &walked.place else {
+        let EntryHandle::Directory(directory) = &walked.handle else {
             return Ok(());
         };
         // The descriptor is fresh: its position is the start, and nobody else moves it.
@@ -154,13 +154,13 @@ impl Walker {
         }
         if stat.nlink > 1 {
             if let Some(first) = self.first_names.get(&stat.id) {
-                let place = Place::Hardlink(first.clone());
-                return Ok(Walked { path, stat, place });
+                let handle = EntryHandle::Hardlink(first.clone());
+                return Ok(Walked { path, stat, handle });
             }
             self.first_names.insert(stat.id, path.clone());
         }
-        let place = Place::Name { parent, name };
-        Ok(Walked { path, stat, place })
+        let handle = EntryHandle::Name { parent, name };
+        Ok(Walked { path, stat, handle })
     }
 
     fn visit_directory(
@@ -179,7 +179,7 @@ impl Walker {
         if let Some(refused) = self.refused.iter().find(|refused| refused.id == stat.id) {
             return Err(Problem { path, reason: refused.reason.to_owned() });
         }
-        let walked = Walked { path, stat, place: Place::Directory(Arc::new(directory)) };
+        let walked = Walked { path, stat, handle: EntryHandle::Directory(Arc::new(directory)) };
         match self.descend(&walked) {
             Ok(()) => Ok(walked),
             Err(error) => Err(problem(walked.path, "read the directory", error)),

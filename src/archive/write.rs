@@ -170,12 +170,12 @@ impl<'a> Destination<'a> {
     }
 
     /// Makes a directory and opens it.
-    pub(super) fn make_directory(&self, place: &Place) -> Result<Arc<OwnedFd>> {
+    pub(super) fn make_directory(&self, place: &TargetName) -> Result<Arc<OwnedFd>> {
         make_directory(&place.parent, &place.name, self.made).map(Arc::new)
     }
 
     /// Makes an empty file and opens it for writing.
-    pub(super) fn make_file(&self, place: &Place) -> Result<File> {
+    pub(super) fn make_file(&self, place: &TargetName) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file = openat(&place.parent, &place.name, flags, mode).map(File::from)?;
@@ -184,7 +184,12 @@ impl<'a> Destination<'a> {
     }
 
     /// Makes one more name of the file `id`, whose first name is `first`.
-    pub(super) fn make_link(&self, place: &Place, first: &ArchivePath, id: FileId) -> Result<()> {
+    pub(super) fn make_link(
+        &self,
+        place: &TargetName,
+        first: &ArchivePath,
+        id: FileId,
+    ) -> Result<()> {
         let (parent, name) = first.split();
         let parent = self.open_directory(parent)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -198,7 +203,7 @@ impl<'a> Destination<'a> {
     /// Makes a name of an open blob. All its names share mode, owner and time.
     pub(super) fn make_blob_link(
         &self,
-        place: &Place,
+        place: &TargetName,
         blob: &File,
     ) -> std::result::Result<(), Errno> {
         link(blob, place)
@@ -208,11 +213,11 @@ impl<'a> Destination<'a> {
     /// is.
     pub(super) fn make_special(
         &self,
-        place: &Place,
+        place: &TargetName,
         content: &Content,
         attributes: &Attributes,
     ) -> Result<FileId> {
-        let Place { parent, name } = place;
+        let TargetName { parent, name } = place;
         let mode = Mode::RUSR | Mode::WUSR;
         let node = |kind, rdev| {
             let (major, minor) = decode_rdev(rdev);
@@ -413,13 +418,13 @@ pub(super) fn beside(name: &CStr) -> CString {
 }
 
 /// Makes a name of an open file.
-fn link(file: impl AsFd, place: &Place) -> std::result::Result<(), Errno> {
+fn link(file: impl AsFd, place: &TargetName) -> std::result::Result<(), Errno> {
     linkat(CWD, own_path(file), &place.parent, &place.name, AtFlags::SYMLINK_FOLLOW)
 }
 
 /// A name in an open directory.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct TargetName {
     pub(super) parent: Arc<OwnedFd>,
     pub(super) name: CString,
 }

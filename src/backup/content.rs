@@ -31,15 +31,15 @@ const SYNC_FILES: u32 = 4096;
 const LOOKS: u32 = 2;
 
 /// The content of one backup.
-pub(super) struct Content<'a> {
+pub(super) struct BlobCopier<'a> {
     source: &'a Layout,
     target: &'a Target,
-    /// What was done so far; what is in the backup is counted anew by each [`Content::copy`].
+    /// What was done so far; what is in the backup is counted anew by each [`BlobCopier::copy`].
     pub(super) report: BackupReport,
     unsynced: (u64, u32),
 }
 
-impl<'a> Content<'a> {
+impl<'a> BlobCopier<'a> {
     pub(super) fn new(source: &'a Layout, target: &'a Target) -> Self {
         Self { source, target, report: BackupReport::default(), unsynced: (0, 0) }
     }

@@ -38,7 +38,7 @@ use crate::store::error::StoreError;
 use crate::store::format;
 use crate::store::layout::Layout;
 pub use crate::sys::priority::Priority;
-use content::Content;
+use content::BlobCopier;
 use error::{BackupError, Result};
 use target::Target;
 
@@ -68,7 +68,7 @@ pub fn run(
 
     let mut draft = target.draft(1, &catalog(&mut connection, false, watch)?)?;
     lineage::check(&target, &draft)?;
-    let mut content = Content::new(&source, &target);
+    let mut content = BlobCopier::new(&source, &target);
     content.copy(&mut draft, None, watch)?;
     if content.report.damaged > 0 {
         let first = draft;

@@ -54,11 +54,11 @@ impl DuArgs {
         let mut connection = context.connect()?;
         let mut line = ProgressLine::new(context.json);
         let mut versions = Vec::new();
-        let mut hear = |progress: Progress| match progress {
+        let mut on_progress = |progress: Progress| match progress {
             Progress::Usages(some) => versions.extend(some),
             other => line.show(&other),
         };
-        let result = connection.call(request, Attachment::none(), &mut hear);
+        let result = connection.call(request, Attachment::none(), &mut on_progress);
         drop(line);
         let (Reply::Du(mut du), _) = result? else {
             return Err(CliError::unexpected_reply());

@@ -72,11 +72,11 @@ impl GcArgs {
         let mut connection = context.connect()?;
         let mut line = ProgressLine::new(context.json);
         let mut decisions = Vec::new();
-        let mut hear = |progress: Progress| match progress {
+        let mut on_progress = |progress: Progress| match progress {
             Progress::Decisions(some) => decisions.extend(some),
             other => line.show(&other),
         };
-        let result = connection.call(request, Attachment::none(), &mut hear);
+        let result = connection.call(request, Attachment::none(), &mut on_progress);
         drop(line);
         let (Reply::Gc(mut gc), _) = result? else {
             return Err(CliError::unexpected_reply());

@@ -14,12 +14,12 @@ use super::Context;
 use super::error::CliError;
 use super::progress::ProgressLine;
 use super::text::{count, size};
-use crate::archive::batch::{Observer, Totals};
+use crate::archive::batch::{ImportTotals, Observer};
 use crate::archive::control_sink::ControlImport;
 use crate::archive::error::ArchiveError;
 use crate::archive::import::{DirectoryImport, Imported, import_directory};
-use crate::archive::memo::{self, MemoOptions};
 use crate::archive::path::ArchivePath;
+use crate::archive::stat_cache::{self, StatCacheOptions};
 use crate::archive::survey::Survey;
 use crate::archive::tar_import::import_archive;
 use crate::archive::{FileId, ImportSink, Refused, raise_open_files};
@@ -108,7 +108,7 @@ struct Summary<'a> {
     tag: &'a Option<TagName>,
     changed: bool,
     #[serde(flatten)]
-    totals: Totals,
+    totals: ImportTotals,
 }
 
 impl ImportArgs {
@@ -117,7 +117,7 @@ impl ImportArgs {
     /// # Errors
     /// Nothing was published then.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let memo = memo_directory().map(|directory| MemoOptions {
+        let stat_cache = stat_cache_directory().map(|directory| StatCacheOptions {
             directory,
             read_all: self.checksum,
             now: Timestamp::now(),
@@ -142,7 +142,8 @@ impl ImportArgs {
         let line = ProgressLine::new(context.json);
         let expected = source.expected(&refused, line.is_visible());
         let mut observer = Watch { line, expected, reread: Vec::new() };
-        let imported = source.import(DirectoryImport { refused, memo }, &mut sink, &mut observer);
+        let imported =
+            source.import(DirectoryImport { refused, stat_cache }, &mut sink, &mut observer);
         let reread = observer.finish();
         let imported = imported?;
         for path in reread {
@@ -168,9 +169,12 @@ fn identity(path: &Path) -> Option<FileId> {
     File::open(path).ok().and_then(|directory| FileId::of(&directory).ok())
 }
 
-fn memo_directory() -> Option<PathBuf> {
+fn stat_cache_directory() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    memo::default_directory(variable("XDG_CACHE_HOME").as_deref(), variable("HOME").as_deref())
+    stat_cache::default_directory(
+        variable("XDG_CACHE_HOME").as_deref(),
+        variable("HOME").as_deref(),
+    )
 }
 
 impl Source {
@@ -243,7 +247,7 @@ enum Expected {
 
 impl Expected {
     /// How much is done, and of how much, in bytes.
-    fn progress(&self, totals: &Totals) -> (u64, Option<u64>) {
+    fn progress(&self, totals: &ImportTotals) -> (u64, Option<u64>) {
         match self {
             Self::Directory(survey) => (totals.bytes, survey.total_bytes()),
             Self::Archive { length, read } => (read.get(), Some(*length)),
@@ -273,7 +277,7 @@ impl Watch {
 }
 
 impl Observer for Watch {
-    fn progress(&mut self, totals: &Totals) {
+    fn progress(&mut self, totals: &ImportTotals) {
         let files = count(totals.files, "file");
         let (done, total) = self.expected.progress(totals);
         self.line.show(&Progress::Step {

@@ -23,7 +23,7 @@ use crate::fuse::invalidate::KernelInvalidator;
 use crate::fuse::mount::{
     self, Force, MountError, MountOptions, MountPlan, NewMount, VersionsPlacement,
 };
-use crate::fuse::session::{self, Connection, Filesystem, SessionHandle};
+use crate::fuse::session::{self, Filesystem, MountPart, SessionHandle};
 
 /// What the thread that serves waits for.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) enum Event {
     /// Clean up (SIGUSR1).
     Collect,
     /// A connection ended.
-    Ended(Connection, io::Result<()>),
+    Ended(MountPart, io::Result<()>),
 }
 
 /// Asks a daemon to do something, from any thread.
@@ -215,7 +215,7 @@ fn watch(events: &Events, collect: &mut dyn FnMut(), rest: Duration) {
         match event {
             Event::Collect => collect(),
             Event::Stop => return,
-            Event::Ended(Connection::Versions, Ok(())) => {
+            Event::Ended(MountPart::Versions, Ok(())) => {
                 info!(
                     "versions was unmounted: stopping once the rest is, in {rest:?} at the latest"
                 );
@@ -249,13 +249,13 @@ impl Starter<'_> {
     ) -> Result<(), DaemonError> {
         let target = self.plan.target.clone();
         let new = self.mount(target, self.plan.options.clone())?;
-        self.answer(running, Connection::Outer, filesystems.outer, new)?;
+        self.answer(running, MountPart::Outer, filesystems.outer, new)?;
         let target = self.plan.versions_target();
         if matches!(self.plan.versions, VersionsPlacement::Beside(_)) {
             running.made_directory = make_directory(&target)?;
         }
         let new = self.mount(target, self.plan.versions_options())?;
-        self.answer(running, Connection::Versions, filesystems.versions, new)
+        self.answer(running, MountPart::Versions, filesystems.versions, new)
     }
 
     fn mount(&self, target: PathBuf, options: MountOptions) -> Result<NewMount, DaemonError> {
@@ -270,7 +270,7 @@ impl Starter<'_> {
     fn answer<F: Filesystem>(
         &self,
         running: &mut Running,
-        connection: Connection,
+        connection: MountPart,
         filesystem: F,
         new: NewMount,
     ) -> Result<(), DaemonError> {
@@ -339,13 +339,13 @@ mod tests {
     #[test]
     fn when_versions_was_unmounted_the_rest_may_follow() {
         let (controller, events) = controller();
-        controller.send(Event::Ended(Connection::Versions, Ok(())));
+        controller.send(Event::Ended(MountPart::Versions, Ok(())));
         controller.collect();
-        controller.send(Event::Ended(Connection::Outer, Ok(())));
+        controller.send(Event::Ended(MountPart::Outer, Ok(())));
         let mut count = 0;
         watch(&events, &mut || count += 1, Duration::from_secs(3600));
         assert_eq!(count, 1, "it went on until the outer one had ended");
-        controller.send(Event::Ended(Connection::Versions, Ok(())));
+        controller.send(Event::Ended(MountPart::Versions, Ok(())));
         watch(&events, &mut || (), Duration::ZERO);
     }
 

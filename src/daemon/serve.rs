@@ -32,7 +32,7 @@ use crate::fuse::versions::VersionsConnection;
 use crate::model::time::Timestamp;
 use crate::sys::{self, open_files};
 use crate::vfs::staging::{MountObserver, StagingFs, StagingOptions};
-use crate::vfs::versions::{Numbering, Owner, PoolBlobs, Sources, VersionFs};
+use crate::vfs::versions::{Numbering, PoolBlobs, RootOwner, Sources, VersionFs};
 
 /// File descriptors that a daemon asks for: clients' open files, and the cache of blobs.
 const OPEN_FILES_MAX: u64 = 1 << 20;
@@ -256,7 +256,7 @@ fn versions(
         blobs: Arc::new(blobs),
         pins: Arc::clone(&engine.pins),
     };
-    let owner = Owner { uid: getuid().as_raw(), gid: getgid().as_raw() };
+    let owner = RootOwner { uid: getuid().as_raw(), gid: getgid().as_raw() };
     let numbering = if options.inode32 { Numbering::Counted } else { Numbering::Hashed };
     Arc::new(VersionFs::new(sources, owner, Timestamp::now(), numbering))
 }

@@ -21,7 +21,7 @@ use log::{error, info, warn};
 
 use super::run::{Event, Events};
 use crate::fuse::mount::{Force, MountError, Mounted};
-use crate::fuse::session::{Connection, SessionHandle};
+use crate::fuse::session::{MountPart, SessionHandle};
 
 /// How long each step of a start or a stop may take.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ pub(super) struct Running {
 
 #[derive(Debug)]
 struct Part {
-    connection: Connection,
+    connection: MountPart,
     mount: Arc<Mounted>,
     session: Option<SessionHandle>,
 }
@@ -81,7 +81,7 @@ enum Outcome {
 
 impl Running {
     /// Adds a mount on which nobody answers yet.
-    pub(super) fn add(&mut self, connection: Connection, mount: Mounted) -> Arc<Mounted> {
+    pub(super) fn add(&mut self, connection: MountPart, mount: Mounted) -> Arc<Mounted> {
         let mount = Arc::new(mount);
         self.parts.push(Part { connection, mount: Arc::clone(&mount), session: None });
         mount

@@ -39,7 +39,7 @@ use rustix::io::Errno;
 use std::sync::Arc;
 
 use super::notify::KernelNotifier;
-use super::session::Connection;
+use super::session::MountPart;
 use crate::sys::panics;
 use crate::vfs::invalidation::{Forget, Invalidation, Invalidator};
 
@@ -78,10 +78,10 @@ impl KernelInvalidator {
     }
 
     /// Makes a connection known; call it before the first request on it is answered.
-    pub fn connect(&self, connection: Connection, notifier: KernelNotifier) {
+    pub fn connect(&self, connection: MountPart, notifier: KernelNotifier) {
         let slot = match connection {
-            Connection::Outer => &self.connections.outer,
-            Connection::Versions => &self.connections.versions,
+            MountPart::Outer => &self.connections.outer,
+            MountPart::Versions => &self.connections.versions,
         };
         assert!(slot.set(notifier).is_ok(), "connection {connection:?} was known already");
     }

@@ -20,14 +20,14 @@ const WORKERS_MIN: usize = 2;
 
 /// Which of the two filesystems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Connection {
+pub enum MountPart {
     /// The read-write one, mounted at the mount point.
     Outer,
     /// The read-only one of versions.
     Versions,
 }
 
-impl Connection {
+impl MountPart {
     /// Its name in log lines and of its threads.
     pub fn name(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Connection {
 /// A session that was started.
 #[derive(Debug)]
 pub struct SessionHandle {
-    connection: Connection,
+    connection: MountPart,
     ended: Receiver<()>,
 }
 
@@ -57,7 +57,7 @@ pub fn default_workers() -> usize {
 ///
 /// Returns the error of the handshake or of starting the thread; the connection is then closed.
 pub fn start<F: Filesystem>(
-    connection: Connection,
+    connection: MountPart,
     filesystem: F,
     device: OwnedFd,
     workers: usize,
@@ -83,7 +83,7 @@ pub fn start<F: Filesystem>(
 
 impl SessionHandle {
     /// Which filesystem it answers for.
-    pub fn connection(&self) -> Connection {
+    pub fn connection(&self) -> MountPart {
         self.connection
     }
 

@@ -11,7 +11,7 @@ use crate::sys;
 pub const CHUNK_BYTES: usize = 1 << 20;
 
 /// Hashes a file from its beginning to its end, or to the end of the piece in which it has more than
-/// `bytes_max`. Pieces are of [`CHUNK_BYTES`], but for the last one. `each` hears of every piece, with its
+/// `bytes_max`. Pieces are of [`CHUNK_BYTES`], but for the last one. `each` gets every piece, with its
 /// offset, and says whether to go on. What is read leaves the page cache again, unless others have it
 /// there.
 ///
@@ -62,17 +62,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_piece_is_heard_of_until_somebody_has_enough() {
+    fn every_piece_is_shown_until_somebody_has_enough() {
         let file = tempfile::tempfile().unwrap();
         let content = vec![7; CHUNK_BYTES + 3];
         file.write_all_at(&content, 0).unwrap();
-        let mut heard = Vec::new();
+        let mut seen = Vec::new();
         let hashed = hash_file(&file, u64::MAX, &mut |offset, piece| {
-            heard.push((offset, piece.len()));
+            seen.push((offset, piece.len()));
             ControlFlow::<()>::Continue(())
         });
         assert_eq!(hashed.unwrap(), ControlFlow::Continue(BlobHash::of(&content)));
-        assert_eq!(heard, [(0, CHUNK_BYTES), (CHUNK_BYTES as u64, 3)]);
+        assert_eq!(seen, [(0, CHUNK_BYTES), (CHUNK_BYTES as u64, 3)]);
         let ended = hash_file(&file, u64::MAX, &mut |_, _| ControlFlow::Break("enough"));
         assert_eq!(ended.unwrap(), ControlFlow::Break("enough"));
     }

@@ -76,12 +76,13 @@ fn undelete(world: &World, versions: &[&str]) -> Result<Reply, ControlError> {
 fn gc(world: &World, full: bool, dry_run: bool, protect: u64) -> (GcReply, Vec<Decision>) {
     let mut decisions = Vec::new();
     let request = GcRequest { full, dry_run, wait: true, protect_seconds: Some(protect) };
-    let mut hear = |progress| {
+    let mut on_progress = |progress| {
         if let Progress::Decisions(some) = progress {
             decisions.extend(some);
         }
     };
-    let answer = world.service.call(caller(1), Request::Gc(request), Attachment::none(), &mut hear);
+    let answer =
+        world.service.call(caller(1), Request::Gc(request), Attachment::none(), &mut on_progress);
     match answer.unwrap().0 {
         Reply::Gc(reply) => (reply, decisions),
         other => panic!("{other:?}"),
@@ -95,13 +96,13 @@ fn du(world: &World, versions: &[Option<&str>]) -> DuReply {
     };
     let targets = versions.iter().map(target).collect();
     let mut usages = Vec::new();
-    let mut hear = |progress| {
+    let mut on_progress = |progress| {
         if let Progress::Usages(some) = progress {
             usages.extend(some);
         }
     };
     let request = Request::Upkeep(UpkeepRequest::Du { targets });
-    let answer = world.service.call(caller(1), request, Attachment::none(), &mut hear);
+    let answer = world.service.call(caller(1), request, Attachment::none(), &mut on_progress);
     match answer.unwrap().0 {
         Reply::Du(mut reply) => {
             reply.versions = usages;

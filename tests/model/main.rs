@@ -10,7 +10,7 @@
 mod common;
 mod operation;
 mod pair;
-mod place;
+mod path_choice;
 
 use std::cell::RefCell;
 use std::fmt::Write;

@@ -11,97 +11,97 @@ use rustix::fs::{
 };
 
 use crate::common::content;
-use crate::place::Place;
+use crate::path_choice::PathChoice;
 
 /// One step of a history.
 #[derive(Debug, Clone)]
 pub(crate) enum Operation {
     Write {
-        path: Place,
+        path: PathChoice,
         seed: u64,
         length: usize,
     },
     CreateNew {
-        path: Place,
+        path: PathChoice,
     },
     WriteAt {
-        path: Place,
+        path: PathChoice,
         offset: u64,
         seed: u64,
         length: usize,
     },
     Append {
-        path: Place,
+        path: PathChoice,
         seed: u64,
         length: usize,
     },
     Truncate {
-        path: Place,
+        path: PathChoice,
         length: u64,
     },
     Punch {
-        path: Place,
+        path: PathChoice,
         offset: u64,
         length: u64,
     },
     Copy {
-        from: Place,
-        to: Place,
+        from: PathChoice,
+        to: PathChoice,
     },
     Rename {
-        from: Place,
-        to: Place,
+        from: PathChoice,
+        to: PathChoice,
         flags: Replace,
     },
     Link {
-        from: Place,
-        to: Place,
+        from: PathChoice,
+        to: PathChoice,
     },
     Symlink {
-        target: Place,
-        path: Place,
+        target: PathChoice,
+        path: PathChoice,
     },
     Unlink {
-        path: Place,
+        path: PathChoice,
     },
     MakeDirectory {
-        path: Place,
+        path: PathChoice,
     },
     RemoveDirectory {
-        path: Place,
+        path: PathChoice,
     },
     RemoveAll {
-        path: Place,
+        path: PathChoice,
     },
     Mode {
-        path: Place,
+        path: PathChoice,
         mode: u32,
     },
     Owner {
-        path: Place,
+        path: PathChoice,
         uid: u32,
         gid: u32,
     },
     Times {
-        path: Place,
+        path: PathChoice,
         seconds: i64,
         nanoseconds: i64,
     },
     SetXattr {
-        path: Place,
+        path: PathChoice,
         name: String,
         value: Vec<u8>,
     },
     RemoveXattr {
-        path: Place,
+        path: PathChoice,
         name: String,
     },
     Fifo {
-        path: Place,
+        path: PathChoice,
     },
     /// Opens a file and keeps it open, whatever happens to its name.
     Hold {
-        path: Place,
+        path: PathChoice,
     },
     WriteHeld {
         offset: u64,
@@ -129,7 +129,7 @@ pub(crate) enum Replace {
 impl Operation {
     /// Any operation, the frequent ones of real programs more often.
     pub(crate) fn any() -> impl Strategy<Value = Self> {
-        let (old, new) = (Place::existing, Place::free);
+        let (old, new) = (PathChoice::existing, PathChoice::free);
         prop_oneof![
             14 => (new(), any::<u64>(), length())
                 .prop_map(|(path, seed, length)| Self::Write { path, seed, length }),
@@ -177,7 +177,7 @@ impl Operation {
 
     /// Operations on hardlinks and on the directories that hold them, with many commits.
     pub(crate) fn of_links() -> impl Strategy<Value = Self> {
-        let (old, new) = (Place::existing, Place::free);
+        let (old, new) = (PathChoice::existing, PathChoice::free);
         prop_oneof![
             5 => (new(), any::<u64>(), 1_usize..300)
                 .prop_map(|(path, seed, length)| Self::Write { path, seed, length }),

@@ -10,7 +10,7 @@ use cairn::fuse::mount::{Force, Method, MountOptions, MountPlan, unmount_path};
 use rustix::io::Errno;
 
 use crate::common::wait;
-use crate::toy::{Place, Serving, Toy, endless, require_mounting, short};
+use crate::toy::{MountDirectories, Serving, Toy, endless, require_mounting, short};
 
 /// Tells the child what to mount where.
 const CHILD: &str = "CAIRN_TEST_CHILD";
@@ -49,7 +49,7 @@ fn child_starts_until_it_is_killed() {
 }
 
 /// Starts a test of this program as a daemon at `place`, and waits for its sign.
-fn start_child(place: &Place, test: &str) -> Child {
+fn start_child(place: &MountDirectories, test: &str) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, place.root().canonicalize().unwrap())
@@ -71,7 +71,7 @@ fn start_child(place: &Place, test: &str) -> Child {
 }
 
 /// Leaves the mounts of a daemon that was killed at `place`.
-fn kill_a_daemon(place: &Place) {
+fn kill_a_daemon(place: &MountDirectories) {
     let mut child = start_child(place, "dead::child_serves_until_it_is_killed");
     // What a user does with it stays in the kernel's caches, which makes the mount look alive.
     std::fs::metadata(place.target.join("versions/file")).unwrap();
@@ -83,7 +83,7 @@ fn kill_a_daemon(place: &Place) {
 #[test]
 fn one_that_is_killed_while_it_starts_ends_and_hangs_nobody() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let mut child = start_child(&place, "dead::child_starts_until_it_is_killed");
     child.kill().unwrap();
     let ended = wait::within(wait::PATIENCE, || child.try_wait().unwrap().is_some());
@@ -102,7 +102,7 @@ fn one_that_is_killed_while_it_starts_ends_and_hangs_nobody() {
 #[test]
 fn the_next_mount_cleans_up() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     kill_a_daemon(&place);
     let busy = std::fs::File::open(place.target.join("versions"));
     let serving = place.serve(short()).ready();
@@ -117,7 +117,7 @@ fn the_next_mount_cleans_up() {
 #[test]
 fn a_mount_elsewhere_cleans_up_too() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     kill_a_daemon(&place);
     let other = place.root().join("other");
     std::fs::create_dir(&other).unwrap();
@@ -129,7 +129,7 @@ fn a_mount_elsewhere_cleans_up_too() {
 #[test]
 fn another_stores_dead_mount_is_cleaned_from_the_mount_point() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     kill_a_daemon(&place);
     let store = place.root().join("another");
     std::fs::create_dir(&store).unwrap();
@@ -143,7 +143,7 @@ fn another_stores_dead_mount_is_cleaned_from_the_mount_point() {
 #[test]
 fn the_unmount_command_cleans_up() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     kill_a_daemon(&place);
     let args = UnmountArgs { target: place.target.clone(), lazy: false, force: false };
     args.run(|_, _| Ok(()), |_| -> Asked { panic!("nobody is there to ask") }, |_| {}).unwrap();

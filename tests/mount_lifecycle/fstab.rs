@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::cairn::BINARY;
-use crate::toy::{Place, require_mounting};
+use crate::toy::{MountDirectories, require_mounting};
 
 /// Installs the helpers where mount(8) looks for them, in a mount namespace of this script's own.
 const INSTALL: &str = r#"
@@ -39,7 +39,7 @@ publish() {
 /// them, also when they fail.
 fn run(script: &str) {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let output = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
         .args(["sh", "-c", &format!("{INSTALL}\n{script}"), "sh", BINARY])

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::cairn::BINARY;
-use crate::toy::{Place, require_mounting};
+use crate::toy::{MountDirectories, require_mounting};
 
 /// The page whose blocks are run.
 const README: &str = include_str!("../../README.md");
@@ -87,7 +87,7 @@ fn every_block_of_the_readme_runs_as_it_stands() {
         script.push_str(&format!("echo '== {title}' >&2\nset -x\n{block}set +x\n"));
     }
     script.push_str(AFTER);
-    let place = Place::new();
+    let place = MountDirectories::new();
     let root = place.root().canonicalize().unwrap();
     let output = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])

@@ -11,12 +11,12 @@ use cairn::fuse::mount::{Method, MountError, MountPlan, MountTable, VersionsPlac
 use cairn::vfs::invalidation::{Forget, Invalidation, Invalidator};
 use fuser::FileType;
 
-use crate::toy::{FILE, Place, Serving, Toy, require_mounting, short};
+use crate::toy::{FILE, MountDirectories, Serving, Toy, require_mounting, short};
 
 #[test]
 fn both_filesystems_answer_and_a_stop_leaves_nothing() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let (outer, versions) = (Toy::outer(), Toy::default());
     versions.digit.store(7, Ordering::SeqCst);
     let destroyed = [Arc::clone(&outer.destroyed), Arc::clone(&versions.destroyed)];
@@ -44,7 +44,7 @@ fn both_filesystems_answer_and_a_stop_leaves_nothing() {
 #[test]
 fn a_start_that_fails_half_way_leaves_nothing() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let file = Toy { versions: Some(FileType::RegularFile), ..Toy::default() };
     let broken = Toy { broken: true, ..Toy::default() };
     let broken_outer = Toy { broken: true, ..Toy::outer() };
@@ -67,7 +67,7 @@ fn a_start_that_fails_half_way_leaves_nothing() {
 #[test]
 fn a_mount_that_hangs_is_given_up_and_its_thread_freed() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let (sender, _asked) = crossbeam_channel::unbounded();
     let outer = Toy { silent: Some(sender), ..Toy::outer() };
     let destroyed = Arc::clone(&outer.destroyed);
@@ -82,7 +82,7 @@ fn a_mount_that_hangs_is_given_up_and_its_thread_freed() {
 #[test]
 fn versions_can_be_mounted_beside() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let beside = place.root().canonicalize().unwrap().join("m nt.versions");
     let versions = VersionsPlacement::Beside(beside.clone());
     let plan = MountPlan { versions, ..place.plan() };
@@ -98,7 +98,7 @@ fn versions_can_be_mounted_beside() {
 #[test]
 fn fusermount3_mounts_the_same() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let options = "allow_other,noexec".parse().unwrap();
     let plan = MountPlan::prepare(&place.target, &place.store, options, Method::Helper).unwrap();
     let serving = Serving::start(plan, Toy::outer(), Toy::default(), short()).ready();
@@ -114,7 +114,7 @@ fn fusermount3_mounts_the_same() {
 #[test]
 fn a_symlink_that_came_after_the_check_is_not_followed() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let plan = place.plan();
     let elsewhere = place.root().canonicalize().unwrap().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
@@ -128,7 +128,7 @@ fn a_symlink_that_came_after_the_check_is_not_followed() {
 #[test]
 fn a_living_mount_is_not_mounted_over() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let serving = place.serve(short()).ready();
     for (target, store) in [
         (&place.target, &place.store),
@@ -148,7 +148,7 @@ fn a_living_mount_is_not_mounted_over() {
 #[test]
 fn the_kernel_forgets_before_the_reply_is_sent() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let versions = Toy::default();
     let digit = Arc::clone(&versions.digit);
     let serving = Serving::start(place.plan(), Toy::outer(), versions, short()).ready();

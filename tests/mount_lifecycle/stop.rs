@@ -14,9 +14,9 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::common::wait;
-use crate::toy::{Place, Serving, Toy, endless, require_mounting, short};
+use crate::toy::{MountDirectories, Serving, Toy, endless, require_mounting, short};
 
-fn unmount(place: &Place, lazy: bool) -> Result<(), DaemonError> {
+fn unmount(place: &MountDirectories, lazy: bool) -> Result<(), DaemonError> {
     let args = UnmountArgs { target: place.target.clone(), lazy, force: false };
     let ask = |store: &Path| {
         assert_eq!(store, place.store);
@@ -28,7 +28,7 @@ fn unmount(place: &Place, lazy: bool) -> Result<(), DaemonError> {
 #[test]
 fn signals_stop_and_clean_up() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let serving = place.serve(short()).ready();
     let thread = signals::start(serving.controller.clone(), None).unwrap();
     kill_process(getpid(), Signal::USR1).unwrap();
@@ -45,7 +45,7 @@ fn signals_stop_and_clean_up() {
 #[test]
 fn an_unmount_from_outside_ends_the_daemon() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let serving = place.serve(short()).ready();
     unmount_path(&place.target.join("versions"), Force::None).unwrap();
     serving.join().unwrap();
@@ -60,7 +60,7 @@ fn an_unmount_from_outside_ends_the_daemon() {
 #[test]
 fn whoever_unmounts_versions_finds_the_rest_mounted() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let versions = Toy::default();
     let ended = Arc::clone(&versions.destroyed);
     let serving = Serving::start(place.plan(), Toy::outer(), versions, endless()).ready();
@@ -78,7 +78,7 @@ fn whoever_unmounts_versions_finds_the_rest_mounted() {
 #[test]
 fn umount_of_both_finds_both() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     for round in 0..15 {
         let serving = place.serve(endless()).ready();
         let output = Command::new("umount").args(["-i", "-R"]).arg(&place.target).output().unwrap();
@@ -92,12 +92,13 @@ fn umount_of_both_finds_both() {
 #[test]
 fn another_mount_with_the_same_numbers_is_let_alone() {
     require_mounting();
-    let (place, other) = (Place::new(), Place::new());
-    let mount = |place: &Place| {
+    let (place, other) = (MountDirectories::new(), MountDirectories::new());
+    let mount = |place: &MountDirectories| {
         let options = MountOptions::default();
         mount::mount(&place.target, &place.store, &options, Method::Auto).unwrap().mount
     };
-    let entry = |place: &Place| MountTable::read().unwrap().at(&place.target).cloned().unwrap();
+    let entry =
+        |place: &MountDirectories| MountTable::read().unwrap().at(&place.target).cloned().unwrap();
     wait::until("the kernel used the numbers of a mount again", || {
         let first = mount(&place);
         let before = entry(&place);
@@ -118,7 +119,7 @@ fn another_mount_with_the_same_numbers_is_let_alone() {
 fn a_busy_mount_is_detached_after_the_grace() {
     require_mounting();
     for inner in [true, false] {
-        let place = Place::new();
+        let place = MountDirectories::new();
         let serving = place.serve(short()).ready();
         let name = if inner { "versions/file" } else { "file" };
         let file = File::open(place.target.join(name)).unwrap();
@@ -132,7 +133,7 @@ fn a_busy_mount_is_detached_after_the_grace() {
 #[test]
 fn a_second_stop_ends_the_grace() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let serving = place.serve(endless()).ready();
     let file = File::open(place.target.join("file")).unwrap();
     serving.controller.stop();
@@ -145,7 +146,7 @@ fn a_second_stop_ends_the_grace() {
 #[test]
 fn a_stop_goes_on_once_the_files_are_closed() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let serving = place.serve(endless()).ready();
     let file = File::open(place.target.join("versions/file")).unwrap();
     serving.controller.stop();
@@ -158,7 +159,7 @@ fn a_stop_goes_on_once_the_files_are_closed() {
 #[test]
 fn the_command_refuses_a_busy_mount_and_leaves_it_whole() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let serving = place.serve(endless()).ready();
     let file = File::open(place.target.join("versions/file")).unwrap();
     let Err(DaemonError::Mount(MountError::Busy { users, .. })) = unmount(&place, false) else {
@@ -177,7 +178,7 @@ fn the_command_refuses_a_busy_mount_and_leaves_it_whole() {
 #[test]
 fn a_lazy_unmount_lets_users_finish() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let serving = place.serve(endless()).ready();
     let file = File::open(place.target.join("file")).unwrap();
     let before = Instant::now();
@@ -192,7 +193,7 @@ fn a_lazy_unmount_lets_users_finish() {
 #[test]
 fn a_request_that_is_never_answered_does_not_hold_up_the_stop() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let (sender, parked) = crossbeam_channel::unbounded();
     let outer = Toy { parked: Some(sender), ..Toy::outer() };
     let serving = Serving::start(place.plan(), outer, Toy::default(), short()).ready();

@@ -133,13 +133,13 @@ impl Filesystem for Toy {
 }
 
 /// A store and a mount point in a directory that goes away, mounts and all.
-pub(crate) struct Place {
+pub(crate) struct MountDirectories {
     directory: tempfile::TempDir,
     pub(crate) store: PathBuf,
     pub(crate) target: PathBuf,
 }
 
-impl Place {
+impl MountDirectories {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
@@ -169,7 +169,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for MountDirectories {
     fn drop(&mut self) {
         while let Some(target) = self.mounted().pop() {
             unmount_path(&target, Force::Detach).unwrap();

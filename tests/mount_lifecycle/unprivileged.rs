@@ -12,7 +12,7 @@ use cairn::fuse::mount::{
     Method, MountError, MountOptions, MountPlan, VersionsPlacement, preflight,
 };
 
-use crate::toy::{Place, Serving, Toy, require_mounting, short};
+use crate::toy::{MountDirectories, Serving, Toy, require_mounting, short};
 
 /// Tells the child what to mount where.
 const CHILD: &str = "CAIRN_TEST_USER";
@@ -56,7 +56,7 @@ fn child_mounts_as_a_user() {
 #[test]
 fn a_missing_fusermount3_is_named() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let root = place.root().canonicalize().unwrap();
     let store = root.join("of a user");
     for path in [&root, &place.target] {
@@ -92,7 +92,7 @@ as_user "$root/cairn" mount "$store" "$mnt"
 #[test]
 fn an_ordinary_user_mounts_through_fusermount3() {
     require_mounting();
-    let place = Place::new();
+    let place = MountDirectories::new();
     let root = place.root().canonicalize().unwrap();
     for path in [&root, &place.store, &place.target] {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::compare::{allocated, describe, fill, pattern, set_mtime};
 use super::memory::MemoryStore;
-use crate::archive::batch::{Observer, Totals, Unobserved};
+use crate::archive::batch::{ImportTotals, Observer, Unobserved};
 use crate::archive::export::{LinkMode, export_directory, export_directory_unless};
 use crate::archive::import::{DirectoryImport, Imported, import_directory, import_directory_with};
 use crate::archive::{ArchiveError, ArchivePath, FileId, Refused};
@@ -115,7 +115,7 @@ struct Kept {
 }
 
 impl Observer for Kept {
-    fn progress(&mut self, _totals: &Totals) {}
+    fn progress(&mut self, _totals: &ImportTotals) {}
     fn reread(&mut self, path: &ArchivePath) {
         self.reread.push(path.to_string());
     }
@@ -208,7 +208,7 @@ fn the_store_does_not_import_itself() {
     ] {
         for top in [dir.path(), &dir.path().join("inside"), &store_dir] {
             let mut store = MemoryStore::default();
-            let options = DirectoryImport { refused: vec![refused], memo: None };
+            let options = DirectoryImport { refused: vec![refused], stat_cache: None };
             let error = import_directory(top, options, &mut store, &mut Unobserved).unwrap_err();
             assert!(error.to_string().contains(said), "{error}");
             assert!(store.aborted);

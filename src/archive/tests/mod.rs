@@ -10,7 +10,7 @@ mod compare;
 mod control_sink;
 mod directory;
 mod hostile;
-mod memo;
 mod memory;
+mod stat_cache;
 mod stranger;
 mod tar;

@@ -18,7 +18,7 @@ use crate::archive::batch::Unobserved;
 use crate::archive::error::ArchiveError;
 use crate::archive::export::{LinkMode, export_directory_with};
 use crate::archive::import::{DirectoryImport, import_directory};
-use crate::archive::walk::{Place, Walker};
+use crate::archive::walk::{EntryHandle, Walker};
 
 const STRANGER: u32 = 4321;
 

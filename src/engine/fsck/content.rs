@@ -30,8 +30,8 @@ pub(in crate::engine) enum Examined {
     Ended,
 }
 
-/// Looks at the length of a blob's file, and, when `full`, at its content, by [`hash_file`]: `read` hears
-/// how many bytes each piece has and says whether to go on.
+/// Looks at the length of a blob's file, and, when `full`, at its content, by [`hash_file`]: `read` is
+/// told how many bytes each piece has and says whether to go on.
 ///
 /// # Errors
 /// The file cannot be looked at for a reason that is not its own.

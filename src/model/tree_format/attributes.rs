@@ -1,6 +1,6 @@
 //! The codec of attributes, which entries and roots share: mode, time, extended attributes.
 
-use super::bytes::{Reader, length_u32};
+use super::bytes::{ByteReader, length_u32};
 use super::{TreeError, invalid};
 use crate::model::name::NAME_BYTES_MAX;
 use crate::model::time::Timestamp;
@@ -23,7 +23,7 @@ pub struct XattrsRef<'a> {
 impl<'a> XattrsRef<'a> {
     /// Names and values, in byte order of the names.
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let mut reader = Reader::new(self.items);
+        let mut reader = ByteReader::new(self.items);
         std::iter::from_fn(move || read_xattr(&mut reader).ok())
     }
 
@@ -86,7 +86,7 @@ pub(super) fn write_xattrs(out: &mut Vec<u8>, xattrs: &Xattrs) {
     }
 }
 
-fn read_xattr<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], &'a [u8]), TreeError> {
+fn read_xattr<'a>(reader: &mut ByteReader<'a>) -> Result<(&'a [u8], &'a [u8]), TreeError> {
     let name_length = usize::from(reader.u8()?);
     let value_length = reader.u32()? as usize;
     Ok((reader.take(name_length)?, reader.take(value_length)?))
@@ -94,7 +94,7 @@ fn read_xattr<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], &'a [u8]), TreeE
 
 /// Reads what [`write_xattrs`] wrote; `present` is the flag.
 pub(super) fn read_xattrs<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut ByteReader<'a>,
     present: bool,
 ) -> Result<XattrsRef<'a>, TreeError> {
     if !present {
@@ -121,7 +121,7 @@ pub(super) fn read_xattrs<'a>(
     Ok(XattrsRef { items })
 }
 
-pub(super) fn read_mode(reader: &mut Reader<'_>) -> Result<u16, TreeError> {
+pub(super) fn read_mode(reader: &mut ByteReader<'_>) -> Result<u16, TreeError> {
     let mode = reader.u16()?;
     if mode & !MODE_MASK != 0 {
         return Err(invalid("mode has bits beyond 0o7777"));
@@ -129,7 +129,7 @@ pub(super) fn read_mode(reader: &mut Reader<'_>) -> Result<u16, TreeError> {
     Ok(mode)
 }
 
-pub(super) fn read_time(reader: &mut Reader<'_>) -> Result<Timestamp, TreeError> {
+pub(super) fn read_time(reader: &mut ByteReader<'_>) -> Result<Timestamp, TreeError> {
     let seconds = reader.i64()?;
     let nanoseconds = reader.u32()?;
     Timestamp::new(seconds, nanoseconds).ok_or_else(|| invalid("nanoseconds reach a second"))

@@ -4,11 +4,11 @@ use super::{TreeError, invalid};
 use crate::model::hash::{HASH_BYTES, TreeHash};
 
 /// A slice that is consumed from its front.
-pub(super) struct Reader<'a> {
+pub(super) struct ByteReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ByteReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }

@@ -1,6 +1,6 @@
 //! One page: validated once, then read in place.
 
-use super::bytes::Reader;
+use super::bytes::ByteReader;
 use super::cut;
 use super::record::{
     ChildRef, ContentRef, EntryRef, add_count, add_summary, decode_child, decode_entry,
@@ -52,7 +52,7 @@ impl TreePage {
     }
 
     fn parse_header(bytes: Vec<u8>) -> Result<Self, TreeError> {
-        let mut reader = Reader::new(&bytes);
+        let mut reader = ByteReader::new(&bytes);
         if reader.array::<4>()? != MAGIC {
             return Err(invalid("not a tree page"));
         }

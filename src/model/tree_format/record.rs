@@ -4,7 +4,7 @@
 use super::attributes::{
     XattrsRef, check_attributes, read_mode, read_time, read_xattrs, write_xattrs,
 };
-use super::bytes::Reader;
+use super::bytes::ByteReader;
 use super::{TreeError, invalid};
 use crate::model::hash::{BlobHash, HASH_BYTES, TreeHash};
 use crate::model::name::EntryName;
@@ -159,7 +159,10 @@ pub(super) fn write_summary(out: &mut Vec<u8>, summary: &Summary) {
     }
 }
 
-pub(super) fn read_totals(reader: &mut Reader<'_>, has_links: bool) -> Result<Summary, TreeError> {
+pub(super) fn read_totals(
+    reader: &mut ByteReader<'_>,
+    has_links: bool,
+) -> Result<Summary, TreeError> {
     Ok(Summary {
         files: reader.u64()?,
         bytes: reader.u64()?,
@@ -180,7 +183,7 @@ pub(super) fn read_links_flag(byte: u8) -> Result<bool, TreeError> {
     }
 }
 
-fn read_name<'a>(reader: &mut Reader<'a>, length: u8) -> Result<&'a [u8], TreeError> {
+fn read_name<'a>(reader: &mut ByteReader<'a>, length: u8) -> Result<&'a [u8], TreeError> {
     let name = reader.take(usize::from(length))?;
     crate::model::name::check_bytes(name).map_err(|error| TreeError(error.to_string()))?;
     Ok(name)
@@ -307,7 +310,7 @@ fn name_length(name: &[u8]) -> Result<u8, TreeError> {
 
 /// Decodes and validates one leaf record.
 pub(super) fn decode_entry(record: &[u8]) -> Result<EntryRef<'_>, TreeError> {
-    let mut reader = Reader::new(record);
+    let mut reader = ByteReader::new(record);
     let name_length = reader.u8()?;
     let tag = reader.u8()?;
     if tag & !(KIND_MASK | FLAG_VERSION_GROUP | FLAG_SCOPED_GROUP | FLAG_XATTRS) != 0 {
@@ -349,7 +352,7 @@ fn write_group(out: &mut Vec<u8>, group: LinkGroup) -> Result<(), TreeError> {
     Ok(())
 }
 
-fn read_group(reader: &mut Reader<'_>, tag: u8) -> Result<Option<LinkGroup>, TreeError> {
+fn read_group(reader: &mut ByteReader<'_>, tag: u8) -> Result<Option<LinkGroup>, TreeError> {
     Ok(match (tag & FLAG_SCOPED_GROUP != 0, tag & FLAG_VERSION_GROUP != 0) {
         (false, false) => None,
         (true, false) => {
@@ -369,7 +372,7 @@ fn short_id(group: LinkGroup) -> Result<u64, TreeError> {
     u64::try_from(group.id).map_err(|_| invalid("the id of a hardlink group is too long"))
 }
 
-fn decode_content<'a>(reader: &mut Reader<'a>, kind: u8) -> Result<ContentRef<'a>, TreeError> {
+fn decode_content<'a>(reader: &mut ByteReader<'a>, kind: u8) -> Result<ContentRef<'a>, TreeError> {
     Ok(match kind {
         KIND_FILE => {
             let size = reader.u64()?;
@@ -416,7 +419,7 @@ pub(super) fn encode_child(out: &mut Vec<u8>, child: &ChildRef<'_>) -> Result<()
 
 /// Decodes and validates one index record.
 pub(super) fn decode_child(record: &[u8]) -> Result<ChildRef<'_>, TreeError> {
-    let mut reader = Reader::new(record);
+    let mut reader = ByteReader::new(record);
     let name_length = reader.u8()?;
     let has_links = read_links_flag(reader.u8()?)?;
     let first_name = read_name(&mut reader, name_length)?;

@@ -11,7 +11,7 @@
 //! ```
 
 use super::attributes::{read_mode, read_time, read_xattrs, write_xattrs};
-use super::bytes::Reader;
+use super::bytes::ByteReader;
 use super::record::{links_flag, read_links_flag, read_totals, write_summary};
 use super::{TreeError, invalid};
 use crate::model::hash::TreeHash;
@@ -55,7 +55,7 @@ pub fn encode_root(root: &Root) -> Vec<u8> {
 /// # Errors
 /// What is wrong with the bytes.
 pub fn decode_root(bytes: &[u8]) -> Result<Root, TreeError> {
-    let mut reader = Reader::new(bytes);
+    let mut reader = ByteReader::new(bytes);
     if reader.array::<4>()? != MAGIC {
         return Err(invalid("not the root of a version"));
     }

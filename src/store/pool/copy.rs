@@ -24,9 +24,9 @@ pub enum Copied {
 }
 
 impl Pool {
-    /// Copies a file whose content ought to be that of the blob `hash`, and checks the copy, which is removed
-    /// if it is not right. Where the file system can share blocks it does, and the copy is read to check it.
-    /// `read` is told the bytes of every piece.
+    /// Copies a file whose content ought to be that of the blob `hash`, and has it checked: what
+    /// is not right does not stay. Blocks are shared where the file system can; then the copy is
+    /// what is read. `on_progress` is told how many bytes each piece has.
     ///
     /// # Errors
     /// This store's disk's.
@@ -35,7 +35,7 @@ impl Pool {
         source: &File,
         hash: &BlobHash,
         size: u64,
-        read: &mut dyn FnMut(u64),
+        on_progress: &mut dyn FnMut(u64),
     ) -> Result<Copied> {
         self.room.take(size)?;
         let (incoming, file, path) = match self.unnamed_file(hash)? {
@@ -50,7 +50,7 @@ impl Pool {
                 (Incoming::Named(named), file, path)
             }
         };
-        Ok(match fill(source, &file, &path, size, read)? {
+        Ok(match fill(source, &file, &path, size, on_progress)? {
             Ok(found) if found == *hash => Copied::Whole(incoming),
             Ok(_) => Copied::Altered,
             Err(error) => Copied::Unreadable(error),
@@ -59,16 +59,21 @@ impl Pool {
 }
 
 impl Pool {
-    /// Whether the file of a blob has the content that it ought to have. `read` is told
-    /// the bytes of every piece.
+    /// Whether the file of a blob has the content that it ought to have. `on_progress` is told
+    /// how many bytes each piece has.
     ///
     /// # Errors
     /// The file cannot be opened; one that cannot be read has not.
-    pub fn is_sound(&self, hash: &BlobHash, size: u64, read: &mut dyn FnMut(u64)) -> Result<bool> {
+    pub fn is_sound(
+        &self,
+        hash: &BlobHash,
+        size: u64,
+        on_progress: &mut dyn FnMut(u64),
+    ) -> Result<bool> {
         let path = self.layout.blob(hash);
         let file = File::open(&path).map_err(StoreError::io("open", &path))?;
         let hashed = hash_file(&file, size, &mut |_, piece| {
-            read(piece.len() as u64);
+            on_progress(piece.len() as u64);
             ControlFlow::<()>::Continue(())
         });
         Ok(hashed.is_ok_and(|found| found == ControlFlow::Continue(*hash)))
@@ -82,12 +87,12 @@ fn fill(
     target: &File,
     path: &Path,
     size: u64,
-    read: &mut dyn FnMut(u64),
+    on_progress: &mut dyn FnMut(u64),
 ) -> Result<io::Result<BlobHash>> {
     let is_shared = sys::share_blocks(source, target);
     let copied = if is_shared { target } else { source };
     let hashed = hash_file(copied, size, &mut |offset, piece| {
-        read(piece.len() as u64);
+        on_progress(piece.len() as u64);
         match is_shared {
             true => ControlFlow::Continue(()),
             false => match write_sparse(target, path, piece, offset) {
@@ -128,11 +133,11 @@ mod tests {
         let mut content = vec![0; 2 * CHUNK_BYTES + 5000];
         source.read_exact_at(&mut content, 0).unwrap();
         let hash = BlobHash::of(&content);
-        let mut heard = 0;
-        let copy = store.pool.copy_incoming(&source, &hash, size, &mut |count| heard += count);
+        let mut bytes_read = 0;
+        let copy = store.pool.copy_incoming(&source, &hash, size, &mut |count| bytes_read += count);
         let Copied::Whole(incoming) = copy.unwrap() else { panic!("it is whole") };
         store.pool.adopt(&store.lock, incoming, &hash).unwrap();
-        assert_eq!(heard, size);
+        assert_eq!(bytes_read, size);
         let path = store.layout.blob(&hash);
         assert!(fs::read(&path).unwrap() == content);
         assert!(store.pool.is_sound(&hash, size, &mut |_| {}).unwrap());

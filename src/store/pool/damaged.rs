@@ -62,10 +62,10 @@ impl Marks {
 }
 
 impl Pool {
-    /// Sets who is told of blobs that cannot be opened or read. Only the first call counts.
+    /// From now on `listener` is told of blobs that cannot be opened or read. The first one stays.
     pub fn on_damage(&self, listener: OnDamage) {
         if self.marks.listener.set(listener).is_err() {
-            log::warn!("somebody else is told of damaged blobs already");
+            log::warn!("somebody is told of damaged blobs already");
         }
     }
 

@@ -15,7 +15,7 @@ use crate::model::version::Version;
 use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
 
-use super::inode::Place;
+use super::inode::DirectoryPlace;
 use super::number::{Class, ROOT, repository_ino};
 use super::{Blobs, NewInode, VersionFs, class, repository_attr, version_inode};
 
@@ -54,7 +54,7 @@ enum Row<'a> {
     Dots(Attr),
     Repository(&'a Repository),
     Version(&'a Repository, &'a Version),
-    Entry(&'a Place, &'a Entry),
+    Entry(&'a DirectoryPlace, &'a Entry),
 }
 
 /// Takes the next offset, the name and the row; true ends the listing.
@@ -143,7 +143,12 @@ where
 
     /// Calls `each` for all rows from `offset` on. Returns the directory's place if it is inside
     /// a version.
-    fn list(&self, ino: Ino, offset: u64, each: EachRow<'_>) -> Result<Option<Place>, FsError> {
+    fn list(
+        &self,
+        ino: Ino,
+        offset: u64,
+        each: EachRow<'_>,
+    ) -> Result<Option<DirectoryPlace>, FsError> {
         match class(ino)? {
             Class::Root => {
                 if !self.list_dots(ino, ROOT, offset, each)? {
@@ -216,7 +221,12 @@ where
         }
     }
 
-    fn list_entries(&self, place: &Place, offset: u64, each: EachRow<'_>) -> Result<(), FsError> {
+    fn list_entries(
+        &self,
+        place: &DirectoryPlace,
+        offset: u64,
+        each: EachRow<'_>,
+    ) -> Result<(), FsError> {
         let from = offset.saturating_sub(FIRST);
         let entries = tree_format::entries(&*self.trees, &place.tree, from);
         for (next, entry) in (FIRST + from + 1..).zip(entries) {

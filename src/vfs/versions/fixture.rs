@@ -23,7 +23,7 @@ use crate::model::version::Version;
 use crate::sys::FsSpace;
 use crate::vfs::attr::Attr;
 
-use super::{Blobs, Numbering, Owner, ROOT, Sources, VersionFs, repository_ino};
+use super::{Blobs, Numbering, ROOT, RootOwner, Sources, VersionFs, repository_ino};
 
 pub(crate) const REPOSITORY: RepoId = RepoId(3);
 pub(crate) const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 123_456_789 };
@@ -198,7 +198,7 @@ impl Fixture {
             blobs: Arc::clone(&blobs),
             pins: Arc::clone(&pins),
         };
-        let fs = Arc::new(VersionFs::new(sources, Owner { uid: 0, gid: 0 }, TIME, numbering));
+        let fs = Arc::new(VersionFs::new(sources, RootOwner { uid: 0, gid: 0 }, TIME, numbering));
         Self { registry, pins, blobs, fs }
     }
 

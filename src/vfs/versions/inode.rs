@@ -149,7 +149,7 @@ impl Inode for FileInode {
 
 /// Where a directory is, and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct DirectoryPlace {
     pub(super) repository: RepoId,
     pub(super) version: VersionNumber,
     pub(super) path: PathHash,
@@ -157,7 +157,7 @@ pub(super) struct Place {
     pub(super) parent: Ino,
 }
 
-impl Place {
+impl DirectoryPlace {
     /// Whether this is the top of a version.
     pub(super) fn is_version(&self) -> bool {
         self.path == PathHash::ROOT
@@ -167,7 +167,7 @@ impl Place {
 /// A directory inside a version, its root included.
 #[derive(Debug)]
 pub(super) struct DirectoryInode {
-    pub(super) place: Place,
+    pub(super) place: DirectoryPlace,
     lookups: u64,
     mtime: Timestamp,
     xattrs: Option<Box<Xattrs>>,
@@ -177,7 +177,7 @@ pub(super) struct DirectoryInode {
 }
 
 impl DirectoryInode {
-    pub(super) fn new(place: Place, attributes: &Attributes) -> Self {
+    pub(super) fn new(place: DirectoryPlace, attributes: &Attributes) -> Self {
         let xattrs = &attributes.xattrs;
         Self {
             place,

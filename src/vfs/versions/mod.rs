@@ -66,7 +66,7 @@ pub use inode::FILE_INODE_BYTES_MAX;
 pub use number::{ROOT, repository_ino};
 pub use pool_blobs::PoolBlobs;
 
-use inode::{DirectoryInode, FileInode, Place};
+use inode::{DirectoryInode, DirectoryPlace, FileInode};
 use inode_table::Table;
 use new_inode::NewInode;
 pub use number::Numbering;
@@ -116,7 +116,7 @@ pub struct Sources<T, B> {
 
 /// Owner of the root directory.
 #[derive(Debug, Clone, Copy)]
-pub struct Owner {
+pub struct RootOwner {
     /// User.
     pub uid: u32,
     /// Group.
@@ -129,7 +129,7 @@ pub struct VersionFs<T, B: Blobs> {
     trees: Arc<T>,
     blobs: Arc<B>,
     pins: Arc<Pins>,
-    owner: Owner,
+    owner: RootOwner,
     root_changed: Mutex<Timestamp>,
     files: Table<FileInode>,
     directories: Table<DirectoryInode>,
@@ -144,7 +144,12 @@ where
     B: Blobs,
 {
     /// Makes the filesystem and starts its read-ahead threads. `now` becomes the root's mtime.
-    pub fn new(sources: Sources<T, B>, owner: Owner, now: Timestamp, numbering: Numbering) -> Self {
+    pub fn new(
+        sources: Sources<T, B>,
+        owner: RootOwner,
+        now: Timestamp,
+        numbering: Numbering,
+    ) -> Self {
         let prefetch = Prefetch::start(&sources.blobs);
         let files = Numbers::of_files(numbering);
         let directories = Numbers::of_directories(numbering);
@@ -305,7 +310,7 @@ where
         self.registry.by_id(id).ok_or(FsError::NotFound)
     }
 
-    fn place(&self, directory: Ino) -> Result<Place, FsError> {
+    fn place(&self, directory: Ino) -> Result<DirectoryPlace, FsError> {
         self.directories.with(directory.0, |inode| inode.place).ok_or(FsError::Stale)
     }
 
@@ -314,7 +319,7 @@ where
     }
 
     /// Whether the version is still there. Asked after blobs were pinned; see the invariants.
-    fn is_published(&self, place: &Place) -> bool {
+    fn is_published(&self, place: &DirectoryPlace) -> bool {
         self.registry
             .by_id(place.repository)
             .is_some_and(|repository| repository.versions.contains_key(&place.version))
@@ -332,7 +337,7 @@ where
     /// kernel did not hold this file and it has content.
     fn enter(
         &self,
-        place: &Place,
+        place: &DirectoryPlace,
         parent: Ino,
         entry: &Entry,
         on_new_blob: impl FnOnce(BlobHash),
@@ -368,7 +373,7 @@ where
 
     /// Says why a directory could not be read: its version was deleted meanwhile, or the store is
     /// damaged, which is logged.
-    fn tree_error(&self, place: &Place, error: &T::Error) -> FsError {
+    fn tree_error(&self, place: &DirectoryPlace, error: &T::Error) -> FsError {
         if self.is_published(place) {
             log::error!("repository {}, version {}: {error}", place.repository, place.version);
             FsError::Io
@@ -408,7 +413,7 @@ fn repository_attr(repository: &Repository) -> Attr {
 }
 
 fn version_inode(id: RepoId, version: &Version) -> DirectoryInode {
-    let place = Place {
+    let place = DirectoryPlace {
         repository: id,
         version: version.number,
         path: PathHash::ROOT,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use super::inode::{DirectoryInode, FileInode, Place};
+use super::inode::{DirectoryInode, DirectoryPlace, FileInode};
 use super::number::PathHash;
 use super::{Blobs, VersionFs};
 use crate::model::id::Ino;
@@ -24,11 +24,11 @@ where
     B: Blobs,
 {
     /// Makes the inode of an entry of the directory `parent`, which is at `place`.
-    pub(super) fn inode_of(&self, place: &Place, parent: Ino, entry: &Entry) -> NewInode {
+    pub(super) fn inode_of(&self, place: &DirectoryPlace, parent: Ino, entry: &Entry) -> NewInode {
         let path = place.path.child(entry.name.as_bytes());
         match &entry.content {
             Content::Directory { tree, .. } => {
-                let place = Place { path, tree: *tree, parent, ..*place };
+                let place = DirectoryPlace { path, tree: *tree, parent, ..*place };
                 NewInode::Directory(DirectoryInode::new(place, &entry.attributes))
             }
             Content::File { .. }
@@ -51,7 +51,7 @@ where
     }
 
     /// Takes an entry out of a hardlink group that nobody can tell from another.
-    fn settle(&self, place: &Place, entry: &mut Entry) {
+    fn settle(&self, place: &DirectoryPlace, entry: &mut Entry) {
         let repository = self.registry.by_id(place.repository);
         let version = repository.as_ref().and_then(|found| found.versions.get(&place.version));
         // Without a version the caller answers that it is gone.
@@ -68,7 +68,7 @@ where
 
     /// The place of the directory within which a group counts. The kernel holds the directories
     /// above whatever it looks at.
-    fn scope(&self, place: &Place, group: LinkGroup) -> Option<PathHash> {
+    fn scope(&self, place: &DirectoryPlace, group: LinkGroup) -> Option<PathHash> {
         let LinkScope::Above(levels) = group.scope else {
             return Some(PathHash::ROOT);
         };

@@ -65,6 +65,6 @@ fn a_directory_that_becomes_a_link_is_not_walked() {
     fs::remove_dir(theirs.join("d")).unwrap();
     symlink(scene.path("secret"), theirs.join("d")).unwrap();
     let found = walker.next().unwrap().unwrap();
-    assert!(matches!(found.place, Place::Name { .. }), "the link itself");
+    assert!(matches!(found.handle, EntryHandle::Name { .. }), "the link itself");
     assert!(walker.next().is_none());
 }

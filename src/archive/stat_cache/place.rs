@@ -1,8 +1,8 @@
-//! Where memos lie: files named by device and inode of the imported directory, the least recently
+//! Where stat caches lie: files named by device and inode of the imported directory, the least recently
 //! written ones removed.
 //!
 //! Only a directory and a file that belong to the caller and that nobody else can write to are
-//! believed: what a memo says is published, so root must not take it from a user (H24).
+//! believed: what a stat cache says is published, so root must not take it from a user (H24).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -16,23 +16,23 @@ use super::super::stat::FileId;
 use super::{RECORDS_MAX, Record, format};
 use crate::store::caller_path;
 
-/// Memos kept, one for each imported directory.
-const MEMOS_MAX: usize = 64;
-/// The longest memo that is read, in bytes.
-const MEMO_BYTES_MAX: u64 = 100 + 80 * RECORDS_MAX as u64;
+/// Stat caches kept, one for each imported directory.
+const CACHES_MAX: usize = 64;
+/// The longest stat cache that is read, in bytes.
+const CACHE_BYTES_MAX: u64 = 100 + 80 * RECORDS_MAX as u64;
 
 fn name(top: FileId) -> String {
     let (major, minor) = top.device;
     format!("{major:x}-{minor:x}-{:x}", top.inode)
 }
 
-/// The records of the memo of `top`, where there is one that can be believed.
+/// The records of the stat cache of `top`, where there is one that can be believed.
 pub(super) fn read(directory: &Path, top: FileId) -> Option<Vec<Record>> {
     let directory = open_directory(directory).ok()?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = File::from(openat(&directory, name(top), flags, Mode::empty()).ok()?);
     let found = file.metadata().ok()?;
-    if !found.is_file() || !is_private(&found) || found.len() > MEMO_BYTES_MAX {
+    if !found.is_file() || !is_private(&found) || found.len() > CACHE_BYTES_MAX {
         return None;
     }
     let mut bytes = Vec::with_capacity(usize::try_from(found.len()).ok()?);
@@ -40,7 +40,7 @@ pub(super) fn read(directory: &Path, top: FileId) -> Option<Vec<Record>> {
     format::decode(&bytes, top)
 }
 
-/// Writes the memo of `top`, in place of an older one.
+/// Writes the stat cache of `top`, in place of an older one.
 pub(super) fn write(directory: &Path, top: FileId, records: &[Record]) -> io::Result<()> {
     // From here on by descriptor: whose home a path leads through could make it lead elsewhere.
     let directory = private(caller_path::make_directories(directory, 0o700)?)?;
@@ -79,17 +79,17 @@ fn is_private(found: &fs::Metadata) -> bool {
 }
 
 fn remove_old(directory: &File) -> io::Result<()> {
-    let mut memos = Vec::new();
+    let mut found_caches = Vec::new();
     for entry in Dir::read_from(directory)? {
         let name = entry?.file_name().to_owned();
         let found = statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
-            memos.push((found.st_mtime, found.st_mtime_nsec, name));
+            found_caches.push((found.st_mtime, found.st_mtime_nsec, name));
         }
     }
-    memos.sort_unstable();
-    let surplus = memos.len().saturating_sub(MEMOS_MAX);
-    for (_, _, name) in memos.into_iter().take(surplus) {
+    found_caches.sort_unstable();
+    let surplus = found_caches.len().saturating_sub(CACHES_MAX);
+    for (_, _, name) in found_caches.into_iter().take(surplus) {
         unlinkat(directory, &name, AtFlags::empty())?;
     }
     Ok(())
@@ -121,19 +121,19 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join("imports");
         write(&directory, top(1), &[]).unwrap();
-        let memo = directory.join(name(top(1)));
-        for path in [&memo, &directory] {
+        let cache = directory.join(name(top(1)));
+        for path in [&cache, &directory] {
             let kept = fs::metadata(path).unwrap().permissions();
             fs::set_permissions(path, fs::Permissions::from_mode(0o722)).unwrap();
             assert_eq!(read(&directory, top(1)), None, "{}", path.display());
             fs::set_permissions(path, kept).unwrap();
         }
         assert_eq!(read(&directory, top(1)), Some(Vec::new()));
-        // A symbolic link to a memo is none.
+        // A symbolic link to a stat cache is none.
         let aside = home.path().join("aside");
-        fs::copy(&memo, &aside).unwrap();
-        rustix::fs::unlink(&memo).unwrap();
-        symlink(&aside, &memo).unwrap();
+        fs::copy(&cache, &aside).unwrap();
+        rustix::fs::unlink(&cache).unwrap();
+        symlink(&aside, &cache).unwrap();
         assert_eq!(read(&directory, top(1)), None);
     }
 
@@ -142,8 +142,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let victim = home.path().join("victim");
         fs::create_dir(&victim).unwrap();
-        for number in 0..=MEMOS_MAX {
-            fs::write(victim.join(number.to_string()), b"not a memo").unwrap();
+        for number in 0..=CACHES_MAX {
+            fs::write(victim.join(number.to_string()), b"not a stat cache").unwrap();
         }
         let cache = home.path().join("cache");
         symlink(&victim, &cache).unwrap();
@@ -152,21 +152,21 @@ mod tests {
             write(&directory, top(1), &[]).unwrap_err();
             assert_eq!(read(&directory, top(1)), None);
         }
-        assert_eq!(fs::read_dir(&victim).unwrap().count(), MEMOS_MAX + 1);
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), CACHES_MAX + 1);
     }
 
     #[test]
     fn old_memos_go() {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        for inode in 0..MEMOS_MAX as u64 + 3 {
+        for inode in 0..CACHES_MAX as u64 + 3 {
             write(directory.path(), top(inode), &[]).unwrap();
             let file = File::options().write(true).open(directory.path().join(name(top(inode))));
             let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(inode);
             file.unwrap().set_modified(time).unwrap();
         }
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), MEMOS_MAX);
-        let last = MEMOS_MAX as u64 + 2;
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), CACHES_MAX);
+        let last = CACHES_MAX as u64 + 2;
         assert!(read(directory.path(), top(last)).is_some());
         assert_eq!(read(directory.path(), top(1)), None);
     }

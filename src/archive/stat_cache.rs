@@ -1,6 +1,6 @@
 //! What imports remember of the files they read, so that the next one need not read them again.
 //!
-//! A memo belongs to the directory that was imported and lies in a cache directory of the caller's.
+//! A stat cache belongs to the directory that was imported and lies in a cache directory of the caller's.
 //! It has one record per regular file: inode, size, time of modification, time of change, hash. A
 //! file whose status equals its record in all of them is not opened: its content is the one that
 //! was hashed, whatever it is called now. The time of change cannot be set by users and the kernel
@@ -10,8 +10,8 @@
 //! Invariants: nothing is remembered of a file that changed shortly before the import began (its
 //! file system may count whole seconds, so that a later change could leave the time as it is), that
 //! is on another device than the top, or on a file system whose times of change are not known to
-//! be the kernel's own (an image can be made with all times equal). A memo that is damaged, of
-//! another directory, or not the caller's alone is no memo. Not noticed are stores through a shared
+//! be the kernel's own (an image can be made with all times equal). A stat cache that is damaged, of
+//! another directory, or not the caller's alone is no stat cache. Not noticed are stores through a shared
 //! mapping whose page was dirty already while the file was read, and what a power loss undoes.
 //! This module knows nothing of the store: whether it has a content is asked anew each time.
 
@@ -34,8 +34,8 @@ const SETTLED_SECONDS: i64 = 2;
 
 /// Whether and where an import remembers.
 #[derive(Debug, Clone)]
-pub struct MemoOptions {
-    /// The caller's own directory for memos; made where it is missing.
+pub struct StatCacheOptions {
+    /// The caller's own directory for stat caches; made where it is missing.
     pub directory: PathBuf,
     /// Reads every file all the same, and remembers it.
     pub read_all: bool,
@@ -63,18 +63,18 @@ pub(super) struct Remembered {
     pub(super) plain: bool,
 }
 
-/// The memo of a directory that is being imported.
+/// The stat cache of a directory that is being imported.
 #[derive(Debug)]
-pub(super) struct Memo {
+pub(super) struct StatCache {
     directory: PathBuf,
     top: FileId,
     now: Timestamp,
     before: HashMap<u64, Record>,
 }
 
-impl Memo {
-    /// The memo of the directory `top`, if there can be one.
-    pub(super) fn load(options: &MemoOptions, top: impl AsFd) -> Option<Self> {
+impl StatCache {
+    /// The stat cache of the directory `top`, if there can be one.
+    pub(super) fn load(options: &StatCacheOptions, top: impl AsFd) -> Option<Self> {
         let stat = Stat::of(&top).ok()?;
         let kind = rustix::fs::fstatfs(&top).ok()?.f_type;
         if !keeps_change_times(u64::try_from(kind).ok()?) {
@@ -119,7 +119,7 @@ impl Memo {
         records.truncate(RECORDS_MAX);
         if let Err(error) = place::write(&self.directory, self.top, &records) {
             let directory = self.directory.display();
-            log::debug!("the memo of the import is not kept in {directory}: {error}");
+            log::debug!("the stat cache of the import is not kept in {directory}: {error}");
         }
     }
 }
@@ -131,7 +131,7 @@ fn keeps_change_times(kind: u64) -> bool {
     matches!(kind, 0xef53 | 0x5846_5342 | 0x9123_683e | 0xf2f5_2010 | 0x0102_1994)
 }
 
-/// Where the caller's memos are: below `XDG_CACHE_HOME`, or `HOME`; nowhere without either.
+/// Where the caller's stat caches are: below `XDG_CACHE_HOME`, or `HOME`; nowhere without either.
 pub fn default_directory(cache_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
     let absolute = |path: &&Path| path.is_absolute();
     let cache = match (cache_home.filter(absolute), home.filter(absolute)) {

@@ -19,16 +19,16 @@ use crate::model::tree_format::{self, BuiltTree};
 
 /// A directory of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Whole {
+pub(super) struct Subtree {
     /// Where the batch has it: itself first, then all that is below.
     pub(super) range: Range<usize>,
     /// What it holds.
     pub(super) tree: TreeHash,
 }
 
-/// The directories that are in `batch` whole, each before those below it; at its end everything
+/// The directories that `batch` has with all that is below them, each before those below it; at its end everything
 /// ends if `is_last`. The top is none of them.
-pub(super) fn find(batch: &[Prepared], is_last: bool) -> Vec<Whole> {
+pub(super) fn find(batch: &[Prepared], is_last: bool) -> Vec<Subtree> {
     let mut search = Search::default();
     for (index, prepared) in batch.iter().enumerate() {
         search.add(index, prepared);
@@ -36,7 +36,7 @@ pub(super) fn find(batch: &[Prepared], is_last: bool) -> Vec<Whole> {
     while !search.open.is_empty() {
         search.close(batch.len(), is_last);
     }
-    search.found.sort_unstable_by_key(|whole| whole.range.start);
+    search.found.sort_unstable_by_key(|subtree| subtree.range.start);
     search.found
 }
 
@@ -46,14 +46,14 @@ struct Open<'a> {
     path: &'a ArchivePath,
     attributes: &'a Attributes,
     entries: Vec<Entry>,
-    /// It cannot be whole.
+    /// Something of it is missing, so it is no subtree.
     spoiled: bool,
 }
 
 #[derive(Default)]
 struct Search<'a> {
     open: Vec<Open<'a>>,
-    found: Vec<Whole>,
+    found: Vec<Subtree>,
 }
 
 impl<'a> Search<'a> {
@@ -88,7 +88,7 @@ impl<'a> Search<'a> {
             false => None,
         };
         let entry = built.and_then(|BuiltTree { root, summary, .. }| {
-            self.found.push(Whole { range: open.index..end, tree: root });
+            self.found.push(Subtree { range: open.index..end, tree: root });
             let content = Content::Directory { tree: root, summary };
             entry(open.path.split().1, open.attributes, content)
         });
@@ -100,31 +100,31 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Names those directories of `batch` as wholes, the first of them first; returns the batch without
+/// Puts those directories of `batch` as trees, the first of them first; returns the batch without
 /// what is below them, and that.
 pub(super) fn name(
     batch: Vec<Prepared>,
-    wholes: impl Iterator<Item = Whole>,
+    subtrees: impl Iterator<Item = Subtree>,
 ) -> (Vec<Prepared>, Vec<Prepared>) {
     let (mut named, mut below) = (Vec::new(), Vec::new());
-    let mut wholes = wholes.peekable();
+    let mut subtrees = subtrees.peekable();
     let mut end = 0;
     for (index, mut prepared) in batch.into_iter().enumerate() {
         if index < end {
             below.push(prepared);
             continue;
         }
-        while wholes.next_if(|whole| whole.range.start < index).is_some() {}
-        if let Some(whole) = wholes.next_if(|whole| whole.range.start == index) {
-            end = whole.range.end;
-            prepared.content = PreparedContent::Other(ImportContent::Tree { tree: whole.tree });
+        while subtrees.next_if(|subtree| subtree.range.start < index).is_some() {}
+        if let Some(subtree) = subtrees.next_if(|subtree| subtree.range.start == index) {
+            end = subtree.range.end;
+            prepared.content = PreparedContent::Other(ImportContent::Tree { tree: subtree.tree });
         }
         named.push(prepared);
     }
     (named, below)
 }
 
-/// When to ask for wholes.
+/// When to ask which subtrees the store has.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asking {
     Never,
@@ -236,7 +236,7 @@ mod tests {
     /// First and end of each.
     fn ranges(batch: &[Prepared], is_last: bool) -> Vec<(usize, usize)> {
         let found = find(batch, is_last).into_iter();
-        found.map(|whole| (whole.range.start, whole.range.end)).collect()
+        found.map(|subtree| (subtree.range.start, subtree.range.end)).collect()
     }
 
     fn names(found: &[&str]) -> Vec<Prepared> {
@@ -258,15 +258,15 @@ mod tests {
         let below = tree_format::build([made("c", &batch[2], file("a/b/c"))]).unwrap();
         let content = Content::Directory { tree: below.root, summary: below.summary };
         let entries = [made("b", &batch[1], content), made("d", &batch[3], file("a/d"))];
-        let whole = tree_format::build(entries).unwrap();
+        let all = tree_format::build(entries).unwrap();
         let found = find(&batch, true);
         let expected =
-            [Whole { range: 0..4, tree: whole.root }, Whole { range: 1..3, tree: below.root }];
+            [Subtree { range: 0..4, tree: all.root }, Subtree { range: 1..3, tree: below.root }];
         assert_eq!(found, expected);
     }
 
     #[test]
-    fn what_an_end_of_the_batch_cuts_is_not_whole() {
+    fn what_an_end_of_the_batch_cuts_is_no_subtree() {
         // Of `a` the beginning is missing, of `c` perhaps the end.
         let batch = names(&["a/x", "a/y/", "a/y/1", "b/", "b/1", "b/2/", "b/2/3", "c/", "c/d/"]);
         assert_eq!(ranges(&batch, false), [(1, 3), (3, 7), (5, 7)]);
@@ -276,9 +276,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_a_whole_is_not_named() {
+    fn what_is_below_a_known_subtree_is_not_named() {
         let batch = names(&["x", "a/", "a/b/", "a/b/c", "d/", "d/e/", "d/e/f", "d/g", "h"]);
-        let found: Vec<Whole> = find(&batch, true);
+        let found: Vec<Subtree> = find(&batch, true);
         let (named, below) = name(batch, [0, 1, 3].into_iter().map(|n| found[n].clone()));
         let paths = |list: &[Prepared]| -> Vec<String> {
             list.iter().map(|prepared| prepared.path.to_string()).collect()

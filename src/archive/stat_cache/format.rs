@@ -1,4 +1,4 @@
-//! A memo as bytes. Integers are little-endian; the last field covers all before it, so that half
+//! A stat cache as bytes. Integers are little-endian; the last field covers all before it, so that half
 //! a file, or another one, is noticed.
 //!
 //! ```text
@@ -20,7 +20,7 @@ const RECORD_BYTES: usize = 80;
 const CHECKSUM_BYTES: usize = 32;
 const FLAG_PLAIN: u32 = 1;
 
-/// The memo of the directory `top`.
+/// The stat cache of the directory `top`.
 pub(super) fn encode(top: FileId, records: &[Record]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64 + records.len() * RECORD_BYTES);
     bytes.extend_from_slice(MAGIC);
@@ -44,7 +44,7 @@ pub(super) fn encode(top: FileId, records: &[Record]) -> Vec<u8> {
     bytes
 }
 
-/// The records of a memo; `None` when it is damaged or that of another directory.
+/// The records of a stat cache; `None` when it is damaged or that of another directory.
 pub(super) fn decode(bytes: &[u8], top: FileId) -> Option<Vec<Record>> {
     let (body, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
     if blake3::hash(body) != *checksum {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 /// A choice of a path, and the path once it was resolved against a tree.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct PathChoice {
     how: How,
     pick: u16,
     name: &'static str,
@@ -25,13 +25,13 @@ enum How {
     Below,
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for PathChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.fmt(f)
     }
 }
 
-impl Place {
+impl PathChoice {
     /// Something that exists, most of the time.
     pub(crate) fn existing() -> impl Strategy<Value = Self> {
         let how = prop_oneof![
@@ -76,7 +76,7 @@ impl Place {
     }
 }
 
-impl AsRef<Path> for Place {
+impl AsRef<Path> for PathChoice {
     fn as_ref(&self) -> &Path {
         &self.path
     }

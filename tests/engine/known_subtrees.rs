@@ -1,4 +1,4 @@
-//! Directories that an import puts whole, because the store has them as trees.
+//! Directories that an import puts as trees, because the store has them with all that is below.
 
 use cairn::control::protocol::ErrorKind;
 use cairn::engine::gc::RunKind;

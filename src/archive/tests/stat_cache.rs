@@ -10,14 +10,14 @@ use tempfile::TempDir;
 
 use super::compare::{describe, fill, pattern, set_mtime};
 use super::memory::MemoryStore;
-use crate::archive::batch::{Totals, Unobserved};
+use crate::archive::batch::{ImportTotals, Unobserved};
 use crate::archive::export::{LinkMode, export_directory};
 use crate::archive::import::{DirectoryImport, import_directory_with};
-use crate::archive::memo::MemoOptions;
+use crate::archive::stat_cache::StatCacheOptions;
 use crate::archive::{ArchiveError, ArchivePath};
 use crate::model::time::Timestamp;
 
-/// A directory with the memo of its imports.
+/// A directory with the stat cache of its imports.
 struct Scene {
     home: TempDir,
     store: MemoryStore,
@@ -41,19 +41,19 @@ impl Scene {
     }
 
     /// Imports; says which files were read.
-    fn import(&mut self) -> (BTreeSet<String>, Totals) {
+    fn import(&mut self) -> (BTreeSet<String>, ImportTotals) {
         self.import_at(long_after(), false)
     }
 
-    fn import_at(&mut self, now: Timestamp, read_all: bool) -> (BTreeSet<String>, Totals) {
+    fn import_at(&mut self, now: Timestamp, read_all: bool) -> (BTreeSet<String>, ImportTotals) {
         self.store.next_import();
         let read = Mutex::new(BTreeSet::new());
         let between = |path: &ArchivePath| {
             read.lock().insert(path.to_string());
         };
         let directory = self.home.path().join("memos");
-        let memo = Some(MemoOptions { directory, read_all, now });
-        let options = DirectoryImport { refused: Vec::new(), memo };
+        let stat_cache = Some(StatCacheOptions { directory, read_all, now });
+        let options = DirectoryImport { refused: Vec::new(), stat_cache };
         let top = self.home.path().join("top");
         let imported =
             import_directory_with(&top, options, &mut self.store, &mut Unobserved, &between);
@@ -238,8 +238,8 @@ fn lost_content_that_cannot_be_read_fails_the_import() {
     scene.store.next_import();
     scene.store.blobs.clear();
     let directory = scene.home.path().join("memos");
-    let memo = Some(MemoOptions { directory, read_all: false, now: long_after() });
-    let options = DirectoryImport { refused: Vec::new(), memo };
+    let stat_cache = Some(StatCacheOptions { directory, read_all: false, now: long_after() });
+    let options = DirectoryImport { refused: Vec::new(), stat_cache };
     let gone = scene.path("gone");
     // Read first, when the walk has passed the other one.
     let between = |_: &ArchivePath| {
