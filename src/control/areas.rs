@@ -28,7 +28,8 @@ pub struct AreaInfo {
     /// When it was opened.
     #[serde(flatten)]
     pub created: Created,
-    /// When its repository's policy discards it, unless it changes before; absent without one.
+    /// When the policy of its repository discards it unless it changes before; absent without such
+    /// a policy.
     #[serde(default, flatten)]
     pub expires: Option<Expires>,
     /// Why it was not published when that was tried last; absent where it was not tried.

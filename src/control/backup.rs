@@ -14,8 +14,8 @@ pub enum BackupRequest {
         /// [`BackupRequest::Release`].
         hold: bool,
     },
-    /// Ends the hold. Replies [`super::reply::Reply::Done`], and fails when there was none: it
-    /// ended with a connection or a daemon, and blobs may have gone.
+    /// Ends the hold. Replies [`super::reply::Reply::Done`]. Fails when there is no hold, since it
+    /// ended with its connection or daemon: blobs may have been removed meanwhile.
     Release,
 }
 

@@ -49,8 +49,8 @@ impl Client {
         Self::reach(store, Self::greet)
     }
 
-    /// [`Client::connect`], also to a daemon of another protocol: for the requests that have the
-    /// same form in all of them (see [`PROTOCOL`]), which end it.
+    /// As [`Client::connect`], but accepts a daemon of another protocol. For the requests that end
+    /// a daemon, which have the same form in all protocols (see [`PROTOCOL`]).
     ///
     /// # Errors
     /// As those.
@@ -125,7 +125,7 @@ impl Client {
         &self.hello
     }
 
-    /// Asks one thing and waits for the answer.
+    /// Sends a request and waits for the answer.
     ///
     /// # Errors
     /// What the daemon answers, or that the connection failed.
@@ -168,7 +168,8 @@ impl Client {
     }
 }
 
-/// A daemon greets at once; the kernel connects to one that is stopped, too.
+/// A daemon greets at once. Without this limit, a daemon that is stopped (SIGSTOP) would never
+/// answer: the kernel connects to it all the same.
 fn wait_for_greeting(stream: &UnixStream) -> Result<(), ControlError> {
     let mut ready = [PollFd::new(stream, PollFlags::IN)];
     match rustix::io::retry_on_intr(|| poll(&mut ready, Some(&GREETING_TIMEOUT))) {
@@ -294,7 +295,7 @@ impl Connection {
         }
     }
 
-    /// Asks one thing and waits for the answer.
+    /// Sends a request and waits for the answer.
     ///
     /// # Errors
     /// Why it was refused or failed.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::raw::RawPath;
 
-/// What a path went through between two versions.
+/// How a path differs between two versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DiffKind {
     /// Only in the second version.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::id::VersionNumber;
 use crate::model::name::{BaseName, RepoName};
 
-/// What [`UpkeepRequest::Du`] looks at.
+/// What [`UpkeepRequest::Du`](super::upkeep::UpkeepRequest::Du) looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DuTarget {
     /// The repository.
@@ -32,7 +32,7 @@ pub struct VersionUsage {
     pub apparent_bytes: u64,
     /// What deleting just this version frees.
     pub unique_bytes: u64,
-    /// The rest: shared with other versions and areas, or equal files within it.
+    /// Bytes shared with other versions and areas, or by equal files of this version.
     pub shared_bytes: u64,
 }
 
@@ -48,7 +48,7 @@ pub struct RepositoryUsage {
     pub apparent_bytes: u64,
     /// What deleting all of them, the deleted ones included, frees.
     pub unique_bytes: u64,
-    /// The rest: shared with other repositories and areas, or among its own versions.
+    /// Bytes shared with other repositories and areas, or among the versions of this one.
     pub shared_bytes: u64,
     /// What its staging areas changed, in bytes.
     pub areas_bytes: u64,

@@ -87,7 +87,7 @@ pub struct FsckReply {
     /// Leftovers that were left.
     #[serde(rename = "leftover_count")]
     pub leftovers: u64,
-    /// Counts that seem too high, and that cannot be told while other damage is there.
+    /// Counts that seem too high. Whether they are cannot be told while there is other damage.
     #[serde(rename = "unverified_count")]
     pub unverified_counts: u64,
     /// The store changed too fast for its counts to be compared.

@@ -18,7 +18,7 @@ pub struct GcRequest {
     pub protect_seconds: Option<u64>,
 }
 
-/// Result of a garbage collection, or what a dry run foresees of one.
+/// Result of a garbage collection, or of a dry run, which says what a collection would do.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GcReply {
     /// `true` when the run has ended (or was only tried), `false` when it was only scheduled.

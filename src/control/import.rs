@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::hash::BlobHash;
 use crate::model::import::{ImportEntry, ImportOptions, WantedTree};
 
-/// A running import. It ends with its connection.
+/// Number of a running import, which ends with its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ImportId(pub u64);

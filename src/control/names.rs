@@ -1,4 +1,4 @@
-//! Names for the completion of a command line: little to say, and quick to answer.
+//! Names for the completion of a command line, which must be answered quickly.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub enum NamesOf {
     Deleted(RepoName),
 }
 
-/// The most names in a reply: more than anybody reads.
+/// The most names in a reply; nobody reads more.
 pub const NAMES_MAX: usize = 200;
 
 /// The names that begin with `prefix`, the first [`NAMES_MAX`].

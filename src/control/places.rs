@@ -1,8 +1,8 @@
 //! Who has a place at the control server: the connections that are open, and how many one user may have.
 //!
-//! Users who do not own the store have places of their own, so that they keep neither its owner nor,
-//! with what one of them may have, each other from being served. A connection that asks nothing may
-//! be closed in favour of a new one.
+//! Users who do not own the store have places of their own, so that they cannot keep its owner out.
+//! Each of them may have a few only, so that one cannot keep the others out. A connection that asks
+//! nothing may be closed in favour of a new one.
 
 use std::collections::HashMap;
 use std::net::Shutdown;
@@ -14,15 +14,16 @@ use super::service::ConnectionId;
 
 /// The most connections of root and the store's owner at once; more are told that the daemon is busy.
 pub const CONNECTIONS_MAX: usize = 64;
-/// When all [`CONNECTIONS_MAX`] places are taken, a new connection gets the place of the one that has
-/// sent no request for longest, provided that this is at least as long.
+/// When all [`CONNECTIONS_MAX`] places are taken, a new connection gets the place of the one that
+/// has sent no request for longest, if it has been idle for this long.
 pub const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The most connections of all other users.
 pub const OTHERS_MAX: usize = 32;
 /// The most of one of them.
 pub const PER_USER_MAX: usize = 4;
-/// As [`IDLE_MAX`], for theirs: a command asks at once.
+/// As [`IDLE_MAX`], for connections of users who do not own the store. It is short, since a command
+/// asks as soon as it is connected.
 pub const OTHERS_IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// Whose a connection is.
@@ -47,7 +48,7 @@ pub(super) struct Places {
 struct Open {
     stream: Arc<UnixStream>,
     holder: Holder,
-    /// Since when it has asked nothing; `None` while it is being answered.
+    /// When it was answered last; `None` while it is being answered.
     idle_since: Option<Instant>,
 }
 
@@ -56,7 +57,8 @@ impl Places {
         Self { last: 0, open: HashMap::new(), idle_max }
     }
 
-    /// Gives a connection a place, if need be that of one that idles; else says how many there are.
+    /// Gives a connection a place, if need be that of an idle one. Where there is none, returns how
+    /// many connections there are.
     pub(super) fn take(
         &mut self,
         stream: &Arc<UnixStream>,
@@ -89,8 +91,9 @@ impl Places {
         if count < most || self.end_idlest(idle_max, counts) { Ok(()) } else { Err(most) }
     }
 
-    /// Closes the connection of those that count that has asked nothing for longest, if that is
-    /// `idle_max` at least; says whether there was one. Its thread then ends by itself.
+    /// Closes the connection that has been idle for longest, among those for which `counts` holds
+    /// and if that is `idle_max` at least. Says whether there was one. Its thread then ends by
+    /// itself.
     fn end_idlest(&mut self, idle_max: Duration, counts: impl Fn(Holder) -> bool) -> bool {
         let those = self.open.iter().filter(|(_, open)| counts(open.holder));
         let idle = those.filter_map(|(id, open)| Some((open.idle_since?, *id)));

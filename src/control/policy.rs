@@ -30,7 +30,7 @@ pub struct PolicyReply {
     pub repository: RepoName,
     /// Its policy; `None` when there is none, or none that can be read.
     pub policy: Option<Policy>,
-    /// Why what the store has is no policy; nothing is deleted then.
+    /// Why the policy that the store has cannot be read; nothing is deleted then.
     #[serde(default)]
     #[serde(rename = "failure")]
     pub unreadable: Option<String>,

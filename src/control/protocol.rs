@@ -60,7 +60,7 @@ pub enum ServerMessage {
     Error(ControlError),
 }
 
-/// One thing asked of the store.
+/// A request to the store.
 ///
 /// A version is named by its number, a tag or `latest` ([`BaseName`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,8 +217,8 @@ pub const VERSIONS_MAX: usize = 1000;
 /// The most hashes in one request of an import or export.
 pub const HASHES_MAX: usize = 10_000;
 
-/// The longest that a [`Request::Wait`] holds a thread of the daemon, in seconds: so long it may
-/// be held after its client has gone.
+/// The longest that a [`Request::Wait`] holds a thread of the daemon, in seconds. A client that has
+/// gone may hold it as long.
 pub const WAIT_SECONDS_MAX: u64 = 5;
 
 /// The longest message or author of a version, in bytes.

@@ -1,10 +1,10 @@
 //! The socket by which users reach a store that is not theirs.
 //!
-//! The store's directory is closed to them (0700), and its own socket with it. So a daemon whose mount
-//! is open to others listens at a second place: a directory of root's, in which everybody may connect to
-//! sockets and nobody else can make any. The name is that of the store's directory as the file system
-//! knows it, which `stat` tells everybody who can reach it; nothing else is told by the place. A client
-//! believes the daemon only if it runs as the owner of the store.
+//! The store's directory is closed to them (0700), and its own socket with it. So a daemon whose
+//! mount is open to others listens at a second place: a directory of root's, in which everybody may
+//! connect to sockets and nobody else can make any. The socket is named by device and inode of the
+//! store's directory, which `stat` shows to everybody who can reach it; so the name tells nothing
+//! new. A client believes the daemon only if it runs as the owner of the store.
 
 use std::fs::{DirBuilder, Metadata};
 use std::io;

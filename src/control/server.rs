@@ -1,12 +1,13 @@
 //! The daemon's end of the control socket.
 //!
-//! One thread per connection, of which there are not more than [`super::places`] says; each answers its
-//! requests in turn. There are two doors. At the one in the store, only root and the daemon's own user
-//! are answered: the store's directory (0700) and the socket (0600) keep others from reaching it, and
-//! the peer's credentials are checked all the same (R7). At the public one everybody may ask, in short
-//! messages without files, and what others than those two ask goes to [`Service::call_other`].
-//! A connection may idle for as long as it likes until its place is needed, but a message once begun
-//! must go on within [`MESSAGE_TIMEOUT`]. The server knows nothing of what the requests do.
+//! One thread per connection, of which there are not more than [`super::places`] says; each answers
+//! its requests in turn. There are two doors. At the one in the store, only root and the daemon's
+//! own user are answered: the store's directory (0700) and the socket (0600) keep others from
+//! reaching it, and the peer's credentials are checked all the same (R7). At the public one
+//! everybody may ask, in short messages without files. Requests of users other than those two go to
+//! [`Service::call_other`]. A connection may idle for as long as it likes until its place is
+//! needed, but a message once begun must go on within [`MESSAGE_TIMEOUT`]. The server knows nothing
+//! of what the requests do.
 
 use std::io;
 use std::net::Shutdown;
@@ -142,7 +143,8 @@ impl Server {
         remove_socket(path).map_err(failed("replace"))?;
         let address = SocketPath::new(path).map_err(failed("reach"))?;
         let listener = UnixListener::bind(address.as_path()).map_err(failed("create"))?;
-        // Nobody but owner and root gets past the store's 0700 before this takes effect.
+        // Until this takes effect, the mode of the store's directory (0700) keeps everybody but its
+        // owner and root out.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(door.mode()))
             .map_err(failed("protect"))?;
         let listener = Arc::new(listener);
@@ -337,7 +339,7 @@ impl Shared {
     }
 
     fn forget(&self, id: ConnectionId) {
-        // Logged; what it left is thrown away at the next start.
+        // The panic was logged. What the request left behind is thrown away at the next start.
         panics::contain("the end of a connection", || self.service.disconnected(id))
             .unwrap_or_default();
         self.places.lock().free(id);

@@ -29,7 +29,8 @@ pub struct Caller {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// The other end of a connection, for requests that wait: whether anybody is there to hear the answer.
+/// The other end of a connection. A request that waits asks it whether anybody is left to be
+/// answered.
 #[derive(Debug, Clone)]
 pub struct Peer(Weak<UnixStream>);
 
@@ -39,7 +40,7 @@ impl Peer {
         Self(Arc::downgrade(stream))
     }
 
-    /// The supplementary groups of who connected.
+    /// The supplementary groups of the process that connected.
     ///
     /// # Errors
     /// The system call's; that the connection has ended.
@@ -48,7 +49,7 @@ impl Peer {
         sys::peer_groups(&stream)
     }
 
-    /// Whether it was closed, as the end of a command does, however it ends. Never blocks.
+    /// Whether the other end was closed. However a command ends, this closes it. Never blocks.
     pub fn is_gone(&self) -> bool {
         let Some(stream) = self.0.upgrade() else { return true };
         let mut closed = [PollFd::new(&*stream, PollFlags::RDHUP)];

@@ -1,7 +1,8 @@
 //! What a daemon was told when it mounted, as `mount -o remount,…` names it again.
 //!
-//! A remount repeats what stays the same, since mount(8) adds the options of fstab. So the daemon is
-//! told all of it, and refuses what is another value and cannot be changed.
+//! A remount names the settings that stay the same as well, since mount(8) adds the options of
+//! fstab. So the daemon compares all of them, and refuses another value of one that it cannot
+//! change.
 
 use serde::{Deserialize, Serialize};
 

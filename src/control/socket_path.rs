@@ -20,7 +20,7 @@ pub(super) struct SocketPath {
 }
 
 impl SocketPath {
-    /// Finds a short way to `path`.
+    /// Finds a short path to the same socket as `path`.
     ///
     /// # Errors
     /// Its directory cannot be opened.

@@ -91,7 +91,7 @@ impl Problem {
     }
 }
 
-/// How bad a [`Problem`] is. The worse one is the greater one.
+/// How bad a [`Problem`] is, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {

@@ -5,7 +5,7 @@ use crate::model::time::Timestamp;
 macro_rules! moment {
     ($(#[$doc:meta])* $name:ident { $text:ident, $seconds:ident }) => {
         $(#[$doc])*
-        /// Flattened into its owner, which has both fields.
+        /// Each is flattened into the value that has it, so that both fields stand there.
         #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub struct $name {
             /// RFC 3339 in UTC, to the second: `2026-11-20T22:14:00Z`.
@@ -69,7 +69,7 @@ moment! {
 pub fn rfc3339(time: Timestamp) -> String {
     let limit = if time.seconds < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
     let second = jiff::Timestamp::from_second(time.seconds);
-    // Without a fraction of a second, which the last instant of the calendar has.
+    // The last instant of the calendar has a fraction of a second, which is not shown.
     format!("{:.0}", second.unwrap_or(limit))
 }
 

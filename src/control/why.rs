@@ -9,7 +9,7 @@ use crate::model::name::{AreaName, BaseName, RepoName};
 use super::utc::Until;
 use crate::model::raw::RawPath;
 
-/// What [`UpkeepRequest::Why`] asks about.
+/// What [`UpkeepRequest::Why`](super::upkeep::UpkeepRequest::Why) asks about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhyTarget {
