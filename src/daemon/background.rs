@@ -11,10 +11,11 @@
 //!
 //! Nothing at all means that the child died. The child leads a session of its own and works in `/`.
 //!
-//! Its standard error is a file in memory at first: the log belongs to the daemon that has the store,
-//! and a second one, which only finds the store locked, must not write into it. Once the store is
-//! the child's, [`logging::adopt`] moves what was said to the log and goes on there. The parent
-//! copies what is left of it if the start failed, but for a store that is locked.
+//! Its standard error is a file in memory at first: the log belongs to the daemon that has the
+//! store, and a second one, which only finds the store locked, must not write into it. Once the
+//! store is the child's, [`logging::adopt`] moves what was said to the log and goes on there. If
+//! the start failed before that, the parent copies that file to the log, unless the store was
+//! locked.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -35,7 +36,7 @@ const READY: &str = "ready\n";
 /// The most that the parent reads of an error.
 const TEXT_MAX: u64 = 64 * 1024;
 
-/// The promise to tell whoever waits for the daemon how its start went.
+/// Tells the process that waits for the daemon how its start went.
 #[derive(Debug)]
 #[must_use]
 pub struct Readiness(Option<File>);
@@ -78,14 +79,14 @@ impl Readiness {
 ///
 /// Returns [`DaemonError::Child`] with what the daemon said, or another error of the start.
 pub fn start(arguments: &[OsString], log: &Path) -> Result<(), DaemonError> {
-    // This very program, also when its file was replaced meanwhile.
+    // The program that is running now, even if its file was replaced since.
     let mut command = Command::new("/proc/self/exe");
     command.arg0("cairn").args(arguments);
     start_command(command, log)
 }
 
-/// [`start`] for any command. Takes the command, since that owns our copy of the pipe's end, which
-/// must be closed before the wait.
+/// As [`start`], for any command. Takes it by value: it owns our copy of the pipe's end for
+/// writing, which must be closed before we wait for the other copy to be closed.
 fn start_command(mut command: Command, log: &Path) -> Result<(), DaemonError> {
     let process = |action| move |source| DaemonError::Process { action, source };
     let (mut reader, writer) = io::pipe().map_err(process("make a pipe"))?;

@@ -13,7 +13,7 @@ pub enum DaemonError {
     /// Mounting failed.
     #[error(transparent)]
     Mount(#[from] MountError),
-    /// The kernel and the daemon did not come to an agreement.
+    /// The kernel and the daemon could not agree on a version of the FUSE protocol.
     #[error("cannot serve {target}: {source}", target = target.display())]
     Session {
         /// The mount point.
@@ -27,7 +27,7 @@ pub enum DaemonError {
     /// A stop was asked for before everything was mounted.
     #[error("stopped while starting")]
     Interrupted,
-    /// A thread, a signal handler or a file of the process could not be had.
+    /// A thread, a signal handler or a file that the process needs could not be made.
     #[error("cannot {action}: {source}")]
     Process {
         /// What was tried.
@@ -78,7 +78,7 @@ pub enum DaemonError {
         /// Its log.
         log: PathBuf,
     },
-    /// What the caller's part of the start failed with.
+    /// Why the caller's part of the start failed.
     #[error("{0}")]
     Start(Box<dyn std::error::Error + Send + Sync>),
 }

@@ -41,7 +41,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long a command may take to end after SIGTERM.
 const TERM_GRACE: Duration = Duration::from_secs(1);
 
-/// What to run, and what it is told besides the version.
+/// The command, and what it is told besides the version.
 #[derive(Debug, Clone)]
 pub struct HookCommand {
     /// For `sh -c`.
@@ -107,7 +107,7 @@ impl std::fmt::Debug for HookObserver {
 }
 
 impl HookObserver {
-    /// Passes events on to `next`; there is no hook yet.
+    /// Passes events on to `next`. Until [`Hook::start`], nothing is run.
     pub fn new(next: Arc<dyn Observer>) -> Self {
         Self { next, feed: Arc::default() }
     }
@@ -148,12 +148,13 @@ pub struct Hook {
 #[derive(Debug, Default)]
 struct Shared {
     stopping: AtomicBool,
-    /// The command that runs: not waited for yet, so the number is its own.
+    /// Process id of the command that runs. Nobody has waited for it yet, so the kernel cannot have
+    /// given the number to another process.
     running: Mutex<Option<Pid>>,
 }
 
 impl Hook {
-    /// Runs the command for what `observer` hears of from now on.
+    /// Runs the command for each version that `observer` is told of from now on.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -168,7 +169,7 @@ impl Hook {
         let runner = Runner { command, shared: Arc::clone(&shared), _end: end };
         let body = move || runner.run(&published);
         let thread = std::thread::Builder::new().name("on-commit".to_owned()).spawn(body)?;
-        // Numbers that were given out before are not news.
+        // Versions up to this number were published before.
         let before = |repository: &Arc<Repository>| {
             let last = VersionNumber(repository.next_number.0.saturating_sub(1));
             (repository.id, last)
@@ -218,7 +219,7 @@ impl Shared {
 struct Runner {
     command: HookCommand,
     shared: Arc<Shared>,
-    /// Dropped at the end: whoever stops the hook hears of it.
+    /// Dropped when the thread ends, which tells whoever stops the hook.
     _end: Sender<()>,
 }
 
@@ -253,7 +254,8 @@ impl Runner {
         let mut child = self.spawn(published)?;
         let pid = Pid::from_child(&child);
         *self.shared.running.lock() = Some(pid);
-        // Not reaped before nobody can signal it any more: until then the number is its own.
+        // Reaped only once nobody can signal it any more: until then the kernel gives its number to
+        // no other process.
         let waited = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         *self.shared.running.lock() = None;
         waited?;

@@ -31,10 +31,10 @@ const TICK: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_LONGEST: Duration = Duration::from_secs(300);
 
-/// Inodes that must be let go of before memory is given back: about a megabyte.
+/// Memory is given back after so many inodes were forgotten: about a megabyte.
 const TRIM_INODES_MIN: usize = 1000;
 
-/// Where it is never quiet, memory is given back after so many looks.
+/// Where things never calm down, memory is given back after so many looks.
 const TRIM_TICKS_MAX: u32 = 10;
 
 /// Numbers per job: other notifications come in between.
@@ -43,7 +43,7 @@ const INODES_PER_JOB: usize = 10_000;
 /// Counts the inodes that are in memory because the kernel knows them.
 pub type HeldInodes = Box<dyn Fn() -> usize + Send>;
 
-/// The thread that does it; ends when it is dropped.
+/// The thread that keeps house; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Housekeeper {
     stop: Option<Sender<()>>,

@@ -5,9 +5,9 @@
 //! Stop: see [`super::stop`]; then the caller's shutdown. Whatever fails, at whatever point,
 //! nothing is left mounted.
 //!
-//! A daemon stops when it is asked to, and when one of its mounts was unmounted by someone else. Who
-//! unmounts both, as `umount -R` does, begins with versions: he is left the time to come to the outer
-//! one, and would else find that it is not mounted.
+//! A daemon stops when it is asked to, and when one of its mounts was unmounted by someone else.
+//! Whoever unmounts both, as `umount -R` does, begins with versions. The daemon then leaves some
+//! time for the outer one: `umount -R` would fail if it found that one gone.
 
 use std::fs;
 use std::io;
@@ -110,8 +110,8 @@ impl std::fmt::Debug for Hooks<'_> {
 ///
 /// # Errors
 ///
-/// Returns the [`DaemonError`] that kept it from starting. What goes wrong while stopping is
-/// logged: there is nobody left who could act on it.
+/// Returns the [`DaemonError`] that kept it from starting. Failures of the stop are logged, since
+/// nobody is left who could act on them.
 pub fn serve<O: Filesystem, V: Filesystem>(
     plan: &MountPlan,
     filesystems: Filesystems<O, V>,
@@ -141,7 +141,7 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     let mut running = Running::default();
     let starter = Starter { plan, workers, invalidator, controller, timing };
     let started = starter.start(&mut running, filesystems).and_then(|()| {
-        // Before anybody is told: who waited for the mount finds the line in the log.
+        // Logged before anybody is told of the mount, so that whoever waited for it finds the line.
         info!("serving {} at {}", plan.store.display(), plan.target.display());
         ready()
     });
@@ -154,7 +154,7 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
             Ok(())
         }
         Err(failure) => {
-            // A mount that did not come back holds a thread of ours: see `super::stop`.
+            // A call of mount(2) that has not returned holds a thread of ours: see `super::stop`.
             let slow = matches!(failure, DaemonError::Slow(_));
             running.take_away(if slow { Force::Abort } else { Force::Detach }, timing);
             Err(failure)
@@ -184,7 +184,7 @@ fn hope(
             recv(events.0) -> event => match event {
                 Ok(Event::Collect) => collect(),
                 Ok(Event::Ended(..)) => {}
-                // It ends the grace of those who use the mounts as well.
+                // A second stop also ends the grace for those who use the mounts.
                 Ok(Event::Stop) => return controller.stop(),
                 Err(_) => return,
             },
@@ -276,7 +276,7 @@ impl Starter<'_> {
     ) -> Result<(), DaemonError> {
         let NewMount { device, mount } = new;
         let target = mount.target().to_owned();
-        // Known from here on, so that a failed start takes it down.
+        // Noted before it is answered, so that a failed start unmounts it.
         let mount = running.add(connection, mount);
         let controller = self.controller.clone();
         let session: SessionHandle = session::start(
@@ -303,7 +303,7 @@ fn make_directory(path: &std::path::Path) -> Result<Option<PathBuf>, DaemonError
     match fs::create_dir(path) {
         Ok(()) => Ok(Some(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-        // The user's runtime directory has none for us yet.
+        // The user's runtime directory may have no directory of ours yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(path).map_err(failed)?;
             Ok(Some(path.to_owned()))

@@ -54,7 +54,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let hooked = Arc::new(HookObserver::new(Arc::clone(&observer) as Arc<_>));
     let engine = open(config, &hooked)?;
     log_limits(&engine);
-    // The lock is ours from here on: other mounts of this store are leftovers.
+    // This process holds the store's lock from here on, so other mounts of the store are leftovers.
     let plan =
         MountPlan::prepare(&config.target, &config.store, config.options.clone(), Method::Auto)?;
     let versions = versions(&engine, &config.options);
@@ -123,7 +123,7 @@ fn serve_others(server: &mut Server, engine: &Engine, allow_other: bool) {
     let path = match public_socket::prepare(engine.layout.root()) {
         Ok(path) => path,
         Err(error) => {
-            // An ordinary user's daemon cannot make it, which is nothing to be warned of.
+            // The daemon of an ordinary user cannot make it, which deserves no warning.
             let expected = error.kind() == std::io::ErrorKind::PermissionDenied;
             let level = if expected { log::Level::Info } else { log::Level::Warn };
             return log::log!(
@@ -150,7 +150,7 @@ fn open(config: &DaemonConfig, observer: &Arc<HookObserver>) -> Result<Arc<Engin
     Ok(engine)
 }
 
-/// Before anything runs: what the process may do, and may use.
+/// Limits and privileges of the process, before any thread is started.
 fn prepare_process(config: &DaemonConfig) {
     privileges::drop_unneeded(config.on_commit.is_some());
     let arenas = i32::try_from(default_workers()).unwrap_or(i32::MAX);

@@ -57,7 +57,7 @@ fn reach(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
         None => SocketAddr::from_pathname(name)?,
     };
     let socket = UnixDatagram::unbound()?;
-    // A manager that does not read must not hold up the daemon.
+    // A service manager that does not read its socket must not hold up the daemon.
     socket.set_nonblocking(true)?;
     Ok((socket, address))
 }

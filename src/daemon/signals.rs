@@ -51,7 +51,8 @@ pub fn start(controller: Controller, log: Option<PathBuf>) -> Result<SignalThrea
     Ok(SignalThread { handle, thread })
 }
 
-/// After the file was renamed, by logrotate mostly. The old one is written on if there is no new one.
+/// Opens the log anew after logrotate renamed the file. If that fails, the log goes on in the old
+/// file.
 fn reopen(log: &Path) {
     match logging::to_file(log) {
         Ok(()) => log::info!("SIGHUP: the log goes on in {}", log.display()),

@@ -8,9 +8,9 @@
 //!
 //! Unmounting looks a path up in the outer filesystem; should that hang, the attempt is given up,
 //! the outermost mount, whose path leads through no filesystem of ours, is detached, and its
-//! connection ended: who waits for an answer, a thread of ours among them, would else wait until this
-//! process ends. That it can end, even when it is killed, is why such a thread has no connection open
-//! (`fuse::mount::apart`).
+//! connection ended: otherwise whoever waits for an answer, a thread of ours among them, would wait
+//! until this process ends. Such a thread has no connection open (`fuse::mount::apart`), so that
+//! the process can end even when it is killed.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -60,7 +60,7 @@ impl Default for Timing {
 #[derive(Debug, Default)]
 pub(super) struct Running {
     parts: Vec<Part>,
-    /// The directory that was made to mount versions on.
+    /// The directory that the daemon made as the mount point of versions.
     pub(super) made_directory: Option<PathBuf>,
 }
 
@@ -138,7 +138,7 @@ impl Running {
 
     /// Takes everything out of sight at once.
     pub(super) fn take_away(self, force: Force, timing: &Timing) {
-        // Outermost first: this takes along what is mounted inside.
+        // Outermost first: detaching it detaches what is mounted inside as well.
         for part in &self.parts {
             let mount = Arc::clone(&part.mount);
             match within(timing.attempt, "detach", move || mount.unmount(force)) {
@@ -150,7 +150,7 @@ impl Running {
         self.finish(timing);
     }
 
-    /// Waits for the sessions of mounts that are out of sight.
+    /// Waits for the sessions of mounts that were unmounted or detached.
     fn finish(self, timing: &Timing) {
         let deadline = Instant::now() + timing.drain;
         let answered = |part: &Part| part.session.as_ref().map(|s| s.join_until(deadline));

@@ -26,7 +26,7 @@ const KERNEL_TICKS: Duration = Duration::from_millis(20);
 /// Nobody takes longer to hear of a name.
 const NAME_HEARD_MAX: Duration = Duration::from_secs(1);
 
-/// Waits until the kernel keeps no name that it heard of before `heard`.
+/// Waits until the kernel has dropped all names that it was told before `heard`.
 pub(super) fn wait_for_names(heard: Instant) {
     let kept_until = heard + NAME_KEPT + KERNEL_TICKS;
     std::thread::sleep(kept_until.saturating_duration_since(Instant::now()));
@@ -86,9 +86,10 @@ impl StoreService {
         Ok(Reply::Done)
     }
 
-    /// Ends an area by `end`, and returns when no kernel keeps its name any more: who asked does not
-    /// see it afterwards (H14). The kernel counts from when it heard of the name, which for whoever saw
-    /// it and then asked for its end was before that.
+    /// Ends an area by `end`, and returns once the kernel has dropped its name, so that whoever
+    /// asked does not see it any more (H14). The kernel keeps a name for a fixed time from when it
+    /// was told of it. Whoever saw the area and then asked for its end saw it before the end began,
+    /// so waiting for that time from the beginning is enough.
     pub(super) fn taking_name<T, E>(
         &self,
         area: AreaId,
@@ -116,7 +117,7 @@ impl StoreService {
         owner: Owner,
     ) -> Result<AreaId, EngineError> {
         let repo = repository.id;
-        // Users may have called areas of theirs like this: each of those costs one try at most.
+        // Areas of users may have such a name: each of them costs one try at most.
         let mut tries = repository.areas.size();
         loop {
             let number = self.next_hidden.fetch_add(1, Ordering::Relaxed);

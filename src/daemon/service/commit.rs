@@ -51,7 +51,8 @@ impl StoreService {
         self.commit_reply(&repository, &outcome, tag)
     }
 
-    /// Who asked, for a commit: gone once the connection is closed at their end.
+    /// The client that asks for a commit, which is given up once the client has closed its
+    /// connection.
     pub(super) fn asker(&self, caller: Caller) -> Asker {
         let peer = self.peers.lock().get(&caller.connection).cloned();
         match peer {
@@ -113,8 +114,8 @@ impl StoreService {
 /// number, which must be the next one.
 ///
 /// # Errors
-/// The name is taken, or cannot be one of a version. Publishing without a name then, and without a word,
-/// would surprise whoever looks for it.
+/// The name is taken, or cannot be one of a version. Publishing it without the name that was asked
+/// for would surprise whoever looks for that name.
 fn own_name(
     repository: &Repository,
     area: &AreaName,

@@ -31,7 +31,7 @@ impl StoreService {
         let now = Timestamp::now();
         self.engine.call(|reply| Request::Flush { reply }).map_err(control_error)?;
         let mut dry_run = DryRun::new(&self.engine, now, 0).map_err(control_error)?;
-        // What is being taken apart holds nothing for much longer.
+        // What is being taken apart is left out: it keeps blobs for a short while only.
         dry_run.drop_leftovers().map_err(control_error)?;
         dry_run.settle();
         let mut reply = DuReply::default();

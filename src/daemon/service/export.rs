@@ -23,9 +23,11 @@ use crate::store::error::StoreError;
 /// What the exports of one connection hold until it ends.
 #[derive(Default)]
 pub(super) struct Export {
-    /// An area that started from each version: its reference keeps the trees and what they name.
+    /// One hidden area for each version that is exported: it starts from the version, and so keeps
+    /// its trees and what they name.
     versions: BTreeMap<(RepoId, VersionNumber), AreaId>,
-    /// Blobs handed out; they stay where no area could be opened, too.
+    /// Blobs that were handed out. They are held here as well, since a store that is read-only
+    /// opens no area.
     pins: Vec<BlobPin>,
 }
 
@@ -69,8 +71,8 @@ impl StoreService {
             }
             // Nothing is deleted while it is read.
             Err(EngineError::ReadOnly) => return Ok(()),
-            // A store that takes no changes is still to be read (R3, R4); and where nothing
-            // changes, nothing is deleted.
+            // A store that takes no changes can still be exported (R3, R4) without an area: where
+            // nothing changes, nothing is deleted.
             Err(error) => {
                 log::warn!("version {number} of {} is exported unkept: {error}", repository.name);
                 return Ok(());
@@ -123,7 +125,7 @@ impl StoreService {
     fn open_sound(&self, hash: &BlobHash) -> Result<File, ControlError> {
         let row = self.engine.query(|reader| reader.blob(hash)).map_err(control_error)?;
         let row = row.ok_or_else(|| store_error(StoreError::MissingBlob(*hash)))?;
-        // Opened anew: a shared description would share its offset.
+        // Opened anew, since a duplicate of the descriptor would share its file offset.
         let path = self.engine.layout.blob(hash);
         let opened = File::open(&path)
             .and_then(|file| file.metadata().map(|found| (file, found.len())))

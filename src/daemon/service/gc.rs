@@ -18,7 +18,8 @@ impl StoreService {
         if request.dry_run {
             return self.try_gc(kind, progress);
         }
-        // A command that opened the store for itself takes the run along when it ends.
+        // A command that opened the store by itself has to wait: the run would end with the
+        // command.
         if !request.wait && !self.owned {
             let reply = Box::new(|result| {
                 if let Err(error) = result {
@@ -47,7 +48,7 @@ impl StoreService {
             failure: report.failure,
             ..GcReply::default()
         };
-        // The run is over whatever is known of the rest.
+        // The run has ended, so its result is told even if the rest cannot be found out.
         match self.dry_run(RunKind { full: false, ..kind }) {
             Ok(left) => self.add_protected(&mut reply, &left),
             Err(error) => log::warn!("what is still protected is not known: {error}"),
@@ -89,7 +90,7 @@ impl StoreService {
         self.engine.dry_run(kind, Timestamp::now()).map_err(control_error)
     }
 
-    /// What stays, and until when: what this run leaves, later ones take when its time is over.
+    /// What stays protected, and until when: later runs collect it after that time.
     fn add_protected(&self, reply: &mut GcReply, report: &DryRunReport) {
         let DryRunReport { garbage, kept, .. } = report;
         let kept_blobs = kept.free.count + kept.protected.count + kept.pinned.count;

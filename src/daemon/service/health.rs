@@ -26,10 +26,10 @@ const LOW_PART: u64 = 20;
 /// So much is enough on a disk of any size.
 const LOW_BYTES: u64 = 10 << 30;
 
-/// What the kernel puts behind the name of a running program whose file is gone.
+/// What the kernel appends to the name of a running program whose file was removed.
 const GONE: &[u8] = b" (deleted)";
 
-/// What the answer to `Status` has found out already.
+/// What `Status` has found out already.
 pub(super) struct Seen<'a> {
     pub(super) blocked: Blocked,
     /// Blobs that are marked damaged.

@@ -25,11 +25,12 @@ use crate::model::time::Timestamp;
 /// Imports that may run at a time, over all connections: each holds what it has put.
 const IMPORTS_MAX: usize = 32;
 
-/// One of the imports that may run, which another may be when this is dropped.
+/// The permission to run an import; it is free for another import when this is dropped.
 struct RunPermit(Arc<AtomicUsize>);
 
 impl RunPermit {
-    /// Takes one, if there is one: looked at and taken in one step, however many ask at once.
+    /// Takes a permission, if one is free. Looking and taking are one atomic step, so that not too
+    /// many are taken at once.
     fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
         let more = |taken| (taken < IMPORTS_MAX).then_some(taken + 1);
         taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
@@ -153,7 +154,8 @@ impl StoreService {
         attachment: Attachment,
     ) -> Answer {
         let running = self.running(caller, id)?;
-        // The command looks at attached files again after the answer: had they been changed?
+        // After the answer, the command checks whether attached files changed meanwhile. So they
+        // must have been copied by then.
         let wait = !attachment.files.is_empty() || entries.is_empty();
         let Attachment { payload, files } = attachment;
         running.intake.put(Batch { entries, payload, files }).map_err(control_error)?;
@@ -173,8 +175,8 @@ impl StoreService {
             author: running.options.author.clone(),
             caller: user_name(caller),
             wait: false,
-            // A mirror says what the version shall be, an addition what shall be in it: both can
-            // be said of any newest version.
+            // A mirror replaces whatever the newest version is, an addition is merged with it. So
+            // an import never fails because another version was published meanwhile.
             on_stale: Some(if running.options.mirror { OnStale::Force } else { OnStale::Merge }),
             in_rename: false,
             allow_empty,
@@ -193,7 +195,8 @@ impl StoreService {
         let Some(running) = self.imports.lock().remove(&id) else {
             return;
         };
-        // Before the area: what only this import held is looked for after that.
+        // Before the area is discarded: the collector then looks for blobs that only this import
+        // held.
         running.intake.end();
         self.drop_hidden(running.intake.area());
         if running.made {

@@ -53,7 +53,7 @@ pub use fsck::open_bare;
 use import::RunningImport;
 pub use names::open_glance;
 
-/// A reply without anything attached, or why there is none.
+/// A reply without attachments, or why there is none.
 type Answer = Result<Reply, ControlError>;
 
 /// How a daemon shows itself in `cairn status`.

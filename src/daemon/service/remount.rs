@@ -29,7 +29,7 @@ impl StoreService {
         if let Some(bytes) = file_bytes_max
             && !check
         {
-            // Read at the next write by itself: nothing else follows from it.
+            // The next write reads the new value; nothing else has to be told.
             self.facts.file_bytes_max.store(bytes, Ordering::Relaxed);
         }
         Ok(Reply::Done)

@@ -44,7 +44,8 @@ impl StoreService {
         self.engine
             .call(|reply| Request::DeleteRepository { repo, now: Timestamp::now(), reply })
             .map_err(control_error)?;
-        // The kernel asks for it at most ways that lead to it, but not at all of them (H14).
+        // The kernel may keep the repository's name on some paths that lead to it (H14), so wait
+        // until it has dropped it.
         wait_for_names(began);
         Ok(Reply::Done)
     }

@@ -65,7 +65,7 @@ impl User {
             return true;
         }
         let is_kept = directory.mode & STICKY != 0 && self.uid != taken.uid;
-        // The directory that is taken out gets another parent, which is a change of it.
+        // Renaming a directory changes its `..` entry, so the directory itself must be writable.
         self.may(WRITE, directory) && self.may(0o2, taken) && !is_kept
     }
 }

@@ -49,7 +49,7 @@ impl StoreService {
         let last_run = self.engine.last_run();
         let quotas: Vec<_> = repositories
             .iter()
-            // What areas use without a quota may not be known, and is no matter here.
+            // The use of areas in repositories without a quota need not be known here.
             .map(|repository| quota::describe(repository))
             .filter(quota::is_near_limit)
             .collect();

@@ -17,7 +17,8 @@ impl StoreService {
         after: Option<VersionNumber>,
         seconds: u64,
     ) -> Answer {
-        // Whoever opened the store for itself keeps everybody else from publishing.
+        // A command that opened the store by itself keeps everybody else from publishing, so
+        // waiting is in vain.
         let seconds = if self.owned { 0 } else { seconds.min(WAIT_SECONDS_MAX) };
         let deadline = Instant::now() + Duration::from_secs(seconds);
         let newest = self.repository(name)?.latest().map_or(0, |version| version.number.0);
@@ -46,7 +47,7 @@ impl StoreService {
         }
     }
 
-    /// Lets nobody wait any more: the daemon is about to stop.
+    /// Ends all waiting, since the daemon is about to stop.
     pub fn stop_waiting(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.engine.registry.wake_waiters();
