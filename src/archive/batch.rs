@@ -1,8 +1,8 @@
 //! Collects prepared entries, asks the store what it has, and sends the rest.
 //!
-//! One batch is one question and one delivery. Its size is bounded in entries, bytes and open
-//! files, whatever the source holds. Content that the store knows is sent by hash alone; equal
-//! content within a batch travels once.
+//! Each batch costs one question (which contents are known?) and one delivery. Its size is bounded
+//! in entries, bytes and open files, whatever the source holds. Content that the store knows is
+//! sent by hash alone; equal content within a batch travels once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -45,7 +45,7 @@ pub struct ImportTotals {
     /// Regular files whose content the store had.
     #[serde(rename = "reused_file_count")]
     pub reused_files: u64,
-    /// Regular files that were not read, being as at an earlier import.
+    /// Regular files that were not read, since they have not changed since an earlier import.
     #[serde(rename = "unread_file_count")]
     pub unread_files: u64,
     /// Files that changed while they were read, and were read again.
@@ -112,7 +112,8 @@ impl Load {
             || self.metadata_bytes + metadata_bytes(prepared) > METADATA_BYTES_MAX
             || self.large.len() >= FILES_MAX
             || self.large_bytes >= LARGE_BYTES_MAX;
-        // A large content travels once: its second file waits until the store has it.
+        // A large content is sent once: a second file with the same content waits for the next
+        // batch, when the store has it.
         let again = match &prepared.content {
             PreparedContent::Large { hash, .. } => self.large.contains(hash),
             _ => false,
@@ -202,8 +203,8 @@ impl<'a> Batcher<'a> {
             return Ok(());
         }
         if !self.problems.is_empty() {
-            // Nothing is going to be published, and what follows may be a further name of what could
-            // not be read.
+            // Nothing will be published, and what follows may be a further name of a file that
+            // could not be read.
             self.pending.clear();
             self.load = Load::default();
             return Ok(());
@@ -220,7 +221,7 @@ impl<'a> Batcher<'a> {
                     continue;
                 }
             };
-            // What was fetched was not in the load of the question.
+            // A content that was read only now was not counted when the batch was cut.
             if !building.load.fits(&prepared) {
                 let next = Building::new(std::mem::take(&mut building.known));
                 self.put(std::mem::replace(&mut building, next))?;
@@ -296,7 +297,7 @@ impl<'a> Batcher<'a> {
         if !building.batch.entries.is_empty() {
             self.sink.put(building.batch)?;
         }
-        // The store has read the large files now: did they hold still?
+        // The store has copied the large files. They must not have changed meanwhile.
         for (path, file, before) in building.watched {
             let after = Stat::of(&file).map_err(ArchiveError::io("stat", display_path(&path)))?;
             if before.content_changed(&after) {

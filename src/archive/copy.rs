@@ -19,7 +19,7 @@ const RANGE_BYTES: usize = 64 * 1024 * 1024;
 /// Whether blocks must be shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sharing {
-    /// Where the file system can; otherwise bytes are copied.
+    /// Shares blocks where the file system can; otherwise copies bytes.
     WherePossible,
     /// Or the copy fails.
     Required,
@@ -84,7 +84,7 @@ impl Copier {
         match ioctl_ficlone(to, blob) {
             Ok(()) => Ok(true),
             Err(error) if self.sharing == Sharing::Required => Err(CopyError::CannotShare(error)),
-            // NOSPC and the like would hit the copy as well: let that say it.
+            // Errors such as ENOSPC are left to the copy, which meets them as well.
             Err(_) => {
                 self.can_clone.store(false, Ordering::Relaxed);
                 Ok(false)

@@ -38,13 +38,14 @@ const WORKERS_MAX: usize = 4;
 /// How exported files relate to the store's blobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LinkMode {
-    /// Files of their own; the file system may share blocks underneath.
+    /// Separate files, which may share blocks with the blobs if the file system can do that.
     #[default]
     Copy,
-    /// Files of their own that share all blocks, or the export fails.
+    /// Separate files that share all blocks with the blobs; the export fails where the file system
+    /// cannot do that.
     Reflink,
-    /// The blobs themselves, under further names. Attributes of single files are lost, and who
-    /// can write to a file in spite of its mode (root) damages the store (H24).
+    /// The blobs themselves, under further names. Attributes of single files are lost, and whoever
+    /// can write to a file in spite of its mode, as root can, damages the store (H24).
     UnsafeHardlink,
 }
 
@@ -83,7 +84,7 @@ impl Exported {
 }
 
 /// Exports a version into the directory `to`, which must be empty or not exist. One that does not
-/// exist appears when it is whole. `progress` is called now and then.
+/// exist appears once it is complete. `progress` is called now and then.
 ///
 /// # Errors
 /// What failed first; what was written until then stays in a directory that was there before.
@@ -206,7 +207,7 @@ struct Plan<'a> {
     /// Files whose blobs are not open yet.
     pending: Vec<(Job, Option<BlobHash>)>,
     first_names: FirstNames,
-    /// Which file the first name of a hardlink group is, by that name.
+    /// The file of each hardlink group, by the group's first name.
     first_files: HashMap<ArchivePath, FileId>,
     /// The directories on the way to the current entry, the top first.
     open: Vec<Arc<OwnedFd>>,
@@ -262,7 +263,7 @@ impl Plan<'_> {
             self.directories.push(MadeDirectory { path, attributes, id });
             return Ok(());
         }
-        // A blob's own names are a group already, whatever groups the version has.
+        // The names of a blob are hardlinks of each other already, whatever groups the version has.
         let blob_links = self.mode == LinkMode::UnsafeHardlink
             && matches!(content, Content::File { blob: Some(_), .. });
         let name = if blob_links { LinkName::Alone } else { name };
@@ -305,7 +306,7 @@ impl Plan<'_> {
                 job.blob = blobs.next();
             }
             if self.queue.send(job).is_err() {
-                // All workers have stopped, for a reason that they report.
+                // All workers have stopped; they report why.
                 return Ok(());
             }
         }
@@ -345,7 +346,7 @@ impl Worker<'_> {
         {
             match destination.make_blob_link(&place, blob) {
                 Ok(()) => return Ok(()),
-                // No more names for this inode: a copy is as good.
+                // The inode can have no more names (EMLINK): a copy is as good.
                 Err(Errno::MLINK) => {}
                 Err(error) => return Err(refuse_blob_link(path, error)),
             }

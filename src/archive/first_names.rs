@@ -17,7 +17,7 @@ pub(super) enum LinkName {
     Alone,
     /// The first that is written.
     First,
-    /// One more of the file that was written as this.
+    /// One more name of the file that was written under this path.
     Later(ArchivePath),
 }
 
@@ -25,12 +25,12 @@ pub(super) enum LinkName {
 pub(super) struct FirstNames {
     root: TreeHash,
     names: HashMap<GroupKey, ArchivePath>,
-    /// Read when the first group of the kind comes that may be ambiguous.
+    /// Computed at the first group whose scope is the version, since only those may be ambiguous.
     ambiguous: Option<Ambiguous>,
 }
 
 impl FirstNames {
-    /// Of the version with this tree, of which nothing was written yet.
+    /// For the version with this tree, before any of it is written.
     pub(super) fn new(root: TreeHash) -> Self {
         Self { root, names: HashMap::new(), ambiguous: None }
     }

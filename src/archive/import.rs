@@ -45,9 +45,9 @@ pub struct Imported {
 /// Choices of a directory import.
 #[derive(Debug, Clone, Default)]
 pub struct DirectoryImport {
-    /// Directories that are refused wherever the walk meets them: those of the store itself.
+    /// Directories that the walk refuses wherever it meets them: those of the store itself.
     pub refused: Vec<Refused>,
-    /// Files that are as at an earlier import of the directory are not read.
+    /// The stat cache, by which files that did not change since an earlier import are not read.
     pub stat_cache: Option<StatCacheOptions>,
 }
 
@@ -115,7 +115,8 @@ pub(super) fn publish(
     if result.is_err()
         && let Err(error) = sink.abort()
     {
-        // The first error is the one to report; the store drops the import with the connection.
+        // The first error is reported. One of the abort does not matter: the store drops the import
+        // with the connection.
         log::debug!("the import could not be aborted: {error}");
     }
     result
@@ -141,7 +142,7 @@ fn deliver_walk(
         let results = results;
         let mut records = Vec::new();
         for result in &results {
-            // A reply is missing only when its worker panicked; the scope passes that on.
+            // A reply is missing only if its worker panicked. Then the scope panics as well.
             let Ok(outcomes) = result.recv() else { break };
             for outcome in outcomes {
                 match outcome {
@@ -218,7 +219,8 @@ impl Cut {
             || self.directories >= CHUNK_DIRECTORIES_MAX
     }
 
-    /// Hands the chunk over, its place in the order first; false when nobody takes it.
+    /// Hands the chunk to the workers, after its place in the order. False if nobody takes it any
+    /// more.
     fn send(&mut self, in_order: &Sender<Receiver<Vec<Outcome>>>, work: &Sender<Chunk>) -> bool {
         let entries = std::mem::take(self).entries;
         let (reply, result) = bounded(1);

@@ -1,11 +1,12 @@
 //! Directories that a batch holds with all that is below them, and the trees that they make.
 //!
-//! What the store has as one tree need not be named entry by entry. So the trees of directories
-//! are computed here as the store would, and asked for before the contents are.
+//! A directory whose tree the store has need not be sent entry by entry. So this computes the trees
+//! of directories as the store would, and the store is asked for them before it is asked for
+//! contents.
 //!
-//! Invariants: entries come as a walk yields them, a directory before what it holds and that in
-//! one piece, sorted by name. A directory that is cut by an end of the batch, or has files with
-//! other names anywhere, is none. This module asks nobody.
+//! Invariants: entries come as a walk yields them, a directory before what it holds and that in one
+//! piece, sorted by name. A directory that the end of the batch cuts, or that has files with
+//! further names anywhere, is left out. This module does not ask the store itself.
 
 use std::ops::Range;
 
@@ -26,8 +27,8 @@ pub(super) struct Subtree {
     pub(super) tree: TreeHash,
 }
 
-/// The directories that `batch` has with all that is below them, each before those below it; at its end everything
-/// ends if `is_last`. The top is none of them.
+/// The directories that `batch` has with all that is below them, each before those below it. If
+/// `is_last`, all directories are complete at the end of the batch. The top is left out.
 pub(super) fn find(batch: &[Prepared], is_last: bool) -> Vec<Subtree> {
     let mut search = Search::default();
     for (index, prepared) in batch.iter().enumerate() {
@@ -83,7 +84,8 @@ impl<'a> Search<'a> {
     fn close(&mut self, end: usize, is_complete: bool) {
         let Some(open) = self.open.pop() else { return };
         let built = match is_complete && !open.spoiled {
-            // What cannot be encoded is for the store to refuse.
+            // A directory that cannot be encoded is sent entry by entry, so that the store refuses
+            // it by name.
             true => tree_format::build(open.entries).ok(),
             false => None,
         };
@@ -128,8 +130,8 @@ pub(super) fn name(
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asking {
     Never,
-    /// Once so many batches went by. After each question that brought nothing the pause is longer:
-    /// where all is new, asking is in vain.
+    /// Asks again after so many batches. Each question without a known subtree makes the pause
+    /// longer, since asking is in vain where everything is new.
     After {
         batches: u32,
         pause: u32,

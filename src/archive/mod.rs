@@ -1,4 +1,4 @@
-//! The bulk doors: import of directories and tar archives, export to them. No FUSE is involved.
+//! Import of directories and tar archives, and export to them, without a mount.
 //!
 //! Everything here runs in the caller's process and with the caller's credentials (H24): the
 //! daemon never opens a path on behalf of somebody else. It receives entries and content through

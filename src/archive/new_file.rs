@@ -1,6 +1,6 @@
 //! A file that appears under its name once it is whole, or not at all.
 //!
-//! Until then it has no name, so that nothing of it is left however this process ends. Where the
+//! Until then it has no name, so that nothing is left of it, however this process ends. Where the
 //! file system cannot do that it has a name of its own beside the final one, which is removed when
 //! it is given up; a killed process leaves it. Nothing is ever replaced.
 
@@ -85,7 +85,8 @@ impl NewFile {
             return linkat(CWD, own_path(&self.file), parent, name, AtFlags::SYMLINK_FOLLOW);
         };
         match renameat_with(parent, draft, parent, name, RenameFlags::NOREPLACE) {
-            // Neither this nor files without a name: look, as well as one can.
+            // The file system has neither RENAME_NOREPLACE nor files without a name: look whether
+            // the name is free. Another process can take it in between.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(_) => Err(Errno::EXIST),

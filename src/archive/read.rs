@@ -1,8 +1,8 @@
 //! Reads and hashes the files that the walk found.
 //!
-//! A file is taken as of one moment: when size, time or identity differ after reading, it is read
-//! once more, and then it is a problem. Small files are held in memory, large ones hashed as a
-//! stream and kept open. Holes are not read.
+//! A file must not change while it is read: if size, time or identity differ afterwards, it is read
+//! once more; if they differ again, it is a problem. Small files are held in memory, large ones
+//! hashed as a stream and kept open. Holes are not read.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -109,7 +109,8 @@ impl FileReader<'_> {
                 .map(|found| other(stat, ImportContent::Directory, found))
                 .map_err(Failure::from),
             EntryHandle::Name { parent, name } if stat.kind == FileKind::File => {
-                // Its other names are entered as names of the file that the walk saw.
+                // The file's other names become links of the file that the walk saw, so this must
+                // be that file.
                 let only = (stat.nlink > 1).then_some(stat.id);
                 match self.stat_cache.and_then(|cache| cache.find(&stat)) {
                     Some(found) => self.take_remembered(stat, found, &parent, &name),
@@ -121,7 +122,7 @@ impl FileReader<'_> {
         finish(path, result, stat.nlink > 1)
     }
 
-    /// Reads the regular file `path` below `top`, whatever is remembered of it.
+    /// Reads the regular file `path` below `top`, without asking the stat cache.
     pub(super) fn read_file(
         self,
         top: &OwnedFd,
@@ -180,7 +181,8 @@ impl FileReader<'_> {
         only: Option<FileId>,
         into: &mut Filling,
     ) -> Result<Option<Read>, Failure> {
-        // NONBLOCK: whatever took this name since the walk must not block the open.
+        // NONBLOCK, since a named pipe may have taken this name since the walk, and opening it
+        // would block.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(openat(parent, name, flags, Mode::empty())?);
         let before = Stat::of(&file)?;
@@ -312,7 +314,7 @@ fn hold(parent: &OwnedFd, name: &CString, seen: &Stat) -> Result<(OwnedFd, Stat)
     Ok((file, found))
 }
 
-/// Extended attributes of what is not opened for reading.
+/// Extended attributes of a file that is not opened for reading.
 fn xattrs_of(file: &OwnedFd) -> Result<xattr::Found, Errno> {
     match CString::new(own_path(file)) {
         Ok(path) => xattr::read(Subject::Followed(&path)),

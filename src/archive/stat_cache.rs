@@ -1,11 +1,11 @@
 //! What imports remember of the files they read, so that the next one need not read them again.
 //!
-//! A stat cache belongs to the directory that was imported and lies in a cache directory of the caller's.
-//! It has one record per regular file: inode, size, time of modification, time of change, hash. A
-//! file whose status equals its record in all of them is not opened: its content is the one that
-//! was hashed, whatever it is called now. The time of change cannot be set by users and the kernel
-//! renews it with each write, truncation, rename and change of attributes; being compared for
-//! equality, it is no matter what the clock says.
+//! A stat cache belongs to the directory that was imported and lies in a cache directory of the
+//! caller's. It has one record per regular file: inode, size, time of modification, time of change,
+//! hash. A file whose status equals its record in all of them is not opened: its content is the one
+//! that was hashed, whatever it is called now. Users cannot set the time of change, and the kernel
+//! renews it with each write, truncation, rename and change of attributes. It is compared for
+//! equality only, so a clock that was set back does no harm.
 //!
 //! Invariants: nothing is remembered of a file that changed shortly before the import began (its
 //! file system may count whole seconds, so that a later change could leave the time as it is), that
@@ -37,7 +37,7 @@ const SETTLED_SECONDS: i64 = 2;
 pub struct StatCacheOptions {
     /// The caller's own directory for stat caches; made where it is missing.
     pub directory: PathBuf,
-    /// Reads every file all the same, and remembers it.
+    /// Reads every file nevertheless, and remembers it.
     pub read_all: bool,
     /// When the import began.
     pub now: Timestamp,
@@ -113,7 +113,8 @@ impl StatCache {
         })
     }
 
-    /// Keeps `records` for the next import. A failure costs that one time and nothing else.
+    /// Keeps `records` for the next import. If that fails, the next import reads the files again,
+    /// and nothing else is lost.
     pub(super) fn save(&self, mut records: Vec<Record>) {
         records.sort_unstable_by_key(|record| record.inode);
         records.truncate(RECORDS_MAX);

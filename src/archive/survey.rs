@@ -50,7 +50,7 @@ impl Drop for Survey {
 
 fn count(top: &Path, refused: Vec<Refused>, stop: &AtomicBool) -> Option<u64> {
     let mut bytes = 0;
-    // What cannot be read fails the import, which says so.
+    // An entry that cannot be read is reported by the import itself.
     for walked in Walker::new(top, refused).ok()?.flatten() {
         if stop.load(Ordering::Relaxed) {
             return None;

@@ -36,7 +36,7 @@ const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// The longest target of a symbolic link, in bytes.
 const TARGET_BYTES_MAX: usize = 4095;
-/// Hardlinks that may point at hardlinks in a row.
+/// The most hardlinks in a row of which each points at the next one.
 const LINK_STEPS_MAX: usize = 16;
 
 /// Imports the tar archive that `input` yields into `sink` and publishes it. On any failure the
@@ -347,7 +347,8 @@ fn file<R: Read>(
     }
     let failed = |action| ArchiveError::io::<io::Error>(action, std::env::temp_dir());
     let mut spool = tempfile::tempfile().map_err(failed("make a temporary file in"))?;
-    // Refuses at once what this file system cannot hold, however little data is behind it.
+    // A size that this file system cannot hold is refused at once, even if most of the file is a
+    // hole.
     spool.set_len(member.size).map_err(failed("make a large enough file in"))?;
     let mut hasher = blake3::Hasher::new();
     let mut end = 0;
@@ -370,7 +371,7 @@ fn read_small<R: Read>(
     let size = usize::try_from(member.size).unwrap_or(0);
     into.add(size, |bytes| {
         if member.segments != [(0, member.size)] {
-            // Between the segments are zeros, in the buffer is what was there before.
+            // Between the segments are zeros. The buffer has been used before, so it is cleared.
             bytes.fill(0);
         }
         for (offset, length) in &member.segments {

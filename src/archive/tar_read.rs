@@ -138,7 +138,7 @@ impl<R: Read> TarReader<R> {
     /// Reads on to the end of the input, so that a writer on a pipe is not cut off.
     ///
     /// # Errors
-    /// When there is more than filling: a second archive would be lost silently.
+    /// When there is more than padding: a second archive would be lost silently.
     pub(super) fn finish(mut self) -> Result<(), ArchiveError> {
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -251,7 +251,7 @@ impl<R: Read> TarReader<R> {
             .filter(|(name, _)| xattr::is_kept(name))
             .map(|(name, value)| (name.into(), value.clone().into()))
             .collect();
-        // Only what is a file has data; old writers leave a link's size in its header.
+        // Only files have data: old writers leave the size of the target in the header of a link.
         let stored = if matches!(kind, b'1'..=b'6') { 0 } else { size };
         let segments = vec![(0, stored)];
         let mut member = Member {

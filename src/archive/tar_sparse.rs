@@ -147,7 +147,7 @@ impl<R: Read> Lines<'_, R> {
     }
 }
 
-/// An offset and a length; the inner `None` for an unused place.
+/// An offset and a length; the inner `None` for an unused field of the header.
 #[allow(
     clippy::option_option,
     reason = "outer: not a valid number, inner: a place that is not used"

@@ -261,7 +261,7 @@ impl TarWriter<'_> {
             Content::BlockDevice { rdev } => {
                 (member.kind, member.device) = (b'4', decode_rdev(*rdev));
             }
-            // Skipped by the caller: tar has no form for it.
+            // The caller skips sockets: tar has no form for them.
             Content::Socket => return Ok(()),
         }
         self.member(&member).map_err(failed)

@@ -17,7 +17,7 @@ use crate::model::tree_format::{self, Reference, TreePage, TreeSource};
 
 /// Pages asked for at once.
 const PAGES_AHEAD: usize = 64;
-/// Pages kept; beyond that they are dropped and asked for again when needed.
+/// The most pages that are kept. Beyond that they are dropped, and asked for again when needed.
 const PAGES_KEPT_MAX: usize = 1024;
 
 /// A version being exported.

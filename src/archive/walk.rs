@@ -59,13 +59,12 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// The directory of the store that imports: its pool would grow under the walk.
+    /// The directory of the store itself: its pool would grow during the walk.
     pub fn store(id: FileId) -> Self {
         Self { id, reason: "this directory is cairn's own store, which cannot import itself" }
     }
 
-    /// A directory that shows all of the store that imports: the next version would hold every version
-    /// that there is.
+    /// A mount that shows the whole store: the next version would hold all earlier ones.
     pub fn mount(id: FileId) -> Self {
         let reason = "this directory shows the store itself, which cannot import itself: name one \
                       version or one staging area in it";
@@ -85,9 +84,9 @@ const OPEN_DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 impl Walker {
-    /// Starts at `top`, which may itself be reached through symbolic links, unless these are of
-    /// somebody who has no say over what they lead to. A directory that is
-    /// `refused` is a problem, not walked.
+    /// Starts at `top`, which may itself be reached through symbolic links that root, the caller or
+    /// the owner of what they lead to has made. A directory that is `refused` is a problem, not
+    /// walked.
     pub(super) fn new(top: &Path, refused: Vec<Refused>) -> Result<Self, ArchiveError> {
         let open = caller_path::open_directory(top)
             .map_err(ArchiveError::io("open the directory", top))?;
@@ -120,7 +119,7 @@ impl Walker {
         let EntryHandle::Directory(directory) = &walked.handle else {
             return Ok(());
         };
-        // The descriptor is fresh: its position is the start, and nobody else moves it.
+        // The descriptor was opened just now: it stands at the start, and nobody else moves it.
         let mut names = Vec::new();
         for entry in Dir::read_from(directory.as_fd())? {
             let entry = entry?;

@@ -41,7 +41,7 @@ pub(super) enum WriteError {
     /// A system call failed.
     #[error("{}", std::io::Error::from(*.0))]
     System(#[from] Errno),
-    /// What is at the name is not what was made there.
+    /// Somebody replaced what was made under the name.
     #[error("somebody replaced it while it was being written")]
     Replaced,
 }
@@ -70,11 +70,12 @@ pub(super) struct Destination<'a> {
     /// Extended attributes that the caller or the file system cannot set.
     xattrs_dropped: AtomicU64,
     made: Made<'a>,
-    /// The name it is to get when all of it is there; `None` when it was there before.
+    /// The name that the directory gets once it is complete; `None` if the directory was there
+    /// before.
     new: Option<New>,
 }
 
-/// A directory that has a name of its own until it is whole.
+/// A directory that has a temporary name until it is complete.
 struct New {
     parent: OwnedFd,
     draft: CString,
@@ -90,8 +91,8 @@ pub(super) struct MadeDirectory {
 }
 
 impl<'a> Destination<'a> {
-    /// Takes the directory `path` when it is empty, or makes one that is going to be there; see
-    /// [`Destination::publish`].
+    /// Takes the directory `path` if it is empty. If it does not exist, makes one under a temporary
+    /// name, to which [`Destination::publish`] gives the name `path`.
     pub(super) fn create(path: &Path, made: Made<'a>) -> std::result::Result<Self, ArchiveError> {
         let (top, new) = match caller_path::open_directory(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -127,8 +128,8 @@ impl<'a> Destination<'a> {
         renameat(parent, draft, parent, name).map_err(ArchiveError::io("make", &self.path))
     }
 
-    /// Removes a directory that is not going to be whole. One that was there before stays, with
-    /// what is in it by now: it may not be all ours.
+    /// Removes a directory that will not be completed. One that was there before stays, with what
+    /// is in it by now, since some of that may be of others.
     pub(super) fn give_up(&self) {
         let Some(New { parent, draft, .. }) = &self.new else { return };
         let removed =
@@ -239,7 +240,8 @@ impl<'a> Destination<'a> {
             _ => node(FileType::Fifo, 0)?,
         }
         (self.made)(name);
-        // Opened as a path only: anything else would have effects on what may be there by now.
+        // Opened with O_PATH only. Opening it for reading could have effects (a device, a pipe) if
+        // somebody has put something else there.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(parent, name, flags, Mode::empty()).map_err(gone)?;
         let found = Stat::of(&file)?;
@@ -249,7 +251,7 @@ impl<'a> Destination<'a> {
             }
             _ => (found.kind, found.rdev) == (kind, rdev),
         };
-        // A further name of a file elsewhere would have two.
+        // Somebody may have put a further name of another file there; that file has two names.
         if !is_same || found.nlink != 1 || !is_ours(parent, &found)? {
             return Err(WriteError::Replaced);
         }
@@ -257,8 +259,8 @@ impl<'a> Destination<'a> {
         Ok(found.id)
     }
 
-    /// Gives what was made by [`Destination::make_special`] its attributes. Its descriptor cannot do
-    /// that; the kernel's name of the descriptor can, and leads to nothing else.
+    /// Gives what [`Destination::make_special`] made its attributes. An O_PATH descriptor does not
+    /// allow that, but its name in `/proc/self/fd` does, and leads to nothing else.
     fn set_special(&self, file: &OwnedFd, kind: FileKind, attributes: &Attributes) -> Result<()> {
         if self.privileged {
             let (uid, gid) = owner(attributes);
@@ -300,7 +302,8 @@ impl<'a> Destination<'a> {
     ) -> std::result::Result<(), ArchiveError> {
         let complete = |made: &MadeDirectory| {
             let directory = self.open_directory(made.path.as_bytes())?;
-            // Two of ours may have been exchanged: the mode of one must not open the other.
+            // Somebody may have exchanged two of our directories: the mode of one must not open the
+            // other.
             if Stat::of(&directory)?.id != made.id {
                 return Err(WriteError::Replaced);
             }
@@ -365,8 +368,8 @@ fn make_directory(parent: &OwnedFd, name: &CStr, made: Made<'_>) -> Result<Owned
         return Err(WriteError::Replaced);
     }
     if found.mode & 0o077 != 0 {
-        // The file system has no modes, or this is an older directory of the caller's, put in place
-        // of the new one: what is below must not be seen by those who can enter it.
+        // Either the file system has no modes, or somebody put an older directory of the caller in
+        // place of the new one. Then others could enter it and see what is written below.
         match fchmod(&directory, Mode::RWXU) {
             Ok(()) | Err(Errno::PERM | Errno::NOTSUP) => {}
             Err(error) => return Err(error.into()),
@@ -375,8 +378,8 @@ fn make_directory(parent: &OwnedFd, name: &CStr, made: Made<'_>) -> Result<Owned
     Ok(directory)
 }
 
-/// Whether a file found in `parent` can be one that this process has made there: its owner is whom
-/// the file system makes the owner of our files, which with some is not us.
+/// Whether a file found in `parent` can be one that this process has made there: it must have the
+/// owner that the file system gives to our files, which on some file systems is not us.
 fn is_ours(parent: &OwnedFd, found: &Stat) -> Result<bool> {
     if found.uid == geteuid().as_raw() {
         return Ok(true);
@@ -407,7 +410,7 @@ fn remove_below(directory: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// A name for what is going to be called `name`, as long as it is not whole.
+/// The temporary name of what will be called `name` once it is complete.
 pub(super) fn beside(name: &CStr) -> CString {
     let end = format!(".partial-{}", std::process::id());
     let kept = name.to_bytes().len().min(NAME_BYTES_MAX - end.len());
@@ -436,6 +439,6 @@ fn owner(attributes: &Attributes) -> (Option<Uid>, Option<Gid>) {
 fn times(attributes: &Attributes) -> Timestamps {
     let mtime =
         Timespec { tv_sec: attributes.mtime.seconds, tv_nsec: attributes.mtime.nanoseconds.into() };
-    // The access time is not kept; the time of last change is as good as any.
+    // The access time is not kept, so it gets the time of the last modification.
     Timestamps { last_access: mtime, last_modification: mtime }
 }

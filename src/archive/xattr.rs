@@ -46,7 +46,8 @@ pub(super) fn read(subject: Subject<'_>) -> Result<Found, Errno> {
     let mut found = Found::default();
     let names = match list(subject) {
         Ok(names) => names,
-        // No attributes on this file system or this kind of file; no /proc to reach it by.
+        // This file system or kind of file has no attributes, or there is no /proc to reach them
+        // by.
         Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOENT | Errno::ACCESS | Errno::PERM) => {
             return Ok(found);
         }
@@ -63,7 +64,7 @@ pub(super) fn read(subject: Subject<'_>) -> Result<Found, Errno> {
             Ok(value) => {
                 found.kept.insert(name.into(), value.into());
             }
-            // Listed but hidden from this caller, or removed meanwhile.
+            // The attribute was listed, but is hidden from this caller or was removed meanwhile.
             Err(Errno::NODATA | Errno::NOTSUP | Errno::ACCESS | Errno::PERM) => {}
             Err(error) => return Err(error),
         }

@@ -42,7 +42,8 @@ pub(super) fn read(directory: &Path, top: FileId) -> Option<Vec<Record>> {
 
 /// Writes the stat cache of `top`, in place of an older one.
 pub(super) fn write(directory: &Path, top: FileId, records: &[Record]) -> io::Result<()> {
-    // From here on by descriptor: whose home a path leads through could make it lead elsewhere.
+    // From here on only the descriptor is used: the owner of a directory on the path could make the
+    // path lead elsewhere.
     let directory = private(caller_path::make_directories(directory, 0o700)?)?;
     let draft = format!("draft-{}", std::process::id());
     let written = write_draft(&directory, &draft, &format::encode(top, records))
