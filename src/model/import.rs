@@ -28,7 +28,7 @@ pub struct ImportOptions {
     pub tag: Option<TagName>,
 }
 
-/// A directory that an import would like to put whole.
+/// A directory that an import would put as one tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedTree {
     /// Where.

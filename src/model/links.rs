@@ -58,7 +58,8 @@ impl Naming {
         if paths.len() < 2 {
             return None;
         }
-        // What the first and the last have in common, all between them have, too.
+        // In byte order, what the first and the last path have in common, all between them have as
+        // well.
         let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
         let slash = first[..common].iter().rposition(|byte| *byte == b'/');
         let scope_bytes = slash.map_or(0, |slash| slash + 1);
@@ -198,8 +199,8 @@ pub fn walk<S: TreeSource>(
     walk_unknown(source, root, &HashSet::new(), visit).map(drop)
 }
 
-/// As [`walk`], and reads none of the directories that are in `known`. Returns the directories that
-/// it read and whose groups have no name outside of them.
+/// As [`walk`], but reads none of the directories in `known`. Returns the directories that it read
+/// and whose groups have no name outside of them.
 ///
 /// # Errors
 /// Those of the source.
@@ -211,7 +212,7 @@ pub fn walk_unknown<S: TreeSource>(
 ) -> Result<Vec<TreeHash>, S::Error> {
     let mut closed = Vec::new();
     let mut path = Vec::new();
-    // A stack of our own: hostile trees can be deeper than the thread's.
+    // An explicit stack instead of recursion: hostile trees can be deeper than the thread's stack.
     let mut open = Vec::new();
     if source.page(root)?.summary().has_links {
         open.push(Level::open(source, *root, 0)?);
@@ -267,7 +268,7 @@ struct Level {
     path_bytes: usize,
     /// Its entries with links.
     entries: std::vec::IntoIter<Entry>,
-    /// Depth of the highest scope of what was found in it.
+    /// Depth of the highest scope among the groups found in it.
     reach: usize,
 }
 
@@ -294,7 +295,7 @@ impl Level {
 pub struct Ambiguous(HashSet<FileKey>);
 
 impl Ambiguous {
-    /// Finds those of a version. Reads all directories with hardlinks.
+    /// Finds the ambiguous groups of a version. Reads all directories with hardlinks.
     ///
     /// # Errors
     /// Those of the source.

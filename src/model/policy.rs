@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What is kept (G9). A class without a rule is kept whole.
+/// The rules (G9). All versions of a class without a rule are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
@@ -12,8 +12,8 @@ pub struct Policy {
     /// The newest released versions, this many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_released: Option<u64>,
-    /// Also everything younger than this. Alone it is the rule of unreleased versions; released
-    /// ones expire only where `keep_released` says how many are enough.
+    /// Also everything younger than this. Without other rules it applies to unreleased versions;
+    /// released ones expire only where `keep_released` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_within_seconds: Option<u64>,
     /// Staging areas that nobody changed for this long are discarded (H25).
@@ -32,7 +32,7 @@ impl Policy {
     /// # Errors
     /// Why the text is not a policy. Nothing must be deleted then.
     pub fn parse(text: &str) -> Result<Self, String> {
-        // By way of a map: a plain array would be taken field by field.
+        // Parsed as a map first: serde would accept a plain array field by field.
         let map: serde_json::Map<_, _> = serde_json::from_str(text).map_err(|e| e.to_string())?;
         serde_json::from_value(map.into()).map_err(|error| error.to_string())
     }

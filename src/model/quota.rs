@@ -87,7 +87,7 @@ pub fn added<S: TreeSource>(
 ) -> Result<Usage, S::Error> {
     let mut usage = Usage::default();
     let mut groups = HashSet::new();
-    // Which directory each opened one is in, for the scopes of groups.
+    // The parent of each directory that was opened, by which scopes of groups are found.
     let mut above = vec![None];
     let mut open = vec![(first.copied(), *second, 0)];
     while let Some((before, after, place)) = open.pop() {
@@ -100,7 +100,7 @@ pub fn added<S: TreeSource>(
                         above.push(Some(place));
                     }
                 }
-                // The names of a group count once: they have to be looked at.
+                // The names of a hardlink group count once, so the entries have to be looked at.
                 (Content::Directory { tree, summary }, _) if summary.has_links => {
                     open.push((None, *tree, above.len()));
                     above.push(Some(place));

@@ -1,4 +1,4 @@
-//! Bytes that somebody else gives: mostly text, never to be relied on, and with a form in JSON.
+//! Bytes from outside: mostly text, not validated, with a form in JSON.
 
 use std::borrow::Cow;
 

@@ -112,8 +112,8 @@ pub fn decide<'a>(
     decisions
 }
 
-/// Decides about one version that was created then, of whose class `newer` versions were counted
-/// before it.
+/// Decides about one version that was created at `created`, when `newer` versions of its class were
+/// counted before it.
 fn by_class(
     (version, created): (&Version, Timestamp),
     newer: u64,

@@ -201,7 +201,8 @@ struct Walk<'s, S> {
     trees: Overlay<'s, S>,
     path: Vec<u8>,
     conflicts: Vec<Conflict>,
-    /// From the root down. A stack of our own: hostile trees can be deeper than the thread's.
+    /// From the root down. An explicit stack instead of recursion: hostile trees can be deeper than
+    /// the thread's stack.
     open: Vec<Directory>,
 }
 

@@ -84,7 +84,8 @@ struct Walk<'a, S> {
 }
 
 impl<S: TreeSource> Walk<'_, S> {
-    /// Appends what a page of the base becomes. Recursion is as deep as the page's level.
+    /// Appends the pages that a page of the base becomes. The recursion is as deep as the page's
+    /// level.
     fn page(
         &mut self,
         hash: TreeHash,

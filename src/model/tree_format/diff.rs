@@ -37,7 +37,7 @@ pub fn diff<S: TreeSource>(
     visit: &mut dyn FnMut(&[u8], Change),
 ) -> Result<(), S::Error> {
     let mut path = Vec::new();
-    // A stack of our own: hostile trees can be deeper than the thread's.
+    // An explicit stack instead of recursion: hostile trees can be deeper than the thread's stack.
     let mut open = Vec::new();
     open.extend(Pair::open(source, Some(*first), Some(*second), 0)?);
     while let Some(pair) = open.last_mut() {
