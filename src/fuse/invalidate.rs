@@ -9,24 +9,24 @@
 //! - `inval_entry(parent, name)` takes the parent's lock exclusively, so it waits for every
 //!   operation in progress there, and then makes the name stale and detaches what is below.
 //!
-//!   That takes microseconds for each name that the kernel knows below, and so seconds for a large
-//!   version that was walked.
+//! Detaching takes microseconds for each name that the kernel knows below, and so seconds for a
+//! large version that somebody has walked.
 //!
-//! - `expire_entry(parent, name)` makes the name stale only: a look at it asks the daemon, whose
-//!   "no" detaches what is below.
+//! - `expire_entry(parent, name)` makes the name stale only: the next look-up asks the daemon, and
+//!   its "no" detaches what is below.
 //!
 //! - `prune(inos)` drops inodes that nobody uses; it waits for nothing.
 //!
-//! Hence three threads. A job with a name in the read-write filesystem may wait for an operation that
-//! itself waits for a reply; were that reply in a job behind it, both would wait for ever. Such
-//! jobs have a thread of their own. Operations in the filesystem of versions never wait for the
-//! engine, so names there are harmless. Within each thread jobs keep their order. The third detaches
-//! what is below names that expired, for which nobody waits; it may come late, since all that a name
-//! invalidated without need costs is a look-up.
+//! Hence three threads. A job with a name in the read-write filesystem may wait for an operation
+//! that itself waits for a reply. If that reply were in a later job of the same thread, both would
+//! wait for ever. So such jobs have a thread of their own. Operations in the filesystem of versions
+//! never wait for the engine, so names there are harmless. Within each thread jobs keep their
+//! order. The third thread detaches what is below names that expired. Nobody waits for that, and it
+//! may come late: if the name has become valid again by then, dropping it costs one look-up.
 //!
-//! The queues are not bounded by blocking, since the engine must never wait for the kernel: nearly
-//! every job is the answer to a request of which the kernel and the control server allow only so
-//! many. [`QUEUE_WARN`] tells when that turns out to be wrong.
+//! The queues have no bound, since the engine must never wait for the kernel. They stay short
+//! because nearly every job answers a request, of which the kernel and the control server allow a
+//! limited number. A warning is logged beyond [`QUEUE_WARN`].
 
 use std::ffi::OsStr;
 use std::io;
@@ -95,7 +95,7 @@ impl Invalidator for KernelInvalidator {
             warn!("{} invalidations wait for the kernel", queue.len());
         }
         if let Err(error) = queue.send(job) {
-            // The thread is gone, which only its panic explains: the reply must be sent anyway.
+            // The thread has ended, which only a panic explains. The reply must be sent anyway.
             (error.into_inner().then)();
         }
     }
@@ -132,19 +132,19 @@ fn run(
         if told.is_err() {
             log::error!("the kernel may show old names or content until the next mount");
         }
-        // Its panic was logged, and the reply in it was dropped, which answers EIO.
+        // The panic was logged. It dropped the reply, which answers EIO.
         panics::contain("a reply", then).unwrap_or_default();
         let (versions, staging) = (expired(versions), expired(staging));
         if let Some(detach) = detach
             && !(versions.is_empty() && staging.is_empty())
         {
-            // Without its thread the kernel lets go when memory is short.
+            // If the thread has ended, the kernel drops these inodes when it needs memory.
             drop(detach.send(Invalidation::silent(versions, staging)));
         }
     }
 }
 
-/// What is still to be detached of names that expired.
+/// Names that have expired and are still to be detached.
 fn expired(told: Vec<Forget>) -> Vec<Forget> {
     let below = |forget| match forget {
         Forget::Expired { parent, name } => Some(Forget::Name { parent, name }),
@@ -166,7 +166,7 @@ fn tell(notifier: &KernelNotifier, forget: &Forget) {
     };
     match result {
         Ok(()) => {}
-        // The mount is gone, and all that the kernel knew of it.
+        // The mount is gone, so the kernel has forgotten everything in it.
         Err(error) if is_unmounted(&error) => debug!("{forget:?} after the unmount: {error}"),
         Err(error) => warn!("the kernel refused {forget:?}: {error}"),
     }

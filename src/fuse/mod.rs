@@ -22,7 +22,7 @@ use fuser::{InitFlags, KernelConfig};
 /// read-ahead.
 ///
 /// # Errors
-/// When the kernel's own values are refused: a fault of the library.
+/// When fuser refuses values that the kernel offered, which is a fault of fuser.
 fn negotiate(
     config: &mut KernelConfig,
     capabilities: &[InitFlags],
@@ -33,7 +33,7 @@ fn negotiate(
             log::debug!("the kernel does not offer {capability:?}");
         }
     }
-    // Refused values name the nearest one that is accepted.
+    // fuser's refusal names the nearest value that it accepts.
     if let Err(largest) = config.set_max_readahead(u32::MAX) {
         config
             .set_max_readahead(largest)

@@ -64,7 +64,7 @@ impl KernelNotifier {
         self.notifier.inval_entry(INodeNo(parent), name)
     }
 
-    /// Has the kernel ask again for a name, without a look at what is below it.
+    /// Has the kernel ask again for a name, and leaves what is below it alone.
     ///
     /// # Errors
     /// The kernel's refusal; that it does not know the name is none.

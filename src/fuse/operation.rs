@@ -1,6 +1,6 @@
 //! One operation that the kernel asked for: runs it, and says in the log what failed and where.
 //!
-//! Which errno an error becomes is `errno`'s; what an operation does is `vfs`'s.
+//! `errno` decides which errno an error becomes, and `vfs` what an operation does.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -22,9 +22,9 @@ pub struct Operation {
 impl Operation {
     /// The errno of an error of this operation, after logging it.
     ///
-    /// Errors are answers like others, and logged for debugging. EIO tells the caller nothing, so
-    /// it is a warning, once a second at most: a program that reads a damaged file again and again
-    /// must not fill the disk with its log.
+    /// Most errors are ordinary answers, and logged at debug level. EIO tells the caller nothing,
+    /// so it is logged as a warning, once a second at most: a program that reads a damaged file
+    /// again and again must not fill the disk with log lines.
     #[must_use]
     pub fn errno(self, error: FsError) -> Errno {
         let level = if matches!(error, FsError::Io) && warns_now(Timestamp::now().seconds) {
@@ -37,7 +37,7 @@ impl Operation {
     }
 }
 
-/// Whether no warning was written in this second.
+/// Whether a warning may be written: none was in this second.
 fn warns_now(second: i64) -> bool {
     static LAST: AtomicI64 = AtomicI64::new(i64::MIN);
     LAST.swap(second, Ordering::Relaxed) != second

@@ -12,10 +12,11 @@ use fuser::{Config, Session, SessionACL};
 
 use super::notify::KernelNotifier;
 
-/// What answers; for the layers that must not import fuser.
+/// What answers requests; exported for the layers that must not import fuser.
 pub use fuser::Filesystem;
 
-/// Fewest worker threads: one may wait for something that another must answer.
+/// Fewest worker threads. One is not enough: a worker may wait for something that another one has
+/// to answer.
 const WORKERS_MIN: usize = 2;
 
 /// Which of the two filesystems.
@@ -89,7 +90,7 @@ impl SessionHandle {
 
     /// Waits until the session has ended and `on_end` has run. Says whether it has.
     pub fn join_until(&self, deadline: Instant) -> bool {
-        // Nothing is ever sent: the sender is dropped at the end.
+        // Nothing is ever sent; the sender is dropped when the session has ended.
         matches!(self.ended.recv_deadline(deadline), Err(RecvTimeoutError::Disconnected))
     }
 

@@ -216,7 +216,7 @@ impl Filesystem for StagingConnection {
         reply: ReplyCreate,
     ) {
         let open = OpenMode {
-            // Whatever the access mode: who makes a file may write to it.
+            // The creator may write to the new file, whatever its mode.
             writable: true,
             ..open_mode(OpenFlags(flags), self.writes_around_cache)
         };
@@ -468,7 +468,7 @@ impl Filesystem for StagingConnection {
         });
     }
 
-    /// Regular files have none. Asked at each open by runtimes that look for a terminal.
+    /// Regular files have no ioctls. Runtimes that look for a terminal send one at each open.
     fn ioctl(
         &self,
         _request: &Request,
@@ -483,7 +483,7 @@ impl Filesystem for StagingConnection {
         reply.error(Errno::ENOTTY);
     }
 
-    /// Unknown, so that the kernel takes files as always ready without asking again.
+    /// ENOSYS makes the kernel take files as always ready, without asking again.
     fn poll(
         &self,
         _request: &Request,

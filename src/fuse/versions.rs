@@ -1,9 +1,9 @@
 //! The read-only connection: published versions, mounted on `versions`.
 //!
-//! Its speed is the number of requests that it does not get. OPEN and OPENDIR are answered with
-//! ENOSYS once, after which the kernel opens without asking, keeps the pages of files and (implied
-//! by an unimplemented OPENDIR) the listings of directories. Names and attributes are valid for
-//! ever; [`crate::vfs::versions::invalidate`] says what to drop when versions come and go.
+//! It is fast because the kernel need not ask it often. OPEN and OPENDIR are answered with ENOSYS
+//! once, after which the kernel opens without asking, keeps the pages of files and (implied by an
+//! unimplemented OPENDIR) the listings of directories. Names and attributes are valid for ever;
+//! [`crate::vfs::versions::invalidate`] says what to drop when versions come and go.
 //!
 //! `AUTO_INVAL_DATA` is negotiated for one of its two effects: the kernel then compares a
 //! directory's mtime, if it was invalidated, before it reuses a listing. So one that was read

@@ -1,10 +1,10 @@
 //! Paths that may lead through a filesystem of this process.
 //!
-//! A thread that waits for an answer of its own process cannot be killed, and it keeps open what the
-//! process has open. So a daemon that is killed while it looks up `MNT/versions` would neither end
-//! nor close its connection, and nobody who uses the mount would ever be answered (R8). What walks
-//! such a path therefore does so without the connections: then they end with all other threads, and
-//! the wait with them.
+//! A thread that waits for an answer of its own process cannot be killed, and it keeps open what
+//! the process has open. So a daemon that is killed while it looks up `MNT/versions` would neither
+//! end nor close its connection, and nobody who uses the mount would ever be answered (R8). So
+//! whatever walks such a path runs on a thread without the connections. When the daemon is killed,
+//! the connections end with its other threads, and with them the wait.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};

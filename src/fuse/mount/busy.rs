@@ -102,7 +102,7 @@ pub(super) fn processes_using(target: &Path) -> Vec<User> {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // A process may end while it is being read: whatever cannot be read is no use.
+        // A process may end while it is looked at, so what cannot be read is no use of the mount.
         if let Some(path) = use_of(&process.path(), target) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             found.push(User::Process { pid, name: name.trim_end().to_owned(), path });
@@ -123,7 +123,7 @@ fn use_of(process: &Path, target: &Path) -> Option<PathBuf> {
     linked.or_else(|| mapped(&fs::read(process.join("maps")).ok()?, target))
 }
 
-/// Finds a path under `target` in the text of a `maps` file, whose sixth column it is.
+/// Finds a path under `target` in the text of a `maps` file, where paths are the sixth column.
 fn mapped(maps: &[u8], target: &Path) -> Option<PathBuf> {
     maps.split(|&byte| byte == b'\n').find_map(|line| {
         let start = line.iter().position(|&byte| byte == b'/')?;

@@ -45,7 +45,7 @@ pub(super) fn mount(
             .stderr(Stdio::piped())
             .spawn()
     })?;
-    // With our copy gone the socket ends when the program does.
+    // Our copy is closed here, so the socket ends when the program does.
     drop(theirs);
     let received = receive(&ours);
     drop(ours);
@@ -84,8 +84,8 @@ fn start<T>(mut use_command: impl FnMut(&mut Command) -> io::Result<T>) -> Resul
         // Its messages are read below.
         command.env("LC_ALL", "C").current_dir("/");
         match use_command(&mut command) {
-            // A search along PATH that finds nothing ends with EACCES where the user may not look
-            // into one of its directories; so does a program that this user may not run.
+            // EACCES says that this user may not run the program, or that it was not found and one
+            // directory of PATH may not be searched.
             Err(error)
                 if matches!(
                     error.kind(),

@@ -118,14 +118,14 @@ pub fn mount(
         path: target.to_owned(),
         source,
     })?;
-    // fusermount3 would mount on a file, with a file as its root.
+    // Refused here, since fusermount3 would mount a file on it.
     if !metadata.is_dir() {
         return Err(MountError::NotDirectory(target.to_owned()));
     }
     let source = options.fsname.as_ref().map_or(store.as_os_str(), OsStr::new);
     let device = if method == Method::Auto && geteuid().is_root() {
         match mount_directly(target, source, options) {
-            // Root without the capability, as in some containers: fusermount3 may have it.
+            // Root may lack the capability, as in some containers; fusermount3 may have it.
             Err(MountError::Mount { source: error, .. })
                 if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) =>
             {
@@ -207,7 +207,7 @@ impl Mounted {
         self.id
     }
 
-    /// Whether the kernel still lists it for this process.
+    /// Whether the kernel still lists the mount for this process.
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ impl Mounted {
             let ours = is_connected || entry.target == self.target;
             ours && entry.device == self.device && entry.is_cairn()
         });
-        // An unmount that found the outer mount in use has put it back, and it is another mount then.
+        // An unmount that found the outer mount in use has mounted it again, with another id.
         let put_back = || {
             let there = |entry: &&MountEntry| entry.device == self.device && entry.is_cairn();
             table.at(&self.target).filter(|_| is_connected).filter(there)
@@ -233,8 +233,8 @@ impl Mounted {
         found.or_else(put_back)
     }
 
-    /// Whether the kernel still has the connection: from the unmount, when the last user has gone
-    /// too, and from an abort on it has not.
+    /// Whether the kernel still has the connection. It ends with an abort, or once the mount is
+    /// unmounted and its last user has gone.
     fn is_connected(&self) -> bool {
         let mut asked = [PollFd::new(&self.connection, PollFlags::empty())];
         match poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
@@ -275,8 +275,8 @@ impl Mounted {
         Ok(())
     }
 
-    /// Has the kernel read more ahead, where this process may say so, which only root may. To be called
-    /// after the handshake, which sets it back.
+    /// Has the kernel read more ahead, where this process may say so, which only root may. Call it
+    /// after the handshake, which resets the value.
     pub fn read_ahead(&self) {
         let (major, minor) = self.device;
         let path = Path::new(BACKING_DEVICES).join(format!("{major}:{minor}/read_ahead_kb"));
@@ -312,8 +312,8 @@ impl Drop for Mounted {
     }
 }
 
-/// Unmounts a mount that the table lists; success too when it went meanwhile. A daemon and the
-/// command that unmounts it both take mounts down, so either may come second.
+/// Unmounts a mount that the table lists. If it is gone already, that is a success too. A daemon
+/// and the command that unmounts it both take mounts down, so either may come second.
 ///
 /// # Errors
 ///

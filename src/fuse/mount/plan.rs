@@ -155,7 +155,7 @@ pub fn resolve(target: &Path) -> Result<PathBuf, MountError> {
         Err(error) if is_dead(&error) => {}
         Err(error) => return Err(examine("find", target, error)),
     }
-    // The last component fails as the root of a dead mount; what leads to it does not.
+    // The mount point itself cannot be looked at if a dead mount is on it, but its parent can.
     let absolute = std::path::absolute(target).map_err(|error| examine("find", target, error))?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Ok(absolute);
@@ -243,7 +243,7 @@ fn probe(target: &Path) -> Probe {
     }
     match answer.recv_timeout(PROBE_TIMEOUT) {
         Ok(Err(error)) if is_dead(&error.into()) => Probe::Dead,
-        // Not our mount to judge when it may not be entered.
+        // A mount that may not be entered belongs to somebody else, and is not judged.
         Ok(_) => Probe::Alive,
         Err(_) => Probe::Silent,
     }
@@ -264,7 +264,7 @@ fn is_dead(error: &io::Error) -> bool {
 pub fn clean_dead_mounts(select: impl Fn(&MountEntry) -> bool) -> Result<(), MountError> {
     let mut judged: Vec<MountId> = Vec::new();
     loop {
-        // Read again each time: one detach can take several mounts away.
+        // The table is read again each time, since one detach can remove several mounts.
         let table = MountTable::read()?;
         let candidates = table.of_cairn().filter(|entry| {
             let top = table.at(&entry.target).map(|top| top.id) == Some(entry.id);

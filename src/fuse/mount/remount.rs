@@ -139,7 +139,7 @@ fn flags(options: &str) -> MountFlags {
 }
 
 fn set(entry: &MountEntry, flags: MountFlags) -> io::Result<()> {
-    // Held, so that the mount cannot be exchanged for another one after it was compared.
+    // The descriptor is kept, so that nobody can exchange the mount after it was compared.
     let place = hold_place(&entry.target)?;
     let path = match &place {
         Some(place) => {
@@ -167,7 +167,7 @@ fn is_read_only(entry: &MountEntry) -> bool {
     super_words(entry).any(|word| word == b"ro")
 }
 
-/// Whether an option says what the filesystem was mounted with.
+/// Whether an option repeats what the filesystem was mounted with.
 fn is_so(option: &str, entry: &MountEntry) -> bool {
     match option.strip_prefix("fsname=") {
         Some(name) => Path::new(name) == entry.source,

@@ -1,10 +1,11 @@
 //! Unmounting several mounts, or none of them.
 //!
-//! The mount of versions lies in the outer one, which cannot go before it. Whether the outer one is in
-//! use is known only when its unmount was tried, and then versions would be gone. So a copy of each
-//! mount that goes first is kept, which nobody sees; it keeps the filesystem, and with it the
-//! connection to the daemon, alive. When a later one is in use, the copies are put where the mounts
-//! were. In between, those who look up a path in versions find an empty directory.
+//! The mount of versions lies in the outer one, which cannot go before it. Whether the outer one is
+//! in use is known only when its unmount was tried, and then versions would be gone. So a detached
+//! copy of each mount is kept before it is unmounted. Nobody sees the copy, but it keeps the
+//! filesystem alive, and with it the connection to the daemon. When a later one is in use, the
+//! copies are put where the mounts were. In between, those who look up a path in versions find an
+//! empty directory.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,7 +24,7 @@ use super::table::MountEntry;
 pub enum Together {
     /// None of them is mounted any more.
     Unmounted,
-    /// The one at this place is in use, and all are mounted as before.
+    /// The mount with this index is in use, and all are mounted as before.
     InUse(usize),
     /// This process may not do that, or the kernel is too old: nothing was done.
     NotPossible,
@@ -65,7 +66,7 @@ fn all_or_none(mounts: &[MountEntry]) -> Result<Together, (usize, io::Error)> {
             Err(Errno::PERM) if index == 0 => return Ok(Together::NotPossible),
             Err(error) => error,
         };
-        // The copy of the one that is in use was never needed.
+        // The mount that is in use was not unmounted, so its copy is not needed.
         kept.truncate(index);
         return match (error, restore(kept)) {
             (Errno::BUSY, Ok(())) => Ok(Together::InUse(index)),

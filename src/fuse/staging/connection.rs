@@ -28,8 +28,8 @@ const CAPABILITIES: [InitFlags; 10] = [
 const BACKGROUND_MAX: u16 = 512;
 
 /// The protocol of Linux 6.18, whose direct writes drop the pages they overlap before and after.
-/// Older kernels drop them before, so that a reader at the same moment could put the old bytes
-/// back, for ever.
+/// Older kernels drop them before the write only, so that a reader at the same moment could bring
+/// the old bytes back into the cache, where they would stay.
 const WRITES_AROUND_CACHE_SINCE: Version = Version(7, 45);
 
 /// The connection.

@@ -168,17 +168,18 @@ pub(super) fn decode_time(time: SystemTime) -> Timestamp {
 
 /// Keeps pages from one open to the next: only this kernel changes a file.
 ///
-/// What is written `around_cache` becomes requests as it is, without a copy in the page cache and
-/// without a look for `security.capability` before it. The kernel drops the pages that it overlaps,
-/// so readers and mappings see it. Only for a handle that gains by it and is the only writer (a page
-/// that is changed by another's mapping meanwhile is written as a whole).
+/// Writes `around_cache` become requests as they are, without a copy in the page cache and without
+/// a look for `security.capability` before them. The kernel drops the pages that it overlaps, so
+/// readers and mappings see it. Only for a handle that gains by it and is the only writer: a page
+/// that is changed through another handle's mapping is written back as a whole, and would overwrite
+/// these bytes.
 pub(super) fn open_flags(around_cache: bool) -> FopenFlags {
     let mut flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
     flags.set(FopenFlags::FOPEN_DIRECT_IO, around_cache);
     flags
 }
 
-/// Whether open flags of the protocol, which are those of `open(2)`, have one.
+/// Whether flags of the protocol, which are those of `open(2)`, contain this one.
 pub(super) fn has(flags: i32, wanted: OFlags) -> bool {
     OFlags::from_bits_retain(flags.cast_unsigned()).contains(wanted)
 }
@@ -206,8 +207,9 @@ fn is_writable(flags: OpenFlags) -> bool {
     }
 }
 
-/// Whether a handle is better off around the page cache. One that cannot read is: it would miss
-/// nothing. So is one that appends, even if it can read, for the sake of those who read beside it.
+/// Whether a handle should write around the page cache. One that cannot read should, since it does
+/// not need the cache. One that appends should too, even if it can read, for the sake of those who
+/// read beside it.
 ///
 /// While a write through the cache makes a file longer, the kernel takes no size from us
 /// (`FUSE_I_SIZE_UNSTABLE`), but hands it on to whoever calls `stat`. Until the writer has run again to
@@ -217,8 +219,8 @@ fn gains_around_cache(flags: OpenFlags) -> bool {
     flags.acc_mode() == OpenAccMode::O_WRONLY || has(flags.0, OFlags::APPEND)
 }
 
-/// Where a search for data or a hole starts. The kernel hands over what the caller gave, and
-/// before the start of a file a local filesystem finds neither.
+/// Where a search for data or a hole starts. The kernel hands over what the caller gave. For a
+/// position before the start, a local filesystem answers that there is neither.
 pub(super) fn seek_start(position: i64) -> Result<u64, Errno> {
     u64::try_from(position).map_err(|_| Errno::ENXIO)
 }
@@ -232,8 +234,8 @@ pub(super) fn seeks_hole(whence: i32) -> Result<bool, Errno> {
     }
 }
 
-/// A listed name with what a lookup of it gave. Of `.` and `..` the kernel takes the number only
-/// and looks nothing up.
+/// A listed name with what a lookup of it gave. For `.` and `..` the kernel takes the number only
+/// and counts no look-up.
 pub(super) fn listed_attr(listed: &Listed, entry: Option<&Entry>) -> (Duration, FileAttr) {
     match entry {
         Some(entry) => {

@@ -17,8 +17,8 @@ pub(super) struct Write {
     pub(super) handle: Handle,
     pub(super) offset: u64,
     pub(super) kill_privileges: bool,
-    /// `O_SYNC`, `O_DSYNC` or `RWF_DSYNC`: the kernel adds the flag for that, and where it is
-    /// mounted `sync`.
+    /// `O_SYNC`, `O_DSYNC` or `RWF_DSYNC`. The kernel adds the flag for each of these, and on a
+    /// mount with `sync`.
     pub(super) synchronous: bool,
 }
 
@@ -28,7 +28,7 @@ impl Write {
         self.run_until(None, fs, op, Cow::Borrowed(data), reply);
     }
 
-    /// `due` is the end of the wait for a place, if it has begun.
+    /// `due` is when the wait for a place ends, if the write waits already.
     fn run_until(
         self,
         due: Option<Instant>,
