@@ -62,7 +62,7 @@ impl Attr {
         }
     }
 
-    /// Attributes of a directory of which nobody counts the directories in it.
+    /// Attributes of a directory whose subdirectories are not counted.
     pub fn of_directory(ino: Ino, mode: u16, (uid, gid): (u32, u32), time: Timestamp) -> Self {
         Self {
             ino,

@@ -53,7 +53,8 @@ impl StagingFs {
                     Ok((fs.with_blocks(attr), keep_attr(&attr)))
                 });
             }
-            // `ln -s` and `cp -a` set times of links; a tag's time is its own business.
+            // `ln -s` and `cp -a` set times of links. They succeed, but the time of a tag is when
+            // it was set.
             Some(Place::Tag(_)) if change.size.is_none() => done(self.getattr(ino)),
             Some(_) => done(Err(FsError::NotPermitted)),
             None => done(Err(FsError::Stale)),
@@ -119,7 +120,8 @@ impl StagingFs {
             return Err(FsError::Invalid.into());
         }
         let content = {
-            // Counted as a writer meanwhile: a commit sees it, or is seen by it (H13).
+            // The truncation counts as a writer meanwhile: either a commit sees it, or it sees the
+            // commit (H13).
             let state = self.engine.staging.read();
             check_open(&state, id)?;
             let node = state.node(id).ok_or(FsError::Stale)?;

@@ -6,7 +6,8 @@ use crate::sys;
 
 /// Logs a change once it is made, and passes its result on.
 pub(super) fn logged<T: Send + 'static>(caller: Caller, change: String, done: Done<T>) -> Done<T> {
-    // Looked up here: whoever calls back must not wait for a table of users.
+    // Looked up before the request is sent, since the thread that calls back must not read the
+    // table of users.
     let (user, pid) = (user(caller), caller.pid);
     Box::new(move |result| {
         if result.is_ok() {

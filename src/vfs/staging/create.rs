@@ -62,7 +62,7 @@ impl StagingFs {
                     let opened = fs.open_node(NodeId(entry.attr.ino.0), open)?;
                     Ok((entry, opened))
                 }
-                // The kernel asked with what it remembered; another process was faster.
+                // The kernel acted on a name that it remembered, and another process was faster.
                 Err(Denied::Error(FsError::Exists)) if !open.exclusive => {
                     let node = fs.resolve(parent, &name)?.ok_or(FsError::NotFound)?;
                     let opened = fs.open_node(node, open)?;
@@ -313,8 +313,8 @@ impl StagingFs {
         })
     }
 
-    /// Whether a directory shows no name. The base is read under the lock: it is in memory as a
-    /// rule, and a directory over a base that is emptied is rare.
+    /// Whether a directory shows no name. The base is read under the lock. It is in memory as a
+    /// rule, and it is rare that a directory over a base is emptied.
     pub(super) fn check_empty(&self, state: &State, id: NodeId) -> Result<(), FsError> {
         let Some(directory) = state.node(id).and_then(|node| node.directory()) else {
             return Err(FsError::NotDirectory);

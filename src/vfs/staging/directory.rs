@@ -1,7 +1,8 @@
 //! Listing directories: opendir, readdir, readdirplus.
 //!
-//! A listing is taken whole when a directory is read from its start: names that are there all the
-//! time appear exactly once, whatever else comes and goes, and a position stays what it was.
+//! The whole listing is taken when a directory is read from its start. So names that are there all
+//! the time appear exactly once, whatever comes and goes meanwhile, and positions keep their
+//! meaning.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ impl StagingFs {
     /// Opens a directory.
     ///
     /// # Errors
-    /// None at present; what is no directory shows when it is read.
+    /// None at present: whether it is a directory shows when it is read.
     pub fn opendir(&self, ino: Ino) -> Result<Handle, FsError> {
         Ok(self.handles.add_directory(ino))
     }
@@ -92,7 +93,7 @@ impl StagingFs {
                 Err(error) => return Err(error),
             };
             if add(listed, Some(&entry), next) {
-                // It did not fit, so the kernel never saw this lookup.
+                // The name did not fit into the reply, so the kernel does not count this lookup.
                 self.forget(entry.attr.ino, 1);
                 break;
             }

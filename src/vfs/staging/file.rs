@@ -62,7 +62,7 @@ impl StagingFs {
 
     pub(super) fn open_node(&self, id: NodeId, mode: OpenMode) -> Result<Opened, Denied> {
         let OpenMode { writable, truncate, exclusive: _, synchronous, may_skip_cache } = mode;
-        // `O_RDONLY | O_TRUNC` changes the file as well: while it does, it is a writer like any other.
+        // `O_RDONLY | O_TRUNC` changes the file as well, so it counts as a writer meanwhile.
         let changes = writable || truncate;
         if changes {
             self.check_writable()?;
@@ -164,7 +164,8 @@ impl StagingFs {
         // Part of one that failed may be there.
         self.engine.staging.content_modified(&file.content);
         let prolonged = written.map_err(log_store)?;
-        // Of a write around its cache the kernel leaves the capabilities to us, whoever writes.
+        // After a write around its cache, the kernel leaves it to us to remove capabilities,
+        // whoever writes.
         self.take_privileges(caller, file.node, kill_privileges);
         Ok(Written::Done(prolonged))
     }
@@ -210,7 +211,7 @@ impl StagingFs {
     }
 
     /// Has the answer to a change through a synchronous handle wait until the change is durable.
-    /// For everything but a write: of other changes the kernel never asks that by itself.
+    /// For all changes but writes, after which the kernel never sends an FSYNC by itself.
     pub fn when_durable<T: Send + 'static>(
         self: &Arc<Self>,
         handle: Handle,
@@ -349,7 +350,8 @@ impl StagingFs {
         Ok(done)
     }
 
-    /// Whether a file may become so long (H9). One that is longer may be changed, and cut.
+    /// Whether a file may become so long (H9). One that is longer already may still be changed or
+    /// truncated.
     pub(super) fn check_length(&self, content: &FileContent, length: u64) -> Result<(), FsError> {
         let longest = self.options.file_bytes_max.load(Ordering::Relaxed);
         let grows_too_much = length > longest && length > content.attr().size;
@@ -357,8 +359,8 @@ impl StagingFs {
     }
 
     /// Takes away what a file must not keep once `caller` has changed its content. The kernel
-    /// leaves that to us (`HANDLE_KILLPRIV_V2`), and only of a write does it say whether the set-ID
-    /// bits are concerned; elsewhere all but the superuser are taken for those who lose them.
+    /// leaves that to us (`HANDLE_KILLPRIV_V2`), and only for a write does it say whether the
+    /// set-ID bits must go. For other changes they go unless the caller is the superuser.
     pub(super) fn changed_by(&self, caller: Caller, id: NodeId) {
         self.take_privileges(caller, id, caller.uid != 0);
     }

@@ -23,7 +23,7 @@ pub struct OpenMode {
     pub writable: bool,
     /// What it held is thrown away.
     pub truncate: bool,
-    /// It must not be there yet; only for one that is made.
+    /// Fail if the file exists (`O_EXCL`); only for one that is created.
     pub exclusive: bool,
     /// With `O_SYNC` or `O_DSYNC`: a change made through the handle is on disk when it is answered.
     pub synchronous: bool,
@@ -36,8 +36,8 @@ pub struct OpenMode {
 pub struct Opened {
     /// Its number.
     pub handle: Handle,
-    /// Its writes are to go around the page cache: that was possible, and at the moment nothing
-    /// else may write to the file: no other handle, no mapping.
+    /// Its writes go around the page cache. That needs the kernel's support, and that nothing else
+    /// can write to the file at the moment: no other handle, no mapping.
     pub around_cache: bool,
 }
 
@@ -57,7 +57,8 @@ pub(super) struct OpenFile {
 #[derive(Debug)]
 pub(super) struct OpenDirectory {
     pub(super) ino: Ino,
-    /// What it held when it was opened or rewound: positions stay valid while it changes.
+    /// The listing as of when the directory was opened or rewound, so that positions stay valid
+    /// while it changes.
     pub(super) listing: Mutex<Option<Arc<Listing>>>,
 }
 

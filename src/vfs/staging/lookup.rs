@@ -115,7 +115,7 @@ impl StagingFs {
             };
             match self.node_entry(node) {
                 Ok(entry) => return Ok(Found::Entry(entry)),
-                // Forgotten in between: take it into memory again.
+                // The node was forgotten in between, so it is taken into memory again.
                 Err(FsError::Stale) => {}
                 Err(error) => return Err(error),
             }

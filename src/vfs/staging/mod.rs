@@ -80,7 +80,7 @@ pub struct Caller {
 /// How long the kernel may keep what it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// Until it changes it itself, or is told to forget it.
+    /// Until the kernel changes it itself, or is told to forget it.
     Forever,
     /// For [`NAME_KEPT`].
     Briefly,
@@ -88,9 +88,9 @@ pub enum Keep {
     Never,
 }
 
-/// How long the kernel may keep the name of a repository or an area. Without that each path that a program gives from
-/// the root of the mount costs a request more; some hundred such paths in a row share one then. With
-/// more, they could be seen that much longer after their end (H14).
+/// How long the kernel may keep the name of a repository or an area. Without this, each path that a
+/// program gives from the root of the mount would cost one more request. A longer time would show
+/// the name longer after its end (H14).
 pub const NAME_KEPT: Duration = Duration::from_millis(20);
 
 /// Answer to a lookup or creation.
@@ -144,7 +144,8 @@ pub struct StagingOptions {
     pub gid: u32,
     /// Where the versions are, if they are not mounted inside (H16).
     pub versions_beside: Option<PathBuf>,
-    /// How long a file may become, in bytes. Whoever has it as well may change it at any time.
+    /// How long a file may become, in bytes. It is shared: whoever holds the other end may change
+    /// it at any time.
     pub file_bytes_max: Arc<AtomicU64>,
 }
 
@@ -234,7 +235,7 @@ impl StagingFs {
         done: Arc<Mutex<Option<Done<T>>>>,
         operation: impl Fn(&Arc<Self>) -> Result<T, Denied> + Send + 'static,
     ) {
-        // What is answered already is too late to be run.
+        // The request was answered already, so it is too late to run it.
         let Some(answer) = done.lock().take() else { return };
         match operation(self) {
             Ok(value) => answer(Ok(value)),
@@ -364,9 +365,9 @@ fn node_attr(id: NodeId, node: &Node) -> Attr {
 ///
 /// A write by another user takes set-user-ID and set-group-ID away, here and not in the kernel
 /// (`HANDLE_KILLPRIV_V2`), which after a write drops size and times of what it keeps and not the
-/// mode. A notification could not tell it in time: it would have to come before the reply to the
-/// write, and may wait for a page that the writer holds until that reply (H8). So the mode of such a
-/// file is not kept at all: whoever looks at the file or executes it asks.
+/// mode. A notification would be too late: it would have to come before the reply to the write, but
+/// may wait for a page that the writer holds until that reply (H8). So the kernel may not keep the
+/// mode of such a file: each look at the file, and each execution, asks the daemon.
 fn keep_attr(attr: &Attr) -> Keep {
     let runs_as_another = attr.mode & (file::SETUID | file::SETGID) != 0;
     if attr.kind == FileKind::File && runs_as_another { Keep::Never } else { Keep::Forever }

@@ -97,8 +97,9 @@ impl Mounts {
             Event::AreaChanged(..) => (Vec::new(), Vec::new()),
             Event::BlobsHeld(blobs) => {
                 let inos = (self.holders)(blobs).into_iter().map(|ino| ino.0).collect();
-                // Of published areas, too. Not by their names: that waits for directories which an
-                // operation may hold whose answer a dying daemon never gives.
+                // The nodes of published areas are dropped as well, by number and not by name: a
+                // notification by name waits for a directory that an operation may hold, and a
+                // daemon that is being killed never answers that operation.
                 let left = self.staging.read().left_holders(blobs);
                 let left = left.into_iter().map(|node| place::node_ino(node).0).collect();
                 (vec![Forget::Unused { inos }], vec![Forget::Unused { inos: left }])

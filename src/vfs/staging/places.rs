@@ -1,8 +1,9 @@
 //! Changes that wait for a place among the private files that may be open.
 //!
-//! Who closes large files faster than the disk takes them is slowed down and not refused: the next change
-//! waits until one of the closed files is sealed, which makes a place. It waits here, on a thread that
-//! is there only while something waits, and not on a FUSE worker: there are two of those, for everybody.
+//! A program that closes large files faster than the disk takes them is slowed down and not
+//! refused: its next change waits until a closed file is sealed, which frees a place. It does not
+//! wait on a FUSE worker, of which there may be two for everybody, but on a thread that exists only
+//! while something waits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +16,10 @@ use crate::sys::panics;
 /// Time between two looks for a free place.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A disk that seals nothing for so long is not waited for.
+/// The longest wait for a place. After that the change fails.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Bytes of writes that wait. One more is refused.
+/// The most bytes of writes that wait; a write beyond them is refused.
 const BYTES_MAX: u64 = 64 << 20;
 
 /// What a change that waited is told.
@@ -30,7 +31,7 @@ pub enum Turn {
     Late,
 }
 
-/// When a change that begins to wait now is late.
+/// When a change that begins to wait now will have waited too long.
 pub fn wait_end() -> Instant {
     Instant::now() + WAIT_MAX
 }

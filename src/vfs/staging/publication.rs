@@ -31,7 +31,8 @@ use crate::vfs::error::FsError;
 /// How long after the first RENAME, or after the wait, the second one may come.
 const AGAIN_MAX: Duration = Duration::from_secs(10);
 
-/// What an area may have written for its content to be brought to disk within the RENAME.
+/// The most bytes that an area may have written for its content to be synced within the RENAME
+/// itself.
 const SMALL_BYTES: u64 = 4 << 20;
 
 /// A request that waits until an area is ready.
@@ -116,7 +117,7 @@ impl Publications {
         }
     }
 
-    /// The area is ready, or is not waited for any more. Returns what waited.
+    /// The area is ready, or nobody waits for it any more. Returns the requests that waited.
     fn ready(&self, thread: u32, area: AreaId) -> Vec<Waiting> {
         let mut threads = self.threads.lock();
         match threads.get_mut(&thread) {
@@ -146,8 +147,9 @@ impl StagingFs {
         let Some(shared) = self.engine.staging.area(area) else {
             return Ok(());
         };
-        // The kernel moves what it keeps of an area's name to the name of the tag. So it must ask again
-        // before, to be told to keep nothing (H14).
+        // A rename moves the kernel's entry for the area's name to the tag's name, with the time
+        // for which it may be kept. So the first RENAME is answered ESTALE: the kernel then looks
+        // the area up again, and is told not to keep the name (H14).
         let name_kept = shared.let_name_move();
         if self.publications.take(caller.pid, area) {
             return Ok(());

@@ -44,7 +44,7 @@ impl StagingFs {
                 let (from, to) = (from.1.to_vec(), to.1.to_vec());
                 let step =
                     move |fs: &Arc<Self>| fs.rename_node((source, &from), (target, &to), mode);
-                // Only between directories does it hold up others than those in the area.
+                // A rename within one directory holds up nobody outside the area.
                 if source == target { self.run(done, step) } else { self.run_briefly(done, step) }
             }
             // Never EXDEV: `mv` would copy the tree instead (H12).
@@ -87,7 +87,8 @@ impl StagingFs {
                 None => return Err(FsError::NotDirectory.into()),
             };
             if target != replaced {
-                // Another process was faster; the kernel holds both directories, so this is rare.
+                // Another process was faster, which is rare, since the kernel locks both
+                // directories.
                 return Err(FsError::Busy.into());
             }
             match (mode, target) {

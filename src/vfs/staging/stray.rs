@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::model::id::RepoId;
 
-/// A copy is refused once per file: the log has the reason once in this time.
+/// A copy is refused for each of its files; the log gets the reason once in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// When the reason was logged last, by repository. There is one at most for each that exists or did since

@@ -59,7 +59,7 @@ impl TagTable {
         inner.by_ino.insert(ino, (repo, to.to_owned()));
     }
 
-    /// A tag was deleted: a new one of that name is another inode.
+    /// A tag was deleted: a new tag of that name gets another inode.
     pub(super) fn remove(&self, repo: RepoId, tag: &str) {
         let mut inner = self.inner.lock();
         if let Some(ino) = inner.by_name.remove(&(repo, tag.to_owned())) {

@@ -54,7 +54,7 @@ impl StagingFs {
         let node = state.node(id).ok_or(FsError::Stale)?;
         match node.xattrs.get(name) {
             Some(value) => Ok(value.to_vec()),
-            // `ls -l` then asks once per mount, not once per file.
+            // ENOTSUP makes `ls -l` ask once per mount, not once per file.
             None if name == b"security.selinux" => Err(FsError::NotSupported),
             None => Err(FsError::NoData),
         }

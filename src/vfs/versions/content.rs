@@ -23,11 +23,11 @@ use super::{Blobs, VersionFs, class};
 /// Reads of this length and more are the kernel's read-ahead of a file that is read in sequence.
 const LARGE_READ_BYTES_MIN: usize = 256 << 10;
 
-/// What the disk reads meanwhile. Its filesystem's own read-ahead is often 128 KiB, and several
-/// workers that read one file do not look like one who reads in sequence.
+/// Bytes that the disk is asked to read ahead. The read-ahead of its filesystem is often 128 KiB,
+/// and several workers that read one file do not look like a sequential reader to it.
 const READ_AHEAD_BYTES: u64 = 4 << 20;
 
-/// What is asked for at a time: a call reads no more than the device takes at once.
+/// Bytes that are asked for at a time: one call reads no more than the device takes at once.
 const READ_AHEAD_STEP: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
 /// What to search from an offset on.
@@ -87,7 +87,7 @@ where
             Seek::Data => SeekFrom::Data(offset),
             Seek::Hole => SeekFrom::Hole(offset),
         };
-        // The position is shared by all that use this file and read by none of them.
+        // All readers share the file's position, but none of them uses it.
         let file = self.open(&blob)?;
         let found = match rustix::fs::seek(&*file, from) {
             Ok(found) => found,
@@ -118,7 +118,8 @@ where
 
     fn open(&self, blob: &BlobHash) -> Result<Arc<File>, FsError> {
         self.blobs.open(blob).map_err(|error| {
-            // Who marks a damaged blob logs it once, and not every reader again.
+            // Not logged here: whoever marks the blob as damaged logs it once, instead of each
+            // reader again.
             log::debug!("blob {blob}: {error}");
             FsError::Io
         })

@@ -128,7 +128,7 @@ where
             }
             full
         });
-        // After the pins were taken; see the invariants.
+        // Checked after the pins were taken; see the invariants.
         let result = match listed {
             Ok(Some(place)) if !self.is_published(&place) => Err(FsError::NotFound),
             Ok(_) => Ok(()),
@@ -200,12 +200,12 @@ where
         if offset == 0 && each(1, b".", Row::Dots(own)) {
             return Ok(true);
         }
-        // Of `..` the kernel takes the number and the kind only.
+        // For `..` the kernel takes only number and kind.
         let above = Attr::of_directory(parent, own.mode, (own.uid, own.gid), own.mtime);
         Ok(each(FIRST, b"..", Row::Dots(above)))
     }
 
-    /// Lists repositories, a few at a look: they may be many, and a reply holds few.
+    /// Lists repositories, some at a time: there may be many, and a reply holds few.
     fn list_repositories(&self, offset: u64, each: EachRow<'_>) {
         let mut first = first_id(offset);
         loop {
@@ -239,7 +239,7 @@ where
     }
 }
 
-/// The least id of what a listing goes on with at `offset`.
+/// The least id with which a listing goes on at `offset`.
 fn first_id(offset: u64) -> u64 {
     offset.saturating_sub(FIRST)
 }

@@ -51,12 +51,13 @@ impl Hasher for NumberHasher {
     }
 }
 
-/// Boxed, so that the empty slots of a growing table stay small.
+/// Boxed, so that empty slots of the table stay small.
 type Inodes<T> = HashMap<u64, Box<T>, BuildHasherDefault<NumberHasher>>;
 
 struct Shard<T> {
     inodes: Inodes<T>,
-    /// How far from its own number any inode of this shard ever was. Almost always 0.
+    /// The greatest distance at which an inode of this shard was ever placed from the number that
+    /// its hash asks for. Almost always 0.
     displacement_max: u64,
 }
 
@@ -172,8 +173,8 @@ enum Spot {
     Free { number: u64, displacement: u64 },
 }
 
-/// Searches for an inode from the number it wants on. The search does not end at a free number
-/// before `displacement_max`: what is sought may have been displaced by something since forgotten.
+/// Searches for an inode from the number it wants on. A free number does not end the search before
+/// `displacement_max`: the inode may have been displaced by one that was forgotten since.
 fn search<T: Inode>(inodes: &Inodes<T>, displacement_max: u64, wanted: u64, inode: &T) -> Spot {
     let mut free = None;
     for displacement in 0..=PROBE_MASK {

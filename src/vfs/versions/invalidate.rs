@@ -33,8 +33,8 @@ pub fn repository_changed(repository: &Repository) -> Vec<Forget> {
     vec![Forget::Content { ino }]
 }
 
-/// After a version was deleted. Files of it that are open stay readable. Whoever deletes does not
-/// wait until the kernel has let go of each name that it knows below.
+/// After a version was deleted. Files of it that are open stay readable. The deletion does not wait
+/// until the kernel has dropped each name that it knows below.
 pub fn version_deleted(repository: &Repository, number: VersionNumber) -> Vec<Forget> {
     let parent = repository_ino(repository.id).0;
     let name = Forget::Expired { parent, name: number.to_string().into_bytes() };

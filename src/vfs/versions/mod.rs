@@ -96,8 +96,8 @@ pub trait Blobs: Send + Sync + 'static {
     /// When it cannot be determined.
     fn space(&self) -> Result<FsSpace, Self::Error>;
 
-    /// Told why an open blob could not be read, so that it can be marked damaged (H5). Called on the
-    /// thread that answers a read: must not block.
+    /// Called with the reason why an open blob could not be read, so that it can be marked damaged
+    /// (H5). Called on the thread that answers a read: must not block.
     fn read_failed(&self, hash: &BlobHash, file: &Arc<File>, error: &io::Error);
 }
 
@@ -169,8 +169,8 @@ where
         }
     }
 
-    /// Looks a name up and counts a lookup of what it finds. `None` is for ever: the name is
-    /// absent from an immutable directory.
+    /// Looks a name up and counts a lookup of what it finds. `None` says that the name is absent
+    /// from an immutable directory, and so for ever.
     ///
     /// # Errors
     /// [`FsError::NotFound`] for what is absent now but may appear: repositories and versions.
@@ -225,7 +225,7 @@ where
     /// Takes back `count` lookups of an inode.
     pub fn forget(&self, ino: Ino, count: u64) {
         match Class::of(ino) {
-            // Not counted: they are computed from their number.
+            // Repositories are not counted: all that is known of them follows from their number.
             Some(Class::Root | Class::Repository(_)) => {}
             Some(Class::Directory) => drop(self.directories.forget(ino.0, count)),
             Some(Class::File) => {

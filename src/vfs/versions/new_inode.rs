@@ -50,7 +50,7 @@ where
         }
     }
 
-    /// Takes an entry out of a hardlink group that nobody can tell from another.
+    /// Takes an entry out of a hardlink group if nobody can tell which entries belong to the group.
     fn settle(&self, place: &DirectoryPlace, entry: &mut Entry) {
         let repository = self.registry.by_id(place.repository);
         let version = repository.as_ref().and_then(|found| found.versions.get(&place.version));

@@ -48,7 +48,8 @@ const COUNTED_END: u64 = 1 << 32;
 pub enum Numbering {
     /// By a hash of what they stand for.
     Hashed,
-    /// By counting, below 2^32. Takes some 40 bytes of memory for each file that was ever listed.
+    /// By counting, below 2^32. Takes some 40 bytes of memory for each file that was ever listed or
+    /// looked up.
     Counted,
 }
 
@@ -122,7 +123,8 @@ impl Numbers {
         Self::new(numbering, range, hashed_directory)
     }
 
-    /// The number of an identity, the same each time. When there are none left to count, the long one.
+    /// The number of an identity, the same each time. When no short number is left, the hashed
+    /// number of 62 bits.
     pub(super) fn number(&self, identity: Identity) -> u64 {
         let hashed = (self.hashed)(identity.prefix());
         let Some(counted) = &self.counted else {

@@ -4,10 +4,10 @@
 //! wait for the disk. Threads of its own open them and ask for their pages meanwhile. This never
 //! delays a reply: what does not fit into the queue is dropped.
 //!
-//! It gets into the page cache of the pool's files and goes to the kernel with the READ. Handing it
-//! over unasked (`FUSE_NOTIFY_STORE`) was faster, 1.11 instead of 1.44 of the native time for tar of
-//! 5,000 cold files, but waits, and cannot be interrupted, for pages that somebody is reading: a
-//! daemon that was killed just then never ended, and the mount hung (R8).
+//! What is read ahead is in the page cache of the pool's files, and goes to the kernel with the
+//! READ. Handing it over unasked (`FUSE_NOTIFY_STORE`) was faster, 1.11 instead of 1.44 of the
+//! native time for tar of 5,000 cold files, but waits, and cannot be interrupted, for pages that
+//! somebody is reading: a daemon that was killed just then never ended, and the mount hung (R8).
 //!
 //! Not everyone reads what they list (`find` does not), so read-ahead is paid for with credit:
 //! there is some at the start, and each file that is read earns more.
@@ -30,10 +30,10 @@ const FILE_BYTES_MAX: u64 = 128 * 1024;
 /// Listings waiting for the threads.
 const QUEUE_BATCHES_MAX: usize = 256;
 
-/// Threads that wait for the disk to find a file; two keep each other's gaps filled.
+/// Threads that open files. While one waits for the disk to find a file, another can read.
 const THREADS: usize = 2;
 
-/// Files read ahead before any was read, and at most on credit afterwards.
+/// The credit at the start, in files, and the most that there may be afterwards.
 const CREDIT_START: i64 = 256;
 const CREDIT_MAX: i64 = 4096;
 
@@ -67,7 +67,7 @@ pub(super) struct Prefetch {
 }
 
 impl Prefetch {
-    /// Starts the threads. Without them, where they cannot be started, nothing is read ahead.
+    /// Starts the threads. If they cannot be started, nothing is read ahead.
     pub(super) fn start<B: Blobs>(blobs: &Arc<B>) -> Self {
         let (queue, batches) = bounded::<Vec<BlobHash>>(QUEUE_BATCHES_MAX);
         let stopping = Arc::new(AtomicBool::new(false));
