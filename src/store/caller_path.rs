@@ -107,7 +107,7 @@ struct Walk {
 enum Step {
     Root,
     Enter(OsString),
-    /// A link of `owner` has been followed to its end, which must be theirs.
+    /// The link of `owner` has been followed to its end, which must belong to the same user.
     Check {
         owner: u32,
         link: OsString,

@@ -30,7 +30,7 @@ pub enum CatalogErrorKind {
     Full,
     /// The disk failed to read or write.
     Io,
-    /// Its content contradicts itself, or a change would make it do so.
+    /// The catalog contradicts itself, or a change would make it do so.
     Corrupt,
     /// Anything else.
     Other,

@@ -68,7 +68,7 @@ pub fn uuid(layout: &Layout) -> Result<String> {
     Ok(uuid)
 }
 
-/// The format and the uuid; no uuid in a format that may write it otherwise.
+/// The format and the uuid. A newer format may write the uuid otherwise, so it has none here.
 fn parse(bytes: &[u8]) -> Option<(u32, String)> {
     let mut lines = std::str::from_utf8(bytes).ok()?.lines();
     if lines.next()? != MAGIC {

@@ -38,7 +38,7 @@ pub fn init(path: &Path) -> Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o700))
         .map_err(StoreError::io("change the mode of", path))?;
     let _lock = RootLock::acquire(&layout)?;
-    // Another `init` may have ended while this one waited for nothing.
+    // Another `init` may have completed the store in the meantime.
     check_unused(&layout)?;
     for directory in [layout.pool(), layout.staging(), layout.incoming()] {
         match durable::mkdir(&directory, 0o700) {

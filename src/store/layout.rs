@@ -156,7 +156,7 @@ impl Layout {
         self.root.join("reserve")
     }
 
-    /// What says of which store this one is a backup.
+    /// The file that says of which store this one is a backup.
     pub fn backup_mark(&self) -> PathBuf {
         self.root.join("backup")
     }
@@ -180,7 +180,7 @@ pub fn shown(path: &Path) -> PathBuf {
         return path.to_owned();
     }
     let Ok(mut place) = fs::read_link(&root) else { return path.to_owned() };
-    // One by one, since joined with nothing a path would get a slash at its end.
+    // Component by component, since joining an empty path would add a slash.
     place.extend(rest);
     place
 }

@@ -62,7 +62,8 @@ impl Store {
     /// # Errors
     /// When it is no store, of a newer format, accessible to others, or in use.
     pub fn open(path: &Path) -> Result<Self> {
-        // What is no store is said by its name; what is one is reached by its descriptor from here on.
+        // An error about what is no store names the path. A store is reached through its descriptor
+        // from here on.
         format::check(&Layout::new(path))?;
         let layout = Layout::open(path).map_err(StoreError::io("open", path))?;
         format::check(&layout)?;

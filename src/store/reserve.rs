@@ -1,8 +1,8 @@
 //! Space set aside for the moment when the disk is full: a deletion needs room in the write-ahead
 //! log before it can give any back (R3).
 //!
-//! The file is given up when there is no other room. As soon as there is some again, a part of that is
-//! set aside, and more as room comes back.
+//! The file is removed when there is no other room. Once there is room again, a part of it is set
+//! aside, and more as room comes back.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -39,8 +39,8 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of the store with that layout. What is missing of it, content leaves free in
-    /// `room`.
+    /// The reserve of the store with that layout. As many bytes as it lacks, `room` keeps free of
+    /// content.
     pub fn new(layout: &Layout, room: &Arc<Room>) -> Self {
         let (path, root) = (layout.reserve(), layout.root().to_owned());
         let reserve = Self { path, root, room: Arc::clone(room) };
@@ -53,7 +53,7 @@ impl Reserve {
         std::fs::metadata(&self.path).map_or(0, |found| found.len())
     }
 
-    /// Sets the space aside, where it is not: all of it where there is plenty, else a part.
+    /// Sets aside what is missing: all of it if there is plenty of room, else a part.
     ///
     /// # Errors
     /// The disk's; a file system that cannot set space aside.
@@ -81,8 +81,8 @@ impl Reserve {
         Ok(())
     }
 
-    /// Sets `wanted` bytes aside where there are `bytes`. If the disk has been filled since somebody
-    /// looked, those stay.
+    /// Enlarges the reserve from `bytes` to `wanted` bytes. If the disk was filled meanwhile, the
+    /// reserve keeps what it has.
     fn grow(&self, file: &File, bytes: u64, wanted: u64, lock: &RootLock) -> Result<()> {
         let failed = StoreError::io("set space aside in", &self.path);
         let Err(error) = sys::fallocate(file, 0, 0, wanted) else { return Ok(()) };

@@ -1,10 +1,10 @@
-//! How much content may still be written, before the disk itself says so.
+//! How much content may still be written, so that writes are refused before the disk is full.
 //!
 //! Bytes that are accepted into memory must fit on the disk later: there they are lost without a
 //! call that could complain. So memory is used only while there is plenty of room; else bytes go to
-//! a file at once, and a write that does not fit is refused. And what the journal and deletions need
-//! (R3) is not for content: what is missing of the space set aside for them, content leaves free.
-//! Must not know who writes.
+//! a file at once, and a write that does not fit is refused. And content must leave room for what
+//! the journal and deletions need (R3), as far as that is not set aside for them already. Must not
+//! know who writes.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,7 +20,8 @@ use crate::sys;
 /// Room beside what is in memory that counts as plenty: more than others write between two looks.
 const PLENTY_BYTES: u64 = 64 << 20;
 
-/// How long a look at the disk is believed that found at least [`BELIEVED_BYTES`].
+/// How long the result of a look at the disk is used again, if it found at least
+/// [`BELIEVED_BYTES`].
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// With less room than this each question looks at the disk: another program may take all of it in
@@ -37,8 +38,8 @@ pub struct Room {
 }
 
 impl Room {
-    /// On the disk of a store with that layout; the disk's own limit alone counts, until
-    /// [`Room::set_missing`] says otherwise.
+    /// The room on the disk of the store with that layout. Until [`Room::set_missing`] is called,
+    /// all of the disk's free space may be used.
     pub fn new(layout: &Layout) -> Self {
         Self {
             root: layout.root().to_owned(),
@@ -56,14 +57,14 @@ impl Room {
         self.missing_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes that content may still take, as of now. Without an answer from the disk there is no
-    /// bound but its own.
+    /// Bytes that content may still take, as of now. If the disk cannot be asked, the disk itself
+    /// is the only bound.
     fn free(&self) -> u64 {
         let Ok(space) = sys::statvfs(&self.root) else { return u64::MAX };
         space.available_bytes().saturating_sub(self.missing())
     }
 
-    /// As [`Room::free`], as of a moment ago where there was much.
+    /// As [`Room::free`], but may be a moment old if there was much room.
     fn recently_free(&self) -> u64 {
         let now = Instant::now();
         let mut looked = self.looked.lock();
@@ -86,7 +87,7 @@ impl Room {
         self.recently_free() >= bytes.saturating_add(PLENTY_BYTES)
     }
 
-    /// Whether the store may grow: what the journal needs is there.
+    /// Whether the store may grow: there is more room than the journal needs.
     pub fn is_open(&self) -> bool {
         self.missing() == 0 || self.recently_free() > 0
     }

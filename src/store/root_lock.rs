@@ -45,14 +45,15 @@ impl RootLock {
             Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
         }
         if let Err(error) = write_pid(&file) {
-            // The disk may be full. It is owned all the same; only the message for others says less.
+            // The process id may be missing, for instance on a full disk. The store is owned all
+            // the same; only the message that others get says less.
             log::warn!("{} does not say who has the store: {error}", path.display());
         }
         Ok(Self { file })
     }
 
-    /// Whether the lock is still in the store's directory: not when that was removed while it is
-    /// open. Of an open store moving it is no matter.
+    /// Whether the lock file is still in the store's directory. It is not if the store was removed
+    /// while it is open; moving an open store does no harm.
     pub fn is_in_place(&self, layout: &Layout) -> bool {
         let named = std::fs::symlink_metadata(layout.lock());
         match (named, self.file.metadata()) {
@@ -74,7 +75,8 @@ impl Drop for RootLock {
 
 fn write_pid(file: &File) -> io::Result<()> {
     let text = format!("{}\n", std::process::id());
-    // Over the old one, so that a full disk has room for it. A wrong number is worse than none.
+    // Written over the old number, so that it needs no room on a full disk. If writing fails, the
+    // file is emptied: a wrong number is worse than none.
     match file.write_all_at(text.as_bytes(), 0) {
         Ok(()) => file.set_len(text.len() as u64),
         Err(error) => file.set_len(0).and(Err(error)),

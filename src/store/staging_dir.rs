@@ -71,7 +71,7 @@ impl StagingDir {
             return break_link(&path);
         }
         if found.mode() & 0o7777 != PRIVATE_MODE {
-            // It was on its way into the pool and did not arrive.
+            // The file had been made read-only on its way into the pool, which it did not reach.
             fs::set_permissions(&path, fs::Permissions::from_mode(PRIVATE_MODE))
                 .map_err(StoreError::io("change the mode of", &path))?;
         }
@@ -147,7 +147,8 @@ fn create_new(path: &Path) -> io::Result<File> {
 /// Replaces the name by a copy of the file, which others keep.
 fn break_link(path: &Path) -> Result<File> {
     let shared = File::open(path).map_err(StoreError::io("open", path))?;
-    // No number, so `list` does not show it; a leftover of a crash is overwritten.
+    // The name is no number, so `list` does not show the file; a leftover of a crash is
+    // overwritten.
     let draft = path.with_extension("copy");
     let copy = OpenOptions::new()
         .read(true)

@@ -21,7 +21,7 @@ const SHARDS: usize = 16;
 /// What a cached page costs beside its bytes: the map's node, the `Arc`, the page's own fields.
 const PAGE_OVERHEAD_BYTES: usize = 256;
 
-/// Connections kept for the next miss; more are made when more threads miss at once.
+/// Connections that are kept for the next miss. If more threads miss at once, more are opened.
 const IDLE_READERS_MAX: usize = 4;
 
 #[derive(Debug)]

@@ -47,8 +47,8 @@ pub(super) fn remove(path: &Path, bytes: Option<u64>) -> Result<UnlinkedFile> {
     }
 }
 
-/// Holds a file's inode without opening it for reading: it may be something else by now, which must not be
-/// opened. If it cannot be held (too many open files), the removal just takes its time.
+/// Opened with O_PATH, since somebody may have put something else there. If it cannot be opened
+/// (too many open files), the removal takes its time here.
 fn hold_large(path: &Path) -> Option<File> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let held = rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from);

@@ -99,8 +99,8 @@ impl Tx<'_> {
         self.count_blob(hash, delta, i64::MIN)
     }
 
-    /// Takes a reference from a blob that a tree last used then held: who reused the tree reused
-    /// what is in it (G5).
+    /// Takes the reference of a tree from a blob. The blob's last use becomes at least `last_used`,
+    /// that of the tree: whoever used the tree used what is in it (G5).
     ///
     /// # Errors
     /// As [`Tx::add_blob_refs`].
@@ -208,7 +208,8 @@ impl Tx<'_> {
     }
 
     /// Blobs written after `epoch` ended, with their sizes, oldest first: with the last durable
-    /// epoch, those that may not be on disk. Those known to be damaged are lost, not late.
+    /// epoch, those that may not be on disk. Blobs that are known to be damaged are left out: they
+    /// will not become durable.
     ///
     /// # Errors
     /// The database's.
@@ -279,7 +280,7 @@ impl Reader {
         collect(&self.connection, "list damaged blobs", sql, [], |row| blob_hash(row, 0))
     }
 
-    /// When the blob was used that nothing references and that was used first after that second.
+    /// The earliest last use after that second among the blobs without references.
     ///
     /// # Errors
     /// The database's.

@@ -1,4 +1,5 @@
-//! Copying the WAL into the database, from a connection of its own: no writer waits for it (H6).
+//! Copies the WAL into the database, from a connection of its own, so that no writer waits for it
+//! (H6).
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -124,7 +125,8 @@ impl Checkpointer {
         rewrite().during("restart the log")
     }
 
-    /// When this is the last connection to be closed, the WAL's file goes with it.
+    /// From here on, SQLite removes the WAL's file when this connection is the last one to be
+    /// closed.
     ///
     /// # Errors
     /// The database's.
@@ -154,9 +156,9 @@ impl Checkpointer {
     /// end. Syncing what was written over them takes the disk one write; syncing what made the file
     /// longer takes the file system's own journal, too, and with that whatever others changed.
     ///
-    /// They are appended, so that they never meet what the writer writes at the same time: that may
-    /// go over the zeros, and they not over that. Optional: where it fails, nothing is lost. Says whether
-    /// there are new ones, which the next sync of the WAL brings to disk.
+    /// They are appended at the end of the file, so that they never overwrite what the writer
+    /// writes at the same time; the writer may overwrite them. Optional: where it fails, nothing is
+    /// lost. Says whether there are new ones, which the next sync of the WAL brings to disk.
     ///
     /// # Errors
     /// The database's; the disk's.
@@ -179,7 +181,7 @@ impl Checkpointer {
 /// Bytes that can be written to the WAL at `path` before its file must become longer.
 pub(super) fn log_room(connection: &Connection, path: &Path) -> Result<u64> {
     let frames = checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)")?;
-    // Once all is copied, writing restarts at the front.
+    // Once all of the WAL is copied, writing restarts at its front, so the whole file can be used.
     let in_use = if frames.copied < frames.in_wal { frames.in_wal } else { 0 };
     let length = std::fs::metadata(path).map_err(StoreError::io("look at", path))?.len();
     Ok(length.saturating_sub(in_use * FRAME_BYTES))

@@ -140,10 +140,11 @@ pub(super) fn open_reader(layout: &Layout) -> Result<Connection> {
     })
 }
 
-/// Makes a file to copy a catalog into. It is worth nothing before it is whole, so nothing is kept
-/// for the case that it does not become so.
+/// Makes a file to copy a catalog into. It is of no use before it is complete, so nothing is done
+/// to make it survive a crash.
 pub(super) fn open_copy(path: &Path) -> Result<Connection> {
-    // SQLite is to follow no link, and a descriptor's path is one.
+    // SQLite must follow no link (NOFOLLOW), but the path of a descriptor is one, so the real path
+    // is taken.
     let path = &shown(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let connection = open(path, flags | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
@@ -229,7 +230,7 @@ fn check_application(connection: &Connection, path: &Path) -> Result<()> {
     }
 }
 
-/// The first reads of a file: they find out whether it is a database at all.
+/// The first reads of the file, which find out whether it is a database at all.
 fn read_number(connection: &Connection, sql: &str, path: &Path) -> Result<i64> {
     match connection.query_row(sql, [], |row| row.get(0)) {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {

@@ -1,5 +1,5 @@
-//! Questions of those who explain where space goes. They read, and are answered on a connection of
-//! the asker's own: none is for the metadata thread.
+//! Queries that explain where space goes. They only read, and run on a connection of the caller,
+//! never on that of the metadata thread.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -12,7 +12,7 @@ use crate::model::id::{AreaId, NodeId};
 use crate::store::error::Result;
 
 impl Reader {
-    /// How a page is counted; `None` when there is none.
+    /// The counts of a page; `None` when there is no such page.
     ///
     /// # Errors
     /// The database's.

@@ -67,7 +67,7 @@ pub struct Catalog {
     layout: Layout,
     snapshots: Snapshots,
     unreferences: Cell<u64>,
-    /// Notes that the next transaction writes, whatever it is for.
+    /// Notes that the next transaction writes in addition to its changes.
     owed: RefCell<Vec<(&'static str, String)>>,
 }
 
@@ -120,15 +120,15 @@ impl Catalog {
         Ok(tx)
     }
 
-    /// Has the next transaction that is committed write these notes as well: nothing is changed
-    /// before they are there. For what could not be written by itself.
+    /// Has the next transaction that is committed write these notes as well, so that they are there
+    /// before any change. For notes that could not be written by themselves, on a full disk.
     pub fn owe(&self, notes: Vec<(&'static str, String)>) {
         *self.owed.borrow_mut() = notes;
     }
 
-    /// How often a blob has lost its last reference since the catalog was opened, in transactions
-    /// that were not committed, too. While this stands still, a flush covers the cause of every
-    /// orphan that there is (H2).
+    /// How often a blob has lost its last reference since the catalog was opened; transactions that
+    /// were not committed count too. If this did not change since a flush of the WAL, the flush
+    /// covers the cause of every orphan that there is (H2).
     pub fn unreferences(&self) -> u64 {
         self.unreferences.get()
     }
@@ -162,7 +162,7 @@ impl Catalog {
         checkpoint::log_room(&self.connection, &self.layout.wal())
     }
 
-    /// What takes snapshots of the catalog, on any thread.
+    /// Takes snapshots of the catalog, on any thread.
     pub fn snapshots(&self) -> Snapshots {
         self.snapshots.clone()
     }

@@ -15,7 +15,7 @@ use crate::model::time::Timestamp;
 use crate::store::error::Result;
 
 impl Tx<'_> {
-    /// Fills a blank page in. Looks at the length only: the bytes of a sound page are not read.
+    /// Fills a blank page in. Tells it by its length, so the bytes of a sound page are not read.
     pub(super) fn heal_page(&self, hash: &TreeHash, bytes: &[u8]) -> Result<()> {
         self.execute(
             "heal a tree",
@@ -133,7 +133,8 @@ impl Tx<'_> {
         if added == 0 {
             return Ok(false);
         }
-        // It stands for the name that was lost, which is counted still.
+        // The new name replaces the lost one, which the area's row still counts, so the count
+        // stays.
         self.execute_one(
             "count the names of an area",
             "UPDATE areas SET names = max(names, (SELECT count(*) FROM names WHERE area = ?1))

@@ -23,7 +23,8 @@ const COUNTED: &str = "(SELECT count(*) || ' ' || ifnull(sum(size / 1048576), 0)
          || ifnull(sum(size % 1048576), 0) || ' ' || ifnull(sum(damaged <> 0), 0) FROM blobs)
     || ' ' || (SELECT count(*) FROM trees)";
 
-/// What a transaction adds, or the sums themselves. Bytes do not fit 64 bits: files have holes.
+/// What a transaction adds, or the sums themselves. Sums of bytes can exceed 64 bits, since files
+/// have holes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sums {
     pub(super) blobs: i128,

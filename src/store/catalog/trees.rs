@@ -94,8 +94,8 @@ impl Tx<'_> {
         self.count_tree(hash, delta, i64::MIN)
     }
 
-    /// Takes a reference from a page that another page, last used then, held: who reused that
-    /// reused what is in it (G5).
+    /// Takes the reference of another page from a page. The page's last use becomes at least
+    /// `last_used`, that of the other page: whoever used that used what is in it (G5).
     ///
     /// # Errors
     /// As [`Tx::add_tree_refs`].

@@ -214,7 +214,7 @@ impl Reader {
         )
     }
 
-    /// When the version was deleted that was deleted first after that second.
+    /// The earliest deletion after that second among the deleted versions.
     ///
     /// # Errors
     /// The database's.

@@ -56,7 +56,7 @@ enum Action {
 struct Plan {
     action: Action,
     steps: AtomicU64,
-    /// Whether a step that [`Action::FailNamed`] means has come.
+    /// Whether a step that [`Action::FailNamed`] names has been reached.
     has_failed: AtomicBool,
 }
 
@@ -133,7 +133,8 @@ fn plan() -> Option<Arc<Plan>> {
     FROM_ENVIRONMENT
         .get_or_init(|| {
             let text = fault_injection::variable(VARIABLE)?;
-            // Only tests set it; one that misspells it must not pass by testing nothing.
+            // Only tests set the variable. A test that misspells its value must fail instead of
+            // testing nothing.
             let action = parse(&text).unwrap_or_else(|| panic!("{VARIABLE}={text}: unknown fault"));
             Some(Plan::new(action))
         })

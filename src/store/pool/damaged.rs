@@ -28,7 +28,7 @@ pub struct Damage {
     pub file: Option<Arc<File>>,
 }
 
-/// Hears of damage, on the thread that met it: must not block.
+/// Called when damage is met, on the thread that met it; must not block.
 pub type OnDamage = Box<dyn Fn(Damage) + Send + Sync>;
 
 /// The marks, 40 bytes each.
@@ -73,7 +73,8 @@ impl Pool {
     pub fn mark_damaged(&self, hashes: impl IntoIterator<Item = BlobHash>) {
         for hash in hashes {
             self.marks.marked.write().insert(hash);
-            // After the mark: what is opened from here on looks at that first.
+            // Forgotten after the mark was set, since whatever is opened from then on looks at the
+            // mark first.
             self.fds.forget(&hash);
         }
     }
@@ -94,8 +95,8 @@ impl Pool {
         !self.marks.marked.read().is_empty()
     }
 
-    /// To be called with the error of reading an open blob. Damage is told on; an error that is the
-    /// process's own, such as a lack of memory, is not.
+    /// To be called with an error of reading an open blob. Damage is passed on to the listener; an
+    /// error of this process, such as a lack of memory, is not.
     pub fn read_failed(&self, hash: &BlobHash, file: &Arc<File>, error: &io::Error) {
         if error.kind() == io::ErrorKind::UnexpectedEof || is_damage(error) {
             self.marks.tell(Damage { hash: *hash, file: Some(Arc::clone(file)) });

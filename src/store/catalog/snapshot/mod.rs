@@ -1,12 +1,12 @@
-//! The whole catalog as it was at one instant, row by row, whatever state its rows are in.
+//! The whole catalog as it was at one instant, row by row, even if rows are damaged.
 //!
 //! Counts and the rows that they count agree in every committed state and in no mixture of two, so
 //! they are compared within one [`Snapshot`]. While one is held, SQLite cannot restart the WAL: a
 //! holder looks at [`Snapshot::is_overdue`] and lets go, and [`super::Checkpointer`] does not wait
 //! for it (H6).
 //!
-//! A row that breaks a rule is handed on as a [`BadRow`], and the rest is read: this is for those
-//! who look for damage. Column types are SQLite's to check ([`Snapshot::problems`]).
+//! A row that breaks a rule is reported as a [`BadRow`] and the rest is read, since this is for
+//! finding damage. Column types are SQLite's to check ([`Snapshot::problems`]).
 
 mod facts;
 mod gaps;
@@ -79,7 +79,7 @@ impl Snapshots {
         Ok(snapshot)
     }
 
-    /// Reads without holding anything: each statement sees the last commit before it.
+    /// Opens a reader that holds no snapshot: each statement sees the last commit before it.
     ///
     /// # Errors
     /// The database's.
@@ -161,7 +161,7 @@ impl Snapshot {
             Ok(())
         };
         match run().during("read the catalog") {
-            // What lies behind a torn page cannot be read; the rest of the report still can.
+            // What lies behind a torn page cannot be read; the rest is still reported.
             Err(error) if error.is_corrupt() => {
                 let problem = error.to_string();
                 each(Err(BadRow { table: scan.table, key: "the rest".to_owned(), problem }));
