@@ -68,7 +68,7 @@ pub struct BackupArgs {
 /// [`Priority`] on the command line.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum PriorityChoice {
-    /// What nobody else wants: may take for ever on a busy machine
+    /// Only what nobody else wants: on a busy machine it may never end
     Idle,
     /// A small share
     Low,

@@ -52,7 +52,7 @@ pub struct CommitArgs {
     /// Wait until no file is open for writing
     #[arg(long)]
     wait: bool,
-    /// Publish although versions came after the base: what they changed is not in this one
+    /// Publish although other versions came after the base, without what they changed
     #[arg(long, conflicts_with = "onto_latest")]
     force: bool,
     /// Merge with the newest version, file by file; conflicts are listed and refused
@@ -115,7 +115,7 @@ pub fn print(context: &mut Context, commit: &CommitReply) -> Result<(), CliError
     Ok(context.output.line(format_args!("{target}: {files}, {bytes}{tag}"))?)
 }
 
-/// Adds what to do, where the daemon did not say it.
+/// Adds a hint where the daemon gave none.
 fn advise(error: ControlError, target: &str) -> ControlError {
     let hint = match (&error.hint, error.detail.as_deref()) {
         (Some(_), _) => return error,

@@ -1,9 +1,9 @@
 //! Completion of the command line: what a shell's script asks the program for at each TAB.
 //!
-//! clap knows verbs, options and paths. Names of the store are asked of its daemon, or read from its
-//! catalog where none runs; which argument takes which names is told by the name of its value. A shell
-//! waits for the answer, so it comes within [`PATIENCE`], or there is none, and nothing is ever printed
-//! but candidates.
+//! clap knows verbs, options and paths. Names in the store are asked of its daemon, or read from
+//! its catalog where none runs. The name of an argument's value (`REPO`, `REPO/AREA`) tells which
+//! names it takes. A shell waits for the answer, so it comes within [`PATIENCE`] or not at all, and
+//! nothing but candidates is ever printed.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -209,8 +209,8 @@ impl Line {
             .find_map(|word| word.split('/').next()?.parse().ok())
     }
 
-    /// Asks for names; none where there is no answer in time. The thread that waits for one ends with
-    /// the process.
+    /// Asks for names; returns none if there is no answer in time. The thread that waits for the
+    /// answer then ends with the process.
     fn ask(&self, of: NamesOf, prefix: &str) -> Vec<String> {
         let (sender, receiver) = channel();
         let (store, hooks) = (self.store(), self.hooks);

@@ -50,9 +50,9 @@ fn text(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }
 
-/// Has the daemon bring into the store what it has in memory only. No failure but that there is
-/// something that cannot be saved is an error here: a daemon that cannot be asked ends when its mounts
-/// are gone, and an older one does not know the request.
+/// Has the daemon bring into the store what it has in memory only. The only error is that something
+/// cannot be saved. A daemon that cannot be asked ends when its mounts are gone, and an older one
+/// does not know the request; neither is an error here.
 fn ask_to_save(store: &Path, unsaved: Unsaved) -> Result<(), ControlError> {
     let Ok(Some(mut client)) = Client::connect_to_stop(store) else {
         return Ok(());
@@ -84,7 +84,7 @@ impl From<DaemonError> for CliError {
             DaemonError::LogFilter { .. } => ErrorKind::Usage,
             DaemonError::StillRunning { .. } => ErrorKind::Busy,
             DaemonError::Mount(error) => kind_of_mount(error),
-            // The daemon's own process has said its kind and its hint.
+            // The daemon said kind and hint in its own words.
             DaemonError::Child(error) => return Self::Control((**error).clone()),
             DaemonError::Start(cause) => match cause.downcast_ref::<ControlError>() {
                 Some(error) => return Self::Control(error.clone()),

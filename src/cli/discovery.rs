@@ -5,10 +5,10 @@
 //! 1. the mount that the working directory lies on, if it is one of cairn;
 //! 2. the mounts of cairn that belong to this user, if they all show one store.
 //!
-//! Only mounts that this user made count, and where the working directory lies on one of root's, that one.
-//! Whoever mounts a FUSE filesystem chooses the text that the
-//! table of mounts shows as its source, so a stranger's mount could lead root's command to any store.
-//! Nothing here asks a filesystem anything: a dead mount cannot make a command hang.
+//! Only mounts that this user made count, and where the working directory lies on one of root's,
+//! that one. Whoever mounts a FUSE filesystem chooses the text that the table of mounts shows as
+//! its source. So the mount of a stranger could lead a command of root to any store. Nothing here
+//! asks a filesystem anything: a dead mount cannot make a command hang.
 
 use std::path::{Path, PathBuf};
 
@@ -74,7 +74,7 @@ fn outermost<'a>(table: &'a MountTable, path: &Path) -> Option<&'a MountEntry> {
     Some(mount)
 }
 
-/// The store that a mount names; a mount with the option `fsname` names something else.
+/// The store that a mount names as its source. One with the option `fsname` names something else.
 fn named(mount: &MountEntry) -> Result<Found, ControlError> {
     if !mount.source.is_absolute() {
         let message = format!(

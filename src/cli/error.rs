@@ -6,11 +6,11 @@ use crate::control::protocol::{ControlError, ErrorDetail, ErrorKind, UnreadableF
 
 use super::text::{escape_path, printable};
 
-/// Exit code when the reader of the output went away: what a shell shows for SIGPIPE.
+/// Exit code when the reader of the output went away; a shell shows the same for SIGPIPE.
 pub const EXIT_PIPE: u8 = 141;
 
-/// What a command that has done its work found. Each has an exit code of its own, so that none looks
-/// like a failure of the command ([`ErrorKind::exit_code`]).
+/// What a command found that has done its work. Each finding has an exit code of its own, so that
+/// it does not look like a failure of the command ([`ErrorKind::exit_code`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finding {
     /// `cairn backup`: content is damaged in the store, and the backup lacks it.
@@ -62,7 +62,7 @@ impl CliError {
         Self::Control(ControlError::new(kind, message))
     }
 
-    /// The answer that another request would have had: a daemon of another version.
+    /// The daemon sent the answer of another request; its version may differ.
     pub fn unexpected_reply() -> Self {
         let message = "the answer does not belong to the request";
         let hint = "the daemon may be of another version: unmount and mount again";
@@ -99,7 +99,7 @@ pub fn report(error: &CliError, json: bool) -> u8 {
     error.kind.exit_code()
 }
 
-/// Prints to stderr what the command decided by itself.
+/// Prints a decision of the command, such as the store that it chose, to stderr.
 pub fn note(message: &str) {
     print(&format!("cairn: {}\n", printable(message)));
 }
@@ -124,7 +124,7 @@ pub fn report_usage(usage: &clap::Error, json: bool) -> u8 {
         let message = message.replace("\n\n  tip: ", "\nhint: ").replace("\n  tip: ", "\nhint: ");
         print(&format!("cairn: {message}"));
     } else {
-        // Without any argument the help is printed, which is no message.
+        // Without arguments clap prints the help, which is not an error message.
         print(&text);
     }
     ErrorKind::Usage.exit_code()

@@ -108,8 +108,8 @@ enum Compression {
     Zstd,
 }
 
-/// Ends of names that ask for an archive that cairn does not write. A directory may be called
-/// anything, but hardly like this.
+/// Endings of names of archives that cairn does not write. A directory could have such a name, but
+/// whoever types it means an archive.
 const FOREIGN: [&str; 22] = [
     "7z", "bz2", "cpio", "deb", "gz", "iso", "jar", "lz", "lz4", "lzma", "rar", "rpm", "squashfs",
     "tbz", "tbz2", "tlz", "txz", "xz", "z", "zip", "zst", "zstd",
@@ -120,7 +120,8 @@ impl Form {
         if destination == Path::new("-") {
             return Ok(Self::Stdout);
         }
-        // A slash at the end says that it is one, and what is there already is what it is.
+        // A slash at the end says that it is a directory; if something is there already, that
+        // decides.
         let path = destination.as_os_str().as_encoded_bytes();
         if path.ends_with(b"/") || destination.is_dir() {
             return Ok(Self::Directory);
@@ -244,7 +245,8 @@ fn write(
             let level = zstd::DEFAULT_COMPRESSION_LEVEL;
             let encoder = zstd::Encoder::new(&mut file, level);
             let mut out = encoder.map_err(ArchiveError::Output)?;
-            // As the zstd program does: damage is found when it is read.
+            // A checksum, as the zstd program writes it, so that damage is found when the archive
+            // is read.
             out.include_checksum(true).map_err(ArchiveError::Output)?;
             let exported = export_archive(source, &mut out, progress)?;
             out.finish().map_err(ArchiveError::Output)?;

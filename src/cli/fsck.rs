@@ -97,7 +97,7 @@ impl FsckArgs {
     }
 }
 
-/// What there is to say by the exit code; `None` where all is well.
+/// The finding that the exit code tells; `None` if all is well.
 fn finding(reply: &FsckReply) -> Option<Finding> {
     if reply.left > 0 || reply.counts_skipped {
         Some(Finding::DamageLeft)

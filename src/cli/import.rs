@@ -182,8 +182,8 @@ impl Source {
         if path == Path::new("-") {
             return Ok(Self::Stdin);
         }
-        // Looked at first and opened then, as the same file: whoever can change the path could put
-        // another one there in between.
+        // The path is looked at, then opened, and must lead to the same file: somebody who can
+        // change the path could put another file there in between.
         let found = caller_path::open(path).map_err(ArchiveError::io("open", path))?;
         let found = match File::from(found) {
             found if found.metadata().as_ref().is_ok_and(Metadata::is_dir) => {

@@ -12,9 +12,9 @@
 //! helper when mount(8) noted an option of its own (`_netdev`, `x-…`, `uhelper=fuse.cairn`), as
 //! with most lines of fstab; otherwise there are `umount -R` and `cairn unmount`.
 //!
-//! Options of mount(8) itself mean nothing here; those of `cairn mount` are written with `=` and
-//! underscores (`gc_period=6h`); all others are mount options. Both words become a command line of
-//! `cairn`, so nothing is done twice.
+//! Options that are meant for mount(8) itself are ignored; those of `cairn mount` are written with
+//! `=` and underscores (`gc_period=6h`); all others are mount options. Either command line is
+//! translated to one of `cairn`, which does the work.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -52,7 +52,7 @@ const OTHERS: &[&str] = &[
     "nomand",
 ];
 
-/// Options with a value that those of `cairn mount` stand for.
+/// Options of `cairn mount` that take a value.
 const OWN: &[&str] = &[
     "gc_period",
     "protect",
@@ -71,7 +71,7 @@ pub(super) enum Helper {
     None,
     /// A command line of `cairn` to run instead.
     Run(Vec<OsString>),
-    /// Nothing is to be done: mount(8) only wanted to see whether it could.
+    /// Nothing is to be done: mount(8) only asked whether it could be done (`-f`).
     Nothing,
 }
 
@@ -144,7 +144,7 @@ fn mount(arguments: &[OsString]) -> Result<Helper, ControlError> {
         }
         if OWN.contains(&name) {
             let own = format!("--{}=", name.replace('_', "-"));
-            // Of fstab's value and that of the command line, which comes after it, the later holds.
+            // The value of the command line comes after that of fstab, and the later one holds.
             command.retain(|word: &OsString| !word.to_string_lossy().starts_with(&own));
             command.push(format!("{own}{value}").into());
         } else if !line.has(b's')
@@ -158,9 +158,9 @@ fn mount(arguments: &[OsString]) -> Result<Helper, ControlError> {
         options.push("ro");
     }
     if options.contains(&"remount") {
-        // mount(8) merges all options that hold and leaves out the words that undo others, so what
-        // is not there is to be off. It leaves out `suid` and `dev` as well, but what is off there is
-        // the default of cairn: those two only our own command turns on.
+        // mount(8) passes all options that hold and leaves out words that undo others, so an option
+        // that is missing is to be off. It leaves out `suid` and `dev` as well, although these are
+        // off by default here; so only cairn's own command can turn those two on.
         let undo = [("noexec", "exec"), ("noatime", "atime")];
         let missing = undo.iter().filter(|(word, _)| !options.contains(word));
         options.extend(missing.map(|(_, undone)| *undone).collect::<Vec<_>>());

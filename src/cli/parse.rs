@@ -56,7 +56,7 @@ pub enum ParseError {
     Count,
 }
 
-/// The longest duration that is accepted, a thousand years: a longer one is a slip of the hand, and
+/// The longest duration that is accepted, a thousand years. A longer one is a typing error, and
 /// added to a date it could leave the calendar.
 pub const DURATION_MAX: Duration = Duration::from_secs(365_000 * 86_400);
 
@@ -90,7 +90,7 @@ impl FromStr for RepositoryVersion {
     }
 }
 
-/// `web/7/index` names a file, and where a version is wanted it is told so.
+/// `web/7/index` names a file: where a version is wanted, the message says so.
 fn refuse_path(repository: &RepoName, version: &str) -> Result<(), ParseError> {
     match version.split_once('/') {
         Some((version, _)) if parse_version(version).is_ok() => {
@@ -117,7 +117,7 @@ pub fn parse_version(text: &str) -> Result<BaseName, ParseError> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(ParseError::VersionNumber);
         }
-        // A tag's own rule says more than that it is no base.
+        // The rule for tags says more than that this is no base.
         TagName::new(text.as_bytes())?;
         Err(error.into())
     })

@@ -1,4 +1,4 @@
-//! `cairn policy`: what a repository keeps when nobody decides.
+//! `cairn policy`: which versions a repository keeps by itself.
 
 use std::time::Duration;
 
@@ -95,8 +95,7 @@ struct Document<'a> {
     decisions: &'a [Decision],
 }
 
-/// A policy as JSON has it: its durations in milliseconds, as all others, where the catalog keeps
-/// seconds.
+/// A policy in JSON has durations in milliseconds, as all JSON of cairn; the catalog keeps seconds.
 #[derive(Debug, Serialize)]
 struct Rules {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,7 +139,7 @@ const OPTIONS: [&str; 8] = [
 ];
 
 impl PolicyArgs {
-    /// Sets, clears or shows; what was set is shown.
+    /// Sets, clears or shows it; after a change, the result is shown.
     ///
     /// # Errors
     /// The repository does not exist.

@@ -48,7 +48,7 @@ impl ProgressLine {
         !self.bar.is_hidden()
     }
 
-    /// Shows a step. Other kinds of progress are not for a line.
+    /// Shows a step. Other kinds of progress carry results, which the line does not show.
     pub fn show(&mut self, progress: &Progress) {
         let Progress::Step { what, done, total, is_bytes } = progress else {
             return;
@@ -116,7 +116,7 @@ impl Style {
 }
 
 fn show(text: &mut dyn Write, amount: &str) {
-    // It is written into memory, which does not fail.
+    // Writing into memory does not fail.
     text.write_str(amount).unwrap_or_default();
 }
 

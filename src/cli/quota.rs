@@ -68,7 +68,7 @@ fn parse_files(text: &str) -> Result<Limit, String> {
 }
 
 impl QuotaArgs {
-    /// Sets, clears or shows; what was set is shown.
+    /// Sets, clears or shows it; after a change, the result is shown.
     ///
     /// # Errors
     /// The repository does not exist; a limit of 0.

@@ -1,7 +1,8 @@
 //! `cairn mount -o remount,…`: changes a mount that is there.
 //!
 //! Flags of the mounts are changed here, since only the kernel checks them; the daemon is asked to
-//! change its own settings. All of it is done or nothing: both are asked before the first change.
+//! change its own settings. Either all is changed or nothing: kernel and daemon are both asked
+//! before the first change.
 
 use super::Context;
 use super::error::CliError;

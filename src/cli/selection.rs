@@ -42,8 +42,9 @@ pub(super) fn by_repository(
     selections
 }
 
-/// Does something with what was named of each repository, in the order of their names, and ends at the
-/// first refusal. What was done before it is said all the same: by `print`, or as one JSON array.
+/// Does something with what was named of each repository, in the order of their names, and ends at
+/// the first refusal. What was done before it is told all the same: by `print`, or as one JSON
+/// array.
 ///
 /// # Errors
 /// The first refusal; the output cannot be written.

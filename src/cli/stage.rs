@@ -57,7 +57,8 @@ impl StageArgs {
         if context.json {
             return Ok(context.output.json(&area)?);
         }
-        // Not escaped: it is meant for `cd "$(…)"`, and area names have no control characters.
+        // Not escaped, since it is meant for `cd "$(…)"`. Names of areas have no control
+        // characters.
         match &area.path {
             Some(path) => Ok(context.output.line(path)?),
             None => Ok(context.output.line(format_args!("{}/{}", area.repository, area.name))?),

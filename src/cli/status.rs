@@ -94,7 +94,7 @@ fn dead_mounts(store: &str) -> Vec<Problem> {
         );
         Problem::new(ProblemKind::DeadMount, message)
     };
-    // One for each daemon that ended: what it had nested goes along.
+    // One mount for each daemon that ended: unmounting it takes along what is nested in it.
     let mounts = table.of_store(Path::new(store));
     let outer = |mount: &&&MountEntry| {
         let parent = table.by_id(mount.parent);

@@ -42,7 +42,7 @@ pub fn instant(rfc3339: &impl AsRef<str>) -> String {
     }
 }
 
-/// Formats a duration as it may be given: in the largest unit that divides it.
+/// Formats a duration in the form that options take: in the largest unit that divides it.
 pub fn duration(seconds: u64) -> String {
     for (unit, length) in [("d", 86_400), ("h", 3600), ("m", 60)] {
         if seconds > 0 && seconds.is_multiple_of(length) {

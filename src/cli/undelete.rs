@@ -101,7 +101,7 @@ fn restore_or_list(
         match connection.ask(Request::Upkeep(request)) {
             Ok(Reply::Numbers(versions)) => restored.push(Undeleted { repository, versions }),
             Ok(_) => return Err(CliError::unexpected_reply()),
-            // It was not deleted: that it does not exist is what there is to say, if so.
+            // It was not deleted. If it does not exist either, that is the error.
             Err(error) if error.kind == ErrorKind::NotFound => drop(deleted?),
             Err(error) => return Err(error.into()),
         }
@@ -122,7 +122,7 @@ fn restore_or_list(
                 .line(format_args!("brought back the repository {repository} {versions}"))?;
         }
     }
-    // JSON is one document, and what was brought back is what was asked for first.
+    // JSON is one document: where something was brought back, that is what it tells.
     if listed.is_empty() || context.json { Ok(()) } else { list(context, &listed) }
 }
 
@@ -157,7 +157,7 @@ fn all(connection: &mut Connection, repository: &RepoName) -> Result<Vec<Deleted
         let Reply::DeletedVersions(some) = connection.ask(Request::Upkeep(request))? else {
             return Err(CliError::unexpected_reply());
         };
-        // An answer that does not go on from the last one would never end.
+        // A daemon whose answers do not go on from the last one would keep us asking for ever.
         if some.first().is_some_and(|first| Some(first.number) <= after) {
             return Err(CliError::unexpected_reply());
         }

@@ -86,7 +86,7 @@ pub enum Unsaved {
 pub enum Asked {
     /// It unmounts everything and ends.
     Stopping,
-    /// Nobody answers, or the answer was no: the mounts are unmounted from here.
+    /// The daemon does not answer, or cannot do it: this command unmounts by itself.
     Unreachable,
 }
 
@@ -123,9 +123,9 @@ impl UnmountArgs {
                 return Err(MountError::Busy { target, users }.into());
             }
             let unsaved = if self.force { Unsaved::GiveUp } else { Unsaved::Keep };
-            // Before anything is unmounted: what cannot be saved must stay within reach.
+            // Asked before anything is unmounted: files that cannot be saved must stay accessible.
             save(&store, unsaved).map_err(|error| DaemonError::Start(Box::new(error)))?;
-            // What uses it and cannot be seen is known to the kernel alone.
+            // No process was found that uses it: only the kernel knows the user.
             let unmounted = match unmount_together(&family(&entry)?)? {
                 Together::Unmounted => true,
                 Together::NotPossible => false,
@@ -184,7 +184,7 @@ fn users(entry: &MountEntry) -> Result<Vec<mount::User>, MountError> {
     Ok(users)
 }
 
-/// Takes all mounts of the store out of sight. The outer one takes along what is nested in it.
+/// Detaches all mounts of the store. Detaching the outer one detaches what is nested in it.
 fn detach(entry: &MountEntry) -> Result<(), MountError> {
     unmount_entry(entry, Force::Detach)?;
     let table = MountTable::read()?;
@@ -192,11 +192,11 @@ fn detach(entry: &MountEntry) -> Result<(), MountError> {
     rest.try_for_each(|mount| unmount_entry(mount, Force::Detach))
 }
 
-/// Unmounts without the daemon's help; it notices.
+/// Unmounts without asking the daemon, which notices it and ends.
 fn unmount_all(entry: &MountEntry) -> Result<(), MountError> {
     for (index, mount) in family(entry)?.iter().enumerate() {
         match unmount_entry(mount, Force::None) {
-            // The daemon is stopping since the first one went: there is no way back.
+            // The first mount is gone, so the daemon is stopping already and this cannot be undone.
             Err(MountError::Busy { .. }) if index > 0 => unmount_entry(mount, Force::Detach)?,
             result => result?,
         }
@@ -223,9 +223,9 @@ fn wait(
         DaemonError::StillRunning { what, seconds: time.as_secs(), users }
     };
     let process = |action| move |source| DaemonError::Process { action, source };
-    // Opened before the first look, so that no change is missed.
+    // The table of mounts is opened before the first look, so that no change is missed.
     let mounts = File::open(MOUNTS).map_err(process("watch the mounts"))?;
-    // Not for what somebody has bound elsewhere: that stays, and fails.
+    // Mounts that somebody has bound elsewhere are not waited for: they stay, and fail.
     let is_mounted = || Ok::<_, MountError>(MountTable::read()?.by_id(entry.id) == Some(entry));
     while is_mounted()? {
         let mut changed = [PollFd::new(&mounts, PollFlags::PRI)];

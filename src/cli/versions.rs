@@ -69,7 +69,7 @@ pub(super) fn all(
             return Err(CliError::unexpected_reply());
         };
         let complete = some.len() < VERSIONS_MAX;
-        // An answer that does not go on from the last one would never end.
+        // A daemon whose answers do not go on from the last one would keep us asking for ever.
         if some.first().map(|version| version.number) <= after && !some.is_empty() {
             return Err(CliError::unexpected_reply());
         }

@@ -56,7 +56,7 @@ impl WaitArgs {
         line.show(&Progress::Step { what, done: 0, total: None, is_bytes: false });
         loop {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            // Rounded up, so that the last request does not come again and again.
+            // Rounded up, since a last request of 0 seconds would be repeated again and again.
             let left_seconds = left.map(|left| left.as_millis().div_ceil(1000));
             let seconds = left_seconds.and_then(|left| u64::try_from(left).ok());
             let seconds = seconds.unwrap_or(WAIT_SECONDS_MAX).min(WAIT_SECONDS_MAX);

@@ -61,7 +61,7 @@ impl WhyArgs {
     }
 }
 
-/// What is meant: a hash, then a file that is there, then a file of a version.
+/// Tries the meanings of the argument in turn: a hash, a file that exists, a file of a version.
 fn target(text: &std::ffi::OsStr) -> Result<WhyTarget, ControlError> {
     if let Some(hash) = text.to_str().and_then(|text| text.parse().ok()) {
         return Ok(WhyTarget::Hash(hash));
