@@ -126,7 +126,7 @@ fn advise(error: ControlError, target: &str) -> ControlError {
             format!("close them, or let `cairn commit {target} --wait` wait for it")
         }
         (None, Some(ErrorDetail::Conflicts(_))) => {
-            "make these paths in the area what they shall be, then commit with --force".to_owned()
+            "put these paths of the area right, then commit with --force".to_owned()
         }
         (None, Some(ErrorDetail::Locked { .. } | ErrorDetail::Unreadable { .. }) | None) => {
             return error;

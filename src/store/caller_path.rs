@@ -193,7 +193,7 @@ fn is_trusted(link: &Stat) -> bool {
 fn not_followed(link: &OsStr, owner: u32) -> io::Error {
     let link = link.display();
     let text = format!(
-        "the symbolic link `{link}` belongs to user {owner} and leads to what does not; it is not followed"
+        "the symbolic link `{link}` belongs to user {owner} and leads to a file of somebody else, so it is not followed"
     );
     io::Error::new(io::ErrorKind::PermissionDenied, text)
 }

@@ -90,7 +90,7 @@ fn hint(error: &EngineError) -> Option<String> {
             "choose another name, or delete the tag with `cairn tag --delete`"
         }
         EngineError::NameTaken(_) => {
-            "delete that one first; of the two, the one deleted last comes back first"
+            "delete that one first; of two deleted repositories with one name, the one deleted last comes back first"
         }
         EngineError::RepositoryNotEmpty { .. } => {
             "delete its versions with `cairn delete`, its areas with `cairn discard`"
@@ -150,7 +150,7 @@ fn translate_store(error: &StoreError) -> ControlError {
         StoreError::OpenPermissions { .. } => ControlError::new(ErrorKind::StoreUnusable, message)
             .with_hint("run `chmod 700` on it: others could read or change blobs"),
         StoreError::ForeignOwner { .. } => ControlError::new(ErrorKind::Permission, message)
-            .with_hint("run this as its owner, or `chown -R` it: what root wrote there, its owner could not read"),
+            .with_hint("run this as its owner, or `chown -R` it first: its owner could not read what root writes there"),
         _ if error.is_full() => ControlError::new(ErrorKind::Failed, message)
             .with_hint("free some space on the store's file system; nothing is lost"),
         _ => ControlError::new(ErrorKind::Failed, message),
