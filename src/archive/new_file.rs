@@ -21,7 +21,7 @@ use crate::store::caller_path::{open_parent, own_path};
 
 /// A file being written.
 #[derive(Debug)]
-pub struct NewFile {
+pub(crate) struct NewFile {
     parent: OwnedFd,
     name: CString,
     path: PathBuf,
@@ -35,7 +35,7 @@ impl NewFile {
     ///
     /// # Errors
     /// There is something, or the kernel's.
-    pub fn create(path: &Path) -> Result<Self, ArchiveError> {
+    pub(crate) fn create(path: &Path) -> Result<Self, ArchiveError> {
         Self::create_with(path, true)
     }
 
@@ -64,7 +64,7 @@ impl NewFile {
     }
 
     /// The file, to be written.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
@@ -72,7 +72,7 @@ impl NewFile {
     ///
     /// # Errors
     /// There is something by now, or the kernel's; the file is gone then.
-    pub fn finish(mut self) -> Result<(), ArchiveError> {
+    pub(crate) fn finish(mut self) -> Result<(), ArchiveError> {
         fsync(&self.file).map_err(ArchiveError::io("write", &self.path))?;
         self.publish().map_err(ArchiveError::io("create", &self.path))?;
         self.draft = None;

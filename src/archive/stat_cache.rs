@@ -133,7 +133,7 @@ fn keeps_change_times(kind: u64) -> bool {
 }
 
 /// Where the caller's stat caches are: below `XDG_CACHE_HOME`, or `HOME`; nowhere without either.
-pub fn default_directory(cache_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
+pub(crate) fn default_directory(cache_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
     let absolute = |path: &&Path| path.is_absolute();
     let cache = match (cache_home.filter(absolute), home.filter(absolute)) {
         (Some(cache), _) => cache.to_owned(),

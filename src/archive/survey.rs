@@ -14,14 +14,14 @@ use crate::model::kind::FileKind;
 
 /// A walk that counts, ended when it is dropped.
 #[derive(Debug)]
-pub struct Survey {
+pub(crate) struct Survey {
     total: Arc<Mutex<Option<u64>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Survey {
     /// Starts to walk the directory `top` as an import of it would.
-    pub fn start(top: &Path, refused: &[Refused]) -> Self {
+    pub(crate) fn start(top: &Path, refused: &[Refused]) -> Self {
         let survey = Self { total: Arc::default(), stop: Arc::default() };
         let (total, stop) = (Arc::clone(&survey.total), Arc::clone(&survey.stop));
         let (top, refused): (PathBuf, _) = (top.to_owned(), refused.to_vec());
@@ -37,7 +37,7 @@ impl Survey {
     }
 
     /// Sizes of all regular files, in bytes; `None` while they are not known.
-    pub fn total_bytes(&self) -> Option<u64> {
+    pub(crate) fn total_bytes(&self) -> Option<u64> {
         *self.total.lock()
     }
 }

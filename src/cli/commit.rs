@@ -98,7 +98,7 @@ impl CommitArgs {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn print(context: &mut Context, commit: &CommitReply) -> Result<(), CliError> {
+pub(crate) fn print(context: &mut Context, commit: &CommitReply) -> Result<(), CliError> {
     if context.json {
         return Ok(context.output.json(commit)?);
     }

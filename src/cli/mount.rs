@@ -112,7 +112,7 @@ pub struct MountReport {
 }
 
 /// Opens a store and serves it until it is stopped; tells the readiness when it can be used.
-pub type ServeStore = fn(&DaemonConfig, &mut Readiness) -> Result<(), DaemonError>;
+pub(crate) type ServeStore = fn(&DaemonConfig, &mut Readiness) -> Result<(), DaemonError>;
 
 impl MountArgs {
     /// Starts a daemon, or becomes it. Returns when the mount is usable, in the foreground when

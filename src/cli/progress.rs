@@ -14,7 +14,7 @@ const TICK: Duration = Duration::from_millis(120);
 
 /// A line on stderr that shows how far a request has come, removed when dropped.
 #[derive(Debug)]
-pub struct ProgressLine {
+pub(crate) struct ProgressLine {
     bar: ProgressBar,
     style: Option<Style>,
 }
@@ -32,7 +32,7 @@ struct Style {
 
 impl ProgressLine {
     /// Starts a line; hidden with `--json` or when stderr is no terminal.
-    pub fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool) -> Self {
         let visible = !json && std::io::stderr().is_terminal();
         let target =
             if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -44,12 +44,12 @@ impl ProgressLine {
     }
 
     /// Whether anybody sees the line.
-    pub fn is_visible(&self) -> bool {
+    pub(crate) fn is_visible(&self) -> bool {
         !self.bar.is_hidden()
     }
 
     /// Shows a step. Other kinds of progress carry results, which the line does not show.
-    pub fn show(&mut self, progress: &Progress) {
+    pub(crate) fn show(&mut self, progress: &Progress) {
         let Progress::Step { what, done, total, is_bytes } = progress else {
             return;
         };
@@ -73,7 +73,7 @@ impl ProgressLine {
     }
 
     /// Runs `print`, which writes to the terminal, with the line out of the way.
-    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+    pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }
 }

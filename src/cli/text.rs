@@ -1,13 +1,13 @@
 //! Values as people read them.
 
 use crate::control::utc::Created;
-pub use crate::model::text::{count, printable};
+pub(crate) use crate::model::text::{count, printable};
 
 /// Binary units above bytes.
 const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /// Formats a size in binary units: `512 B`, `1.5 KiB`, `20 GiB`.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
@@ -29,12 +29,12 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// Formats a time as people read it: `2026-11-20 22:14:00 UTC`.
-pub fn time(created: &Created) -> String {
+pub(crate) fn time(created: &Created) -> String {
     instant(created)
 }
 
 /// Formats any time of the protocol as people read it.
-pub fn instant(rfc3339: &impl AsRef<str>) -> String {
+pub(crate) fn instant(rfc3339: &impl AsRef<str>) -> String {
     let text = rfc3339.as_ref().replacen('T', " ", 1);
     match text.strip_suffix('Z') {
         Some(plain) => format!("{plain} UTC"),
@@ -43,7 +43,7 @@ pub fn instant(rfc3339: &impl AsRef<str>) -> String {
 }
 
 /// Formats a duration in the form that options take: in the largest unit that divides it.
-pub fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     for (unit, length) in [("d", 86_400), ("h", 3600), ("m", 60)] {
         if seconds > 0 && seconds.is_multiple_of(length) {
             return format!("{}{unit}", seconds / length);
@@ -54,7 +54,7 @@ pub fn duration(seconds: u64) -> String {
 
 /// Writes a path as `ls -b` does, spaces left alone: backslash escapes for control characters and
 /// backslashes, three octal digits for bytes that are not UTF-8.
-pub fn escape_path(path: &[u8]) -> String {
+pub(crate) fn escape_path(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -88,7 +88,7 @@ fn push_escaped(text: &mut String, c: char) {
 }
 
 /// Joins names for a table's cell; `-` when there are none.
-pub fn joined(names: impl IntoIterator<Item = impl ToString>) -> String {
+pub(crate) fn joined(names: impl IntoIterator<Item = impl ToString>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     if names.is_empty() { "-".to_owned() } else { names.join(",") }
 }

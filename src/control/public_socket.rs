@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Says where such sockets are, instead of [`DIRECTORY`]; for daemons and commands alike.
-pub const VARIABLE: &str = "CAIRN_RUNTIME_DIR";
+pub(crate) const VARIABLE: &str = "CAIRN_RUNTIME_DIR";
 
 /// Where such sockets are.
 const DIRECTORY: &str = "/run/cairn";
@@ -34,7 +34,7 @@ fn directory() -> PathBuf {
 ///
 /// # Errors
 /// The directory cannot be made, or somebody else can put sockets into it.
-pub fn prepare(store: &Path) -> io::Result<PathBuf> {
+pub(crate) fn prepare(store: &Path) -> io::Result<PathBuf> {
     let directory = directory();
     match DirBuilder::new().mode(0o755).create(&directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),

@@ -10,7 +10,7 @@ use crate::model::name::{AreaName, RepoName};
 
 /// A right to ask something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Right<'a> {
+pub(crate) enum Right<'a> {
     /// Only the store's owner and root have it.
     StoreOwner,
     /// Everybody has it, and is told only of repositories that they may read.
@@ -27,7 +27,7 @@ pub enum Right<'a> {
 }
 
 /// The right that a request needs.
-pub fn required(request: &Request) -> Right<'_> {
+pub(crate) fn required(request: &Request) -> Right<'_> {
     match request {
         Request::Repositories
         | Request::Areas { repository: None }

@@ -7,10 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 /// How long a file may become, in bytes. A daemon can change it.
-pub const MAX_FILE_SIZE: &str = "max_file_size";
+pub(crate) const MAX_FILE_SIZE: &str = "max_file_size";
 
 /// Whether inode numbers of versions are below 2^32: `true` or `false`.
-pub const INODE32: &str = "inode32";
+pub(crate) const INODE32: &str = "inode32";
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -78,7 +78,7 @@ impl Readiness {
 /// # Errors
 ///
 /// Returns [`DaemonError::Child`] with what the daemon said, or another error of the start.
-pub fn start(arguments: &[OsString], log: &Path) -> Result<(), DaemonError> {
+pub(crate) fn start(arguments: &[OsString], log: &Path) -> Result<(), DaemonError> {
     // The program that is running now, even if its file was replaced since.
     let mut command = Command::new("/proc/self/exe");
     command.arg0("cairn").args(arguments);
@@ -123,7 +123,7 @@ fn start_command(mut command: Command, log: &Path) -> Result<(), DaemonError> {
 /// # Errors
 ///
 /// Returns [`DaemonError::Process`].
-pub fn enter() -> Result<Readiness, DaemonError> {
+pub(crate) fn enter() -> Result<Readiness, DaemonError> {
     let process = |action| move |error: io::Error| DaemonError::Process { action, source: error };
     let stdout = io::stdout();
     let pipe = rustix::io::fcntl_dupfd_cloexec(&stdout, 3);
@@ -151,7 +151,7 @@ fn detach() -> io::Result<()> {
 }
 
 /// Makes the modes of the files we create independent of who started us.
-pub fn predictable_modes() {
+pub(crate) fn predictable_modes() {
     rustix::process::umask(Mode::from_raw_mode(0o022));
 }
 

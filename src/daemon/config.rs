@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::logging::LogFormat;
 use crate::control::settings::{INODE32, Setting};
-pub use crate::engine::gc::GcOptions;
-pub use crate::engine::scrub::ScrubOptions;
+pub(crate) use crate::engine::gc::GcOptions;
+pub(crate) use crate::engine::scrub::ScrubOptions;
 use crate::fuse::mount::MountOptions;
 
 /// What to serve, and where.

@@ -43,7 +43,7 @@ const TERM_GRACE: Duration = Duration::from_secs(1);
 
 /// The command, and what it is told besides the version.
 #[derive(Debug, Clone)]
-pub struct HookCommand {
+pub(crate) struct HookCommand {
     /// For `sh -c`.
     pub command: String,
     /// The store.
@@ -95,7 +95,7 @@ impl Published {
 }
 
 /// Passes events on, and tells the hook what was published.
-pub struct HookObserver {
+pub(crate) struct HookObserver {
     next: Arc<dyn Observer>,
     feed: Arc<RwLock<Option<Feed>>>,
 }
@@ -108,7 +108,7 @@ impl std::fmt::Debug for HookObserver {
 
 impl HookObserver {
     /// Passes events on to `next`. Until [`Hook::start`], nothing is run.
-    pub fn new(next: Arc<dyn Observer>) -> Self {
+    pub(crate) fn new(next: Arc<dyn Observer>) -> Self {
         Self { next, feed: Arc::default() }
     }
 }
@@ -138,7 +138,7 @@ impl Observer for HookObserver {
 
 /// The running hook.
 #[derive(Debug)]
-pub struct Hook {
+pub(crate) struct Hook {
     feed: Arc<RwLock<Option<Feed>>>,
     shared: Arc<Shared>,
     ended: Receiver<()>,
@@ -158,7 +158,7 @@ impl Hook {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(
+    pub(crate) fn start(
         command: HookCommand,
         registry: Arc<Registry>,
         observer: &HookObserver,
@@ -180,7 +180,7 @@ impl Hook {
     }
 
     /// Lets the command that runs go on for a moment, then ends it; what waits is not run.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         *self.feed.write() = None;
         for (signal, grace) in [(None, STOP_GRACE), (Some(Signal::TERM), TERM_GRACE)] {

@@ -41,11 +41,11 @@ const TRIM_TICKS_MAX: u32 = 10;
 const INODES_PER_JOB: usize = 10_000;
 
 /// Counts the inodes that are in memory because the kernel knows them.
-pub type HeldInodes = Box<dyn Fn() -> usize + Send>;
+pub(crate) type HeldInodes = Box<dyn Fn() -> usize + Send>;
 
 /// The thread that keeps house; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Housekeeper {
+pub(crate) struct Housekeeper {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -55,7 +55,7 @@ impl Housekeeper {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(
+    pub(crate) fn start(
         staging: &Arc<Staging>,
         kernel: Arc<dyn Invalidator>,
         held: HeldInodes,

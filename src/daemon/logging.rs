@@ -23,13 +23,13 @@ use rustix::fs::OFlags;
 use super::error::DaemonError;
 
 /// The variable that chooses what is logged.
-pub const FILTER: &str = "CAIRN_LOG";
+pub(crate) const FILTER: &str = "CAIRN_LOG";
 
 /// What is logged when the variable is not set.
 const DEFAULT_FILTER: &str = "info";
 
 /// Name of the log of a daemon in the background, in its store.
-pub const FILE_NAME: &str = "daemon.log";
+pub(crate) const FILE_NAME: &str = "daemon.log";
 
 /// The most that is copied of what was logged before the log could be opened.
 const EARLY_MAX: u64 = 1 << 20;
@@ -57,7 +57,7 @@ impl LogFormat {
 }
 
 /// Starts logging. A second call changes nothing.
-pub fn start(format: LogFormat) {
+pub(crate) fn start(format: LogFormat) {
     let filter = env_logger::Env::new().filter_or(FILTER, DEFAULT_FILTER);
     let mut builder = env_logger::Builder::from_env(filter);
     match format {
@@ -87,7 +87,7 @@ fn json_line(time: &str, record: &log::Record<'_>) -> serde_json::Value {
 /// # Errors
 ///
 /// Returns [`DaemonError::LogFilter`].
-pub fn check_filter() -> Result<(), DaemonError> {
+pub(crate) fn check_filter() -> Result<(), DaemonError> {
     match std::env::var(FILTER) {
         Err(std::env::VarError::NotPresent) => Ok(()),
         Ok(value) => {
@@ -125,7 +125,7 @@ fn check_filter_text(text: &str) -> Result<(), String> {
 /// # Errors
 ///
 /// Returns [`DaemonError::Log`].
-pub fn open(path: &Path) -> Result<File, DaemonError> {
+pub(crate) fn open(path: &Path) -> Result<File, DaemonError> {
     let opened =
         OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(NOFOLLOW).open(path);
     opened.map_err(|source| DaemonError::Log { path: path.to_owned(), source })
@@ -136,7 +136,7 @@ pub fn open(path: &Path) -> Result<File, DaemonError> {
 /// # Errors
 ///
 /// Returns [`DaemonError::Log`].
-pub fn to_file(path: &Path) -> Result<(), DaemonError> {
+pub(crate) fn to_file(path: &Path) -> Result<(), DaemonError> {
     let file = open(path)?;
     rustix::stdio::dup2_stderr(&file)
         .map_err(|error| DaemonError::Log { path: path.to_owned(), source: error.into() })
@@ -148,7 +148,7 @@ pub fn to_file(path: &Path) -> Result<(), DaemonError> {
 /// # Errors
 ///
 /// Returns [`DaemonError::Log`].
-pub fn adopt(path: &Path) -> Result<(), DaemonError> {
+pub(crate) fn adopt(path: &Path) -> Result<(), DaemonError> {
     let early = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3)
         .map_err(|error| DaemonError::Log { path: path.to_owned(), source: error.into() })?;
     let early = File::from(early);
@@ -162,7 +162,7 @@ pub fn adopt(path: &Path) -> Result<(), DaemonError> {
 /// # Errors
 ///
 /// Returns [`DaemonError::Log`].
-pub fn copy(early: &File, path: &Path) -> Result<(), DaemonError> {
+pub(crate) fn copy(early: &File, path: &Path) -> Result<(), DaemonError> {
     let mut log = open(path)?;
     // By position: whoever writes to the file has moved its offset to the end.
     let mut early = Positioned { file: early, offset: 0 }.take(EARLY_MAX);

@@ -1,12 +1,12 @@
 //! The process that serves a store: in the background or not, its log, its signals, the order in
 //! which it starts and stops.
 
-pub mod background;
-pub mod config;
+pub(crate) mod background;
+pub(crate) mod config;
 mod error;
-pub mod hook;
-pub mod housekeeping;
-pub mod logging;
+pub(crate) mod hook;
+pub(crate) mod housekeeping;
+pub(crate) mod logging;
 mod privileges;
 pub mod run;
 pub mod serve;

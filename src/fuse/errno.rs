@@ -5,7 +5,7 @@ use fuser::Errno;
 use crate::vfs::error::FsError;
 
 /// The errno of a filesystem error.
-pub fn errno(error: FsError) -> Errno {
+pub(crate) fn errno(error: FsError) -> Errno {
     match error {
         FsError::NotFound => Errno::ENOENT,
         FsError::Exists => Errno::EEXIST,
@@ -14,7 +14,6 @@ pub fn errno(error: FsError) -> Errno {
         FsError::IsDirectory => Errno::EISDIR,
         FsError::Invalid => Errno::EINVAL,
         FsError::NotPermitted => Errno::EPERM,
-        FsError::AccessDenied => Errno::EACCES,
         FsError::ReadOnly => Errno::EROFS,
         FsError::NameTooLong => Errno::ENAMETOOLONG,
         FsError::CrossArea => Errno::EXDEV,

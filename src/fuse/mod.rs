@@ -4,15 +4,15 @@
 //! The only place that imports `fuser`. Nothing is decided here: an adapter knows the protocol, the
 //! filesystem behind it knows what the answer is.
 
-pub mod errno;
+pub(crate) mod errno;
 pub mod invalidate;
 pub mod mount;
 mod notify;
-pub mod operation;
-pub mod reply;
+pub(crate) mod operation;
+pub(crate) mod reply;
 pub mod session;
-pub mod staging;
-pub mod versions;
+pub(crate) mod staging;
+pub(crate) mod versions;
 
 use std::io;
 

@@ -14,7 +14,7 @@ use crate::vfs::error::FsError;
 /// An operation, by its kernel's name, and the inode that it is about (a directory where it is
 /// about a name in it).
 #[derive(Debug, Clone, Copy)]
-pub struct Operation {
+pub(crate) struct Operation {
     name: &'static str,
     inode: INodeNo,
 }
@@ -26,7 +26,7 @@ impl Operation {
     /// so it is logged as a warning, once a second at most: a program that reads a damaged file
     /// again and again must not fill the disk with log lines.
     #[must_use]
-    pub fn errno(self, error: FsError) -> Errno {
+    pub(crate) fn errno(self, error: FsError) -> Errno {
         let level = if matches!(error, FsError::Io) && warns_now(Timestamp::now().seconds) {
             log::Level::Warn
         } else {
@@ -50,7 +50,7 @@ fn warns_now(second: i64) -> bool {
 ///
 /// # Errors
 /// The operation's, or EIO after a panic.
-pub fn guard<R>(
+pub(crate) fn guard<R>(
     name: &'static str,
     inode: INodeNo,
     body: impl FnOnce() -> Result<R, FsError>,
@@ -66,7 +66,7 @@ pub fn guard<R>(
 }
 
 /// Runs an operation that replies by itself. A panic drops the reply, which answers EIO.
-pub fn run(name: &'static str, inode: INodeNo, body: impl FnOnce(Operation)) {
+pub(crate) fn run(name: &'static str, inode: INodeNo, body: impl FnOnce(Operation)) {
     let replied = guard(name, inode, || {
         body(Operation { name, inode });
         Ok(())

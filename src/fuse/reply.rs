@@ -11,21 +11,21 @@ use crate::sys::FsSpace;
 use crate::vfs::attr::Attr;
 
 /// How long the kernel may keep what never changes, or changes with a notification only.
-pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+pub(crate) const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Inode numbers are not reused for something else, so there is one generation.
-pub const GENERATION: Generation = Generation(0);
+pub(crate) const GENERATION: Generation = Generation(0);
 
 /// Unit in which `stat` advises to read.
 const BLOCK_BYTES: u32 = 4096;
 
 /// The inode number of a request.
-pub fn ino(number: INodeNo) -> Ino {
+pub(crate) fn ino(number: INodeNo) -> Ino {
     Ino(number.0)
 }
 
 /// The kind of a file.
-pub fn file_type(kind: FileKind) -> FileType {
+pub(crate) fn file_type(kind: FileKind) -> FileType {
     match kind {
         FileKind::File => FileType::RegularFile,
         FileKind::Directory => FileType::Directory,
@@ -38,7 +38,7 @@ pub fn file_type(kind: FileKind) -> FileType {
 }
 
 /// The attributes of an inode.
-pub fn file_attr(attr: &Attr) -> FileAttr {
+pub(crate) fn file_attr(attr: &Attr) -> FileAttr {
     FileAttr {
         ino: INodeNo(attr.ino.0),
         size: attr.size,
@@ -59,7 +59,7 @@ pub fn file_attr(attr: &Attr) -> FileAttr {
 }
 
 /// An entry that says a name is absent and may be cached as such: the protocol's inode 0.
-pub fn absent() -> FileAttr {
+pub(crate) fn absent() -> FileAttr {
     FileAttr {
         ino: INodeNo(0),
         size: 0,
@@ -80,7 +80,7 @@ pub fn absent() -> FileAttr {
 }
 
 /// Answers `getxattr` or `listxattr`: the size when `size` is 0, else the bytes when they fit.
-pub fn xattr(reply: ReplyXattr, size: u32, value: Result<impl AsRef<[u8]>, Errno>) {
+pub(crate) fn xattr(reply: ReplyXattr, size: u32, value: Result<impl AsRef<[u8]>, Errno>) {
     let value = match value {
         Ok(value) => value,
         Err(errno) => return reply.error(errno),
@@ -95,7 +95,7 @@ pub fn xattr(reply: ReplyXattr, size: u32, value: Result<impl AsRef<[u8]>, Errno
 }
 
 /// Answers `statfs`.
-pub fn statfs(reply: ReplyStatfs, space: &FsSpace) {
+pub(crate) fn statfs(reply: ReplyStatfs, space: &FsSpace) {
     let block_size = u32::try_from(space.block_size).unwrap_or(BLOCK_BYTES);
     reply.statfs(
         space.blocks,

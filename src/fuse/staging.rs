@@ -28,7 +28,7 @@ use fuser::{
     Request, TimeOrNow, WriteFlags,
 };
 
-pub use connection::StagingConnection;
+pub(crate) use connection::StagingConnection;
 
 use convert::{
     caller, is_synchronous, lookup, open_mode, rename_mode, seek_start, seeks_hole, staged_attr,

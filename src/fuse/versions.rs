@@ -67,13 +67,13 @@ thread_local! {
 }
 
 /// The connection.
-pub struct VersionsConnection<T, B: Blobs> {
+pub(crate) struct VersionsConnection<T, B: Blobs> {
     fs: Arc<VersionFs<T, B>>,
 }
 
 impl<T, B: Blobs> VersionsConnection<T, B> {
     /// Serves `fs`.
-    pub fn new(fs: Arc<VersionFs<T, B>>) -> Self {
+    pub(crate) fn new(fs: Arc<VersionFs<T, B>>) -> Self {
         Self { fs }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 /// `1 file`, `2 files`, `1 repository`, `2 repositories`: a number with its noun, in the singular for
 /// one. Of several words the last is the noun.
-pub fn count<N>(number: N, noun: &str) -> String
+pub(crate) fn count<N>(number: N, noun: &str) -> String
 where
     N: Copy + Display + PartialEq + From<u8>,
 {
@@ -16,7 +16,7 @@ where
 }
 
 /// `is` for one, `are` for all other numbers.
-pub fn is_or_are<N: PartialEq + From<u8>>(number: N) -> &'static str {
+pub(crate) fn is_or_are<N: PartialEq + From<u8>>(number: N) -> &'static str {
     if number == N::from(1) { "is" } else { "are" }
 }
 
@@ -31,7 +31,7 @@ fn plural(noun: &str) -> String {
 }
 
 /// Escapes control characters, so that what others wrote cannot drive the terminal.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let escape = c.is_control().then(|| c.escape_default());

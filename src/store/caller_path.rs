@@ -29,7 +29,7 @@ const PROC: u64 = 0x9fa0;
 ///
 /// # Errors
 /// The kernel's; `PermissionDenied` with words for a link that is not followed.
-pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let found = open(path)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(openat(&found, c".", flags, Mode::empty())?)
@@ -40,7 +40,7 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// As [`open_directory`].
-pub fn open(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     if path.as_os_str().is_empty() {
         return Err(Errno::NOENT.into());
     }
@@ -54,7 +54,7 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// As [`open_directory`]; `InvalidInput` for a path that ends in no name.
-pub fn open_parent(path: &Path) -> io::Result<(OwnedFd, CString)> {
+pub(crate) fn open_parent(path: &Path) -> io::Result<(OwnedFd, CString)> {
     let nameless =
         || io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a name");
     let name = path.file_name().ok_or_else(nameless)?;
@@ -66,7 +66,7 @@ pub fn open_parent(path: &Path) -> io::Result<(OwnedFd, CString)> {
 ///
 /// # Errors
 /// As [`open_directory`].
-pub fn make_directories(path: &Path, mode: u32) -> io::Result<OwnedFd> {
+pub(crate) fn make_directories(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     match open_directory(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,
@@ -84,7 +84,7 @@ pub fn make_directories(path: &Path, mode: u32) -> io::Result<OwnedFd> {
 
 /// The path by which the kernel knows an open file of this process, for calls that take no
 /// descriptor. It leads to the file itself, also where that is a symbolic link.
-pub fn own_path(file: impl AsFd) -> String {
+pub(crate) fn own_path(file: impl AsFd) -> String {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
 
@@ -92,7 +92,7 @@ pub fn own_path(file: impl AsFd) -> String {
 ///
 /// # Errors
 /// The kernel's.
-pub fn reopen(found: impl AsFd) -> io::Result<std::fs::File> {
+pub(crate) fn reopen(found: impl AsFd) -> io::Result<std::fs::File> {
     std::fs::File::open(own_path(found))
 }
 
@@ -206,7 +206,7 @@ fn not_followed(link: &OsStr, owner: u32) -> io::Error {
 ///
 /// # Errors
 /// As [`open_directory`].
-pub fn changeable_by_others(path: &Path) -> io::Result<Option<(std::path::PathBuf, u32)>> {
+pub(crate) fn changeable_by_others(path: &Path) -> io::Result<Option<(std::path::PathBuf, u32)>> {
     let real = std::fs::canonicalize(path)?;
     let (own, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut below = rustix::fs::statat(CWD, &real, AtFlags::SYMLINK_NOFOLLOW)?;

@@ -34,7 +34,7 @@ fn text(uuid: &str) -> String {
 ///
 /// # Errors
 /// The disk's.
-pub fn write(layout: &Layout, uuid: &str) -> Result<()> {
+pub(crate) fn write(layout: &Layout, uuid: &str) -> Result<()> {
     durable::replace(&layout.format(), text(uuid).as_bytes())
 }
 
@@ -48,7 +48,7 @@ pub(super) fn check(layout: &Layout) -> Result<()> {
 ///
 /// # Errors
 /// There is none, or it is of a newer format.
-pub fn uuid(layout: &Layout) -> Result<String> {
+pub(crate) fn uuid(layout: &Layout) -> Result<String> {
     let path = layout.format();
     let not_a_store = || StoreError::NotAStore { path: layout.root().to_owned() };
     let file = match File::open(&path) {
@@ -83,7 +83,7 @@ fn parse(bytes: &[u8]) -> Option<(u32, String)> {
 ///
 /// # Errors
 /// It is not.
-pub fn check_private(layout: &Layout) -> Result<()> {
+pub(crate) fn check_private(layout: &Layout) -> Result<()> {
     let path = layout.root();
     let found = fs::metadata(path).map_err(StoreError::io("look at", path))?;
     let own = rustix::process::geteuid().as_raw();

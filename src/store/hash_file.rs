@@ -8,7 +8,7 @@ use crate::model::hash::BlobHash;
 use crate::sys;
 
 /// Bytes read at once.
-pub const CHUNK_BYTES: usize = 1 << 20;
+pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 
 /// Hashes a file from its beginning to its end, or to the end of the piece in which it has more than
 /// `bytes_max`. Pieces are of [`CHUNK_BYTES`], but for the last one. `each` gets every piece, with its
@@ -17,7 +17,7 @@ pub const CHUNK_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// The file's.
-pub fn hash_file<B>(
+pub(crate) fn hash_file<B>(
     file: &File,
     bytes_max: u64,
     each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<B>,

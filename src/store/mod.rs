@@ -9,23 +9,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
-pub mod caller_path;
+pub(crate) mod caller_path;
 pub mod catalog;
 pub mod durable;
 pub mod error;
-pub mod format;
-pub mod hash_file;
+pub(crate) mod format;
+pub(crate) mod hash_file;
 mod init;
 pub mod layout;
 pub mod pool;
-pub mod reserve;
-pub mod room;
+pub(crate) mod reserve;
+pub(crate) mod room;
 pub mod root_lock;
-pub mod staging_dir;
+pub(crate) mod staging_dir;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree_cache;
-pub mod unlinked_file;
+pub(crate) mod unlinked_file;
 
 pub use format::FORMAT;
 pub use init::init;

@@ -19,10 +19,10 @@ use super::root_lock::RootLock;
 use crate::sys;
 
 /// Enough for some thousand rows in the write-ahead log and for the checkpoint that follows.
-pub const RESERVE_BYTES: u64 = 8 << 20;
+pub(crate) const RESERVE_BYTES: u64 = 8 << 20;
 
 /// What one change takes in the write-ahead log at most, as a rule.
-pub const CHANGE_BYTES: u64 = 1 << 20;
+pub(crate) const CHANGE_BYTES: u64 = 1 << 20;
 
 /// The reserve takes no more than this part of the space that is free without it.
 const ROOM_FACTOR: u64 = 4;

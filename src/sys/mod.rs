@@ -6,11 +6,11 @@
 pub mod fault_injection;
 mod files;
 mod machine;
-pub mod open_files;
-pub mod panics;
-pub mod priority;
+pub(crate) mod open_files;
+pub(crate) mod panics;
+pub(crate) mod priority;
 mod process;
-pub mod signals;
+pub(crate) mod signals;
 mod sockets;
 
 pub use files::{

@@ -5,7 +5,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many files this process may have open.
-pub fn nofile_limit() -> u64 {
+pub(crate) fn nofile_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
@@ -14,7 +14,7 @@ pub fn nofile_limit() -> u64 {
 ///
 /// # Errors
 /// The system call's.
-pub fn set_nofile_limit(wanted: u64) -> io::Result<u64> {
+pub(crate) fn set_nofile_limit(wanted: u64) -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     let hard = limit.maximum.unwrap_or(u64::MAX);
     let now = limit.current.unwrap_or(u64::MAX);

@@ -36,7 +36,7 @@ struct Plan {
 ///
 /// # Errors
 /// [`Panicked`] with the name of the work.
-pub fn contain<R>(work: &'static str, body: impl FnOnce() -> R) -> Result<R, Panicked> {
+pub(crate) fn contain<R>(work: &'static str, body: impl FnOnce() -> R) -> Result<R, Panicked> {
     catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
         log::error!("{work} panicked: {}", text(&*panic));
         Panicked(work)
@@ -47,7 +47,7 @@ pub fn contain<R>(work: &'static str, body: impl FnOnce() -> R) -> Result<R, Pan
 ///
 /// # Panics
 /// When the variable says so.
-pub fn point(place: &str) {
+pub(crate) fn point(place: &str) {
     static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
     let plan = PLAN.get_or_init(|| {
         let value = super::fault_injection::variable(VARIABLE)?;

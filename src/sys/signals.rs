@@ -2,7 +2,7 @@
 
 /// Whether a thread has got a signal that ends it, and is still waiting for the kernel to let it go.
 /// `false` where nobody knows.
-pub fn is_being_killed(thread: u32) -> bool {
+pub(crate) fn is_being_killed(thread: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{thread}/status"))
         .is_ok_and(|status| has_fatal_signal(&status))
 }

@@ -7,7 +7,7 @@ use crate::model::tree::{Content, Entry};
 
 /// Attributes of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attr {
+pub(crate) struct Attr {
     /// Inode number.
     pub ino: Ino,
     /// Kind of file.
@@ -38,7 +38,7 @@ pub struct Attr {
 impl Attr {
     /// Attributes of a tree entry as a version shows them: `ctime` and `atime` are the `mtime`
     /// (H22), so that they depend on the content alone.
-    pub fn of_entry(ino: Ino, entry: &Entry) -> Self {
+    pub(crate) fn of_entry(ino: Ino, entry: &Entry) -> Self {
         let (size, rdev) = match &entry.content {
             Content::File { size, .. } => (*size, 0),
             Content::Symlink { target } => (target.len() as u64, 0),
@@ -63,7 +63,12 @@ impl Attr {
     }
 
     /// Attributes of a directory whose subdirectories are not counted.
-    pub fn of_directory(ino: Ino, mode: u16, (uid, gid): (u32, u32), time: Timestamp) -> Self {
+    pub(crate) fn of_directory(
+        ino: Ino,
+        mode: u16,
+        (uid, gid): (u32, u32),
+        time: Timestamp,
+    ) -> Self {
         Self {
             ino,
             kind: FileKind::Directory,
@@ -82,13 +87,13 @@ impl Attr {
 }
 
 /// The size that `stat` shows of every directory.
-pub const DIRECTORY_BYTES: u64 = 4096;
+pub(crate) const DIRECTORY_BYTES: u64 = 4096;
 
 /// Files from this size on are asked how much of them is allocated: by that, programs tell whether
 /// a file is sparse. Below it a hole saves nothing worth a system call for each file listed.
-pub const SPARSE_BYTES_MIN: u64 = 1 << 20;
+pub(crate) const SPARSE_BYTES_MIN: u64 = 1 << 20;
 
 /// 512-byte blocks that `size` bytes without holes occupy.
-pub fn blocks(size: u64) -> u64 {
+pub(crate) fn blocks(size: u64) -> u64 {
     size.div_ceil(512)
 }

@@ -2,7 +2,7 @@
 
 /// Failure of a filesystem operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FsError {
+pub(crate) enum FsError {
     /// ENOENT
     #[error("no such file or directory")]
     NotFound,
@@ -24,9 +24,6 @@ pub enum FsError {
     /// EPERM
     #[error("operation not permitted")]
     NotPermitted,
-    /// EACCES
-    #[error("permission denied")]
-    AccessDenied,
     /// EROFS
     #[error("read-only")]
     ReadOnly,

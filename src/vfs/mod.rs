@@ -1,8 +1,8 @@
 //! Filesystem semantics, free of FUSE types.
 
-pub mod attr;
-pub mod error;
+pub(crate) mod attr;
+pub(crate) mod error;
 pub mod invalidation;
 mod quota;
-pub mod staging;
-pub mod versions;
+pub(crate) mod staging;
+pub(crate) mod versions;

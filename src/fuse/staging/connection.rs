@@ -34,7 +34,7 @@ const WRITES_AROUND_CACHE_SINCE: Version = Version(7, 45);
 
 /// The connection.
 #[derive(Debug)]
-pub struct StagingConnection {
+pub(crate) struct StagingConnection {
     pub(super) fs: Arc<StagingFs>,
     /// Whether the kernel can be told to send writes as they are, around its page cache.
     pub(super) writes_around_cache: bool,
@@ -42,7 +42,7 @@ pub struct StagingConnection {
 
 impl StagingConnection {
     /// Serves `fs`.
-    pub fn new(fs: Arc<StagingFs>) -> Self {
+    pub(crate) fn new(fs: Arc<StagingFs>) -> Self {
         Self { fs, writes_around_cache: false }
     }
 

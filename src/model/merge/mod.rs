@@ -22,7 +22,6 @@
 //! Nothing is stored here: the result names pages to store.
 
 mod links;
-mod steps;
 
 #[cfg(test)]
 mod tests;
@@ -35,11 +34,9 @@ use super::name::EntryName;
 use super::tree::{Attributes, Content, Entry, Root};
 use super::tree_format::{BuiltTree, Overlay, TreeSource, apply, diff_entries};
 
-pub use steps::{Step, steps};
-
 /// One of the two descendants of the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// The area that is being committed.
     Ours,
     /// The newest version.
@@ -57,7 +54,7 @@ impl fmt::Display for Side {
 
 /// Why a path cannot be merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// Changed on both sides, in different ways.
     BothChanged,
     /// Added on both sides, with different content or attributes.
@@ -91,7 +88,7 @@ impl fmt::Display for Reason {
 
 /// A path that cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conflict {
+pub(crate) struct Conflict {
     /// Slash-separated bytes; empty for the root directory.
     pub path: Vec<u8>,
     /// What is in the way.
@@ -100,7 +97,7 @@ pub struct Conflict {
 
 /// A merged version, not stored yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MergedTree {
+pub(crate) struct MergedTree {
     /// Its top.
     pub root: Root,
     /// Pages to add to those of the source, children before parents. A few may be there already.
@@ -109,7 +106,7 @@ pub struct MergedTree {
 
 /// What came out of a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Merge {
+pub(crate) enum Merge {
     /// Both sides' changes in one tree.
     Merged(MergedTree),
     /// All paths in conflict, sorted.
@@ -121,7 +118,7 @@ pub enum Merge {
 ///
 /// # Errors
 /// Those of the source.
-pub fn merge<S: TreeSource>(
+pub(crate) fn merge<S: TreeSource>(
     source: &S,
     base: &Root,
     ours: &Root,

@@ -14,7 +14,7 @@ use crate::vfs::error::FsError;
 
 /// What to change; `None` stays.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SetAttr {
+pub(crate) struct SetAttr {
     /// Permission bits.
     pub mode: Option<u16>,
     /// Owner.
@@ -31,7 +31,7 @@ pub struct SetAttr {
 
 impl StagingFs {
     /// Changes attributes.
-    pub fn setattr(
+    pub(crate) fn setattr(
         self: &Arc<Self>,
         caller: Caller,
         ino: Ino,

@@ -45,7 +45,7 @@ enum Make {
 
 impl StagingFs {
     /// Makes and opens a regular file.
-    pub fn create(
+    pub(crate) fn create(
         self: &Arc<Self>,
         caller: Caller,
         parent: Ino,
@@ -77,7 +77,7 @@ impl StagingFs {
     }
 
     /// Makes a file of any kind but directory and symbolic link; `mode` has the kind.
-    pub fn mknod(
+    pub(crate) fn mknod(
         self: &Arc<Self>,
         caller: Caller,
         parent: Ino,
@@ -107,7 +107,7 @@ impl StagingFs {
     }
 
     /// Makes a directory; among repositories a repository, in one an area.
-    pub fn mkdir(
+    pub(crate) fn mkdir(
         self: &Arc<Self>,
         caller: Caller,
         parent: Ino,
@@ -131,7 +131,7 @@ impl StagingFs {
     }
 
     /// Makes a symbolic link; among tags, a tag.
-    pub fn symlink(
+    pub(crate) fn symlink(
         self: &Arc<Self>,
         caller: Caller,
         parent: Ino,
@@ -230,7 +230,7 @@ impl StagingFs {
     }
 
     /// Gives a file one more name.
-    pub fn link(self: &Arc<Self>, ino: Ino, parent: Ino, name: &[u8], done: Done<Entry>) {
+    pub(crate) fn link(self: &Arc<Self>, ino: Ino, parent: Ino, name: &[u8], done: Done<Entry>) {
         let name = name.to_vec();
         self.run(done, move |fs| {
             fs.check_growable()?;
@@ -270,7 +270,13 @@ impl StagingFs {
     }
 
     /// Removes the name of anything but a directory; among tags, the tag.
-    pub fn unlink(self: &Arc<Self>, caller: Caller, parent: Ino, name: &[u8], done: Done<()>) {
+    pub(crate) fn unlink(
+        self: &Arc<Self>,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        done: Done<()>,
+    ) {
         if let Some(Place::TagsOf(repo)) = Place::of(parent) {
             return self.remove_tag(caller, repo, name, done);
         }
@@ -279,7 +285,13 @@ impl StagingFs {
     }
 
     /// Removes an empty directory; in a repository an area, among repositories a repository.
-    pub fn rmdir(self: &Arc<Self>, caller: Caller, parent: Ino, name: &[u8], done: Done<()>) {
+    pub(crate) fn rmdir(
+        self: &Arc<Self>,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        done: Done<()>,
+    ) {
         match Place::of(parent) {
             Some(Place::Staging) => return self.remove_repository(caller, name, done),
             Some(Place::Areas(repo)) => return self.remove_area(caller, repo, name, done),

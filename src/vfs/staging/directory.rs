@@ -19,7 +19,7 @@ use crate::vfs::error::FsError;
 
 /// One name in a listing.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The name.
     pub name: Vec<u8>,
     /// Its inode number.
@@ -36,12 +36,12 @@ impl StagingFs {
     ///
     /// # Errors
     /// None at present: whether it is a directory shows when it is read.
-    pub fn opendir(&self, ino: Ino) -> Result<Handle, FsError> {
+    pub(crate) fn opendir(&self, ino: Ino) -> Result<Handle, FsError> {
         Ok(self.handles.add_directory(ino))
     }
 
     /// Closes a directory.
-    pub fn releasedir(&self, handle: Handle) {
+    pub(crate) fn releasedir(&self, handle: Handle) {
         self.handles.remove_directory(handle);
     }
 
@@ -50,7 +50,7 @@ impl StagingFs {
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn readdir(
+    pub(crate) fn readdir(
         &self,
         handle: Handle,
         position: u64,
@@ -71,7 +71,7 @@ impl StagingFs {
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn readdirplus(
+    pub(crate) fn readdirplus(
         &self,
         handle: Handle,
         position: u64,

@@ -36,7 +36,7 @@ const CAPABILITY: &[u8] = b"security.capability";
 
 /// What became of a write.
 #[derive(Debug)]
-pub enum Written {
+pub(crate) enum Written {
     /// The bytes are written. If they continue the part of a large file that has been hashed already,
     /// the number of that part, which [`StagingFs::hash_ahead`] wants.
     Done(Option<PrefixNumber>),
@@ -47,7 +47,13 @@ pub enum Written {
 
 impl StagingFs {
     /// Opens a regular file.
-    pub fn open(self: &Arc<Self>, caller: Caller, ino: Ino, mode: OpenMode, done: Done<Opened>) {
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        caller: Caller,
+        ino: Ino,
+        mode: OpenMode,
+        done: Done<Opened>,
+    ) {
         self.run(done, move |fs| {
             let Some(Place::Node(node)) = Place::of(ino) else {
                 return Err(FsError::NotPermitted.into());
@@ -123,7 +129,7 @@ impl StagingFs {
     }
 
     /// Closes a file: the last close, mappings included.
-    pub fn release(&self, handle: Handle) {
+    pub(crate) fn release(&self, handle: Handle) {
         if let Ok(file) = self.handles.remove_file(handle) {
             self.close(file.node, &file.content, file.writable);
         }
@@ -133,7 +139,12 @@ impl StagingFs {
     ///
     /// # Errors
     /// When the content cannot be read.
-    pub fn read(&self, handle: Handle, offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
+    pub(crate) fn read(
+        &self,
+        handle: Handle,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, FsError> {
         let file = self.handles.file(handle)?;
         file.content.read(offset, buffer).map_err(log_store)
     }
@@ -143,7 +154,7 @@ impl StagingFs {
     ///
     /// # Errors
     /// When the store cannot hold the bytes; the old content is untouched then.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         caller: Caller,
         handle: Handle,
@@ -172,7 +183,7 @@ impl StagingFs {
 
     /// Runs a change of `content`, which holds `bytes`, once there may be a place for it among the
     /// private files, or at `due`, which [`super::wait_end`] gives.
-    pub fn wait_for_place(
+    pub(crate) fn wait_for_place(
         &self,
         content: Arc<FileContent>,
         due: Instant,
@@ -184,14 +195,20 @@ impl StagingFs {
 
     /// Hashes what [`StagingFs::write`] wrote, after the writer got its answer. Nothing depends on
     /// it.
-    pub fn hash_ahead(&self, handle: Handle, written: PrefixNumber, offset: u64, bytes: &[u8]) {
+    pub(crate) fn hash_ahead(
+        &self,
+        handle: Handle,
+        written: PrefixNumber,
+        offset: u64,
+        bytes: &[u8],
+    ) {
         if let Ok(file) = self.handles.file(handle) {
             file.content.hash_ahead(written, offset, bytes);
         }
     }
 
     /// Makes content and name durable.
-    pub fn fsync(&self, handle: Handle, done: Done<()>) {
+    pub(crate) fn fsync(&self, handle: Handle, done: Done<()>) {
         match self.handles.file(handle) {
             Ok(file) => {
                 let then = Then::new(move |result| {
@@ -206,13 +223,13 @@ impl StagingFs {
     /// Whether the answer to a synchronous write (`O_DSYNC`, `RWF_DSYNC`) must wait for
     /// [`StagingFs::fsync`]. After one through the page cache the kernel sends an FSYNC by itself,
     /// after one around it nothing.
-    pub fn syncs_writes(&self, handle: Handle) -> bool {
+    pub(crate) fn syncs_writes(&self, handle: Handle) -> bool {
         self.handles.file(handle).is_ok_and(|file| file.around_cache)
     }
 
     /// Has the answer to a change through a synchronous handle wait until the change is durable.
     /// For all changes but writes, after which the kernel never sends an FSYNC by itself.
-    pub fn when_durable<T: Send + 'static>(
+    pub(crate) fn when_durable<T: Send + 'static>(
         self: &Arc<Self>,
         handle: Handle,
         done: Done<T>,
@@ -228,7 +245,7 @@ impl StagingFs {
     }
 
     /// Makes the names in a directory durable.
-    pub fn fsyncdir(&self, ino: Ino, done: Done<()>) {
+    pub(crate) fn fsyncdir(&self, ino: Ino, done: Done<()>) {
         let then = Then::new(move |result| done(result.map_err(engine_error)));
         match Place::of(ino) {
             Some(Place::Node(node)) => self.engine.sync_directory(node, then),
@@ -237,7 +254,7 @@ impl StagingFs {
     }
 
     /// Allocates, punches or zeroes a range.
-    pub fn fallocate(
+    pub(crate) fn fallocate(
         self: &Arc<Self>,
         caller: Caller,
         handle: Handle,
@@ -278,14 +295,14 @@ impl StagingFs {
     ///
     /// # Errors
     /// `NoSuchOffset` beyond the end.
-    pub fn lseek(&self, handle: Handle, offset: u64, hole: bool) -> Result<u64, FsError> {
+    pub(crate) fn lseek(&self, handle: Handle, offset: u64, hole: bool) -> Result<u64, FsError> {
         let file = self.handles.file(handle)?;
         file.content.seek(offset, hole).map_err(log_store)?.ok_or(FsError::NoSuchOffset)
     }
 
     /// Copies between files; a whole sealed file into an empty one shares its blob (N14).
     /// Answers with the number of bytes copied, which may be less than asked for.
-    pub fn copy_file_range(
+    pub(crate) fn copy_file_range(
         self: &Arc<Self>,
         caller: Caller,
         from: (Handle, u64),

@@ -14,11 +14,11 @@ use crate::vfs::error::FsError;
 
 /// Number of an open file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Handle(pub u64);
+pub(crate) struct Handle(pub u64);
 
 /// How a regular file is opened.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct OpenMode {
+pub(crate) struct OpenMode {
     /// For writing, too.
     pub writable: bool,
     /// What it held is thrown away.
@@ -33,7 +33,7 @@ pub struct OpenMode {
 
 /// Answer to the opening of a regular file.
 #[derive(Debug, Clone, Copy)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// Its number.
     pub handle: Handle,
     /// Its writes go around the page cache. That needs the kernel's support, and that nothing else

@@ -22,7 +22,7 @@ impl StagingFs {
     ///
     /// # Errors
     /// `NotFound` where the kernel must not remember the absence.
-    pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Found, FsError> {
+    pub(crate) fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Found, FsError> {
         match Place::of(parent).ok_or(FsError::Stale)? {
             Place::Root => match name {
                 b"versions" => Ok(Found::Entry(self.fixed(place::VERSIONS))),
@@ -152,7 +152,7 @@ impl StagingFs {
     ///
     /// # Errors
     /// `Stale` when it is gone.
-    pub fn getattr(&self, ino: Ino) -> Result<(Attr, Keep), FsError> {
+    pub(crate) fn getattr(&self, ino: Ino) -> Result<(Attr, Keep), FsError> {
         match Place::of(ino).ok_or(FsError::Stale)? {
             Place::Root | Place::Versions | Place::Staging | Place::Tags => {
                 Ok((self.fixed_attr(ino), Keep::Forever))
@@ -181,7 +181,7 @@ impl StagingFs {
     ///
     /// # Errors
     /// `Invalid` when it is none.
-    pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
+    pub(crate) fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
         use std::os::unix::ffi::OsStrExt;
         match Place::of(ino).ok_or(FsError::Stale)? {
             Place::Tag(ino) => {
@@ -210,7 +210,7 @@ impl StagingFs {
     ///
     /// # Errors
     /// When it cannot be asked.
-    pub fn statfs(&self, ino: Ino) -> Result<FsSpace, FsError> {
+    pub(crate) fn statfs(&self, ino: Ino) -> Result<FsSpace, FsError> {
         let space = self.engine.space().map_err(|error| {
             log::error!("cannot ask for the space of the store: {error}");
             FsError::Io
@@ -233,7 +233,7 @@ impl StagingFs {
     }
 
     /// The kernel let go of `count` lookups.
-    pub fn forget(&self, ino: Ino, count: u64) {
+    pub(crate) fn forget(&self, ino: Ino, count: u64) {
         let Some(Place::Node(id)) = Place::of(ino) else {
             return;
         };

@@ -16,7 +16,7 @@ mod file;
 mod handles;
 mod lookup;
 mod observe;
-pub mod place;
+pub(crate) mod place;
 mod places;
 mod publication;
 mod rename;
@@ -50,15 +50,15 @@ use crate::store::error::StoreError;
 use crate::vfs::attr::Attr;
 use crate::vfs::error::FsError;
 
-pub use attributes::SetAttr;
-pub use directory::Listed;
-pub use file::Written;
-pub use handles::{Handle, OpenMode, Opened};
-pub use observe::{Holders, MountObserver, RootChanged};
-pub use places::{Change, Turn, wait_end};
-pub use publication::Waiting;
-pub use rename::RenameMode;
-pub use xattr::SetXattrMode;
+pub(crate) use attributes::SetAttr;
+pub(crate) use directory::Listed;
+pub(crate) use file::Written;
+pub(crate) use handles::{Handle, OpenMode, Opened};
+pub(crate) use observe::MountObserver;
+pub(crate) use places::{Turn, wait_end};
+pub(crate) use publication::Waiting;
+pub(crate) use rename::RenameMode;
+pub(crate) use xattr::SetXattrMode;
 
 use handles::HandleTable;
 use places::Places;
@@ -68,7 +68,7 @@ use tag_table::TagTable;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// Effective user.
     pub uid: u32,
     /// Effective group.
@@ -79,7 +79,7 @@ pub struct Caller {
 
 /// How long the kernel may keep what it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
+pub(crate) enum Keep {
     /// Until the kernel changes it itself, or is told to forget it.
     Forever,
     /// For [`NAME_KEPT`].
@@ -91,11 +91,11 @@ pub enum Keep {
 /// How long the kernel may keep the name of a repository or an area. Without this, each path that a
 /// program gives from the root of the mount would cost one more request. A longer time would show
 /// the name longer after its end (H14).
-pub const NAME_KEPT: Duration = Duration::from_millis(20);
+pub(crate) const NAME_KEPT: Duration = Duration::from_millis(20);
 
 /// Answer to a lookup or creation.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Attributes.
     pub attr: Attr,
     /// How long the name stands for this inode.
@@ -106,7 +106,7 @@ pub struct Entry {
 
 /// Answer to a lookup.
 #[derive(Debug, Clone, Copy)]
-pub enum Found {
+pub(crate) enum Found {
     /// It is there.
     Entry(Entry),
     /// It is not, and the kernel may remember that.
@@ -115,7 +115,7 @@ pub enum Found {
 
 /// Why an operation was not done.
 #[derive(Debug)]
-pub enum Denied {
+pub(crate) enum Denied {
     /// It failed.
     Error(FsError),
     /// The area is being committed: try again when that has ended (H13).
@@ -131,11 +131,11 @@ impl From<FsError> for Denied {
 }
 
 /// Runs once with the result of an operation.
-pub type Done<T> = Box<dyn FnOnce(Result<T, FsError>) + Send>;
+pub(crate) type Done<T> = Box<dyn FnOnce(Result<T, FsError>) + Send>;
 
 /// How the writable mount is shown.
 #[derive(Debug, Clone)]
-pub struct StagingOptions {
+pub(crate) struct StagingOptions {
     /// No changes at all.
     pub read_only: bool,
     /// Owner of the fixed directories.
@@ -151,7 +151,7 @@ pub struct StagingOptions {
 
 /// The writable file system.
 #[derive(Debug)]
-pub struct StagingFs {
+pub(crate) struct StagingFs {
     engine: Arc<Engine>,
     options: StagingOptions,
     handles: HandleTable,
@@ -163,7 +163,7 @@ pub struct StagingFs {
 
 impl StagingFs {
     /// Shows the staging areas and tags of an engine.
-    pub fn new(engine: Arc<Engine>, options: StagingOptions) -> Arc<Self> {
+    pub(crate) fn new(engine: Arc<Engine>, options: StagingOptions) -> Arc<Self> {
         let tags = Arc::new(TagTable::default());
         let (handles, publications) = (HandleTable::default(), Publications::default());
         let (places, strays) = (Arc::new(Places::default()), Strays::default());
@@ -172,7 +172,7 @@ impl StagingFs {
 
     /// Answers what still waits for a place among the private files. To be called before the engine
     /// ends.
-    pub fn end_waits(&self) {
+    pub(crate) fn end_waits(&self) {
         self.places.end();
     }
 

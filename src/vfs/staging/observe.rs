@@ -19,10 +19,10 @@ use crate::vfs::invalidation::{Forget, Invalidation, Invalidator};
 use crate::vfs::versions::invalidate;
 
 /// Tells the filesystem of versions that its root has changed.
-pub type RootChanged = Box<dyn Fn(Timestamp) + Send + Sync>;
+pub(crate) type RootChanged = Box<dyn Fn(Timestamp) + Send + Sync>;
 
 /// Finds the inodes of versions that have one of these contents.
-pub type Holders = Box<dyn Fn(&BTreeSet<BlobHash>) -> Vec<Ino> + Send + Sync>;
+pub(crate) type Holders = Box<dyn Fn(&BTreeSet<BlobHash>) -> Vec<Ino> + Send + Sync>;
 
 struct Mounts {
     tags: Arc<TagTable>,
@@ -33,7 +33,7 @@ struct Mounts {
 }
 
 /// Translates the engine's events for the kernel. Made before the engine, connected after.
-pub struct MountObserver {
+pub(crate) struct MountObserver {
     kernel: Arc<dyn Invalidator>,
     mounts: RwLock<Option<Mounts>>,
 }
@@ -46,12 +46,12 @@ impl std::fmt::Debug for MountObserver {
 
 impl MountObserver {
     /// Tells the kernel through `kernel`.
-    pub fn new(kernel: Arc<dyn Invalidator>) -> Self {
+    pub(crate) fn new(kernel: Arc<dyn Invalidator>) -> Self {
         Self { kernel, mounts: RwLock::new(None) }
     }
 
     /// From now on events concern these mounts. Before, no kernel has cached anything.
-    pub fn connect(&self, staging: &StagingFs, root_changed: RootChanged, holders: Holders) {
+    pub(crate) fn connect(&self, staging: &StagingFs, root_changed: RootChanged, holders: Holders) {
         let registry = Arc::clone(&staging.engine.registry);
         let tags = Arc::clone(&staging.tags);
         *self.mounts.write() = Some(Mounts {
@@ -64,7 +64,7 @@ impl MountObserver {
     }
 
     /// Lets go of the mounts.
-    pub fn disconnect(&self) {
+    pub(crate) fn disconnect(&self) {
         *self.mounts.write() = None;
     }
 }

@@ -15,13 +15,13 @@
 use crate::model::id::{Ino, NodeId, RepoId};
 
 /// The root of the mount.
-pub const ROOT: Ino = Ino(1);
+pub(crate) const ROOT: Ino = Ino(1);
 /// The directory that the other mount covers.
-pub const VERSIONS: Ino = Ino(2);
+pub(crate) const VERSIONS: Ino = Ino(2);
 /// The directory of repositories with their areas.
-pub const STAGING: Ino = Ino(3);
+pub(crate) const STAGING: Ino = Ino(3);
 /// The directory of repositories with their tags.
-pub const TAGS: Ino = Ino(4);
+pub(crate) const TAGS: Ino = Ino(4);
 
 const FIRST_REPOSITORY: u64 = 16;
 const FIRST_NODE: u64 = 1 << 20;
@@ -30,11 +30,11 @@ const LATE_REPOSITORY: u64 = (FIRST_NODE - FIRST_REPOSITORY) / 2;
 const LATE_BIT: u64 = 1 << 60;
 const DERIVED_BIT: u64 = 1 << 61;
 /// Set in inode numbers of tags.
-pub const TAG_BIT: u64 = 1 << 62;
+pub(crate) const TAG_BIT: u64 = 1 << 62;
 
 /// What an inode number stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// `/`
     Root,
     /// `/versions`
@@ -55,7 +55,7 @@ pub enum Place {
 
 impl Place {
     /// Decodes an inode number.
-    pub fn of(ino: Ino) -> Option<Self> {
+    pub(crate) fn of(ino: Ino) -> Option<Self> {
         Some(match ino {
             ROOT => Self::Root,
             VERSIONS => Self::Versions,
@@ -77,19 +77,19 @@ impl Place {
 }
 
 /// Inode number of `staging/REPO`.
-pub fn areas_ino(repo: RepoId) -> Ino {
+pub(crate) fn areas_ino(repo: RepoId) -> Ino {
     let number = 2 * repo.0;
     Ino(if repo.0 < LATE_REPOSITORY { FIRST_REPOSITORY + number } else { LATE_BIT | number })
 }
 
 /// Inode number of `tags/REPO`.
-pub fn tags_ino(repo: RepoId) -> Ino {
+pub(crate) fn tags_ino(repo: RepoId) -> Ino {
     // The one of `staging/REPO` is even.
     Ino(areas_ino(repo).0 + 1)
 }
 
 /// Inode number of a node.
-pub fn node_ino(node: NodeId) -> Ino {
+pub(crate) fn node_ino(node: NodeId) -> Ino {
     Ino(node.0)
 }
 

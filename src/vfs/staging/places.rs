@@ -24,7 +24,7 @@ const BYTES_MAX: u64 = 64 << 20;
 
 /// What a change that waited is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub(crate) enum Turn {
     /// There may be a place now: try again.
     Again,
     /// There was none in time.
@@ -32,12 +32,12 @@ pub enum Turn {
 }
 
 /// When a change that begins to wait now will have waited too long.
-pub fn wait_end() -> Instant {
+pub(crate) fn wait_end() -> Instant {
     Instant::now() + WAIT_MAX
 }
 
 /// A change, to be run once.
-pub type Change = Box<dyn FnOnce(Turn) + Send>;
+pub(crate) type Change = Box<dyn FnOnce(Turn) + Send>;
 
 struct Waiting {
     content: Arc<FileContent>,

@@ -36,7 +36,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(10);
 const SMALL_BYTES: u64 = 4 << 20;
 
 /// A request that waits until an area is ready.
-pub type Waiting = Box<dyn FnOnce(Result<(), FsError>) + Send>;
+pub(crate) type Waiting = Box<dyn FnOnce(Result<(), FsError>) + Send>;
 
 /// Threads whose first RENAME was answered ESTALE.
 #[derive(Debug, Default)]
@@ -188,13 +188,13 @@ impl StagingFs {
     }
 
     /// Whether LOOKUPs of this thread may have to wait.
-    pub fn is_publishing(&self, thread: u32) -> bool {
+    pub(crate) fn is_publishing(&self, thread: u32) -> bool {
         self.publications.count.load(Ordering::Relaxed) > 0 && self.publications.has(thread)
     }
 
     /// Keeps a LOOKUP of a thread that publishes until its area is ready; gives it back if it need not
     /// wait.
-    pub fn park_lookup(
+    pub(crate) fn park_lookup(
         &self,
         thread: u32,
         parent: Ino,

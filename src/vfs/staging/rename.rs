@@ -11,7 +11,7 @@ use crate::vfs::error::FsError;
 
 /// What happens to a target that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RenameMode {
+pub(crate) enum RenameMode {
     /// It is replaced.
     Replace,
     /// The rename is refused.
@@ -22,7 +22,7 @@ pub enum RenameMode {
 
 impl StagingFs {
     /// Renames. `staging/REPO/NAME` to `tags/REPO/` publishes the area (N6, N7).
-    pub fn rename(
+    pub(crate) fn rename(
         self: &Arc<Self>,
         caller: Caller,
         from: (Ino, &[u8]),

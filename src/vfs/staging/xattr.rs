@@ -23,7 +23,7 @@ const STORED_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
 
 /// Which states of the attribute are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SetXattrMode {
+pub(crate) enum SetXattrMode {
     /// Any.
     Any,
     /// It must not exist.
@@ -37,7 +37,7 @@ impl StagingFs {
     ///
     /// # Errors
     /// `NoData` when there is none.
-    pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
+    pub(crate) fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
         let id = match Place::of(ino) {
             Some(Place::Node(id)) => id,
             Some(Place::Areas(repo)) if name == b"user.cairn.error" && self.strays.any(repo) => {
@@ -91,7 +91,7 @@ impl StagingFs {
     ///
     /// # Errors
     /// When the inode is gone.
-    pub fn listxattr(&self, ino: Ino, superuser: bool) -> Result<Vec<u8>, FsError> {
+    pub(crate) fn listxattr(&self, ino: Ino, superuser: bool) -> Result<Vec<u8>, FsError> {
         let Some(Place::Node(id)) = Place::of(ino) else {
             return Ok(Vec::new());
         };
@@ -108,7 +108,7 @@ impl StagingFs {
     }
 
     /// Sets an attribute; on an area, also what its commit will use.
-    pub fn setxattr(
+    pub(crate) fn setxattr(
         self: &Arc<Self>,
         ino: Ino,
         name: &[u8],
@@ -152,7 +152,7 @@ impl StagingFs {
     }
 
     /// Removes an attribute.
-    pub fn removexattr(self: &Arc<Self>, ino: Ino, name: &[u8], done: Done<()>) {
+    pub(crate) fn removexattr(self: &Arc<Self>, ino: Ino, name: &[u8], done: Done<()>) {
         let Some(Place::Node(id)) = Place::of(ino) else {
             return done(Err(FsError::NotPermitted));
         };

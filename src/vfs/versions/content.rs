@@ -32,7 +32,7 @@ const READ_AHEAD_STEP: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
 /// What to search from an offset on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seek {
+pub(crate) enum Seek {
     /// `SEEK_DATA`
     Data,
     /// `SEEK_HOLE`
@@ -51,7 +51,7 @@ where
     /// # Errors
     /// [`FsError::Io`] when the blob is missing, unreadable or shorter than it should be; the
     /// reason is logged.
-    pub fn read(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
+    pub(crate) fn read(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
         let (size, blob) = self.content(ino)?;
         let Some(blob) = blob else {
             return Ok(0);
@@ -78,7 +78,7 @@ where
     ///
     /// # Errors
     /// [`FsError::NoSuchOffset`] beyond the end, or when no data follows.
-    pub fn lseek(&self, ino: Ino, offset: u64, whence: Seek) -> Result<u64, FsError> {
+    pub(crate) fn lseek(&self, ino: Ino, offset: u64, whence: Seek) -> Result<u64, FsError> {
         let (size, blob) = self.content(ino)?;
         let Some(blob) = blob.filter(|_| offset < size) else {
             return Err(FsError::NoSuchOffset);

@@ -27,7 +27,7 @@ const REPOSITORIES_PER_LOOK: usize = 64;
 
 /// One entry of a plain listing.
 #[derive(Debug)]
-pub struct Listed<'a> {
+pub(crate) struct Listed<'a> {
     /// Its inode number.
     pub ino: Ino,
     /// Its kind.
@@ -40,7 +40,7 @@ pub struct Listed<'a> {
 
 /// One entry of a listing with attributes.
 #[derive(Debug)]
-pub struct ListedPlus<'a> {
+pub(crate) struct ListedPlus<'a> {
     /// Its attributes. A lookup of it has been counted, unless it is `.` or `..`.
     pub attr: Attr,
     /// Offset at which the listing goes on after it.
@@ -71,7 +71,7 @@ where
     ///
     /// # Errors
     /// [`FsError::NotFound`] when the repository or version was deleted.
-    pub fn readdir(
+    pub(crate) fn readdir(
         &self,
         ino: Ino,
         offset: u64,
@@ -103,7 +103,7 @@ where
     ///
     /// # Errors
     /// [`FsError::NotFound`] when the repository or version was deleted. No lookup is counted then.
-    pub fn readdirplus(
+    pub(crate) fn readdirplus(
         &self,
         ino: Ino,
         offset: u64,

@@ -13,10 +13,6 @@ use crate::vfs::attr::{Attr, blocks};
 use super::inode_table::Inode;
 use super::number::{Identity, PathHash};
 
-/// Budget of a file's inode, in bytes, without its slot in the table (17 bytes, at a load of one
-/// half to seven eighths) and what few files have ([`Extra`]).
-pub const FILE_INODE_BYTES_MAX: usize = 104;
-
 /// What few files have.
 #[derive(Debug, Default)]
 struct Extra {
@@ -221,6 +217,10 @@ mod tests {
 
     #[test]
     fn inodes_stay_within_their_budget() {
+        /// Bytes of a file's inode, without its slot in the table (17 bytes, at a load of one half to
+        /// seven eighths) and what few files have ([`Extra`]).
+        const FILE_INODE_BYTES_MAX: usize = 104;
+
         assert!(size_of::<FileInode>() <= FILE_INODE_BYTES_MAX);
         assert!(size_of::<DirectoryInode>() <= FILE_INODE_BYTES_MAX + 40);
     }

@@ -17,25 +17,25 @@ use crate::vfs::invalidation::Forget;
 use super::number::{ROOT, repository_ino};
 
 /// After a repository was created.
-pub fn repository_created() -> Vec<Forget> {
+pub(crate) fn repository_created() -> Vec<Forget> {
     vec![Forget::Content { ino: ROOT.0 }]
 }
 
 /// After a repository was deleted.
-pub fn repository_deleted(repository: &Repository) -> Vec<Forget> {
+pub(crate) fn repository_deleted(repository: &Repository) -> Vec<Forget> {
     let name = Forget::Name { parent: ROOT.0, name: repository.name.as_str().into() };
     vec![name, Forget::Content { ino: ROOT.0 }]
 }
 
 /// After owner, mode or times of a repository changed, or a version was published.
-pub fn repository_changed(repository: &Repository) -> Vec<Forget> {
+pub(crate) fn repository_changed(repository: &Repository) -> Vec<Forget> {
     let ino = repository_ino(repository.id).0;
     vec![Forget::Content { ino }]
 }
 
 /// After a version was deleted. Files of it that are open stay readable. The deletion does not wait
 /// until the kernel has dropped each name that it knows below.
-pub fn version_deleted(repository: &Repository, number: VersionNumber) -> Vec<Forget> {
+pub(crate) fn version_deleted(repository: &Repository, number: VersionNumber) -> Vec<Forget> {
     let parent = repository_ino(repository.id).0;
     let name = Forget::Expired { parent, name: number.to_string().into_bytes() };
     vec![name, Forget::Content { ino: parent }]

@@ -25,7 +25,7 @@ mod content;
 mod directory;
 mod inode;
 mod inode_table;
-pub mod invalidate;
+pub(crate) mod invalidate;
 mod new_inode;
 mod number;
 mod pool_blobs;
@@ -60,16 +60,14 @@ use crate::vfs::attr::{Attr, SPARSE_BYTES_MIN};
 use crate::vfs::error::FsError;
 use crate::vfs::quota;
 
-pub use content::Seek;
-pub use directory::{Listed, ListedPlus};
-pub use inode::FILE_INODE_BYTES_MAX;
-pub use number::{ROOT, repository_ino};
-pub use pool_blobs::PoolBlobs;
+pub(crate) use content::Seek;
+pub(crate) use number::{ROOT, repository_ino};
+pub(crate) use pool_blobs::PoolBlobs;
 
 use inode::{DirectoryInode, DirectoryPlace, FileInode};
 use inode_table::Table;
 use new_inode::NewInode;
-pub use number::Numbering;
+pub(crate) use number::Numbering;
 use number::{Class, Numbers, PathHash};
 use prefetch::Prefetch;
 
@@ -77,7 +75,7 @@ use prefetch::Prefetch;
 const ROOT_MODE: u16 = 0o755;
 
 /// Where file contents come from: the pool, or temporary files in tests.
-pub trait Blobs: Send + Sync + 'static {
+pub(crate) trait Blobs: Send + Sync + 'static {
     /// What opening can fail with.
     type Error: Display;
 
@@ -103,7 +101,7 @@ pub trait Blobs: Send + Sync + 'static {
 
 /// What a [`VersionFs`] reads from.
 #[derive(Debug)]
-pub struct Sources<T, B> {
+pub(crate) struct Sources<T, B> {
     /// Repositories and versions.
     pub registry: Arc<Registry>,
     /// Directories.
@@ -116,7 +114,7 @@ pub struct Sources<T, B> {
 
 /// Owner of the root directory.
 #[derive(Debug, Clone, Copy)]
-pub struct RootOwner {
+pub(crate) struct RootOwner {
     /// User.
     pub uid: u32,
     /// Group.
@@ -124,7 +122,7 @@ pub struct RootOwner {
 }
 
 /// The filesystem; see the module's documentation.
-pub struct VersionFs<T, B: Blobs> {
+pub(crate) struct VersionFs<T, B: Blobs> {
     registry: Arc<Registry>,
     trees: Arc<T>,
     blobs: Arc<B>,
@@ -144,7 +142,7 @@ where
     B: Blobs,
 {
     /// Makes the filesystem and starts its read-ahead threads. `now` becomes the root's mtime.
-    pub fn new(
+    pub(crate) fn new(
         sources: Sources<T, B>,
         owner: RootOwner,
         now: Timestamp,
@@ -174,7 +172,7 @@ where
     ///
     /// # Errors
     /// [`FsError::NotFound`] for what is absent now but may appear: repositories and versions.
-    pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Option<Attr>, FsError> {
+    pub(crate) fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Option<Attr>, FsError> {
         if name.len() > NAME_BYTES_MAX {
             return Err(FsError::NameTooLong);
         }
@@ -217,13 +215,13 @@ where
     }
 
     /// The inodes that the kernel holds of files with one of these contents. Looks at all.
-    pub fn holders(&self, blobs: &BTreeSet<BlobHash>) -> Vec<Ino> {
+    pub(crate) fn holders(&self, blobs: &BTreeSet<BlobHash>) -> Vec<Ino> {
         let held = |inode: &FileInode| inode.blob().is_some_and(|blob| blobs.contains(&blob));
         self.files.numbers(held).into_iter().map(Ino).collect()
     }
 
     /// Takes back `count` lookups of an inode.
-    pub fn forget(&self, ino: Ino, count: u64) {
+    pub(crate) fn forget(&self, ino: Ino, count: u64) {
         match Class::of(ino) {
             // Repositories are not counted: all that is known of them follows from their number.
             Some(Class::Root | Class::Repository(_)) => {}
@@ -242,7 +240,7 @@ where
     /// # Errors
     /// [`FsError::NotFound`] for a repository that was deleted, [`FsError::Stale`] for an inode
     /// that the kernel does not hold.
-    pub fn getattr(&self, ino: Ino) -> Result<Attr, FsError> {
+    pub(crate) fn getattr(&self, ino: Ino) -> Result<Attr, FsError> {
         match class(ino)? {
             Class::Root => Ok(self.root_attr()),
             Class::Repository(id) => Ok(repository_attr(&*self.repository(id)?)),
@@ -260,7 +258,7 @@ where
     ///
     /// # Errors
     /// [`FsError::Invalid`] when it is none.
-    pub fn readlink(&self, ino: Ino) -> Result<Box<[u8]>, FsError> {
+    pub(crate) fn readlink(&self, ino: Ino) -> Result<Box<[u8]>, FsError> {
         match class(ino)? {
             Class::File => {
                 self.file(ino, |inode| inode.target().map(Box::from))?.ok_or(FsError::Invalid)
@@ -274,7 +272,7 @@ where
     ///
     /// # Errors
     /// [`FsError::Io`] when it cannot be determined.
-    pub fn statfs(&self, ino: Ino) -> Result<FsSpace, FsError> {
+    pub(crate) fn statfs(&self, ino: Ino) -> Result<FsSpace, FsError> {
         let space = self.blobs.space().map_err(|error| {
             log::error!("statfs: {error}");
             FsError::Io
@@ -291,13 +289,13 @@ where
     }
 
     /// Number of inodes that the kernel holds, repositories not counted.
-    pub fn inode_count(&self) -> usize {
+    pub(crate) fn inode_count(&self) -> usize {
         self.files.len() + self.directories.len()
     }
 
     /// Notes that a repository was created or deleted, which changes the root's mtime: the kernel
     /// compares it when it reuses a listing. To be called before the root is invalidated.
-    pub fn set_root_changed(&self, now: Timestamp) {
+    pub(crate) fn set_root_changed(&self, now: Timestamp) {
         *self.root_changed.lock() = now;
     }
 

@@ -33,7 +33,7 @@ use crate::model::links::{self, FileKey};
 use crate::model::tree::Entry;
 
 /// The root of the mount.
-pub const ROOT: Ino = Ino(1);
+pub(crate) const ROOT: Ino = Ino(1);
 
 const REPOSITORY_BASE: u64 = 1 << 20;
 const HASHED: u64 = 1 << 62;
@@ -45,7 +45,7 @@ const COUNTED_END: u64 = 1 << 32;
 
 /// How inode numbers of files and directories come about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Numbering {
+pub(crate) enum Numbering {
     /// By a hash of what they stand for.
     Hashed,
     /// By counting, below 2^32. Takes some 40 bytes of memory for each file that was ever listed or
@@ -54,7 +54,7 @@ pub enum Numbering {
 }
 
 /// The inode number of a repository's directory.
-pub fn repository_ino(repository: RepoId) -> Ino {
+pub(crate) fn repository_ino(repository: RepoId) -> Ino {
     assert!(repository.0 < COUNTED_DIRECTORY - REPOSITORY_BASE, "repository ids count up from 1");
     Ino(REPOSITORY_BASE + repository.0)
 }

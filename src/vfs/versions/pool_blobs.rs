@@ -13,14 +13,14 @@ use crate::sys::{self, FsSpace};
 use super::Blobs;
 
 /// The blobs of a store.
-pub struct PoolBlobs {
+pub(crate) struct PoolBlobs {
     pool: Arc<Pool>,
     layout: Layout,
 }
 
 impl PoolBlobs {
     /// Reads from `pool`.
-    pub fn new(pool: Arc<Pool>, layout: Layout) -> Self {
+    pub(crate) fn new(pool: Arc<Pool>, layout: Layout) -> Self {
         Self { pool, layout }
     }
 }

@@ -41,7 +41,7 @@ where
     /// # Errors
     /// [`FsError::NoData`] when there is none of that name, [`FsError::NotSupported`] for access
     /// control lists and security labels.
-    pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Box<[u8]>, FsError> {
+    pub(crate) fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Box<[u8]>, FsError> {
         if name.starts_with(SYSTEM) {
             return Err(FsError::NotSupported);
         }
@@ -67,7 +67,7 @@ where
     ///
     /// # Errors
     /// [`FsError::Stale`] for an inode that the kernel does not hold.
-    pub fn listxattr(&self, ino: Ino, superuser: bool) -> Result<Vec<u8>, FsError> {
+    pub(crate) fn listxattr(&self, ino: Ino, superuser: bool) -> Result<Vec<u8>, FsError> {
         let names = |xattrs: Option<&Xattrs>| {
             let mut list = Vec::new();
             for name in xattrs.iter().flat_map(|xattrs| xattrs.keys()) {

@@ -1,5 +1,6 @@
 //! `readdir` and `readdirplus`.
 
+use crate::vfs::versions::directory::{Listed, ListedPlus};
 use std::collections::BTreeMap;
 
 use super::super::fixture::*;
