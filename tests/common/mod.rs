@@ -1,5 +1,6 @@
-//! The harness of the tests that need a mount: a daemon of their own ([`Cairn`]), a directory to
-//! run POSIX operations in ([`Area`]), and what compares trees ([`tree`]).
+//! What the tests share: for those that need a mount a daemon of their own ([`Cairn`]), a directory to
+//! run POSIX operations in ([`Area`]), and what compares trees ([`tree`]); for those that need none, an
+//! engine with the service of control requests ([`world`]).
 //!
 //! Must not know what a test is about. Nothing here sleeps for a guessed time: [`wait::until`] polls a
 //! condition up to a deadline.
@@ -18,6 +19,8 @@ pub(crate) mod random;
 pub(crate) mod schema;
 pub(crate) mod tree;
 pub(crate) mod wait;
+#[allow(unused_imports, reason = "each test binary uses its own part of the harness")]
+pub(crate) mod world;
 
 #[allow(unused_imports, reason = "each test binary uses its own part of the harness")]
 pub(crate) use {area::Area, cairn::Cairn, check::errno};

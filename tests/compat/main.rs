@@ -9,18 +9,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod fixture;
-#[path = "../engine/world/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the world of the engine's tests, of which this uses a part"
-)]
-mod world;
 
 use std::fs;
 
 use cairn::engine::fsck::Finding;
 use common::fsck::{check_clean_store, check_store};
+use common::world;
 use fixture::Fixture;
 
 #[test]

@@ -40,4 +40,5 @@ mod sync;
 mod tag;
 mod undelete;
 mod upkeep;
-mod world;
+
+use common::world;

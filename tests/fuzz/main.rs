@@ -15,13 +15,8 @@ mod memory;
 mod mutate;
 mod targets;
 mod watch;
-#[path = "../engine/world/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the world of the engine's tests, of which this uses a part"
-)]
-mod world;
+
+use common::world;
 
 /// One test per target: a runner gives each a process of its own.
 macro_rules! fuzz {

@@ -5,13 +5,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../engine/world/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the world of the engine's tests, of which this uses a part"
-)]
-mod world;
 
 use std::fs;
 use std::sync::Arc;
@@ -22,8 +15,8 @@ use cairn::engine::stop_point::StopPoint;
 use cairn::store::durable::testing::{Fault, everywhere};
 use cairn::store::layout::PrivateId;
 use common::wait;
+use common::world::{World, commit};
 use parking_lot::Mutex;
-use world::{World, commit};
 
 static ALONE: Mutex<()> = Mutex::new(());
 

@@ -4,11 +4,12 @@
 #[path = "../../../common"]
 mod common {
     pub(crate) mod wait;
+    pub(crate) mod world;
 }
 #[path = "../../targets/mod.rs"]
 mod targets;
-#[path = "../../../engine/world/mod.rs"]
-mod world;
+
+use common::world;
 
 /// Tries one input.
 ///
