@@ -9,6 +9,8 @@ pub mod daemon;
 pub mod engine;
 pub mod fuse;
 pub mod model;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod store;
 pub mod sys;
 pub mod vfs;

@@ -172,6 +172,10 @@ text_name! {
     RepoName, refuse_at
 }
 text_name! {
+    /// A remote's name: as a repository's, so that `REMOTE/SUBPATH` can be told apart.
+    RemoteName, refuse_at
+}
+text_name! {
     /// A tag's name: as a repository's, and neither `latest` nor a number.
     TagName, refuse_reserved
 }

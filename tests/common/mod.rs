@@ -13,6 +13,8 @@ pub(crate) mod cairn;
 pub(crate) mod check;
 pub(crate) mod content;
 pub(crate) mod fsck;
+#[cfg(feature = "net")]
+pub(crate) mod http;
 pub(crate) mod mapping;
 pub(crate) mod mounts;
 pub(crate) mod random;

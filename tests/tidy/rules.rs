@@ -10,8 +10,8 @@ use crate::source::{Source, root};
 const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["model"],
-    &["store"],
-    &["engine"],
+    &["store", "net"],
+    &["engine", "sync"],
     &["vfs", "control"],
     &["archive", "backup", "fuse"],
     &["daemon"],
@@ -43,6 +43,19 @@ const CONFINED: &[Confined] = &[
         words: &["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"],
         places: &["src/sys/"],
         reason: "one room to audit",
+    },
+    Confined {
+        words: &[
+            "reqwest::",
+            "use reqwest",
+            "tokio::",
+            "use tokio",
+            "rustls::",
+            "use rustls",
+            "async fn",
+        ],
+        places: &["src/net/"],
+        reason: "the rest is threads that block; one room has a runtime",
     },
     Confined {
         words: &["anyhow::", "use anyhow"],

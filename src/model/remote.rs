@@ -1,0 +1,325 @@
+//! Remotes: where declared content comes from, and how to get in there.
+//!
+//! A password or token is never part of a remote: what is kept is where to read it (H32).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// Connections to a remote at a time, unless its settings say otherwise.
+pub const CONNECTIONS_DEFAULT: u32 = 8;
+
+/// The most connections that settings may ask for.
+pub const CONNECTIONS_MAX: u32 = 64;
+
+/// What kind of thing a remote is, which says how its content is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoteKind {
+    /// A `PULP_MANIFEST`: paths with SHA-256 and size.
+    Manifest,
+    /// A checksum list, as `sha256sum` writes it: paths with SHA-256.
+    Sums,
+}
+
+impl RemoteKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Manifest, Self::Sums];
+
+    /// As users write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Sums => "sums",
+        }
+    }
+
+    /// The name of the document that declares the content, where a URL ends with `/`.
+    pub fn document(self) -> &'static str {
+        match self {
+            Self::Manifest => "PULP_MANIFEST",
+            Self::Sums => "SHA256SUMS",
+        }
+    }
+}
+
+impl fmt::Display for RemoteKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A string that is no kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the kinds of remotes are `manifest` and `sums`")]
+pub struct KindError;
+
+impl FromStr for RemoteKind {
+    type Err = KindError;
+
+    fn from_str(text: &str) -> Result<Self, KindError> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(KindError)
+    }
+}
+
+/// Why a URL was refused. Never repeats it: it may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// No URL.
+    #[error("this is no URL: {0}")]
+    Invalid(url::ParseError),
+    /// Another scheme.
+    #[error("the URL of a remote begins with http:// or https://")]
+    Scheme,
+    /// `user:password@`.
+    #[error(
+        "a URL must not hold a user or password, which would show in lists and logs: use --user and \
+         --password-file"
+    )]
+    Login,
+    /// `?query`, under which no file lies.
+    #[error("the URL of a remote has no `?` or `#` part: what it declares lies beside it")]
+    Query,
+}
+
+/// The URL of the document that declares a remote's content, or of its directory (with `/` at the end). HTTP or
+/// HTTPS, without user, password, query and fragment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RemoteUrl(Url);
+
+impl RemoteUrl {
+    /// The URL of the declaring document of a remote of that kind.
+    pub fn document(&self, kind: RemoteKind) -> Url {
+        let mut url = self.0.clone();
+        if url.path().ends_with('/') {
+            url.set_path(&format!("{}{}", url.path(), kind.document()));
+        }
+        url
+    }
+
+    /// The URL of a file beside the document, by its path: names of any bytes, joined by `/`.
+    pub fn file(&self, path: &[u8]) -> Url {
+        let mut url = self.0.clone();
+        let directory = url.path().rfind('/').map_or("/", |end| &url.path()[..=end]).to_owned();
+        url.set_path(&format!("{directory}{}", escape(path)));
+        url
+    }
+}
+
+/// Escapes all but the characters that mean nothing in a URL (RFC 3986, "unreserved") and `/`.
+fn escape(path: &[u8]) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(byte);
+    path.iter()
+        .map(
+            |byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") },
+        )
+        .collect()
+}
+
+impl FromStr for RemoteUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let url = Url::parse(text).map_err(UrlError::Invalid)?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(UrlError::Scheme);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(UrlError::Login);
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(UrlError::Query);
+        }
+        Ok(Self(url))
+    }
+}
+
+impl TryFrom<String> for RemoteUrl {
+    type Error = UrlError;
+
+    fn try_from(text: String) -> Result<Self, UrlError> {
+        text.parse()
+    }
+}
+
+impl From<RemoteUrl> for String {
+    fn from(url: RemoteUrl) -> String {
+        url.0.into()
+    }
+}
+
+impl fmt::Display for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where the daemon reads a password or token whenever it needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// The first line of a file that only its owner may read.
+    File(PathBuf),
+    /// A variable of the daemon's environment.
+    Environment(String),
+}
+
+/// How to log in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Login {
+    /// HTTP's basic authentication.
+    Basic {
+        /// The user.
+        user: String,
+        /// Where the password is.
+        password: SecretSource,
+    },
+    /// A bearer token.
+    Bearer {
+        /// Where the token is.
+        token: SecretSource,
+    },
+}
+
+/// A certificate that the client shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientCertificate {
+    /// The certificate and those that lead to its authority, in PEM.
+    pub certificate_file: PathBuf,
+    /// Its private key, in PEM, in a file that only its owner may read.
+    pub key_file: PathBuf,
+}
+
+/// All that is said about a remote but its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteSettings {
+    /// What it is.
+    pub kind: RemoteKind,
+    /// Where it is.
+    pub url: RemoteUrl,
+    /// How to get in; `None` where everybody may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// Authorities to believe besides those of the machine, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// What the client shows of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
+    /// The most that all fetches together may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_bytes_per_second: Option<u64>,
+    /// Connections at a time, 1 to [`CONNECTIONS_MAX`]; `None` for [`CONNECTIONS_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+}
+
+impl RemoteSettings {
+    /// Settings that say nothing but kind and place.
+    pub fn new(kind: RemoteKind, url: RemoteUrl) -> Self {
+        Self {
+            kind,
+            url,
+            login: None,
+            ca_file: None,
+            client_certificate: None,
+            rate_bytes_per_second: None,
+            connections: None,
+        }
+    }
+
+    /// How many connections may be open at a time.
+    pub fn connections(&self) -> u32 {
+        self.connections.unwrap_or(CONNECTIONS_DEFAULT).clamp(1, CONNECTIONS_MAX)
+    }
+}
+
+/// What works with a remote, and what does not. A check that was not made is null: another one failed before, or there
+/// was nothing to make it with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RemoteTest {
+    /// The document that declares the content came, and what it declares can be read.
+    pub usable: bool,
+    /// Why it is not usable.
+    pub failure: Option<String>,
+    /// How many files it declares.
+    #[serde(rename = "declared_file_count")]
+    pub declared: Option<u64>,
+    /// Sizes are declared, not only digests.
+    pub has_sizes: Option<bool>,
+    /// It says "not modified": an unchanged document costs one short answer.
+    pub conditional: Option<bool>,
+    /// Parts of a file can be had: a download that broke off goes on.
+    pub ranges: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> RemoteUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn files_lie_beside_the_document() {
+        for (text, document, file) in [
+            ("http://h/a/", "http://h/a/SHA256SUMS", "http://h/a/x/y"),
+            ("http://h/a/LIST", "http://h/a/LIST", "http://h/a/x/y"),
+            ("https://h", "https://h/SHA256SUMS", "https://h/x/y"),
+            ("https://h:1/a%20b/c", "https://h:1/a%20b/c", "https://h:1/a%20b/x/y"),
+        ] {
+            assert_eq!(url(text).document(RemoteKind::Sums).as_str(), document);
+            assert_eq!(url(text).file(b"x/y").as_str(), file);
+        }
+        let odd = url("http://h/").file("a b%?#\u{e4}".as_bytes());
+        assert_eq!(odd.as_str(), "http://h/a%20b%25%3F%23%C3%A4");
+        assert_eq!(url("http://h/").file(b"\xff").as_str(), "http://h/%FF");
+    }
+
+    #[test]
+    fn h32_urls_with_a_password_are_refused_and_not_repeated() {
+        for bad in [
+            "https://user:secret@h/",
+            "https://secret@h/",
+            "ftp://h/",
+            "file:///etc/",
+            "h",
+            "http://h/?a",
+            "http://h/#a",
+            "http://secret:x@[/",
+        ] {
+            let error = bad.parse::<RemoteUrl>().unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn settings_have_one_text_form() {
+        let mut settings = RemoteSettings::new(RemoteKind::Sums, url("https://h/a/"));
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(text, r#"{"kind":"sums","url":"https://h/a/"}"#);
+        settings.login = Some(Login::Basic {
+            user: "me".to_owned(),
+            password: SecretSource::File("/etc/secret".into()),
+        });
+        settings.rate_bytes_per_second = Some(1);
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<RemoteSettings>(&text).unwrap(), settings);
+    }
+
+    #[test]
+    fn connections_have_bounds() {
+        let mut settings = RemoteSettings::new(RemoteKind::Sums, url("https://h/"));
+        assert_eq!(settings.connections(), CONNECTIONS_DEFAULT);
+        settings.connections = Some(0);
+        assert_eq!(settings.connections(), 1);
+        settings.connections = Some(u32::MAX);
+        assert_eq!(settings.connections(), CONNECTIONS_MAX);
+    }
+}

@@ -1,0 +1,424 @@
+//! Fetching one document: whole or not at all, whatever the server and the way there do (V12, H29).
+//!
+//! A body that was cut goes on where it ended (Range with If-Range); what is there already from an earlier run does as
+//! well. The caller checks digests: a server may answer a Range with bytes of another file.
+
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+    TRANSFER_ENCODING,
+};
+use reqwest::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::client::Client;
+use super::error::{NetError, NetErrorKind};
+use crate::model::time::Timestamp;
+
+/// Tries without a further byte before it is given up.
+const TRIES_MAX: u32 = 5;
+
+/// The first wait between two tries; each is twice the one before.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+
+/// The longest wait between two tries.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// The longest wait that a server may ask for (`Retry-After`); one that asks for more is given up.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+
+/// How long a server may say nothing, before its answer or between two pieces of it.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How often a fetch that waits looks whether it is to stop.
+const STOP_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Where the bytes of a document go, in order.
+pub trait Body {
+    /// How many are there already.
+    fn length(&self) -> u64;
+
+    /// Takes the next ones.
+    ///
+    /// # Errors
+    /// When they cannot be kept, which ends the fetch.
+    fn write(&mut self, data: &[u8]) -> io::Result<()>;
+
+    /// Forgets all that is there: the document begins anew.
+    ///
+    /// # Errors
+    /// When that cannot be done, which ends the fetch.
+    fn restart(&mut self) -> io::Result<()>;
+}
+
+/// What a server says by which it tells whether a document changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Validators {
+    /// `ETag`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// `Last-Modified`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<String>,
+}
+
+impl Validators {
+    fn of(response: &Response) -> Self {
+        let text = |name| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        Self { etag: text(ETAG), last_modified: text(LAST_MODIFIED) }
+    }
+
+    /// Whether there are any.
+    pub fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
+
+    /// The time of `Last-Modified`, to the second.
+    pub fn modified(&self) -> Option<Timestamp> {
+        let text = self.last_modified.as_deref()?;
+        let time = jiff::fmt::rfc2822::parse(text).ok()?;
+        Timestamp::new(time.timestamp().as_second(), 0)
+    }
+
+    /// For `If-Range`, which wants one that stands for the very bytes.
+    fn strong(&self) -> Option<&str> {
+        let etag = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
+        etag.or(self.last_modified.as_deref())
+    }
+}
+
+/// What to fetch.
+#[derive(Debug)]
+pub struct Fetch<'a> {
+    /// Where.
+    pub url: Url,
+    /// How long it is said to be, in bytes.
+    pub size_bytes: Option<u64>,
+    /// The most bytes that are taken.
+    pub max_bytes: u64,
+    /// Nothing is fetched if the document still has these.
+    pub unless: Option<&'a Validators>,
+    /// The server must say where the document ends: without that, a cut one cannot be told from a whole one. Not
+    /// needed where size or digest is known.
+    pub needs_end: bool,
+    /// Set by whoever wants it to stop.
+    pub stop: &'a AtomicBool,
+}
+
+/// How a fetch ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// The document is the one that the caller knows.
+    Unchanged,
+    /// All of it is in the body.
+    Whole {
+        /// What to ask with the next time.
+        validators: Validators,
+        /// `Content-Type`, for a message when it turns out to be something else.
+        content_type: Option<String>,
+    },
+}
+
+impl Client {
+    /// Fetches a document, again and from where it broke off as long as that leads on. Blocks.
+    ///
+    /// # Errors
+    /// The last failure.
+    pub fn fetch(&self, fetch: &Fetch<'_>, body: &mut dyn Body) -> Result<Fetched, NetError> {
+        let runtime = super::runtime()?;
+        let mut tries = 0;
+        let mut reached = body.length();
+        // What is there from an earlier run is of no known state of the document: its digest tells.
+        let mut state = Validators::default();
+        loop {
+            let error = match runtime.block_on(self.attempt(fetch, body, &mut state)) {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) => error,
+            };
+            if fetch.stop.load(Ordering::Relaxed) {
+                return Err(NetError::stopped());
+            }
+            if body.length() > reached {
+                (reached, tries) = (body.length(), 0);
+            }
+            tries += 1;
+            let wait = error.retry_after.unwrap_or_else(|| backoff(tries));
+            if !error.is_temporary() || tries >= TRIES_MAX || wait > RETRY_AFTER_MAX {
+                return Err(error);
+            }
+            log::debug!("try {tries}: {error}; again in {} ms", wait.as_millis());
+            runtime.block_on(rest(fetch.stop, wait))?;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        fetch: &Fetch<'_>,
+        body: &mut dyn Body,
+        state: &mut Validators,
+    ) -> Result<Fetched, NetError> {
+        let url = &fetch.url;
+        let there = body.length();
+        let headers = headers(fetch, there, state).ok_or_else(|| {
+            NetError::protocol(
+                url,
+                "the server's ETag or date has characters that no header can hold",
+            )
+        })?;
+        let send = pin!(self.send(url, &headers));
+        let mut response =
+            until(fetch.stop, send, SILENCE_MAX).await?.ok_or_else(|| silent(url))??;
+        if response.status() == StatusCode::NOT_MODIFIED && fetch.unless.is_some() && there == 0 {
+            return Ok(Fetched::Unchanged);
+        }
+        let restart = |body: &mut dyn Body| {
+            body.restart().map_err(|error| NetError::local("begin a file anew", &error))
+        };
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && there > 0 {
+            restart(body)?;
+            let message = format!("{url}: the document is shorter than what is there of it");
+            return Err(NetError::new(NetErrorKind::Temporary, message));
+        }
+        let total = match whole_length(url, &response, there)? {
+            Length::Restart { total } => {
+                if there > 0 {
+                    restart(body)?;
+                }
+                total
+            }
+            Length::GoesOn { total } => total,
+        };
+        check(fetch, &response, total)?;
+        *state = Validators::of(&response);
+        let most = total.or(fetch.size_bytes).unwrap_or(fetch.max_bytes);
+        while let Some(data) = self.piece(fetch, &mut response).await? {
+            if body.length() + data.len() as u64 > most {
+                return Err(NetError::protocol(url, format!("more than {most} bytes come")));
+            }
+            body.write(&data).map_err(|error| NetError::local("write what was fetched", &error))?;
+        }
+        let end = total.or(fetch.size_bytes);
+        if end.is_some_and(|end| end != body.length()) {
+            let message = format!("{url}: cut off after {} bytes", body.length());
+            return Err(NetError::new(NetErrorKind::Temporary, message));
+        }
+        let content_type =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        Ok(Fetched::Whole {
+            validators: state.clone(),
+            content_type: content_type.map(str::to_owned),
+        })
+    }
+
+    /// The next bytes, at the pace that is allowed.
+    async fn piece(
+        &self,
+        fetch: &Fetch<'_>,
+        response: &mut Response,
+    ) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> + use<>>, NetError> {
+        let chunk = pin!(response.chunk());
+        let chunk =
+            until(fetch.stop, chunk, SILENCE_MAX).await?.ok_or_else(|| silent(&fetch.url))?;
+        let chunk = chunk.map_err(|error| NetError::of(&fetch.url, error))?;
+        if let Some(data) = &chunk {
+            rest(fetch.stop, self.pace.take(data.len(), Instant::now())).await?;
+        }
+        Ok(chunk)
+    }
+}
+
+/// Waits for `future`, `most` at the longest (`None` then), and not if it is to stop.
+async fn until<F: Future>(
+    stop: &AtomicBool,
+    mut future: std::pin::Pin<&mut F>,
+    most: Duration,
+) -> Result<Option<F::Output>, NetError> {
+    let start = Instant::now();
+    while start.elapsed() < most {
+        if stop.load(Ordering::Relaxed) {
+            return Err(NetError::stopped());
+        }
+        if let Ok(output) = tokio::time::timeout(STOP_INTERVAL, future.as_mut()).await {
+            return Ok(Some(output));
+        }
+    }
+    Ok(None)
+}
+
+/// Waits that long, unless it is to stop.
+async fn rest(stop: &AtomicBool, wait: Duration) -> Result<(), NetError> {
+    if wait.is_zero() {
+        return Ok(());
+    }
+    let waited = until(stop, pin!(tokio::time::sleep(wait)), wait + SILENCE_MAX).await?;
+    waited.ok_or_else(|| NetError::new(NetErrorKind::Local, "a clock stands still"))
+}
+
+fn silent(url: &Url) -> NetError {
+    let message = format!("{url}: no answer for {} seconds", SILENCE_MAX.as_secs());
+    NetError::new(NetErrorKind::Temporary, message)
+}
+
+fn backoff(tries: u32) -> Duration {
+    BACKOFF_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(BACKOFF_MAX)
+}
+
+fn headers(fetch: &Fetch<'_>, there: u64, state: &Validators) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    let mut set = |name: HeaderName, value: Option<&str>| {
+        let value = value.map(HeaderValue::from_str).transpose().ok()?;
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+        Some(())
+    };
+    if there > 0 {
+        set(RANGE, Some(&format!("bytes={there}-")))?;
+        set(IF_RANGE, state.strong())?;
+    } else if let Some(unless) = fetch.unless {
+        set(IF_NONE_MATCH, unless.etag.as_deref())?;
+        set(IF_MODIFIED_SINCE, unless.last_modified.as_deref())?;
+    }
+    Some(headers)
+}
+
+/// What an answer brings.
+enum Length {
+    /// The whole document.
+    Restart { total: Option<u64> },
+    /// What follows on what is there.
+    GoesOn { total: Option<u64> },
+}
+
+fn whole_length(url: &Url, response: &Response, there: u64) -> Result<Length, NetError> {
+    let status = response.status();
+    match status {
+        StatusCode::OK => Ok(Length::Restart { total: response.content_length() }),
+        StatusCode::PARTIAL_CONTENT if there > 0 => {
+            let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+            let (from, total) = range.and_then(parse_range).ok_or_else(|| {
+                NetError::protocol(url, "a part comes that does not say which one it is")
+            })?;
+            if from != there {
+                let message = format!("asked for bytes from {there} on, those from {from} on come");
+                return Err(NetError::protocol(url, message));
+            }
+            Ok(Length::GoesOn { total })
+        }
+        _ => Err(refusal(url, response)),
+    }
+}
+
+/// `bytes FROM-TO/TOTAL`, where the total may be `*` (RFC 9110, 14.4).
+fn parse_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (from, to) = range.split_once('-')?;
+    let (from, to): (u64, u64) = (from.parse().ok()?, to.parse().ok()?);
+    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
+    // The end of the document, or nothing that could be taken for all that is missing.
+    let reaches_end = total.is_none_or(|total: u64| to.checked_add(1) == Some(total));
+    (from <= to && reaches_end).then_some((from, total))
+}
+
+/// An answer that is no document.
+fn refusal(url: &Url, response: &Response) -> NetError {
+    let status = response.status();
+    let kind = match status.as_u16() {
+        401 | 403 | 407 | 451 => NetErrorKind::Refused,
+        404 | 410 => NetErrorKind::NotFound,
+        408 | 425 | 429 | 500 | 502 | 503 | 504 => NetErrorKind::Temporary,
+        _ => NetErrorKind::Protocol,
+    };
+    let mut error = NetError::new(kind, format!("{url}: the server answers {status}"));
+    let seconds = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    error.retry_after = seconds.map(Duration::from_secs);
+    error
+}
+
+/// Whether an answer can be what was asked for.
+fn check(fetch: &Fetch<'_>, response: &Response, total: Option<u64>) -> Result<(), NetError> {
+    let url = &fetch.url;
+    if let Some(encoding) =
+        response.headers().get(CONTENT_ENCODING).filter(|value| *value != "identity")
+    {
+        let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
+        return Err(NetError::protocol(
+            url,
+            format!("it comes encoded ({encoding}), which was not asked for"),
+        ));
+    }
+    if let (Some(total), Some(size)) = (total, fetch.size_bytes)
+        && total != size
+    {
+        return Err(NetError::protocol(
+            url,
+            format!("it has {total} bytes, not the {size} that are declared"),
+        ));
+    }
+    if total.is_some_and(|total| total > fetch.max_bytes) {
+        return Err(NetError::protocol(url, format!("it has more than {} bytes", fetch.max_bytes)));
+    }
+    let says_end = total.is_some() || response.headers().contains_key(TRANSFER_ENCODING);
+    if fetch.needs_end && !says_end {
+        return Err(NetError::protocol(
+            url,
+            "the server does not say where it ends (neither Content-Length nor chunks): a cut one would look whole",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h29_only_ranges_to_the_end_are_taken() {
+        assert_eq!(parse_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(parse_range("bytes 5-9/*"), Some((5, None)));
+        for bad in [
+            "",
+            "bytes",
+            "bytes 5-8/10",
+            "bytes 9-5/10",
+            "bytes */10",
+            "items 5-9/10",
+            "bytes 5-9/x",
+        ] {
+            assert_eq!(parse_range(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn waits_double_up_to_a_bound() {
+        assert_eq!(backoff(1), BACKOFF_FIRST);
+        assert_eq!(backoff(3), BACKOFF_FIRST * 4);
+        assert_eq!(backoff(u32::MAX), BACKOFF_MAX);
+    }
+
+    #[test]
+    fn weak_validators_do_not_stand_for_bytes() {
+        let of = |etag: Option<&str>, date: Option<&str>| Validators {
+            etag: etag.map(str::to_owned),
+            last_modified: date.map(str::to_owned),
+        };
+        assert_eq!(of(Some("\"a\""), Some("d")).strong(), Some("\"a\""));
+        assert_eq!(of(Some("W/\"a\""), Some("d")).strong(), Some("d"));
+        assert_eq!(of(Some("W/\"a\""), None).strong(), None);
+        assert!(of(None, None).is_empty());
+        let date = of(None, Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+        assert_eq!(date.modified(), Timestamp::new(784_111_777, 0));
+        assert_eq!(of(None, Some("yesterday")).modified(), None);
+    }
+}
