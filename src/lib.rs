@@ -12,5 +12,7 @@ pub mod model;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod store;
+#[cfg(feature = "net")]
+pub mod sync;
 pub mod sys;
 pub mod vfs;

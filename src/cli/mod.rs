@@ -34,11 +34,13 @@ pub(crate) mod policy;
 pub(crate) mod progress;
 pub(crate) mod quota;
 pub(crate) mod release;
+pub(crate) mod remote;
 mod remount;
 mod selection;
 pub(crate) mod show;
 pub(crate) mod stage;
 pub(crate) mod status;
+pub(crate) mod sync;
 pub(crate) mod tag;
 pub(crate) mod text;
 pub(crate) mod undelete;
@@ -172,6 +174,10 @@ pub enum Verb {
     Undelete(undelete::UndeleteArgs),
     /// Mark versions as released
     Release(release::ReleaseArgs),
+    /// Add, list, change, try and remove remotes: lists of files to sync from
+    Remote(remote::RemoteArgs),
+    /// Make a version of what a remote declares: fetch what is new, check it, publish it
+    Sync(sync::SyncArgs),
     /// Keep versions from ever being deleted
     Lock(lock::LockArgs),
     /// Show or set what a repository keeps when nobody decides
@@ -303,6 +309,8 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Export(args) => args.run(context),
         Verb::Undelete(args) => args.run(context),
         Verb::Release(args) => args.run(context),
+        Verb::Remote(args) => args.run(context),
+        Verb::Sync(args) => args.run(context),
         Verb::Lock(args) => args.run(context),
         Verb::Policy(args) => args.run(context),
         Verb::Quota(args) => args.run(context),

@@ -6,7 +6,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::id::VersionNumber;
-use crate::model::name::{AreaName, BaseName, NameError, RepoName, TagName, parse_number};
+use crate::model::manifest::DeclaredPath;
+use crate::model::name::{
+    AreaName, BaseName, NameError, RemoteName, RepoName, TagName, parse_number,
+};
+use crate::model::raw::RawPath;
+use crate::model::sync::RemovalLimit;
 
 /// Why an argument was refused; the text says the rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +26,12 @@ pub enum ParseError {
         /// One that is right.
         example: &'static str,
     },
+    /// Not a path of a remote.
+    #[error("{0}")]
+    Path(String),
+    /// Neither a count nor a percentage.
+    #[error("expected a number of files, or a percentage from 0% to 100%")]
+    RemovalLimit,
     /// One of the names is not valid.
     #[error("{0}")]
     Name(#[from] NameError),
@@ -106,6 +117,33 @@ fn refuse_path(repository: &RepoName, version: &str) -> Result<(), ParseError> {
 /// It is no whole number.
 pub fn parse_count(text: &str) -> Result<u64, ParseError> {
     text.parse().map_err(|_| ParseError::Count)
+}
+
+/// Parses `REMOTE` or `REMOTE/SUBPATH`.
+///
+/// # Errors
+/// The rule that a part breaks.
+pub fn parse_remote_path(text: &str) -> Result<(RemoteName, RawPath), ParseError> {
+    let (name, path) = text.split_once('/').unwrap_or((text, ""));
+    let path = path.trim_end_matches('/');
+    if !path.is_empty() {
+        DeclaredPath::new(path.as_bytes()).map_err(|error| ParseError::Path(error.to_string()))?;
+    }
+    Ok((name.parse()?, RawPath::from(path.as_bytes())))
+}
+
+/// Parses how many files a mirror may remove: `100` or `20%`.
+///
+/// # Errors
+/// It is neither a count nor a percentage up to 100.
+pub fn parse_removal_limit(text: &str) -> Result<RemovalLimit, ParseError> {
+    let limit = match text.strip_suffix('%') {
+        Some(percent) => {
+            percent.parse().ok().filter(|percent| *percent <= 100).map(RemovalLimit::Percent)
+        }
+        None => text.parse().ok().map(RemovalLimit::Files),
+    };
+    limit.ok_or(ParseError::RemovalLimit)
 }
 
 /// Parses a version on its own: a number, a tag or `latest`.

@@ -20,11 +20,14 @@ use super::gc::GcRequest;
 use super::import::ImportRequest;
 use super::names::NamesOf;
 use super::policy::Decision;
+use super::remote::RemoteRequest;
 use super::reply::Reply;
 use super::settings::Setting;
+use super::sync::{SyncEvent, SyncRequest};
 use super::upkeep::UpkeepRequest;
 use super::versions::VersionInfo;
 use crate::model::raw::RawPath;
+use crate::model::sync::SyncCounts;
 
 /// Number of this protocol, sent in [`Hello`]. A command and a daemon with different numbers
 /// understand nothing of each other but [`Hello`], [`ControlError`], and what ends a daemon so that
@@ -193,6 +196,11 @@ pub enum Request {
     Import(ImportRequest),
     /// Reads a version without a mount. See [`ExportRequest`].
     Export(ExportRequest),
+    /// Something about remotes.
+    Remote(RemoteRequest),
+    /// Makes a version of what a remote declares. Sends [`Progress::Sync`] and [`Progress::SyncEvents`]; replies
+    /// [`Reply::Sync`].
+    Sync(SyncRequest),
     /// Brings everything that is in memory only into the store. Fails, naming the files, when that
     /// cannot be done, unless `give_up` says that a stop may lose them.
     Save {
@@ -260,6 +268,10 @@ pub enum Progress {
     Decisions(Vec<Decision>),
     /// What the next versions use, at most [`CHANGES_MAX`] at a time.
     Usages(Vec<VersionUsage>),
+    /// How far a sync is.
+    Sync(SyncCounts),
+    /// What a sync tells of the next paths, at most [`CHANGES_MAX`] at a time.
+    SyncEvents(Vec<SyncEvent>),
 }
 
 /// The most things in one [`Progress`] that carries some.

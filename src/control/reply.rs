@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::id::VersionNumber;
+use crate::model::remote::RemoteTest;
 
 use super::areas::AreaInfo;
 use super::commit::CommitReply;
@@ -18,8 +19,10 @@ use super::gc::GcReply;
 use super::import::ImportId;
 use super::policy::PolicyReply;
 use super::quota::QuotaInfo;
+use super::remote::RemoteInfo;
 use super::repositories::RepositoryInfo;
 use super::status::StatusReply;
+use super::sync::SyncReply;
 use super::tags::TagInfo;
 use super::undelete::DeletedInfo;
 use super::versions::VersionInfo;
@@ -34,6 +37,12 @@ pub enum Reply {
     Done,
     /// Answers `Status`.
     Status(StatusReply),
+    /// Answers [`RemoteRequest`](super::remote::RemoteRequest), but for tests and removals.
+    Remotes(Vec<RemoteInfo>),
+    /// Answers `RemoteRequest::Test`.
+    RemoteTest(RemoteTest),
+    /// Answers `Sync`.
+    Sync(Box<SyncReply>),
     /// Answers `CreateRepository`.
     Repository(RepositoryInfo),
     /// Answers `Repositories`.

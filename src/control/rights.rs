@@ -62,6 +62,8 @@ pub(crate) fn required(request: &Request) -> Right<'_> {
         | Request::Export(_)
         | Request::Save { .. }
         | Request::Remount { .. }
+        | Request::Remote(_)
+        | Request::Sync(_)
         | Request::Shutdown => Right::StoreOwner,
     }
 }

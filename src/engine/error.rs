@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::id::{AreaId, RepoId, VersionNumber};
-use crate::model::name::{AreaName, NameError, RepoName};
+use crate::model::name::{AreaName, NameError, RemoteName, RepoName};
 use crate::model::text::{self, count};
 use crate::store::error::StoreError;
 
@@ -111,6 +111,9 @@ pub enum EngineError {
     /// The policy of the repository cannot be read, so that no rule of it can be changed alone.
     #[error("the policy of repository `{0}` cannot be read, so no single rule can be changed")]
     UnreadablePolicy(RepoName),
+    /// No such remote.
+    #[error("no remote `{0}`")]
+    NoRemote(RemoteName),
     /// The quota of the repository does not allow it.
     #[error("the quota of repository `{0}` does not allow it")]
     OverQuota(RepoName),

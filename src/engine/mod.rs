@@ -34,6 +34,7 @@ mod provisional;
 pub mod quota;
 mod reaper;
 pub mod registry;
+mod remotes;
 mod repair;
 mod reply;
 pub mod request;

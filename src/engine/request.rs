@@ -21,7 +21,7 @@ use super::unsaved::Remaining;
 use super::workers::Tell;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
-use crate::model::name::{AreaName, RepoName, TagName};
+use crate::model::name::{AreaName, RemoteName, RepoName, TagName};
 use crate::model::policy::{Policy, RuleChanges};
 use crate::model::quota::{Charge, Quota, Usage};
 use crate::model::time::Timestamp;
@@ -30,6 +30,7 @@ use crate::store::pool::{Damage, Pool};
 
 pub use super::areas::{AreaNotes, Owner, OwnerChange};
 pub use super::blobs::{IncomingBlob, Reuse};
+pub use super::remotes::RemoteNote;
 pub use super::reply::Reply;
 pub use super::versions::FlagChange;
 
@@ -100,6 +101,10 @@ pub enum Request {
     ChangePolicy { repo: RepoId, rules: RuleChanges, reply: Reply<()> },
     /// Sets the quota; what is used already stays.
     SetQuota { repo: RepoId, quota: Quota, reply: Reply<()> },
+    /// Adds a remote or gives it other settings (`Some`), or removes it.
+    PutRemote { name: RemoteName, settings: Option<String>, reply: Reply<()> },
+    /// Keeps what a sync found out. Nobody waits for it to be on disk: it can be found out again.
+    NoteRemote { note: RemoteNote, reply: Reply<()> },
     /// Answers when all changes made so far are in the catalog (not yet synced), except those that wait
     /// for content which cannot be saved. Waits for closed files to be sealed.
     Flush { reply: Reply<()> },
@@ -170,7 +175,9 @@ impl Request {
             | Self::FlagVersions { reply, .. }
             | Self::SetPolicy { reply, .. }
             | Self::ChangePolicy { reply, .. }
-            | Self::SetQuota { reply, .. } => reply(Err(refused())),
+            | Self::SetQuota { reply, .. }
+            | Self::PutRemote { reply, .. }
+            | Self::NoteRemote { reply, .. } => reply(Err(refused())),
             Self::AdoptBlobs { reply, .. } => reply(Err(refused())),
             Self::ReuseBlobs { reply, .. } => reply(Err(refused())),
             Self::ReuseTrees { reply, .. } => reply(Err(refused())),

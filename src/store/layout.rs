@@ -151,6 +151,11 @@ impl Layout {
         self.root.join("incoming")
     }
 
+    /// The directory of downloads that are not whole yet.
+    pub fn partial(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+
     /// Space set aside for a full disk.
     pub fn reserve(&self) -> PathBuf {
         self.root.join("reserve")

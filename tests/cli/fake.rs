@@ -19,17 +19,23 @@ use cairn::control::places::IDLE_MAX;
 use cairn::control::protocol::{
     ControlError, ErrorDetail, ErrorKind, Progress, Request, VERSIONS_MAX,
 };
+use cairn::control::remote::{RemoteInfo, RemoteRequest};
 use cairn::control::reply::Reply;
 use cairn::control::repositories::RepositoryInfo;
 use cairn::control::server::Server;
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
 use cairn::control::status::{Problem, ProblemKind, StatusReply};
+use cairn::control::sync::{SyncChange, SyncEvent, SyncReply};
 use cairn::control::tags::TagInfo;
 use cairn::control::utc::{Created, Ended, Expires, NextRun, Until};
 use cairn::control::versions::VersionInfo;
 use cairn::model::hash::TreeHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::raw::RawPath;
+use cairn::model::remote::{
+    ClientCertificate, Login, RemoteKind, RemoteSettings, RemoteTest, SecretSource,
+};
+use cairn::model::sync::SyncCounts;
 use cairn::model::time::Timestamp;
 use crossbeam_channel::{Receiver, Sender};
 
@@ -254,6 +260,8 @@ impl Service for Fake {
             }
             Request::Upkeep(request) => return upkeep::answer(request, progress),
             Request::Wait { after, .. } => Reply::Waited(upkeep::waited(after)),
+            Request::Remote(request) => remotes(&request),
+            Request::Sync(_) => synced(progress),
             Request::Import(_) => return Ok((Reply::Done, echo(attachment))),
             Request::DeleteRepository { .. }
             | Request::Discard { .. }
@@ -309,6 +317,53 @@ fn repository(name: &str) -> RepositoryInfo {
         tags: 1,
         created: created(),
     }
+}
+
+fn remotes(request: &RemoteRequest) -> Reply {
+    match request {
+        RemoteRequest::Test { .. } => Reply::RemoteTest(RemoteTest {
+            usable: true,
+            failure: None,
+            declared: Some(2),
+            has_sizes: Some(false),
+            conditional: Some(true),
+            ranges: Some(false),
+        }),
+        RemoteRequest::Remove { .. } => Reply::Done,
+        _ => Reply::Remotes(vec![remote()]),
+    }
+}
+
+fn synced(progress: &mut dyn FnMut(Progress)) -> Reply {
+    progress(Progress::Sync(SyncCounts::default()));
+    progress(Progress::SyncEvents(vec![SyncEvent {
+        path: RawPath::from(&b"a/b"[..]),
+        change: SyncChange::Failed,
+        reason: Some("404 Not Found".to_owned()),
+    }]));
+    Reply::Sync(Box::new(SyncReply {
+        changed: true,
+        version: Some(version(8)),
+        tag: None,
+        unchanged_remote: false,
+        counts: SyncCounts { declared: 3, added: 2, failed: 1, ..SyncCounts::default() },
+    }))
+}
+
+/// A remote with all settings.
+fn remote() -> RemoteInfo {
+    let mut settings =
+        RemoteSettings::new(RemoteKind::Sums, "https://example.org/".parse().unwrap());
+    let password = SecretSource::File("/etc/cairn/password".into());
+    settings.login = Some(Login::Basic { user: "ci".to_owned(), password });
+    settings.ca_file = Some("/etc/cairn/ca.pem".into());
+    settings.client_certificate = Some(ClientCertificate {
+        certificate_file: "/etc/cairn/cert.pem".into(),
+        key_file: "/etc/cairn/key.pem".into(),
+    });
+    settings.rate_bytes_per_second = Some(1 << 20);
+    settings.connections = Some(2);
+    RemoteInfo { name: "origin".parse().unwrap(), settings }
 }
 
 fn tag(name: &str) -> TagInfo {

@@ -11,7 +11,9 @@ use cairn::control::fsck::FsckRequest;
 use cairn::control::gc::GcRequest;
 use cairn::control::names::NamesOf;
 use cairn::control::protocol::{ErrorKind, Request};
+use cairn::control::remote::RemoteRequest;
 use cairn::control::service::Attachment;
+use cairn::control::sync::SyncRequest;
 use cairn::control::upkeep::UpkeepRequest;
 use cairn::control::why::WhyTarget;
 use cairn::engine::commit::CommitOptions;
@@ -23,6 +25,9 @@ use cairn::model::hash::BlobHash;
 use cairn::model::id::{AreaId, VersionNumber};
 use cairn::model::policy::{Limit, Policy, RuleChanges};
 use cairn::model::quota::{Charge, Usage};
+use cairn::model::raw::RawPath;
+use cairn::model::remote::{RemoteKind, RemoteSettings};
+use cairn::model::sync::RemovalLimit;
 use cairn::model::time::Timestamp;
 use rusqlite::types::Value;
 
@@ -128,6 +133,13 @@ fn does(request: &Request) -> (usize, Does) {
         Request::Save { .. } => (35, Does::Other),
         // Only a daemon has settings.
         Request::Remount { .. } => (36, Does::Other),
+        Request::Remote(
+            RemoteRequest::List | RemoteRequest::Show { .. } | RemoteRequest::Test { .. },
+        ) => (38, Does::Read),
+        Request::Remote(RemoteRequest::Put { .. } | RemoteRequest::Remove { .. }) => {
+            (39, Does::Change)
+        }
+        Request::Sync(_) => (40, Does::Change),
         Request::Names { .. } => (37, Does::Read),
         Request::Backup(_) => (24, Does::Read),
         Request::Upkeep(upkeep) => match upkeep {
@@ -144,6 +156,34 @@ fn does(request: &Request) -> (usize, Does) {
             UpkeepRequest::UndeleteRepository { .. } => (34, Does::Change),
         },
     }
+}
+
+fn about_remotes() -> [Request; 4] {
+    let remote = || "origin".parse().unwrap();
+    let settings = RemoteSettings::new(RemoteKind::Sums, "http://127.0.0.1:1/".parse().unwrap());
+    let sync = SyncRequest {
+        repository: "web".parse().unwrap(),
+        remote: remote(),
+        subpath: RawPath::default(),
+        mirror: true,
+        dry_run: true,
+        keep_going: false,
+        removal_limit: RemovalLimit::DEFAULT,
+        rate_bytes_per_second: None,
+        message: String::new(),
+        author: None,
+        tag: None,
+    };
+    [
+        Request::Remote(RemoteRequest::List),
+        Request::Remote(RemoteRequest::Put {
+            name: remote(),
+            settings: Box::new(settings),
+            replace: false,
+        }),
+        Request::Remote(RemoteRequest::Remove { name: remote() }),
+        Request::Sync(sync),
+    ]
 }
 
 /// One request of each kind, all of which succeed on a store that takes changes.
@@ -206,6 +246,7 @@ fn requests() -> Vec<Request> {
         Request::Backup(BackupRequest::Catalog { hold: true }),
     ];
     all.extend(upkeep.map(Request::Upkeep));
+    all.extend(about_remotes());
     all
 }
 
@@ -233,7 +274,7 @@ fn every_request_that_changes_is_refused_and_every_other_is_answered() {
         }
         assert_eq!(content(&world), before, "{request:?}");
     }
-    assert_eq!(kinds, (0..=37).collect(), "each kind is asked");
+    assert_eq!(kinds, (0..=40).collect(), "each kind is asked");
     let world = world.reopen();
     assert_eq!(world.numbers(), [2, 3], "it is as it was, and takes changes");
     world.commit("open");

@@ -5,6 +5,7 @@
 use crate::control::flag::Flag;
 use crate::control::import::ImportRequest;
 use crate::control::protocol::{ControlError, Request};
+use crate::control::remote::RemoteRequest;
 use crate::control::service::Caller;
 use crate::control::upkeep::UpkeepRequest;
 use crate::model::name::{BaseName, RepoName};
@@ -55,6 +56,15 @@ pub(super) fn change(request: &Request) -> Option<String> {
                 settings.iter().map(|setting| format!("{}={}", setting.name, setting.value));
             format!("change settings: {}", settings.collect::<Vec<_>>().join(","))
         }
+        Request::Remote(RemoteRequest::Put { name, settings, replace }) => {
+            let verb = if *replace { "change" } else { "add" };
+            format!("{verb} remote {name}: {} {}", settings.kind, settings.url)
+        }
+        Request::Remote(RemoteRequest::Remove { name }) => format!("remove remote {name}"),
+        Request::Sync(sync) if !sync.dry_run => {
+            let how = if sync.mirror { "mirror" } else { "add" };
+            format!("sync {} with {} ({how})", sync.repository, sync.remote)
+        }
         Request::Save { give_up: true } => "give up what cannot be saved".to_owned(),
         Request::Status
         | Request::Repositories
@@ -70,6 +80,8 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Save { .. }
         | Request::Remount { .. }
         | Request::Import(_)
+        | Request::Remote(_)
+        | Request::Sync(_)
         | Request::Export(_)
         | Request::Backup(_) => return None,
     })

@@ -48,7 +48,7 @@ impl StoreService {
             now: Timestamp::now(),
         };
         let outcome = self.publish(&repository, area, options)?;
-        self.commit_reply(&repository, &outcome, tag)
+        self.commit_reply(&repository, &outcome, tag).map(Reply::Commit)
     }
 
     /// The client that asks for a commit, which is given up once the client has closed its
@@ -78,14 +78,14 @@ impl StoreService {
         repository: &Repository,
         outcome: &CommitOutcome,
         tag: Option<TagName>,
-    ) -> Answer {
+    ) -> Result<CommitReply, ControlError> {
         let repository = self.repository(&repository.name)?;
-        Ok(Reply::Commit(CommitReply {
+        Ok(CommitReply {
             changed: outcome.created,
             version: describe::version(&repository, &outcome.version),
             tag,
             skipped: Vec::new(),
-        }))
+        })
     }
 
     fn commit_error(&self, repository: &Repository, error: EngineError) -> ControlError {

@@ -68,6 +68,7 @@ fn kind(error: &EngineError) -> ErrorKind {
         | EngineError::NoArea(_)
         | EngineError::NoVersion(_)
         | EngineError::NoTag(_)
+        | EngineError::NoRemote(_)
         | EngineError::NoImport(_)
         | EngineError::ImportAreaGone
         | EngineError::NotDeleted(_) => ErrorKind::NotFound,

@@ -7,6 +7,7 @@ use super::commit::user_name;
 use super::errors::control_error;
 use super::repositories::REPOSITORY_MODE;
 use super::{Answer, StoreService};
+use crate::control::commit::CommitReply;
 use crate::control::import::{ImportId, ImportRequest};
 use crate::control::protocol::{ControlError, ErrorKind, HASHES_MAX, check_text};
 use crate::control::reply::Reply;
@@ -52,7 +53,27 @@ pub(super) struct RunningImport {
     made: bool,
     repository: Arc<Repository>,
     intake: Intake,
+    #[cfg(feature = "net")]
+    owner: Owner,
     _permit: RunPermit,
+}
+
+impl RunningImport {
+    #[cfg(feature = "net")]
+    pub(super) fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    #[cfg(feature = "net")]
+    pub(super) fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// Who owns what has no owner of its own.
+    #[cfg(feature = "net")]
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
 }
 
 impl StoreService {
@@ -63,12 +84,16 @@ impl StoreService {
         attachment: Attachment,
     ) -> Answer {
         match request {
-            ImportRequest::Begin(options) => self.begin(caller, options),
+            ImportRequest::Begin(options) => {
+                let base = (!options.mirror).then_some(&BaseName::Latest);
+                self.begin_on(caller, options, base).map(Reply::ImportBegun)
+            }
             ImportRequest::Known { import, hashes } => self.known(caller, import, hashes),
             ImportRequest::KnownTrees { import, trees } => self.known_trees(caller, import, &trees),
             ImportRequest::Put { import, entries } => self.put(caller, import, entries, attachment),
             ImportRequest::Finish { import, allow_empty } => {
-                self.finish(caller, import, allow_empty)
+                let commit = self.finish_import(caller, import, allow_empty)?;
+                Ok(Reply::Commit(commit))
             }
             ImportRequest::Abort { import } => {
                 self.running(caller, import)?;
@@ -78,7 +103,13 @@ impl StoreService {
         }
     }
 
-    fn begin(&self, caller: Caller, options: ImportOptions) -> Answer {
+    /// Begins an import that starts from `base`, or from nothing.
+    pub(super) fn begin_on(
+        &self,
+        caller: Caller,
+        options: ImportOptions,
+        base: Option<&BaseName>,
+    ) -> Result<ImportId, ControlError> {
         check_text("message", &options.message)?;
         check_text("author", options.author.as_deref().unwrap_or_default())?;
         let name = options.repository.as_str();
@@ -87,7 +118,7 @@ impl StoreService {
             self.make_repository(caller, options.repository.clone(), Some(REPOSITORY_MODE), true)?;
         }
         let repository = self.repository(&options.repository)?;
-        let begun = self.begin_in(caller, Arc::clone(&repository), options, made);
+        let begun = self.begin_in(caller, Arc::clone(&repository), options, base, made);
         if begun.is_err() && made {
             self.remove_made(&repository);
         }
@@ -99,8 +130,9 @@ impl StoreService {
         caller: Caller,
         repository: Arc<Repository>,
         options: ImportOptions,
+        base: Option<&BaseName>,
         made: bool,
-    ) -> Answer {
+    ) -> Result<ImportId, ControlError> {
         if let Some(tag) = options.tag.as_ref().filter(|tag| repository.tags.contains_key(*tag)) {
             return Err(control_error(EngineError::TagExists(tag.to_string())));
         }
@@ -109,7 +141,6 @@ impl StoreService {
             ControlError::new(ErrorKind::Busy, message).with_hint("try again")
         })?;
         let id = self.new_import();
-        let base = (!options.mirror).then_some(&BaseName::Latest);
         let owner = Owner { mode: REPOSITORY_MODE, uid: caller.uid, gid: caller.gid };
         let area = self.hidden_area(&repository, base, owner).map_err(control_error)?;
         let intake = Intake::begin(&self.engine, id.0, area, owner)
@@ -121,13 +152,19 @@ impl StoreService {
             made,
             repository,
             intake,
+            #[cfg(feature = "net")]
+            owner,
             _permit: permit,
         };
         self.imports.lock().insert(id, Arc::new(running));
-        Ok(Reply::ImportBegun(id))
+        Ok(id)
     }
 
-    fn running(&self, caller: Caller, id: ImportId) -> Result<Arc<RunningImport>, ControlError> {
+    pub(super) fn running(
+        &self,
+        caller: Caller,
+        id: ImportId,
+    ) -> Result<Arc<RunningImport>, ControlError> {
         let running = self.imports.lock().get(&id).cloned();
         running
             .filter(|running| running.connection == caller.connection)
@@ -165,7 +202,13 @@ impl StoreService {
         Ok(Reply::Done)
     }
 
-    fn finish(&self, caller: Caller, id: ImportId, allow_empty: bool) -> Answer {
+    /// Publishes what an import put.
+    pub(super) fn finish_import(
+        &self,
+        caller: Caller,
+        id: ImportId,
+        allow_empty: bool,
+    ) -> Result<CommitReply, ControlError> {
         let running = self.running(caller, id)?;
         running.intake.settle().map_err(control_error)?;
         let options = CommitOptions {
@@ -191,7 +234,7 @@ impl StoreService {
         self.commit_reply(&running.repository, &outcome, running.options.tag.clone())
     }
 
-    fn abort(&self, id: ImportId) {
+    pub(super) fn abort(&self, id: ImportId) {
         let Some(running) = self.imports.lock().remove(&id) else {
             return;
         };

@@ -17,10 +17,13 @@ mod import;
 mod names;
 mod policy;
 mod quota;
+mod remotes;
 mod remount;
 mod repositories;
 mod rights;
 mod status;
+#[cfg(feature = "net")]
+mod sync;
 mod tags;
 mod undelete;
 mod versions;
@@ -56,6 +59,12 @@ pub use names::open_glance;
 /// A reply without attachments, or why there is none.
 type Answer = Result<Reply, ControlError>;
 
+/// What a build without the network says of all that needs it.
+#[cfg(not(feature = "net"))]
+fn without_net() -> ControlError {
+    ControlError::new(ErrorKind::Failed, "this cairn was built without the feature `net`")
+}
+
 /// How a daemon shows itself in `cairn status`.
 #[derive(Debug, Clone, Default)]
 pub struct DaemonFacts {
@@ -80,6 +89,8 @@ pub struct StoreService {
     /// How many imports run, those that are just beginning among them.
     running_imports: Arc<AtomicUsize>,
     exports: Mutex<HashMap<ConnectionId, Export>>,
+    #[cfg(feature = "net")]
+    partial_files: crate::sync::PartialFiles,
     /// Blobs kept in place for backups.
     holds: Mutex<HashMap<ConnectionId, BlobsHold>>,
     next_import: AtomicU64,
@@ -119,6 +130,8 @@ impl StoreService {
         facts: DaemonFacts,
     ) -> Self {
         Self {
+            #[cfg(feature = "net")]
+            partial_files: crate::sync::PartialFiles::new(engine.layout.partial()),
             engine,
             facts,
             shutdown: Box::new(shutdown),
@@ -189,6 +202,11 @@ impl StoreService {
             Request::Gc(request) => self.gc(&request, progress),
             Request::Upkeep(request) => self.upkeep(request, progress),
             Request::Wait { repository, after, seconds } => self.wait(&repository, after, seconds),
+            Request::Remote(request) => self.remote(request),
+            #[cfg(feature = "net")]
+            Request::Sync(request) => self.sync(caller, request, progress),
+            #[cfg(not(feature = "net"))]
+            Request::Sync(_) => Err(without_net()),
             Request::Save { give_up } => self.save(give_up),
             Request::Remount { settings, check } => self.remount(&settings, check),
             Request::Shutdown => {

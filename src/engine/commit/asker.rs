@@ -15,7 +15,7 @@ impl Asker {
     }
 
     /// Whether nobody waits for the commit any more.
-    pub(super) fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         self.0.as_ref().is_some_and(|is_gone| is_gone())
     }
 }

@@ -70,11 +70,11 @@ impl Import {
         }
     }
 
-    fn lookup(&self, parent: NodeId, name: &EntryName) -> Result<Option<NodeId>> {
+    pub(super) fn lookup(&self, parent: NodeId, name: &EntryName) -> Result<Option<NodeId>> {
         self.engine.resolve(parent, name.as_bytes()).map_err(resolve_error)
     }
 
-    fn is_directory(&self, id: NodeId) -> bool {
+    pub(super) fn is_directory(&self, id: NodeId) -> bool {
         self.engine.staging.read().node(id).is_some_and(Node::is_directory)
     }
 

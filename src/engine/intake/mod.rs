@@ -28,6 +28,7 @@ use super::request::{Owner, Request, Reuse};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::AreaId;
 use crate::model::import::{ImportEntry, WantedTree};
+use crate::model::raw::RawPath;
 
 /// How many absent contents are remembered. Others are stored as well, but more slowly: they get their name
 /// in the pool only from the metadata thread.
@@ -129,6 +130,11 @@ impl Intake {
         Ok(known.collect())
     }
 
+    /// How long a content is that was found, in bytes.
+    pub fn held_bytes(&self, hash: &BlobHash) -> Option<u64> {
+        self.import.held.lock().get(hash).map(|(bytes, _)| *bytes)
+    }
+
     /// Says of each directory whether its tree is in the store and can be put where it is wanted;
     /// entries may name it then.
     ///
@@ -150,6 +156,14 @@ impl Intake {
     /// Why an earlier batch could not be stored; that the import has ended.
     pub fn put(&self, batch: Batch) -> Result<()> {
         self.queue.put(batch)
+    }
+
+    /// Removes a path that the area has from its base, with all that is below it; nothing when it is not there.
+    ///
+    /// # Errors
+    /// When the path is none, or the base cannot be read.
+    pub fn remove(&self, path: &RawPath) -> Result<()> {
+        self.import.remove(path)
     }
 
     /// Waits until everything that was put is stored.

@@ -5,10 +5,11 @@
 
 use super::Import;
 use super::entries::resolve_error;
-use crate::engine::error::Result;
+use crate::engine::error::{EngineError, Result};
 use crate::engine::staging::node::{Node, Slot};
 use crate::model::id::NodeId;
 use crate::model::name::EntryName;
+use crate::model::raw::RawPath;
 use crate::model::time::Timestamp;
 use crate::model::tree::Content;
 use crate::model::tree_format::{self, TreeSource};
@@ -36,6 +37,25 @@ impl Import {
         for (parent, name) in emptied.iter().rev() {
             self.take_name(*parent, name);
         }
+        Ok(())
+    }
+
+    /// Removes a path with all that is below it; nothing when it is not there.
+    pub(super) fn remove(&self, path: &RawPath) -> Result<()> {
+        let names = path.components().map_err(|error| EngineError::Invalid(error.to_string()))?;
+        let Some((name, parents)) = names.split_last() else {
+            return Err(EngineError::Invalid("the root stays".to_owned()));
+        };
+        let mut parent = NodeId(self.area.0);
+        for name in parents {
+            match self.lookup(parent, name)? {
+                Some(id) if self.is_directory(id) => parent = id,
+                Some(_) | None => return Ok(()),
+            }
+        }
+        let Some(id) = self.lookup(parent, name)? else { return Ok(()) };
+        self.prepare_removal(id)?;
+        self.take_name(parent, name);
         Ok(())
     }
 

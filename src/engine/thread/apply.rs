@@ -41,6 +41,11 @@ impl MetadataThread {
             Request::Commit { area, options, reply } => {
                 self.commits.start(writer, area, options, reply, now.instant);
             }
+            Request::PutRemote { name, settings, reply } => {
+                let put = writer.put_remote(&name, settings.as_deref());
+                self.answer_durable(put, reply);
+            }
+            Request::NoteRemote { note, reply } => reply(writer.note_remote(&note)),
             Request::Flush { reply } => self.journal.wait_for_all(reply),
             Request::FlushNodes { nodes, reply } => self.journal.wait_for_nodes(nodes, reply),
             Request::Save { reply } => reply(Ok(self.save_all(now))),

@@ -8,6 +8,7 @@
 //! blobs(hash, size, refs, interest, epoch)  files in the pool
 //! areas, nodes, names                       staging
 //! doomed(seq, …)                            the deletion queue
+//! remotes, syncs, digests(sha256, blob)     where declared content comes from, what was seen of it
 //! ```
 //!
 //! Invariants: one [`Catalog`] writes, through [`Tx`]; counts never become negative; ids are never
@@ -27,6 +28,7 @@ mod inspect;
 mod meta;
 mod migrations;
 mod nodes;
+mod remotes;
 mod repair;
 mod repositories;
 mod row;

@@ -35,6 +35,10 @@ CREATE TABLE deleted_repositories(
     quota_files INTEGER,
     deleted_s INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE digests(
+    sha256 BLOB NOT NULL PRIMARY KEY CHECK(length(sha256) = 32),
+    blob BLOB NOT NULL CHECK(length(blob) = 32)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE doomed(
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     tree BLOB,
@@ -69,6 +73,10 @@ CREATE TABLE nodes(
     xattrs BLOB, charged INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY(area, id)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE remotes(
+    name TEXT NOT NULL PRIMARY KEY,
+    settings TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE repositories(
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
@@ -82,6 +90,12 @@ CREATE TABLE repositories(
     next_number INTEGER NOT NULL
 , policy TEXT, quota_bytes INTEGER, quota_files INTEGER) STRICT;
 CREATE TABLE sqlite_sequence(name,seq);
+CREATE TABLE syncs(
+    repository INTEGER NOT NULL,
+    remote TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY(repository, remote)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE tags(
     repository INTEGER NOT NULL,
     name TEXT NOT NULL,
@@ -120,5 +134,6 @@ CREATE UNIQUE INDEX areas_open ON areas(repository, name) WHERE state = 0;
 CREATE INDEX blobs_damaged ON blobs(hash) WHERE damaged <> 0;
 CREATE INDEX blobs_orphaned ON blobs(interest) WHERE refs = 0;
 CREATE INDEX blobs_unsettled ON blobs(epoch) WHERE epoch > 0;
+CREATE INDEX digests_by_blob ON digests(blob);
 CREATE INDEX trees_orphaned ON trees(interest) WHERE refs = 0;
 CREATE INDEX versions_deleted ON versions(deleted_s) WHERE deleted_s IS NOT NULL;

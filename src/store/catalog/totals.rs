@@ -135,15 +135,20 @@ impl Snapshot {
     }
 }
 
-/// Removes a blob's row that has no references; returns its size and whether it was damaged.
+/// Removes a blob's row that has no references, with what is known of its digest; returns its size and
+/// whether it was damaged.
 pub(super) fn take_blob(
     connection: &Connection,
     hash: &[u8],
 ) -> rusqlite::Result<Option<(u64, bool)>> {
-    connection
+    let taken = connection
         .prepare_cached("DELETE FROM blobs WHERE hash = ?1 AND refs = 0 RETURNING size, damaged")?
         .query_row([hash], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()
+        .optional()?;
+    if taken.is_some() {
+        connection.prepare_cached("DELETE FROM digests WHERE blob = ?1")?.execute([hash])?;
+    }
+    Ok(taken)
 }
 
 #[cfg(test)]

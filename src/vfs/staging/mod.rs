@@ -428,6 +428,7 @@ fn engine_error(error: EngineError) -> FsError {
         | EngineError::NoVersion(_)
         | EngineError::NoTag(_)
         | EngineError::NotDeleted(_)
+        | EngineError::NoRemote(_)
         | EngineError::NoImport(_)
         | EngineError::ImportAreaGone => FsError::NotFound,
         EngineError::RepositoryNotEmpty { .. } => FsError::NotEmpty,

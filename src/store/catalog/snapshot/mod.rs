@@ -31,7 +31,7 @@ pub use facts::{
 const WAL_BYTES_MAX: u64 = 1 << 30;
 
 /// Tables of the catalog, in the order in which a reader of a report wants them.
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 15] = [
     "meta",
     "repositories",
     "deleted_repositories",
@@ -44,6 +44,9 @@ pub const TABLES: [&str; 12] = [
     "nodes",
     "names",
     "doomed",
+    "remotes",
+    "syncs",
+    "digests",
 ];
 
 /// Takes snapshots, and knows whether any is held.

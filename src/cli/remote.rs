@@ -1,0 +1,386 @@
+//! `cairn remote`: where declared content comes from.
+
+use std::path::{Path, PathBuf};
+
+use super::Context;
+use super::error::CliError;
+use super::output::Align::Left;
+use super::parse::parse_size;
+use super::text::size;
+use crate::control::protocol::{ControlError, ErrorKind, Request};
+use crate::control::remote::{RemoteInfo, RemoteRequest};
+use crate::control::reply::Reply;
+use crate::model::name::RemoteName;
+use crate::model::remote::{
+    ClientCertificate, Login, RemoteKind, RemoteSettings, RemoteTest, RemoteUrl, SecretSource,
+};
+use crate::model::text::count;
+
+const HELP: &str = "\
+A remote is a list of files with digests, and the files beside it:
+  sums       a checksum list, as `sha256sum` writes it; a URL that ends with `/` means SHA256SUMS there
+  manifest   a PULP_MANIFEST (path,sha256,size), as Pulp writes it; a URL that ends with `/` means PULP_MANIFEST there
+`cairn sync` makes versions of it.
+
+Passwords and tokens are never given on the command line, nor kept: the daemon reads them when it needs them, from a file
+that only its owner may read (mode 0600) or from a variable of its own environment. They go to the remote's own host
+and port alone, wherever it redirects to. HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the daemon's environment hold.
+
+JSON
+  list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,
+  key_file}, rate_bytes_per_second, connections}, without what is not set; login is {basic {user, password}} or
+  {bearer {token}}, password and token are {file} or {environment};
+  test: {remote, usable, failure, declared_file_count, has_sizes, conditional, ranges};
+  remove: {remote}
+
+EXAMPLES
+  cairn remote add releases sums https://example.org/releases/
+  cairn remote add isos manifest https://example.org/isos/ --user ci --password-file /etc/cairn/isos
+  cairn remote set isos --limit-rate 50M
+  cairn remote test isos
+  cairn remote list --json
+  cairn remote set isos --no-limit-rate
+  cairn remote remove isos";
+
+/// Arguments of `cairn remote`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct RemoteArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Add a remote
+    Add {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: RemoteName,
+        /// How its content is declared: `sums` or `manifest`
+        #[arg(value_name = "KIND")]
+        kind: RemoteKind,
+        /// The list, or its directory (with `/` at the end)
+        #[arg(value_name = "URL")]
+        url: RemoteUrl,
+        #[command(flatten)]
+        access: Box<Access>,
+    },
+    /// List all remotes
+    List,
+    /// Show the settings of a remote
+    Show {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: RemoteName,
+    },
+    /// Change settings of a remote; what is not named stays
+    Set {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: RemoteName,
+        /// The list, or its directory (with `/` at the end)
+        #[arg(long, value_name = "URL")]
+        url: Option<RemoteUrl>,
+        /// How its content is declared: `sums` or `manifest`
+        #[arg(long, value_name = "KIND")]
+        kind: Option<RemoteKind>,
+        #[command(flatten)]
+        access: Box<Access>,
+        #[command(flatten)]
+        cleared: Cleared,
+    },
+    /// Say what works with a remote and what does not
+    Test {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: RemoteName,
+    },
+    /// Remove a remote; versions that came from it stay
+    Remove {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: RemoteName,
+    },
+}
+
+/// How to get in, and how fast.
+#[derive(Debug, clap::Args)]
+struct Access {
+    /// Log in as this user
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// File with the user's password, for its owner alone
+    #[arg(long, value_name = "FILE", requires = "user", conflicts_with = "password_env")]
+    password_file: Option<PathBuf>,
+    /// Variable of the daemon's environment with the user's password
+    #[arg(long, value_name = "VARIABLE", requires = "user")]
+    password_env: Option<String>,
+    /// File with a bearer token, for its owner alone
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "token_env"])]
+    token_file: Option<PathBuf>,
+    /// Variable of the daemon's environment with a bearer token
+    #[arg(long, value_name = "VARIABLE", conflicts_with = "user")]
+    token_env: Option<String>,
+    /// Authorities to believe besides those of the machine (PEM)
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Certificate to show (PEM)
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// Its private key (PEM), for its owner alone
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+    /// Bytes per second at most, over all fetches of a sync
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    limit_rate: Option<u64>,
+    /// Files fetched at a time, 1 to 64 [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    connections: Option<u32>,
+}
+
+/// Settings that go.
+#[derive(Debug, clap::Args)]
+struct Cleared {
+    /// Log in no more
+    #[arg(long, conflicts_with_all = ["user", "token_file", "token_env"])]
+    no_login: bool,
+    /// Believe the authorities of the machine alone
+    #[arg(long, conflicts_with = "ca_file")]
+    no_ca_file: bool,
+    /// Show no certificate
+    #[arg(long, conflicts_with = "client_cert")]
+    no_client_cert: bool,
+    /// As fast as it comes
+    #[arg(long, conflicts_with = "limit_rate")]
+    no_limit_rate: bool,
+}
+
+impl RemoteArgs {
+    /// Adds, lists, changes, tries or removes.
+    ///
+    /// # Errors
+    /// There is no such remote, or the settings do not fit each other.
+    pub fn run(self, context: &mut Context) -> Result<(), CliError> {
+        match self.verb {
+            Verb::Add { name, kind, url, access } => {
+                let mut settings = RemoteSettings::new(kind, url);
+                access.apply(&mut settings)?;
+                put(context, name, settings, false)
+            }
+            Verb::List => {
+                let remotes = ask(context, RemoteRequest::List)?;
+                print(context, &remotes)
+            }
+            Verb::Show { name } => {
+                let remotes = ask(context, RemoteRequest::Show { name })?;
+                show(context, &remotes)
+            }
+            Verb::Set { name, url, kind, access, cleared } => {
+                let found = ask(context, RemoteRequest::Show { name: name.clone() })?;
+                let Some(RemoteInfo { mut settings, .. }) = found.into_iter().next() else {
+                    return Err(CliError::unexpected_reply());
+                };
+                settings.url = url.unwrap_or(settings.url);
+                settings.kind = kind.unwrap_or(settings.kind);
+                cleared.apply(&mut settings);
+                access.apply(&mut settings)?;
+                put(context, name, settings, true)
+            }
+            Verb::Test { name } => test(context, name),
+            Verb::Remove { name } => remove(context, name),
+        }
+    }
+}
+
+impl Access {
+    fn apply(self, settings: &mut RemoteSettings) -> Result<(), CliError> {
+        if let Some(login) = self.login()? {
+            settings.login = Some(login);
+        }
+        if let Some(path) = &self.ca_file {
+            settings.ca_file = Some(absolute(path)?);
+        }
+        if let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) {
+            settings.client_certificate = Some(ClientCertificate {
+                certificate_file: absolute(certificate)?,
+                key_file: absolute(key)?,
+            });
+        }
+        settings.rate_bytes_per_second = self.limit_rate.or(settings.rate_bytes_per_second);
+        settings.connections = self.connections.or(settings.connections);
+        Ok(())
+    }
+
+    fn login(&self) -> Result<Option<Login>, CliError> {
+        let source = |file: &Option<PathBuf>, variable: &Option<String>| match (file, variable) {
+            (Some(path), _) => absolute(path).map(|path| Some(SecretSource::File(path))),
+            (None, Some(name)) => Ok(Some(SecretSource::Environment(name.clone()))),
+            (None, None) => Ok(None),
+        };
+        if let Some(token) = source(&self.token_file, &self.token_env)? {
+            return Ok(Some(Login::Bearer { token }));
+        }
+        let Some(user) = self.user.clone() else { return Ok(None) };
+        let Some(password) = source(&self.password_file, &self.password_env)? else {
+            let error =
+                ControlError::new(ErrorKind::Usage, format!("where is the password of {user}?"));
+            return Err(error
+                .with_hint("--password-file FILE or --password-env VARIABLE says it")
+                .into());
+        };
+        Ok(Some(Login::Basic { user, password }))
+    }
+}
+
+impl Cleared {
+    fn apply(&self, settings: &mut RemoteSettings) {
+        if self.no_login {
+            settings.login = None;
+        }
+        if self.no_ca_file {
+            settings.ca_file = None;
+        }
+        if self.no_client_cert {
+            settings.client_certificate = None;
+        }
+        if self.no_limit_rate {
+            settings.rate_bytes_per_second = None;
+        }
+    }
+}
+
+/// The daemon has another working directory.
+fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    Ok(std::path::absolute(path)?)
+}
+
+fn ask(context: &mut Context, request: RemoteRequest) -> Result<Vec<RemoteInfo>, CliError> {
+    match context.connect()?.ask(Request::Remote(request))? {
+        Reply::Remotes(remotes) => Ok(remotes),
+        _ => Err(CliError::unexpected_reply()),
+    }
+}
+
+fn put(
+    context: &mut Context,
+    name: RemoteName,
+    settings: RemoteSettings,
+    replace: bool,
+) -> Result<(), CliError> {
+    let remotes = ask(context, RemoteRequest::Put { name, settings: Box::new(settings), replace })?;
+    show(context, &remotes)
+}
+
+fn print(context: &mut Context, remotes: &[RemoteInfo]) -> Result<(), CliError> {
+    if context.json {
+        return Ok(context.output.json(remotes)?);
+    }
+    let rows: Vec<_> = remotes
+        .iter()
+        .map(|RemoteInfo { name, settings }| {
+            [name.to_string(), settings.kind.to_string(), settings.url.to_string()]
+        })
+        .collect();
+    Ok(context.output.table([("REMOTE", Left), ("KIND", Left), ("URL", Left)], &rows)?)
+}
+
+fn show(context: &mut Context, remotes: &[RemoteInfo]) -> Result<(), CliError> {
+    if context.json {
+        return Ok(context.output.json(remotes)?);
+    }
+    for RemoteInfo { name, settings } in remotes {
+        context.output.line(format_args!("{name}: {} {}", settings.kind, settings.url))?;
+        for line in details(settings) {
+            context.output.line(format_args!("  {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn details(settings: &RemoteSettings) -> Vec<String> {
+    let place = |source: &SecretSource| match source {
+        SecretSource::File(path) => path.display().to_string(),
+        SecretSource::Environment(name) => format!("the daemon's variable {name}"),
+    };
+    let login = settings.login.as_ref().map(|login| match login {
+        Login::Basic { user, password } => {
+            format!("user {user}, password from {}", place(password))
+        }
+        Login::Bearer { token } => format!("token from {}", place(token)),
+    });
+    let authority =
+        settings.ca_file.as_ref().map(|path| format!("authorities from {}", path.display()));
+    let certificate = settings.client_certificate.as_ref().map(|files| {
+        format!(
+            "certificate {}, key {}",
+            files.certificate_file.display(),
+            files.key_file.display()
+        )
+    });
+    let rate =
+        settings.rate_bytes_per_second.map(|rate| format!("{} per second at most", size(rate)));
+    let connections =
+        settings.connections.map(|number| format!("{} at a time", count(number, "file")));
+    [login, authority, certificate, rate, connections].into_iter().flatten().collect()
+}
+
+fn test(context: &mut Context, name: RemoteName) -> Result<(), CliError> {
+    let request = Request::Remote(RemoteRequest::Test { name: name.clone() });
+    let Reply::RemoteTest(found) = context.connect()?.ask(request)? else {
+        return Err(CliError::unexpected_reply());
+    };
+    if context.json {
+        #[derive(serde::Serialize)]
+        struct Document<'a> {
+            remote: &'a RemoteName,
+            #[serde(flatten)]
+            found: &'a RemoteTest,
+        }
+        context.output.json(&Document { remote: &name, found: &found })?;
+    } else {
+        for line in report(&found) {
+            context.output.line(line)?;
+        }
+    }
+    if found.usable {
+        return Ok(());
+    }
+    let why = found.failure.unwrap_or_else(|| "it cannot be used".to_owned());
+    Err(ControlError::new(ErrorKind::Failed, format!("{name}: {why}")).into())
+}
+
+fn report(found: &RemoteTest) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(declared) = found.declared {
+        let sizes = if found.has_sizes == Some(true) { "SHA-256 and size" } else { "SHA-256" };
+        lines.push(format!("yes  declares {} by {sizes}", count(declared, "file")));
+    }
+    let mut say = |works: Option<bool>, yes: &str, no: &str| match works {
+        Some(true) => lines.push(format!("yes  {yes}")),
+        Some(false) => lines.push(format!("no   {no}")),
+        None => {}
+    };
+    say(
+        found.conditional,
+        "says when nothing changed: that is one short answer",
+        "does not say when nothing changed: the list is fetched each time",
+    );
+    say(
+        found.ranges,
+        "sends parts: a download that breaks off goes on",
+        "does not send parts: a download that breaks off begins anew",
+    );
+    lines
+}
+
+fn remove(context: &mut Context, name: RemoteName) -> Result<(), CliError> {
+    let request = Request::Remote(RemoteRequest::Remove { name: name.clone() });
+    let Reply::Done = context.connect()?.ask(request)? else {
+        return Err(CliError::unexpected_reply());
+    };
+    if context.json {
+        return Ok(context.output.json(&serde_json::json!({ "remote": name }))?);
+    }
+    Ok(context.output.line(format_args!("removed remote {name}"))?)
+}

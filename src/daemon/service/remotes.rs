@@ -1,0 +1,92 @@
+//! Remotes: their settings in the catalog, and whether they can be used.
+
+use super::errors::control_error;
+use super::{Answer, StoreService};
+use crate::control::protocol::{ControlError, ErrorKind};
+use crate::control::remote::{RemoteInfo, RemoteRequest};
+use crate::control::reply::Reply;
+use crate::engine::error::EngineError;
+use crate::engine::request::Request;
+use crate::model::name::RemoteName;
+use crate::model::remote::RemoteSettings;
+
+impl StoreService {
+    pub(super) fn remote(&self, request: RemoteRequest) -> Answer {
+        match request {
+            RemoteRequest::List => {
+                let reader = self.engine.open_reader().map_err(control_error)?;
+                let rows = reader.remotes().map_err(|error| control_error(error.into()))?;
+                let remotes: Result<Vec<_>, _> =
+                    rows.into_iter().map(|(name, settings)| describe(name, &settings)).collect();
+                Ok(Reply::Remotes(remotes?))
+            }
+            RemoteRequest::Show { name } => Ok(Reply::Remotes(vec![self.known_remote(&name)?])),
+            RemoteRequest::Put { name, settings, replace } => {
+                match self.find_remote(&name)? {
+                    Some(_) if !replace => {
+                        let message = format!("there is a remote {name} already");
+                        let hint = format!("`cairn remote set {name}` changes it");
+                        return Err(ControlError::new(ErrorKind::Failed, message).with_hint(hint));
+                    }
+                    None if replace => return Err(no_remote(&name)),
+                    Some(_) | None => {}
+                }
+                let text = serde_json::to_string(&settings).map_err(|error| {
+                    ControlError::new(
+                        ErrorKind::Usage,
+                        format!("these settings cannot be kept: {error}"),
+                    )
+                })?;
+                let (of, settings_text) = (name.clone(), Some(text));
+                self.engine
+                    .call(|reply| Request::PutRemote { name: of, settings: settings_text, reply })
+                    .map_err(control_error)?;
+                Ok(Reply::Remotes(vec![RemoteInfo { name, settings: *settings }]))
+            }
+            RemoteRequest::Test { name } => {
+                let settings = self.known_remote(&name)?.settings;
+                test(&settings)
+            }
+            RemoteRequest::Remove { name } => {
+                self.engine
+                    .call(|reply| Request::PutRemote { name, settings: None, reply })
+                    .map_err(control_error)?;
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn find_remote(&self, name: &RemoteName) -> Result<Option<String>, ControlError> {
+        let reader = self.engine.open_reader().map_err(control_error)?;
+        reader.remote(name).map_err(|error| control_error(error.into()))
+    }
+
+    pub(super) fn known_remote(&self, name: &RemoteName) -> Result<RemoteInfo, ControlError> {
+        let settings = self.find_remote(name)?.ok_or_else(|| no_remote(name))?;
+        describe(name.clone(), &settings)
+    }
+}
+
+fn no_remote(name: &RemoteName) -> ControlError {
+    control_error(EngineError::NoRemote(name.clone()))
+        .with_hint("`cairn remote list` shows all remotes")
+}
+
+fn describe(name: RemoteName, settings: &str) -> Result<RemoteInfo, ControlError> {
+    let settings: RemoteSettings = serde_json::from_str(settings).map_err(|error| {
+        let message = format!("the settings of remote {name} cannot be read: {error}");
+        ControlError::new(ErrorKind::Failed, message)
+            .with_hint(format!("`cairn remote remove {name}`, then add it again"))
+    })?;
+    Ok(RemoteInfo { name, settings })
+}
+
+#[cfg(feature = "net")]
+fn test(settings: &RemoteSettings) -> Answer {
+    Ok(Reply::RemoteTest(crate::sync::probe(settings)))
+}
+
+#[cfg(not(feature = "net"))]
+fn test(_settings: &RemoteSettings) -> Answer {
+    Err(super::without_net())
+}

@@ -1,0 +1,50 @@
+//! Remotes in the catalog, and what syncs note there.
+
+use super::error::{EngineError, Result};
+use super::event::Event;
+use super::writer::StoreWriter;
+use crate::model::digest::Sha256;
+use crate::model::hash::BlobHash;
+use crate::model::id::RepoId;
+use crate::model::name::RemoteName;
+
+/// What a sync found out.
+#[derive(Debug)]
+pub enum RemoteNote {
+    /// Digests of blobs.
+    Digests(Vec<(Sha256, BlobHash)>),
+    /// What the remote declared when the newest version was made, as JSON.
+    Seen {
+        /// The repository.
+        repo: RepoId,
+        /// The remote.
+        remote: RemoteName,
+        /// What was seen.
+        state: String,
+    },
+}
+
+impl StoreWriter {
+    /// Adds a remote or gives it other settings (`Some`), or removes it.
+    pub(super) fn put_remote(
+        &mut self,
+        name: &RemoteName,
+        settings: Option<&str>,
+    ) -> Result<Vec<Event>> {
+        let was_there = self.write(|tx| match settings {
+            Some(settings) => tx.put_remote(name, settings).map(|()| true),
+            None => tx.delete_remote(name),
+        })?;
+        if was_there { Ok(Vec::new()) } else { Err(EngineError::NoRemote(name.clone())) }
+    }
+
+    /// Keeps what a sync found out.
+    pub(super) fn note_remote(&mut self, note: &RemoteNote) -> Result<()> {
+        self.write(|tx| match note {
+            RemoteNote::Digests(digests) => {
+                digests.iter().try_for_each(|(sha256, blob)| tx.put_digest(sha256, blob))
+            }
+            RemoteNote::Seen { repo, remote, state } => tx.put_sync(*repo, remote, state),
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! The second stage: what is declared beside what the newest version has, both in order of their paths (V2).
+
+use std::cmp::Ordering;
+use std::io;
+
+use super::sort::Line;
+use super::{BaseFile, Destination, SyncError};
+use crate::model::manifest::{DeclaredFile, compare_paths};
+use crate::model::tree::{Content, Entry, Root};
+use crate::model::tree_format;
+use crate::store::error::StoreError;
+use crate::store::tree_cache::TreeCache;
+
+/// What one path needs.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The version has a file there.
+    Put {
+        file: DeclaredFile,
+        /// The file that the newest version has there.
+        base: Option<BaseFile>,
+    },
+    /// The version has nothing there that the newest one has.
+    Remove {
+        path: Vec<u8>,
+        /// Of how many files.
+        files: u64,
+    },
+}
+
+/// What comes next in the newest version.
+struct BaseEntry {
+    path: Vec<u8>,
+    entry: Entry,
+}
+
+impl BaseEntry {
+    fn files(&self) -> u64 {
+        match &self.entry.content {
+            Content::Directory { summary, .. } => summary.files,
+            _ => 1,
+        }
+    }
+
+    fn is_directory(&self) -> bool {
+        matches!(self.entry.content, Content::Directory { .. })
+    }
+
+    fn file(self) -> Option<BaseFile> {
+        match self.entry.content {
+            Content::File { size, blob } => {
+                Some(BaseFile { size_bytes: size, blob, attributes: self.entry.attributes })
+            }
+            _ => None,
+        }
+    }
+}
+
+type Entries<'a> = Box<dyn Iterator<Item = Result<Entry, StoreError>> + 'a>;
+
+/// Walks a tree in order of paths; a directory comes before what is in it, which [`Walk::enter`] asks for.
+struct Walk<'a> {
+    trees: &'a TreeCache,
+    /// The directories on the way, with their paths.
+    open: Vec<(Vec<u8>, Entries<'a>)>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(trees: &'a TreeCache, root: Option<&Root>) -> Self {
+        let entries =
+            |root: &Root| -> Entries<'a> { Box::new(tree_format::entries(trees, &root.tree, 0)) };
+        Self { trees, open: root.map(|root| (Vec::new(), entries(root))).into_iter().collect() }
+    }
+
+    fn next(&mut self) -> Result<Option<BaseEntry>, SyncError> {
+        while let Some((directory, entries)) = self.open.last_mut() {
+            match entries.next() {
+                None => drop(self.open.pop()),
+                Some(entry) => {
+                    let entry = entry?;
+                    let mut path = directory.clone();
+                    if !path.is_empty() {
+                        path.push(b'/');
+                    }
+                    path.extend(entry.name.as_bytes());
+                    return Ok(Some(BaseEntry { path, entry }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has what is in that directory come next.
+    fn enter(&mut self, entry: BaseEntry) {
+        if let Content::Directory { tree, .. } = &entry.entry.content {
+            let entries = Box::new(tree_format::entries(self.trees, tree, 0));
+            self.open.push((entry.path, entries));
+        }
+    }
+}
+
+/// Tells `step` of everything that is to be done, in order of paths. Where the version is to be a mirror, what is not
+/// declared goes; where something is in the way of a declared file, that goes in any case.
+pub(super) fn difference(
+    declared: impl Iterator<Item = io::Result<Line>>,
+    destination: &dyn Destination,
+    mirror: bool,
+    step: &mut dyn FnMut(Step) -> Result<(), SyncError>,
+) -> Result<(), SyncError> {
+    let mut declared = declared.map(|line| line.map(|line| line.file)).peekable();
+    let mut walk = Walk::new(destination.trees(), destination.base());
+    let mut base = walk.next()?;
+    loop {
+        if matches!(declared.peek(), Some(Err(_))) {
+            let failed = declared.next().and_then(Result::err);
+            return Err(failed.map_or(SyncError::Ended, SyncError::from));
+        }
+        let wanted = declared.peek().and_then(|file| file.as_ref().ok());
+        let (order, is_within) = match (&base, wanted) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => (Ordering::Greater, false),
+            (Some(_), None) => (Ordering::Less, false),
+            (Some(base), Some(file)) => {
+                let path = file.path.as_bytes();
+                (compare_paths(&base.path, path), file.path.is_below(&base.path))
+            }
+        };
+        // `base` compared with what is declared: it comes later, is at the same path, or comes first.
+        match (order, base.take()) {
+            (Ordering::Greater, kept) => {
+                base = kept;
+                if let Some(Ok(file)) = declared.next() {
+                    step(Step::Put { file, base: None })?;
+                }
+                continue;
+            }
+            (Ordering::Equal, Some(found)) => {
+                if let Some(Ok(file)) = declared.next() {
+                    step(Step::Put { file, base: found.file() })?;
+                }
+            }
+            (Ordering::Less, Some(found)) if is_within && found.is_directory() => walk.enter(found),
+            (Ordering::Less, Some(found)) if is_within || mirror => {
+                step(Step::Remove { files: found.files(), path: found.path })?;
+            }
+            (Ordering::Less | Ordering::Equal, _) => {}
+        }
+        base = walk.next()?;
+    }
+}

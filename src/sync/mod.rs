@@ -1,0 +1,294 @@
+//! Sync: a version made of what a remote declares.
+//!
+//! A pipeline of stages, each on a thread of its own ([`pipeline`]): what is declared, sorted and checked ([`declare`],
+//! [`sort`]), is compared with the newest version ([`difference`]), looked for in the store ([`query`]), fetched and
+//! verified ([`fetch`]), and put into an area that becomes the version ([`save`]). Queues between stages are bounded, so
+//! memory is, whatever the size of the set.
+//!
+//! This room must not know how a sync was asked for, nor the metadata thread: a [`Destination`] stands for the store.
+
+mod declare;
+mod difference;
+mod fetch;
+mod partial;
+pub mod pipeline;
+mod probe;
+mod query;
+mod run;
+mod save;
+mod sort;
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::model::digest::Sha256;
+use crate::model::hash::BlobHash;
+use crate::model::import::ImportEntry;
+use crate::model::manifest::{DeclaredPath, LineError, OverlapError};
+use crate::model::remote::{RemoteKind, RemoteSettings, RemoteUrl};
+use crate::model::sync::{RemovalLimit, SyncCounts};
+use crate::model::time::Timestamp;
+use crate::model::tree::{Attributes, Root};
+use crate::net::{Client, NetError, Validators};
+use crate::store::error::StoreError;
+
+pub use partial::PartialFiles;
+pub use probe::probe;
+pub use run::{Outcome, Plan, run};
+pub use save::Told;
+
+/// What went wrong with one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub path: DeclaredPath,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why there is no new version.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// What declares the content could not be fetched.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A line is not one of a manifest.
+    #[error("line {line} of {url}: {error}")]
+    Line {
+        /// Counted from 1.
+        line: u64,
+        /// Of the manifest.
+        url: String,
+        /// What is wrong with it.
+        error: LineError,
+    },
+    /// Two entries exclude each other.
+    #[error("line {line} of {url}: {error}")]
+    Overlap {
+        /// The later of the two lines, counted from 1.
+        line: u64,
+        /// Of the manifest.
+        url: String,
+        /// How.
+        error: OverlapError,
+    },
+    /// It declares nothing at all.
+    #[error("{0} declares no file{1}")]
+    Nothing(String, String),
+    /// A mirror would remove more than is allowed.
+    #[error("this would remove {removed} of the {there} files of the newest version")]
+    TooManyRemoved {
+        /// How many.
+        removed: u64,
+        /// Of how many.
+        there: u64,
+    },
+    /// Files could not be had.
+    #[error("{} could not be fetched", crate::model::text::count(*.0, "file"))]
+    Failed(u64),
+    /// What declares the content changed while it was fetched.
+    #[error("what {0} declares changed while it was fetched")]
+    Changed(String),
+    /// A temporary file.
+    #[error("cannot {action}: {error}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        error: io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(Box<dyn std::error::Error + Send + Sync>),
+    /// It was asked to stop.
+    #[error("stopped")]
+    Stopped,
+    /// The next stage takes no more: why is said there.
+    #[error("the next stage has ended")]
+    Ended,
+}
+
+impl From<StoreError> for SyncError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
+impl SyncError {
+    fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Io { action, error }
+    }
+}
+
+/// What was seen of a remote, by which the next sync knows that nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Seen {
+    /// Of the document that declares the content.
+    pub validators: Validators,
+    /// Its digest.
+    pub sha256: String,
+    /// All that was asked for besides: subpath, mirror or not.
+    pub asked: String,
+    /// The version that has what it declared.
+    pub version: u64,
+}
+
+/// Where declared content comes from.
+#[derive(Debug)]
+pub struct Origin<'a> {
+    /// Asks it.
+    pub client: &'a Client,
+    /// How the content is declared.
+    pub kind: RemoteKind,
+    /// Where.
+    pub url: &'a RemoteUrl,
+    /// Only what lies below, and as if that was the root.
+    pub subpath: Option<&'a DeclaredPath>,
+    /// Files that are fetched at a time.
+    pub connections: usize,
+}
+
+impl<'a> Origin<'a> {
+    /// The remote of these settings, which `client` asks.
+    pub fn new(
+        client: &'a Client,
+        settings: &'a RemoteSettings,
+        subpath: Option<&'a DeclaredPath>,
+    ) -> Self {
+        let connections = usize::try_from(settings.connections()).unwrap_or(usize::MAX);
+        Self { client, kind: settings.kind, url: &settings.url, subpath, connections }
+    }
+}
+
+/// What shall be done.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The version has what is declared and nothing else; otherwise that on top of what there is.
+    pub mirror: bool,
+    /// What cannot be had stays as it is in the newest version, and the rest is published.
+    pub keep_going: bool,
+    /// How many files may vanish.
+    pub removal_limit: RemovalLimit,
+}
+
+/// A file of the newest version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseFile {
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// Its content; `None` when it is empty.
+    pub blob: Option<BlobHash>,
+    /// Mode, owner, time.
+    pub attributes: Attributes,
+}
+
+/// The store, as a sync sees it. All methods may be called from several threads.
+pub trait Destination: Sync {
+    /// The newest version; `None` when there is none.
+    fn base(&self) -> Option<&Root>;
+
+    /// Where its tree is read.
+    fn trees(&self) -> &crate::store::tree_cache::TreeCache;
+
+    /// The blob of that digest, as far as the store knows; it may be gone.
+    ///
+    /// # Errors
+    /// The store's.
+    fn blob_of(&self, sha256: &Sha256) -> Result<Option<BlobHash>, SyncError>;
+
+    /// The digest of a blob of the newest version; its content is read when it is not known yet.
+    ///
+    /// # Errors
+    /// The store's.
+    fn digest_of(&self, blob: &BlobHash) -> Result<Sha256, SyncError>;
+
+    /// Pins blobs until the sync has ended; says of each how long it is, in bytes, if it is there.
+    ///
+    /// # Errors
+    /// The store's.
+    fn hold(&self, blobs: Vec<BlobHash>) -> Result<Vec<Option<u64>>, SyncError>;
+
+    /// Notes digests of content.
+    ///
+    /// # Errors
+    /// The store's.
+    fn note(&self, digests: Vec<(Sha256, BlobHash)>) -> Result<(), SyncError>;
+
+    /// Puts entries with the bytes and files that they name.
+    ///
+    /// # Errors
+    /// The store's.
+    fn put(
+        &self,
+        entries: Vec<ImportEntry>,
+        payload: Vec<u8>,
+        files: Vec<File>,
+    ) -> Result<(), SyncError>;
+
+    /// Waits until all that was put is in the store.
+    ///
+    /// # Errors
+    /// The store's.
+    fn settle(&self) -> Result<(), SyncError>;
+
+    /// Removes a path of the newest version with all that is below it.
+    ///
+    /// # Errors
+    /// The store's.
+    fn remove(&self, path: &[u8]) -> Result<(), SyncError>;
+
+    /// A file without a name.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn temporary(&self) -> io::Result<File>;
+
+    /// Where downloads are kept that are not whole yet.
+    fn partial_files(&self) -> &PartialFiles;
+
+    /// Who owns new files: user and group.
+    fn owner(&self) -> (u32, u32);
+
+    /// The time of the sync, for what the remote says nothing about.
+    fn now(&self) -> Timestamp;
+}
+
+/// [`SyncCounts`] that all stages add to.
+#[derive(Debug, Default)]
+struct Tally {
+    declared: AtomicU64,
+    unchanged: AtomicU64,
+    reused: AtomicU64,
+    fetched: AtomicU64,
+    fetched_bytes: AtomicU64,
+    added: AtomicU64,
+    changed: AtomicU64,
+    removed: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Tally {
+    fn counts(&self) -> SyncCounts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        SyncCounts {
+            declared: read(&self.declared),
+            unchanged: read(&self.unchanged),
+            reused: read(&self.reused),
+            fetched: read(&self.fetched),
+            fetched_bytes: read(&self.fetched_bytes),
+            added: read(&self.added),
+            changed: read(&self.changed),
+            removed: read(&self.removed),
+            failed: read(&self.failed),
+        }
+    }
+}
+
+fn add(count: &AtomicU64, more: u64) {
+    count.fetch_add(more, Ordering::Relaxed);
+}
+
+fn check_stop(stop: &AtomicBool) -> Result<(), SyncError> {
+    if stop.load(Ordering::Relaxed) { Err(SyncError::Stopped) } else { Ok(()) }
+}

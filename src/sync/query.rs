@@ -1,0 +1,126 @@
+//! The third stage: what of it does the store have already, under whatever name (V3)?
+
+use std::sync::atomic::AtomicBool;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::difference::Step;
+use super::fetch::Content;
+use super::pipeline::send;
+use super::{BaseFile, Destination, SyncError, Tally, add, check_stop};
+use crate::model::digest::Sha256;
+use crate::model::hash::BlobHash;
+use crate::model::manifest::DeclaredFile;
+
+/// Files that are looked for at a time.
+const BATCH: usize = 500;
+
+/// What a path needs, and how far that is.
+#[derive(Debug)]
+pub(super) enum Item<'a> {
+    Step(Step),
+    /// The file is in the newest version as it is declared.
+    Unchanged,
+    /// The store has the content, and holds it.
+    Known {
+        file: DeclaredFile,
+        base: Option<BaseFile>,
+        content: Option<(BlobHash, u64)>,
+    },
+    /// It was fetched and is what was declared.
+    Fetched {
+        file: DeclaredFile,
+        base: Option<BaseFile>,
+        content: Content<'a>,
+    },
+    /// It cannot be had.
+    Failed {
+        file: DeclaredFile,
+        reason: String,
+        disagrees: bool,
+    },
+}
+
+/// Looks for files in batches: as many as have come, [`BATCH`] at most.
+pub(super) fn query<'a>(
+    destination: &dyn Destination,
+    tally: &Tally,
+    stop: &AtomicBool,
+    items: &Receiver<Item<'a>>,
+    next: &Sender<Item<'a>>,
+) -> Result<(), SyncError> {
+    while let Ok(first) = items.recv() {
+        check_stop(stop)?;
+        let mut batch = vec![first];
+        batch.extend(items.try_iter().take(BATCH - 1));
+        for item in look_up(destination, tally, batch)? {
+            send(next, item)?;
+        }
+    }
+    Ok(())
+}
+
+fn look_up<'a>(
+    destination: &dyn Destination,
+    tally: &Tally,
+    batch: Vec<Item<'a>>,
+) -> Result<Vec<Item<'a>>, SyncError> {
+    let mut found = Vec::with_capacity(batch.len());
+    let mut wanted: Vec<BlobHash> = Vec::new();
+    for item in batch {
+        let Item::Step(Step::Put { file, base }) = item else {
+            found.push((item, None));
+            continue;
+        };
+        let known = destination.blob_of(&file.sha256)?;
+        if is_same(destination, &file, base.as_ref(), known)? {
+            add(&tally.unchanged, 1);
+            found.push((Item::Unchanged, None));
+            continue;
+        }
+        wanted.extend(known);
+        found.push((Item::Step(Step::Put { file, base }), known));
+    }
+    let held = if wanted.is_empty() { Vec::new() } else { destination.hold(wanted)? };
+    let mut held = held.into_iter();
+    let resolved = found.into_iter().map(|(item, known)| {
+        let content = known.and_then(|blob| Some((blob, held.next()??)));
+        match item {
+            Item::Step(Step::Put { file, base }) => resolve(file, base, content),
+            other => other,
+        }
+    });
+    Ok(resolved.collect())
+}
+
+/// A file whose content the store may have, with its length in bytes.
+fn resolve<'a>(
+    file: DeclaredFile,
+    base: Option<BaseFile>,
+    content: Option<(BlobHash, u64)>,
+) -> Item<'a> {
+    let fits = |length: u64| file.size_bytes.is_none_or(|size| size == length);
+    match content {
+        Some((_, length)) if fits(length) => Item::Known { file, base, content },
+        _ if file.sha256 == Sha256::of(b"") && fits(0) => Item::Known { file, base, content: None },
+        _ => Item::Step(Step::Put { file, base }),
+    }
+}
+
+/// Whether the newest version has that very content at that path. A file that came in some other way is hashed once.
+fn is_same(
+    destination: &dyn Destination,
+    file: &DeclaredFile,
+    base: Option<&BaseFile>,
+    known: Option<BlobHash>,
+) -> Result<bool, SyncError> {
+    let Some(base) = base.filter(|base| file.size_bytes.is_none_or(|size| size == base.size_bytes))
+    else {
+        return Ok(false);
+    };
+    match (base.blob, known) {
+        (None, _) => Ok(file.sha256 == Sha256::of(b"")),
+        (Some(blob), Some(known)) if blob == known => Ok(true),
+        (Some(blob), _) => Ok(destination.digest_of(&blob)? == file.sha256),
+    }
+}

@@ -1,0 +1,167 @@
+//! A sync from its first request to the area that is ready to be published.
+
+use std::sync::atomic::AtomicBool;
+
+use super::declare::{Declared, declare, has_changed};
+use super::difference::{Step, difference};
+use super::fetch::{Context, fetch};
+use super::pipeline::{self, Stage, send};
+use super::query::{Item, query};
+use super::save::{Saver, Told};
+use super::{Destination, Options, Origin, Seen, SyncError, Tally, add};
+use crate::model::sync::SyncCounts;
+
+/// How a sync ended that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The remote declares what it declared the last time: nothing was even compared.
+    Unchanged,
+    /// The area has what the version is to have.
+    Ready {
+        /// What was done.
+        counts: SyncCounts,
+        /// What to know the next time, but for the version.
+        seen: Seen,
+    },
+}
+
+/// What a sync would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// This file would be added.
+    Add(Vec<u8>),
+    /// This file would get another content.
+    Change(Vec<u8>),
+    /// This would be removed, with what is below it.
+    Remove(Vec<u8>),
+}
+
+/// Runs a sync. With `plan` nothing is fetched but what declares the content, and nothing is put: it hears what would be
+/// done.
+///
+/// # Errors
+/// Why there is to be no new version. What was fetched is kept for the next try.
+pub fn run(
+    origin: &Origin<'_>,
+    options: Options,
+    seen: Option<&Seen>,
+    destination: &dyn Destination,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(Told) -> Result<(), SyncError>,
+    plan: Option<&mut dyn FnMut(Plan) -> Result<(), SyncError>>,
+) -> Result<Outcome, SyncError> {
+    let asked = asked(origin, options);
+    let seen = seen.filter(|seen| seen.asked == asked);
+    let Some(mut declared) = declare(origin, seen, destination, stop)? else {
+        return Ok(Outcome::Unchanged);
+    };
+    let tally = Tally::default();
+    add(&tally.declared, declared.entries.count);
+    check_removals(&mut declared, destination, options)?;
+    let context = Context { origin, destination, tally: &tally, stop };
+    if let Some(plan) = plan {
+        dry_run(context, &mut declared, options, plan)?;
+        return Ok(ready(declared, asked, tally.counts()));
+    }
+    let mtime = declared.validators.modified().unwrap_or_else(|| destination.now());
+    let mut saver = Saver::new(destination, &tally, mtime, tell);
+    let entries = &mut declared.entries;
+    let steps: Stage<'_, Item<'_>> = Box::new(move |_, next| {
+        let lines = entries.read()?;
+        difference(lines, destination, options.mirror, &mut |step| send(&next, Item::Step(step)))
+    });
+    let known: Stage<'_, Item<'_>> =
+        Box::new(move |items, next| query(destination, context.tally, stop, &items, &next));
+    let fetched: Stage<'_, Item<'_>> = Box::new(move |items, next| fetch(context, &items, &next));
+    let stages = vec![("difference", steps), ("query", known), ("fetch", fetched)];
+    pipeline::run(stages, |items| saver.run(&items))?;
+    let disagreements = saver.disagreements;
+    let counts = tally.counts();
+    if disagreements > 0 {
+        let into = destination.temporary()?;
+        if has_changed(origin, &declared.validators, declared.sha256, into, stop)? {
+            return Err(SyncError::Changed(origin.url.document(origin.kind).to_string()));
+        }
+    }
+    if counts.failed > 0 && !options.keep_going {
+        return Err(SyncError::Failed(counts.failed));
+    }
+    Ok(ready(declared, asked, counts))
+}
+
+/// All that was asked for besides the document.
+fn asked(origin: &Origin<'_>, options: Options) -> String {
+    let subpath = origin.subpath.map_or_else(String::new, ToString::to_string);
+    format!("{} {subpath}", if options.mirror { "mirror" } else { "additive" })
+}
+
+fn ready(declared: Declared, asked: String, counts: SyncCounts) -> Outcome {
+    let seen = Seen {
+        validators: declared.validators,
+        sha256: declared.sha256.to_string(),
+        asked,
+        version: 0,
+    };
+    Outcome::Ready { counts, seen }
+}
+
+/// Refuses before the first fetch a mirror that would remove too much (V11).
+fn check_removals(
+    declared: &mut Declared,
+    destination: &dyn Destination,
+    options: Options,
+) -> Result<(), SyncError> {
+    let there = destination.base().map_or(0, |root| root.summary.files);
+    if !options.mirror || there == 0 {
+        return Ok(());
+    }
+    let mut removed = 0;
+    difference(declared.entries.read()?, destination, true, &mut |step| {
+        if let Step::Remove { files, .. } = step {
+            removed += files;
+        }
+        Ok(())
+    })?;
+    if options.removal_limit.allows(removed, there) {
+        return Ok(());
+    }
+    Err(SyncError::TooManyRemoved { removed, there })
+}
+
+fn dry_run(
+    context: Context<'_>,
+    declared: &mut Declared,
+    options: Options,
+    plan: &mut dyn FnMut(Plan) -> Result<(), SyncError>,
+) -> Result<(), SyncError> {
+    let Context { destination, tally, stop, .. } = context;
+    let entries = &mut declared.entries;
+    let steps: Stage<'_, Item<'_>> = Box::new(move |_, next| {
+        let lines = entries.read()?;
+        difference(lines, destination, options.mirror, &mut |step| send(&next, Item::Step(step)))
+    });
+    let known: Stage<'_, Item<'_>> =
+        Box::new(move |items, next| query(destination, tally, stop, &items, &next));
+    pipeline::run(vec![("difference", steps), ("query", known)], |items| {
+        items.iter().try_for_each(|item| match item {
+            Item::Step(Step::Remove { path, files }) => {
+                add(&tally.removed, files);
+                plan(Plan::Remove(path))
+            }
+            Item::Step(Step::Put { file, base }) | Item::Known { file, base, .. } => {
+                let path = file.path.as_bytes().to_vec();
+                match base {
+                    Some(_) => {
+                        add(&tally.changed, 1);
+                        plan(Plan::Change(path))
+                    }
+                    None => {
+                        add(&tally.added, 1);
+                        plan(Plan::Add(path))
+                    }
+                }
+            }
+            Item::Unchanged | Item::Fetched { .. } | Item::Failed { .. } => Ok(()),
+        })
+    })
+}

@@ -1,0 +1,212 @@
+//! The last stage: entries are put into the area in batches, which close by number, by bytes and by time (V4, H30).
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::difference::Step;
+use super::fetch::{Bytes, Content};
+use super::partial::Turn;
+use super::query::Item;
+use super::{BaseFile, Destination, Failure, SyncError, Tally, add};
+use crate::model::digest::Sha256;
+use crate::model::hash::BlobHash;
+use crate::model::import::{FileSource, ImportContent, ImportEntry, RawAttributes};
+use crate::model::manifest::DeclaredFile;
+use crate::model::sync::SyncCounts;
+use crate::model::time::Timestamp;
+use crate::model::tree::Attributes;
+
+/// Entries of a batch.
+const ENTRIES_MAX: usize = 500;
+
+/// Bytes of small files in a batch.
+const PAYLOAD_BYTES_MAX: usize = 4 << 20;
+
+/// Open files of a batch.
+const FILES_MAX: usize = 16;
+
+/// How long a batch waits for more, so that what was fetched is not lost with it (V7).
+const BATCH_TIME: Duration = Duration::from_millis(500);
+
+/// How often whoever asked is told how far it is.
+const TELL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Permission bits of a file that is new.
+const FILE_MODE: u16 = 0o644;
+
+/// What a sync tells while it runs.
+#[derive(Debug)]
+pub enum Told {
+    /// How far it is.
+    Counts(SyncCounts),
+    /// A file cannot be had.
+    Failure(Failure),
+}
+
+/// Puts what comes out of the other stages.
+pub(super) struct Saver<'a> {
+    pub(super) destination: &'a dyn Destination,
+    pub(super) tally: &'a Tally,
+    /// Of files that are new or have another content: the same for all, so that equal syncs make equal trees.
+    pub(super) mtime: Timestamp,
+    pub(super) tell: &'a mut dyn FnMut(Told) -> Result<(), SyncError>,
+    /// Files whose content was not what the remote declares.
+    pub(super) disagreements: u64,
+    batch: Batch<'a>,
+}
+
+#[derive(Default)]
+struct Batch<'a> {
+    entries: Vec<ImportEntry>,
+    payload: Vec<u8>,
+    files: Vec<File>,
+    digests: Vec<(Sha256, BlobHash)>,
+    /// Of what was fetched: who waits for one of them finds it in the store once this is put.
+    turns: Vec<Turn<'a>>,
+}
+
+impl<'a> Saver<'a> {
+    pub(super) fn new(
+        destination: &'a dyn Destination,
+        tally: &'a Tally,
+        mtime: Timestamp,
+        tell: &'a mut dyn FnMut(Told) -> Result<(), SyncError>,
+    ) -> Self {
+        Self { destination, tally, mtime, tell, disagreements: 0, batch: Batch::default() }
+    }
+
+    pub(super) fn run(&mut self, items: &Receiver<Item<'a>>) -> Result<(), SyncError> {
+        let mut told = Instant::now();
+        let mut due: Option<Instant> = None;
+        loop {
+            match items.recv_timeout(TELL_INTERVAL) {
+                Ok(item) => self.take(item)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = Instant::now();
+            if !self.batch.entries.is_empty() && *due.get_or_insert(now + BATCH_TIME) <= now
+                || self.is_full()
+            {
+                self.flush()?;
+                due = None;
+            }
+            if now.duration_since(told) >= TELL_INTERVAL {
+                (self.tell)(Told::Counts(self.tally.counts()))?;
+                told = now;
+            }
+        }
+        self.flush()?;
+        (self.tell)(Told::Counts(self.tally.counts()))
+    }
+
+    fn take(&mut self, item: Item<'a>) -> Result<(), SyncError> {
+        match item {
+            Item::Unchanged => {}
+            Item::Step(Step::Remove { path, files }) => {
+                // What is put before stays before.
+                self.flush()?;
+                self.destination.remove(&path)?;
+                add(&self.tally.removed, files);
+            }
+            Item::Step(Step::Put { file, .. }) => {
+                let reason = "it was never fetched".to_owned();
+                self.fail(file, reason, false)?;
+            }
+            Item::Failed { file, reason, disagrees } => self.fail(file, reason, disagrees)?,
+            Item::Known { file, base, content } => {
+                add(&self.tally.reused, 1);
+                let (source, size_bytes) = match content {
+                    Some((blob, size)) => (FileSource::Known(blob), size),
+                    None => (FileSource::Empty, 0),
+                };
+                self.put(&file, base, source, size_bytes);
+            }
+            Item::Fetched { file, base, content } => {
+                let Content { bytes, length, blob, turn } = content;
+                self.batch.digests.push((file.sha256, blob));
+                self.batch.turns.push(turn);
+                let source = self.source(bytes)?;
+                self.put(&file, base, source, length);
+            }
+        }
+        Ok(())
+    }
+
+    fn source(&mut self, bytes: Bytes) -> Result<FileSource, SyncError> {
+        let too_many = |error| SyncError::Store(Box::new(error));
+        Ok(match bytes {
+            Bytes::Memory(bytes) if bytes.is_empty() => FileSource::Empty,
+            Bytes::Memory(bytes) => {
+                let offset = u32::try_from(self.batch.payload.len()).map_err(too_many)?;
+                let len = u32::try_from(bytes.len()).map_err(too_many)?;
+                self.batch.payload.extend(bytes);
+                FileSource::Inline { offset, len }
+            }
+            Bytes::File(file) => {
+                let index = u32::try_from(self.batch.files.len()).map_err(too_many)?;
+                self.batch.files.push(file);
+                FileSource::Attached { index }
+            }
+        })
+    }
+
+    fn put(
+        &mut self,
+        file: &DeclaredFile,
+        base: Option<BaseFile>,
+        source: FileSource,
+        size_bytes: u64,
+    ) {
+        add(if base.is_some() { &self.tally.changed } else { &self.tally.added }, 1);
+        let (uid, gid) = self.destination.owner();
+        let attributes = match base {
+            Some(base) => Attributes { mtime: self.mtime, ..base.attributes },
+            None => Attributes {
+                mode: FILE_MODE,
+                uid,
+                gid,
+                mtime: self.mtime,
+                xattrs: Default::default(),
+            },
+        };
+        self.batch.entries.push(ImportEntry {
+            path: file.path.as_bytes().into(),
+            attributes: RawAttributes::from(&attributes),
+            content: ImportContent::File { size_bytes, source },
+        });
+    }
+
+    fn fail(
+        &mut self,
+        file: DeclaredFile,
+        reason: String,
+        disagrees: bool,
+    ) -> Result<(), SyncError> {
+        add(&self.tally.failed, 1);
+        self.disagreements += u64::from(disagrees);
+        (self.tell)(Told::Failure(Failure { path: file.path, reason }))
+    }
+
+    fn is_full(&self) -> bool {
+        let Batch { entries, payload, files, .. } = &self.batch;
+        entries.len() >= ENTRIES_MAX
+            || payload.len() >= PAYLOAD_BYTES_MAX
+            || files.len() >= FILES_MAX
+    }
+
+    fn flush(&mut self) -> Result<(), SyncError> {
+        let Batch { entries, payload, files, digests, turns } = std::mem::take(&mut self.batch);
+        if !entries.is_empty() {
+            self.destination.put(entries, payload, files)?;
+        }
+        if !digests.is_empty() {
+            self.destination.settle()?;
+            self.destination.note(digests)?;
+        }
+        drop(turns);
+        Ok(())
+    }
+}
