@@ -55,6 +55,10 @@ fn v1_a_mirror_has_exactly_what_is_declared_and_an_addition_at_least() {
     assert_eq!(synced.version(3), map(&expected));
     let done = synced.sync(&["--mirror", "--max-delete", "4"]);
     assert_eq!(done["removed_file_count"], 4);
+    let time = |number: u64| {
+        fs::metadata(synced.cairn.versions(format!("lib/{number}/d"))).unwrap().modified().unwrap()
+    };
+    assert_eq!(time(4), time(3), "removing sets no times, so that equal syncs make equal trees");
     assert_eq!(synced.version(4), map(&[("a", b"4"), ("d/f", b"5")]));
     assert_eq!(synced.asked_for("/d/f"), 1);
 }

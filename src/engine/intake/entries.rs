@@ -252,7 +252,7 @@ impl Import {
 
 /// Sets the time of a directory back that a new name in it has changed: an import gives directories their
 /// times itself.
-fn restore_time(state: &mut State, directory: NodeId, mtime: Timestamp) {
+pub(super) fn restore_time(state: &mut State, directory: NodeId, mtime: Timestamp) {
     if let Some(node) = state.node_mut(directory) {
         node.mtime = mtime;
     }

@@ -4,7 +4,7 @@
 //! directory were only unlinked, its names would still be counted.
 
 use super::Import;
-use super::entries::resolve_error;
+use super::entries::{resolve_error, restore_time};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::staging::node::{Node, Slot};
 use crate::model::id::NodeId;
@@ -55,7 +55,14 @@ impl Import {
         }
         let Some(id) = self.lookup(parent, name)? else { return Ok(()) };
         self.prepare_removal(id)?;
-        self.take_name(parent, name);
+        let now = Timestamp::now();
+        self.engine.staging.change(|state, dirty| {
+            let before = state.node(parent).map(|node| node.mtime);
+            state.unlink(dirty, parent, name, now);
+            if let Some(before) = before {
+                restore_time(state, parent, before);
+            }
+        });
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::common::http::Site;
 use crate::common::{Cairn, schema};
 
 /// Runs commands with `--json`, and remembers which.
@@ -56,6 +57,7 @@ fn every_command_prints_what_the_rules_allow() {
     publish(&mut run, &scratch);
     change(&mut run);
     upkeep(&mut run, &scratch);
+    remotes(&mut run);
     errors(&mut run);
     let known: BTreeSet<String> = cairn::cli::command()
         .get_subcommands()
@@ -125,6 +127,26 @@ fn change(run: &mut Runner<'_>) {
     assert_eq!(run.one(&["delete", "old"])[0]["repository_deleted"], true);
     assert_eq!(run.one(&["undelete", "old"])[0]["repository"], "old");
     assert_eq!(run.one(&["wait", "web", "--after", "1"])["number"], 2);
+}
+
+/// What others publish.
+fn remotes(run: &mut Runner<'_>) {
+    let server = Site::of(&[("a", b"12"), ("b", b"3")]).serve();
+    let url = server.url("/");
+    let added = run.one(&["remote", "add", "origin", "sums", &url]);
+    assert_eq!((&added[0]["remote"], &added[0]["kind"]), (&"origin".into(), &"sums".into()));
+    assert_eq!(run.one(&["remote", "list"]), added);
+    assert_eq!(run.one(&["remote", "show", "origin"]), added);
+    assert_eq!(run.one(&["remote", "set", "origin", "--connections", "2"])[0]["connections"], 2);
+    assert_eq!(run.one(&["remote", "test", "origin"])["declared_file_count"], 2);
+    let planned = run.one(&["sync", "mirrored", "origin", "--mirror", "--dry-run"]);
+    assert_eq!(planned["events"][0]["path"], "a");
+    let synced = run.one(&["sync", "mirrored", "origin", "--mirror"]);
+    assert_eq!(
+        (&synced["version"]["number"], &synced["fetched_file_count"]),
+        (&1.into(), &2.into())
+    );
+    assert_eq!(run.one(&["remote", "remove", "origin"])["remote"], "origin");
 }
 
 /// Retention, quotas, collection, checks, and the store as a whole.

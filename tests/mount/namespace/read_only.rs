@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use crate::common::{Cairn, errno};
 
 /// Every verb that changes a store, as it would succeed on one that takes changes.
-const CHANGES: [&[&str]; 15] = [
+const CHANGES: [&[&str]; 17] = [
     &["create", "other"],
     &["stage", "web/more"],
     &["commit", "web/open"],
@@ -20,19 +20,22 @@ const CHANGES: [&[&str]; 15] = [
     &["lock", "web/1"],
     &["policy", "web", "--keep-unreleased", "1"],
     &["quota", "web", "--files", "9"],
+    &["remote", "add", "origin", "sums", "http://127.0.0.1:1/"],
+    &["sync", "web", "origin"],
     &["gc", "--wait"],
     &["fsck", "--repair"],
     &["import", "/etc/hostname", "web"],
 ];
 
 /// Every verb that looks at a store.
-const READS: [&[&str]; 11] = [
+const READS: [&[&str]; 12] = [
     &["list"],
     &["versions", "web"],
     &["show", "web/1"],
     &["diff", "web/1", "web/2"],
     &["areas"],
     &["tag", "web"],
+    &["remote", "list"],
     &["status"],
     &["du"],
     &["why", "web/1/f"],
