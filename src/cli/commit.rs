@@ -128,7 +128,15 @@ fn advise(error: ControlError, target: &str) -> ControlError {
         (None, Some(ErrorDetail::Conflicts(_))) => {
             "put these paths of the area right, then commit with --force".to_owned()
         }
-        (None, Some(ErrorDetail::Locked { .. } | ErrorDetail::Unreadable { .. }) | None) => {
+        (
+            None,
+            Some(
+                ErrorDetail::Locked { .. }
+                | ErrorDetail::RemoteChanged { .. }
+                | ErrorDetail::Unreadable { .. },
+            )
+            | None,
+        ) => {
             return error;
         }
     };

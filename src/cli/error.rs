@@ -6,6 +6,9 @@ use crate::control::protocol::{ControlError, ErrorDetail, ErrorKind, UnreadableF
 
 use super::text::{escape_path, printable};
 
+/// Exit code of a sync whose remote changed meanwhile.
+pub const EXIT_REMOTE_CHANGED: u8 = 13;
+
 /// Exit code when the reader of the output went away; a shell shows the same for SIGPIPE.
 pub const EXIT_PIPE: u8 = 141;
 
@@ -96,7 +99,10 @@ pub fn report(error: &CliError, json: bool) -> u8 {
     }
     let error = error.as_control();
     print(&if json { as_json(&error) } else { as_text(&error) });
-    error.kind.exit_code()
+    match error.detail.as_deref() {
+        Some(ErrorDetail::RemoteChanged { .. }) => EXIT_REMOTE_CHANGED,
+        _ => error.kind.exit_code(),
+    }
 }
 
 /// Prints a decision of the command, such as the store that it chose, to stderr.
@@ -209,6 +215,6 @@ fn detail_lines(detail: &ErrorDetail) -> Vec<String> {
             };
             files.iter().map(line).chain(more).collect()
         }
-        ErrorDetail::Locked { .. } => Vec::new(),
+        ErrorDetail::RemoteChanged { .. } | ErrorDetail::Locked { .. } => Vec::new(),
     }
 }

@@ -99,6 +99,7 @@ EXIT CODES
   10  `cairn fsck`: damage is left
   11  `cairn status --check`: something needs attention soon
   12  `cairn status --check`: something needs attention now
+  13  `cairn sync`: what the remote declares changed meanwhile: try again
   141  whoever read the output went away
 
 A command speaks to the store's daemon where one is running (`cairn mount`) and opens the store

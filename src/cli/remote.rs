@@ -24,12 +24,12 @@ A remote is a list of files with digests, and the files beside it:
 
 Passwords and tokens are never given on the command line, nor kept: the daemon reads them when it needs them, from a file
 that only its owner may read (mode 0600) or from a variable of its own environment. They go to the remote's own host
-and port alone, wherever it redirects to. HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the daemon's environment hold.
+and port alone, wherever it redirects to. HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the daemon's environment are used.
 
 JSON
   list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,
-  key_file}, rate_bytes_per_second, connections}, without what is not set; login is {basic {user, password}} or
-  {bearer {token}}, password and token are {file} or {environment};
+  key_file}, rate_bytes_per_second, connections}, without what is not set; login is {\"basic\": {user, password}} or {\"bearer\":
+  {token}}, password and token are {\"file\": PATH} or {\"environment\": NAME};
   test: {remote, usable, failure, declared_file_count, has_sizes, conditional, ranges};
   remove: {remote}
 
@@ -122,7 +122,7 @@ struct Access {
     /// Variable of the daemon's environment with a bearer token
     #[arg(long, value_name = "VARIABLE", conflicts_with = "user")]
     token_env: Option<String>,
-    /// Authorities to believe besides those of the machine (PEM)
+    /// CA certificates to trust in addition to the machine's (PEM)
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Certificate to show (PEM)
@@ -142,16 +142,16 @@ struct Access {
 /// Settings that go.
 #[derive(Debug, clap::Args)]
 struct Cleared {
-    /// Log in no more
+    /// Remove the login
     #[arg(long, conflicts_with_all = ["user", "token_file", "token_env"])]
     no_login: bool,
-    /// Believe the authorities of the machine alone
+    /// Trust the machine's CA certificates alone
     #[arg(long, conflicts_with = "ca_file")]
     no_ca_file: bool,
-    /// Show no certificate
+    /// Remove the client certificate
     #[arg(long, conflicts_with = "client_cert")]
     no_client_cert: bool,
-    /// As fast as it comes
+    /// Remove the limit of the rate
     #[arg(long, conflicts_with = "limit_rate")]
     no_limit_rate: bool,
 }
@@ -223,11 +223,8 @@ impl Access {
         }
         let Some(user) = self.user.clone() else { return Ok(None) };
         let Some(password) = source(&self.password_file, &self.password_env)? else {
-            let error =
-                ControlError::new(ErrorKind::Usage, format!("where is the password of {user}?"));
-            return Err(error
-                .with_hint("--password-file FILE or --password-env VARIABLE says it")
-                .into());
+            let message = "--user needs --password-file or --password-env";
+            return Err(ControlError::new(ErrorKind::Usage, message).into());
         };
         Ok(Some(Login::Basic { user, password }))
     }

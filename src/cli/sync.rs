@@ -15,21 +15,23 @@ use crate::model::sync::{RemovalLimit, SyncCounts};
 use crate::model::text::count;
 
 const HELP: &str = "\
-Fetches what the remote declares and the store lacks, checks its digest, and publishes all of it as the next version, or
-nothing: where one file cannot be had, there is no version (unless --keep-going), and the next try goes on with what came.
-Files that are the same in the newest version stay as they are; equal content that the store has under another name is not
-fetched. Where the remote declares what it declared at the last sync, that is one request.
+Fetches what the remote declares and the store lacks, checks its digest, and publishes all of it as the next version. If any
+file cannot be had, nothing is published (--keep-going publishes anyway: such files keep their old content, or stay absent).
+Running it again goes on with what came: small files for as long as unreferenced content is protected (ten minutes unless told
+otherwise), large ones, also unfinished, for a week. Files that are the same in the newest version stay as they are. Where the
+list is the one of the last sync, and nobody has published since, that is one request.
 
-With --mirror, what the remote does not declare goes, as with `rsync --delete`; where that would be more than half of the
-newest version, --max-delete must allow it. `cairn remote add` says where a remote is.
+--mirror also removes what the remote does not declare, as `rsync --delete` does; without it nothing is removed. With SUBPATH
+only what lies below it is taken, and lies at the root of the version. `cairn remote add` says where a remote is.
 
 EXIT CODES
   0  there is a new version, or nothing changed
   1  something could not be had, or is refused
-  4  the remote changed meanwhile: try again
+  13  what the remote declares changed meanwhile: try again
+  others, as in `cairn help`: there is no new version
 
 JSON
-  {repository, remote, changed, version (as in `cairn show`), tag, unchanged_remote, events, and counts:
+  {repository, remote, changed, version (as in `cairn show`), tag, unchanged_remote, events, events, and at the same level
   declared_file_count, unchanged_file_count, reused_file_count, fetched_file_count, fetched_bytes,
   added_file_count, changed_file_count, removed_file_count, failed_file_count};
   an event: {path, change, reason}
@@ -38,7 +40,7 @@ EXAMPLES
   cairn remote add releases sums https://example.org/releases/SHA256SUMS
   cairn sync tools releases --mirror --dry-run
   cairn sync tools releases --mirror --tag 2026-11
-  cairn sync tools releases/linux/x86_64 --json";
+  cairn sync linux-tools releases/linux/x86_64 --json";
 
 /// Arguments of `cairn sync`.
 #[derive(Debug, clap::Args)]
@@ -62,7 +64,7 @@ pub struct SyncArgs {
     /// Publish what could be had; what could not stays as it is in the newest version
     #[arg(long)]
     keep_going: bool,
-    /// How much a mirror may remove: a number of files, or of a hundred with `%`
+    /// How many files --mirror may remove: a count, or a percentage of the newest version
     #[arg(long, value_name = "N|P%", default_value = "50%", value_parser = parse_removal_limit)]
     max_delete: RemovalLimit,
     /// Bytes per second at most, for this sync

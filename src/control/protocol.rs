@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::id::VersionNumber;
-use crate::model::name::{AreaName, BaseName, RepoName, TagName};
+use crate::model::name::{AreaName, BaseName, RemoteName, RepoName, TagName};
 
 use super::backup::BackupRequest;
 use super::commit::CommitRequest;
@@ -347,6 +347,11 @@ pub enum ErrorDetail {
         /// How many there are in all.
         #[serde(rename = "file_count")]
         total: u64,
+    },
+    /// What a remote declares changed while it was fetched.
+    RemoteChanged {
+        /// Which one.
+        remote: RemoteName,
     },
     /// Another process owns the store.
     #[serde(rename = "locked_by")]

@@ -4,10 +4,13 @@
 //! STORE/ (0700)
 //!   format            "cairn store", format number, store uuid; written last by `init`
 //!   lock              flock: one owner, whose process id it holds
-//!   catalog.db        SQLite, with catalog.db-wal and catalog.db-shm while open
+//!   catalog.db        SQLite, with catalog.db-wal
+//!   reserve           space set aside for a full disk
+//!   daemon.log        what a daemon in the background says
 //!   pool/ab/cdef…     blobs: content by BLAKE3, mode 0444, never modified
 //!   staging/A/F       data of file F in area A, private while being written
-//!   incoming/         partial downloads and imports, blobs on their way into the pool
+//!   incoming/         blobs on their way into the pool
+//!   partial/SHA256    downloads that a sync could not end yet
 //!   control.sock      the daemon's socket
 //!   backup            in a backup: the uuid of the store that it is of
 //!   draft.N/          in a backup: the catalog of the next one

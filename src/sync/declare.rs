@@ -1,4 +1,4 @@
-//! The first stage: the document that declares the content is fetched, parsed and checked as a whole before anything
+//! Before the stages: the document that declares the content is fetched, parsed and checked as a whole before anything
 //! that it declares is asked for (H26, H27).
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! The second stage: what is declared beside what the newest version has, both in order of their paths (V2).
+//! The first stage: what is declared beside what the newest version has, both in order of their paths (V2).
 
 use std::cmp::Ordering;
 use std::io;

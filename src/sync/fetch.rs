@@ -1,4 +1,4 @@
-//! The fourth stage: what the store lacks is fetched, several files at a time, and is what was declared or a failure.
+//! The third stage: what the store lacks is fetched, several files at a time, and is what was declared or a failure.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -170,7 +170,6 @@ fn one<'a>(
         };
         if download.sha256.clone().finish() == file.sha256 {
             let (bytes, length, blob) = download.end();
-            partial_files.remove(&turn)?;
             return Ok(Ok(Content { bytes, length, blob, turn }));
         }
         download.restart().map_err(SyncError::io("begin a file anew"))?;

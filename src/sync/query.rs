@@ -1,4 +1,4 @@
-//! The third stage: what of it does the store have already, under whatever name (V3)?
+//! The second stage: what of it does the store have already, under whatever name (V3)?
 
 use std::sync::atomic::AtomicBool;
 

@@ -57,12 +57,12 @@ pub fn run(
     };
     let tally = Tally::default();
     add(&tally.declared, declared.entries.count);
-    check_removals(&mut declared, destination, options)?;
     let context = Context { origin, destination, tally: &tally, stop };
     if let Some(plan) = plan {
         dry_run(context, &mut declared, options, plan)?;
         return Ok(ready(declared, asked, tally.counts()));
     }
+    check_removals(&mut declared, destination, options)?;
     let mtime = declared.validators.modified().unwrap_or_else(|| destination.now());
     let mut saver = Saver::new(destination, &tally, mtime, tell);
     let entries = &mut declared.entries;

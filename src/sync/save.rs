@@ -1,4 +1,4 @@
-//! The last stage: entries are put into the area in batches, which close by number, by bytes and by time (V4, H30).
+//! After the stages: entries are put into the area in batches, which close by number, by bytes and by time (V4, H30).
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -206,7 +206,10 @@ impl<'a> Saver<'a> {
             self.destination.settle()?;
             self.destination.note(digests)?;
         }
-        drop(turns);
+        for turn in turns {
+            // What a kill before this leaves is stored once more.
+            self.destination.partial_files().remove(&turn)?;
+        }
         Ok(())
     }
 }

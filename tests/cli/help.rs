@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use cairn::cli::error::{EXIT_PIPE, Finding};
+use cairn::cli::error::{EXIT_PIPE, EXIT_REMOTE_CHANGED, Finding};
 use cairn::control::protocol::ErrorKind;
 
 fn golden(name: &str) -> PathBuf {
@@ -60,7 +60,8 @@ fn the_help_lists_the_exit_codes_that_there_are() {
     let help = listed(&command.render_long_help().to_string());
     let kinds = ErrorKind::ALL.iter().map(|kind| kind.exit_code());
     let findings = Finding::ALL.iter().map(|finding| finding.exit_code());
-    let all: Vec<u8> = [0, EXIT_PIPE].into_iter().chain(kinds).chain(findings).collect();
+    let all: Vec<u8> =
+        [0, EXIT_REMOTE_CHANGED, EXIT_PIPE].into_iter().chain(kinds).chain(findings).collect();
     let distinct: BTreeSet<u8> = all.iter().copied().collect();
     assert_eq!(distinct.len(), all.len(), "no two say the same: {all:?}");
     assert_eq!(help, distinct);

@@ -145,6 +145,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "login",
             "password",
             "policy",
+            "remote_changed",
             "scrub",
             "stale_base",
             "token",

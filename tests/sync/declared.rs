@@ -71,6 +71,8 @@ fn v11_a_mirror_does_not_empty_a_repository_unless_that_is_allowed() {
         message.contains("remove 6 of the 10 files") && message.contains("--max-delete"),
         "{message}"
     );
+    let planned = synced.sync(&["--mirror", "--dry-run"]);
+    assert_eq!(planned["removed_file_count"], 6, "what would go is told nevertheless");
     synced.sync_fails(&["--mirror", "--max-delete", "5"]);
     synced.sync_fails(&["--mirror", "--max-delete", "59%"]);
     synced.sync(&["--mirror", "--max-delete", "60%"]);

@@ -62,7 +62,7 @@ fn h28_a_remote_that_changes_meanwhile_is_told_from_one_that_is_wrong() {
     });
     let synced = Synced::with(site, server);
     let (status, message) = synced.sync_fails(&[]);
-    assert_eq!(status, 4, "{message}");
+    assert_eq!(status, 13, "{message}");
     assert!(message.contains("changed while it was fetched"), "{message}");
     synced.sync(&[]);
     assert_eq!(synced.version(1), map(&[("a", b"new")]));

@@ -189,6 +189,7 @@ fn without_paths(error: ControlError) -> ControlError {
         Some(
             ErrorDetail::StaleBase { .. }
             | ErrorDetail::Unreadable { .. }
+            | ErrorDetail::RemoteChanged { .. }
             | ErrorDetail::Locked { .. },
         )
         | None => error,

@@ -14,7 +14,9 @@ use super::errors::{control_error, store_error};
 use super::import::RunningImport;
 use super::{Answer, StoreService};
 use crate::control::commit::CommitReply;
-use crate::control::protocol::{CHANGES_MAX, ControlError, ErrorKind, Progress, check_text};
+use crate::control::protocol::{
+    CHANGES_MAX, ControlError, ErrorDetail, ErrorKind, Progress, check_text,
+};
 use crate::control::reply::Reply;
 use crate::control::service::Caller;
 use crate::control::sync::{SyncChange, SyncEvent, SyncReply, SyncRequest};
@@ -268,7 +270,7 @@ fn sync_error(error: SyncError, request: &SyncRequest) -> ControlError {
         SyncError::Net(error) => match error.kind() {
             NetErrorKind::Stopped => make(ErrorKind::Busy),
             NetErrorKind::Temporary => {
-                make(ErrorKind::Failed).with_hint("try again: what came is kept")
+                make(ErrorKind::Failed).with_hint("try again: what came is kept for a while")
             }
             NetErrorKind::NotFound | NetErrorKind::Refused | NetErrorKind::Protocol => {
                 make(ErrorKind::Failed)
@@ -285,9 +287,12 @@ fn sync_error(error: SyncError, request: &SyncRequest) -> ControlError {
             "if that is meant, allow it: --max-delete 100%; --dry-run says what would go",
         ),
         SyncError::Failed(_) => make(ErrorKind::Failed)
-            .with_hint("try again: what came is kept; --keep-going publishes the rest"),
-        SyncError::Changed(_) | SyncError::Stopped => {
-            make(ErrorKind::Busy).with_hint("try again: what came is kept")
+            .with_hint("try again: what came is kept for a while; --keep-going publishes the rest"),
+        SyncError::Changed(_) => make(ErrorKind::Busy)
+            .with_hint("try again: what came is kept for a while")
+            .with_detail(ErrorDetail::RemoteChanged { remote: remote.clone() }),
+        SyncError::Stopped => {
+            make(ErrorKind::Busy).with_hint("try again: what came is kept for a while")
         }
         SyncError::Io { .. } | SyncError::Store(_) | SyncError::Ended => make(ErrorKind::Failed),
     }
