@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
     TRANSFER_ENCODING,
 };
@@ -66,6 +66,9 @@ pub struct Validators {
     /// `Last-Modified`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_modified: Option<String>,
+    /// It was changed within the second or two before the answer, and may have been again since.
+    #[serde(default)]
+    pub just_modified: bool,
 }
 
 impl Validators {
@@ -73,7 +76,12 @@ impl Validators {
         let text = |name| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
-        Self { etag: text(ETAG), last_modified: text(LAST_MODIFIED) }
+        let last_modified = text(LAST_MODIFIED);
+        let (modified, now) =
+            (last_modified.as_deref().and_then(seconds), text(DATE).as_deref().and_then(seconds));
+        // Without a date of the server nobody knows.
+        let just_modified = modified.zip(now).is_some_and(|(modified, now)| now - modified < 2);
+        Self { etag: text(ETAG), last_modified, just_modified }
     }
 
     /// Whether there are any.
@@ -83,9 +91,7 @@ impl Validators {
 
     /// The time of `Last-Modified`, to the second.
     pub fn modified(&self) -> Option<Timestamp> {
-        let text = self.last_modified.as_deref()?;
-        let time = jiff::fmt::rfc2822::parse(text).ok()?;
-        Timestamp::new(time.timestamp().as_second(), 0)
+        Timestamp::new(seconds(self.last_modified.as_deref()?)?, 0)
     }
 
     /// For `If-Range`, which wants one that stands for the very bytes.
@@ -111,6 +117,11 @@ pub struct Fetch<'a> {
     pub needs_end: bool,
     /// Set by whoever wants it to stop.
     pub stop: &'a AtomicBool,
+}
+
+/// A date of HTTP, in seconds since 1970.
+fn seconds(date: &str) -> Option<i64> {
+    jiff::fmt::rfc2822::parse(date).ok().map(|time| time.timestamp().as_second())
 }
 
 /// How a fetch ended.
@@ -285,7 +296,8 @@ fn headers(fetch: &Fetch<'_>, there: u64, state: &Validators) -> Option<HeaderMa
         set(IF_RANGE, state.strong())?;
     } else if let Some(unless) = fetch.unless {
         set(IF_NONE_MATCH, unless.etag.as_deref())?;
-        set(IF_MODIFIED_SINCE, unless.last_modified.as_deref())?;
+        let since = unless.last_modified.as_deref().filter(|_| !unless.just_modified);
+        set(IF_MODIFIED_SINCE, since)?;
     }
     Some(headers)
 }
@@ -412,6 +424,7 @@ mod tests {
         let of = |etag: Option<&str>, date: Option<&str>| Validators {
             etag: etag.map(str::to_owned),
             last_modified: date.map(str::to_owned),
+            just_modified: false,
         };
         assert_eq!(of(Some("\"a\""), Some("d")).strong(), Some("\"a\""));
         assert_eq!(of(Some("W/\"a\""), Some("d")).strong(), Some("d"));

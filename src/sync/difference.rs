@@ -25,6 +25,8 @@ pub(super) enum Step {
         path: Vec<u8>,
         /// Of how many files.
         files: u64,
+        /// A declared file needs the place.
+        in_the_way: bool,
     },
 }
 
@@ -135,13 +137,22 @@ pub(super) fn difference(
                 continue;
             }
             (Ordering::Equal, Some(found)) => {
+                let (path, files) = (found.path.clone(), found.files());
+                let base = found.file();
+                if base.is_none() {
+                    step(Step::Remove { path, files, in_the_way: true })?;
+                }
                 if let Some(Ok(file)) = declared.next() {
-                    step(Step::Put { file, base: found.file() })?;
+                    step(Step::Put { file, base })?;
                 }
             }
             (Ordering::Less, Some(found)) if is_within && found.is_directory() => walk.enter(found),
             (Ordering::Less, Some(found)) if is_within || mirror => {
-                step(Step::Remove { files: found.files(), path: found.path })?;
+                step(Step::Remove {
+                    files: found.files(),
+                    path: found.path,
+                    in_the_way: is_within,
+                })?;
             }
             (Ordering::Less | Ordering::Equal, _) => {}
         }

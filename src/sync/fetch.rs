@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -19,7 +19,7 @@ use crate::model::tree::FILE_BYTES_MAX;
 use crate::net::{Body, Fetch, Fetched, NetErrorKind};
 
 /// Content of up to so many bytes is kept in memory on its way into the store.
-const SMALL_BYTES: usize = 1 << 20;
+const SMALL_BYTES: usize = 256 << 10;
 
 /// Bytes read at a time of what an earlier try left.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -48,7 +48,12 @@ pub(super) struct Context<'a> {
     pub(super) destination: &'a dyn Destination,
     pub(super) tally: &'a Tally,
     pub(super) stop: &'a AtomicBool,
+    /// Failures of the network since something came.
+    pub(super) failures: &'a AtomicU32,
 }
+
+/// So many failures in a row, none of which may be of a file alone, and the remote is taken for gone.
+const FAILURES_MAX: u32 = 16;
 
 /// Hands what is to be fetched to as many threads as the remote allows. Everything else goes on at once, so that what is in
 /// the way of a file is removed before the file comes.
@@ -62,9 +67,16 @@ pub(super) fn fetch<'a>(
         let mut threads = Vec::new();
         for number in 0..context.origin.connections {
             let (wanted, next) = (wanted.clone(), next.clone());
-            let thread = thread::Builder::new()
-                .name(format!("sync-fetch-{number}"))
-                .spawn_scoped(scope, move || work(context, &wanted, &next));
+            let thread = thread::Builder::new().name(format!("sync-fetch-{number}")).spawn_scoped(
+                scope,
+                move || {
+                    let end = work(context, &wanted, &next);
+                    if end.is_err() {
+                        context.stop.store(true, Ordering::Relaxed);
+                    }
+                    end
+                },
+            );
             match thread {
                 Ok(thread) => threads.push(thread),
                 Err(error) if threads.is_empty() => {
@@ -113,6 +125,7 @@ fn work<'a>(
         let item = match one(context, &file, turn)? {
             Ok(content) => {
                 add(&context.tally.fetched, 1);
+                context.failures.store(0, Ordering::Relaxed);
                 Item::Fetched { file, base, content }
             }
             Err(Refusal { reason, disagrees }) => Item::Failed { file, reason, disagrees },
@@ -159,8 +172,18 @@ fn one<'a>(
                     return Err(SyncError::Stopped);
                 }
                 // The disk is full, or a setting is wrong: that is no matter of this one file.
-                Err(error) if error.kind() == NetErrorKind::Local => return Err(error.into()),
+                Err(error) if error.kind() == NetErrorKind::Local => {
+                    // A disk that is full needs the space more than the next try needs these bytes.
+                    partial_files.remove(&turn)?;
+                    return Err(error.into());
+                }
                 Err(error) => {
+                    if error.is_temporary() {
+                        let failures = context.failures.fetch_add(1, Ordering::Relaxed) + 1;
+                        if failures >= FAILURES_MAX {
+                            return Err(SyncError::GaveUp(failures, error));
+                        }
+                    }
                     let disagrees =
                         matches!(error.kind(), NetErrorKind::Protocol | NetErrorKind::NotFound);
                     return Ok(Err(Refusal { reason: error.to_string(), disagrees }));

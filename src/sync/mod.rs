@@ -87,6 +87,12 @@ pub enum SyncError {
     /// Files could not be had.
     #[error("{} could not be fetched", crate::model::text::count(*.0, "file"))]
     Failed(u64),
+    /// A file could not be had, and something else has its place in the newest version.
+    #[error("{0} could not be fetched, and something else is at its place in the newest version")]
+    Lost(String),
+    /// The remote fails all the time.
+    #[error("gave up after {0} failures in a row: {1}")]
+    GaveUp(u32, NetError),
     /// What declares the content changed while it was fetched.
     #[error("what {0} declares changed while it was fetched")]
     Changed(String),

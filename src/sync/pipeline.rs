@@ -4,6 +4,7 @@
 //! before it find nobody who takes any more, and those after it get no more: all end, and the failure is the
 //! pipeline's.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -18,12 +19,13 @@ pub type Stage<'a, T> =
     Box<dyn FnOnce(Receiver<T>, Sender<T>) -> Result<(), SyncError> + Send + 'a>;
 
 /// Runs the stages, each of which gets what the one before it sends. The first gets nothing; `last`, on the caller's
-/// thread, gets what comes out at the end.
+/// thread, gets what comes out at the end. `stop` is set as soon as one of them fails, so that none goes on waiting.
 ///
 /// # Errors
-/// The first failure of a stage.
+/// The failure of a stage.
 pub fn run<'a, T: Send + 'a>(
     stages: Vec<(&'static str, Stage<'a, T>)>,
+    stop: &AtomicBool,
     last: impl FnOnce(Receiver<T>) -> Result<(), SyncError>,
 ) -> Result<(), SyncError> {
     thread::scope(|scope| {
@@ -36,7 +38,7 @@ pub fn run<'a, T: Send + 'a>(
             let input = std::mem::replace(&mut items, receiver);
             let thread = thread::Builder::new()
                 .name(format!("sync-{name}"))
-                .spawn_scoped(scope, move || stage(input, sender));
+                .spawn_scoped(scope, move || stopping(stop, stage(input, sender)));
             match thread {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
@@ -47,7 +49,7 @@ pub fn run<'a, T: Send + 'a>(
         }
         let mut results = vec![begun];
         if results[0].is_ok() {
-            results.push(last(items));
+            results.push(stopping(stop, last(items)));
         } else {
             drop(items);
         }
@@ -55,11 +57,22 @@ pub fn run<'a, T: Send + 'a>(
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         }));
-        // That the next one takes no more is never the reason.
-        let (ended, others): (Vec<_>, Vec<_>) =
-            results.into_iter().partition(|result| matches!(result, Err(SyncError::Ended)));
-        others.into_iter().chain(ended).find(Result::is_err).unwrap_or(Ok(()))
+        // That the next one takes no more, or that it was to stop, is said where nothing else is.
+        let weight = |error: &SyncError| match error {
+            SyncError::Ended => 2,
+            SyncError::Stopped => 1,
+            _ => 0,
+        };
+        results.into_iter().filter_map(Result::err).min_by_key(weight).map_or(Ok(()), Err)
     })
+}
+
+/// Has all stop where one failed.
+fn stopping(stop: &AtomicBool, result: Result<(), SyncError>) -> Result<(), SyncError> {
+    if result.is_err() {
+        stop.store(true, Ordering::Relaxed);
+    }
+    result
 }
 
 /// Sends an item on.
@@ -89,7 +102,7 @@ mod tests {
 
     fn collect(stages: Vec<(&'static str, Stage<'_, u32>)>) -> Result<Vec<u32>, SyncError> {
         let mut found = Vec::new();
-        run(stages, |items| {
+        run(stages, &AtomicBool::new(false), |items| {
             found.extend(items);
             Ok(())
         })?;
@@ -115,8 +128,9 @@ mod tests {
         });
         let error = collect(vec![numbers(1_000_000), ("fails", fails), squares()]).unwrap_err();
         assert!(matches!(error, SyncError::Stopped), "{error}");
-        let error =
-            run(vec![numbers(1_000_000), squares()], |_| Err(SyncError::Stopped)).unwrap_err();
+        let stop = AtomicBool::new(false);
+        let error = run(vec![numbers(1_000_000), squares()], &stop, |_| Err(SyncError::Stopped))
+            .unwrap_err();
         assert!(matches!(error, SyncError::Stopped), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! A sync from its first request to the area that is ready to be published.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use super::declare::{Declared, declare, has_changed};
 use super::difference::{Step, difference};
@@ -57,7 +57,8 @@ pub fn run(
     };
     let tally = Tally::default();
     add(&tally.declared, declared.entries.count);
-    let context = Context { origin, destination, tally: &tally, stop };
+    let failures = AtomicU32::new(0);
+    let context = Context { origin, destination, tally: &tally, stop, failures: &failures };
     if let Some(plan) = plan {
         dry_run(context, &mut declared, options, plan)?;
         return Ok(ready(declared, asked, tally.counts()));
@@ -74,8 +75,8 @@ pub fn run(
         Box::new(move |items, next| query(destination, context.tally, stop, &items, &next));
     let fetched: Stage<'_, Item<'_>> = Box::new(move |items, next| fetch(context, &items, &next));
     let stages = vec![("difference", steps), ("query", known), ("fetch", fetched)];
-    pipeline::run(stages, |items| saver.run(&items))?;
-    let disagreements = saver.disagreements;
+    pipeline::run(stages, stop, |items| saver.run(&items))?;
+    let (disagreements, lost) = (saver.disagreements, saver.lost.take());
     let counts = tally.counts();
     if disagreements > 0 {
         let into = destination.temporary()?;
@@ -83,16 +84,20 @@ pub fn run(
             return Err(SyncError::Changed(origin.url.document(origin.kind).to_string()));
         }
     }
+    if let Some(path) = lost.filter(|_| options.keep_going) {
+        return Err(SyncError::Lost(path));
+    }
     if counts.failed > 0 && !options.keep_going {
         return Err(SyncError::Failed(counts.failed));
     }
     Ok(ready(declared, asked, counts))
 }
 
-/// All that was asked for besides the document.
+/// All that was asked for, and of whom.
 fn asked(origin: &Origin<'_>, options: Options) -> String {
     let subpath = origin.subpath.map_or_else(String::new, ToString::to_string);
-    format!("{} {subpath}", if options.mirror { "mirror" } else { "additive" })
+    let how = if options.mirror { "mirror" } else { "additive" };
+    format!("{how} {} {} {subpath}", origin.kind, origin.url)
 }
 
 fn ready(declared: Declared, asked: String, counts: SyncCounts) -> Outcome {
@@ -105,18 +110,18 @@ fn ready(declared: Declared, asked: String, counts: SyncCounts) -> Outcome {
     Outcome::Ready { counts, seen }
 }
 
-/// Refuses before the first fetch a mirror that would remove too much (V11).
+/// Refuses before the first fetch what would remove too much (V11): of a mirror, or what is in the way.
 fn check_removals(
     declared: &mut Declared,
     destination: &dyn Destination,
     options: Options,
 ) -> Result<(), SyncError> {
     let there = destination.base().map_or(0, |root| root.summary.files);
-    if !options.mirror || there == 0 {
+    if there == 0 {
         return Ok(());
     }
     let mut removed = 0;
-    difference(declared.entries.read()?, destination, true, &mut |step| {
+    difference(declared.entries.read()?, destination, options.mirror, &mut |step| {
         if let Step::Remove { files, .. } = step {
             removed += files;
         }
@@ -142,9 +147,9 @@ fn dry_run(
     });
     let known: Stage<'_, Item<'_>> =
         Box::new(move |items, next| query(destination, tally, stop, &items, &next));
-    pipeline::run(vec![("difference", steps), ("query", known)], |items| {
+    pipeline::run(vec![("difference", steps), ("query", known)], stop, |items| {
         items.iter().try_for_each(|item| match item {
-            Item::Step(Step::Remove { path, files }) => {
+            Item::Step(Step::Remove { path, files, .. }) => {
                 add(&tally.removed, files);
                 plan(Plan::Remove(path))
             }

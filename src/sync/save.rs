@@ -33,6 +33,9 @@ const BATCH_TIME: Duration = Duration::from_millis(500);
 /// How often whoever asked is told how far it is.
 const TELL_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The bits by which a program runs as another user or group.
+const SET_ID: u16 = 0o6000;
+
 /// Permission bits of a file that is new.
 const FILE_MODE: u16 = 0o644;
 
@@ -54,6 +57,10 @@ pub(super) struct Saver<'a> {
     pub(super) tell: &'a mut dyn FnMut(Told) -> Result<(), SyncError>,
     /// Files whose content was not what the remote declares.
     pub(super) disagreements: u64,
+    /// What was removed since a declared file needs its place.
+    displaced: Vec<Vec<u8>>,
+    /// A file that could not be had, and whose place is empty now.
+    pub(super) lost: Option<String>,
     batch: Batch<'a>,
 }
 
@@ -74,7 +81,16 @@ impl<'a> Saver<'a> {
         mtime: Timestamp,
         tell: &'a mut dyn FnMut(Told) -> Result<(), SyncError>,
     ) -> Self {
-        Self { destination, tally, mtime, tell, disagreements: 0, batch: Batch::default() }
+        Self {
+            destination,
+            tally,
+            mtime,
+            tell,
+            disagreements: 0,
+            displaced: Vec::new(),
+            lost: None,
+            batch: Batch::default(),
+        }
     }
 
     pub(super) fn run(&mut self, items: &Receiver<Item<'a>>) -> Result<(), SyncError> {
@@ -105,10 +121,13 @@ impl<'a> Saver<'a> {
     fn take(&mut self, item: Item<'a>) -> Result<(), SyncError> {
         match item {
             Item::Unchanged => {}
-            Item::Step(Step::Remove { path, files }) => {
+            Item::Step(Step::Remove { path, files, in_the_way }) => {
                 // What is put before stays before.
                 self.flush()?;
                 self.destination.remove(&path)?;
+                if in_the_way {
+                    self.displaced.push(path);
+                }
                 add(&self.tally.removed, files);
             }
             Item::Step(Step::Put { file, .. }) => {
@@ -163,7 +182,11 @@ impl<'a> Saver<'a> {
         add(if base.is_some() { &self.tally.changed } else { &self.tally.added }, 1);
         let (uid, gid) = self.destination.owner();
         let attributes = match base {
-            Some(base) => Attributes { mtime: self.mtime, ..base.attributes },
+            // Who was trusted with another user's rights was the old content.
+            Some(base) => {
+                let mode = base.attributes.mode & !SET_ID;
+                Attributes { mode, mtime: self.mtime, ..base.attributes }
+            }
             None => Attributes {
                 mode: FILE_MODE,
                 uid,
@@ -187,6 +210,10 @@ impl<'a> Saver<'a> {
     ) -> Result<(), SyncError> {
         add(&self.tally.failed, 1);
         self.disagreements += u64::from(disagrees);
+        let path = file.path.as_bytes();
+        if self.displaced.iter().any(|place| **place == *path || file.path.is_below(place)) {
+            self.lost = Some(file.path.to_string());
+        }
         (self.tell)(Told::Failure(Failure { path: file.path, reason }))
     }
 

@@ -61,7 +61,8 @@ fn a_document_comes_whole_with_its_validators() {
     });
     let mut body = Memory::default();
     let found = Client::new(&server.settings()).unwrap().fetch(&wanted(&server), &mut body);
-    let validators = Validators { etag: Some("\"a\"".to_owned()), last_modified: None };
+    let validators =
+        Validators { etag: Some("\"a\"".to_owned()), last_modified: None, just_modified: false };
     let content_type = Some("text/html".to_owned());
     assert_eq!(found.unwrap(), Fetched::Whole { validators: validators.clone(), content_type });
     assert_eq!(body.0, CONTENT);

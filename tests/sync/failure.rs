@@ -101,3 +101,20 @@ fn h32_a_password_shows_nowhere() {
         cairn.cli_fails(&["remote", "set", "origin", "--url", "http://me:open-sesame@127.0.0.1/"]);
     assert!(refused.contains("--password-file"), "{refused}");
 }
+
+#[test]
+fn v6_what_could_not_be_replaced_is_not_removed() {
+    let synced = Synced::new(&[("d", b"1"), ("x", b"2"), ("y", b"3"), ("z", b"4")]);
+    synced.sync(&["--mirror"]);
+    synced.site.set(&[("d/f", b"5"), ("x", b"2"), ("y", b"3"), ("z", b"6")]);
+    synced.site.take("d/f");
+    for options in [&["--keep-going"][..], &["--mirror", "--keep-going"]] {
+        let (status, message) = synced.sync_fails(options);
+        assert_eq!(status, 1, "{message}");
+        assert!(
+            message.contains("d/f could not be fetched, and something else is at its place"),
+            "{message}"
+        );
+    }
+    assert!(!synced.cairn.versions("lib/2").exists());
+}

@@ -168,9 +168,9 @@ fn files_and_directories_take_each_others_place() {
     let synced = Synced::new(&[("a", b"1"), ("d/x", b"2"), ("d/y/z", b"3"), ("k", b"4")]);
     synced.sync(&["--mirror"]);
     synced.site.set(&[("a/below/it", b"5"), ("d", b"6"), ("k", b"4")]);
-    for (options, number) in [(&[][..], 2), (&["--mirror"], 2)] {
+    for options in [&["--max-delete", "3"][..], &["--mirror"]] {
         synced.sync(options);
-        assert_eq!(synced.version(number), map(&[("a/below/it", b"5"), ("d", b"6"), ("k", b"4")]));
+        assert_eq!(synced.version(2), map(&[("a/below/it", b"5"), ("d", b"6"), ("k", b"4")]));
     }
     let mut cairn = synced.cairn;
     cairn.stop();
@@ -199,4 +199,81 @@ fn a_sync_needs_no_daemon() {
     cairn.mount();
     wait::until("it is there", || cairn.versions("lib/1/a").exists());
     assert_eq!(fs::read(cairn.versions("lib/1/a")).unwrap(), b"1");
+}
+
+#[test]
+fn what_somebody_publishes_meanwhile_is_compared_as_well() {
+    let site = Site::of(&[("a", b"1"), ("b", b"2")]);
+    let (inner, held) = (site.clone(), std::sync::Arc::new(std::sync::Mutex::new(())));
+    let gate = std::sync::Arc::clone(&held);
+    let server = Server::start(move |asked, _| {
+        if asked.line.contains("/late") {
+            drop(gate.lock().unwrap());
+        }
+        inner.answer(asked)
+    });
+    let synced = Synced::with(site, server);
+    synced.sync(&[]);
+    for (number, options) in [(2, &[][..]), (4, &["--mirror"])] {
+        let late = format!("late{number}");
+        synced.site.set(&[("a", b"1"), ("b", b"2"), (&late, b"3"), ("late", late.as_bytes())]);
+        let waiting = held.lock().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+        command.args(["sync", "lib", "origin"]).args(options);
+        let mut running = command.env("CAIRN_STORE", synced.cairn.store()).spawn().unwrap();
+        let path = "/late";
+        wait::until("it is asked for", || synced.asked_for(path) > usize::from(number > 2));
+        let own = format!("own{number}@latest");
+        let area = synced.cairn.area("lib", &own);
+        fs::remove_file(area.join("a")).unwrap();
+        fs::write(area.join("b"), "mine").unwrap();
+        synced.cairn.publish("lib", &own).unwrap();
+        drop(waiting);
+        assert!(running.wait().unwrap().success());
+        let found = synced.version(number + 1);
+        assert_eq!((&found["a"], &found["b"]), (&b"1".to_vec(), &b"2".to_vec()), "{options:?}");
+        assert_eq!(found["late"], late.as_bytes());
+    }
+}
+
+#[test]
+fn v11_what_is_in_the_way_counts_as_removed() {
+    let files: Vec<_> = (0..20).map(|number| format!("data/f{number}")).collect();
+    let mut files: Vec<(&str, &[u8])> =
+        files.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    files.push(("other", b"y"));
+    let synced = Synced::new(&files);
+    synced.sync(&["--mirror"]);
+    synced.site.set(&[("data", b"z"), ("other", b"y")]);
+    for options in [&["--mirror"][..], &[]] {
+        let (_, message) = synced.sync_fails(options);
+        assert!(message.contains("remove 20 of the 21 files"), "{message}");
+    }
+    let planned = synced.sync(&["--dry-run"]);
+    assert_eq!(
+        (&planned["removed_file_count"], &planned["events"][0]["change"]),
+        (&20.into(), &"removed".into())
+    );
+    synced.sync(&["--max-delete", "20"]);
+    assert_eq!(synced.version(2), map(&[("data", b"z"), ("other", b"y")]));
+}
+
+#[test]
+fn a_new_content_runs_as_nobody_else_and_a_tag_is_given_though_nothing_changed() {
+    let synced = Synced::new(&[("a", b"1"), ("b", b"2")]);
+    synced.sync(&["--mirror"]);
+    let area = synced.cairn.area("lib", "own@latest");
+    for name in ["a", "b"] {
+        assert!(Command::new("chmod").arg("4755").arg(area.join(name)).status().unwrap().success());
+    }
+    synced.cairn.publish("lib", "own@latest").unwrap();
+    synced.site.set(&[("a", b"1"), ("b", b"3")]);
+    synced.sync(&["--mirror"]);
+    let mode = |name: &str| {
+        fs::metadata(synced.cairn.versions(format!("lib/3/{name}"))).unwrap().mode() & 0o7777
+    };
+    assert_eq!((mode("a"), mode("b")), (0o4755, 0o755));
+    let done = synced.sync(&["--mirror", "--tag", "stable"]);
+    assert_eq!((&done["changed"], &done["version"]["number"]), (&false.into(), &3.into()));
+    assert!(synced.cairn.tags("lib/stable").exists());
 }

@@ -92,7 +92,11 @@ impl StoreService {
             ImportRequest::KnownTrees { import, trees } => self.known_trees(caller, import, &trees),
             ImportRequest::Put { import, entries } => self.put(caller, import, entries, attachment),
             ImportRequest::Finish { import, allow_empty } => {
-                let commit = self.finish_import(caller, import, allow_empty)?;
+                let mirror = self.running(caller, import)?.options.mirror;
+                // A mirror replaces whatever the newest version is, an addition is merged with it. So
+                // an import never fails because another version was published meanwhile.
+                let on_stale = Some(if mirror { OnStale::Force } else { OnStale::Merge });
+                let commit = self.finish_import(caller, import, allow_empty, on_stale)?;
                 Ok(Reply::Commit(commit))
             }
             ImportRequest::Abort { import } => {
@@ -113,9 +117,15 @@ impl StoreService {
         check_text("message", &options.message)?;
         check_text("author", options.author.as_deref().unwrap_or_default())?;
         let name = options.repository.as_str();
-        let made = options.create && self.engine.registry.by_name(name).is_none();
+        let mut made = options.create && self.engine.registry.by_name(name).is_none();
         if made {
-            self.make_repository(caller, options.repository.clone(), Some(REPOSITORY_MODE), true)?;
+            let mode = Some(REPOSITORY_MODE);
+            let making = self.make_repository(caller, options.repository.clone(), mode, true);
+            // Somebody else may have made it meanwhile.
+            made = making.is_ok() || self.engine.registry.by_name(name).is_none();
+            if made {
+                making?;
+            }
         }
         let repository = self.repository(&options.repository)?;
         let begun = self.begin_in(caller, Arc::clone(&repository), options, base, made);
@@ -208,6 +218,7 @@ impl StoreService {
         caller: Caller,
         id: ImportId,
         allow_empty: bool,
+        on_stale: Option<OnStale>,
     ) -> Result<CommitReply, ControlError> {
         let running = self.running(caller, id)?;
         running.intake.settle().map_err(control_error)?;
@@ -218,9 +229,7 @@ impl StoreService {
             author: running.options.author.clone(),
             caller: user_name(caller),
             wait: false,
-            // A mirror replaces whatever the newest version is, an addition is merged with it. So
-            // an import never fails because another version was published meanwhile.
-            on_stale: Some(if running.options.mirror { OnStale::Force } else { OnStale::Merge }),
+            on_stale,
             in_rename: false,
             allow_empty,
             asker: self.asker(caller),

@@ -1,6 +1,5 @@
 //! Sync: the store as a sync sees it, and the version that comes of it.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use super::errors::{control_error, store_error};
@@ -37,9 +37,16 @@ use crate::model::tree::Root;
 use crate::net::{Client, NetErrorKind};
 use crate::store::catalog::Reader;
 use crate::store::tree_cache::TreeCache;
+use crate::sync::pipeline::send;
 use crate::sync::{
     Destination, Options, Origin, Outcome, PartialFiles, Plan, Seen, SyncError, Told, run,
 };
+
+/// How often a sync is made again since somebody else published meanwhile.
+const TRIES: u32 = 5;
+
+/// What a sync says and nobody has taken yet.
+const MESSAGES: usize = 10_000;
 
 /// How often it is looked at whether anybody still waits for a sync.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
@@ -79,15 +86,38 @@ impl StoreService {
             author: request.author.clone(),
             tag: request.tag.clone(),
         };
-        let id = self.begin_on(caller, options, Some(&BaseName::Latest))?;
+        for _ in 0..TRIES {
+            let attempt = self.attempt(caller, &request, &options, &origin, progress);
+            let is_stale = attempt.as_ref().is_err_and(|error| {
+                matches!(error.detail.as_deref(), Some(ErrorDetail::StaleBase { .. }))
+            });
+            // Somebody published meanwhile: what is declared is compared with that version, and little is
+            // left to fetch. A merge could lose what that version took away.
+            if !is_stale {
+                return attempt.map(|reply| Reply::Sync(Box::new(reply)));
+            }
+        }
+        let message = format!("others publish into {} all the time", request.repository);
+        Err(ControlError::new(ErrorKind::Busy, message).with_hint("try again"))
+    }
+
+    fn attempt(
+        &self,
+        caller: Caller,
+        request: &SyncRequest,
+        options: &ImportOptions,
+        origin: &Origin<'_>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<SyncReply, ControlError> {
+        let id = self.begin_on(caller, options.clone(), Some(&BaseName::Latest))?;
         let running = self.running(caller, id)?;
-        let synced = self.sync_into(caller, &request, &origin, &running, progress);
+        let synced = self.sync_into(caller, request, origin, &running, progress);
         let reply = synced.and_then(|synced| match synced {
             Synced::Publish(counts, seen) => {
-                let commit = self.finish_import(caller, id, false)?;
+                let commit = self.finish_import(caller, id, false, None)?;
                 // What could not be had is asked for again.
                 if counts.failed == 0 {
-                    self.note_seen(&request, &running, seen, &commit);
+                    self.note_seen(request, &running, seen, &commit);
                 }
                 Ok(SyncReply {
                     changed: commit.changed,
@@ -99,21 +129,15 @@ impl StoreService {
             }
             Synced::Nothing { counts, would_change, unchanged_remote } => {
                 let repository = self.repository(&request.repository)?;
-                let newest = repository
-                    .latest()
-                    .map(|version| super::describe::version(&repository, version));
-                Ok(SyncReply {
-                    changed: would_change,
-                    version: newest,
-                    tag: None,
-                    unchanged_remote,
-                    counts,
-                })
+                let newest = repository.latest();
+                let newest = newest.map(|version| super::describe::version(&repository, version));
+                let changed = would_change;
+                Ok(SyncReply { changed, version: newest, tag: None, unchanged_remote, counts })
             }
         });
         // Of an import that was published there is nothing left to abort.
         self.abort(id);
-        reply.map(|reply| Reply::Sync(Box::new(reply)))
+        reply
     }
 
     fn sync_into(
@@ -127,37 +151,39 @@ impl StoreService {
         let destination = Store::new(self, running)?;
         let newest = destination.number;
         let seen = self.seen(request, running)?.filter(|seen| Some(seen.version) == newest);
+        // A tag is given by publishing.
+        let seen = seen.filter(|_| request.tag.is_none());
         let options = Options {
             mirror: request.mirror,
             keep_going: request.keep_going,
             removal_limit: request.removal_limit,
         };
-        let (stop, over) = (AtomicBool::new(false), AtomicBool::new(false));
-        let asker = self.asker(caller);
-        let teller = Teller { progress: RefCell::new(progress), events: RefCell::default() };
+        let (stop, asker) = (AtomicBool::new(false), self.asker(caller));
+        let (sender, messages) = bounded(MESSAGES);
         let outcome = std::thread::scope(|scope| {
-            let watch = || {
-                while !over.load(Ordering::Relaxed) {
-                    if asker.is_gone() || self.stopping.load(Ordering::SeqCst) {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                    std::thread::park_timeout(WATCH_INTERVAL);
-                }
+            let work = || {
+                let sender = sender;
+                let mut tell = |told| tell(&sender, told);
+                let mut plan = |plan| send(&sender, Message::Event(planned(plan)));
+                let plan: Option<&mut dyn FnMut(Plan) -> Result<(), SyncError>> =
+                    if request.dry_run { Some(&mut plan) } else { None };
+                run(origin, options, seen.as_ref(), &destination, &stop, &mut tell, plan)
             };
-            let watcher = std::thread::Builder::new().name("sync-watch".to_owned());
-            let watcher = watcher
-                .spawn_scoped(scope, watch)
+            let worker = std::thread::Builder::new().name("sync".to_owned());
+            let worker = worker
+                .spawn_scoped(scope, work)
                 .map_err(|error| SyncError::Io { action: "start a thread", error })?;
-            let mut tell = |told| teller.tell(told);
-            let mut plan = |plan| teller.event(planned(plan));
-            let plan: Option<&mut dyn FnMut(Plan) -> Result<(), SyncError>> =
-                if request.dry_run { Some(&mut plan) } else { None };
-            let outcome = run(origin, options, seen.as_ref(), &destination, &stop, &mut tell, plan);
-            over.store(true, Ordering::Relaxed);
-            watcher.thread().unpark();
-            outcome
+            // Whoever asked may be slow to hear it, or stopped: the sync goes on meanwhile.
+            pass_on(&messages, progress, &mut || {
+                if asker.is_gone() || self.stopping.load(Ordering::SeqCst) {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            });
+            match worker.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
         });
-        teller.flush();
         match outcome.map_err(|error| sync_error(error, request))? {
             Outcome::Unchanged => Ok(Synced::Nothing {
                 counts: SyncCounts::default(),
@@ -215,40 +241,55 @@ enum Synced {
     Nothing { counts: SyncCounts, would_change: bool, unchanged_remote: bool },
 }
 
-/// Tells whoever asked for the sync.
-struct Teller<'a> {
-    progress: RefCell<&'a mut dyn FnMut(Progress)>,
-    /// What was not sent yet.
-    events: RefCell<Vec<SyncEvent>>,
+/// What a sync has to say.
+enum Message {
+    Counts(SyncCounts),
+    Event(SyncEvent),
 }
 
-impl Teller<'_> {
-    fn tell(&self, told: Told) -> Result<(), SyncError> {
-        match told {
-            Told::Counts(counts) => {
-                (self.progress.borrow_mut())(Progress::Sync(counts));
-                Ok(())
+/// Tells what happened. Where nobody takes it, it is left out: the counts at the end have it all.
+fn tell(sender: &Sender<Message>, told: Told) -> Result<(), SyncError> {
+    let message = match told {
+        Told::Counts(counts) => Message::Counts(counts),
+        Told::Failure(failure) => Message::Event(SyncEvent {
+            path: RawPath::from(failure.path.as_bytes()),
+            change: SyncChange::Failed,
+            reason: Some(failure.reason),
+        }),
+    };
+    match sender.try_send(message) {
+        Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
+        Err(TrySendError::Disconnected(_)) => Err(SyncError::Ended),
+    }
+}
+
+/// Hands on what a sync says until it has ended, and calls `look` from time to time.
+fn pass_on(
+    messages: &Receiver<Message>,
+    progress: &mut dyn FnMut(Progress),
+    look: &mut dyn FnMut(),
+) {
+    let mut events = Vec::new();
+    loop {
+        let message = messages.recv_timeout(WATCH_INTERVAL);
+        let has_ended = matches!(message, Err(RecvTimeoutError::Disconnected));
+        look();
+        let is_event = match message {
+            Ok(Message::Event(event)) => {
+                events.push(event);
+                true
             }
-            Told::Failure(failure) => self.event(SyncEvent {
-                path: RawPath::from(failure.path.as_bytes()),
-                change: SyncChange::Failed,
-                reason: Some(failure.reason),
-            }),
+            Ok(Message::Counts(counts)) => {
+                progress(Progress::Sync(counts));
+                false
+            }
+            Err(_) => false,
+        };
+        if !events.is_empty() && (!is_event || events.len() >= CHANGES_MAX) {
+            progress(Progress::SyncEvents(std::mem::take(&mut events)));
         }
-    }
-
-    fn event(&self, event: SyncEvent) -> Result<(), SyncError> {
-        self.events.borrow_mut().push(event);
-        if self.events.borrow().len() >= CHANGES_MAX {
-            self.flush();
-        }
-        Ok(())
-    }
-
-    fn flush(&self) {
-        let events = self.events.take();
-        if !events.is_empty() {
-            (self.progress.borrow_mut())(Progress::SyncEvents(events));
+        if has_ended {
+            return;
         }
     }
 }
@@ -293,6 +334,11 @@ fn sync_error(error: SyncError, request: &SyncRequest) -> ControlError {
             .with_detail(ErrorDetail::RemoteChanged { remote: remote.clone() }),
         SyncError::Stopped => {
             make(ErrorKind::Busy).with_hint("try again: what came is kept for a while")
+        }
+        SyncError::Lost(_) => make(ErrorKind::Failed)
+            .with_hint("there is no new version: publishing would remove what is there"),
+        SyncError::GaveUp(..) => {
+            make(ErrorKind::Failed).with_hint("try again: what came is kept for a while")
         }
         SyncError::Io { .. } | SyncError::Store(_) | SyncError::Ended => make(ErrorKind::Failed),
     }
