@@ -8,7 +8,7 @@ use super::{Origin, SyncError};
 use crate::model::manifest::DeclaredFile;
 use crate::model::remote::{RemoteSettings, RemoteTest};
 use crate::model::tree::FILE_BYTES_MAX;
-use crate::net::{Body, Client, Fetch, Fetched};
+use crate::net::{Body, Client, Fetch, Fetched, Validators};
 
 /// Files of which a part is asked for, until one comes.
 const TRIED_MAX: usize = 4;
@@ -38,6 +38,8 @@ fn ask(settings: &RemoteSettings, reply: &mut RemoteTest) -> Result<(), SyncErro
             some.push(file);
         }
     })?;
+    // What matters is the server, not when this list was changed.
+    let validators = Validators { just_modified: false, ..validators };
     reply.declared = Some(declared);
     reply.has_sizes = (declared > 0).then_some(has_sizes);
     reply.conditional =
