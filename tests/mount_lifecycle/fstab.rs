@@ -13,8 +13,8 @@ cairn=$1 root=$2
 store=$root/store mnt=$root/mnt
 mkdir "$root/layer"
 mount -t tmpfs none "$root/layer"
-mkdir "$root/layer/upper" "$root/layer/work" "$mnt"
-mount -t overlay overlay -o "lowerdir=/usr/sbin,upperdir=$root/layer/upper,workdir=$root/layer/work" /usr/sbin
+mkdir "$root/layer/upper" "$root/layer/scratch" "$mnt"
+mount -t overlay overlay -o "lowerdir=/usr/sbin,upperdir=$root/layer/upper,workdir=$root/layer/scratch" /usr/sbin
 for name in mount.cairn mount.fuse.cairn umount.fuse.cairn; do ln -s "$cairn" /usr/sbin/$name; done
 export CAIRN_STORE=$store
 "$cairn" init "$store" >&2
@@ -159,20 +159,20 @@ has() { findmnt -n -o OPTIONS "$2" | tr , '\n' | grep -qx "$1"; }
 mount -T "$root/fstab" "$mnt"
 daemon=$(cat "$store/lock")
 publish v1
-mkdir "$mnt/staging/lib/work"
-cp /bin/true "$mnt/staging/lib/work/program"
-"$mnt/staging/lib/work/program" || fail "it can be executed"
+mkdir "$mnt/staging/lib/draft"
+cp /bin/true "$mnt/staging/lib/draft/program"
+"$mnt/staging/lib/draft/program" || fail "it can be executed"
 again noexec,noatime || fail "$(cat "$root/message")"
-"$mnt/staging/lib/work/program" 2>/dev/null && fail "noexec has no effect"
+"$mnt/staging/lib/draft/program" 2>/dev/null && fail "noexec has no effect"
 has noexec "$mnt" && has noatime "$mnt" && has noexec "$mnt/versions" || fail "flags"
 has nosuid "$mnt" && has nodev "$mnt" || fail "what is not named stays"
 again exec || fail "$(cat "$root/message")"
-"$mnt/staging/lib/work/program" || fail "exec has no effect"
+"$mnt/staging/lib/draft/program" || fail "exec has no effect"
 has nosuid "$mnt" || fail "what is not named stays"
 "$cairn" mount -o remount,suid "$store" "$mnt" >&2
 has nosuid "$mnt" && fail "suid has no effect"
 # Not while somebody writes, and then for those who use the mount.
-exec 3> "$mnt/staging/lib/work/open"
+exec 3> "$mnt/staging/lib/draft/open"
 again ro && fail "files are open for writing"
 grep -q 'open for writing' "$root/message" || fail "$(cat "$root/message")"
 exec 3>&-
@@ -183,12 +183,12 @@ grep -q 'Read-only file system' "$root/message" || fail "$(cat "$root/message")"
 again rw || fail "$(cat "$root/message")"
 mkdir "$mnt/staging/lib/more"
 # The daemon's own settings: one that it can change, and those that it refuses.
-truncate -s 2M "$mnt/staging/lib/work/large" 2>/dev/null && fail "the limit has no effect"
+truncate -s 2M "$mnt/staging/lib/draft/large" 2>/dev/null && fail "the limit has no effect"
 again max_file_size=4M || fail "$(cat "$root/message")"
-truncate -s 2M "$mnt/staging/lib/work/large" || fail "the new limit has no effect"
+truncate -s 2M "$mnt/staging/lib/draft/large" || fail "the new limit has no effect"
 again max_file_size=8M,noexec,gc_period=1h && fail "gc_period cannot change"
 grep -q 'gc_period is 21600' "$root/message" || fail "$(cat "$root/message")"
-truncate -s 5M "$mnt/staging/lib/work/large" 2>/dev/null && fail "all or nothing: the limit"
+truncate -s 5M "$mnt/staging/lib/draft/large" 2>/dev/null && fail "all or nothing: the limit"
 has noexec "$mnt" && fail "all or nothing: the flags"
 for option in max_read=65536 fsname=other on_commit=true no_such_option; do
     again "$option" && fail "$option cannot change"
