@@ -64,7 +64,8 @@ impl Refused {
         Self { id, reason: "this directory is cairn's own store, which cannot import itself" }
     }
 
-    /// A mount that shows the whole store: the next version would hold all earlier ones.
+    /// The directory at which the whole store is mounted. Importing it would copy every version into the
+    /// next one.
     pub fn mount(id: FileId) -> Self {
         let reason = "this directory shows the store itself, which cannot import itself: name one \
                       version or one staging area in it";

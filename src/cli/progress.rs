@@ -85,7 +85,8 @@ impl Drop for ProgressLine {
 }
 
 impl Style {
-    /// The template: how much is done, of how much, how fast, and how long the rest takes.
+    /// Returns the text of the line in indicatif's template language: what is done so far, the total,
+    /// the rate, and the time that is left.
     fn template(self) -> &'static str {
         match self {
             Self { total: true, .. } => "{msg} {wide_bar} {done} of {all}, {rate}/s, {eta} left",

@@ -34,7 +34,8 @@ pub struct DaemonConfig {
 }
 
 impl DaemonConfig {
-    /// What a remount may name again and cannot change, by the names of fstab.
+    /// Returns the settings that only a new mount can change, under their names in fstab. A remount may
+    /// repeat them with the same value, and is refused with another.
     pub fn fixed_settings(&self) -> Vec<Setting> {
         let log = self.log.as_ref().map(|log| log.display().to_string());
         [

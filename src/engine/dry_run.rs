@@ -72,12 +72,14 @@ impl Garbage {
 #[derive(Clone, Copy)]
 struct Left {
     refs: i64,
-    /// When it was used last: its own time, or that of a tree that held it if that is later (G5).
+    /// The last-used time that its row would have: its own, or that of a tree that named it, whichever
+    /// is later (G5).
     last_used: i64,
 }
 
 impl Left {
-    /// Drops a reference that was held by a tree with this last-used time.
+    /// Takes one reference away, because the tree that held it would be removed. `last_used` is that
+    /// tree's.
     fn lower(&mut self, last_used: i64) {
         self.refs -= 1;
         self.last_used = self.last_used.max(last_used);

@@ -167,7 +167,8 @@ pub enum EngineError {
         #[source]
         reason: Box<EngineError>,
     },
-    /// What was put into an import earlier could not be stored; each later call is told so.
+    /// An earlier call of the import put something that could not be stored. Every later call of that
+    /// import fails with this.
     #[error("{0}")]
     ImportFailed(#[source] Arc<EngineError>),
     /// The file that an import copies became shorter meanwhile.

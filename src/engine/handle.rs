@@ -207,8 +207,8 @@ impl Engine {
         Ok(query(&self.reader.lock())?)
     }
 
-    /// Reports that a blob's file seems to be missing, of a wrong length or unreadable. The metadata thread
-    /// looks at it and marks the blob if that is so. Does not wait.
+    /// Reports a blob whose file a reader found missing, too short or unreadable. The metadata thread
+    /// checks the file and marks the blob as damaged if the reader was right. Does not wait for that.
     pub fn report_damage(&self, hash: BlobHash) {
         request::report_damage(&self.requests, Damage { hash, file: None });
     }

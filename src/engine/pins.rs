@@ -99,7 +99,8 @@ impl Pins {
         self.trees.lock().contains_key(tree)
     }
 
-    /// Whether, since the last call, a blob was unpinned that the collector had to leave.
+    /// Returns whether a blob that the collector skipped, because it was pinned, has been unpinned since
+    /// the last call.
     pub(super) fn take_released(&self) -> bool {
         self.released.load(Ordering::Relaxed) && self.released.swap(false, Ordering::Acquire)
     }

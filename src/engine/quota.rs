@@ -1,6 +1,6 @@
 //! What a repository uses and may use, kept while it runs.
 //!
-//! Whoever writes reserves the space first, because an error at close or commit would reach nobody (H20).
+//! A write reserves its space before it takes bytes: an error at close or commit would reach nobody (H20).
 //! One [`Account`] per repository is shared by its areas; the metadata thread sets what its versions use.
 //! Must not know of files: callers say how much they take or give back.
 //!

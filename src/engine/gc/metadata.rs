@@ -198,8 +198,8 @@ impl Collector {
         Ok(())
     }
 
-    /// Whether a tree must stay although nothing names it: a commit under way made it, an import is going to
-    /// name it, or it could not be removed before.
+    /// Whether the collector must keep a tree that no row names: a running commit made it, an import has
+    /// pinned it to name it later, or an earlier try to remove it failed.
     fn is_tree_held(&self, writer: &StoreWriter, commits: &Commits, hash: &TreeHash) -> bool {
         self.metadata.broken_trees.contains(hash)
             || writer.pins().is_tree_pinned(hash)

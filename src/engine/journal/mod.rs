@@ -55,7 +55,8 @@ const LOOK_PAUSE_FACTOR: u32 = 8;
 /// Name of the catalog's note: ids below this may be in use.
 pub(super) const ID_LIMIT: &str = "id_limit";
 
-/// Those who wait for closed files to be sealed, before a batch is written for them.
+/// Requests for a flush that came while closed files were not sealed yet. The journal writes the batch
+/// that answers them once these files are sealed.
 struct Sealing {
     waiters: Vec<Reply<()>>,
     /// The files with their generations at the time of the request.

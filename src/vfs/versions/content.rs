@@ -118,8 +118,8 @@ where
 
     fn open(&self, blob: &BlobHash) -> Result<Arc<File>, FsError> {
         self.blobs.open(blob).map_err(|error| {
-            // Not logged here: whoever marks the blob as damaged logs it once, instead of each
-            // reader again.
+            // Only at debug: every reader of the blob comes here, and the metadata thread logs the
+            // damage once, when it marks the blob.
             log::debug!("blob {blob}: {error}");
             FsError::Io
         })
