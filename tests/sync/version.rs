@@ -277,3 +277,22 @@ fn a_new_content_runs_as_nobody_else_and_a_tag_is_given_though_nothing_changed()
     assert_eq!((&done["changed"], &done["version"]["number"]), (&false.into(), &3.into()));
     assert!(synced.cairn.tags("lib/stable").exists());
 }
+
+#[test]
+fn v10_two_first_syncs_of_one_repository_both_succeed() {
+    let synced = Synced::new(&[("a", b"1"), ("b", b"2")]);
+    for round in 0..5 {
+        let repository = format!("new{round}");
+        let start = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+            command.args(["sync", &repository, "origin"]).stdout(Stdio::null());
+            command.env("CAIRN_STORE", synced.cairn.store()).spawn().unwrap()
+        };
+        for mut running in [start(), start()] {
+            assert!(running.wait().unwrap().success(), "{}", synced.cairn.log());
+        }
+        let found = crate::shared::files(&synced.cairn.versions(format!("{repository}/1")));
+        assert_eq!(found, map(&[("a", b"1"), ("b", b"2")]));
+        assert!(!synced.cairn.versions(format!("{repository}/2")).exists());
+    }
+}
