@@ -2,7 +2,7 @@
 //! command keeps them on a real store is tested on a mount (`namespace::json`).
 
 use crate::fake::{run, serve, stdout};
-use crate::schema;
+use support::schema;
 
 #[test]
 fn full_documents_keep_the_rules() {

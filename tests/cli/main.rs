@@ -12,7 +12,5 @@ mod help;
 mod json;
 mod parse;
 mod progress;
-#[path = "../common/schema.rs"]
-mod schema;
 mod upkeep;
 mod verbs;

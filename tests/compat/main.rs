@@ -6,16 +6,14 @@
 #![allow(clippy::print_stderr, reason = "the test runner shows it when the test fails")]
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod fixture;
 
 use std::fs;
 
 use cairn::engine::fsck::Finding;
-use common::fsck::{check_clean_store, check_store};
-use common::world;
 use fixture::Fixture;
+use support::fsck::{check_clean_store, check_store};
+use support::world;
 
 #[test]
 fn stores_of_earlier_releases_open_and_go_on() {
@@ -82,7 +80,7 @@ fn hardlink_groups_that_share_an_id_are_found_and_kept_apart() {
 /// the earlier release has charged for files that it took for one.
 fn links_found(store: &std::path::Path) -> Vec<(String, Vec<String>)> {
     let text = |path: &Vec<u8>| String::from_utf8(path.clone()).unwrap();
-    let (findings, _) = common::fsck::findings(store, true);
+    let (findings, _) = support::fsck::findings(store, true);
     let damage = findings.iter().filter(|finding| !finding.is_leftover());
     let damage = damage.filter(|finding| !matches!(finding, Finding::Charge { .. }));
     damage

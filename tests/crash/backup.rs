@@ -7,9 +7,9 @@ use std::process::{Command, Output, Stdio};
 
 use cairn::store::Store;
 
-use crate::common::cairn::BINARY;
-use crate::common::{Cairn, content, fsck};
 use crate::step::spread;
+use support::cairn::binary;
+use support::{Cairn, content, fsck};
 
 const FAULT: &str = "CAIRN_FAULT";
 
@@ -75,7 +75,7 @@ impl Scene {
         if let Some(before) = &self.before {
             copy(before, &self.target);
         }
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command.arg("backup").arg(&self.target).env("CAIRN_STORE", self.cairn.store());
         command.env(FAULT, fault).stdin(Stdio::null()).output().unwrap()
     }

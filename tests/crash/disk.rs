@@ -9,8 +9,8 @@ use std::sync::mpsc;
 
 use rustix::process::Signal;
 
-use crate::common::area::hash_of;
-use crate::common::{Cairn, content, fsck, wait};
+use support::area::hash_of;
+use support::{Cairn, content, fsck, wait};
 
 /// The least that mkfs.xfs takes; the file is sparse.
 const IMAGE_BYTES: u64 = 300 << 20;

@@ -10,9 +10,9 @@ use std::process::{Command, Output};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
-use crate::common::check::errno_of;
-use crate::common::{Cairn, content, errno, fsck, scale, wait};
 use crate::disk::Disk;
+use support::check::errno_of;
+use support::{Cairn, content, errno, fsck, scale, wait};
 
 const DISK_BYTES: u64 = 160 << 20;
 

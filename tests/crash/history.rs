@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::common::{Cairn, content, tree};
 use crate::promises::Promises;
+use support::{Cairn, content, tree};
 
 /// Versions that the history publishes from areas.
 const VERSIONS: u64 = 3;

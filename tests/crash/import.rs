@@ -5,9 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use crate::common::cairn::BINARY;
-use crate::common::{Cairn, content, fsck, wait};
 use crate::step::spread;
+use support::cairn::binary;
+use support::{Cairn, content, fsck, wait};
 
 const FAULT: &str = "CAIRN_FAULT";
 
@@ -23,7 +23,7 @@ fn source(cairn: &Cairn) -> PathBuf {
 
 /// Imports into a repository that is not there, with a fault.
 fn import(cairn: &Cairn, source: &PathBuf, fault: &str) -> Output {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     command.arg("import").arg(source).arg("new").env("CAIRN_STORE", cairn.store());
     command.env("XDG_CACHE_HOME", cairn.scratch().join("cache"));
     command.env(FAULT, fault).stdin(Stdio::null()).output().unwrap()
@@ -84,7 +84,7 @@ fn an_import_whose_daemon_is_killed_leaves_no_repository_unless_somebody_uses_it
     let mut imports: Vec<_> = ["unused", "policy", "area"]
         .iter()
         .map(|repository| {
-            let mut command = Command::new(BINARY);
+            let mut command = Command::new(binary());
             command.args(["import", "-", repository]).env("CAIRN_STORE", cairn.store());
             command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
             command.spawn().unwrap()

@@ -8,8 +8,6 @@
 #![allow(clippy::print_stderr, reason = "how many steps there were is worth knowing")]
 
 mod backup;
-#[path = "../common/mod.rs"]
-mod common;
 mod disk;
 mod full;
 mod history;

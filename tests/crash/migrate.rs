@@ -5,9 +5,9 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::common::tree::{self, Tree};
-use crate::common::{Cairn, content, fsck, wait};
 use crate::step::spread;
+use support::tree::{self, Tree};
+use support::{Cairn, content, fsck, wait};
 
 const FAULT: &str = "CAIRN_FAULT";
 const FIRST_SCHEMA: &str = include_str!("../../src/store/catalog/migration_1.sql");

@@ -7,8 +7,8 @@ use std::sync::mpsc;
 
 use rustix::io::Errno;
 
-use crate::common::check::errno_of;
-use crate::common::{Cairn, errno, fsck, wait};
+use support::check::errno_of;
+use support::{Cairn, errno, fsck, wait};
 
 const PANIC: &str = "CAIRN_PANIC";
 
@@ -61,7 +61,7 @@ fn one_request_fails_and_the_mount_goes_on() {
             fs::write(area.join("from"), "x")?;
             fs::rename(area.join("from"), area.join(format!("to{n}")))
         }),
-        ("setattr", |area, n| crate::common::area::try_set_mode(area, 0o700 + n % 8)),
+        ("setattr", |area, n| support::area::try_set_mode(area, 0o700 + n % 8)),
         ("setxattr", |area, _| {
             let none = rustix::fs::XattrFlags::empty();
             Ok(rustix::fs::setxattr(area, "user.x", b"x", none)?)

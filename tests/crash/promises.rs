@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::common::tree::{self, Tree};
-use crate::common::{Cairn, content, fsck, wait};
+use support::tree::{self, Tree};
+use support::{Cairn, content, fsck, wait};
 
 /// A version, by the name that it was published under.
 struct Published {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{Cairn, content, tree, wait};
+use support::{Cairn, content, tree, wait};
 
 const FILES: u64 = 600;
 

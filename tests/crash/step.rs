@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::common::{Cairn, fsck, scale, wait};
 use crate::history::{ANSWERS, play};
+use support::{Cairn, fsck, scale, wait};
 
 const FAULT: &str = "CAIRN_FAULT";
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use crate::common::cairn::BINARY;
-use crate::common::check::errno_of;
-use crate::common::{Cairn, content, errno, fsck, wait};
+use support::cairn::binary;
+use support::check::errno_of;
+use support::{Cairn, content, errno, fsck, wait};
 
 /// Longer than any grace that a held daemon could mistake for patience.
 const HELD: Duration = Duration::from_secs(3);
@@ -35,7 +35,7 @@ fn held_for_a_while() {
 
 /// Runs the binary; fails when it does not end.
 fn run(arguments: &[&str], paths: &[&Path]) -> Output {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     command.args(arguments).args(paths).stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let ended = wait::within(wait::PATIENCE, || child.try_wait().unwrap().is_some());

@@ -14,8 +14,8 @@ use cairn::control::service::{Attachment, ConnectionId, Service};
 use cairn::daemon::service::{DaemonFacts, StoreService};
 use cairn::store::Store;
 
-use crate::common::{content, fsck};
 use crate::world::World;
+use support::{content, fsck};
 
 /// Backs the store up, on a thread of its own: it lowers its priority. `watch` hears of each step.
 fn watched(

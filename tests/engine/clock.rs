@@ -12,8 +12,8 @@ use cairn::engine::scrub::{ScrubOptions, Scrubber, noted};
 use cairn::model::policy::Policy;
 use cairn::model::time::Timestamp;
 
-use crate::common::wait;
 use crate::world::World;
+use support::wait;
 
 const TEN_YEARS: i64 = 10 * 365 * 86_400;
 

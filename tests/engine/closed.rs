@@ -17,8 +17,8 @@ use cairn::model::tree::{Attributes, Xattrs};
 use cairn::store::durable::testing::{Fault, on_this_thread};
 use crossbeam_channel::bounded;
 
-use crate::common::{fsck, wait};
 use crate::world::World;
+use support::{fsck, wait};
 
 /// Changes an area with the files `gone`, `kept` and `other` so that rows of each kind are out of
 /// date: one file goes, one has another mode, and a new one has the content of the third.

@@ -57,9 +57,7 @@ fn an_open_area_keeps_what_was_written_to_it() {
     let world = World::with_repository();
     let area = world.stage("work");
     world.write(area, "a", b"written");
-    crate::common::wait::until("the file is sealed", || {
-        world.blob(&BlobHash::of(b"written")).is_some()
-    });
+    support::wait::until("the file is sealed", || world.blob(&BlobHash::of(b"written")).is_some());
     assert_eq!(world.collect().blobs, 0);
     world.commit("work");
     assert_eq!(world.bytes("1", "a"), b"written");
@@ -70,9 +68,7 @@ fn a_discarded_area_gives_its_content_back() {
     let world = World::with_repository();
     let area = world.stage("work");
     world.write(area, "a", b"written");
-    crate::common::wait::until("the file is sealed", || {
-        world.blob(&BlobHash::of(b"written")).is_some()
-    });
+    support::wait::until("the file is sealed", || world.blob(&BlobHash::of(b"written")).is_some());
     world
         .ask(Request::Discard { repository: "web".parse().unwrap(), area: "work".parse().unwrap() })
         .unwrap();

@@ -16,8 +16,8 @@ use cairn::model::id::VersionNumber;
 use cairn::model::time::Timestamp;
 use cairn::model::tree::Content;
 
-use crate::common::{content, wait};
 use crate::world::{World, commit, commit_options, committed, long_text};
+use support::{content, wait};
 
 #[test]
 fn a_version_holds_what_was_written() {
@@ -151,7 +151,7 @@ fn a_commit_may_wait_for_writers() {
     std::thread::scope(|scope| {
         let commit = scope.spawn(|| committed(world.ask(request)));
         // Longer than a commit that does not wait has patience: it would be refused by now.
-        let early = crate::common::wait::within(
+        let early = support::wait::within(
             cairn::engine::commit::WRITER_GRACE + std::time::Duration::from_millis(500),
             || commit.is_finished(),
         );

@@ -12,8 +12,8 @@ use cairn::model::hash::BlobHash;
 use cairn::model::time::Timestamp;
 use cairn::store::error::StoreError;
 
-use crate::common::wait;
 use crate::world::{Import, World, commit, committed};
+use support::wait;
 
 fn is_damaged(world: &World, hash: &BlobHash) -> Option<bool> {
     world.engine.query(|reader| reader.blob(hash)).unwrap().map(|row| row.is_damaged())
@@ -160,7 +160,7 @@ fn r5_a_mark_outlives_a_restart() {
 fn a_check_without_a_daemon_marks_as_well() {
     let (world, hash) = altered(b"content");
     let closed = world.close();
-    let (findings, _) = crate::common::fsck::findings(&closed.path(), true);
+    let (findings, _) = support::fsck::findings(&closed.path(), true);
     assert!(matches!(findings[..], [Finding::Blob { marked: true, .. }]), "{findings:?}");
     let world = closed.open();
     assert!(is_marked(&world.engine.pool.open(&hash).unwrap_err()));

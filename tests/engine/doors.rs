@@ -17,7 +17,7 @@ use cairn::engine::Engine;
 use cairn::engine::event::NoObserver;
 use cairn::model::import::ImportOptions;
 
-use crate::common::{content, tree};
+use support::{content, tree};
 
 fn make_tree(top: &Path) {
     fs::create_dir_all(top.join("d/deep/er")).unwrap();

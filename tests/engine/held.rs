@@ -16,9 +16,9 @@ use cairn::model::time::Timestamp;
 use cairn::store::catalog::NodeData;
 use crossbeam_channel::bounded;
 
-use crate::common::random::Random;
-use crate::common::wait;
 use crate::world::World;
+use support::random::Random;
+use support::wait;
 
 /// What the catalog has of an area: its files by path with the length of their content. Every row
 /// must be reachable, and every name must have its node.

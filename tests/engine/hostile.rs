@@ -7,8 +7,8 @@ use cairn::control::service::Attachment;
 use cairn::model::hash::BlobHash;
 use cairn::model::import::{FileSource, ImportContent, ImportEntry, ImportOptions};
 
-use crate::common::wait;
 use crate::world::{Import, World, entry, file, inline, long_text};
+use support::wait;
 
 #[track_caller]
 fn refused(answer: Result<Reply, ControlError>, named: &str) {

@@ -10,8 +10,8 @@ use cairn::model::id::VersionNumber;
 use cairn::model::import::{FileSource, ImportContent, ImportOptions};
 use cairn::model::tree::Content;
 
-use crate::common::content;
 use crate::world::{Import, World, attributes, begin, committed, entry, file, inline};
+use support::content;
 
 fn directory(path: &str) -> cairn::model::import::ImportEntry {
     entry(path, ImportContent::Directory)
@@ -216,7 +216,7 @@ fn an_import_ends_with_its_connection() {
     import.put_file("b", b"2");
     world.service.disconnected(ConnectionId(1));
     assert_eq!(import.finish().unwrap_err().kind, ErrorKind::NotFound);
-    crate::common::wait::until("the area is gone", || world.engine.staging.read().areas.is_empty());
+    support::wait::until("the area is gone", || world.engine.staging.read().areas.is_empty());
 }
 
 #[test]

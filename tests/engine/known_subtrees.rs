@@ -9,8 +9,8 @@ use cairn::model::quota::Quota;
 use cairn::model::time::Timestamp;
 use cairn::model::tree::Content;
 
-use crate::common::{fsck, wait};
 use crate::world::{Import, World, committed, entry};
+use support::{fsck, wait};
 
 const FILES: [(&str, &[u8]); 3] = [("d/a", b"one"), ("d/e/b", b"two"), ("f", b"three")];
 

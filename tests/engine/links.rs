@@ -2,8 +2,8 @@
 
 use cairn::model::import::ImportContent;
 
-use crate::common::fsck::check_clean_store;
 use crate::world::{Import, World, committed, entry};
+use support::fsck::check_clean_store;
 
 /// A directory that moves keeps its groups; a new one at its old path gets its own.
 #[test]

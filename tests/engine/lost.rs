@@ -8,8 +8,8 @@ use cairn::model::name::EntryName;
 use cairn::model::tree::Content;
 use cairn::store::Store;
 
-use crate::common::fsck::{check_clean_store, findings};
 use crate::world::{Closed, World, commit};
+use support::fsck::{check_clean_store, findings};
 
 const BASE: [(&str, &[u8]); 3] = [("dir/kept", b"kept"), ("file", b"old"), ("gone", b"removed")];
 

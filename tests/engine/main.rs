@@ -9,8 +9,6 @@ mod clock;
 mod closed;
 mod collect;
 mod commit;
-#[path = "../common/mod.rs"]
-mod common;
 mod damage;
 mod delete;
 mod diff;
@@ -41,4 +39,4 @@ mod tag;
 mod undelete;
 mod upkeep;
 
-use common::world;
+use support::world;

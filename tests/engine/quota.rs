@@ -12,8 +12,8 @@ use cairn::model::quota::{Quota, Usage};
 use cairn::model::time::Timestamp;
 use cairn::store::error::StoreError;
 
-use crate::common::wait;
 use crate::world::{Import, World};
+use support::wait;
 
 fn set(world: &World, bytes: Option<u64>, files: Option<u64>) {
     let quota = Quota { bytes, files };

@@ -9,8 +9,8 @@ use cairn::engine::request::{Request, Reuse};
 use cairn::engine::stop_point::StopPoint;
 use cairn::model::hash::BlobHash;
 
-use crate::common::wait;
 use crate::world::{Import, World};
+use support::wait;
 
 const CONTENT: &[u8] = b"what both sides are after";
 
@@ -110,7 +110,7 @@ fn the_newest_version_may_go_while_the_next_is_compared_with_it() {
     world.run(false, 0);
     let totals = world.engine.query(|reader| reader.totals()).unwrap();
     assert_eq!((totals.blobs, totals.trees), (1, 2), "the first version is gone");
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }
 
 #[test]

@@ -31,8 +31,8 @@ use cairn::model::sync::RemovalLimit;
 use cairn::model::time::Timestamp;
 use rusqlite::types::Value;
 
-use crate::common::wait;
 use crate::world::{World, begin, commit, commit_options, create};
+use support::wait;
 
 /// A store in which a policy would delete a version and an area, and a run would free content.
 fn store() -> World {

@@ -4,8 +4,8 @@ use cairn::control::protocol::Request;
 use cairn::control::reply::Reply;
 use cairn::model::time::Timestamp;
 
-use crate::common::content;
 use crate::world::{Import, World};
+use support::content;
 
 #[test]
 fn everything_is_there_again() {

@@ -10,8 +10,8 @@ use cairn::engine::request::Request as EngineRequest;
 use cairn::engine::scrub::{Scrub, ScrubOptions, Scrubber, noted};
 use cairn::model::hash::BlobHash;
 
-use crate::common::wait;
 use crate::world::World;
+use support::wait;
 
 const FAST: ScrubOptions = ScrubOptions { period_seconds: 3600, rate_bytes: u64::MAX };
 

@@ -8,8 +8,8 @@ use cairn::engine::staging::content::{AfterClose, BUFFER_BYTES_MAX, FileContent}
 use cairn::model::id::AreaId;
 use cairn::model::time::Timestamp;
 
-use crate::common::wait;
 use crate::world::World;
+use support::wait;
 
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(3600);

@@ -5,8 +5,8 @@ use cairn::engine::request::Request;
 use cairn::model::hash::BlobHash;
 use cairn::model::quota::Usage;
 
-use crate::common::wait;
 use crate::world::World;
+use support::wait;
 
 #[test]
 fn a_full_run_finds_what_a_crash_left() {

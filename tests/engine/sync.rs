@@ -12,8 +12,8 @@ use cairn::model::hash::BlobHash;
 use cairn::store::catalog::NodeData;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::common::wait;
 use crate::world::World;
+use support::wait;
 
 /// More than the flushes that may wait in line.
 const MANY: usize = 1100;

@@ -21,8 +21,8 @@ use cairn::model::name::{BaseName, RepoName};
 use cairn::model::policy::{Limit, Policy, RuleChanges};
 use cairn::model::raw::RawPath;
 
-use crate::common::wait;
 use crate::world::{World, caller};
+use support::wait;
 
 fn web() -> RepoName {
     "web".parse().unwrap()

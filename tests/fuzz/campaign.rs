@@ -3,11 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use crate::common::random::Random;
 use crate::memory::{ALLOCATION_BYTES_MAX, greatest_allocation};
 use crate::mutate::mutate;
 use crate::targets::Target;
 use crate::watch::{Watch, count_panics, panics};
+use support::random::Random;
 
 /// The seed of a campaign that names none.
 const SEED: u64 = 1;

@@ -9,14 +9,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
 mod campaign;
-#[path = "../common/mod.rs"]
-mod common;
 mod memory;
 mod mutate;
 mod targets;
 mod watch;
 
-use common::world;
+use support::world;
 
 /// One test per target: a runner gives each a process of its own.
 macro_rules! fuzz {

@@ -1,6 +1,6 @@
 //! New inputs from known ones: a few small changes, or two inputs joined.
 
-use crate::common::random::Random;
+use support::random::Random;
 
 /// No input is longer.
 const BYTES_MAX: usize = 64 * 1024;

@@ -6,8 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod operation;
 mod pair;
 mod path_choice;
@@ -18,9 +16,9 @@ use std::fmt::Write;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use common::{Cairn, scale};
 use operation::Operation;
 use pair::Pair;
+use support::{Cairn, scale};
 
 #[test]
 fn cairn_behaves_like_a_plain_directory() {

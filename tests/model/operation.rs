@@ -10,8 +10,8 @@ use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, XattrFlags,
 };
 
-use crate::common::content;
 use crate::path_choice::PathChoice;
+use support::content;
 
 /// One step of a history.
 #[derive(Debug, Clone)]

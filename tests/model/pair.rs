@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use crate::common::tree::{self, Node, NodeKind, Tree};
-use crate::common::{Cairn, mounts};
 use crate::operation::Operation;
+use support::tree::{self, Node, NodeKind, Tree};
+use support::{Cairn, mounts};
 
 /// Distinguishes the histories of a run, those of shrinking included.
 static HISTORIES: AtomicU32 = AtomicU32::new(0);

@@ -9,8 +9,8 @@ use cairn::cli::unmount::{Asked, UnmountArgs};
 use cairn::fuse::mount::{Force, Method, MountOptions, MountPlan, unmount_path};
 use rustix::io::Errno;
 
-use crate::common::wait;
 use crate::toy::{MountDirectories, Serving, Toy, endless, require_mounting, short};
+use support::wait;
 
 /// Tells the child what to mount where.
 const CHILD: &str = "CAIRN_TEST_CHILD";

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::cairn::BINARY;
 use crate::toy::{MountDirectories, require_mounting};
+use support::cairn::binary;
 
 /// Installs the helpers where mount(8) looks for them, in a mount namespace of this script's own.
 const INSTALL: &str = r#"
@@ -42,7 +42,7 @@ fn run(script: &str) {
     let place = MountDirectories::new();
     let output = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-c", &format!("{INSTALL}\n{script}"), "sh", BINARY])
+        .args(["sh", "-c", &format!("{INSTALL}\n{script}"), "sh", binary()])
         .arg(place.root().canonicalize().unwrap())
         .output()
         .unwrap();

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::common::cairn::BINARY;
 use crate::toy::require_mounting;
+use support::cairn::binary;
 
 /// A store with a mount point; what is mounted is unmounted at the end.
 struct Store {
@@ -30,7 +30,7 @@ impl Store {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command.env("CAIRN_STORE", self.path()).env_remove("CAIRN_LOG").args(arguments);
         command
     }

@@ -8,8 +8,6 @@
 #![allow(clippy::print_stderr, reason = "the test runner shows it when the test fails")]
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod dead;
 mod fstab;
 mod log;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::cairn::BINARY;
 use crate::toy::{MountDirectories, require_mounting};
+use support::cairn::binary;
 
 /// The page whose blocks are run.
 const README: &str = include_str!("../../README.md");
@@ -91,7 +91,7 @@ fn every_block_of_the_readme_runs_as_it_stands() {
     let root = place.root().canonicalize().unwrap();
     let output = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["bash", "-c", &script, "bash", BINARY])
+        .args(["bash", "-c", &script, "bash", binary()])
         .arg(&root)
         .output()
         .unwrap();

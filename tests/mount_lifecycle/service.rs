@@ -5,9 +5,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 
-use crate::common::cairn::BINARY;
-use crate::common::{Cairn, wait};
 use crate::toy::require_root;
+use support::cairn::binary;
+use support::{Cairn, wait};
 
 const UNIT: &str = include_str!("../../dist/systemd/cairn@.service");
 
@@ -69,7 +69,7 @@ fn the_unit_keeps_the_mount_visible_and_the_stop_whole() {
     // systemd itself knows each setting, and takes each value.
     let directory = tempfile::tempdir().unwrap();
     let unit = directory.path().join("cairn@test.service");
-    fs::write(&unit, UNIT.replace("/usr/local/bin/cairn", BINARY)).unwrap();
+    fs::write(&unit, UNIT.replace("/usr/local/bin/cairn", binary())).unwrap();
     let output = Command::new("systemd-analyze").arg("verify").arg(&unit).output();
     let output = output.expect("systemd-analyze (package systemd) verifies the unit");
     let text = String::from_utf8_lossy(&output.stderr);
@@ -104,7 +104,7 @@ fn a_daemon_of_root_gives_up_what_it_does_not_need() {
     let area = cairn.area("lib", "v1");
     fs::write(area.join("file"), "x").unwrap();
     std::os::unix::fs::chown(area.join("file"), Some(1), Some(2)).unwrap();
-    crate::common::area::set_mode(&area.join("file"), 0o6750);
+    support::area::set_mode(&area.join("file"), 0o6750);
     cairn.publish("lib", "v1").unwrap();
     let found = fs::metadata(cairn.versions("lib/1/file")).unwrap();
     use std::os::unix::fs::MetadataExt;

@@ -13,8 +13,8 @@ use cairn::fuse::mount::{self, Force, Method, MountError, MountOptions, MountTab
 use rustix::mount::UnmountFlags;
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::common::wait;
 use crate::toy::{MountDirectories, Serving, Toy, endless, require_mounting, short};
+use support::wait;
 
 fn unmount(place: &MountDirectories, lazy: bool) -> Result<(), DaemonError> {
     let args = UnmountArgs { target: place.target.clone(), lazy, force: false };

@@ -79,7 +79,7 @@ as_user "$root/cairn" mount "$store" "$mnt"
 "#;
     let output = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-c", script, "sh", crate::common::cairn::BINARY])
+        .args(["sh", "-c", script, "sh", support::cairn::binary()])
         .args([&root, &store, &place.target])
         .output()
         .unwrap();

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use cairn::model::remote::{ClientCertificate, Login, RemoteSettings, SecretSource};
 use cairn::net::{Client, NetErrorKind};
 
-use crate::common::http::{Server, whole};
 use crate::fetch::{Memory, wanted};
+use support::http::{Server, whole};
 
 #[test]
 fn v12_a_user_logs_in_with_a_password_from_a_file() {

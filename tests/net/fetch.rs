@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cairn::net::{Body, Client, Fetch, Fetched, NetError, NetErrorKind, Validators};
 
-use crate::common::http::{Server, answer, whole};
+use support::http::{Server, answer, whole};
 
 const CONTENT: &[u8] = b"0123456789";
 

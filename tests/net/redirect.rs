@@ -3,8 +3,8 @@
 use cairn::model::remote::{Login, RemoteSettings, SecretSource};
 use cairn::net::{Client, NetErrorKind};
 
-use crate::common::http::{Server, answer, whole};
 use crate::fetch::{Memory, wanted};
+use support::http::{Server, answer, whole};
 
 /// Settings with a token, and the file that holds it.
 fn with_token(server: &Server) -> (RemoteSettings, tempfile::NamedTempFile) {

@@ -3,9 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +11,9 @@ use cairn::control::protocol::Request;
 use cairn::engine::stop_point::StopPoint;
 use cairn::store::durable::testing::{Fault, everywhere};
 use cairn::store::layout::PrivateId;
-use common::wait;
-use common::world::{World, commit};
 use parking_lot::Mutex;
+use support::wait;
+use support::world::{World, commit};
 
 static ALONE: Mutex<()> = Mutex::new(());
 

@@ -5,9 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::common::{Cairn, errno, fsck};
 use crate::history::{SEEDS, SIZES, repository};
 use crate::promises::{Bytes, Files, Promises};
+use support::{Cairn, errno, fsck};
 
 /// Starts the daemon on the store, checks all that was promised, works on, and checks the store.
 pub(crate) fn check(store: &Path, all: &[Promises]) {

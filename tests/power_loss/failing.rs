@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use crate::check::check;
-use crate::common::{Cairn, content, errno, fsck, wait};
 use crate::disk::{Disk, Failure};
 use crate::promises::{Bytes, Promises};
 use crate::volume::{Kind, Volume, isolate, pretend_reboot};
+use support::{Cairn, content, errno, fsck, wait};
 
 /// A store on a disk of its own.
 struct Home {

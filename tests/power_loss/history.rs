@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crate::common::Cairn;
-use crate::common::cairn::BINARY;
 use crate::promises::{Bytes, Files, Promises, Shared};
+use support::Cairn;
+use support::cairn::binary;
 
 /// Actors at work at the same time.
 pub(crate) const ACTORS: u64 = 3;
@@ -89,7 +89,7 @@ pub(crate) fn repository(actor: u64) -> String {
 }
 
 fn cli(store: &Path, arguments: &[&str]) -> io::Result<()> {
-    let output = Command::new(BINARY)
+    let output = Command::new(binary())
         .args(arguments)
         .env("CAIRN_STORE", store)
         .stdin(Stdio::null())

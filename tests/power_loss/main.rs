@@ -12,8 +12,6 @@
 #![allow(clippy::print_stderr, reason = "the test runner shows it when the test fails")]
 
 mod check;
-#[path = "../common/mod.rs"]
-mod common;
 mod disk;
 mod failing;
 mod history;

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::check::{check, start_and_kill};
-use crate::common::{Cairn, scale, wait};
 use crate::disk::{Disk, Loss, Surface};
 use crate::history::{ACTORS, Load, OnAnswer};
 use crate::promises::{Promises, Shared};
 use crate::volume::{Kind, Volume, isolate, pretend_reboot};
+use support::{Cairn, scale, wait};
 
 /// Images checked for each filesystem, unless `CAIRN_TEST_OUTAGES` says how many.
 const OUTAGES: u32 = 24;

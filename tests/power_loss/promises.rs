@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::common::content;
+use support::content;
 
 /// The content of a file, as [`content::bytes`] makes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::thread::UnshareFlags;
 use tempfile::TempDir;
 
-use crate::common::wait;
+use support::wait;
 
 /// What may be on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use cairn::model::digest::Sha256;
 
-use crate::common::Cairn;
-use crate::common::http::{Server, Site, answer};
 use crate::shared::{Synced, map};
+use support::Cairn;
+use support::http::{Server, Site, answer};
 
 /// Syncs from a list; returns the message and how many requests came.
 fn refused(list: &str) -> (String, usize) {

@@ -1,7 +1,7 @@
 //! Files that cannot be had (V5, V6, H28, H30, H32)
 
-use crate::common::http::{Server, Site, answer};
 use crate::shared::{Synced, map};
+use support::http::{Server, Site, answer};
 
 #[test]
 fn v6_a_file_that_cannot_be_had_means_no_version_unless_it_goes_on() {

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::http::{Answer, Server, Site};
-use crate::common::{content, fsck, wait};
 use crate::shared::{Synced, map};
+use support::http::{Answer, Server, Site};
+use support::{content, fsck, wait};
 
 /// A site of which one file sticks half-way, until it is let go.
 fn sticking(files: &[(&str, &[u8])], name: &'static str) -> (Synced, Arc<AtomicBool>) {

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod declared;
 mod failure;
 mod interrupted;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::common::{Cairn, content, wait};
 use crate::shared::{files, map};
+use support::{Cairn, content, wait};
 
 /// An nginx that is stopped when this is dropped.
 struct Nginx {

@@ -1,8 +1,8 @@
 //! Remotes: adding, showing, changing, trying, removing
 
-use crate::common::Cairn;
-use crate::common::http::{Server, Site, answer};
 use crate::shared::Synced;
+use support::Cairn;
+use support::http::{Server, Site, answer};
 
 #[test]
 fn remotes_are_added_changed_listed_and_removed_and_outlive_a_restart() {
@@ -56,8 +56,7 @@ fn a_test_says_what_works() {
     let site = Site::of(&[("a", b"12")]);
     let inner = site.clone();
     let server = Server::start(move |asked, _| {
-        let answered =
-            inner.answer(&crate::common::http::Asked { headers: Vec::new(), ..asked.clone() });
+        let answered = inner.answer(&support::http::Asked { headers: Vec::new(), ..asked.clone() });
         String::from_utf8(answered).unwrap().replace("ETag", "X-Tag").into_bytes()
     });
     let plain = test(&Synced::with(site, server).cairn);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::common::Cairn;
-use crate::common::http::{Server, Site};
+use support::Cairn;
+use support::http::{Server, Site};
 
 /// A daemon with a remote, and the server behind it.
 pub(crate) struct Synced {

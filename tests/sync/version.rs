@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
-use crate::common::http::{Answer, Server, Site};
-use crate::common::{Cairn, content, fsck, wait};
 use crate::shared::{Synced, map};
+use support::http::{Answer, Server, Site};
+use support::{Cairn, content, fsck, wait};
 
 #[test]
 fn v1_a_mirror_has_exactly_what_is_declared_and_an_addition_at_least() {

@@ -70,7 +70,7 @@ const LINES_MAX: usize = 500;
 const OTHER_PACKAGE: &str = "tests/fuzz/libfuzzer";
 
 /// The only file of the tests that may pause: it polls conditions.
-const WAITING: &str = "tests/common/wait.rs";
+const WAITING: &str = "tests/support/src/wait.rs";
 
 /// Uses of a layer that is not below the user's own.
 pub(crate) fn layer_offences(sources: &[Source]) -> Vec<String> {
@@ -168,6 +168,7 @@ pub(crate) fn unreferenced(sources: &[Source]) -> Vec<String> {
         let is_root = match depth {
             2 => true, // src/lib.rs, src/main.rs, tests/NAME.rs
             3 => source.path.starts_with("tests") && stem == "main",
+            4 => source.path.ends_with("src/lib.rs"), // a crate of the tests
             _ => false,
         };
         if is_root || source.path.starts_with(OTHER_PACKAGE) {
@@ -182,11 +183,9 @@ pub(crate) fn unreferenced(sources: &[Source]) -> Vec<String> {
         let declaration = format!("mod {module};");
         let declares = |other: &Source| {
             let beside = other.path.parent() == Some(directory);
-            // `src/vfs.rs` declares the files of `src/vfs/`; common/ is named by a path attribute.
+            // `src/vfs.rs` declares the files of `src/vfs/`.
             let above = other.path.with_extension("") == directory;
-            let shared = parent.ends_with("common") && other.path.starts_with("tests");
-            (beside || above || shared)
-                && other.text.lines().any(|line| line.trim().ends_with(&declaration))
+            (beside || above) && other.text.lines().any(|line| line.trim().ends_with(&declaration))
         };
         if !sources.iter().any(declares) {
             offences.push(source.path.display().to_string());

@@ -36,7 +36,7 @@ fn a_missing_one_is_found_and_healed() {
     assert_eq!(damage_of(&patient.finding(true)), BlobDamage::Missing, "it stays lost");
     let world = heal(patient, KEEP);
     assert_eq!(world.bytes("1", "keep"), KEEP);
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_truncated_one_is_found_and_healed() {
     // The length tells the engine without a repair.
     let world = heal(patient, ONLY);
     assert_eq!(world.bytes("1", "dir/only"), ONLY);
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn an_altered_one_is_found_marked_and_healed() {
     assert_eq!(damage_of(&patient.finding(false)), BlobDamage::Marked);
     let world = heal(patient, ONLY);
     assert_eq!(world.bytes("1", "dir/only"), ONLY);
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn one_without_row_and_file_can_be_stored_again() {
     assert_eq!(lost(&findings[0]), ["web/1:dir/only"]);
     patient.repair();
     let world = heal(patient, ONLY);
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_long_list_of_losses_is_cut() {
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), KEEP)).collect();
     world.publish("one", &files);
     fs::remove_file(world.engine.layout.blob(&BlobHash::of(KEEP))).unwrap();
-    let (findings, _) = crate::common::fsck::findings(&world.close().path(), false);
+    let (findings, _) = support::fsck::findings(&world.close().path(), false);
     let losses = findings[0].losses().unwrap();
     assert_eq!((losses.listed.len(), losses.more, losses.complete), (50, 30, true));
 }
@@ -150,9 +150,9 @@ fn a_private_file_that_is_gone_is_named() {
     let closed = world.close();
     let directory = closed.path().join("staging").join(area.to_string());
     let file = fs::read_dir(&directory).unwrap().next().unwrap().unwrap().path();
-    crate::common::fsck::check_clean_store(&closed.path());
+    support::fsck::check_clean_store(&closed.path());
     fs::remove_file(file).unwrap();
-    let (findings, _) = crate::common::fsck::findings(&closed.path(), false);
+    let (findings, _) = support::fsck::findings(&closed.path(), false);
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(lost(&findings[0]), ["staging/web/work:big/file"]);
     assert!(!findings[0].is_repairable());

@@ -43,7 +43,7 @@ fn a_tree_that_nothing_reaches_is_found() {
     let world = patient.closed.open();
     world.collect();
     assert!(world.blob(&BlobHash::of(ONLY)).is_none(), "nothing names it any more");
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_difference_is_right_whatever_is_counted_in_between() {
     for step in cairn::engine::fsck::steps(&finding) {
         assert!(world.engine.repair(step).unwrap());
     }
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }
 
 #[test]
@@ -78,5 +78,5 @@ fn sums_that_are_wrong_or_lost_are_found_and_written_anew() {
     assert_eq!(world.engine.query(|reader| reader.totals()).unwrap(), counted, "they are counted");
     let repaired = world.engine.repair(cairn::engine::fsck::Step::Totals).unwrap();
     assert!(repaired, "while the engine runs");
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }

@@ -10,8 +10,8 @@ use cairn::model::tree::Content;
 use cairn::store::Store;
 use cairn::store::layout::Layout;
 
-use crate::common::fsck::{check_clean_store, findings};
 use crate::world::{Closed, Import, World, committed, entry};
+use support::fsck::{check_clean_store, findings};
 
 /// Content of `web/1:keep` and `web/2:keep`.
 pub(crate) const KEEP: &[u8] = b"kept in both versions";

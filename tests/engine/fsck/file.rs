@@ -102,5 +102,5 @@ fn both_are_repaired_while_the_store_is_in_use() {
     let again = Step::Unshare(BlobHash::of(ONLY), ONLY.len() as u64);
     assert!(!world.engine.repair(again).unwrap(), "it has one name");
     assert_eq!(fs::read(outside).unwrap(), ONLY);
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }

@@ -23,7 +23,7 @@ const NODE_OF_SUB: &str = "SELECT node FROM names WHERE name = x'737562'";
 fn a_file_without_a_row_is_named_and_nothing_of_it_is_removed() {
     let patient = without(&format!("DELETE FROM nodes WHERE id = ({NODE_OF_NEW})"));
     let content = BlobHash::of(b"in the area alone");
-    let (findings, report) = crate::common::fsck::findings(&patient.closed.path(), false);
+    let (findings, report) = support::fsck::findings(&patient.closed.path(), false);
     let [finding @ Finding::LostNode { place, .. }] = &findings[..] else {
         panic!("{findings:#?}");
     };
@@ -64,7 +64,7 @@ fn a_private_file_of_a_lost_row_is_no_leftover() {
     let catalog = rusqlite::Connection::open(closed.path().join("catalog.db")).unwrap();
     assert_eq!(catalog.execute("DELETE FROM nodes WHERE id <> area", []).unwrap(), 1);
     drop(catalog);
-    let (findings, _) = crate::common::fsck::findings(&closed.path(), false);
+    let (findings, _) = support::fsck::findings(&closed.path(), false);
     assert_eq!(findings.len(), 1, "{findings:#?}");
     assert_eq!(lost(&findings[0]), ["staging/web/work:file"]);
 }
@@ -107,7 +107,7 @@ fn a_name_is_given_while_the_area_is_not_in_use_alone() {
     let world = world.reopen();
     repair(&world, &findings[0]);
     assert_eq!(check(&world), []);
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn what_a_version_is_charged_wrongly_is_found_and_corrected() {
             let sql = format!("UPDATE versions SET {change} WHERE number = 2");
             assert_eq!(catalog.execute(&sql, []).unwrap(), 1);
             drop(catalog);
-            let (findings, _) = crate::common::fsck::findings(&patient.path(), false);
+            let (findings, _) = support::fsck::findings(&patient.path(), false);
             let [finding @ Finding::Charge { version, recorded: found, counted, .. }] =
                 &findings[..]
             else {
@@ -137,14 +137,14 @@ fn what_a_version_is_charged_wrongly_is_found_and_corrected() {
                 let world = patient.open();
                 repair(&world, finding);
                 assert_eq!(world.repository().account.usage(), Usage { bytes: 24, files: 2 });
-                crate::common::fsck::check_clean_store(&world.close().path());
+                support::fsck::check_clean_store(&world.close().path());
             } else {
                 let mut store = Store::open(&patient.path()).unwrap();
                 steps(finding).iter().for_each(|step| {
                     assert!(bare::repair(&mut store, step).unwrap());
                 });
                 drop(store);
-                crate::common::fsck::check_clean_store(&patient.path());
+                support::fsck::check_clean_store(&patient.path());
             }
         }
     }
@@ -161,7 +161,7 @@ fn a_limit_of_ids_that_is_too_low_is_found_and_raised() {
         patient.assert_clean();
         let world = patient.closed.open();
         assert!(world.stage("other").0 > highest);
-        crate::common::fsck::check_clean_store(&world.close().path());
+        support::fsck::check_clean_store(&world.close().path());
     }
     let patient = without("DELETE FROM meta WHERE key = 'id_limit'");
     assert!(matches!(patient.finding(false), Finding::IdLimit { recorded: 0, .. }));
@@ -178,5 +178,5 @@ fn the_limit_of_ids_is_raised_while_the_store_is_in_use() {
     let world = world.reopen();
     assert!(world.stage("third").0 > high + 1);
     assert_eq!(check(&world), []);
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }

@@ -75,7 +75,7 @@ fn rows_of_areas_are_purged() {
     patient.repair();
     let world = patient.closed.open();
     world.collect();
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }
 
 #[test]

@@ -7,9 +7,9 @@ use cairn::engine::request::Request;
 use cairn::model::hash::BlobHash;
 use cairn::model::time::Timestamp;
 
-use crate::common::fsck::check_clean_store;
-use crate::common::wait;
 use crate::world::World;
+use support::fsck::check_clean_store;
+use support::wait;
 
 const FULL: Options = Options { full: true, files: true };
 

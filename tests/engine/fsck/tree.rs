@@ -68,7 +68,7 @@ fn counts_below_a_lost_one_are_left_alone() {
         [patient.dir.as_bytes()],
     );
     patient.repair();
-    let (findings, report) = crate::common::fsck::findings(&patient.closed.path(), true);
+    let (findings, report) = support::fsck::findings(&patient.closed.path(), true);
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(report.unverified, 2, "its two files have a name that nobody can read");
 }
@@ -97,5 +97,5 @@ fn assert_heals(patient: Patient) {
     let world = patient.closed.open();
     import_first(&world, "again");
     assert_eq!(world.bytes("1", "dir/only"), ONLY);
-    crate::common::fsck::check_clean_store(&world.close().path());
+    support::fsck::check_clean_store(&world.close().path());
 }

@@ -142,7 +142,7 @@ impl Run {
 #[test]
 fn readers_and_catalog_agree_after_every_step() {
     let config = Config {
-        cases: crate::common::scale("CAIRN_TEST_CASES", 12),
+        cases: support::scale("CAIRN_TEST_CASES", 12),
         max_shrink_time: 60_000,
         failure_persistence: None,
         ..Config::default()

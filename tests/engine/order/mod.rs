@@ -16,9 +16,9 @@ use cairn::model::policy::Policy;
 use cairn::model::quota::Quota;
 use cairn::model::time::Timestamp;
 
-use crate::common::wait;
 use crate::world::{World, commit_options};
 use seen::{Flight, check_in_flight, settled};
+use support::wait;
 
 /// Whether an answer came, and whether it was a good one.
 type Answer = Receiver<bool>;

@@ -11,8 +11,8 @@ use cairn::model::time::Timestamp;
 use cairn::model::version::Version;
 use cairn::store::catalog::{AreaState, RepositoryRow};
 
-use crate::common::wait;
 use crate::world::World;
+use support::wait;
 
 /// Everything that the catalog keeps of a repository.
 #[derive(Debug, Clone, PartialEq)]

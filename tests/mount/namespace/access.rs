@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 
-use crate::common::Cairn;
-use crate::common::area::{NOBODY, as_nobody, set_mode};
+use support::Cairn;
+use support::area::{NOBODY, as_nobody, set_mode};
 
 fn shared() -> Cairn {
     let cairn = Cairn::start_with(&["-o", "allow_other"]);
@@ -75,7 +75,7 @@ fn the_owner_of_a_repository_publishes_in_it() {
 fn the_store_and_its_socket_are_the_owners_alone() {
     let cairn = shared();
     assert_eq!(fs::metadata(cairn.store()).unwrap().mode() & 0o7777, 0o700);
-    let binary = std::path::Path::new(crate::common::cairn::BINARY);
+    let binary = std::path::Path::new(support::cairn::binary());
     let output = as_nobody("CAIRN_STORE=\"$2\" \"$1\" create theirs", &[binary, &cairn.store()]);
     assert!(!output.status.success(), "{output:?}");
     assert!(!cairn.staging("theirs").exists());
@@ -200,7 +200,7 @@ fn a_second_user_does_what_modes_allow_and_nothing_else() {
 fn commands_do_for_a_second_user_what_the_mount_does_and_nothing_else() {
     let cairn = shared_by_two();
     let binary = cairn.scratch().join("cairn");
-    fs::copy(crate::common::cairn::BINARY, &binary).unwrap();
+    fs::copy(support::cairn::binary(), &binary).unwrap();
     for verb in [
         "status",
         "create mine",

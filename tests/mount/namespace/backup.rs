@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::common::{Cairn, content, fsck, tree};
+use support::{Cairn, content, fsck, tree};
 
 #[test]
 fn a_backup_made_while_the_store_is_mounted_shows_the_same_versions() {

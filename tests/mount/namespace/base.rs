@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::common::area::set_mode;
-use crate::common::{Cairn, content, errno, tree, wait};
+use support::area::set_mode;
+use support::{Cairn, content, errno, tree, wait};
 
 /// A version 1 with directories, links and files, beside an equal plain directory.
 fn published() -> (Cairn, tempfile::TempDir) {

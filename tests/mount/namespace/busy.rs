@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::common::{Cairn, errno, mapping::Mapping, scale};
+use support::{Cairn, errno, mapping::Mapping, scale};
 
 /// The grace before EBUSY is about one second; the rest is a loaded machine.
 const ANSWER_MAX: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::common::{Cairn, area::hash_of, check, content, errno, wait};
+use support::{Cairn, area::hash_of, check, content, errno, wait};
 
 fn mv(from: &Path, to: &Path) -> std::process::Output {
     Command::new("mv").args([from, to]).output().unwrap()

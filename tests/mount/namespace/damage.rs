@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
-use crate::common::{Cairn, content, wait};
+use support::{Cairn, content, wait};
 
 const SIZE: usize = 300_000;
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use crate::common::area::hash_of;
-use crate::common::{Cairn, content, wait};
+use support::area::hash_of;
+use support::{Cairn, content, wait};
 
 #[test]
 fn equal_files_share_one_blob() {
@@ -98,7 +98,7 @@ fn a_copy_inside_staging_shares_the_blob() {
 fn many_equal_files_never_fail() {
     let cairn = Cairn::start();
     let area = cairn.area("lib", "a");
-    let count = crate::common::scale("CAIRN_TEST_EQUAL_FILES", 2_000);
+    let count = support::scale("CAIRN_TEST_EQUAL_FILES", 2_000);
     for index in 0..count {
         let directory = area.join(format!("d{}", index / 500));
         if index % 500 == 0 {

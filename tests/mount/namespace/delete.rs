@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
 
-use crate::common::{Cairn, content, errno, wait};
+use support::{Cairn, content, errno, wait};
 
 fn publish(cairn: &Cairn, area: &str, seed: u64, size: usize) {
     let directory = cairn.area("lib", area);

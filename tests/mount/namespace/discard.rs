@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
-use crate::common::{Cairn, content, errno};
+use support::{Cairn, content, errno};
 
 fn filled(cairn: &Cairn, name: &str) {
     let area = cairn.area("lib", name);

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::cairn::BINARY;
-use crate::common::{Cairn, content, wait};
+use support::cairn::binary;
+use support::{Cairn, content, wait};
 
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
@@ -28,7 +28,7 @@ fn an_interrupted_export_leaves_no_archive_under_its_name() {
     let home = cairn.scratch();
     for name in ["x.tar", "x.tar.gz", "x.tar.zst"] {
         let path = home.join(name);
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command.args(["export", "lib/1"]).arg(&path).env("CAIRN_STORE", cairn.store());
         let mut export = command.stdout(Stdio::null()).spawn().unwrap();
         // It has begun when it has a file of that directory open, whatever that is called.
@@ -60,7 +60,7 @@ fn an_interrupted_export_to_a_directory_leaves_nothing() {
     cairn.publish("lib", "a").unwrap();
     let home = cairn.scratch();
     for signal in [Signal::INT, Signal::TERM] {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command.args(["export", "lib/1"]).arg(home.join("x")).env("CAIRN_STORE", cairn.store());
         let mut export = command.stdout(Stdio::null()).spawn().unwrap();
         wait::until("the export writes", || {
@@ -125,7 +125,7 @@ fn a_failed_import_takes_the_repository_that_it_made_along() {
     assert_eq!(names(&cairn.staging("")), ["older"], "only what the import had made");
 
     // The command is killed while it sends.
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     command.args(["import", "-", "killed"]).env("CAIRN_STORE", cairn.store());
     let mut import = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     wait::until("the import has begun", || cairn.staging("killed").exists());
@@ -134,7 +134,7 @@ fn a_failed_import_takes_the_repository_that_it_made_along() {
     wait::until("the repository is gone", || !cairn.staging("killed").exists());
 
     // Somebody else has use for it meanwhile.
-    let mut import = Command::new(BINARY);
+    let mut import = Command::new(binary());
     import.args(["import", "-", "shared"]).env("CAIRN_STORE", cairn.store());
     let mut import = import.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     wait::until("the import has begun", || cairn.staging("shared").exists());

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
-use crate::common::{Cairn, content, errno, wait};
+use support::{Cairn, content, errno, wait};
 
 const DISK_BYTES: u64 = 96 << 20;
 

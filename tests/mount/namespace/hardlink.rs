@@ -8,7 +8,7 @@ use std::process::Command;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::common::{Cairn, tree};
+use support::{Cairn, tree};
 
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap()

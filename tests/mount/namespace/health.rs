@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::{Cairn, schema};
+use support::{Cairn, schema};
 
 const HEALTHY: i32 = 0;
 const WARNING: i32 = 11;

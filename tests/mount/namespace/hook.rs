@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use rustix::fs::{XattrFlags, setxattr};
 use rustix::process::{Pid, test_kill_process};
 
-use crate::common::cairn::BINARY;
-use crate::common::{Cairn, wait};
+use support::cairn::binary;
+use support::{Cairn, wait};
 
 /// Writes a line for each version beside the store; fails for version 2.
 const ANNOUNCE: &str = "\
@@ -81,7 +81,7 @@ fn a_command_that_goes_on_ends_with_the_daemon_and_keeps_nobody_waiting() {
 fn waiting_ends_when_a_version_is_published() {
     let cairn = Cairn::start();
     fs::create_dir(cairn.staging("lib")).unwrap();
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     command.args(["wait", "lib", "--after", "0", "--timeout", "60", "--json"]);
     command.env("CAIRN_STORE", cairn.store()).stdin(Stdio::null()).stdout(Stdio::piped());
     let waiting = command.spawn().unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 
-use crate::common::{Cairn, content};
+use support::{Cairn, content};
 
 fn two_versions() -> Cairn {
     let cairn = Cairn::start();
@@ -48,7 +48,7 @@ fn numbers_are_the_same_after_a_restart() {
 fn a_change_of_attributes_is_another_inode() {
     let cairn = two_versions();
     let area = cairn.area("lib", "v3@2");
-    crate::common::area::set_mode(&area.join("d/f5"), 0o600);
+    support::area::set_mode(&area.join("d/f5"), 0o600);
     cairn.publish("lib", "v3@2").unwrap();
     assert_ne!(ino(&cairn, "lib/2/d/f5"), ino(&cairn, "lib/3/d/f5"));
     let mode = |path| fs::metadata(cairn.versions(path)).unwrap().mode() & 0o7777;

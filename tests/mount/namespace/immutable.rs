@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
 use rustix::io::Errno;
 
-use crate::common::area::set_mode;
-use crate::common::mapping::Mapping;
-use crate::common::{Cairn, content, errno, tree};
+use support::area::set_mode;
+use support::mapping::Mapping;
+use support::{Cairn, content, errno, tree};
 
 fn published() -> Cairn {
     let cairn = Cairn::start();

@@ -6,8 +6,8 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::io::Errno;
 
-use crate::common::area::hash_of;
-use crate::common::{Cairn, content, errno, tree, wait};
+use support::area::hash_of;
+use support::{Cairn, content, errno, tree, wait};
 
 fn text(path: &Path, name: &str) -> Option<String> {
     let mut value = [0; 1000];

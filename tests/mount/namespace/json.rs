@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::http::Site;
-use crate::common::{Cairn, schema};
+use support::http::Site;
+use support::{Cairn, schema};
 
 /// Runs commands with `--json`, and remembers which.
 struct Runner<'a> {

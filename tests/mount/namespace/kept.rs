@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::common::{Cairn, errno};
+use support::{Cairn, errno};
 
 /// An area whose name and the names in it were just asked for, by paths from the root of the mount.
 fn walked(cairn: &Cairn, repository: &str, name: &str) -> PathBuf {
@@ -117,7 +117,7 @@ fn a_change_of_a_repositorys_owner_is_seen_through_a_kept_name() {
     let cairn = Cairn::start_with(&["-o", "allow_other"]);
     walked(&cairn, "lib", "a");
     for mode in [0o700, 0o755] {
-        crate::common::area::set_mode(&cairn.staging("lib"), mode);
+        support::area::set_mode(&cairn.staging("lib"), mode);
         let seen = Command::new("setpriv")
             .args(["--reuid=12345", "--regid=12345", "--clear-groups", "cat"])
             .arg(cairn.staging("lib/a/d/f"))

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::Cairn;
+use support::Cairn;
 
 fn publish(cairn: &Cairn, number: u32) {
     fs::write(cairn.area("lib", "a").join("f"), number.to_string()).unwrap();

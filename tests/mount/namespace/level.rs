@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, XattrFlags, mknodat, renameat_with, setxattr};
 use rustix::io::Errno;
 
-use crate::common::area::set_mode;
-use crate::common::{Cairn, errno, tree};
+use support::area::set_mode;
+use support::{Cairn, errno, tree};
 
 /// A repository with a version, a tag and two areas, and another repository.
 fn sample() -> Cairn {
@@ -212,7 +212,7 @@ fn a_closed_area_root_stays_closed_in_the_version() {
     fs::write(area.join("f"), "x").unwrap();
     set_mode(&area, 0o500);
     cairn.publish("lib", "a").unwrap();
-    let output = crate::common::area::as_nobody("ls \"$1\"", &[&cairn.versions("lib/1")]);
+    let output = support::area::as_nobody("ls \"$1\"", &[&cairn.versions("lib/1")]);
     assert!(!output.status.success());
     // A later area starts with the same root, and root works in it.
     fs::write(cairn.area("lib", "b@1").join("g"), "y").unwrap();

@@ -8,12 +8,12 @@ use std::process::{Command, Output};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use crate::common::area::{NOBODY, set_mode};
-use crate::common::cairn::BINARY;
-use crate::common::{Cairn, check, errno, mounts, wait};
+use support::area::{NOBODY, set_mode};
+use support::cairn::binary;
+use support::{Cairn, check, errno, mounts, wait};
 
 fn run(arguments: &[&Path]) -> Output {
-    Command::new(BINARY).args(arguments).output().unwrap()
+    Command::new(binary()).args(arguments).output().unwrap()
 }
 
 #[track_caller]
@@ -188,16 +188,16 @@ fn a_user_without_privileges_mounts_too() {
     std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
     set_mode(&home, 0o755);
     // The build directory may be closed to others.
-    let binary = cairn.scratch().join("cairn");
-    fs::copy(BINARY, &binary).unwrap();
-    set_mode(&binary, 0o755);
+    let program = cairn.scratch().join("cairn");
+    fs::copy(binary(), &program).unwrap();
+    set_mode(&program, 0o755);
     let output = as_nobody_with_fuse(
         "set -e; cd \"$2\"; mkdir mnt; \"$1\" init store >&2; \"$1\" mount store mnt >&2; \
          trap '\"$1\" unmount mnt >&2; ! grep \"$2\" /proc/self/mountinfo' EXIT; \
          mkdir -p mnt/staging/lib/v1; echo theirs > mnt/staging/lib/v1/f; \
          mv mnt/staging/lib/v1 mnt/tags/lib/; cat mnt/tags/lib/latest/f mnt/versions/lib/1/f; \
          ! touch mnt/versions/lib/1/g 2>/dev/null",
-        &[&binary, &home],
+        &[&program, &home],
     );
     succeeds(&output);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "theirs\ntheirs\n", "{output:?}");

@@ -7,7 +7,7 @@ use std::thread;
 
 use rustix::io::Errno;
 
-use crate::common::{Cairn, content, errno, wait};
+use support::{Cairn, content, errno, wait};
 
 /// As in `engine::areas`.
 const AREAS_MAX: usize = 4096;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use crate::common::{Cairn, wait};
+use support::{Cairn, wait};
 
 const FILES: usize = 4000;
 const ROUNDS: usize = 5;

@@ -5,11 +5,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::cairn::BINARY;
-use crate::common::{Cairn, content};
+use support::cairn::binary;
+use support::{Cairn, content};
 
 fn cairn_on(store: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     command.args(arguments).env("CAIRN_STORE", store).output().unwrap()
 }
 

@@ -6,10 +6,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::common::area::{NOBODY, set_mode};
-use crate::common::cairn::BINARY;
-use crate::common::{Cairn, mounts, wait};
 use cairn::control::places::PER_USER_MAX;
+use support::area::{NOBODY, set_mode};
+use support::cairn::binary;
+use support::{Cairn, mounts, wait};
 
 const ANN: u32 = 4_001;
 const BEN: u32 = 4_002;
@@ -64,7 +64,7 @@ fn as_user(cairn: &Cairn, program: &Path, uid: u32, groups: &[u32]) -> Command {
 }
 
 fn ask(cairn: &Cairn, uid: u32, groups: &[u32], arguments: &[&str]) -> Output {
-    as_user(cairn, Path::new(BINARY), uid, groups).args(arguments).output().unwrap()
+    as_user(cairn, Path::new(binary()), uid, groups).args(arguments).output().unwrap()
 }
 
 #[track_caller]
@@ -202,7 +202,7 @@ fn what_is_the_store_owners_stays_so() {
 fn who_works_in_a_mount_of_roots_need_not_name_the_store() {
     let cairn = shared();
     let area = area(&cairn, ANN, &[], "ann/work");
-    let mut command = as_user(&cairn, Path::new(BINARY), ANN, &[]);
+    let mut command = as_user(&cairn, Path::new(binary()), ANN, &[]);
     command.env_remove("CAIRN_STORE").current_dir(area.parent().unwrap());
     let output = command.args(["commit", "ann/work"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -254,7 +254,7 @@ fn a_stranger_who_takes_all_places_keeps_nobody_else_out() {
         let is_refused = ask(&cairn, NOBODY, &[], &["versions", "ann"]).status.code() == Some(4);
         if !is_refused {
             // One more: the last one may have met the question that was just asked.
-            let mut command = as_user(&cairn, Path::new(BINARY), NOBODY, &[]);
+            let mut command = as_user(&cairn, Path::new(binary()), NOBODY, &[]);
             command.args(["wait", "ann", "--after", "99"]);
             waiting.push(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         }
@@ -276,7 +276,7 @@ fn a_stranger_who_takes_all_places_keeps_nobody_else_out() {
 fn a_command_in_another_process_namespace_is_answered() {
     let cairn = shared();
     let output = Command::new("unshare")
-        .args(["--pid", "--fork", "--kill-child", BINARY, "list"])
+        .args(["--pid", "--fork", "--kill-child", binary(), "list"])
         .env("CAIRN_STORE", cairn.store())
         .output()
         .unwrap();

@@ -11,8 +11,8 @@ use rustix::fs::{
     CWD, FallocateFlags, FileType, Mode, SeekFrom, XattrFlags, makedev, mknodat, seek, setxattr,
 };
 
-use crate::common::area::set_mode;
-use crate::common::{Cairn, content, tree};
+use support::area::set_mode;
+use support::{Cairn, content, tree};
 
 /// Everything that a filesystem can hold, in a plain directory.
 fn sample() -> tempfile::TempDir {

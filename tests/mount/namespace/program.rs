@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Cairn, content, tree};
+use support::{Cairn, content, tree};
 
 #[track_caller]
 fn shell(script: &str, arguments: &[&Path]) -> String {
@@ -30,7 +30,7 @@ fn project() -> Cairn {
         int main(void) { printf(\"%d\\n\", f7()); return 0; }\n";
     fs::write(area.join("main.c"), main).unwrap();
     fs::write(area.join("configure"), "#!/bin/sh\necho \"from $(dirname \"$0\")\"\n").unwrap();
-    crate::common::area::set_mode(&area.join("configure"), 0o755);
+    support::area::set_mode(&area.join("configure"), 0o755);
     cairn.publish("project", "v1").unwrap();
     cairn
 }

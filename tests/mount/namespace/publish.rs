@@ -13,8 +13,8 @@ use cairn::engine::commit::SEAL_STALL_MAX;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::cairn::BINARY;
-use crate::common::{Cairn, content, errno, wait};
+use support::cairn::binary;
+use support::{Cairn, content, errno, wait};
 
 /// More than a file in memory may have.
 const LARGE: usize = 3 << 20;
@@ -173,7 +173,7 @@ fn h7_a_rename_in_an_area_that_is_committed_does_not_hold_others_up_for_long() {
         fs::create_dir(area.join(directory)).unwrap();
     }
     fs::write(area.join("one/f"), "x").unwrap();
-    let mut commit = Command::new(BINARY);
+    let mut commit = Command::new(binary());
     commit.arg("--store").arg(held.cairn.store()).args(["commit", "lib/big"]);
     let commit = commit.stdout(Stdio::null()).spawn().unwrap();
     let (mut from, mut to) = (area.join("one/f"), area.join("two/f"));

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
-use crate::common::{Cairn, content, errno, wait};
+use support::{Cairn, content, errno, wait};
 
 fn limited(bytes: &str, files: &str) -> Cairn {
     let cairn = Cairn::start();

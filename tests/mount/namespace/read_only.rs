@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::io::Errno;
 
-use crate::common::{Cairn, errno};
+use support::{Cairn, errno};
 
 /// Every verb that changes a store, as it would succeed on one that takes changes.
 const CHANGES: [&[&str]; 17] = [

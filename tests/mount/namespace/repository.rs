@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, chown};
 
 use rustix::io::Errno;
 
-use crate::common::area::set_mode;
-use crate::common::{Cairn, check, errno, wait};
+use support::area::set_mode;
+use support::{Cairn, check, errno, wait};
 
 #[test]
 fn a_directory_in_staging_is_a_repository_in_all_three_places() {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 
-use crate::common::{Cairn, content, tree};
+use support::{Cairn, content, tree};
 
 fn fill(area: &std::path::Path) {
     fs::create_dir_all(area.join("d/e")).unwrap();

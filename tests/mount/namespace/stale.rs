@@ -5,7 +5,7 @@ use std::fs;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use crate::common::{Cairn, errno};
+use support::{Cairn, errno};
 
 /// Version 1, an area based on it with a change, and a version 2 that came between.
 fn stale() -> Cairn {

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::Cairn;
-use crate::common::area::set_mode;
-use crate::common::cairn::BINARY;
+use support::Cairn;
+use support::area::set_mode;
+use support::cairn::binary;
 
 fn run(arguments: &[&Path]) -> Output {
-    Command::new(BINARY).args(arguments).output().unwrap()
+    Command::new(binary()).args(arguments).output().unwrap()
 }
 
 /// Runs the binary, which must refuse with a message of at least some words.
@@ -91,7 +91,8 @@ fn a_copied_store_works_elsewhere() {
     let copy = cairn.scratch().join("copy");
     let status = Command::new("cp").arg("-a").args([cairn.store(), copy.clone()]).status().unwrap();
     assert!(status.success());
-    let output = Command::new(BINARY).args(["versions", "lib"]).env("CAIRN_STORE", &copy).output();
+    let output =
+        Command::new(binary()).args(["versions", "lib"]).env("CAIRN_STORE", &copy).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains('1'));

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
-use crate::common::{Cairn, errno};
+use support::{Cairn, errno};
 
 fn reason(cairn: &Cairn) -> Option<String> {
     let mut value = [0; 1000];

@@ -12,7 +12,7 @@ use rustix::fs::{FallocateFlags, OFlags, copy_file_range, fallocate, sendfile};
 use rustix::io::{ReadWriteFlags, pwritev2};
 use rustix::mount::{MountFlags, mount_remount};
 
-use crate::common::{Cairn, content};
+use support::{Cairn, content};
 
 /// rustix gives `O_SYNC`, which contains it, for this as well.
 const DSYNC: OFlags = OFlags::from_bits_retain(0o10000);

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
-use crate::common::{Cairn, check, errno};
+use support::{Cairn, check, errno};
 
 fn with_versions(count: u32) -> Cairn {
     let cairn = Cairn::start();

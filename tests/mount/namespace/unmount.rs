@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use cairn::sys::send_fds;
 
-use crate::common::{Cairn, mounts};
+use support::{Cairn, mounts};
 
 /// Runs a program that must succeed; returns what it printed.
 fn run(program: &str, arguments: &[&str]) -> String {

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::common::mapping::Mapping;
-use crate::common::{Area, content};
+use support::mapping::Mapping;
+use support::{Area, content};
 
 #[test]
 fn goes_to_the_end_of_fresh_and_sealed_files() {

@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use crate::common::Area;
-use crate::common::area::set_mode;
+use support::Area;
+use support::area::set_mode;
 
 #[test]
 fn sets_every_bit() {

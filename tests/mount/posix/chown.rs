@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown, fchown};
 
-use crate::common::Area;
-use crate::common::area::{as_nobody, set_mode};
+use support::Area;
+use support::area::{as_nobody, set_mode};
 
 #[test]
 fn sets_owner_and_group_independently() {
@@ -34,8 +34,8 @@ fn clears_the_set_id_bits_of_an_executable() {
 fn others_cannot_give_files_away() {
     let area = Area::shared();
     let path = area.file("f", "x");
-    chown(&path, Some(crate::common::area::NOBODY), None).unwrap();
+    chown(&path, Some(support::area::NOBODY), None).unwrap();
     let output = as_nobody("chown 0 \"$1\"", &[&path]);
     assert!(!output.status.success());
-    assert_eq!(fs::metadata(&path).unwrap().uid(), crate::common::area::NOBODY);
+    assert_eq!(fs::metadata(&path).unwrap().uid(), support::area::NOBODY);
 }

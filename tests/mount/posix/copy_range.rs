@@ -4,7 +4,7 @@ use std::fs::{self, File};
 
 use rustix::fs::copy_file_range;
 
-use crate::common::{Area, content};
+use support::{Area, content};
 
 fn copy(from: &File, from_at: u64, to: &File, to_at: u64, length: usize) -> usize {
     let (mut source, mut target, mut done) = (from_at, to_at, 0);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
-use crate::common::{Area, errno};
+use support::{Area, errno};
 
 #[test]
 fn makes_an_empty_file_with_its_mode() {

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use crate::common::{Area, content, errno};
+use support::{Area, content, errno};
 
 fn writable(path: &std::path::Path) -> File {
     File::options().read(true).write(true).open(path).unwrap()

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 
-use crate::common::{Area, content};
+use support::{Area, content};
 
 #[test]
 fn succeeds_on_fresh_sealed_and_empty_files_and_directories() {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 
-use crate::common::{Area, errno};
+use support::{Area, errno};
 
 #[test]
 fn gives_an_inode_a_second_name() {
@@ -30,7 +30,7 @@ fn attributes_are_shared() {
     let area = Area::new();
     let path = area.file("f", "x");
     fs::hard_link(&path, area.path("g")).unwrap();
-    crate::common::area::set_mode(&area.path("g"), 0o640);
+    support::area::set_mode(&area.path("g"), 0o640);
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
 }
 

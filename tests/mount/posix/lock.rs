@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 
-use crate::common::{Area, wait};
+use support::{Area, wait};
 
 #[test]
 fn flock_excludes_other_handles() {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 
 use rustix::io::Errno;
 
-use crate::common::{Area, errno};
+use support::{Area, errno};
 
 #[test]
 fn makes_an_empty_directory() {
@@ -72,7 +72,7 @@ fn inherits_the_group_of_a_setgid_parent() {
     let area = Area::new();
     let parent = area.directory("p");
     std::os::unix::fs::chown(&parent, None, Some(1234)).unwrap();
-    crate::common::area::set_mode(&parent, 0o2775);
+    support::area::set_mode(&parent, 0o2775);
     fs::create_dir(parent.join("d")).unwrap();
     let meta = fs::metadata(parent.join("d")).unwrap();
     assert_eq!(meta.gid(), 1234);
@@ -98,10 +98,10 @@ fn a_setgid_parent_passes_its_group_to_all_that_others_make() {
     let area = Area::shared();
     let parent = area.directory("p");
     rustix::fs::chown(&parent, None, Some(rustix::fs::Gid::from_raw(5))).unwrap();
-    crate::common::area::set_mode(&parent, 0o2777);
+    support::area::set_mode(&parent, 0o2777);
     let script = "umask 0; mkdir \"$1/d\" && : > \"$1/f\" && mkfifo \"$1/p\" && ln -s x \"$1/s\" && \
                   mkdir \"$1/d/deep\"";
-    let output = crate::common::area::as_nobody(script, &[&parent]);
+    let output = support::area::as_nobody(script, &[&parent]);
     assert!(output.status.success(), "{output:?}");
     for (name, mode) in [("d", 0o2777), ("f", 0o666), ("p", 0o666), ("d/deep", 0o2777)] {
         let meta = fs::metadata(parent.join(name)).unwrap();
@@ -110,6 +110,6 @@ fn a_setgid_parent_passes_its_group_to_all_that_others_make() {
     assert_eq!(fs::symlink_metadata(parent.join("s")).unwrap().gid(), 5);
     // Not in the group: the bit that would make a program run with it is lost.
     let script = "umask 0; cp /bin/true \"$1/t\" && chmod 2755 \"$1/t\"";
-    assert!(crate::common::area::as_nobody(script, &[&parent]).status.success());
+    assert!(support::area::as_nobody(script, &[&parent]).status.success());
     assert_eq!(fs::metadata(parent.join("t")).unwrap().mode() & 0o7777, 0o755);
 }

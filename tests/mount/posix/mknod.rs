@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::io::Errno;
 
-use crate::common::{Area, errno};
+use support::{Area, errno};
 
 fn make(area: &Area, name: &str, kind: FileType, device: u64) -> rustix::io::Result<()> {
     mknodat(CWD, area.path(name), kind, Mode::from(0o640), device)

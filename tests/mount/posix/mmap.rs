@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 
-use crate::common::mapping::Mapping;
-use crate::common::{Area, content};
+use support::mapping::Mapping;
+use support::{Area, content};
 
 #[test]
 fn reads_fresh_and_sealed_files() {
@@ -99,7 +99,7 @@ fn a_mapping_and_another_process_see_each_other() {
 fn a_private_mapping_changes_nothing() {
     let area = Area::new();
     let path = area.sealed("program", fs::read("/bin/true").unwrap());
-    crate::common::area::set_mode(&path, 0o755);
+    support::area::set_mode(&path, 0o755);
     // The loader maps programs privately and writes into its copy.
     for _ in 0..3 {
         assert!(Command::new(&path).status().unwrap().success());

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::chown;
 
-use crate::common::Area;
-use crate::common::area::{NOBODY, as_nobody, set_mode};
+use support::Area;
+use support::area::{NOBODY, as_nobody, set_mode};
 
 #[track_caller]
 fn allowed(line: &str, path: &std::path::Path) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Area, tree};
+use support::{Area, tree};
 
 #[track_caller]
 fn shell(directory: &Path, script: &str) -> String {

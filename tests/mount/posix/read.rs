@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
 
-use crate::common::{Area, content, errno};
+use support::{Area, content, errno};
 
 #[test]
 fn returns_what_was_written_at_any_size() {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Dir, FileType};
 
-use crate::common::Area;
+use support::Area;
 
 const MANY: usize = 10_000;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use crate::common::{Area, check, errno};
+use support::{Area, check, errno};
 
 fn rename_with(from: &Path, to: &Path, flags: RenameFlags) -> rustix::io::Result<()> {
     renameat_with(CWD, from, CWD, to, flags)

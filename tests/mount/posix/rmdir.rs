@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::io::Errno;
 
-use crate::common::{Area, check, errno};
+use support::{Area, check, errno};
 
 #[test]
 fn removes_an_empty_directory() {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use crate::common::{Area, errno};
+use support::{Area, errno};
 
 const MIB: u64 = 1 << 20;
 

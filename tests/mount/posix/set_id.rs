@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, StatxFlags, statx};
 
-use crate::common::Area;
-use crate::common::area::{as_nobody, set_mode};
+use support::Area;
+use support::area::{as_nobody, set_mode};
 
 fn mode_alone(path: &Path) -> u32 {
     let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MODE).unwrap();

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 
-use crate::common::{Area, content};
+use support::{Area, content};
 
 #[test]
 fn the_inode_number_stays_through_seal_and_rewrite() {

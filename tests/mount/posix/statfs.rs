@@ -2,7 +2,7 @@
 
 use rustix::fs::statvfs;
 
-use crate::common::Area;
+use support::Area;
 
 #[test]
 fn shows_the_space_of_the_disk_below() {

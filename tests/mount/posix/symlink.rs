@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::common::{Area, errno};
+use support::{Area, errno};
 
 #[test]
 fn keeps_any_target() {

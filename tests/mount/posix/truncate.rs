@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use rustix::io::Errno;
 
-use crate::common::{Area, content, errno};
+use support::{Area, content, errno};
 
 fn set_length(path: &std::path::Path, length: u64) {
     File::options().write(true).open(path).unwrap().set_len(length).unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
 
-use crate::common::{Area, check, errno};
+use support::{Area, check, errno};
 
 #[test]
 fn removes_fresh_and_sealed_files() {

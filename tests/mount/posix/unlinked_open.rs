@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use rustix::io::Errno;
 
-use crate::common::{Area, content, errno};
+use support::{Area, content, errno};
 
 #[test]
 fn stay_readable_and_writable_until_closed() {

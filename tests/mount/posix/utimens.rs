@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 
-use crate::common::Area;
+use support::Area;
 
 fn stamp(seconds: i64, nanoseconds: i64) -> Timespec {
     Timespec { tv_sec: seconds, tv_nsec: nanoseconds }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
-use crate::common::{Area, content, errno};
+use support::{Area, content, errno};
 
 #[test]
 fn overwrites_in_place_fresh_and_sealed() {
@@ -155,8 +155,8 @@ fn a_change_by_others_clears_set_id_bits() {
     ] {
         // Without the group's right to execute, set-group-ID is lost to those of other groups.
         for mode in [0o6777, 0o6767, 0o4777, 0o2777] {
-            crate::common::area::set_mode(&path, mode);
-            let output = crate::common::area::as_nobody(change, &[&path]);
+            support::area::set_mode(&path, mode);
+            let output = support::area::as_nobody(change, &[&path]);
             assert!(output.status.success(), "{change}: {output:?}");
             let left = fs::metadata(&path).unwrap().mode() & 0o7777;
             assert_eq!(left, mode & 0o777, "{change} of {mode:o}");
@@ -172,7 +172,7 @@ fn a_change_by_root_keeps_set_id_bits_and_clears_capabilities() {
     let nothing_allowed = *b"\x01\0\0\x02\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     for change in ["echo >> \"$1\"", ": > \"$1\"", "truncate -s 9 \"$1\"", "fallocate -l 99 \"$1\""]
     {
-        crate::common::area::set_mode(&path, 0o6755);
+        support::area::set_mode(&path, 0o6755);
         setxattr(&path, "security.capability", &nothing_allowed, XattrFlags::empty()).unwrap();
         let status = Command::new("sh").args(["-c", change, "sh"]).arg(&path).status().unwrap();
         assert!(status.success(), "{change}");

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::common::mapping::Mapping;
-use crate::common::{Area, content};
+use support::mapping::Mapping;
+use support::{Area, content};
 
 const LENGTH: usize = 300_000;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, getxattr, lremovexattr, lsetxattr, removexattr, setxattr};
 use rustix::io::Errno;
 
-use crate::common::{Area, errno, tree};
+use support::{Area, errno, tree};
 
 fn set(path: &Path, name: &str, value: &[u8]) {
     setxattr(path, name, value, XattrFlags::empty()).unwrap();
@@ -132,15 +132,15 @@ fn writing_keeps_them_and_renaming_too() {
 fn security_attributes_are_kept_and_only_roots_to_set() {
     let area = Area::shared();
     let path = area.file("f", "x");
-    crate::common::area::set_mode(&path, 0o666);
+    support::area::set_mode(&path, 0o666);
     set(&path, "security.label", b"1");
     assert_eq!(get(&path, "security.label").unwrap(), b"1");
     let line = "setfattr -n security.label -v 2 \"$1\"";
-    assert!(!crate::common::area::as_nobody(line, &[&path]).status.success());
+    assert!(!support::area::as_nobody(line, &[&path]).status.success());
     let line = "setfattr -n trusted.label -v 2 \"$1\"";
-    assert!(!crate::common::area::as_nobody(line, &[&path]).status.success());
+    assert!(!support::area::as_nobody(line, &[&path]).status.success());
     let line = "setfattr -n user.label -v 2 \"$1\"";
-    assert!(crate::common::area::as_nobody(line, &[&path]).status.success());
+    assert!(support::area::as_nobody(line, &[&path]).status.success());
 }
 
 #[test]

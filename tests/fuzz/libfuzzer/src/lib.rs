@@ -1,15 +1,9 @@
 //! The targets of the tests, for libFuzzer.
 #![allow(dead_code, unused_imports, reason = "each fuzzer uses a part of what the tests share")]
 
-#[path = "../../../common"]
-mod common {
-    pub(crate) mod wait;
-    pub(crate) mod world;
-}
 #[path = "../../targets/mod.rs"]
 mod targets;
 
-use common::world;
 
 /// Tries one input.
 ///

@@ -191,7 +191,7 @@ fn type_of(name: &str) -> Option<Type> {
 }
 
 /// What a document does that the rules do not allow, one sentence each; and all names in it.
-pub(crate) fn check(document: &Value) -> (Vec<String>, Vec<String>) {
+pub fn check(document: &Value) -> (Vec<String>, Vec<String>) {
     let (mut wrong, mut names) = (Vec::new(), Vec::new());
     match document {
         Value::Array(items) => {
@@ -274,7 +274,7 @@ fn is_path(value: &Value) -> bool {
 /// The documents in what a command printed, one a line; each is checked, and that the help of `verb`
 /// names its fields, or the help that it refers to (``as in `cairn show` ``).
 #[track_caller]
-pub(crate) fn documents(verb: &str, printed: &str) -> Vec<Value> {
+pub fn documents(verb: &str, printed: &str) -> Vec<Value> {
     assert!(printed.ends_with('\n'), "{verb} does not end its output: {printed:?}");
     let help = help_of(verb);
     let documents = printed.lines().map(|line| {
@@ -315,7 +315,7 @@ fn help_of(verb: &str) -> String {
 
 /// Asserts what holds for a failed command: one document on standard error, which says `kind`.
 #[track_caller]
-pub(crate) fn error(printed: &str, kind: &str) -> Value {
+pub fn error(printed: &str, kind: &str) -> Value {
     assert!(printed.ends_with('\n') && printed.lines().count() == 1, "{printed:?}");
     let document: Value = serde_json::from_str(printed).expect("the error is JSON");
     let (wrong, _) = check(&document);

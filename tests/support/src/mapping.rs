@@ -6,14 +6,14 @@ use std::ptr::NonNull;
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
 
 /// A mapping that is removed when dropped.
-pub(crate) struct Mapping {
+pub struct Mapping {
     start: NonNull<u8>,
     length: usize,
 }
 
 impl Mapping {
     /// Maps the first `length` bytes of `file`, shared, for reading and, if asked, writing.
-    pub(crate) fn shared(file: &File, length: usize, writable: bool) -> rustix::io::Result<Self> {
+    pub fn shared(file: &File, length: usize, writable: bool) -> rustix::io::Result<Self> {
         let protection =
             if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         // SAFETY: a new mapping at an address of the kernel's choice disturbs no other memory.
@@ -24,7 +24,7 @@ impl Mapping {
     }
 
     /// Copies the mapped bytes.
-    pub(crate) fn read(&self, offset: usize, length: usize) -> Vec<u8> {
+    pub fn read(&self, offset: usize, length: usize) -> Vec<u8> {
         assert!(offset + length <= self.length);
         (offset..offset + length).map(|at| self.byte(at)).collect()
     }
@@ -37,7 +37,7 @@ impl Mapping {
     }
 
     /// Writes into the mapping.
-    pub(crate) fn write(&self, offset: usize, content: &[u8]) {
+    pub fn write(&self, offset: usize, content: &[u8]) {
         assert!(offset + content.len() <= self.length);
         for (index, byte) in content.iter().enumerate() {
             // SAFETY: within the mapping, as checked above.
@@ -48,7 +48,7 @@ impl Mapping {
     }
 
     /// Writes the dirty pages to the file and waits for that.
-    pub(crate) fn sync(&self) {
+    pub fn sync(&self) {
         // SAFETY: the range is exactly the mapping.
         unsafe { msync(self.start.as_ptr().cast(), self.length, MsyncFlags::SYNC) }.expect("msync");
     }

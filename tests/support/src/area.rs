@@ -13,30 +13,31 @@ use tempfile::TempDir;
 use super::{Cairn, wait};
 
 /// Names the plain directory that the POSIX tests use instead of a mount.
-pub(crate) const NATIVE: &str = "CAIRN_TEST_NATIVE";
+pub const NATIVE: &str = "CAIRN_TEST_NATIVE";
 
 /// A user without any privilege.
-pub(crate) const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 
 /// A writable tree that should behave as POSIX says.
-pub(crate) struct Area {
+pub struct Area {
     root: PathBuf,
     kind: Kind,
 }
 
 enum Kind {
+    #[allow(dead_code, reason = "dropping it removes the directory")]
     Native(TempDir),
     Staging(Cairn),
 }
 
 impl Area {
     /// An empty area.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::with_options(&[])
     }
 
     /// An empty area that other users may enter.
-    pub(crate) fn shared() -> Self {
+    pub fn shared() -> Self {
         Self::with_options(&["-o", "allow_other"])
     }
 
@@ -54,45 +55,45 @@ impl Area {
     }
 
     /// The area's directory.
-    pub(crate) fn root(&self) -> &Path {
+    pub fn root(&self) -> &Path {
         &self.root
     }
 
     /// A path in the area.
-    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.root.join(name)
     }
 
     /// Writes a whole file and returns its path.
-    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).expect("write a file");
         path
     }
 
     /// Writes a whole file and waits until it is sealed.
-    pub(crate) fn sealed(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub fn sealed(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.file(name, content);
         self.settle(&path);
         path
     }
 
     /// Makes a directory and returns its path.
-    pub(crate) fn directory(&self, name: &str) -> PathBuf {
+    pub fn directory(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir(&path).expect("make a directory");
         path
     }
 
     /// Waits until the content of `path` is a blob, so that a test covers that state too.
-    pub(crate) fn settle(&self, path: &Path) {
+    pub fn settle(&self, path: &Path) {
         if self.cairn().is_some() {
             wait::until("the file is sealed", || hash_of(path).is_some());
         }
     }
 
     /// The daemon behind the area; none when it is a plain directory.
-    pub(crate) fn cairn(&self) -> Option<&Cairn> {
+    pub fn cairn(&self) -> Option<&Cairn> {
         match &self.kind {
             Kind::Native(_) => None,
             Kind::Staging(cairn) => Some(cairn),
@@ -101,14 +102,14 @@ impl Area {
 }
 
 /// `user.cairn.hash` of a file, when it has one.
-pub(crate) fn hash_of(path: &Path) -> Option<String> {
+pub fn hash_of(path: &Path) -> Option<String> {
     let mut value = [0; 256];
     let length = rustix::fs::lgetxattr(path, "user.cairn.hash", &mut value[..]).ok()?;
     Some(String::from_utf8(value[..length].to_vec()).expect("a hash is text"))
 }
 
 /// Runs a shell line as a user without privileges, with `$1`, `$2`… set to `arguments`.
-pub(crate) fn as_nobody(line: &str, arguments: &[&Path]) -> Output {
+pub fn as_nobody(line: &str, arguments: &[&Path]) -> Output {
     use std::os::unix::process::CommandExt;
     assert!(rustix::process::geteuid().is_root(), "tests of other users' rights need root");
     let mut command = Command::new("sh");
@@ -118,11 +119,11 @@ pub(crate) fn as_nobody(line: &str, arguments: &[&Path]) -> Output {
 
 /// Sets the permission bits of `path`.
 #[track_caller]
-pub(crate) fn set_mode(path: &Path, mode: u32) {
+pub fn set_mode(path: &Path, mode: u32) {
     try_set_mode(path, mode).expect("chmod");
 }
 
 /// Sets the permission bits of `path`, if that is allowed.
-pub(crate) fn try_set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
+pub fn try_set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }

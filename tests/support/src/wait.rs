@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 /// How long a condition may take before the test fails. Only a test that fails waits that long, and
 /// a machine that does much else takes its time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long to look for something that may not happen.
-pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+pub const SETTLE: Duration = Duration::from_secs(1);
 
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -16,12 +16,12 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// # Panics
 /// After [`PATIENCE`], naming `what` did not happen.
 #[track_caller]
-pub(crate) fn until(what: &str, condition: impl FnMut() -> bool) {
+pub fn until(what: &str, condition: impl FnMut() -> bool) {
     assert!(within(PATIENCE, condition), "did not happen within {PATIENCE:?}: {what}");
 }
 
 /// Polls `condition` until it holds or `limit` has passed; says whether it held.
-pub(crate) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while !condition() {
         if began.elapsed() > limit {

@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf};
 
 /// Everything that a version must preserve of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Node {
-    pub(crate) kind: NodeKind,
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+pub struct Node {
+    pub kind: NodeKind,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
     /// Seconds and nanoseconds.
-    pub(crate) mtime: (i64, i64),
-    pub(crate) xattrs: Xattrs,
+    pub mtime: (i64, i64),
+    pub xattrs: Xattrs,
 }
 
 /// Kind of a file with its content.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum NodeKind {
+pub enum NodeKind {
     /// Content, number of links, and the first path in order that is the same inode.
     File {
         content: Vec<u8>,
@@ -57,22 +57,22 @@ impl std::fmt::Debug for NodeKind {
 }
 
 /// Extended attributes by name.
-pub(crate) type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A tree by relative path; its root is the empty path.
-pub(crate) type Tree = BTreeMap<PathBuf, Node>;
+pub type Tree = BTreeMap<PathBuf, Node>;
 
 /// Reads the whole tree at `root`.
 ///
 /// # Panics
 /// When anything in it cannot be read.
 #[track_caller]
-pub(crate) fn read(root: &Path) -> Tree {
+pub fn read(root: &Path) -> Tree {
     try_read(root).unwrap_or_else(|error| panic!("reading {}: {error}", root.display()))
 }
 
 /// Reads the whole tree at `root`; an error names the path.
-pub(crate) fn try_read(root: &Path) -> io::Result<Tree> {
+pub fn try_read(root: &Path) -> io::Result<Tree> {
     let mut tree = BTreeMap::new();
     let mut inodes = BTreeMap::new();
     let mut todo = vec![PathBuf::new()];
@@ -139,7 +139,7 @@ fn node(path: &Path, meta: &fs::Metadata) -> io::Result<Node> {
 /// # Panics
 /// When they cannot be read.
 #[track_caller]
-pub(crate) fn xattrs(path: &Path) -> Xattrs {
+pub fn xattrs(path: &Path) -> Xattrs {
     try_xattrs(path).unwrap_or_else(|error| panic!("xattrs of {}: {error}", path.display()))
 }
 
@@ -157,7 +157,7 @@ fn try_xattrs(path: &Path) -> io::Result<Xattrs> {
 }
 
 /// The differences of two trees, one line each; empty when they are equal.
-pub(crate) fn differences(expected: &Tree, found: &Tree) -> Vec<String> {
+pub fn differences(expected: &Tree, found: &Tree) -> Vec<String> {
     let mut lines = Vec::new();
     for (path, node) in expected {
         match found.get(path) {
@@ -175,7 +175,7 @@ pub(crate) fn differences(expected: &Tree, found: &Tree) -> Vec<String> {
 
 /// Asserts that two trees are equal but for the attributes of their roots.
 #[track_caller]
-pub(crate) fn assert_same_below(expected: &Path, found: &Path) {
+pub fn assert_same_below(expected: &Path, found: &Path) {
     let (mut left, mut right) = (read(expected), read(found));
     left.remove(Path::new(""));
     right.remove(Path::new(""));

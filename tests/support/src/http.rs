@@ -11,27 +11,27 @@ use cairn::model::remote::{RemoteKind, RemoteSettings};
 
 /// A request as it came: its first line, and its headers in small letters.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    pub(crate) line: String,
-    pub(crate) headers: Vec<String>,
+pub struct Asked {
+    pub line: String,
+    pub headers: Vec<String>,
 }
 
 impl Asked {
     /// The value of a header.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let prefix = format!("{name}: ");
         self.headers.iter().find_map(|line| line.strip_prefix(&*prefix))
     }
 }
 
 /// Answers each connection with what a function makes of its request and of the request's number, and closes it.
-pub(crate) struct Server {
+pub struct Server {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Server {
-    pub(crate) fn start<A: Into<Answer>>(
+    pub fn start<A: Into<Answer>>(
         answer: impl Fn(&Asked, usize) -> A + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -51,22 +51,22 @@ impl Server {
         Self { address, asked }
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub(crate) fn settings(&self) -> RemoteSettings {
+    pub fn settings(&self) -> RemoteSettings {
         RemoteSettings::new(RemoteKind::Sums, self.url("/").parse().unwrap())
     }
 
     /// What came so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 }
 
 /// What comes for a request.
-pub(crate) enum Answer {
+pub enum Answer {
     /// These bytes, and the end.
     Ends(Vec<u8>),
     /// These bytes, and no more until the client has gone.
@@ -125,7 +125,7 @@ fn read(connection: &TcpStream) -> Option<Asked> {
 }
 
 /// An answer: status, headers, body, in which nothing is added or checked.
-pub(crate) fn answer(status: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
+pub fn answer(status: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\n").into_bytes();
     for header in headers {
         answer.extend(header.as_bytes());
@@ -137,24 +137,24 @@ pub(crate) fn answer(status: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
 }
 
 /// A right answer with a body.
-pub(crate) fn whole(body: &[u8]) -> Vec<u8> {
+pub fn whole(body: &[u8]) -> Vec<u8> {
     answer("200 OK", &[&format!("Content-Length: {}", body.len())], body)
 }
 
 /// A site in memory: paths with their contents, sent whole or from where a Range begins, with an ETag.
 #[derive(Clone, Default)]
-pub(crate) struct Site(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+pub struct Site(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 
 impl Site {
     /// A site with these files, and a checksum list of them.
-    pub(crate) fn of(files: &[(&str, &[u8])]) -> Self {
+    pub fn of(files: &[(&str, &[u8])]) -> Self {
         let site = Self::default();
         site.set(files);
         site
     }
 
     /// Replaces all files, and the list of them.
-    pub(crate) fn set(&self, files: &[(&str, &[u8])]) {
+    pub fn set(&self, files: &[(&str, &[u8])]) {
         let mut all: BTreeMap<String, Vec<u8>> =
             files.iter().map(|(path, content)| (format!("/{path}"), content.to_vec())).collect();
         let lines: String = files
@@ -166,17 +166,17 @@ impl Site {
     }
 
     /// Puts or replaces one file and nothing else.
-    pub(crate) fn put(&self, path: &str, content: &[u8]) {
+    pub fn put(&self, path: &str, content: &[u8]) {
         self.0.lock().unwrap().insert(format!("/{path}"), content.to_vec());
     }
 
     /// Takes one file away and nothing else.
-    pub(crate) fn take(&self, path: &str) {
+    pub fn take(&self, path: &str) {
         self.0.lock().unwrap().remove(&format!("/{path}")).unwrap();
     }
 
     /// What a well-behaved server answers.
-    pub(crate) fn answer(&self, asked: &Asked) -> Vec<u8> {
+    pub fn answer(&self, asked: &Asked) -> Vec<u8> {
         let site = self.0.lock().unwrap();
         let Some(content) = site.get(&decode(asked.line.split(' ').nth(1).unwrap())) else {
             return answer("404 Not Found", &["Content-Length: 0"], b"");
@@ -207,7 +207,7 @@ impl Site {
     }
 
     /// Serves it.
-    pub(crate) fn serve(&self) -> Server {
+    pub fn serve(&self) -> Server {
         let site = self.clone();
         Server::start(move |asked, _| site.answer(asked))
     }

@@ -13,25 +13,25 @@ use cairn::model::time::Timestamp;
 use super::World;
 
 /// An import that has begun.
-pub(crate) struct Import<'a> {
+pub struct Import<'a> {
     world: &'a World,
     connection: u64,
-    pub(crate) id: ImportId,
+    pub id: ImportId,
 }
 
 impl<'a> Import<'a> {
     /// Begins to add to the newest version of `web`.
-    pub(crate) fn additive(world: &'a World) -> Self {
+    pub fn additive(world: &'a World) -> Self {
         Self::begin(world, 1, begin(false)).unwrap()
     }
 
     /// Begins to say what the next version of `web` shall be.
-    pub(crate) fn mirror(world: &'a World) -> Self {
+    pub fn mirror(world: &'a World) -> Self {
         Self::begin(world, 1, begin(true)).unwrap()
     }
 
     /// Begins on a connection of the caller's choice.
-    pub(crate) fn begin(
+    pub fn begin(
         world: &'a World,
         connection: u64,
         begin: ImportRequest,
@@ -49,7 +49,7 @@ impl<'a> Import<'a> {
     }
 
     /// Which contents are there.
-    pub(crate) fn known(&self, hashes: &[BlobHash]) -> Vec<bool> {
+    pub fn known(&self, hashes: &[BlobHash]) -> Vec<bool> {
         let request = ImportRequest::Known { import: self.id, hashes: hashes.to_vec() };
         match self.ask(request, Attachment::none()).unwrap() {
             Reply::Known(known) => known,
@@ -58,7 +58,7 @@ impl<'a> Import<'a> {
     }
 
     /// Which directories can be put whole.
-    pub(crate) fn known_trees(&self, wanted: &[(&str, TreeHash)]) -> Vec<bool> {
+    pub fn known_trees(&self, wanted: &[(&str, TreeHash)]) -> Vec<bool> {
         let wanted = wanted
             .iter()
             .map(|(path, tree)| WantedTree { path: path.as_bytes().into(), tree: *tree });
@@ -70,12 +70,12 @@ impl<'a> Import<'a> {
     }
 
     /// Puts entries that need nothing attached.
-    pub(crate) fn put(&self, entries: Vec<ImportEntry>) -> Result<Reply, ControlError> {
+    pub fn put(&self, entries: Vec<ImportEntry>) -> Result<Reply, ControlError> {
         self.put_with(entries, Attachment::none())
     }
 
     /// Puts entries.
-    pub(crate) fn put_with(
+    pub fn put_with(
         &self,
         entries: Vec<ImportEntry>,
         attachment: Attachment,
@@ -85,7 +85,7 @@ impl<'a> Import<'a> {
     }
 
     /// Puts entries without waiting until they are stored.
-    pub(crate) fn send(
+    pub fn send(
         &self,
         entries: Vec<ImportEntry>,
         attachment: Attachment,
@@ -94,30 +94,30 @@ impl<'a> Import<'a> {
     }
 
     /// Puts one file with its bytes.
-    pub(crate) fn put_file(&self, path: &str, bytes: &[u8]) {
+    pub fn put_file(&self, path: &str, bytes: &[u8]) {
         self.try_put_file(path, bytes).unwrap();
     }
 
     /// Puts one file with its bytes, which may be refused.
-    pub(crate) fn try_put_file(&self, path: &str, bytes: &[u8]) -> Result<Reply, ControlError> {
+    pub fn try_put_file(&self, path: &str, bytes: &[u8]) -> Result<Reply, ControlError> {
         let entries = vec![inline(path, 0, bytes.len())];
         self.put_with(entries, Attachment::of_payload(bytes.to_vec()))
     }
 
     /// Publishes.
-    pub(crate) fn finish(&self) -> Result<Reply, ControlError> {
+    pub fn finish(&self) -> Result<Reply, ControlError> {
         let request = ImportRequest::Finish { import: self.id, allow_empty: false };
         self.ask(request, Attachment::none())
     }
 
     /// Throws everything away.
-    pub(crate) fn abort(&self) -> Result<Reply, ControlError> {
+    pub fn abort(&self) -> Result<Reply, ControlError> {
         self.ask(ImportRequest::Abort { import: self.id }, Attachment::none())
     }
 }
 
 /// The begin of an import into `web`.
-pub(crate) fn begin(mirror: bool) -> ImportRequest {
+pub fn begin(mirror: bool) -> ImportRequest {
     ImportRequest::Begin(ImportOptions {
         repository: "web".parse().unwrap(),
         create: false,
@@ -129,24 +129,24 @@ pub(crate) fn begin(mirror: bool) -> ImportRequest {
 }
 
 /// Attributes that do not change from one import to the next.
-pub(crate) fn attributes(mode: u16) -> RawAttributes {
+pub fn attributes(mode: u16) -> RawAttributes {
     let mtime = Timestamp::new(1_000_000_000, 7).unwrap();
     RawAttributes { mode, uid: 1, gid: 2, mtime, xattrs: Vec::new() }
 }
 
 /// One entry.
-pub(crate) fn entry(path: &str, content: ImportContent) -> ImportEntry {
+pub fn entry(path: &str, content: ImportContent) -> ImportEntry {
     let mode = if content == ImportContent::Directory { 0o755 } else { 0o644 };
     ImportEntry { path: path.as_bytes().into(), attributes: attributes(mode), content }
 }
 
 /// A file.
-pub(crate) fn file(path: &str, size_bytes: u64, source: FileSource) -> ImportEntry {
+pub fn file(path: &str, size_bytes: u64, source: FileSource) -> ImportEntry {
     entry(path, ImportContent::File { size_bytes, source })
 }
 
 /// A file whose bytes are in the payload.
-pub(crate) fn inline(path: &str, offset: u32, len: usize) -> ImportEntry {
+pub fn inline(path: &str, offset: u32, len: usize) -> ImportEntry {
     let len = u32::try_from(len).unwrap();
     file(path, u64::from(len), FileSource::Inline { offset, len })
 }

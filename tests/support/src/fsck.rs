@@ -7,7 +7,7 @@ use cairn::store::Store;
 
 /// Everything that a check finds in a store that nobody has open.
 #[track_caller]
-pub(crate) fn findings(store: &Path, full: bool) -> (Vec<Finding>, Report) {
+pub fn findings(store: &Path, full: bool) -> (Vec<Finding>, Report) {
     let mut store = Store::open(store).expect("the store opens");
     let mut findings = Vec::new();
     let options = Options { full, files: true };
@@ -20,7 +20,7 @@ pub(crate) fn findings(store: &Path, full: bool) -> (Vec<Finding>, Report) {
 /// Asserts that a store that nobody has open is sound: every row, count, tree and byte. Leftovers,
 /// which a crash may leave and the next start sweeps, are allowed.
 #[track_caller]
-pub(crate) fn check_store(store: &Path) {
+pub fn check_store(store: &Path) {
     let (findings, report) = findings(store, true);
     let damage: Vec<String> = findings
         .iter()
@@ -33,7 +33,7 @@ pub(crate) fn check_store(store: &Path) {
 
 /// As [`check_store`], and nothing is left over either: for a store that was stopped cleanly.
 #[track_caller]
-pub(crate) fn check_clean_store(store: &Path) {
+pub fn check_clean_store(store: &Path) {
     let (findings, report) = findings(store, true);
     let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
     assert!(lines.is_empty(), "the store is not clean:\n{}", lines.join("\n"));

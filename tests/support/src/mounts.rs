@@ -5,15 +5,15 @@ use std::process::Command;
 
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mount {
-    pub(crate) path: PathBuf,
-    pub(crate) options: String,
-    pub(crate) kind: String,
-    pub(crate) super_options: String,
+pub struct Mount {
+    pub path: PathBuf,
+    pub options: String,
+    pub kind: String,
+    pub super_options: String,
 }
 
 /// Every mount at or below `path`, outermost first.
-pub(crate) fn below(path: &Path) -> Vec<Mount> {
+pub fn below(path: &Path) -> Vec<Mount> {
     // A test may have given its thread a mount namespace of its own.
     let text = std::fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
     text.lines().filter_map(parse).filter(|mount| mount.path.starts_with(path)).collect()
@@ -34,7 +34,7 @@ fn parse(line: &str) -> Option<Mount> {
 }
 
 /// Detaches whatever is mounted at or below `path`, innermost first.
-pub(crate) fn detach(path: &Path) {
+pub fn detach(path: &Path) {
     for mount in below(path).iter().rev() {
         let status = Command::new("umount").arg("--lazy").arg(&mount.path).status();
         if !status.is_ok_and(|status| status.success()) {

@@ -33,35 +33,35 @@ use cairn::model::time::Timestamp;
 use cairn::model::tree::{Attributes, Content, Entry, Xattrs};
 use cairn::model::tree_format;
 
-pub(crate) use import::{Import, attributes, begin, entry, file, inline};
+pub use import::{Import, attributes, begin, entry, file, inline};
 
 /// Who asks in the tests; nobody special.
-pub(crate) const OWNER: (u32, u32) = (1234, 5678);
+pub const OWNER: (u32, u32) = (1234, 5678);
 
 /// A store with its engine. The fields are dropped in this order.
-pub(crate) struct World {
-    pub(crate) service: StoreService,
-    pub(crate) engine: Arc<Engine>,
+pub struct World {
+    pub service: StoreService,
+    pub engine: Arc<Engine>,
     home: tempfile::TempDir,
 }
 
 impl World {
     /// A new, empty store.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         cairn::store::init(&home.path().join("store")).unwrap();
         Self::open(home)
     }
 
     /// A store with the empty repository `web`.
-    pub(crate) fn with_repository() -> Self {
+    pub fn with_repository() -> Self {
         let world = Self::new();
         world.ask(create("web")).unwrap();
         world
     }
 
     /// As [`World::with_repository`], with settings of the collector.
-    pub(crate) fn with_gc(options: GcOptions) -> Self {
+    pub fn with_gc(options: GcOptions) -> Self {
         let home = tempfile::tempdir().unwrap();
         cairn::store::init(&home.path().join("store")).unwrap();
         let world = Self::open_with(home, options);
@@ -81,7 +81,7 @@ impl World {
     }
 
     /// Stops the engine and opens the store again.
-    pub(crate) fn reopen(self) -> Self {
+    pub fn reopen(self) -> Self {
         self.engine.stop().unwrap();
         let Self { service, engine, home } = self;
         let options = engine.gc_options;
@@ -90,7 +90,7 @@ impl World {
     }
 
     /// Stops the engine and opens the store again for reading.
-    pub(crate) fn reopen_read_only(self) -> Self {
+    pub fn reopen_read_only(self) -> Self {
         let closed = self.close();
         let observer = Arc::new(NoObserver);
         let options = GcOptions { protect_seconds: 0, period_seconds: Some(1) };
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// Stops the engine, has `change` done to the closed store, and opens it again.
-    pub(crate) fn reopen_changed(self, change: impl FnOnce(&Path)) -> Self {
+    pub fn reopen_changed(self, change: impl FnOnce(&Path)) -> Self {
         self.engine.stop().unwrap();
         let Self { service, engine, home } = self;
         let options = engine.gc_options;
@@ -110,7 +110,7 @@ impl World {
     }
 
     /// Asks the engine itself about `web`.
-    pub(crate) fn engine_call<T: Send + 'static>(
+    pub fn engine_call<T: Send + 'static>(
         &self,
         make: impl FnOnce(RepoId, EngineReply<T>) -> EngineRequest,
     ) -> cairn::engine::error::Result<T> {
@@ -119,24 +119,24 @@ impl World {
     }
 
     /// The repository `web` as readers see it.
-    pub(crate) fn repository(&self) -> Arc<Repository> {
+    pub fn repository(&self) -> Arc<Repository> {
         self.engine.registry.by_name("web").unwrap()
     }
 
     /// The numbers of the versions of `web`.
-    pub(crate) fn numbers(&self) -> Vec<u64> {
+    pub fn numbers(&self) -> Vec<u64> {
         self.repository().versions.keys().map(|number| number.0).collect()
     }
 
     /// A run, waited for.
-    pub(crate) fn run(&self, full: bool, protect_seconds: u64) -> RunReport {
+    pub fn run(&self, full: bool, protect_seconds: u64) -> RunReport {
         self.engine.call(|reply| EngineRequest::Flush { reply }).unwrap();
         let kind = RunKind { full, protect_seconds: Some(protect_seconds) };
         self.engine.call(|reply| EngineRequest::Collect { kind, reply }).unwrap()
     }
 
     /// Stops the engine. [`Closed::open`] opens the store again.
-    pub(crate) fn close(self) -> Closed {
+    pub fn close(self) -> Closed {
         self.engine.stop().unwrap();
         let Self { service, engine, home } = self;
         drop((service, engine));
@@ -144,12 +144,12 @@ impl World {
     }
 
     /// Asks on the first connection.
-    pub(crate) fn ask(&self, request: Request) -> Result<Reply, ControlError> {
+    pub fn ask(&self, request: Request) -> Result<Reply, ControlError> {
         self.ask_as(1, request, Attachment::none()).map(|(reply, _)| reply)
     }
 
     /// Asks on a connection of the caller's choice.
-    pub(crate) fn ask_as(
+    pub fn ask_as(
         &self,
         connection: u64,
         request: Request,
@@ -159,7 +159,7 @@ impl World {
     }
 
     /// Opens an area: `work`, or `work@1` to start from a version.
-    pub(crate) fn stage(&self, name: &str) -> AreaId {
+    pub fn stage(&self, name: &str) -> AreaId {
         let (label, from) = name.split_once('@').map_or((name, None), |(l, b)| (l, Some(b)));
         let request = Request::Stage {
             repository: "web".parse().unwrap(),
@@ -171,13 +171,13 @@ impl World {
     }
 
     /// The id of an open area.
-    pub(crate) fn area(&self, name: &str) -> AreaId {
+    pub fn area(&self, name: &str) -> AreaId {
         let repository = self.engine.registry.by_name("web").unwrap();
         *repository.areas.get(&name.parse::<AreaName>().unwrap()).unwrap()
     }
 
     /// Writes a whole file as a worker of the mount does: open, write, close.
-    pub(crate) fn write(&self, area: AreaId, path: &str, bytes: &[u8]) {
+    pub fn write(&self, area: AreaId, path: &str, bytes: &[u8]) {
         let content = self.open_writer(area, path);
         let now = Timestamp::now();
         content.truncate(0, now).unwrap();
@@ -187,7 +187,7 @@ impl World {
     }
 
     /// Opens a file for writing; it is made when it is not there.
-    pub(crate) fn open_writer(&self, area: AreaId, path: &str) -> Arc<FileContent> {
+    pub fn open_writer(&self, area: AreaId, path: &str) -> Arc<FileContent> {
         let (parent, name) = self.place(area, path);
         let found = self.engine.resolve(parent, name.as_bytes()).unwrap();
         let node = found.unwrap_or_else(|| {
@@ -204,23 +204,23 @@ impl World {
     }
 
     /// Closes what [`World::open_writer`] opened.
-    pub(crate) fn close_writer(&self, content: &Arc<FileContent>) {
+    pub fn close_writer(&self, content: &Arc<FileContent>) {
         let after = content.close_writer();
         self.engine.staging.after_close(content, after);
     }
 
     /// Waits until a closed file is a blob.
-    pub(crate) fn wait_sealed(&self, area: AreaId, path: &str) {
+    pub fn wait_sealed(&self, area: AreaId, path: &str) {
         let (parent, name) = self.place(area, path);
         let node = self.engine.resolve(parent, name.as_bytes()).unwrap().unwrap();
-        crate::common::wait::until("the file is sealed", || {
+        crate::wait::until("the file is sealed", || {
             let state = self.engine.staging.read();
             state.node(node).and_then(Node::content).is_some_and(|content| content.blob().is_ok())
         });
     }
 
     /// Takes a name away.
-    pub(crate) fn remove(&self, area: AreaId, path: &str) {
+    pub fn remove(&self, area: AreaId, path: &str) {
         let (parent, name) = self.place(area, path);
         let node = self.engine.resolve(parent, name.as_bytes()).unwrap();
         self.engine.complete_links(node.unwrap_or_else(|| panic!("no {path}"))).unwrap();
@@ -229,7 +229,7 @@ impl World {
     }
 
     /// Gives a file one more name.
-    pub(crate) fn link(&self, area: AreaId, from: &str, to: &str) {
+    pub fn link(&self, area: AreaId, from: &str, to: &str) {
         let (parent, name) = self.place(area, from);
         let node = self.engine.resolve(parent, name.as_bytes()).unwrap().unwrap();
         self.engine.complete_links(node).unwrap();
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// Gives a file or directory another name.
-    pub(crate) fn rename(&self, area: AreaId, from: &str, to: &str) {
+    pub fn rename(&self, area: AreaId, from: &str, to: &str) {
         let (from, name) = self.place(area, from);
         let node = self.engine.resolve(from, name.as_bytes()).unwrap().unwrap();
         let reaching_out = self.engine.prepare_move(node).unwrap();
@@ -253,13 +253,13 @@ impl World {
     }
 
     /// The tree of a version.
-    pub(crate) fn tree(&self, version: &str) -> TreeHash {
+    pub fn tree(&self, version: &str) -> TreeHash {
         let repository = self.engine.registry.by_name("web").unwrap();
         repository.resolve(&version.parse().unwrap()).unwrap().root.tree
     }
 
     /// The paths of each hardlink group of a version; asserts that there are as many as it says.
-    pub(crate) fn links(&self, version: &str) -> Vec<Vec<String>> {
+    pub fn links(&self, version: &str) -> Vec<Vec<String>> {
         let mut groups: BTreeMap<GroupKey, (u32, Vec<String>)> = BTreeMap::new();
         links::walk(&*self.engine.trees, &self.tree(version), &mut |path, entry| {
             let key = GroupKey::of(path, entry).unwrap();
@@ -313,12 +313,12 @@ impl World {
     }
 
     /// Publishes an area, which must succeed.
-    pub(crate) fn commit(&self, area: &str) -> CommitReply {
+    pub fn commit(&self, area: &str) -> CommitReply {
         committed(self.ask(Request::Commit(commit(area))))
     }
 
     /// Makes a version that holds exactly these files, by an area called `label`.
-    pub(crate) fn publish(&self, label: &str, files: &[(&str, &[u8])]) -> CommitReply {
+    pub fn publish(&self, label: &str, files: &[(&str, &[u8])]) -> CommitReply {
         let area = self.stage(label);
         for (path, bytes) in files {
             self.write(area, path, bytes);
@@ -327,7 +327,7 @@ impl World {
     }
 
     /// What is at a path of a version; `None` when nothing is.
-    pub(crate) fn entry(&self, version: &str, path: &str) -> Option<Entry> {
+    pub fn entry(&self, version: &str, path: &str) -> Option<Entry> {
         let repository = self.engine.registry.by_name("web").unwrap();
         let version = repository.resolve(&version.parse().unwrap()).unwrap();
         let mut tree = version.root.tree;
@@ -344,7 +344,7 @@ impl World {
     }
 
     /// The bytes of a file of a version, as they are in the pool.
-    pub(crate) fn bytes(&self, version: &str, path: &str) -> Vec<u8> {
+    pub fn bytes(&self, version: &str, path: &str) -> Vec<u8> {
         let entry = self.entry(version, path).unwrap_or_else(|| panic!("no {version}:{path}"));
         let Content::File { size, blob } = entry.content else { panic!("{path} is no file") };
         let bytes = blob.map_or_else(Vec::new, |blob| self.blob(&blob).unwrap());
@@ -353,12 +353,12 @@ impl World {
     }
 
     /// The bytes of a blob; `None` when the pool has none.
-    pub(crate) fn blob(&self, hash: &BlobHash) -> Option<Vec<u8>> {
+    pub fn blob(&self, hash: &BlobHash) -> Option<Vec<u8>> {
         std::fs::read(self.engine.layout.blob(hash)).ok()
     }
 
     /// Describes a version.
-    pub(crate) fn show(&self, version: &str) -> Result<VersionInfo, ControlError> {
+    pub fn show(&self, version: &str) -> Result<VersionInfo, ControlError> {
         let (repository, version) = ("web".parse().unwrap(), version.parse().unwrap());
         match self.ask(Request::Show { repository, version })? {
             Reply::Version(version) => Ok(version),
@@ -367,14 +367,14 @@ impl World {
     }
 
     /// Deletes versions.
-    pub(crate) fn delete(&self, versions: &[&str], force: bool) -> Result<Reply, ControlError> {
+    pub fn delete(&self, versions: &[&str], force: bool) -> Result<Reply, ControlError> {
         let versions = versions.iter().map(|version| version.parse().unwrap()).collect();
         self.ask(Request::Delete { repository: "web".parse().unwrap(), versions, force })
     }
 
     /// Collects everything unreferenced, however young. What the journal has not written yet is
     /// left to a later run, so it is written first.
-    pub(crate) fn collect(&self) -> GcReply {
+    pub fn collect(&self) -> GcReply {
         self.engine.call(|reply| EngineRequest::Flush { reply }).unwrap();
         let request =
             GcRequest { full: false, dry_run: false, wait: true, protect_seconds: Some(0) };
@@ -385,7 +385,7 @@ impl World {
     }
 
     /// The differences of two versions, in the batches that they came in.
-    pub(crate) fn diff(&self, first: &str, second: &str) -> (Vec<Vec<DiffEntry>>, DiffReply) {
+    pub fn diff(&self, first: &str, second: &str) -> (Vec<Vec<DiffEntry>>, DiffReply) {
         let mut batches = Vec::new();
         let request = Request::Diff {
             repository: "web".parse().unwrap(),
@@ -406,7 +406,7 @@ impl World {
 }
 
 /// A commit without a name, as nobody in particular asks for it.
-pub(crate) fn commit_options() -> CommitOptions {
+pub fn commit_options() -> CommitOptions {
     CommitOptions {
         tag: None,
         number: None,
@@ -423,35 +423,35 @@ pub(crate) fn commit_options() -> CommitOptions {
 }
 
 /// A store that nobody has open.
-pub(crate) struct Closed {
+pub struct Closed {
     home: tempfile::TempDir,
 }
 
 impl Closed {
     /// The store that is `store` in this directory.
     #[allow(dead_code, reason = "for the other tests that use this world")]
-    pub(crate) fn of(home: tempfile::TempDir) -> Self {
+    pub fn of(home: tempfile::TempDir) -> Self {
         Self { home }
     }
 
     /// Its directory.
-    pub(crate) fn path(&self) -> std::path::PathBuf {
+    pub fn path(&self) -> std::path::PathBuf {
         self.home.path().join("store")
     }
 
     /// Opens it again.
-    pub(crate) fn open(self) -> World {
+    pub fn open(self) -> World {
         World::open(self.home)
     }
 }
 
 /// A request to make a repository.
-pub(crate) fn create(name: &str) -> Request {
+pub fn create(name: &str) -> Request {
     Request::CreateRepository { name: name.parse().unwrap(), mode: None }
 }
 
 /// A request to publish an area of `web` as plainly as can be.
-pub(crate) fn commit(area: &str) -> CommitRequest {
+pub fn commit(area: &str) -> CommitRequest {
     CommitRequest {
         repository: "web".parse().unwrap(),
         area: area.parse().unwrap(),
@@ -468,7 +468,7 @@ pub(crate) fn commit(area: &str) -> CommitRequest {
 
 /// The answer to a commit or to the end of an import.
 #[track_caller]
-pub(crate) fn committed(answer: Result<Reply, ControlError>) -> CommitReply {
+pub fn committed(answer: Result<Reply, ControlError>) -> CommitReply {
     match answer.unwrap() {
         Reply::Commit(reply) => reply,
         other => panic!("{other:?}"),
@@ -476,12 +476,12 @@ pub(crate) fn committed(answer: Result<Reply, ControlError>) -> CommitReply {
 }
 
 /// Who asks through a connection.
-pub(crate) fn caller(connection: u64) -> Caller {
+pub fn caller(connection: u64) -> Caller {
     let (uid, gid) = OWNER;
     Caller { uid, gid, pid: 1, connection: ConnectionId(connection) }
 }
 
 /// A text that is longer than a version keeps.
-pub(crate) fn long_text() -> String {
+pub fn long_text() -> String {
     "x".repeat(TEXT_BYTES_MAX + 1)
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -12,13 +13,39 @@ use cairn::sys::fault_injection;
 
 use super::{mounts, wait};
 
-/// The binary under test.
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cairn");
+/// The program under test, which cargo builds into the directory above the tests' own.
+///
+/// # Panics
+/// If it is not there.
+pub fn binary() -> &'static str {
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+        let program = build_directory().join("cairn");
+        assert!(program.is_file(), "{} is not built", program.display());
+        program.into_os_string().into_string().expect("a build directory in UTF-8")
+    });
+    &PROGRAM
+}
+
+/// A directory for what tests write. It is on the build's disk, which is like the user's; `/tmp` may be memory.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn scratch() -> PathBuf {
+    let directory = build_directory().with_file_name("tmp");
+    fs::create_dir_all(&directory).expect("a directory for what tests write");
+    directory
+}
+
+/// Where cargo put the program: `target/debug`, since a test runs from `target/debug/deps`.
+fn build_directory() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    test.ancestors().nth(2).expect("a test runs from the build directory").to_owned()
+}
 
 /// A store in a temporary directory and, while it runs, the daemon that has it mounted.
 ///
 /// Dropping it stops the daemon and asserts that nothing stays mounted.
-pub(crate) struct Cairn {
+pub struct Cairn {
     store: PathBuf,
     mount_home: TempDir,
     /// Holds the store, unless it is somebody else's.
@@ -34,12 +61,12 @@ pub(crate) struct Cairn {
 
 impl Cairn {
     /// Creates a store and mounts it.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// Creates a store and mounts it with arguments added, such as `-o allow_other`.
-    pub(crate) fn start_with(options: &[&str]) -> Self {
+    pub fn start_with(options: &[&str]) -> Self {
         let mut cairn = Self::unmounted();
         cairn.options = options.iter().map(|option| (*option).to_owned()).collect();
         cairn.mount();
@@ -47,16 +74,15 @@ impl Cairn {
     }
 
     /// Creates a store in a directory below `parent` and mounts it.
-    pub(crate) fn start_in(parent: &Path) -> Self {
+    pub fn start_in(parent: &Path) -> Self {
         let mut cairn = Self::unmounted_in(parent);
         cairn.mount();
         cairn
     }
 
     /// Creates a store without mounting it.
-    pub(crate) fn unmounted() -> Self {
-        // The build directory is on a disk like the user's; /tmp may be memory.
-        Self::unmounted_in(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    pub fn unmounted() -> Self {
+        Self::unmounted_in(&scratch())
     }
 
     fn unmounted_in(parent: &Path) -> Self {
@@ -68,7 +94,7 @@ impl Cairn {
     }
 
     /// A store that is there already, or will be; it stays when this is dropped.
-    pub(crate) fn over(store: &Path) -> Self {
+    pub fn over(store: &Path) -> Self {
         let cairn = Self {
             store: store.to_owned(),
             mount_home: tempfile::Builder::new().prefix("cairn-").tempdir().expect("a directory"),
@@ -86,13 +112,13 @@ impl Cairn {
     }
 
     /// Makes the store.
-    pub(crate) fn init(&self) {
-        let output = Command::new(BINARY).arg("init").arg(self.store()).output().expect("init");
+    pub fn init(&self) {
+        let output = Command::new(binary()).arg("init").arg(self.store()).output().expect("init");
         assert!(output.status.success(), "cairn init failed: {}", text(&output.stderr));
     }
 
     /// Sets a variable of daemons started from now on; `None` removes it.
-    pub(crate) fn set_env(&mut self, name: &str, value: Option<&str>) {
+    pub fn set_env(&mut self, name: &str, value: Option<&str>) {
         let injects = ["CAIRN_FAULT", "CAIRN_PANIC", "CAIRN_HOLD"].contains(&name);
         assert!(
             !injects || fault_injection::ENABLED,
@@ -106,49 +132,49 @@ impl Cairn {
     }
 
     /// Has daemons started from now on run by a program that becomes them, such as `prlimit`.
-    pub(crate) fn set_launcher(&mut self, command: &[&str]) {
+    pub fn set_launcher(&mut self, command: &[&str]) {
         self.launcher = command.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// Sets the arguments of daemons started from now on.
-    pub(crate) fn set_arguments(&mut self, arguments: &[&str]) {
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
         self.options = arguments.iter().map(|option| (*option).to_owned()).collect();
     }
 
     /// The store's directory.
-    pub(crate) fn store(&self) -> PathBuf {
+    pub fn store(&self) -> PathBuf {
         self.store.clone()
     }
 
     /// The mount point.
-    pub(crate) fn mnt(&self) -> PathBuf {
+    pub fn mnt(&self) -> PathBuf {
         self.mount_home.path().join("mnt")
     }
 
     /// A directory that other users can reach, outside of the mount, deleted at the end.
-    pub(crate) fn scratch(&self) -> PathBuf {
+    pub fn scratch(&self) -> PathBuf {
         let path = self.mount_home.path().join("scratch");
         fs::create_dir_all(&path).expect("scratch");
         path
     }
 
     /// `MNT/staging/PATH`.
-    pub(crate) fn staging(&self, path: impl AsRef<Path>) -> PathBuf {
+    pub fn staging(&self, path: impl AsRef<Path>) -> PathBuf {
         self.mnt().join("staging").join(path)
     }
 
     /// `MNT/tags/PATH`.
-    pub(crate) fn tags(&self, path: impl AsRef<Path>) -> PathBuf {
+    pub fn tags(&self, path: impl AsRef<Path>) -> PathBuf {
         self.mnt().join("tags").join(path)
     }
 
     /// `MNT/versions/PATH`.
-    pub(crate) fn versions(&self, path: impl AsRef<Path>) -> PathBuf {
+    pub fn versions(&self, path: impl AsRef<Path>) -> PathBuf {
         self.mnt().join("versions").join(path)
     }
 
     /// Process id of the daemon.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.daemon.as_ref().expect("the daemon runs").id()
     }
 
@@ -156,13 +182,13 @@ impl Cairn {
     ///
     /// # Panics
     /// With the daemon's log when it does not come up.
-    pub(crate) fn mount(&mut self) {
+    pub fn mount(&mut self) {
         let exited = self.try_mount();
         assert!(exited.is_none(), "the daemon ended: {exited:?}\n{}", self.log());
     }
 
     /// Starts the daemon and waits until the mount is usable or the daemon has ended.
-    pub(crate) fn try_mount(&mut self) -> Option<ExitStatus> {
+    pub fn try_mount(&mut self) -> Option<ExitStatus> {
         self.spawn();
         let mut exited = None;
         wait::until("the mount is usable", || {
@@ -173,7 +199,7 @@ impl Cairn {
     }
 
     /// Starts the daemon without waiting for anything.
-    pub(crate) fn spawn(&mut self) {
+    pub fn spawn(&mut self) {
         assert!(self.daemon.is_none(), "the daemon runs already");
         assert!(
             Path::new("/dev/fuse").exists(),
@@ -185,7 +211,7 @@ impl Cairn {
         command
             .args(["--pdeathsig", "TERM"])
             .args(&self.launcher)
-            .arg(BINARY)
+            .arg(binary())
             .arg("mount")
             .arg("--foreground");
         command.args(&self.options).arg(self.store()).arg(self.mnt());
@@ -196,7 +222,7 @@ impl Cairn {
     }
 
     /// Whether both filesystems answer.
-    pub(crate) fn is_usable(&self) -> bool {
+    pub fn is_usable(&self) -> bool {
         let mounted = mounts::below(&self.mnt());
         let nested = |mount: &mounts::Mount| mount.path == self.mnt().join("versions");
         mounted.iter().any(nested)
@@ -205,7 +231,7 @@ impl Cairn {
     }
 
     /// How the daemon ended, if it has.
-    pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         let daemon = self.daemon.as_mut()?;
         let status = daemon.try_wait().expect("wait");
         if status.is_some() {
@@ -215,7 +241,7 @@ impl Cairn {
     }
 
     /// Waits until the daemon has ended by itself.
-    pub(crate) fn wait_for_exit(&mut self) -> ExitStatus {
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
         let mut status = None;
         wait::until("the daemon ends", || {
             status = self.exit_status();
@@ -225,20 +251,20 @@ impl Cairn {
     }
 
     /// Kills the daemon: the mount is dead afterwards, the store as a crash leaves it.
-    pub(crate) fn kill9(&mut self) {
+    pub fn kill9(&mut self) {
         let mut daemon = self.daemon.take().expect("the daemon runs");
         daemon.kill().expect("kill");
         daemon.wait().expect("wait");
     }
 
     /// Kills the daemon and takes the dead mount away.
-    pub(crate) fn kill9_and_unmount(&mut self) {
+    pub fn kill9_and_unmount(&mut self) {
         self.kill9();
         self.cli(&["unmount", "--lazy", self.mnt().to_str().expect("a path of ours")]);
     }
 
     /// Stops the daemon as a service manager does and asserts that it went cleanly.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.signal(Signal::TERM);
         let status = self.wait_for_exit();
         assert!(status.success(), "the daemon stopped with {status}\n{}", self.log());
@@ -247,25 +273,25 @@ impl Cairn {
     }
 
     /// Stops the daemon cleanly and starts it again.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.stop();
         self.mount();
     }
 
     /// Kills the daemon and mounts again, over the dead mount.
-    pub(crate) fn crash(&mut self) {
+    pub fn crash(&mut self) {
         self.kill9();
         self.mount();
     }
 
     /// Sends `signal` to the daemon.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(process_id(self.pid()), signal).expect("kill");
     }
 
     /// Runs a CLI verb against this store.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(BINARY);
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
         command.args(arguments).env("CAIRN_STORE", self.store()).stdin(Stdio::null());
         // What imports remember goes with the test.
         command.env("XDG_CACHE_HOME", self.mount_home.path().join("cache"));
@@ -274,7 +300,7 @@ impl Cairn {
 
     /// Runs a CLI verb that must succeed; returns what it printed.
     #[track_caller]
-    pub(crate) fn cli(&self, arguments: &[&str]) -> String {
+    pub fn cli(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(
             output.status.success(),
@@ -288,7 +314,7 @@ impl Cairn {
 
     /// Runs a CLI verb that must fail; returns its message.
     #[track_caller]
-    pub(crate) fn cli_fails(&self, arguments: &[&str]) -> String {
+    pub fn cli_fails(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(
             !output.status.success(),
@@ -300,13 +326,13 @@ impl Cairn {
 
     /// Runs a CLI verb with `--json`.
     #[track_caller]
-    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let printed = self.cli(&[arguments, &["--json"]].concat());
         serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error} in: {printed}"))
     }
 
     /// Makes a repository and an area in it; returns the area's path.
-    pub(crate) fn area(&self, repository: &str, area: &str) -> PathBuf {
+    pub fn area(&self, repository: &str, area: &str) -> PathBuf {
         if !self.staging(repository).exists() {
             fs::create_dir(self.staging(repository)).expect("mkdir of a repository");
         }
@@ -316,13 +342,13 @@ impl Cairn {
     }
 
     /// Publishes an area under its own name, as `mv` does.
-    pub(crate) fn publish(&self, repository: &str, area: &str) -> std::io::Result<()> {
+    pub fn publish(&self, repository: &str, area: &str) -> std::io::Result<()> {
         let (name, _base) = area.split_once('@').unwrap_or((area, ""));
         fs::rename(self.staging(repository).join(area), self.tags(repository).join(name))
     }
 
     /// Regular files of the pool with their lengths, by path.
-    pub(crate) fn pool(&self) -> Vec<(PathBuf, u64)> {
+    pub fn pool(&self) -> Vec<(PathBuf, u64)> {
         let mut found = Vec::new();
         collect(&self.store().join("pool"), &mut found);
         found.sort();
@@ -330,7 +356,7 @@ impl Cairn {
     }
 
     /// What the daemons of this store have logged.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
@@ -359,7 +385,7 @@ impl Drop for Cairn {
         let left = mounts::below(&self.mnt());
         if !left.is_empty() {
             // A daemon in the background, started by a test that has failed meanwhile.
-            let mut unmount = Command::new(BINARY);
+            let mut unmount = Command::new(binary());
             unmount.args(["unmount", "--lazy"]).arg(self.mnt()).stdin(Stdio::null()).status().ok();
             mounts::detach(&self.mnt());
         }
