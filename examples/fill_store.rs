@@ -235,7 +235,7 @@ impl Filler {
     fn files(&self, hashes: &[BlobHash]) -> Outcome<Vec<Entry>> {
         let size = content(0).len() as u64;
         let file = |(number, hash): (usize, &BlobHash)| {
-            let content = Content::File { size, blob: Some(*hash) };
+            let content = Content::File { size, blob: Some((*hash).into()) };
             self.entry(&format!("f{number:07}"), content)
         };
         hashes.iter().enumerate().map(file).collect()
@@ -345,8 +345,8 @@ fn add_references(tx: &Tx<'_>, bytes: &[u8]) -> Result<(), StoreError> {
     let page = TreePage::parse(bytes.to_vec())?;
     for reference in page.references() {
         match reference {
-            Reference::Blob(blob) => tx.add_blob_refs(&blob, 1)?,
-            Reference::Tree(tree) => tx.add_tree_refs(&tree, 1)?,
+            Reference::Blob(name) => tx.add_content_refs(&name, 1)?,
+            Reference::Tree(tree) => tx.add_tree_refs(&tree, 1).map(drop)?,
         };
     }
     Ok(())

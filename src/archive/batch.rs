@@ -356,7 +356,7 @@ impl Building {
                 let size = length(bytes.len());
                 totals.bytes += size;
                 let source = self.small_source(hash, bytes, totals);
-                ImportContent::File { size_bytes: size, source }
+                ImportContent::File { size_bytes: size, source, declared: None }
             }
             PreparedContent::Remembered { hash, size } => {
                 totals.bytes += size;
@@ -367,7 +367,7 @@ impl Building {
                     totals.reused_files += 1;
                     FileSource::Known(hash)
                 };
-                ImportContent::File { size_bytes: size, source }
+                ImportContent::File { size_bytes: size, source, declared: None }
             }
             PreparedContent::Large { hash, size, file, stable } => {
                 totals.bytes += size;
@@ -386,7 +386,7 @@ impl Building {
                     self.batch.files.push(file);
                     FileSource::Attached { index }
                 };
-                ImportContent::File { size_bytes: size, source }
+                ImportContent::File { size_bytes: size, source, declared: None }
             }
         };
         self.batch.entries.push(ImportEntry {

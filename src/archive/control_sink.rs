@@ -11,6 +11,7 @@ use crate::control::protocol::{ControlError, ErrorKind, HASHES_MAX, Request};
 use crate::control::reply::Reply;
 use crate::control::service::Attachment;
 use crate::control::versions::VersionInfo;
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::import::ImportOptions;
 use crate::model::import::WantedTree;
@@ -175,8 +176,8 @@ impl ExportSource for ControlExport<'_> {
         Ok(pages)
     }
 
-    fn open(&mut self, hashes: &[BlobHash]) -> Result<Vec<File>, ArchiveError> {
-        match self.call(ExportRequest::Open { hashes: hashes.to_vec() })? {
+    fn open(&mut self, names: &[ContentName]) -> Result<Vec<File>, ArchiveError> {
+        match self.call(ExportRequest::Open { names: names.to_vec() })? {
             (Reply::Opened, attachment) => Ok(attachment.files),
             _ => Err(OTHER_ANSWER),
         }

@@ -26,7 +26,7 @@ use super::stat::FileId;
 use super::tree_walk::Origin;
 use super::write::{Destination, Made, MadeDirectory, TargetName};
 use super::{ExportSource, OPEN_BATCH};
-use crate::model::hash::BlobHash;
+use crate::model::content_name::ContentName;
 use crate::model::name::EntryName;
 use crate::model::tree::{Attributes, Content, Entry, Root};
 
@@ -205,7 +205,7 @@ struct Plan<'a> {
     destination: &'a Destination<'a>,
     queue: Sender<Job>,
     /// Files whose blobs are not open yet.
-    pending: Vec<(Job, Option<BlobHash>)>,
+    pending: Vec<(Job, Option<ContentName>)>,
     first_names: FirstNames,
     /// The file of each hardlink group, by the group's first name.
     first_files: HashMap<ArchivePath, FileId>,
@@ -299,8 +299,8 @@ impl Plan<'_> {
 
     /// Opens the blobs of the files collected and hands these to the workers.
     fn flush(&mut self, origin: &Origin<'_>) -> Result<(), ArchiveError> {
-        let hashes: Vec<BlobHash> = self.pending.iter().filter_map(|(_, blob)| *blob).collect();
-        let mut blobs = origin.open(&hashes)?.into_iter();
+        let names: Vec<ContentName> = self.pending.iter().filter_map(|(_, blob)| *blob).collect();
+        let mut blobs = origin.open(&names)?.into_iter();
         for (mut job, blob) in self.pending.drain(..) {
             if blob.is_some() {
                 job.blob = blobs.next();

@@ -179,10 +179,10 @@ fn content(prepared: &Prepared) -> Option<Content> {
     Some(match &prepared.content {
         PreparedContent::Small { hash, bytes } => {
             let size = u64::try_from(bytes.len()).ok()?;
-            Content::File { size, blob: (size > 0).then_some(*hash) }
+            Content::File { size, blob: (size > 0).then_some((*hash).into()) }
         }
         PreparedContent::Large { hash, size, .. } | PreparedContent::Remembered { hash, size } => {
-            Content::File { size: *size, blob: (*size > 0).then_some(*hash) }
+            Content::File { size: *size, blob: (*size > 0).then_some((*hash).into()) }
         }
         PreparedContent::Other(other) => match other {
             ImportContent::Symlink { target } => {
@@ -255,8 +255,10 @@ mod tests {
         let made = |name: &str, of: &Prepared, content: Content| {
             entry(name.as_bytes(), &of.attributes, content).unwrap()
         };
-        let file =
-            |path: &str| Content::File { size: 3, blob: Some(BlobHash::of(path.as_bytes())) };
+        let file = |path: &str| Content::File {
+            size: 3,
+            blob: Some(BlobHash::of(path.as_bytes()).into()),
+        };
         let below = tree_format::build([made("c", &batch[2], file("a/b/c"))]).unwrap();
         let content = Content::Directory { tree: below.root, summary: below.summary };
         let entries = [made("b", &batch[1], content), made("d", &batch[3], file("a/d"))];

@@ -46,6 +46,7 @@ mod tests;
 
 use std::fs::File;
 
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::VersionNumber;
 use crate::model::import::{ImportEntry, WantedTree};
@@ -136,7 +137,7 @@ pub trait ExportSource {
     ///
     /// # Errors
     /// When one does not exist or cannot be opened.
-    fn open(&mut self, hashes: &[BlobHash]) -> Result<Vec<File>, ArchiveError>;
+    fn open(&mut self, names: &[ContentName]) -> Result<Vec<File>, ArchiveError>;
 }
 
 /// The most blobs that [`ExportSource::open`] is asked for at once.

@@ -20,7 +20,7 @@ use super::read::data_segment;
 use super::stat::{Stat, decode_rdev};
 use super::tree_walk::Origin;
 use super::{ExportSource, OPEN_BATCH};
-use crate::model::hash::BlobHash;
+use crate::model::content_name::ContentName;
 use crate::model::text::count;
 use crate::model::tree::{Attributes, Content, Entry};
 
@@ -74,14 +74,14 @@ fn write_some(
     first_names: &mut FirstNames,
     exported: &mut Exported,
 ) -> Result<(), ArchiveError> {
-    let hashes: Vec<BlobHash> = waiting
+    let names: Vec<ContentName> = waiting
         .iter()
         .filter_map(|(_, entry)| match &entry.content {
             Content::File { blob, .. } => *blob,
             _ => None,
         })
         .collect();
-    let mut blobs = origin.open(&hashes)?.into_iter();
+    let mut blobs = origin.open(&names)?.into_iter();
     for (path, entry) in waiting.drain(..) {
         let blob = match &entry.content {
             Content::File { blob: Some(_), .. } => blobs.next(),

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use super::error::ArchiveError;
 use super::path::ArchivePath;
 use super::{ExportSource, OPEN_BATCH};
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree::{Content, Entry, Root};
 use crate::model::tree_format::{self, Reference, TreePage, TreeSource};
@@ -37,9 +39,9 @@ impl<'a> Origin<'a> {
     }
 
     /// Opens blobs, any number of them.
-    pub(super) fn open(&self, hashes: &[BlobHash]) -> Result<Vec<File>, ArchiveError> {
-        let mut files = Vec::with_capacity(hashes.len());
-        for some in hashes.chunks(OPEN_BATCH) {
+    pub(super) fn open(&self, names: &[ContentName]) -> Result<Vec<File>, ArchiveError> {
+        let mut files = Vec::with_capacity(names.len());
+        for some in names.chunks(OPEN_BATCH) {
             let opened = self.source.borrow_mut().open(some)?;
             if opened.len() != some.len() {
                 return Err(ArchiveError::Protocol("fewer files than were asked for"));
@@ -107,6 +109,10 @@ impl TreeSource for Origin<'_> {
         });
         self.fetch_ahead(children)?;
         Ok(page)
+    }
+
+    fn blob_of(&self, _: &Sha256) -> Result<Option<BlobHash>, ArchiveError> {
+        Ok(None)
     }
 }
 

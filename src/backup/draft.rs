@@ -176,8 +176,8 @@ pub(super) fn remove_log(layout: &Layout) -> Result<()> {
 fn take_nodes(tx: &Tx<'_>, area: AreaId) -> std::result::Result<usize, StoreError> {
     let nodes = tx.take_nodes(area, ROWS_PER_STEP)?;
     for node in &nodes {
-        if let NodeData::Blob(hash) = &node.data {
-            tx.add_blob_refs(hash, -1)?;
+        if let NodeData::Blob(name) = &node.data {
+            tx.add_content_refs(name, -1)?;
         }
     }
     Ok(nodes.len())

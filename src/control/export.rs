@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::content_name::ContentName;
+use crate::model::hash::TreeHash;
 use crate::model::name::{BaseName, RepoName};
 
 /// The most hashes in one [`ExportRequest::Open`], as a message carries so many files at most.
@@ -30,6 +31,6 @@ pub enum ExportRequest {
     /// Replies [`Reply::Opened`](super::reply::Reply::Opened).
     Open {
         /// At most [`OPEN_MAX`].
-        hashes: Vec<BlobHash>,
+        names: Vec<ContentName>,
     },
 }

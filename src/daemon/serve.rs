@@ -249,7 +249,11 @@ fn versions(
     engine: &Arc<Engine>,
     options: &MountOptions,
 ) -> Arc<VersionFs<crate::store::tree_cache::TreeCache, PoolBlobs>> {
-    let blobs = PoolBlobs::new(Arc::clone(&engine.pool), engine.layout.clone());
+    let blobs = PoolBlobs::new(
+        Arc::clone(&engine.pool),
+        Arc::clone(engine.trees.blob_names()),
+        engine.layout.clone(),
+    );
     let sources = Sources {
         registry: Arc::clone(&engine.registry),
         trees: Arc::clone(&engine.trees),

@@ -17,6 +17,8 @@ use super::gc::{RunKind, protection_limit};
 use super::handle::Engine;
 use super::registry::Repository;
 use super::request::Request;
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, VersionNumber};
 use crate::model::name::AreaName;
@@ -93,6 +95,8 @@ const NEVER_USED: i64 = i64::MIN;
 #[derive(Default)]
 struct Counts {
     trees: HashMap<TreeHash, Left>,
+    /// References on declared names.
+    names: HashMap<Sha256, i64>,
     blobs: HashMap<BlobHash, Left>,
 }
 
@@ -139,8 +143,9 @@ impl<'e> DryRun<'e> {
 
     /// Keeps what was dropped so far: later questions start from here.
     pub fn settle(&mut self) {
-        let Counts { trees, blobs } = std::mem::take(&mut self.counts);
+        let Counts { trees, names, blobs } = std::mem::take(&mut self.counts);
         self.settled.trees.extend(trees);
+        self.settled.names.extend(names);
         self.settled.blobs.extend(blobs);
         self.garbage = Garbage::default();
     }
@@ -196,7 +201,7 @@ impl<'e> DryRun<'e> {
         for reference in page.references() {
             match reference {
                 Reference::Tree(below) => open.push((below, last_used)),
-                Reference::Blob(blob) => self.drop_blob(&blob, last_used)?,
+                Reference::Blob(name) => self.drop_content(&name, last_used)?,
             }
         }
         Ok(())
@@ -216,6 +221,23 @@ impl<'e> DryRun<'e> {
         };
         left.lower(last_used);
         Ok(*left)
+    }
+
+    fn drop_content(&mut self, name: &ContentName, last_used: i64) -> Result<()> {
+        let digest = match name {
+            ContentName::Blake3(blob) => return self.drop_blob(blob, last_used),
+            ContentName::Sha256(digest) => digest,
+        };
+        let row = self.reader.declared(digest)?;
+        let counted = row.map_or(0, |row| row.refs);
+        let settled = self.settled.names.get(digest).copied().unwrap_or(counted);
+        let left = self.counts.names.entry(*digest).or_insert(settled);
+        *left -= 1;
+        // With the last name goes the one reference that all of them hold.
+        match row.and_then(|row| row.blob).filter(|_| *left == 0) {
+            Some(blob) => self.drop_blob(&blob, last_used),
+            None => Ok(()),
+        }
     }
 
     fn drop_blob(&mut self, blob: &BlobHash, last_used: i64) -> Result<()> {
@@ -248,16 +270,25 @@ impl<'e> DryRun<'e> {
     }
 
     fn unreferenced(&mut self, blob: &BlobHash, size: u64, last_used: i64) {
+        let is_pinned = last_used <= self.limit && self.is_pinned(blob);
         let garbage = &mut self.garbage;
         if last_used > self.limit {
             garbage.protected.add(size);
             let oldest = garbage.oldest_protected.map_or(last_used, |known| known.min(last_used));
             garbage.oldest_protected = Some(oldest);
-        } else if self.engine.pins.is_pinned(blob) {
+        } else if is_pinned {
             garbage.pinned.add(size);
         } else {
             garbage.free.add(size);
         }
+    }
+
+    fn is_pinned(&self, blob: &BlobHash) -> bool {
+        let pins = &self.engine.pins;
+        let declared = || self.reader.digest_of(blob).ok().flatten();
+        pins.is_pinned(&(*blob).into())
+            || pins.any_declared()
+                && declared().is_some_and(|digest| pins.is_pinned(&digest.into()))
     }
 
     /// Drops what a staging area holds: its files, and the version that it started from.
@@ -267,11 +298,11 @@ impl<'e> DryRun<'e> {
     pub fn drop_area(&mut self, area: AreaId) -> Result<()> {
         let mut after: Option<NodeId> = None;
         loop {
-            let rows = self.reader.area_blobs(area, after, ROWS_PER_READ)?;
+            let rows = self.reader.area_content(area, after, ROWS_PER_READ)?;
             let Some((last, _)) = rows.last() else { break };
             after = Some(*last);
-            for (_, blob) in rows {
-                self.drop_blob(&blob, NEVER_USED)?;
+            for (_, name) in rows {
+                self.drop_content(&name, NEVER_USED)?;
             }
         }
         let row = self.reader.areas()?.into_iter().find(|row| row.id == area);

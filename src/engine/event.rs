@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::registry::Repository;
-use crate::model::hash::BlobHash;
+use crate::model::content_name::ContentName;
 use crate::model::id::{RepoId, VersionNumber};
 use crate::model::name::{AreaName, TagName};
 
@@ -25,13 +25,13 @@ pub enum Event {
     TagChanged(RepoId, TagName),
     /// An area was opened, published or discarded.
     AreaChanged(RepoId, AreaName),
-    /// The collector had to leave these blobs because the kernel holds their inodes. The kernel is to
+    /// The collector had to leave the blobs that have these names because the kernel holds their inodes. The kernel is to
     /// forget those that it only caches. The observer looks at every inode that the kernel knows, so this
     /// is told from a thread of its own.
-    BlobsHeld(Arc<BTreeSet<BlobHash>>),
-    /// The files of these blobs were replaced, or found damaged: pages that the kernel has read from them
+    BlobsHeld(Arc<BTreeSet<ContentName>>),
+    /// The files of the blobs that have these names were replaced, or found damaged: pages that the kernel has read from them
     /// may be wrong (H5). Told from a thread of its own, too.
-    BlobsChanged(Arc<BTreeSet<BlobHash>>),
+    BlobsChanged(Arc<BTreeSet<ContentName>>),
 }
 
 /// Is told of changes. A call must return at once and have the work done by another thread.

@@ -232,7 +232,7 @@ fn content(
     row: &NodeRow,
 ) -> Result<Arc<FileContent>, StoreError> {
     let (blob, size) = match &row.data {
-        NodeData::Blob(hash) => (Some(*hash), row.size),
+        NodeData::Blob(name) => (Some(*name), row.size),
         NodeData::Private(id) => {
             // If the last run was killed between making a blob of the file and writing the row, the file
             // is also the blob. Opening it then makes a copy, which is on disk under the private name

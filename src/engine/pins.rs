@@ -1,7 +1,7 @@
 //! Blobs that must stay although nothing in the catalog references them.
 //!
 //! The kernel may hold inodes of a deleted version (an open file, G16) and an import holds blobs
-//! that no row names yet. The collector asks here before it removes a blob; a pin taken while the
+//! that no row names yet. A pin is of the name that its holder has, which may be a declared one. The collector asks here before it removes a blob; a pin taken while the
 //! blob has a row therefore keeps its file. Counts are kept by hash prefix: a collision keeps a
 //! blob too long, never removes one too early.
 
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 
 /// Number of independently locked shards; a power of two well above the number of workers.
@@ -24,6 +25,8 @@ pub struct Pins {
     released: AtomicBool,
     /// How many [`BlobsHold`]s there are.
     holds: AtomicUsize,
+    /// How many pins are of declared names, whose blobs are not looked up when they are pinned.
+    declared: AtomicUsize,
     /// Trees that an import is going to name.
     trees: Mutex<HashMap<TreeHash, u32>>,
 }
@@ -42,39 +45,54 @@ impl Default for Pins {
             shards,
             released: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
+            declared: AtomicUsize::new(0),
             trees: Mutex::default(),
         }
     }
 }
 
 impl Pins {
-    fn shard(&self, hash: &BlobHash) -> &Mutex<HashMap<u64, Pinned>> {
-        &self.shards[usize::from(hash.as_bytes()[31]) % SHARDS]
+    fn shard(&self, prefix: u64) -> &Mutex<HashMap<u64, Pinned>> {
+        let shards = SHARDS as u64;
+        &self.shards[usize::try_from(prefix % shards).unwrap_or(0)]
     }
 
     /// Adds one pin.
-    pub fn pin(&self, hash: &BlobHash) {
-        self.shard(hash).lock().entry(hash.prefix()).or_default().count += 1;
+    pub fn pin(&self, name: &ContentName) {
+        if name.sha256().is_some() {
+            self.declared.fetch_add(1, Ordering::SeqCst);
+        }
+        self.shard(name.prefix()).lock().entry(name.prefix()).or_default().count += 1;
     }
 
     /// Takes one pin back.
-    pub fn unpin(&self, hash: &BlobHash) {
-        let mut shard = self.shard(hash).lock();
-        match shard.get_mut(&hash.prefix()) {
+    pub fn unpin(&self, name: &ContentName) {
+        let mut shard = self.shard(name.prefix()).lock();
+        match shard.get_mut(&name.prefix()) {
             Some(pinned) if pinned.count > 1 => pinned.count -= 1,
             Some(pinned) => {
                 if pinned.watched {
                     self.released.store(true, Ordering::Release);
                 }
-                shard.remove(&hash.prefix());
+                shard.remove(&name.prefix());
             }
-            None => panic!("unpinned a blob that was not pinned: {hash}"),
+            None => panic!("unpinned content that was not pinned: {name}"),
+        }
+        drop(shard);
+        if name.sha256().is_some() {
+            self.declared.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// Whether any pin (of this blob, or of one sharing its prefix) is held.
-    pub fn is_pinned(&self, hash: &BlobHash) -> bool {
-        self.all_are_held() || self.shard(hash).lock().contains_key(&hash.prefix())
+    /// Whether any pin (of this name, or of one sharing its prefix) is held. A blob can be pinned under its declared
+    /// name as well.
+    pub fn is_pinned(&self, name: &ContentName) -> bool {
+        self.all_are_held() || self.shard(name.prefix()).lock().contains_key(&name.prefix())
+    }
+
+    /// Whether any declared name is pinned.
+    pub(super) fn any_declared(&self) -> bool {
+        self.declared.load(Ordering::SeqCst) > 0
     }
 
     fn all_are_held(&self) -> bool {
@@ -82,12 +100,12 @@ impl Pins {
     }
 
     /// As [`Pins::is_pinned`]. If it is, [`Pins::take_released`] will tell when the last pin is gone.
-    pub(super) fn watch(&self, hash: &BlobHash) -> bool {
+    pub(super) fn watch(&self, name: &ContentName) -> bool {
         if self.all_are_held() {
             return true;
         }
-        let mut shard = self.shard(hash).lock();
-        let pinned = shard.get_mut(&hash.prefix());
+        let mut shard = self.shard(name.prefix()).lock();
+        let pinned = shard.get_mut(&name.prefix());
         pinned.is_some_and(|pinned| {
             pinned.watched = true;
             true
@@ -138,7 +156,7 @@ pub struct BlobPin {
 impl BlobPin {
     /// Pins `hash` until the value is dropped.
     pub fn new(pins: &Arc<Pins>, hash: BlobHash) -> Self {
-        pins.pin(&hash);
+        pins.pin(&hash.into());
         Self { pins: Arc::clone(pins), hash }
     }
 
@@ -150,7 +168,28 @@ impl BlobPin {
 
 impl Drop for BlobPin {
     fn drop(&mut self) {
-        self.pins.unpin(&self.hash);
+        self.pins.unpin(&self.hash.into());
+    }
+}
+
+/// A pin of content under any name, that ends when dropped.
+#[derive(Debug)]
+pub struct NamePin {
+    pins: Arc<Pins>,
+    name: ContentName,
+}
+
+impl NamePin {
+    /// Pins `name` until the value is dropped.
+    pub fn new(pins: &Arc<Pins>, name: ContentName) -> Self {
+        pins.pin(&name);
+        Self { pins: Arc::clone(pins), name }
+    }
+}
+
+impl Drop for NamePin {
+    fn drop(&mut self) {
+        self.pins.unpin(&self.name);
     }
 }
 
@@ -190,10 +229,10 @@ mod tests {
     fn the_collector_hears_of_what_it_had_to_leave() {
         let pins = Arc::new(Pins::default());
         let (one, two) = (BlobHash::of(b"1"), BlobHash::of(b"2"));
-        assert!(!pins.watch(&one), "not pinned");
+        assert!(!pins.watch(&one.into()), "not pinned");
         let (first, second) = (BlobPin::new(&pins, one), BlobPin::new(&pins, one));
         let other = BlobPin::new(&pins, two);
-        assert!(pins.watch(&one));
+        assert!(pins.watch(&one.into()));
         drop(first);
         drop(other);
         assert!(!pins.take_released());
@@ -208,10 +247,10 @@ mod tests {
         let hash = BlobHash::of(b"1");
         let (first, second) = (BlobsHold::new(&pins), BlobsHold::new(&pins));
         drop(first);
-        assert!(pins.is_pinned(&hash) && pins.watch(&hash));
+        assert!(pins.is_pinned(&hash.into()) && pins.watch(&hash.into()));
         pins.take_released();
         drop(second);
-        assert!(!pins.is_pinned(&hash) && !pins.watch(&hash));
+        assert!(!pins.is_pinned(&hash.into()) && !pins.watch(&hash.into()));
         assert!(pins.take_released(), "the collector hears of it");
     }
 
@@ -233,8 +272,8 @@ mod tests {
         let first = BlobPin::new(&pins, hash);
         let second = BlobPin::new(&pins, hash);
         drop(first);
-        assert!(pins.is_pinned(&hash));
+        assert!(pins.is_pinned(&hash.into()));
         drop(second);
-        assert!(!pins.is_pinned(&hash));
+        assert!(!pins.is_pinned(&hash.into()));
     }
 }

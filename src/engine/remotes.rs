@@ -1,7 +1,9 @@
 //! Remotes in the catalog, and what syncs note there.
 
+use super::blobs::Blobs;
 use super::error::{EngineError, Result};
 use super::event::Event;
+use super::now::Now;
 use super::writer::StoreWriter;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
@@ -39,12 +41,12 @@ impl StoreWriter {
     }
 
     /// Keeps what a sync found out.
-    pub(super) fn note_remote(&mut self, note: &RemoteNote) -> Result<()> {
-        self.write(|tx| match note {
-            RemoteNote::Digests(digests) => {
-                digests.iter().try_for_each(|(sha256, blob)| tx.put_digest(sha256, blob))
+    pub(super) fn note(&mut self, blobs: &mut Blobs, note: &RemoteNote, now: Now) -> Result<()> {
+        match note {
+            RemoteNote::Digests(digests) => blobs.note_digests(self, digests, now),
+            RemoteNote::Seen { repo, remote, state } => {
+                self.write(|tx| tx.put_sync(*repo, remote, state))
             }
-            RemoteNote::Seen { repo, remote, state } => tx.put_sync(*repo, remote, state),
-        })
+        }
     }
 }

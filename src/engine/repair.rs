@@ -1,8 +1,6 @@
 //! Checking and repairing a store while an engine runs on it: the part on the metadata thread, where
 //! nothing can come between a look and a change.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::blobs::Blobs;
@@ -61,7 +59,7 @@ impl Repairs<'_> {
                     && self.writer.store().pool.size_on_disk(hash)? != Some(*size)
             }
             Suspicion::ExtraBlob(hash) => {
-                let held = self.writer.pins().is_pinned(hash) || self.blobs.is_pending(hash);
+                let held = self.writer.watch_blob(hash) || self.blobs.is_pending(hash);
                 !held
                     && self.writer.reader().blob(hash)?.is_none()
                     && self.writer.store().pool.size_on_disk(hash)?.is_some()
@@ -150,7 +148,7 @@ impl Repairs<'_> {
             }
             // The kernel may have kept wrong pages of it, or an error.
             Step::UnmarkBlob(hash) | Step::InsertBlob { hash, .. } => {
-                vec![Event::BlobsChanged(Arc::new(BTreeSet::from([*hash])))]
+                vec![Event::BlobsChanged(self.writer.names_of([*hash]))]
             }
             Step::RaiseNumber(repo, newest) => {
                 self.writer.show(*repo, |repository| {

@@ -76,6 +76,7 @@ struct Opened {
     reader: Reader,
     recovered: Recovered,
     pins: Arc<Pins>,
+    trees: Arc<TreeCache>,
     staging: Arc<Staging>,
     seal_queue: Receiver<SealJob>,
     wake: Receiver<()>,
@@ -89,9 +90,9 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     store.pool.mark_damaged(reader.damaged_blobs()?);
     sweep_incoming(&store)?;
     fill_reserve(&store);
-    let pins = Arc::new(Pins::default());
+    let (pins, trees) = (Arc::new(Pins::default()), tree_cache(store.layout.clone()));
     let (staging, seal_queue, wake) =
-        Staging::new(ContentStore::new(&store, &pins, recovered.next_id));
+        Staging::new(ContentStore::new(&store, trees.blob_names(), &pins, recovered.next_id));
     let staging = Arc::new(staging);
     if read_only {
         staging.poison.read_only();
@@ -104,7 +105,7 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     let registry = Arc::new(Registry::default());
     let leftovers = load_registry(&reader, &registry, &staging)?;
     queue_deletions(&mut store.catalog, &leftovers)?;
-    Ok(Opened { store, reader, recovered, pins, staging, seal_queue, wake, registry })
+    Ok(Opened { store, reader, recovered, pins, trees, staging, seal_queue, wake, registry })
 }
 
 impl Engine {
@@ -148,13 +149,14 @@ fn run(
     observer: Arc<dyn Observer>,
     gc_options: GcOptions,
 ) -> Result<Arc<Engine>, StoreError> {
-    let Opened { store, reader, recovered, pins, staging, seal_queue, wake, registry } = opened;
+    let Opened { store, reader, recovered, pins, trees, staging, seal_queue, wake, registry } =
+        opened;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
     let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
     let (jobs_sender, own_sender, jobs) = durability_jobs();
     let (sealers, sealers_stop) = bounded(1);
     let pool = request::have_damage_reported(&store.pool, &requests_sender);
-    let (layout, trees) = (store.layout.clone(), tree_cache(store.layout.clone()));
+    let layout = store.layout.clone();
     let (stop_points, last_run) = (Arc::new(StopPoints::default()), LastRun::default());
     let durable = durability_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
     let stop = sealers_stop.clone();

@@ -11,6 +11,8 @@ use super::error::Result;
 use super::handle::Engine;
 use super::registry::Repository;
 use super::request::Request;
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, VersionNumber};
 use crate::model::name::AreaName;
@@ -73,6 +75,8 @@ pub enum Holder {
 pub struct Holders {
     /// The blob's row.
     pub row: BlobRow,
+    /// Names that it has in trees and areas, under either digest.
+    pub references: u64,
     /// Whether a pin holds it.
     pub pinned: bool,
     /// The first things that hold it.
@@ -99,9 +103,12 @@ impl Engine {
         self.call(|reply| Request::Flush { reply })?;
         let reader = self.open_reader()?;
         let Some(row) = reader.blob(blob)? else { return Ok(None) };
+        let declared = reader.digest_of(blob)?;
         let mut found = Holders {
             row,
-            pinned: self.pins.is_pinned(blob),
+            pinned: self.pins.is_pinned(&(*blob).into())
+                || declared.is_some_and(|digest| self.pins.is_pinned(&digest.into())),
+            references: 0,
             listed: Vec::new(),
             more: 0,
             elsewhere: 0,
@@ -112,6 +119,7 @@ impl Engine {
         let mut search = Search {
             engine: self,
             blob: *blob,
+            declared,
             bounds,
             below: HashMap::new(),
             direct: 0,
@@ -121,7 +129,12 @@ impl Engine {
         search.areas(&reader, &mut found)?;
         search.versions(&mut found)?;
         search.queue(&reader, &mut found)?;
-        let refs = row.refs.unsigned_abs();
+        // Those under the declared name are counted there, and hold the blob together.
+        let under = declared.map(|digest| reader.declared(&digest)).transpose()?.flatten();
+        let (own, others) =
+            (row.refs.unsigned_abs(), under.map_or(0, |row| row.refs.unsigned_abs()));
+        let refs = own.saturating_sub(u64::from(under.is_some())).saturating_add(others);
+        found.references = refs;
         found.elsewhere = refs.saturating_sub(search.direct);
         Ok(Some(found))
     }
@@ -140,6 +153,8 @@ impl Holders {
 struct Search<'s> {
     engine: &'s Engine,
     blob: BlobHash,
+    /// Its declared name, if it has one.
+    declared: Option<Sha256>,
     bounds: Bounds,
     /// How often the blob is named in a tree and below it.
     below: HashMap<TreeHash, u64>,
@@ -284,12 +299,20 @@ impl Search<'_> {
         for reference in page.references() {
             match reference {
                 Reference::Tree(child) => open.children.push(child),
-                Reference::Blob(blob) => open.names += u64::from(blob == self.blob),
+                Reference::Blob(name) => open.names += u64::from(self.is_named(&name)),
             }
         }
         self.direct += open.names;
         stack.push(open);
         Ok(())
+    }
+
+    /// Whether a name is one of the blob's.
+    fn is_named(&self, name: &ContentName) -> bool {
+        match name {
+            ContentName::Blake3(blob) => *blob == self.blob,
+            ContentName::Sha256(digest) => self.declared == Some(*digest),
+        }
     }
 
     /// `None` if the collector has removed it meanwhile.
@@ -320,7 +343,7 @@ impl Search<'_> {
                     (Some(child), _) => (None, self.step(&child.page)),
                     (None, Some(entry)) => match entry.content {
                         ContentRef::Directory { tree, .. } => (Some(entry.name), self.step(&tree)),
-                        ContentRef::File { blob, .. } if blob == Some(self.blob) => {
+                        ContentRef::File { blob: Some(name), .. } if self.is_named(&name) => {
                             (Some(entry.name), Some(Step::Found))
                         }
                         _ => continue,

@@ -25,9 +25,21 @@ impl Sha256 {
         bytes.try_into().ok().map(Self)
     }
 
+    /// Wraps raw bytes.
+    pub const fn from_bytes(bytes: [u8; DIGEST_BYTES]) -> Self {
+        Self(bytes)
+    }
+
     /// The raw bytes.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub const fn as_bytes(&self) -> &[u8; DIGEST_BYTES] {
         &self.0
+    }
+
+    /// The first eight bytes as an integer: a well-spread key for tables that tolerate collisions.
+    pub fn prefix(&self) -> u64 {
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.0[..8]);
+        u64::from_le_bytes(first)
     }
 
     /// Hashes `data` in one go.

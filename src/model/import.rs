@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::digest::Sha256;
 use super::hash::{BlobHash, TreeHash};
 use super::name::{RepoName, TagName};
 use super::raw::{RawBytes, RawPath};
@@ -116,6 +117,10 @@ pub enum ImportContent {
         size_bytes: u64,
         /// Where its content is.
         source: FileSource,
+        /// The name that the content gets in the version, if a remote declared it. Whoever puts the entry has
+        /// checked it, and so it never comes from another process.
+        #[serde(skip)]
+        declared: Option<Sha256>,
     },
     /// A symbolic link.
     Symlink {
@@ -163,4 +168,24 @@ pub enum FileSource {
         /// Which of them.
         index: u32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client could declare a digest that is not its content's.
+    #[test]
+    fn a_declared_name_does_not_come_from_another_process() {
+        let declared = Some(Sha256::of(b"x"));
+        let sent = ImportContent::File { size_bytes: 1, source: FileSource::Empty, declared };
+        let text = serde_json::to_string(&sent).unwrap();
+        let ImportContent::File { declared: None, .. } = serde_json::from_str(&text).unwrap()
+        else {
+            panic!("{text}");
+        };
+        let forged = text.replace("\"size_bytes\"", "\"declared\":[1],\"size_bytes\"");
+        let read = serde_json::from_str::<ImportContent>(&forged);
+        assert!(matches!(read, Err(_) | Ok(ImportContent::File { declared: None, .. })));
+    }
 }

@@ -35,6 +35,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::content_name::ContentName;
 use super::hash::TreeHash;
 use super::tree::{Attributes, Content, Entry, LinkGroup, LinkScope};
 use super::tree_format::{TreeSource, entries};
@@ -142,8 +143,14 @@ pub fn hash_file(hasher: &mut blake3::Hasher, attributes: &Attributes, content: 
     match content {
         Content::File { size, blob } => {
             hasher.update(b"f").update(&size.to_le_bytes());
-            if let Some(blob) = blob {
-                hasher.update(blob.as_bytes());
+            match blob {
+                Some(ContentName::Blake3(hash)) => {
+                    hasher.update(hash.as_bytes());
+                }
+                Some(ContentName::Sha256(digest)) => {
+                    hasher.update(b"sha256").update(digest.as_bytes());
+                }
+                None => {}
             }
         }
         Content::Symlink { target } => {

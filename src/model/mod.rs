@@ -3,6 +3,7 @@
 //! Nothing here does I/O, starts a thread or reads a clock, so everything is tested by tables and
 //! properties. Layers above may use these types; this module knows none of them.
 
+pub mod content_name;
 pub mod digest;
 pub mod hash;
 pub mod id;

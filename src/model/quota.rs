@@ -11,7 +11,7 @@ use super::hash::TreeHash;
 use super::id::VersionNumber;
 use super::links::FileKey;
 use super::tree::{Content, Entry, LinkScope};
-use super::tree_format::{TreeSource, diff_entries};
+use super::tree_format::{TreeSource, diff_entries, is_same_content};
 
 /// What a repository may use; `None` is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -90,6 +90,13 @@ pub fn added<S: TreeSource>(
     // The parent of each directory that was opened, by which scopes of groups are found.
     let mut above = vec![None];
     let mut open = vec![(first.copied(), *second, 0)];
+    let mut failed = None;
+    let mut same = |one: &Content, other: &Content| {
+        is_same_content(source, one, other).unwrap_or_else(|error| {
+            failed = Some(error);
+            false
+        })
+    };
     while let Some((before, after, place)) = open.pop() {
         diff_entries(source, before.as_ref(), Some(&after), &mut |before, after| {
             let Some(after) = after else { return };
@@ -109,7 +116,7 @@ pub fn added<S: TreeSource>(
                     let whole = Usage { bytes: summary.bytes, files: summary.files };
                     usage = usage + whole;
                 }
-                (content, Some(old)) if content == old => {}
+                (content, Some(old)) if same(content, old) => {}
                 _ => {
                     let group = after.link_group.map(|group| scope(&above, place, group.scope));
                     if group.is_none_or(|scope| groups.insert((scope, FileKey::of(&after)))) {
@@ -119,7 +126,7 @@ pub fn added<S: TreeSource>(
             }
         })?;
     }
-    Ok(usage)
+    failed.map_or(Ok(usage), Err)
 }
 
 /// The directory within which a group counts that has a name in the directory `place`.

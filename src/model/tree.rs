@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::hash::{BlobHash, TreeHash};
+use super::content_name::ContentName;
+use super::hash::TreeHash;
 use super::name::EntryName;
 use super::time::Timestamp;
 
@@ -72,7 +73,7 @@ pub enum Content {
         /// Length in bytes.
         size: u64,
         /// The content; `None` when empty.
-        blob: Option<BlobHash>,
+        blob: Option<ContentName>,
     },
     /// A directory.
     Directory {

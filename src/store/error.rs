@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::layout::shown;
+use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::text::{count, is_or_are};
 use crate::model::tree_format::TreeError;
@@ -62,6 +63,9 @@ pub enum StoreError {
         /// How many.
         max: u64,
     },
+    /// Content that is not in the store.
+    #[error("the content with SHA-256 {0} is not in the store")]
+    AbsentContent(Sha256),
     /// The quota of a repository is used up.
     #[error("the repository's quota is used up")]
     OverQuota,
@@ -193,6 +197,7 @@ impl StoreError {
             | Self::MissingTree(_)
             | Self::MissingBlob(_)
             | Self::DamagedBlob(_)
+            | Self::AbsentContent(_)
             | Self::Poisoned(_) => false,
         }
     }

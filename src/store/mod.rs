@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+pub mod blob_names;
 pub(crate) mod caller_path;
 pub mod catalog;
 pub mod durable;
@@ -18,6 +19,7 @@ pub(crate) mod hash_file;
 mod init;
 pub mod layout;
 pub mod pool;
+pub(crate) mod readers;
 pub(crate) mod reserve;
 pub(crate) mod room;
 pub mod root_lock;

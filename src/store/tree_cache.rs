@@ -10,9 +10,12 @@ use std::sync::Arc;
 use hashlink::LruCache;
 use parking_lot::Mutex;
 
+use super::blob_names::BlobNames;
 use super::catalog::Reader;
 use super::error::{Result, StoreError};
-use crate::model::hash::TreeHash;
+use super::readers::Readers;
+use crate::model::digest::Sha256;
+use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree_format::{TreePage, TreeSource};
 
 /// Parts with a lock each, so that readers on different threads rarely meet.
@@ -20,9 +23,6 @@ const SHARDS: usize = 16;
 
 /// What a cached page costs beside its bytes: the map's node, the `Arc`, the page's own fields.
 const PAGE_OVERHEAD_BYTES: usize = 256;
-
-/// Connections that are kept for the next miss. If more threads miss at once, more are opened.
-const IDLE_READERS_MAX: usize = 4;
 
 #[derive(Debug)]
 struct Shard {
@@ -46,14 +46,12 @@ struct Cached {
     bytes: usize,
 }
 
-type ReaderFactory = Box<dyn Fn() -> Result<Reader> + Send + Sync>;
-
 /// Where pages of published and staged trees come from.
 pub struct TreeCache {
     shards: [Mutex<Shard>; SHARDS],
     bytes_per_shard: usize,
-    new_reader: ReaderFactory,
-    idle_readers: Mutex<Vec<Reader>>,
+    readers: Arc<Readers>,
+    blob_names: Arc<BlobNames>,
 }
 
 impl fmt::Debug for TreeCache {
@@ -68,11 +66,12 @@ impl TreeCache {
         new_reader: impl Fn() -> Result<Reader> + Send + Sync + 'static,
         bytes_max: usize,
     ) -> Self {
+        let readers = Arc::new(Readers::new(new_reader));
         Self {
             shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
             bytes_per_shard: bytes_max / SHARDS,
-            new_reader: Box::new(new_reader),
-            idle_readers: Mutex::default(),
+            blob_names: Arc::new(BlobNames::new(Arc::clone(&readers))),
+            readers,
         }
     }
 
@@ -85,20 +84,13 @@ impl TreeCache {
         &self.shards[usize::from(hash.as_bytes()[0]) % SHARDS]
     }
 
+    /// Finds the blobs of the names that these trees have.
+    pub fn blob_names(&self) -> &Arc<BlobNames> {
+        &self.blob_names
+    }
+
     fn fetch(&self, hash: &TreeHash) -> Result<Vec<u8>> {
-        let idle = self.idle_readers.lock().pop();
-        let reader = idle.map_or_else(|| (self.new_reader)(), Ok)?;
-        let found = reader.tree(hash);
-        let mut idle = self.idle_readers.lock();
-        let surplus = if idle.len() < IDLE_READERS_MAX {
-            idle.push(reader);
-            None
-        } else {
-            Some(reader)
-        };
-        drop(idle);
-        drop(surplus);
-        found?.ok_or(StoreError::MissingTree(*hash))
+        self.readers.read(|reader| reader.tree(hash))?.ok_or(StoreError::MissingTree(*hash))
     }
 
     fn keep(&self, hash: &TreeHash, page: &Arc<TreePage>, bytes: usize) {
@@ -143,6 +135,10 @@ impl TreeSource for TreeCache {
         let page = Arc::new(page);
         self.keep(hash, &page, cost);
         Ok(page)
+    }
+
+    fn blob_of(&self, digest: &Sha256) -> Result<Option<BlobHash>> {
+        self.blob_names.blob_of(digest)
     }
 }
 
@@ -215,7 +211,7 @@ mod tests {
             cache.page(hash).unwrap();
         }
         assert!(cache.bytes() <= bytes_max && cache.bytes() > bytes_max / 2, "{cache:?}");
-        assert_eq!(cache.idle_readers.lock().len(), 1);
+        assert_eq!(cache.readers.idle(), 1);
     }
 
     #[test]

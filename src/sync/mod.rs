@@ -22,6 +22,7 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::import::ImportEntry;
@@ -184,7 +185,7 @@ pub struct BaseFile {
     /// Its length in bytes.
     pub size_bytes: u64,
     /// Its content; `None` when it is empty.
-    pub blob: Option<BlobHash>,
+    pub blob: Option<ContentName>,
     /// Mode, owner, time.
     pub attributes: Attributes,
 }

@@ -8,6 +8,7 @@ use super::difference::Step;
 use super::fetch::Content;
 use super::pipeline::send;
 use super::{BaseFile, Destination, SyncError, Tally, add, check_stop};
+use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::manifest::DeclaredFile;
@@ -72,12 +73,15 @@ fn look_up<'a>(
             found.push((item, None));
             continue;
         };
-        let known = destination.blob_of(&file.sha256)?;
-        if is_same(destination, &file, base.as_ref(), known)? {
-            add(&tally.unchanged, 1);
-            found.push((Item::Unchanged, None));
-            continue;
-        }
+        let known = match compare(destination, &file, base.as_ref())? {
+            Compared::Unchanged => {
+                add(&tally.unchanged, 1);
+                found.push((Item::Unchanged, None));
+                continue;
+            }
+            Compared::OtherName(blob) => Some(blob),
+            Compared::Different => destination.blob_of(&file.sha256)?,
+        };
         wanted.extend(known);
         found.push((Item::Step(Step::Put { file, base }), known));
     }
@@ -107,20 +111,38 @@ fn resolve<'a>(
     }
 }
 
-/// Whether the newest version has that very content at that path. A file that came in some other way is hashed once.
-fn is_same(
+/// What the newest version has at a path, beside what is declared.
+enum Compared {
+    /// It is what is declared.
+    Unchanged,
+    /// It is the same content under another name, in this blob.
+    OtherName(BlobHash),
+    /// It is something else, or nothing.
+    Different,
+}
+
+/// Compares a file with the newest version's. One that came in some other way is hashed once.
+fn compare(
     destination: &dyn Destination,
     file: &DeclaredFile,
     base: Option<&BaseFile>,
-    known: Option<BlobHash>,
-) -> Result<bool, SyncError> {
+) -> Result<Compared, SyncError> {
     let Some(base) = base.filter(|base| file.size_bytes.is_none_or(|size| size == base.size_bytes))
     else {
-        return Ok(false);
+        return Ok(Compared::Different);
     };
-    match (base.blob, known) {
-        (None, _) => Ok(file.sha256 == Sha256::of(b"")),
-        (Some(blob), Some(known)) if blob == known => Ok(true),
-        (Some(blob), _) => Ok(destination.digest_of(&blob)? == file.sha256),
+    let same = |same| if same { Compared::Unchanged } else { Compared::Different };
+    let blob = match base.blob {
+        None => return Ok(same(file.sha256 == Sha256::of(b""))),
+        Some(ContentName::Sha256(declared)) => return Ok(same(declared == file.sha256)),
+        Some(ContentName::Blake3(blob)) => blob,
+    };
+    let is_known = destination.blob_of(&file.sha256)? == Some(blob);
+    if !is_known && destination.digest_of(&blob)? != file.sha256 {
+        return Ok(Compared::Different);
     }
+    Ok(match file.content_name() {
+        Some(_) => Compared::OtherName(blob),
+        None => Compared::Unchanged,
+    })
 }

@@ -10,6 +10,7 @@ use super::fetch::{Bytes, Content};
 use super::partial::Turn;
 use super::query::Item;
 use super::{BaseFile, Destination, Failure, SyncError, Tally, add};
+use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::import::{FileSource, ImportContent, ImportEntry, RawAttributes};
@@ -141,14 +142,17 @@ impl<'a> Saver<'a> {
                     Some((blob, size)) => (FileSource::Known(blob), size),
                     None => (FileSource::Empty, 0),
                 };
-                self.put(&file, base, source, size_bytes);
+                // Under another name only: then it is as old as it was.
+                let is_same = matches!((&base, content), (Some(base), Some((blob, _)))
+                    if base.blob == Some(ContentName::Blake3(blob)));
+                self.put(&file, base, is_same, source, size_bytes);
             }
             Item::Fetched { file, base, content } => {
                 let Content { bytes, length, blob, turn } = content;
                 self.batch.digests.push((file.sha256, blob));
                 self.batch.turns.push(turn);
                 let source = self.source(bytes)?;
-                self.put(&file, base, source, length);
+                self.put(&file, base, false, source, length);
             }
         }
         Ok(())
@@ -176,12 +180,14 @@ impl<'a> Saver<'a> {
         &mut self,
         file: &DeclaredFile,
         base: Option<BaseFile>,
+        is_same: bool,
         source: FileSource,
         size_bytes: u64,
     ) {
         add(if base.is_some() { &self.tally.changed } else { &self.tally.added }, 1);
         let (uid, gid) = self.destination.owner();
         let attributes = match base {
+            Some(base) if is_same => base.attributes,
             // Who was trusted with another user's rights was the old content.
             Some(base) => {
                 let mode = base.attributes.mode & !SET_ID;
@@ -198,7 +204,7 @@ impl<'a> Saver<'a> {
         self.batch.entries.push(ImportEntry {
             path: file.path.as_bytes().into(),
             attributes: RawAttributes::from(&attributes),
-            content: ImportContent::File { size_bytes, source },
+            content: ImportContent::File { size_bytes, source, declared: file.content_name() },
         });
     }
 

@@ -192,6 +192,8 @@ pub(crate) fn content(world: &World, version: &str) -> String {
             match entry.content {
                 Content::Directory { tree, .. } => open.push((format!("{path}/"), tree)),
                 Content::File { size, blob } => {
+                    let blob =
+                        blob.map(|name| world.engine.trees.blob_names().resolve(&name).unwrap());
                     let bytes = blob.map_or_else(Vec::new, |blob| world.blob(&blob).unwrap());
                     assert_eq!(bytes.len() as u64, size);
                     let hash = BlobHash::of(&bytes);

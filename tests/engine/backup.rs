@@ -195,3 +195,13 @@ fn a_directory_that_others_can_replace_is_refused() {
     assert_eq!(backed_up(&world, &path("own")).versions, 1);
     assert!(path("real/catalog.db").exists());
 }
+
+/// H41: a backup holds what has a declared name, and counts it as the store does.
+#[test]
+fn declared_names_are_backed_up() {
+    let world = crate::declared::mirrored();
+    let target = tempfile::tempdir().unwrap();
+    let directory = target.path().join("backup");
+    backed_up(&world, &directory);
+    fsck::check_store(&directory);
+}

@@ -219,7 +219,7 @@ fn names_of_one_file_are_a_group() {
     world.commit("work");
     assert_eq!(world.links("1"), [["a", "d/b"]]);
     let Content::File { blob, .. } = world.entry("1", "d/b").unwrap().content else { panic!() };
-    assert_eq!(blob, Some(BlobHash::of(b"one")));
+    assert_eq!(blob, Some(BlobHash::of(b"one").into()));
 }
 
 #[test]

@@ -44,7 +44,8 @@ fn files_are_open_for_reading_only() {
     let world = World::with_repository();
     world.publish("one", &[("a", b"content")]);
     let hash = BlobHash::of(b"content");
-    let (_, attachment) = export(&world, ExportRequest::Open { hashes: vec![hash; 2] }).unwrap();
+    let (_, attachment) =
+        export(&world, ExportRequest::Open { names: vec![hash.into(); 2] }).unwrap();
     let mut files = attachment.files;
     assert_eq!(files.len(), 2);
     for file in &mut files {
@@ -62,7 +63,7 @@ fn open_content_is_kept_until_the_connection_ends() {
     let world = World::with_repository();
     world.publish("one", &[("a", b"1")]);
     let hash = BlobHash::of(b"1");
-    export(&world, ExportRequest::Open { hashes: vec![hash] }).unwrap();
+    export(&world, ExportRequest::Open { names: vec![hash.into()] }).unwrap();
     world.delete(&["1"], true).unwrap();
     assert_eq!(world.collect().blobs, 0);
     world.service.disconnected(ConnectionId(1));
@@ -75,7 +76,7 @@ fn requests_are_bounded() {
     let tree = TreeHash::from_bytes([1; 32]);
     let pages = ExportRequest::Pages { hashes: vec![tree; HASHES_MAX + 1] };
     assert_eq!(export(&world, pages).unwrap_err(), ErrorKind::Usage);
-    let open = ExportRequest::Open { hashes: vec![BlobHash::of(b"1"); OPEN_MAX + 1] };
+    let open = ExportRequest::Open { names: vec![BlobHash::of(b"1").into(); OPEN_MAX + 1] };
     assert_eq!(export(&world, open).unwrap_err(), ErrorKind::Usage);
 }
 
@@ -85,8 +86,8 @@ fn what_is_not_there_is_refused() {
     assert_eq!(export(&world, root(&world)).unwrap_err(), ErrorKind::NotFound);
     let tree = TreeHash::from_bytes([1; 32]);
     export(&world, ExportRequest::Pages { hashes: vec![tree] }).unwrap_err();
-    let hashes = vec![BlobHash::of(b"nowhere")];
-    export(&world, ExportRequest::Open { hashes }).unwrap_err();
+    let names = vec![BlobHash::of(b"nowhere").into()];
+    export(&world, ExportRequest::Open { names }).unwrap_err();
 }
 
 #[test]
@@ -97,7 +98,7 @@ fn a_blob_that_is_too_short_is_not_handed_out() {
     let path = world.engine.layout.blob(&hash);
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, "con").unwrap();
-    let request = Request::Export(ExportRequest::Open { hashes: vec![hash] });
+    let request = Request::Export(ExportRequest::Open { names: vec![hash.into()] });
     let error = world.ask_as(1, request, Attachment::none()).unwrap_err();
     assert!(error.message.contains(&hash.to_string()), "{error}");
     assert!(error.message.contains("damaged"), "{error}");
@@ -114,7 +115,7 @@ fn an_exported_version_stays_readable_until_the_connection_ends() {
     world.delete(&["1"], true).unwrap();
     assert_eq!((world.collect().blobs, world.collect().trees), (0, 0));
     export(&world, ExportRequest::Pages { hashes: vec![decoded.tree] }).unwrap();
-    export(&world, ExportRequest::Open { hashes: vec![BlobHash::of(b"1")] }).unwrap();
+    export(&world, ExportRequest::Open { names: vec![BlobHash::of(b"1").into()] }).unwrap();
 
     world.service.disconnected(ConnectionId(1));
     assert_eq!(world.collect().blobs, 1);

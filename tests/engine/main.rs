@@ -10,6 +10,7 @@ mod closed;
 mod collect;
 mod commit;
 mod damage;
+mod declared;
 mod delete;
 mod diff;
 mod doors;

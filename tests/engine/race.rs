@@ -176,11 +176,11 @@ fn what_is_held_open_does_not_keep_the_others() {
     world.publish("two", &[("g", b"g")]);
     world.delete(&["1"], false).unwrap();
     let held = BlobHash::of(b"f7");
-    world.engine.pins.pin(&held);
+    world.engine.pins.pin(&held.into());
     let report = world.run(false, 0);
     assert_eq!((report.blobs, report.pinned_blobs, report.pinned_bytes), (49, 1, 2));
     assert_eq!(world.blob(&held).unwrap(), b"f7", "an open file stays readable (G16)");
-    world.engine.pins.unpin(&held);
+    world.engine.pins.unpin(&held.into());
     let report = world.run(false, 0);
     assert_eq!((report.blobs, report.pinned_blobs), (1, 0));
 }

@@ -41,10 +41,10 @@ fn a_full_run_leaves_a_file_without_a_row_that_somebody_holds() {
     let layout = &world.engine.layout;
     std::fs::create_dir_all(layout.fan_out(&stray)).unwrap();
     std::fs::write(layout.blob(&stray), b"its row is on the way").unwrap();
-    world.engine.pins.pin(&stray);
+    world.engine.pins.pin(&stray.into());
     assert_eq!(world.run(true, 0).leftovers, 0);
     assert!(world.blob(&stray).is_some());
-    world.engine.pins.unpin(&stray);
+    world.engine.pins.unpin(&stray.into());
     assert_eq!(world.run(true, 0).leftovers, 1);
     assert!(world.blob(&stray).is_none());
 }

@@ -83,7 +83,7 @@ fn withheld(world: &World) -> (Arc<FileContent>, impl FnOnce() + use<>) {
     for _ in 0..2 {
         sync_journal(world).recv_timeout(wait::PATIENCE).unwrap().unwrap();
     }
-    assert_eq!(content.saved().data, NodeData::Blob(BlobHash::of(b"old")));
+    assert_eq!(content.saved().data, NodeData::Blob(BlobHash::of(b"old").into()));
     (content, move || fs::rename(&aside, &blob).unwrap())
 }
 
@@ -105,7 +105,7 @@ fn what_could_not_be_brought_to_disk_is_tried_again() {
     world.write(world.area("work"), "g", b"newer");
     world.wait_sealed(world.area("work"), "g");
     bring_back();
-    let new = NodeData::Blob(BlobHash::of(b"new"));
+    let new = NodeData::Blob(BlobHash::of(b"new").into());
     wait::until("the new content is saved", || content.saved().data == new);
     drop(content);
     let world = world.reopen();

@@ -6,6 +6,7 @@
 mod declared;
 mod failure;
 mod interrupted;
+mod named;
 mod nginx;
 mod remote;
 mod shared;

@@ -274,9 +274,9 @@ fn exported_hardlinks_are_the_blobs() {
         }
         fn open(
             &mut self,
-            hashes: &[crate::model::hash::BlobHash],
+            names: &[crate::model::content_name::ContentName],
         ) -> Result<Vec<fs::File>, ArchiveError> {
-            Ok(hashes.iter().map(|_| fs::File::open(&self.1).unwrap()).collect())
+            Ok(names.iter().map(|_| fs::File::open(&self.1).unwrap()).collect())
         }
     }
     let mut store = MemoryStore::default();

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use crate::archive::{ArchiveError, Batch, ExportSource, ImportSink, OPEN_BATCH, Published};
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::VersionNumber;
 use crate::model::import::{FileSource, ImportContent, ImportEntry};
@@ -63,11 +64,11 @@ impl MemoryStore {
         let node = match &entry.content {
             ImportContent::Tree { .. } => panic!("nothing was said to be known"),
             ImportContent::Directory => Node::Directory,
-            ImportContent::File { size_bytes, source } => {
+            ImportContent::File { size_bytes, source, .. } => {
                 let blob = self.take(*source, payload, files);
                 let size = blob.map_or(0, |hash| self.blobs[&hash].len() as u64);
                 assert_eq!(size, *size_bytes);
-                Node::Other(Content::File { size, blob })
+                Node::Other(Content::File { size, blob: blob.map(ContentName::from) })
             }
             ImportContent::Symlink { target } => {
                 Node::Other(Content::Symlink { target: target.0.clone() })
@@ -237,9 +238,10 @@ impl ExportSource for MemoryStore {
     }
 
     /// Opens blobs as the pool keeps them: whole 4 KiB blocks of zeros are holes.
-    fn open(&mut self, hashes: &[BlobHash]) -> Result<Vec<File>, ArchiveError> {
-        assert!(hashes.len() <= OPEN_BATCH);
-        let open = |hash: &BlobHash| {
+    fn open(&mut self, names: &[ContentName]) -> Result<Vec<File>, ArchiveError> {
+        assert!(names.len() <= OPEN_BATCH);
+        let open = |name: &ContentName| {
+            let ContentName::Blake3(hash) = name else { panic!("nothing was declared") };
             let bytes = &self.blobs[hash];
             let file = tempfile::tempfile().unwrap();
             file.set_len(bytes.len() as u64).unwrap();
@@ -250,6 +252,6 @@ impl ExportSource for MemoryStore {
             }
             file
         };
-        Ok(hashes.iter().map(open).collect())
+        Ok(names.iter().map(open).collect())
     }
 }

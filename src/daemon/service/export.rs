@@ -14,6 +14,7 @@ use crate::engine::error::EngineError;
 use crate::engine::pins::BlobPin;
 use crate::engine::registry::Repository;
 use crate::engine::request::Owner;
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::BaseName;
@@ -46,7 +47,7 @@ impl StoreService {
                 Ok((reply, Attachment::of_payload(payload)))
             }
             ExportRequest::Pages { hashes } => self.pages(&hashes),
-            ExportRequest::Open { hashes } => self.open(caller, &hashes),
+            ExportRequest::Open { names } => self.open(caller, &names),
         }
     }
 
@@ -106,15 +107,16 @@ impl StoreService {
     fn open(
         &self,
         caller: Caller,
-        hashes: &[BlobHash],
+        names: &[ContentName],
     ) -> Result<(Reply, Attachment), ControlError> {
-        check_count(hashes.len(), OPEN_MAX)?;
-        let mut files = Vec::with_capacity(hashes.len());
-        let mut pins = Vec::with_capacity(hashes.len());
-        for hash in hashes {
+        check_count(names.len(), OPEN_MAX)?;
+        let mut files = Vec::with_capacity(names.len());
+        let mut pins = Vec::with_capacity(names.len());
+        for name in names {
+            let blob = self.engine.trees.blob_names().resolve(name).map_err(store_error)?;
             // Pinned until the connection ends, as the protocol promises.
-            pins.push(BlobPin::new(&self.engine.pins, *hash));
-            files.push(self.open_sound(hash)?);
+            pins.push(BlobPin::new(&self.engine.pins, blob));
+            files.push(self.open_sound(&blob)?);
         }
         let mut exports = self.exports.lock();
         exports.entry(caller.connection).or_default().pins.append(&mut pins);

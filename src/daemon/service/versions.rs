@@ -16,6 +16,7 @@ use crate::model::raw::RawPath;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Content, Entry};
 use crate::model::tree_format::{self, Change};
+use crate::store::tree_cache::TreeCache;
 
 impl StoreService {
     pub(super) fn versions(&self, name: &RepoName, after: Option<VersionNumber>) -> Answer {
@@ -43,7 +44,7 @@ impl StoreService {
         let mut totals = DiffReply::default();
         let mut batch = Vec::new();
         let mut visit = |directory: &[u8], change: Change| {
-            batch.push(diff_entry(directory, &change, &mut totals));
+            batch.push(diff_entry(&self.engine.trees, directory, &change, &mut totals));
             if batch.len() >= CHANGES_MAX {
                 progress(Progress::Changes(std::mem::take(&mut batch)));
             }
@@ -87,7 +88,12 @@ impl StoreService {
     }
 }
 
-fn diff_entry(directory: &[u8], change: &Change, totals: &mut DiffReply) -> DiffEntry {
+fn diff_entry(
+    trees: &TreeCache,
+    directory: &[u8],
+    change: &Change,
+    totals: &mut DiffReply,
+) -> DiffEntry {
     let is_directory = |entry: &Entry| matches!(entry.content, Content::Directory { .. });
     let (kind, entry, attributes_only) = match change {
         Change::Added(entry) => {
@@ -102,7 +108,10 @@ fn diff_entry(directory: &[u8], change: &Change, totals: &mut DiffReply) -> Diff
             totals.modified += 1;
             let same = match (&before.content, &after.content) {
                 (Content::Directory { .. }, Content::Directory { .. }) => true,
-                (before, after) => before == after,
+                // What cannot be looked up counts as different.
+                (before, after) => tree_format::is_same_content(trees, before, after)
+                    .inspect_err(|error| log::error!("a content cannot be compared: {error}"))
+                    .unwrap_or(false),
             };
             (DiffKind::Modified, after, same)
         }

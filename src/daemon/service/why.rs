@@ -68,7 +68,9 @@ impl StoreService {
             found = Some(entry.content);
         }
         match found {
-            Some(Content::File { blob: Some(blob), .. }) => Ok(blob),
+            Some(Content::File { blob: Some(name), .. }) => {
+                self.engine.trees.blob_names().resolve(&name).map_err(store_error)
+            }
             Some(Content::File { blob: None, .. }) => Err(nothing("it is empty")),
             _ => Err(nothing("it is no regular file")),
         }
@@ -79,7 +81,7 @@ impl StoreService {
         let protect = self.engine.gc_options.protect_seconds;
         let limit = protection_limit(Timestamp::now(), protect);
         let protected = found.row.refs == 0 && found.row.last_used > limit;
-        let references = u64::try_from(found.row.refs).unwrap_or(0);
+        let references = found.references;
         let mut holders: Vec<_> =
             found.listed.into_iter().map(|holder| self.describe_holder(holder)).collect();
         if found.elsewhere > 0 {

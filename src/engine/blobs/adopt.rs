@@ -1,6 +1,5 @@
 //! Content becomes a blob: sealed files, imported files, and what is reused as it is.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -176,7 +175,7 @@ impl Blobs {
             let was_unverified = self.unverified.renewed(&hash);
             writer.store().pool.forget_fd(&hash);
             if before.has_row || was_unverified {
-                let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
+                let changed = Event::BlobsChanged(writer.names_of([hash]));
                 writer.notify_apart(vec![changed], || ());
             }
         }

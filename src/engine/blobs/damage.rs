@@ -7,7 +7,6 @@
 //! cannot be written now is kept here and tried again. Must not know who found the damage.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::Blobs;
 use super::rows::write_blobs;
@@ -83,7 +82,7 @@ impl Blobs {
         if self.unverified.blobs.contains(&hash) && !intact {
             // It is still on the list, so its file was not replaced since: this is the file that was hashed.
             self.mark(writer, BTreeSet::from([hash]), now);
-            let changed = Event::BlobsChanged(Arc::new(BTreeSet::from([hash])));
+            let changed = Event::BlobsChanged(writer.names_of([hash]));
             writer.notify_apart(vec![changed], || ());
         }
         self.unverified.blobs.remove(&hash);
@@ -129,7 +128,7 @@ impl Blobs {
         }
         self.mark(writer, marked, now);
         let written = !damage.iter().any(|damage| self.unverified.unmarked.contains(&damage.hash));
-        let changed = Event::BlobsChanged(Arc::new(damage.iter().map(|d| d.hash).collect()));
+        let changed = Event::BlobsChanged(writer.names_of(damage.iter().map(|damage| damage.hash)));
         writer.notify_apart(vec![changed], move || reply(Ok(written)));
     }
 

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use super::error::Result;
 use super::now::Now;
 use super::writer::StoreWriter;
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::catalog::Tx;
@@ -130,15 +132,36 @@ impl Blobs {
         self.pending_since = (!self.pending.is_empty()).then_some(now);
     }
 
-    /// Writes the rows of those of the named blobs that are pending, and changes the references of all.
+    /// Changes the references of names, and writes the rows of those of their blobs that are pending.
     /// Once the transaction is committed, the returned ones are to be given to [`Blobs::written`].
     pub(super) fn write_named(
         &self,
         tx: &Tx<'_>,
-        references: BTreeMap<BlobHash, i64>,
+        references: BTreeMap<ContentName, i64>,
         now: Timestamp,
     ) -> std::result::Result<Vec<BlobHash>, StoreError> {
         rows::write_named(tx, &self.pending, references, now)
+    }
+
+    /// Notes digests of blobs. A name that is in use holds its blob from now on.
+    pub(super) fn note_digests(
+        &mut self,
+        writer: &mut StoreWriter,
+        digests: &[(Sha256, BlobHash)],
+        now: Now,
+    ) -> Result<()> {
+        let pending = &self.pending;
+        let written = writer.write(|tx| {
+            let mut held = BTreeMap::new();
+            for (digest, blob) in digests {
+                if tx.learn_digest(digest, blob)? {
+                    *held.entry(*blob).or_insert(0) += 1;
+                }
+            }
+            rows::write_counted(tx, pending, held, now.time)
+        })?;
+        self.written(&written, now.instant);
+        Ok(())
     }
 
     /// Writes rows of pending blobs that nothing names, some thousands at a time. Returns whether

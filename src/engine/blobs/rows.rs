@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Change, PendingBlob};
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::time::Timestamp;
 use crate::model::tree_format::{Reference, TreePage};
@@ -26,25 +27,45 @@ pub(super) fn write_pages(
     pending: &BTreeMap<BlobHash, PendingBlob>,
     now: Timestamp,
 ) -> Result<Vec<BlobHash>, StoreError> {
-    let mut blobs = BTreeMap::new();
+    let mut names = BTreeMap::new();
     for ((hash, bytes), page) in pages.iter().zip(parsed) {
         if !tx.insert_tree(hash, bytes, now)? {
             continue;
         }
         for reference in page.references() {
             match reference {
-                Reference::Blob(blob) => *blobs.entry(blob).or_insert(0) += 1,
+                Reference::Blob(name) => *names.entry(name).or_insert(0) += 1,
                 Reference::Tree(tree) => {
                     tx.add_tree_refs(&tree, 1)?;
                 }
             }
         }
     }
-    write_named(tx, pending, blobs, now)
+    write_named(tx, pending, names, now)
 }
 
-/// Writes the rows of those of the named blobs that are pending, and changes the references of all.
+/// Changes the references of names, and writes the rows of those of their blobs that are pending.
 pub(super) fn write_named(
+    tx: &Tx<'_>,
+    pending: &BTreeMap<BlobHash, PendingBlob>,
+    references: BTreeMap<ContentName, i64>,
+    now: Timestamp,
+) -> Result<Vec<BlobHash>, StoreError> {
+    let mut blobs = BTreeMap::new();
+    for (name, delta) in references {
+        let change = match name {
+            ContentName::Blake3(blob) => Some((blob, delta)),
+            ContentName::Sha256(digest) => tx.add_name_refs(&digest, delta)?,
+        };
+        if let Some((blob, delta)) = change {
+            *blobs.entry(blob).or_insert(0) += delta;
+        }
+    }
+    write_counted(tx, pending, blobs, now)
+}
+
+/// Changes the references of blobs, and writes the rows of those that are pending.
+pub(super) fn write_counted(
     tx: &Tx<'_>,
     pending: &BTreeMap<BlobHash, PendingBlob>,
     references: BTreeMap<BlobHash, i64>,

@@ -18,7 +18,9 @@ use crate::engine::staging::node::{Base, Body, Node, Slot};
 use crate::engine::staging::state::State;
 use crate::engine::stop_point::{StopPoint, StopPoints};
 use crate::engine::workers::Tell;
-use crate::model::hash::TreeHash;
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
+use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId};
 use crate::model::links::Naming;
 use crate::model::merge::{self, Merge};
@@ -111,6 +113,10 @@ impl TreeSource for Pages {
             None => self.trees.page(hash),
         }
     }
+
+    fn blob_of(&self, digest: &Sha256) -> Result<Option<BlobHash>, StoreError> {
+        self.trees.blob_of(digest)
+    }
 }
 
 struct Builder {
@@ -128,6 +134,8 @@ struct Builder {
 struct Frame {
     node: NodeId,
     base: Option<TreeHash>,
+    /// What was at its path before, if names of content are to be kept.
+    names: Option<TreeHash>,
     /// Its changed directories that are still to be built.
     pending: Vec<(EntryName, NodeId)>,
     changes: BTreeMap<EntryName, Option<Entry>>,
@@ -146,7 +154,13 @@ impl Builder {
                 .ok_or_else(|| EngineError::NoArea(self.job.area))?;
             (area.root, area.base.clone())
         };
-        let built = self.build(root_node)?;
+        let earlier = base.as_ref().and_then(|base| base.root.as_ref());
+        let earlier = earlier.or(self.job.newest.as_ref().map(|newest| &newest.root));
+        let names = match self.job.trees.blob_names().any_declared()? {
+            true => earlier.map(|root| root.tree),
+            false => None,
+        };
+        let built = self.build(root_node, names)?;
         if !self.damaged.is_empty() {
             return Err(EngineError::Damaged { files: std::mem::take(&mut self.damaged) });
         }
@@ -168,15 +182,17 @@ impl Builder {
 
     /// Builds a directory and everything changed below it, without recursion: a path may be
     /// deeper than a stack.
-    fn build(&mut self, top: NodeId) -> Result<BuiltTree, EngineError> {
-        let mut stack = vec![self.open(top)?];
+    fn build(&mut self, top: NodeId, names: Option<TreeHash>) -> Result<BuiltTree, EngineError> {
+        let mut stack = vec![self.open(top, names)?];
         loop {
             let Some(frame) = stack.last_mut() else {
                 return Err(inconsistent(self.job.area, "it has no root"));
             };
-            if let Some((_, child)) = frame.pending.last() {
-                let child = *child;
-                let opened = self.open(child)?;
+            if let Some((name, child)) = frame.pending.last() {
+                let (child, names) = (*child, frame.names.map(|tree| (tree, name.clone())));
+                let names =
+                    names.map(|(tree, name)| self.directory_at(&tree, &name)).transpose()?;
+                let opened = self.open(child, names.flatten())?;
                 stack.push(opened);
                 continue;
             }
@@ -202,12 +218,12 @@ impl Builder {
         }
     }
 
-    fn open(&mut self, id: NodeId) -> Opened {
+    fn open(&mut self, id: NodeId, names: Option<TreeHash>) -> Opened {
         let state = self.job.staging.read();
         let gone = || vanished(self.job.area);
         let directory = state.node(id).and_then(Node::directory).ok_or_else(gone)?;
-        let mut frame =
-            Frame { node: id, base: directory.base, pending: Vec::new(), changes: BTreeMap::new() };
+        let (pending, changes) = (Vec::new(), BTreeMap::new());
+        let mut frame = Frame { node: id, base: directory.base, names, pending, changes };
         for (name, slot) in &directory.slots {
             let Slot::Node(child) = slot else {
                 frame.changes.insert(name.clone(), None);
@@ -222,17 +238,74 @@ impl Builder {
             } else {
                 let link_group = link_group(&mut self.groups, &state, *child, (id, name));
                 let entry = file_entry(node, name, link_group)?;
-                if self.damaged.len() < NAMED_FILES_MAX
-                    && let Content::File { blob: Some(blob), .. } = &entry.content
-                    && self.job.pool.is_damaged(blob)
-                {
-                    let path = state.paths(*child).into_iter().next().unwrap_or_default();
-                    self.damaged.push(String::from_utf8_lossy(&path).into_owned());
-                }
                 frame.changes.insert(name.clone(), Some(entry));
             }
         }
+        drop(state);
+        self.look_at_content(&mut frame)?;
         Ok(frame)
+    }
+
+    /// Keeps names of content, and lists files whose content is damaged. The catalog is asked, so the namespace is
+    /// not locked meanwhile.
+    fn look_at_content(&mut self, frame: &mut Frame) -> Result<(), StoreError> {
+        for (name, entry) in &mut frame.changes {
+            let Some(entry) = entry else { continue };
+            if let Some(names) = &frame.names {
+                self.keep_name(names, entry)?;
+            }
+            if self.damaged.len() < NAMED_FILES_MAX && self.is_damaged(&entry.content)? {
+                let path = self.job.staging.read().path_of_name(frame.node, name);
+                self.damaged.push(String::from_utf8_lossy(&path).into_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the content of a file the declared name that it had at this path before, if it is the same content:
+    /// so what is copied over a mirror is no change. The names of a hardlink stay what they are, since they must
+    /// have one in common.
+    fn keep_name(&self, names: &TreeHash, entry: &mut Entry) -> Result<(), StoreError> {
+        let Content::File { size, blob } = &mut entry.content else { return Ok(()) };
+        let Some(ContentName::Blake3(own)) = *blob else { return Ok(()) };
+        if entry.link_group.is_some() {
+            return Ok(());
+        }
+        let before = tree_format::lookup(&self.source, names, entry.name.as_bytes())?;
+        if let Some(Content::File { size: size_before, blob: Some(name) }) =
+            before.map(|before| before.content)
+            && size_before == *size
+            && let ContentName::Sha256(digest) = name
+            && self.source.blob_of(&digest)? == Some(own)
+        {
+            *blob = Some(name);
+        }
+        Ok(())
+    }
+
+    /// The tree of a directory in a directory.
+    fn directory_at(
+        &self,
+        tree: &TreeHash,
+        name: &EntryName,
+    ) -> Result<Option<TreeHash>, StoreError> {
+        let entry = tree_format::lookup(&self.source, tree, name.as_bytes())?;
+        Ok(entry.and_then(|entry| match entry.content {
+            Content::Directory { tree, .. } => Some(tree),
+            _ => None,
+        }))
+    }
+
+    /// Whether the content of an entry is known to be damaged.
+    fn is_damaged(&self, content: &Content) -> Result<bool, StoreError> {
+        let blob = match content {
+            Content::File { blob: Some(ContentName::Blake3(blob)), .. } => Some(*blob),
+            Content::File { blob: Some(ContentName::Sha256(digest)), .. } => {
+                self.source.blob_of(digest)?
+            }
+            _ => None,
+        };
+        Ok(blob.is_some_and(|blob| self.job.pool.is_damaged(&blob)))
     }
 
     fn merge(

@@ -63,9 +63,10 @@ impl ToDisk<'_> {
             if let Some(file) = &file {
                 let directory = self.layout.area(content.area.id);
                 match &file.data {
-                    NodeData::Blob(hash) => {
-                        durable::fdatasync(file.file(), &self.layout.blob(hash))
-                            .and_then(|()| self.pool.sync_fan_out(hash))
+                    NodeData::Blob(name) => {
+                        let blob = self.staging.store.names.resolve(name)?;
+                        durable::fdatasync(file.file(), &self.layout.blob(&blob))
+                            .and_then(|()| self.pool.sync_fan_out(&blob))
                     }
                     _ => durable::fdatasync(file.file(), &directory)
                         .and_then(|()| durable::sync_dir(&directory)),

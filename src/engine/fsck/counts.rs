@@ -10,9 +10,12 @@ use super::finding::{BlobDamage, Finding, Leftover, TreeDamage};
 use super::pages::{Ended, Found, Trees};
 use super::table::{CountedRow, Table};
 use super::{Check, Examined, Stopped, examine};
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree_format::{ContentRef, TreePage};
-use crate::store::catalog::{NodeData, QueuedDeletion, Snapshot};
+use crate::store::catalog::{DeclaredRow, NodeData, QueuedDeletion, Snapshot};
+use crate::store::pool::Pool;
 
 /// Blobs counted in one walk: 200 MB of memory. More of them take one more walk each.
 const BLOBS_PER_WALK: u32 = 4 << 20;
@@ -22,6 +25,11 @@ const TRIES_MAX: u32 = 3;
 
 /// What a walk gathers.
 struct Counts {
+    /// Declared names; counted in the first walk alone.
+    names: Option<Table>,
+    lost_names: BTreeMap<Sha256, i64>,
+    /// Names that stand for nothing, with the references on them.
+    absent: Vec<(Sha256, i64)>,
     blobs: Table,
     /// The blobs of this walk are above this and not above `to`.
     after: Option<BlobHash>,
@@ -76,6 +84,9 @@ impl Check<'_> {
         let (blobs, to) = self.load_blobs(&snapshot, after)?;
         let mut trees = Trees::load(self, &snapshot, first)?;
         let mut counts = Counts {
+            names: if first { Some(self.load_names(&snapshot)?) } else { None },
+            lost_names: BTreeMap::new(),
+            absent: Vec::new(),
             blobs,
             after,
             to,
@@ -100,6 +111,7 @@ impl Check<'_> {
             Ok(())
         })?;
         count_rows(&snapshot, &mut trees, &mut counts)?;
+        counts.held_by_names(&snapshot, &self.subject.pool)?;
         drop(snapshot);
         if first {
             for (index, damage) in damaged {
@@ -132,6 +144,40 @@ impl Check<'_> {
         Ok((Table::new(slots), to))
     }
 
+    fn load_names(&mut self, snapshot: &Snapshot) -> Result<Table, Stopped> {
+        let mut slots: Vec<CountedRow> = Vec::new();
+        snapshot.content_names(&mut |row| {
+            if let Some(name) = self.row(row) {
+                let hash = *name.sha256.as_bytes();
+                slots.push(CountedRow { hash, recorded: name.refs, counted: 0 });
+            }
+        })?;
+        Ok(Table::new(slots))
+    }
+
+    /// Reports names whose references differ, and those that stand for nothing.
+    fn compare_names(&mut self, counts: &Counts, unread: bool) {
+        if self.bad_tables.contains("content_names") {
+            return;
+        }
+        for (sha256, refs) in &counts.absent {
+            self.found(Finding::Absent { sha256: *sha256, refs: *refs });
+        }
+        for (sha256, counted) in &counts.lost_names {
+            let (sha256, counted) = (*sha256, *counted);
+            self.found(Finding::NameCount { sha256, recorded: 0, counted });
+        }
+        for row in counts.names.iter().flat_map(Table::wrong) {
+            let CountedRow { hash, recorded, counted } = *row;
+            if recorded > counted && unread {
+                self.report.unverified += 1;
+                continue;
+            }
+            let sha256 = Sha256::from_bytes(hash);
+            self.found(Finding::NameCount { sha256, recorded, counted });
+        }
+    }
+
     /// Reports what differs.
     fn compare(&mut self, trees: Option<&Trees>, counts: Counts) -> Result<(), Stopped> {
         let bad_blobs = self.bad_tables.contains("blobs");
@@ -151,6 +197,7 @@ impl Check<'_> {
                 self.broken_tree(*hash, *refs, TreeDamage::NoRow(*refs));
             }
         }
+        self.compare_names(&counts, unread);
         let wrong_trees = trees.into_iter().flat_map(|trees| trees.table.wrong());
         for (slot, is_tree) in
             wrong_trees.map(|slot| (slot, true)).chain(counts.blobs.wrong().map(|s| (s, false)))
@@ -193,7 +240,7 @@ fn count_rows(snapshot: &Snapshot, trees: &mut Trees, counts: &mut Counts) -> Re
     })?;
     snapshot.nodes(&mut |row| match row {
         Ok(node) => match &node.data {
-            NodeData::Blob(hash) => counts.blob(hash, node.size),
+            NodeData::Blob(name) => counts.content(name, node.size),
             NodeData::BaseTree(tree) => counts.tree(trees, tree, 0),
             NodeData::Empty | NodeData::Private(_) | NodeData::Target(_) | NodeData::Rdev(_) => {}
         },
@@ -210,7 +257,7 @@ impl Counts {
                 self.tree(trees, &child.page, 1);
             }
             match page.entry_ref(index).map(|entry| entry.content) {
-                Some(ContentRef::File { size, blob: Some(blob) }) => self.blob(&blob, size),
+                Some(ContentRef::File { size, blob: Some(name) }) => self.content(&name, size),
                 Some(ContentRef::Directory { tree, .. }) => self.tree(trees, &tree, 1),
                 _ => {}
             }
@@ -227,11 +274,49 @@ impl Counts {
         }
     }
 
-    fn blob(&mut self, hash: &BlobHash, size: u64) {
+    fn content(&mut self, name: &ContentName, size: u64) {
+        let digest = match name {
+            ContentName::Blake3(blob) => {
+                if !self.blob(blob) {
+                    self.lost_blobs.entry(*blob).or_insert((size, 0)).1 += 1;
+                }
+                return;
+            }
+            ContentName::Sha256(digest) => digest,
+        };
+        if let Some(names) = &mut self.names
+            && !names.count(digest.as_bytes())
+        {
+            *self.lost_names.entry(*digest).or_insert(0) += 1;
+        }
+    }
+
+    /// Counts the reference that each declared name holds on its blob.
+    fn held_by_names(&mut self, snapshot: &Snapshot, pool: &Pool) -> Result<(), Stopped> {
+        let mut lost = Vec::new();
+        snapshot.content_names(&mut |row| match row {
+            Ok(DeclaredRow { blob: Some(blob), .. }) => {
+                if !self.blob(&blob) {
+                    lost.push(blob);
+                }
+            }
+            Ok(DeclaredRow { sha256, refs, blob: None }) if self.names.is_some() => {
+                self.absent.push((sha256, refs));
+            }
+            Ok(_) => {}
+            Err(_) => self.unread += 1,
+        })?;
+        for blob in lost {
+            let size = pool.size_on_disk(&blob)?.unwrap_or(0);
+            self.lost_blobs.entry(blob).or_insert((size, 0)).1 += 1;
+        }
+        Ok(())
+    }
+
+    /// Counts a reference on a blob; `false` when it should have a row and has none.
+    fn blob(&mut self, hash: &BlobHash) -> bool {
         let here =
             self.after.is_none_or(|after| *hash > after) && self.to.is_none_or(|to| *hash <= to);
-        if here && !self.blobs.count(hash.as_bytes()) {
-            self.lost_blobs.entry(*hash).or_insert((size, 0)).1 += 1;
-        }
+        !here || self.blobs.count(hash.as_bytes())
     }
 }

@@ -5,6 +5,7 @@ mod words;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::TagName;
@@ -181,6 +182,22 @@ pub enum Finding {
         /// As a full walk says.
         counted: i64,
     },
+    /// The references counted on a declared name are not those that there are.
+    NameCount {
+        /// The declared digest.
+        sha256: Sha256,
+        /// As its row says; 0 when it has none.
+        recorded: i64,
+        /// As a full walk says.
+        counted: i64,
+    },
+    /// Content that files are said to have was never stored.
+    Absent {
+        /// Its declared digest.
+        sha256: Sha256,
+        /// How many files are said to have it.
+        refs: i64,
+    },
     /// The references counted on a tree are not those that there are.
     TreeCount {
         /// The tree.
@@ -341,7 +358,7 @@ impl Finding {
 
     /// Whether it is a wrong count of references.
     pub fn is_count(&self) -> bool {
-        matches!(self, Self::BlobCount { .. } | Self::TreeCount { .. })
+        matches!(self, Self::BlobCount { .. } | Self::NameCount { .. } | Self::TreeCount { .. })
     }
 
     /// The class in one word, for programs.
@@ -353,6 +370,8 @@ impl Finding {
             Self::BlobSound(_) => "blob_sound",
             Self::Tree { .. } => "tree",
             Self::BlobCount { .. } => "blob_count",
+            Self::NameCount { .. } => "name_count",
+            Self::Absent { .. } => "absent",
             Self::TreeCount { .. } => "tree_count",
             Self::BlobMode { .. } => "blob_mode",
             Self::BlobLinks { .. } => "blob_links",
@@ -384,6 +403,8 @@ impl Finding {
             | Self::Row(_)
             | Self::BlobSound(_)
             | Self::BlobCount { .. }
+            | Self::NameCount { .. }
+            | Self::Absent { .. }
             | Self::TreeCount { .. }
             | Self::BlobMode { .. }
             | Self::BlobLinks { .. }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use super::finding::{Finding, LISTED_MAX};
 use super::{Check, Stopped};
-use crate::model::hash::TreeHash;
+use crate::model::digest::Sha256;
+use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::links::{FileKey, scope_of, walk, walk_unknown};
 use crate::model::tree::Entry;
 use crate::model::tree_format::{TreeError, TreePage, TreeSource};
@@ -159,5 +160,9 @@ impl TreeSource for Pages<'_, '_> {
         self.check.borrow_mut().check_cancelled().map_err(Unread::Stopped)?;
         let bytes = self.snapshot.tree(hash)?.ok_or(Unread::Page)?;
         Ok(Arc::new(TreePage::parse(bytes)?))
+    }
+
+    fn blob_of(&self, digest: &Sha256) -> Result<Option<BlobHash>, Unread> {
+        Ok(self.snapshot.blob_of(digest)?)
     }
 }

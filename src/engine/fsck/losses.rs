@@ -10,11 +10,12 @@ use std::rc::Rc;
 use super::finding::{Finding, Losses};
 use super::pages::{Ended, Found, Trees};
 use super::{BrokenBlob, Check, Stopped};
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
 use crate::model::tree_format::{ContentRef, TreePage};
-use crate::store::catalog::{AreaState, NodeData, Snapshot};
+use crate::store::catalog::{AreaState, DeclaredRow, NodeData, Snapshot};
 use crate::store::layout::PrivateId;
 
 /// Pages looked at in search of paths; a longer list helps nobody.
@@ -29,6 +30,8 @@ struct Search {
     dirty: BTreeSet<TreeHash>,
     trees: BTreeMap<TreeHash, Losses>,
     blobs: BTreeMap<BlobHash, Losses>,
+    /// All names of these blobs.
+    names: BTreeMap<ContentName, BlobHash>,
     files: BTreeMap<(AreaId, PrivateId), Losses>,
     pages_left: u64,
     complete: bool,
@@ -46,11 +49,19 @@ impl Check<'_> {
             dirty: BTreeSet::new(),
             trees: self.broken_trees.keys().map(|hash| (*hash, Losses::default())).collect(),
             blobs: self.broken_blobs.keys().map(|hash| (*hash, Losses::default())).collect(),
+            names: BTreeMap::new(),
             files: self.lost_files.iter().map(|file| (*file, Losses::default())).collect(),
             pages_left: PAGES_MAX,
             complete: true,
         };
         let snapshot = self.subject.snapshots.take()?;
+        search.names.extend(search.blobs.keys().map(|blob| ((*blob).into(), *blob)));
+        snapshot.content_names(&mut |row| {
+            let Ok(DeclaredRow { sha256, blob: Some(blob), .. }) = row else { return };
+            if search.blobs.contains_key(&blob) {
+                search.names.insert(sha256.into(), blob);
+            }
+        })?;
         match self.find_dirty(&snapshot, &mut search) {
             Ok(()) => self.search_versions(&snapshot, &mut search)?,
             Err(Ended::Overdue) => search.complete = false,
@@ -102,7 +113,7 @@ impl Check<'_> {
             for reference in page.references() {
                 use crate::model::tree_format::Reference;
                 match reference {
-                    Reference::Blob(blob) => dirty[parent] |= search.blobs.contains_key(&blob),
+                    Reference::Blob(name) => dirty[parent] |= search.names.contains_key(&name),
                     Reference::Tree(tree) => match trees.table.find(tree.as_bytes()) {
                         Some(child) => edges.push((child, parent)),
                         None => dirty[parent] = true,
@@ -169,7 +180,7 @@ impl Check<'_> {
                 return;
             }
             let wanted = match &node.data {
-                NodeData::Blob(hash) => search.blobs.contains_key(hash),
+                NodeData::Blob(name) => search.names.contains_key(name),
                 NodeData::Private(file) => search.files.contains_key(&(node.area, *file)),
                 NodeData::BaseTree(tree) => search.trees.contains_key(tree),
                 NodeData::Empty | NodeData::Target(_) | NodeData::Rdev(_) => false,
@@ -194,7 +205,7 @@ impl Check<'_> {
             let place = self.names.area(area);
             let path = path_of(&names, area, node);
             let losses = match data {
-                NodeData::Blob(hash) => search.blobs.get_mut(&hash),
+                NodeData::Blob(name) => search.losses_of(&name),
                 NodeData::Private(file) => search.files.get_mut(&(area, file)),
                 NodeData::BaseTree(tree) => search.trees.get_mut(&tree),
                 NodeData::Empty | NodeData::Target(_) | NodeData::Rdev(_) => None,
@@ -208,6 +219,10 @@ impl Check<'_> {
 }
 
 impl Search {
+    fn losses_of(&mut self, name: &ContentName) -> Option<&mut Losses> {
+        self.blobs.get_mut(self.names.get(name)?)
+    }
+
     /// Walks a version along its damage.
     fn walk(
         &mut self,
@@ -257,8 +272,8 @@ impl Search {
             }
             let Some(entry) = page.entry_ref(index) else { continue };
             match entry.content {
-                ContentRef::File { blob: Some(blob), .. } => {
-                    if let Some(losses) = self.blobs.get_mut(&blob) {
+                ContentRef::File { blob: Some(name), .. } => {
+                    if let Some(losses) = self.losses_of(&name) {
                         losses.add(place, &join(path, entry.name));
                     }
                 }

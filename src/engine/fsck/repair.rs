@@ -4,6 +4,8 @@
 //! answers for what is not in the catalog (pins, areas in memory).
 
 use crate::engine::journal::{ID_LIMIT, ID_STEP};
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::TagName;
@@ -42,6 +44,8 @@ pub enum Step {
     },
     /// Adds to the count of a blob.
     CountBlob(BlobHash, i64),
+    /// Adds to the references counted on a declared name.
+    CountName(Sha256, i64),
     /// Adds to the count of a tree.
     CountTree(TreeHash, i64),
     /// Adds up the blobs and trees anew.
@@ -84,7 +88,9 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
         | Finding::Links { .. }
         | Finding::NoRepository { .. }
         | Finding::Private { .. }
-        | Finding::LostNode { .. } => Vec::new(),
+        | Finding::LostNode { .. }
+        // A sync that finds it stores it.
+        | Finding::Absent { .. } => Vec::new(),
         Finding::BlobMode { hash, .. } => vec![Step::Protect(*hash)],
         Finding::BlobLinks { hash, size, .. } => vec![Step::Unshare(*hash, *size)],
         Finding::Charge { repo, number, base, counted, .. } => {
@@ -99,6 +105,9 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
         Finding::Tree { hash, refs, .. } => vec![Step::BlankTree { hash: *hash, refs: *refs }],
         Finding::BlobCount { hash, recorded, counted } => {
             vec![Step::CountBlob(*hash, counted - recorded)]
+        }
+        Finding::NameCount { sha256, recorded, counted } => {
+            vec![Step::CountName(*sha256, counted - recorded)]
         }
         Finding::TreeCount { hash, recorded, counted } => {
             vec![Step::CountTree(*hash, counted - recorded)]
@@ -128,7 +137,8 @@ impl Finding {
             | Self::NoRepository { .. }
             | Self::Private { .. }
             | Self::LostNode { .. }
-            | Self::LostNames { .. } => false,
+            | Self::LostNames { .. }
+            | Self::Absent { .. } => false,
             Self::BlobSound(_)
             | Self::BlobMode { .. }
             | Self::BlobLinks { .. }
@@ -137,6 +147,7 @@ impl Finding {
             | Self::NodeSize { .. }
             | Self::IdLimit { .. }
             | Self::BlobCount { .. }
+            | Self::NameCount { .. }
             | Self::TreeCount { .. }
             | Self::Totals { .. }
             | Self::Tag { .. }
@@ -169,6 +180,9 @@ impl Step {
             Self::BlankTree { hash, refs } => return blank(tx, hash, *refs, now),
             Self::CountBlob(hash, delta) => {
                 tx.add_blob_refs(hash, *delta)?;
+            }
+            Self::CountName(sha256, delta) => {
+                tx.add_content_refs(&ContentName::from(*sha256), *delta)?;
             }
             Self::CountTree(hash, delta) => {
                 tx.add_tree_refs(hash, *delta)?;
@@ -244,6 +258,7 @@ impl Step {
             Self::Remove(Leftover::Area(_) | Leftover::AreaRows(_) | Leftover::Page(_))
             | Self::BlankTree { .. }
             | Self::CountBlob(..)
+            | Self::CountName(..)
             | Self::CountTree(..)
             | Self::Totals
             | Self::Charge(..)

@@ -237,5 +237,5 @@ impl Collector {
 
 /// Whether somebody holds the blob or is about to name it.
 fn is_blob_held(writer: &StoreWriter, blobs: &Blobs, hash: &BlobHash) -> bool {
-    writer.pins().watch(hash) || blobs.is_pending(hash)
+    writer.watch_blob(hash) || blobs.is_pending(hash)
 }

@@ -116,8 +116,8 @@ impl Collector {
         let (nodes, names) = writer.write(|tx| {
             let nodes = tx.take_nodes(area, AREA_ROWS_PER_SLICE)?;
             for node in &nodes {
-                if let NodeData::Blob(hash) = &node.data {
-                    tx.add_blob_refs(hash, -1)?;
+                if let NodeData::Blob(name) = &node.data {
+                    tx.add_content_refs(name, -1)?;
                 }
             }
             let names = tx.take_names(area, AREA_ROWS_PER_SLICE)?;
@@ -241,8 +241,7 @@ fn release(
     last_used: i64,
 ) -> std::result::Result<(), StoreError> {
     match reference {
-        Reference::Blob(blob) => tx.release_blob(&blob, last_used)?,
-        Reference::Tree(tree) => tx.release_tree(&tree, last_used)?,
-    };
-    Ok(())
+        Reference::Blob(name) => tx.release_content(&name, last_used),
+        Reference::Tree(tree) => tx.release_tree(&tree, last_used).map(drop),
+    }
 }

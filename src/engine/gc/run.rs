@@ -168,7 +168,7 @@ impl Collector {
         }
         self.triggers.expect(now.saturating_add(self.held_retry_seconds));
         self.held_retry_seconds = HELD_RETRY_SECONDS_MAX.min(self.held_retry_seconds * 2);
-        writer.notify_apart(vec![Event::BlobsHeld(std::sync::Arc::new(held))], || ());
+        writer.notify_apart(vec![Event::BlobsHeld(writer.names_of(held))], || ());
     }
 
     /// The store refuses changes: nobody waits for a run that cannot go on.

@@ -113,7 +113,7 @@ fn remove_leftover(writer: &mut StoreWriter, blobs: &Blobs, leftover: Leftover) 
     let lock = &writer.store().lock;
     match leftover {
         Leftover::Blob(hash) => {
-            let held = writer.pins().is_pinned(&hash) || blobs.is_pending(&hash);
+            let held = writer.watch_blob(&hash) || blobs.is_pending(&hash);
             if held || writer.reader().blob(&hash)?.is_some() {
                 return Ok(false);
             }

@@ -14,6 +14,7 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::gc::Leftover;
 use crate::engine::pins::BlobPin;
 use crate::engine::request::{IncomingBlob, Request};
+use crate::model::content_name::ContentName;
 use crate::model::hash::BlobHash;
 use crate::model::import::{FileSource, ImportContent, ImportEntry};
 use crate::model::text::count;
@@ -29,13 +30,13 @@ const ENTRIES_PER_WRITER: usize = 64;
 /// Bytes copied at a time.
 const COPY_CHUNK_BYTES: usize = 1 << 20;
 
-/// The blob of an entry: `None` for what has none, and for empty files.
-pub(super) type StoredContent = Option<BlobHash>;
+/// The content of an entry: `None` for what has none, and for empty files.
+pub(super) type StoredContent = Option<ContentName>;
 
 /// Contents of a batch, written to files of their own.
 #[derive(Default)]
 pub(super) struct Written {
-    /// The blob of each entry.
+    /// The content of each entry.
     pub(super) contents: Vec<StoredContent>,
     /// The files.
     pub(super) blobs: Vec<IncomingBlob>,
@@ -107,7 +108,7 @@ impl Import {
         for entry in entries {
             let bytes = inline(entry);
             if let Some(content) = bytes.and_then(|bytes| taken.get(&bytes)) {
-                contents.push(*content);
+                contents.push(named(entry, *content));
                 continue;
             }
             match self.take(entry, batch, &mut blobs) {
@@ -115,7 +116,7 @@ impl Import {
                     if let Some(bytes) = bytes {
                         taken.insert(bytes, content);
                     }
-                    contents.push(content);
+                    contents.push(named(entry, content));
                 }
                 Err(error) => {
                     self.discard(blobs);
@@ -167,8 +168,8 @@ impl Import {
         entry: &ImportEntry,
         batch: &Batch,
         blobs: &mut Vec<IncomingBlob>,
-    ) -> Result<StoredContent> {
-        let ImportContent::File { size_bytes, source } = &entry.content else {
+    ) -> Result<Option<BlobHash>> {
+        let ImportContent::File { size_bytes, source, .. } = &entry.content else {
             return Ok(None);
         };
         match source {
@@ -183,7 +184,7 @@ impl Import {
         }
     }
 
-    fn take_bytes(&self, bytes: &[u8], blobs: &mut Vec<IncomingBlob>) -> Result<StoredContent> {
+    fn take_bytes(&self, bytes: &[u8], blobs: &mut Vec<IncomingBlob>) -> Result<Option<BlobHash>> {
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -214,7 +215,7 @@ impl Import {
         source: &File,
         size: u64,
         blobs: &mut Vec<IncomingBlob>,
-    ) -> Result<StoredContent> {
+    ) -> Result<Option<BlobHash>> {
         if size == 0 {
             return Ok(None);
         }
@@ -232,7 +233,7 @@ impl Import {
     /// Checks that an entry's content is where the message says, and as long. If the client were believed,
     /// the version could be damaged from the start (R6).
     fn check_source(&self, entry: &ImportEntry, batch: &Batch) -> Result<()> {
-        let ImportContent::File { size_bytes, source } = &entry.content else {
+        let ImportContent::File { size_bytes, source, .. } = &entry.content else {
             return Ok(());
         };
         if *size_bytes > FILE_BYTES_MAX {
@@ -258,6 +259,15 @@ impl Import {
         }
         Err(bad(format!("the content has {}, not {size_bytes}", count(found, "byte"))))
     }
+}
+
+/// The name that an entry has for its stored content.
+fn named(entry: &ImportEntry, blob: Option<BlobHash>) -> StoredContent {
+    let declared = match &entry.content {
+        ImportContent::File { declared, .. } => *declared,
+        _ => None,
+    };
+    blob.map(|blob| declared.map_or(blob.into(), ContentName::from))
 }
 
 /// Where the message has an entry's content, if it has: offset and length.

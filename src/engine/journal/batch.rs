@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::error::EngineError;
-use crate::engine::pins::BlobPin;
+use crate::engine::pins::NamePin;
 use crate::engine::reply::Reply;
 use crate::engine::staging::area::AreaShared;
 use crate::engine::staging::content::FileContent;
@@ -12,7 +12,7 @@ use crate::engine::staging::dirty::Dirty;
 use crate::engine::staging::held::Held;
 use crate::engine::staging::node::{Body, Node, Slot};
 use crate::engine::staging::state::State;
-use crate::model::hash::BlobHash;
+use crate::model::content_name::ContentName;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::kind::FileKind;
 use crate::model::name::EntryName;
@@ -33,9 +33,9 @@ pub(in crate::engine) struct Batch {
     pub(in crate::engine) deleted: Vec<(Arc<AreaShared>, NodeId)>,
     pub(in crate::engine) names: Vec<(Arc<AreaShared>, NodeId, EntryName, Option<Slot>)>,
     /// How they change reference counts.
-    pub(in crate::engine) references: Vec<(AreaId, BlobHash, i64)>,
+    pub(in crate::engine) references: Vec<(AreaId, ContentName, i64)>,
     /// Pins of the blobs that it names, taken after a try that failed: they must stay until it is written.
-    pub(in crate::engine) pins: Vec<BlobPin>,
+    pub(in crate::engine) pins: Vec<NamePin>,
     pub(in crate::engine) waiters: Vec<Waiter>,
 }
 
@@ -136,8 +136,8 @@ impl Batch {
     }
 
     fn count(&mut self, area: AreaId, data: &NodeData, delta: i64) {
-        if let NodeData::Blob(hash) = data {
-            self.references.push((area, *hash, delta));
+        if let NodeData::Blob(name) = data {
+            self.references.push((area, *name, delta));
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::blobs::Blobs;
 use super::error::EngineError;
 use super::now::Now;
-use super::pins::BlobPin;
+use super::pins::NamePin;
 use super::poison::Blocked;
 use super::reply::Reply;
 use super::staging::area::Phase;
@@ -290,7 +290,7 @@ impl Journal {
         }
         if let Err(error) = self.write_rows(writer, blobs, &batch, now) {
             let named = batch.references.iter().filter(|(_, _, delta)| *delta > 0);
-            batch.pins = named.map(|(_, hash, _)| BlobPin::new(writer.pins(), *hash)).collect();
+            batch.pins = named.map(|(_, name, _)| NamePin::new(writer.pins(), *name)).collect();
             self.batch = Some(batch);
             return Err(error);
         }

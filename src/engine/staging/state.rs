@@ -19,7 +19,8 @@ use super::area::AreaShared;
 use super::content::{ContentStore, FileContent};
 use super::dirty::Dirty;
 use super::node::{Area, Body, Directory, Node, Slot};
-use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::content_name::ContentName;
+use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
@@ -78,15 +79,15 @@ impl State {
         self.nodes.values().map(Box::as_ref)
     }
 
-    /// Nodes of published and discarded areas with one of these contents.
-    pub fn left_holders(&self, blobs: &BTreeSet<BlobHash>) -> Vec<NodeId> {
+    /// Nodes of published and discarded areas whose content has one of these names.
+    pub fn left_holders(&self, blobs: &BTreeSet<ContentName>) -> Vec<NodeId> {
         let mut left = self.holders(blobs);
         left.retain(|id| self.area_of(*id).is_none());
         left
     }
 
-    /// Nodes with one of these contents.
-    pub fn holders(&self, blobs: &BTreeSet<BlobHash>) -> Vec<NodeId> {
+    /// Nodes whose content has one of these names.
+    pub fn holders(&self, blobs: &BTreeSet<ContentName>) -> Vec<NodeId> {
         let holds = |node: &Node| {
             let blob = node.content().and_then(|content| content.blob().ok().flatten());
             blob.is_some_and(|blob| blobs.contains(&blob))

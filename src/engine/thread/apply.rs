@@ -45,7 +45,7 @@ impl MetadataThread {
                 let put = writer.put_remote(&name, settings.as_deref());
                 self.answer_durable(put, reply);
             }
-            Request::NoteRemote { note, reply } => reply(writer.note_remote(&note)),
+            Request::NoteRemote { note, reply } => reply(writer.note(&mut self.blobs, &note, now)),
             Request::Flush { reply } => self.journal.wait_for_all(reply),
             Request::FlushNodes { nodes, reply } => self.journal.wait_for_nodes(nodes, reply),
             Request::Save { reply } => reply(Ok(self.save_all(now))),

@@ -12,6 +12,7 @@ mod private_files;
 mod room;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::durability::{Durability, DurabilityJob};
@@ -23,6 +24,8 @@ use super::poison::Poison;
 use super::reaper::Reaper;
 use super::registry::{Registry, Repository};
 use super::staging::Staging;
+use crate::model::content_name::ContentName;
+use crate::model::hash::BlobHash;
 use crate::model::policy::PolicyState;
 use crate::store::Store;
 use crate::store::catalog::{Reader, RepositoryRow, Tx};
@@ -198,6 +201,40 @@ impl StoreWriter {
         let tell = move || observer.notify(events, Box::new(then));
         if let Err(error) = std::thread::Builder::new().name("notify".to_owned()).spawn(tell) {
             log::warn!("the kernel cannot be asked to forget: {error}");
+        }
+    }
+
+    /// All names of some blobs.
+    pub(super) fn names_of(
+        &self,
+        blobs: impl IntoIterator<Item = BlobHash>,
+    ) -> Arc<BTreeSet<ContentName>> {
+        let mut names = BTreeSet::new();
+        for blob in blobs {
+            names.insert(blob.into());
+            match self.reader.digest_of(&blob) {
+                Ok(digest) => names.extend(digest.map(ContentName::from)),
+                Err(error) => log::error!("whether blob {blob} has a declared name: {error}"),
+            }
+        }
+        Arc::new(names)
+    }
+
+    /// Whether somebody holds a blob, under whichever name. If so, [`Pins::take_released`] will tell when the last
+    /// pin is gone. A name that cannot be looked up counts as held.
+    pub(super) fn watch_blob(&self, blob: &BlobHash) -> bool {
+        if self.pins.watch(&ContentName::from(*blob)) {
+            return true;
+        }
+        if !self.pins.any_declared() {
+            return false;
+        }
+        match self.reader.digest_of(blob) {
+            Ok(digest) => digest.is_some_and(|digest| self.pins.watch(&digest.into())),
+            Err(error) => {
+                log::error!("whether blob {blob} has a declared name: {error}");
+                true
+            }
         }
     }
 

@@ -154,7 +154,7 @@ fn a_deleted_version_goes_and_its_open_file_stays_readable() {
     assert_eq!(mounted.names("repo"), ["2"]);
     assert!(!mounted.path("repo/1").exists());
     let hash = BlobHash::of(b"content of b");
-    assert!(mounted.fixture.pins.is_pinned(&hash));
+    assert!(mounted.fixture.pins.is_pinned(&hash.into()));
     let mut buffer = [0; 12];
     open.read_exact_at(&mut buffer, 0).unwrap();
     assert_eq!(&buffer, b"content of b");

@@ -27,7 +27,7 @@ fn entry(name: &str, content: Content, link_group: Option<LinkGroup>) -> Entry {
 }
 
 fn file(name: &str, text: &str, group: Option<LinkGroup>) -> Entry {
-    let blob = Some(BlobHash::of(text.as_bytes()));
+    let blob = Some(BlobHash::of(text.as_bytes()).into());
     entry(name, Content::File { size: text.len() as u64, blob }, group)
 }
 

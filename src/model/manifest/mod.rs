@@ -31,6 +31,14 @@ pub struct DeclaredFile {
     pub size_bytes: Option<u64>,
 }
 
+impl DeclaredFile {
+    /// The name that its content gets in a version. With its size, a file can be shown before its bytes are there,
+    /// so it is named by what was declared, whether these are fetched or not (L2). Empty files have no name.
+    pub fn content_name(&self) -> Option<Sha256> {
+        self.size_bytes.filter(|size| *size > 0).map(|_| self.sha256)
+    }
+}
+
 /// A path that leads nowhere but below the root: names joined by `/`, without control characters.
 ///
 /// Paths are ordered by their names, not by their bytes, so that what is below a directory comes right after it:

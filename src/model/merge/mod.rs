@@ -32,7 +32,9 @@ use std::fmt;
 use super::hash::TreeHash;
 use super::name::EntryName;
 use super::tree::{Attributes, Content, Entry, Root};
-use super::tree_format::{BuiltTree, Overlay, TreeSource, apply, diff_entries};
+use super::tree_format::{
+    BuiltTree, Overlay, TreeSource, apply, diff_entries, is_same_content, is_same_file,
+};
 
 /// One of the two descendants of the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +221,7 @@ impl<S: TreeSource> Walk<'_, S> {
                 continue;
             };
             let name = both.name.clone();
-            match decide(both) {
+            match decide(&self.trees, both)? {
                 Decision::KeepTheirs => {}
                 Decision::Take(entry) => {
                     directory.changes.insert(name, Some(entry));
@@ -341,13 +343,13 @@ fn tree_of(entry: Option<&Entry>) -> Option<TreeHash> {
 }
 
 /// Decides one name that both sides changed.
-fn decide(both: Both) -> Decision {
+fn decide<S: TreeSource>(source: &S, both: Both) -> Result<Decision, S::Error> {
     let trees = Trees {
         base: tree_of(both.base.as_ref()),
         ours: tree_of(both.ours.as_ref()),
         theirs: tree_of(both.theirs.as_ref()),
     };
-    match (both.base, both.ours, both.theirs) {
+    Ok(match (both.base, both.ours, both.theirs) {
         (_, ours, theirs) if ours == theirs => Decision::KeepTheirs,
         (base, Some(ours), Some(theirs)) => match (trees.ours, trees.theirs) {
             (Some(_), Some(_)) => {
@@ -364,29 +366,43 @@ fn decide(both: Both) -> Decision {
             }
             (Some(_), None) => Decision::Conflict(Reason::DirectoryOnly(Side::Ours)),
             (None, Some(_)) => Decision::Conflict(Reason::DirectoryOnly(Side::Theirs)),
-            (None, None) => decide_files(base.is_some(), ours, theirs),
+            (None, None) => return decide_files(source, base, ours, theirs),
         },
         (Some(base), None, Some(other)) => decide_removed(trees, &base, &other, Side::Ours),
         (Some(base), Some(other), None) => decide_removed(trees, &base, &other, Side::Theirs),
         // Without a base, a side that has nothing has changed nothing.
         (_, Some(ours), None) => Decision::Take(ours),
         (_, None, _) => Decision::KeepTheirs,
-    }
+    })
 }
 
 /// Decides a name that is no directory on either side.
-fn decide_files(in_base: bool, ours: Entry, theirs: Entry) -> Decision {
+fn decide_files<S: TreeSource>(
+    source: &S,
+    base: Option<Entry>,
+    ours: Entry,
+    theirs: Entry,
+) -> Result<Decision, S::Error> {
+    if let Some(base) = &base {
+        // A side that gave the content another name only has changed nothing.
+        if is_same_file(source, base, &theirs)? {
+            return Ok(Decision::Take(ours));
+        }
+        if is_same_file(source, base, &ours)? {
+            return Ok(Decision::KeepTheirs);
+        }
+    }
     let same = same_but_times(&ours.attributes, &theirs.attributes)
-        && ours.content == theirs.content
+        && is_same_content(source, &ours.content, &theirs.content)?
         && ours.link_group.is_some() == theirs.link_group.is_some();
-    match (same, in_base) {
+    Ok(match (same, base.is_some()) {
         (true, _) if ours.attributes.mtime > theirs.attributes.mtime => {
             Decision::Take(Entry { attributes: ours.attributes, ..theirs })
         }
         (true, _) => Decision::KeepTheirs,
         (false, true) => Decision::Conflict(Reason::BothChanged),
         (false, false) => Decision::Conflict(Reason::BothAdded),
-    }
+    })
 }
 
 /// Decides a name that `side` removed and the other changed.

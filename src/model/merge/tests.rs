@@ -33,7 +33,7 @@ fn file(name: &str, text: &str) -> Entry {
         name: EntryName::new(name.as_bytes()).unwrap(),
         attributes,
         link_group: None,
-        content: Content::File { size: 9, blob: Some(BlobHash::of(text.as_bytes())) },
+        content: Content::File { size: 9, blob: Some(BlobHash::of(text.as_bytes()).into()) },
     }
 }
 

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::TreeSource;
 use super::read::{Cursor, Peek};
+use crate::model::content_name::same_content;
 use crate::model::hash::TreeHash;
 use crate::model::tree::{Content, Entry};
 
@@ -15,7 +16,8 @@ pub enum Change {
     /// Only in the first. For a directory, everything below it is gone as well (reported one by
     /// one, after it).
     Removed(Entry),
-    /// In both, different. Two directories whose attributes are equal are not reported themselves.
+    /// In both, different. Two directories whose attributes are equal are not reported themselves, nor are files
+    /// whose content has another name only.
     /// When just one of them is a directory, what is below it follows as added or removed.
     Modified {
         /// In the first.
@@ -48,8 +50,10 @@ pub fn diff<S: TreeSource>(
         };
         let name = before.as_ref().or(after.as_ref()).map(|e| e.name.clone());
         let trees = (subtree(before.as_ref()), subtree(after.as_ref()));
-        if let Some(change) = change_of(before, after) {
-            visit(&path, change);
+        match change_of(before, after) {
+            Some(Change::Modified { before, after }) if is_same_file(source, &before, &after)? => {}
+            Some(change) => visit(&path, change),
+            None => {}
         }
         if trees.0 == trees.1 {
             continue;
@@ -81,6 +85,38 @@ pub fn diff_entries<S: TreeSource>(
         }
     }
     Ok(())
+}
+
+/// Whether two entries hold the same: of files, the same bytes as far as can be told, under whichever names.
+///
+/// # Errors
+/// Those of the source.
+pub fn is_same_content<S: TreeSource>(
+    source: &S,
+    one: &Content,
+    other: &Content,
+) -> Result<bool, S::Error> {
+    match (one, other) {
+        (Content::File { size, blob }, Content::File { size: other_size, blob: other_blob }) => {
+            Ok(size == other_size
+                && same_content(*blob, *other_blob, |digest| source.blob_of(digest))?)
+        }
+        (one, other) => Ok(one == other),
+    }
+}
+
+/// Whether two entries are equal but for the name of their content.
+///
+/// # Errors
+/// Those of the source.
+pub fn is_same_file<S: TreeSource>(
+    source: &S,
+    one: &Entry,
+    other: &Entry,
+) -> Result<bool, S::Error> {
+    Ok(one.attributes == other.attributes
+        && one.link_group == other.link_group
+        && is_same_content(source, &one.content, &other.content)?)
 }
 
 fn subtree(entry: Option<&Entry>) -> Option<TreeHash> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::build::BuiltTree;
 use super::page::TreePage;
 use super::{Reference, TreeError, TreeSource};
-use crate::model::hash::TreeHash;
+use crate::model::digest::Sha256;
+use crate::model::hash::{BlobHash, TreeHash};
 
 /// A [`TreeSource`] over a map.
 #[derive(Debug, Default)]
@@ -52,6 +53,10 @@ impl TreeSource for MemoryTrees {
 
     fn page(&self, hash: &TreeHash) -> Result<Arc<TreePage>, TreeError> {
         self.pages.get(hash).cloned().ok_or_else(|| TreeError(format!("no page {hash}")))
+    }
+
+    fn blob_of(&self, _: &Sha256) -> Result<Option<BlobHash>, TreeError> {
+        Ok(None)
     }
 }
 
@@ -113,5 +118,9 @@ impl<S: TreeSource> TreeSource for Overlay<'_, S> {
             Some(page) => Ok(Arc::clone(page)),
             None => self.source.page(hash),
         }
+    }
+
+    fn blob_of(&self, digest: &Sha256) -> Result<Option<BlobHash>, S::Error> {
+        self.source.blob_of(digest)
     }
 }

@@ -8,6 +8,7 @@
 //! page                                  leaf record (level 0)
 //!  0  4  magic "cTRE"                    0  1  length n of the name
 //!  4  1  format version: 1 or 2          1  1  kind | 0x10 or 0x40 link group | 0x20 xattrs
+//!                                                | 0x80 content is named by SHA-256
 //!  5  1  level: 0 leaf, else index       2  2  mode (0o7777 at most)
 //!  6  1  flags: 1 = has_links            4  4  uid
 //!  7  1  zero                            8  4  gid
@@ -15,7 +16,7 @@
 //! 12  8  entries below (leaf: c)        20  4  mtime, nanoseconds
 //! 20  8  summary: files                 24  n  name
 //! 28  8  summary: bytes                     by kind:
-//! 36  8  summary: directories           1 file       8 size, 32 blob when size > 0
+//! 36  8  summary: directories           1 file       8 size, 32 digest when size > 0
 //! 44 4c  offset of each record          2 directory  32 tree, 8 files, 8 bytes,
 //!     …  records, nothing between                     8 directories, 1 flags (1 = has_links)
 //!                                       3 symlink    2 length, target
@@ -30,7 +31,8 @@
 //!
 //! A leaf page has version 2 when one of its records has a group of the kind 0x40, and version 1
 //! otherwise, as every index page has. So directories without hardlinks have the same hash in every
-//! release. Groups of the kind 0x10 are read and kept as they are; only releases up to 0.1.0 made
+//! release. So have files that were written here: the flag 0x80 is set only for content that a remote
+//! declared by its SHA-256 ([`ContentName`]), and earlier releases refuse it. Groups of the kind 0x10 are read and kept as they are; only releases up to 0.1.0 made
 //! new ones ([`super::links`] says why).
 //!
 //! Records are in strict byte order of their names and found by binary search over the offset
@@ -63,13 +65,15 @@ mod tests;
 
 use std::sync::Arc;
 
+use super::content_name::ContentName;
+use super::digest::Sha256;
 use super::hash::{BlobHash, TreeHash};
 
 pub use apply::apply;
 pub use attributes::{XATTR_VALUE_BYTES_MAX, XATTRS_BYTES_MAX, XattrsRef, check_attributes};
 pub use build::{BuiltTree, build};
 pub use cut::{RECORD_BYTES_CUT, RECORDS_MAX, RECORDS_MIN};
-pub use diff::{Change, diff, diff_entries};
+pub use diff::{Change, diff, diff_entries, is_same_content, is_same_file};
 pub use memory::{MemoryTrees, Overlay};
 pub use page::{LEVEL_MAX, PAGE_BYTES_MAX, TreePage};
 pub use read::{entries, entries_after, entry_at, entry_count, is_canonical, lookup};
@@ -85,7 +89,7 @@ pub struct TreeError(pub String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
     /// A file's content.
-    Blob(BlobHash),
+    Blob(ContentName),
     /// A child directory's tree, or a page of the same directory.
     Tree(TreeHash),
 }
@@ -99,6 +103,12 @@ pub trait TreeSource {
     /// # Errors
     /// When it does not exist or cannot be read.
     fn page(&self, hash: &TreeHash) -> Result<Arc<TreePage>, Self::Error>;
+
+    /// The blob that has this declared digest, if it is stored. A source of pages alone knows none.
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    fn blob_of(&self, digest: &Sha256) -> Result<Option<BlobHash>, Self::Error>;
 }
 
 fn invalid(rule: &str) -> TreeError {

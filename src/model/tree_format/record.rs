@@ -6,7 +6,9 @@ use super::attributes::{
 };
 use super::bytes::ByteReader;
 use super::{TreeError, invalid};
-use crate::model::hash::{BlobHash, HASH_BYTES, TreeHash};
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
+use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Content, Entry, LinkGroup, LinkScope, Summary};
@@ -21,6 +23,7 @@ const KIND_MASK: u8 = 0x0f;
 const FLAG_VERSION_GROUP: u8 = 0x10;
 const FLAG_XATTRS: u8 = 0x20;
 const FLAG_SCOPED_GROUP: u8 = 0x40;
+const FLAG_SHA256: u8 = 0x80;
 const FLAG_HAS_LINKS: u8 = 1;
 
 const KIND_FILE: u8 = 1;
@@ -41,7 +44,7 @@ const INDEX_NAME_AT: usize = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants and fields are those of `Content`")]
 pub enum ContentRef<'a> {
-    File { size: u64, blob: Option<BlobHash> },
+    File { size: u64, blob: Option<ContentName> },
     Directory { tree: TreeHash, summary: Summary },
     Symlink { target: &'a [u8] },
     Fifo,
@@ -267,6 +270,9 @@ pub(super) fn encode_entry(out: &mut Vec<u8>, entry: &Entry) -> Result<(), TreeE
     if !attributes.xattrs.is_empty() {
         tag |= FLAG_XATTRS;
     }
+    if matches!(content, Content::File { blob: Some(ContentName::Sha256(_)), .. }) {
+        tag |= FLAG_SHA256;
+    }
     out.push(name_length(name.as_bytes())?);
     out.push(tag);
     out.extend_from_slice(&attributes.mode.to_le_bytes());
@@ -278,8 +284,10 @@ pub(super) fn encode_entry(out: &mut Vec<u8>, entry: &Entry) -> Result<(), TreeE
     match content {
         Content::File { size, blob } => {
             out.extend_from_slice(&size.to_le_bytes());
-            if let Some(blob) = blob {
-                out.extend_from_slice(blob.as_bytes());
+            match blob {
+                Some(ContentName::Blake3(hash)) => out.extend_from_slice(hash.as_bytes()),
+                Some(ContentName::Sha256(digest)) => out.extend_from_slice(digest.as_bytes()),
+                None => {}
             }
         }
         Content::Directory { tree, summary } => {
@@ -313,15 +321,12 @@ pub(super) fn decode_entry(record: &[u8]) -> Result<EntryRef<'_>, TreeError> {
     let mut reader = ByteReader::new(record);
     let name_length = reader.u8()?;
     let tag = reader.u8()?;
-    if tag & !(KIND_MASK | FLAG_VERSION_GROUP | FLAG_SCOPED_GROUP | FLAG_XATTRS) != 0 {
-        return Err(invalid("reserved bits are set"));
-    }
     let mode = read_mode(&mut reader)?;
     let uid = reader.u32()?;
     let gid = reader.u32()?;
     let mtime = read_time(&mut reader)?;
     let name = read_name(&mut reader, name_length)?;
-    let content = decode_content(&mut reader, tag & KIND_MASK)?;
+    let content = decode_content(&mut reader, tag)?;
     let link_group = read_group(&mut reader, tag)?;
     if let Some(group) = link_group {
         check_link_group(group, matches!(content, ContentRef::Directory { .. }))?;
@@ -372,15 +377,20 @@ fn short_id(group: LinkGroup) -> Result<u64, TreeError> {
     u64::try_from(group.id).map_err(|_| invalid("the id of a hardlink group is too long"))
 }
 
-fn decode_content<'a>(reader: &mut ByteReader<'a>, kind: u8) -> Result<ContentRef<'a>, TreeError> {
+fn decode_content<'a>(reader: &mut ByteReader<'a>, tag: u8) -> Result<ContentRef<'a>, TreeError> {
+    let (kind, is_declared) = (tag & KIND_MASK, tag & FLAG_SHA256 != 0);
+    if is_declared && kind != KIND_FILE {
+        return Err(invalid("reserved bits are set"));
+    }
     Ok(match kind {
         KIND_FILE => {
             let size = reader.u64()?;
             check_file(size, size > 0)?;
-            let blob = if size > 0 {
-                Some(BlobHash::from_bytes(reader.array::<HASH_BYTES>()?))
-            } else {
-                None
+            let blob = match (size > 0, is_declared) {
+                (true, true) => Some(Sha256::from_bytes(reader.array()?).into()),
+                (true, false) => Some(BlobHash::from_bytes(reader.array()?).into()),
+                (false, true) => return Err(invalid("an empty file has a declared name")),
+                (false, false) => None,
             };
             ContentRef::File { size, blob }
         }

@@ -13,6 +13,7 @@
 use rusqlite::Row;
 use rusqlite::types::Type;
 
+use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::time::Timestamp;
 use crate::model::tree::{Root, Xattrs};
@@ -34,6 +35,11 @@ pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> 
 /// A blob's hash.
 pub(super) fn blob_hash(row: &Row<'_>, column: usize) -> rusqlite::Result<BlobHash> {
     row.get(column).map(BlobHash::from_bytes)
+}
+
+/// A declared digest.
+pub(super) fn sha256(row: &Row<'_>, column: usize) -> rusqlite::Result<Sha256> {
+    row.get(column).map(Sha256::from_bytes)
 }
 
 /// A tree's hash.

@@ -4,9 +4,10 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::blobs;
-use super::codec::{blob_hash, corrupt, tree_hash};
+use super::codec::{blob_hash, corrupt, sha256, tree_hash};
 use super::connection::{During, collect};
 use super::{OrphanBlob, QueuedDeletion, Reader, TreeRow};
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId};
 use crate::store::error::Result;
@@ -81,19 +82,25 @@ impl Reader {
     ///
     /// # Errors
     /// The database's.
-    pub fn area_blobs(
+    pub fn area_content(
         &self,
         area: AreaId,
         after: Option<NodeId>,
         limit: u32,
-    ) -> Result<Vec<(NodeId, BlobHash)>> {
+    ) -> Result<Vec<(NodeId, ContentName)>> {
         collect(
             &self.connection,
-            "list the blobs of an area",
-            "SELECT id, data FROM nodes WHERE area = ?1 AND id > ?2 AND data_kind = 1
-             ORDER BY id LIMIT ?3",
+            "list the content of an area",
+            "SELECT id, data, data_kind FROM nodes
+             WHERE area = ?1 AND id > ?2 AND data_kind IN (1, 6) ORDER BY id LIMIT ?3",
             params![area.0, after.map_or(0, |node| node.0), limit],
-            |row| Ok((NodeId(row.get(0)?), blob_hash(row, 1)?)),
+            |row| {
+                let name = match row.get(2)? {
+                    1_u8 => blob_hash(row, 1)?.into(),
+                    _ => sha256(row, 1)?.into(),
+                };
+                Ok((NodeId(row.get(0)?), name))
+            },
         )
     }
 
@@ -105,7 +112,9 @@ impl Reader {
         collect(
             &self.connection,
             "look for a blob in areas",
-            "SELECT area, id FROM nodes WHERE data_kind = 1 AND data = ?1 ORDER BY area, id",
+            "SELECT area, id FROM nodes WHERE data_kind = 1 AND data = ?1
+                 OR data_kind = 6 AND data IN (SELECT sha256 FROM digests WHERE blob = ?1)
+             ORDER BY area, id",
             [blob.as_bytes()],
             |row| Ok((AreaId(row.get(0)?), NodeId(row.get(1)?))),
         )
@@ -178,15 +187,15 @@ mod tests {
         let mut store = TestStore::new();
         let (one, two) = (BlobHash::of(b"1"), BlobHash::of(b"2"));
         let tx = store.catalog.begin().unwrap();
-        tx.put_node(AreaId(3), &file(1, NodeData::Blob(one))).unwrap();
+        tx.put_node(AreaId(3), &file(1, NodeData::Blob(one.into()))).unwrap();
         tx.put_node(AreaId(3), &file(2, NodeData::Empty)).unwrap();
-        tx.put_node(AreaId(3), &file(4, NodeData::Blob(two))).unwrap();
-        tx.put_node(AreaId(5), &file(6, NodeData::Blob(one))).unwrap();
+        tx.put_node(AreaId(3), &file(4, NodeData::Blob(two.into()))).unwrap();
+        tx.put_node(AreaId(5), &file(6, NodeData::Blob(one.into()))).unwrap();
         tx.commit().unwrap();
         let reader = store.catalog.reader().unwrap();
-        let blobs = |after| reader.area_blobs(AreaId(3), after, 1).unwrap();
-        assert_eq!(blobs(None), [(NodeId(1), one)]);
-        assert_eq!(blobs(Some(NodeId(1))), [(NodeId(4), two)]);
+        let blobs = |after| reader.area_content(AreaId(3), after, 1).unwrap();
+        assert_eq!(blobs(None), [(NodeId(1), one.into())]);
+        assert_eq!(blobs(Some(NodeId(1))), [(NodeId(4), two.into())]);
         assert_eq!(blobs(Some(NodeId(4))), []);
         let naming = reader.nodes_naming(&one).unwrap();
         assert_eq!(naming, [(AreaId(3), NodeId(1)), (AreaId(5), NodeId(6))]);

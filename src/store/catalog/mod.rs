@@ -9,6 +9,7 @@
 //! areas, nodes, names                       staging
 //! doomed(seq, …)                            the deletion queue
 //! remotes, syncs, digests(sha256, blob)     where declared content comes from, what was seen of it
+//! content_names(sha256, refs, blob)         declared names that trees and areas have
 //! ```
 //!
 //! Invariants: one [`Catalog`] writes, through [`Tx`]; counts never become negative; ids are never
@@ -21,6 +22,7 @@ mod blobs;
 mod checkpoint;
 mod codec;
 mod connection;
+mod content_names;
 mod copy;
 mod deletion_queue;
 mod glance;
@@ -50,6 +52,7 @@ use super::layout::Layout;
 use crate::model::id::AreaId;
 pub use checkpoint::Checkpointer;
 use connection::During;
+pub use content_names::DeclaredRow;
 pub use glance::Glance;
 pub use nodes::NameRow;
 pub use row::{

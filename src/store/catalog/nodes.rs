@@ -1,8 +1,8 @@
 //! Files and directories of staging areas, and their names.
 //!
 //! ```text
-//! data_kind   0 none   1 blob    2 private file   3 tree   4 target   5 device number
-//! data        NULL     32 bytes  number           32 bytes bytes      number
+//! data_kind   0 none   1 blob    2 private file   3 tree   4 target   5 device number   6 SHA-256
+//! data        NULL     32 bytes  number           32 bytes bytes      number            32 bytes
 //! ```
 
 use std::collections::BTreeSet;
@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::codec::{blob_hash, corrupt, encode_xattrs, time, tree_hash, xattrs};
+use super::codec::{blob_hash, corrupt, encode_xattrs, sha256, time, tree_hash, xattrs};
 use super::connection::{During, collect};
 use super::{NodeData, NodeRow, Reader, Tx};
+use crate::model::content_name::ContentName;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
 use crate::model::kind::FileKind;
@@ -54,7 +55,8 @@ fn kind_number(kind: FileKind) -> u8 {
 fn encode_data(data: &NodeData) -> rusqlite::Result<(u8, Value)> {
     Ok(match data {
         NodeData::Empty => (0, Value::Null),
-        NodeData::Blob(hash) => (1, Value::Blob(hash.as_bytes().to_vec())),
+        NodeData::Blob(ContentName::Blake3(hash)) => (1, Value::Blob(hash.as_bytes().to_vec())),
+        NodeData::Blob(ContentName::Sha256(digest)) => (6, Value::Blob(digest.as_bytes().to_vec())),
         NodeData::Private(id) => {
             let id = i64::try_from(id.0)
                 .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
@@ -69,11 +71,12 @@ fn encode_data(data: &NodeData) -> rusqlite::Result<(u8, Value)> {
 pub(super) fn data(row: &Row<'_>, kind: usize, column: usize) -> rusqlite::Result<NodeData> {
     Ok(match row.get::<_, u8>(kind)? {
         0 => NodeData::Empty,
-        1 => NodeData::Blob(blob_hash(row, column)?),
+        1 => NodeData::Blob(blob_hash(row, column)?.into()),
         2 => NodeData::Private(PrivateId(row.get(column)?)),
         3 => NodeData::BaseTree(tree_hash(row, column)?),
         4 => NodeData::Target(row.get_ref(column)?.as_blob()?.into()),
         5 => NodeData::Rdev(row.get(column)?),
+        6 => NodeData::Blob(sha256(row, column)?.into()),
         other => return Err(corrupt(kind, format!("unknown kind of data: {other}"))),
     })
 }
@@ -312,7 +315,11 @@ impl Reader {
             &self.connection,
             "compare sizes",
             "SELECT nodes.id, blobs.hash, blobs.size FROM nodes JOIN blobs ON blobs.hash = nodes.data
-             WHERE nodes.area = ?1 AND nodes.data_kind = 1 AND nodes.size <> blobs.size",
+             WHERE nodes.area = ?1 AND nodes.data_kind = 1 AND nodes.size <> blobs.size
+             UNION ALL SELECT nodes.id, blobs.hash, blobs.size
+             FROM nodes JOIN digests ON digests.sha256 = nodes.data
+                 JOIN blobs ON blobs.hash = digests.blob
+             WHERE nodes.area = ?1 AND nodes.data_kind = 6 AND nodes.size <> blobs.size",
             [area.0],
             |row| Ok((NodeId(row.get(0)?), blob_hash(row, 1)?, row.get(2)?)),
         )
@@ -366,7 +373,8 @@ mod tests {
         vec![
             row(1, FileKind::Directory, NodeData::Empty),
             row(2, FileKind::Directory, NodeData::BaseTree(TreeHash::of(b"t"))),
-            NodeRow { xattrs, ..row(3, FileKind::File, NodeData::Blob(BlobHash::of(b"b"))) },
+            NodeRow { xattrs, ..row(3, FileKind::File, NodeData::Blob(BlobHash::of(b"b").into())) },
+            row(9, FileKind::File, NodeData::Blob(crate::model::digest::Sha256::of(b"b").into())),
             row(4, FileKind::File, NodeData::Private(PrivateId(i64::MAX.unsigned_abs()))),
             row(5, FileKind::Symlink, NodeData::Target(target)),
             row(6, FileKind::Fifo, NodeData::Empty),

@@ -1,10 +1,10 @@
 //! Remotes, what was last seen of them, and the digests under which others name blobs.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::codec::{blob_hash, corrupt, text};
+use super::codec::{blob_hash, sha256, text};
 use super::connection::{During, collect};
-use super::{Reader, Tx};
+use super::{Reader, Snapshot, Tx};
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
@@ -72,6 +72,42 @@ impl Tx<'_> {
         )?;
         Ok(())
     }
+
+    /// As [`Reader::blob_of`], with what this transaction changed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn blob_of(&self, sha256: &Sha256) -> Result<Option<BlobHash>> {
+        blob_of(&self.transaction, sha256)
+    }
+
+    /// As [`Reader::digest_of`], with what this transaction changed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn digest_of(&self, blob: &BlobHash) -> Result<Option<Sha256>> {
+        digest_of(&self.transaction, blob)
+    }
+}
+
+fn blob_of(connection: &Connection, sha256: &Sha256) -> Result<Option<BlobHash>> {
+    let read = || {
+        connection
+            .prepare_cached("SELECT blob FROM digests WHERE sha256 = ?1")?
+            .query_row([sha256.as_bytes()], |row| blob_hash(row, 0))
+            .optional()
+    };
+    read().during("look for a digest")
+}
+
+fn digest_of(connection: &Connection, blob: &BlobHash) -> Result<Option<Sha256>> {
+    let read = || {
+        connection
+            .prepare_cached("SELECT sha256 FROM digests WHERE blob = ?1")?
+            .query_row([blob.as_bytes()], |row| sha256(row, 0))
+            .optional()
+    };
+    read().during("look for the digest of a blob")
 }
 
 impl Reader {
@@ -117,13 +153,7 @@ impl Reader {
     /// # Errors
     /// The database's.
     pub fn blob_of(&self, sha256: &Sha256) -> Result<Option<BlobHash>> {
-        let read = || {
-            self.connection
-                .prepare_cached("SELECT blob FROM digests WHERE sha256 = ?1")?
-                .query_row([sha256.as_bytes()], |row| blob_hash(row, 0))
-                .optional()
-        };
-        read().during("look for a digest")
+        blob_of(&self.connection, sha256)
     }
 
     /// A digest of a blob, as far as one is known.
@@ -131,16 +161,17 @@ impl Reader {
     /// # Errors
     /// The database's.
     pub fn digest_of(&self, blob: &BlobHash) -> Result<Option<Sha256>> {
-        let read = || {
-            self.connection
-                .prepare_cached("SELECT sha256 FROM digests WHERE blob = ?1")?
-                .query_row([blob.as_bytes()], |row| {
-                    let bytes: Vec<u8> = row.get(0)?;
-                    Sha256::from_slice(&bytes).ok_or_else(|| corrupt(0, "a digest has 32 bytes"))
-                })
-                .optional()
-        };
-        read().during("look for the digest of a blob")
+        digest_of(&self.connection, blob)
+    }
+}
+
+impl Snapshot {
+    /// As [`Reader::blob_of`].
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn blob_of(&self, sha256: &Sha256) -> Result<Option<BlobHash>> {
+        blob_of(&self.connection, sha256)
     }
 }
 

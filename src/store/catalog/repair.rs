@@ -175,8 +175,9 @@ impl Tx<'_> {
         let changed = self.execute(
             "correct a size",
             "UPDATE nodes SET size = ?4
-             WHERE area = ?1 AND id = ?2 AND data IS ?3 AND data_kind = (?3 IS NOT NULL)
-               AND size <> ?4",
+             WHERE area = ?1 AND id = ?2 AND size <> ?4
+               AND (data IS ?3 AND data_kind = (?3 IS NOT NULL)
+                    OR data_kind = 6 AND data IN (SELECT sha256 FROM digests WHERE blob = ?3))",
             params![area.0, node.0, blob.map(BlobHash::as_bytes), size],
         )?;
         Ok(changed > 0)

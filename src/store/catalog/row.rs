@@ -1,5 +1,6 @@
 //! The rows of the catalog as values.
 
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::kind::FileKind;
@@ -158,8 +159,8 @@ pub struct AreaRow {
 pub enum NodeData {
     /// No content.
     Empty,
-    /// Sealed: in the pool.
-    Blob(BlobHash),
+    /// Sealed: content by its name.
+    Blob(ContentName),
     /// In a private file of the area.
     Private(PrivateId),
     /// A directory that overlays this tree of the base.

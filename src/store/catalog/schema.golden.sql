@@ -19,6 +19,11 @@ CREATE TABLE blobs(
     epoch INTEGER NOT NULL,
     damaged INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE content_names(
+    sha256 BLOB NOT NULL PRIMARY KEY CHECK(length(sha256) = 32),
+    refs INTEGER NOT NULL CHECK(refs > 0),
+    blob BLOB CHECK(blob IS NULL OR length(blob) = 32)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE deleted_repositories(
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,

@@ -10,7 +10,7 @@ use super::place::Place;
 use super::places::Change;
 use super::{Caller, Denied, Done, Handle, StagingFs, check_open, engine_error, log_store};
 use crate::engine::Then;
-use crate::engine::pins::BlobPin;
+use crate::engine::pins::NamePin;
 use crate::engine::staging::content::{FileContent, PrefixNumber};
 use crate::engine::staging::state::State;
 use crate::model::id::{Ino, NodeId};
@@ -87,7 +87,7 @@ impl StagingFs {
             (content, only_writer)
         };
         let pin = match content.blob() {
-            Ok(Some(hash)) => Some(BlobPin::new(&self.engine.pins, hash)),
+            Ok(Some(name)) => Some(NamePin::new(&self.engine.pins, name)),
             Ok(None) | Err(()) => None,
         };
         // An empty file too: truncating sets its time.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::directory::Listing;
-use crate::engine::pins::BlobPin;
+use crate::engine::pins::NamePin;
 use crate::engine::staging::content::FileContent;
 use crate::model::id::{Ino, NodeId};
 use crate::vfs::error::FsError;
@@ -50,7 +50,7 @@ pub(super) struct OpenFile {
     pub(super) synchronous: bool,
     pub(super) around_cache: bool,
     /// Keeps the content readable when area and version are gone (G16).
-    pub(super) _pin: Option<BlobPin>,
+    pub(super) _pin: Option<NamePin>,
 }
 
 /// An open directory.

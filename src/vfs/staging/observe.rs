@@ -11,7 +11,7 @@ use super::tag_table::TagTable;
 use crate::engine::event::{Event, Observer};
 use crate::engine::registry::Registry;
 use crate::engine::staging::Staging;
-use crate::model::hash::BlobHash;
+use crate::model::content_name::ContentName;
 use crate::model::id::{Ino, RepoId};
 use crate::model::name::LATEST;
 use crate::model::time::Timestamp;
@@ -22,7 +22,7 @@ use crate::vfs::versions::invalidate;
 pub(crate) type RootChanged = Box<dyn Fn(Timestamp) + Send + Sync>;
 
 /// Finds the inodes of versions that have one of these contents.
-pub(crate) type Holders = Box<dyn Fn(&BTreeSet<BlobHash>) -> Vec<Ino> + Send + Sync>;
+pub(crate) type Holders = Box<dyn Fn(&BTreeSet<ContentName>) -> Vec<Ino> + Send + Sync>;
 
 struct Mounts {
     tags: Arc<TagTable>,

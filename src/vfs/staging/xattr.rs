@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::place::Place;
 use super::stray;
-use super::{Denied, Done, StagingFs, check_open, engine_error};
+use super::{Denied, Done, StagingFs, check_open, engine_error, log_store};
 use crate::engine::request::{AreaNotes, Request};
 use crate::engine::staging::node::Node;
+use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, Ino, NodeId};
 use crate::model::on_stale::OnStale;
@@ -65,12 +66,21 @@ impl StagingFs {
         let node = state.node(id).ok_or(FsError::Stale)?;
         if name == b"hash" {
             let content = node.content().ok_or(FsError::NoData)?;
-            let hash = match content.blob() {
-                Ok(Some(hash)) => hash,
-                Ok(None) => BlobHash::of(b""),
-                Err(()) => return Err(FsError::NoData),
+            let name = content.blob().map_err(|()| FsError::NoData)?;
+            let names = self.engine.trees.blob_names();
+            let hash = match name {
+                Some(name) => names.resolve(&name).map_err(|_| FsError::NoData)?,
+                None => BlobHash::of(b""),
             };
             return Ok(hash.to_string().into_bytes());
+        }
+        if name == b"sha256" {
+            let content = node.content().ok_or(FsError::NoData)?;
+            let digest = match content.blob().map_err(|()| FsError::NoData)? {
+                Some(name) => self.engine.trees.blob_names().sha256_of(&name).map_err(log_store)?,
+                None => Some(Sha256::of(b"")),
+            };
+            return Ok(digest.ok_or(FsError::NoData)?.to_string().into_bytes());
         }
         let area = state.areas.get(&AreaId(id.0)).ok_or(FsError::NoData)?;
         let text = match name {

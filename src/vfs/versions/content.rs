@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{Advice, SeekFrom};
 use rustix::io::Errno;
 
+use crate::model::content_name::ContentName;
 use crate::model::hash::BlobHash;
 use crate::model::id::Ino;
 use crate::model::kind::FileKind;
@@ -52,8 +53,8 @@ where
     /// [`FsError::Io`] when the blob is missing, unreadable or shorter than it should be; the
     /// reason is logged.
     pub(crate) fn read(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
-        let (size, blob) = self.content(ino)?;
-        let Some(blob) = blob else {
+        let (size, name) = self.content(ino)?;
+        let Some(name) = name else {
             return Ok(0);
         };
         let rest = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -64,7 +65,7 @@ where
         if offset == 0 {
             self.prefetch.note_read();
         }
-        let file = self.open(&blob)?;
+        let (blob, file) = self.open(&name)?;
         let end = offset + length as u64;
         if length >= LARGE_READ_BYTES_MIN && end < size {
             read_ahead(&file, end);
@@ -79,8 +80,8 @@ where
     /// # Errors
     /// [`FsError::NoSuchOffset`] beyond the end, or when no data follows.
     pub(crate) fn lseek(&self, ino: Ino, offset: u64, whence: Seek) -> Result<u64, FsError> {
-        let (size, blob) = self.content(ino)?;
-        let Some(blob) = blob.filter(|_| offset < size) else {
+        let (size, name) = self.content(ino)?;
+        let Some(name) = name.filter(|_| offset < size) else {
             return Err(FsError::NoSuchOffset);
         };
         let from = match whence {
@@ -88,7 +89,7 @@ where
             Seek::Hole => SeekFrom::Hole(offset),
         };
         // All readers share the file's position, but none of them uses it.
-        let file = self.open(&blob)?;
+        let (blob, file) = self.open(&name)?;
         let found = match rustix::fs::seek(&*file, from) {
             Ok(found) => found,
             Err(Errno::NXIO) => return Err(FsError::NoSuchOffset),
@@ -100,8 +101,8 @@ where
         }
     }
 
-    /// Size and blob of a regular file.
-    fn content(&self, ino: Ino) -> Result<(u64, Option<BlobHash>), FsError> {
+    /// Size and content of a regular file.
+    fn content(&self, ino: Ino) -> Result<(u64, Option<ContentName>), FsError> {
         match class(ino)? {
             Class::File => self.file(ino, |inode| match inode.kind() {
                 FileKind::File => Ok((inode.size(), inode.blob())),
@@ -116,11 +117,12 @@ where
         }
     }
 
-    fn open(&self, blob: &BlobHash) -> Result<Arc<File>, FsError> {
-        self.blobs.open(blob).map_err(|error| {
+    fn open(&self, name: &ContentName) -> Result<(BlobHash, Arc<File>), FsError> {
+        let opened = self.blobs.resolve(name).and_then(|blob| Ok((blob, self.blobs.open(&blob)?)));
+        opened.map_err(|error| {
             // Only at debug: every reader of the blob comes here, and the metadata thread logs the
             // damage once, when it marks the blob.
-            log::debug!("blob {blob}: {error}");
+            log::debug!("content {name}: {error}");
             FsError::Io
         })
     }

@@ -11,6 +11,8 @@ use rpds::RedBlackTreeMapSync;
 
 use crate::engine::pins::Pins;
 use crate::engine::registry::{Registry, Repository, Tags, Versions};
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::id::{Ino, RepoId, VersionNumber};
 use crate::model::links::Naming;
@@ -31,6 +33,8 @@ pub(crate) const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanosecon
 /// Blobs as files of a temporary directory.
 pub(crate) struct TemporaryBlobs {
     directory: tempfile::TempDir,
+    /// The blobs of declared names.
+    declared: BTreeMap<Sha256, BlobHash>,
     pub(crate) damaged: AtomicUsize,
 }
 
@@ -42,6 +46,19 @@ impl TemporaryBlobs {
 
 impl Blobs for TemporaryBlobs {
     type Error = io::Error;
+    fn resolve(&self, name: &ContentName) -> io::Result<BlobHash> {
+        match name {
+            ContentName::Blake3(blob) => Ok(*blob),
+            ContentName::Sha256(digest) => self
+                .declared
+                .get(digest)
+                .copied()
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)),
+        }
+    }
+    fn sha256(&self, name: &ContentName) -> Option<Sha256> {
+        name.sha256().copied()
+    }
     fn open(&self, hash: &BlobHash) -> io::Result<Arc<File>> {
         File::open(self.path(hash)).map(Arc::new)
     }
@@ -76,8 +93,16 @@ pub(crate) fn attributes(mode: u16) -> Attributes {
 pub(crate) fn text(content: &str) -> Content {
     Content::File {
         size: content.len() as u64,
-        blob: (!content.is_empty()).then(|| BlobHash::of(content.as_bytes())),
+        blob: (!content.is_empty()).then(|| BlobHash::of(content.as_bytes()).into()),
     }
+}
+
+/// The one content whose declared name has a blob.
+pub(crate) const DECLARED: &[u8] = b"declared by a remote";
+
+/// A file whose content is named by what a remote declared.
+pub(crate) fn declared(content: &[u8]) -> Content {
+    Content::File { size: content.len() as u64, blob: Some(Sha256::of(content).into()) }
 }
 
 impl Draft {
@@ -170,6 +195,7 @@ impl Fixture {
         let mut trees = MemoryTrees::default();
         let blobs = TemporaryBlobs {
             directory: tempfile::tempdir().unwrap(),
+            declared: [(Sha256::of(DECLARED), BlobHash::of(DECLARED))].into(),
             damaged: AtomicUsize::new(0),
         };
         let mut versions = BTreeMap::new();

@@ -3,6 +3,7 @@
 //! A file's inode stands on its own, so that it stays readable after its version is gone (G16). A
 //! directory's names its tree, whose pages are fetched when it is read.
 
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, HASH_BYTES, TreeHash};
 use crate::model::id::{Ino, RepoId, VersionNumber};
 use crate::model::kind::FileKind;
@@ -32,7 +33,7 @@ pub(super) struct FileInode {
     mtime: Timestamp,
     extra: Option<Box<Extra>>,
     /// Meaningful for a regular file that is not empty.
-    blob: BlobHash,
+    blob: ContentName,
     uid: u32,
     gid: u32,
     nlink: u32,
@@ -78,7 +79,7 @@ impl FileInode {
             mtime: attr.mtime,
             extra: has_extra
                 .then(|| Box::new(Extra { xattrs: xattrs.clone(), target, rdev: attr.rdev })),
-            blob: blob.unwrap_or(BlobHash::from_bytes([0; HASH_BYTES])),
+            blob: blob.unwrap_or(ContentName::Blake3(BlobHash::from_bytes([0; HASH_BYTES]))),
             uid: attr.uid,
             gid: attr.gid,
             nlink: attr.nlink,
@@ -101,7 +102,7 @@ impl FileInode {
     }
 
     /// The content of a regular file; `None` when it is empty or no regular file.
-    pub(super) fn blob(&self) -> Option<BlobHash> {
+    pub(super) fn blob(&self) -> Option<ContentName> {
         (self.kind == FileKind::File && self.size > 0).then_some(self.blob)
     }
 

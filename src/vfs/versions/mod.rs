@@ -48,6 +48,8 @@ use parking_lot::Mutex;
 use crate::engine::ambiguous::AmbiguousLinks;
 use crate::engine::pins::Pins;
 use crate::engine::registry::{Registry, Repository};
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::id::{Ino, RepoId};
 use crate::model::name::{NAME_BYTES_MAX, parse_number};
@@ -78,6 +80,15 @@ const ROOT_MODE: u16 = 0o755;
 pub(crate) trait Blobs: Send + Sync + 'static {
     /// What opening can fail with.
     type Error: Display;
+
+    /// The blob of a content.
+    ///
+    /// # Errors
+    /// When it is not stored, or that cannot be looked up.
+    fn resolve(&self, name: &ContentName) -> Result<BlobHash, Self::Error>;
+
+    /// The SHA-256 of a content, as far as it is known.
+    fn sha256(&self, name: &ContentName) -> Option<Sha256>;
 
     /// Opens a blob for positioned reads.
     ///
@@ -214,8 +225,8 @@ where
         Ok(attr)
     }
 
-    /// The inodes that the kernel holds of files with one of these contents. Looks at all.
-    pub(crate) fn holders(&self, blobs: &BTreeSet<BlobHash>) -> Vec<Ino> {
+    /// The inodes that the kernel holds of files whose content has one of these names. Looks at all.
+    pub(crate) fn holders(&self, blobs: &BTreeSet<ContentName>) -> Vec<Ino> {
         let held = |inode: &FileInode| inode.blob().is_some_and(|blob| blobs.contains(&blob));
         self.files.numbers(held).into_iter().map(Ino).collect()
     }
@@ -338,7 +349,7 @@ where
         place: &DirectoryPlace,
         parent: Ino,
         entry: &Entry,
-        on_new_blob: impl FnOnce(BlobHash),
+        on_new_blob: impl FnOnce(ContentName),
     ) -> Attr {
         match self.inode_of(place, parent, entry) {
             NewInode::Directory(inode) => {
@@ -360,9 +371,10 @@ where
     }
 
     /// What is allocated to a large file is asked of its blob.
-    fn with_blocks(&self, mut attr: Attr, blob: Option<BlobHash>) -> Attr {
+    fn with_blocks(&self, mut attr: Attr, name: Option<ContentName>) -> Attr {
+        let blob = || self.blobs.resolve(&name?).ok();
         if attr.size >= SPARSE_BYTES_MIN
-            && let Some(allocated) = blob.and_then(|blob| self.blobs.allocated_blocks(&blob))
+            && let Some(allocated) = blob().and_then(|blob| self.blobs.allocated_blocks(&blob))
         {
             attr.blocks = allocated;
         }

@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::fs::Advice;
 
-use crate::model::hash::BlobHash;
+use crate::model::content_name::ContentName;
 use crate::model::tree::{Content, Entry};
 
 use super::Blobs;
@@ -42,25 +42,25 @@ const CREDIT_PER_READ: i64 = 4;
 
 /// The files of one listing.
 pub(super) struct Batch {
-    blobs: Vec<BlobHash>,
+    names: Vec<ContentName>,
     credit: i64,
 }
 
 impl Batch {
     /// Adds a file's content, if it is small and there is credit for it.
-    pub(super) fn add(&mut self, blob: BlobHash, entry: &Entry) {
+    pub(super) fn add(&mut self, name: ContentName, entry: &Entry) {
         let is_small =
             matches!(&entry.content, Content::File { size, .. } if *size <= FILE_BYTES_MAX);
         if is_small && self.credit > 0 {
             self.credit -= 1;
-            self.blobs.push(blob);
+            self.names.push(name);
         }
     }
 }
 
 /// The queue and its threads, which end when it is dropped.
 pub(super) struct Prefetch {
-    queue: Option<Sender<Vec<BlobHash>>>,
+    queue: Option<Sender<Vec<ContentName>>>,
     threads: Vec<JoinHandle<()>>,
     credit: AtomicI64,
     stopping: Arc<AtomicBool>,
@@ -69,7 +69,7 @@ pub(super) struct Prefetch {
 impl Prefetch {
     /// Starts the threads. If they cannot be started, nothing is read ahead.
     pub(super) fn start<B: Blobs>(blobs: &Arc<B>) -> Self {
-        let (queue, batches) = bounded::<Vec<BlobHash>>(QUEUE_BATCHES_MAX);
+        let (queue, batches) = bounded::<Vec<ContentName>>(QUEUE_BATCHES_MAX);
         let stopping = Arc::new(AtomicBool::new(false));
         let spawn = |index: usize| {
             let (blobs, batches) = (Arc::clone(blobs), batches.clone());
@@ -90,17 +90,17 @@ impl Prefetch {
 
     /// Begins to collect the files of a listing.
     pub(super) fn batch(&self) -> Batch {
-        Batch { blobs: Vec::new(), credit: self.credit.load(Ordering::Relaxed) }
+        Batch { names: Vec::new(), credit: self.credit.load(Ordering::Relaxed) }
     }
 
     /// Queues the files of a listing, or drops them when the threads cannot keep up.
     pub(super) fn send(&self, batch: Batch) {
-        if batch.blobs.is_empty() {
+        if batch.names.is_empty() {
             return;
         }
-        let spent = i64::try_from(batch.blobs.len()).unwrap_or(CREDIT_MAX);
+        let spent = i64::try_from(batch.names.len()).unwrap_or(CREDIT_MAX);
         if let Some(queue) = &self.queue
-            && queue.try_send(batch.blobs).is_ok()
+            && queue.try_send(batch.names).is_ok()
         {
             self.credit.fetch_sub(spent, Ordering::Relaxed);
         }
@@ -126,19 +126,20 @@ impl Drop for Prefetch {
     }
 }
 
-fn run<B: Blobs>(blobs: &B, batches: &Receiver<Vec<BlobHash>>, stopping: &AtomicBool) {
-    for blob in batches.iter().flatten() {
+fn run<B: Blobs>(blobs: &B, batches: &Receiver<Vec<ContentName>>, stopping: &AtomicBool) {
+    for name in batches.iter().flatten() {
         if stopping.load(Ordering::Relaxed) {
             return;
         }
         // Whoever reads the file later reports what is wrong with it.
-        let advised = blobs.open(&blob).map(|file| {
+        let opened = blobs.resolve(&name).and_then(|blob| blobs.open(&blob));
+        let advised = opened.map(|file| {
             rustix::fs::fadvise(&*file, 0, None, Advice::WillNeed)
-                .inspect_err(|error| log::debug!("read-ahead of {blob}: {error}"))
+                .inspect_err(|error| log::debug!("read-ahead of {name}: {error}"))
                 .is_ok()
         });
         if let Err(error) = advised {
-            log::debug!("read-ahead of {blob}: {error}");
+            log::debug!("read-ahead of {name}: {error}");
         }
     }
 }

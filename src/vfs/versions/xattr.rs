@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 
+use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::id::Ino;
 use crate::model::kind::FileKind;
@@ -13,7 +14,6 @@ use crate::model::tree_format::TreeSource;
 use crate::model::version::Version;
 use crate::vfs::error::FsError;
 
-use super::inode::FileInode;
 use super::number::Class;
 use super::{Blobs, VersionFs, class};
 
@@ -47,7 +47,7 @@ where
         }
         let value = match (class(ino)?, name.strip_prefix(CAIRN)) {
             (Class::Root | Class::Repository(_), _) => None,
-            (Class::File, Some(key)) => self.file(ino, |inode| file_property(inode, key))?,
+            (Class::File, Some(key)) => self.file_property(ino, key)?,
             (Class::File, None) => self.file(ino, |inode| own(inode.xattrs(), name))?,
             (Class::Directory, Some(key)) => self.version_property(ino, key)?,
             (Class::Directory, None) => self
@@ -87,6 +87,21 @@ where
         }
     }
 
+    /// Digests of a file. What is not known of a content that is not stored, or was never computed, is absent.
+    fn file_property(&self, ino: Ino, key: &[u8]) -> Result<Option<Box<[u8]>>, FsError> {
+        let name =
+            self.file(ino, |inode| (inode.kind() == FileKind::File).then(|| inode.blob()))?;
+        let Some(name) = name else { return Ok(None) };
+        let digest = match (key, name) {
+            (b"hash", None) => Some(BlobHash::of(b"").to_string()),
+            (b"sha256", None) => Some(Sha256::of(b"").to_string()),
+            (b"hash", Some(name)) => self.blobs.resolve(&name).ok().map(|blob| blob.to_string()),
+            (b"sha256", Some(name)) => self.blobs.sha256(&name).map(|digest| digest.to_string()),
+            _ => None,
+        };
+        Ok(digest.map(|text| text.into_bytes().into()))
+    }
+
     fn version_property(&self, ino: Ino, key: &[u8]) -> Result<Option<Box<[u8]>>, FsError> {
         let place = self.place(ino)?;
         if !place.is_version() {
@@ -101,14 +116,6 @@ where
 
 fn own(xattrs: Option<&Xattrs>, name: &[u8]) -> Option<Box<[u8]>> {
     xattrs?.get(name).cloned()
-}
-
-fn file_property(inode: &FileInode, key: &[u8]) -> Option<Box<[u8]>> {
-    if key != b"hash" || inode.kind() != FileKind::File {
-        return None;
-    }
-    let hash = inode.blob().unwrap_or_else(|| BlobHash::of(b""));
-    Some(hash.to_string().into_bytes().into())
 }
 
 /// A property of a version as text. Times are seconds since the epoch, as `date -d @…` takes them.

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cairn::model::hash::TreeHash;
+use cairn::model::digest::Sha256;
+use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::name::EntryName;
 use cairn::model::tree::Entry;
 use cairn::model::tree_format::{
@@ -36,6 +37,10 @@ impl TreeSource for Pages {
 
     fn page(&self, hash: &TreeHash) -> Result<Arc<TreePage>, TreeError> {
         self.0.get(hash).cloned().ok_or_else(|| TreeError("there is no such page".to_owned()))
+    }
+
+    fn blob_of(&self, _: &Sha256) -> Result<Option<BlobHash>, TreeError> {
+        Ok(None)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bytes as a source of decisions, for targets that make values of them. Where they end, zeros
 //! follow.
 
+use cairn::model::digest::Sha256;
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::name::EntryName;
 use cairn::model::time::Timestamp;
@@ -64,9 +65,14 @@ impl<'a> Input<'a> {
     pub(crate) fn entry(&mut self, name: EntryName) -> Entry {
         let shape = self.byte();
         let content = match shape & 7 {
-            0 | 1 => {
+            0 => {
                 let size = u64::from(self.short());
-                let blob = (size > 0).then(|| BlobHash::of(&size.to_le_bytes()));
+                let blob = (size > 0).then(|| BlobHash::of(&size.to_le_bytes()).into());
+                Content::File { size, blob }
+            }
+            1 => {
+                let size = u64::from(self.short());
+                let blob = (size > 0).then(|| Sha256::of(&size.to_le_bytes()).into());
                 Content::File { size, blob }
             }
             2 => Content::Directory {

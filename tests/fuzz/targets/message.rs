@@ -64,7 +64,7 @@ pub(crate) fn requests() -> Vec<Request> {
             version: "latest".parse().unwrap(),
         }),
         Request::Export(ExportRequest::Pages { hashes: vec![TreeHash::of(b"t")] }),
-        Request::Export(ExportRequest::Open { hashes: vec![BlobHash::of(b"b")] }),
+        Request::Export(ExportRequest::Open { names: vec![BlobHash::of(b"b").into()] }),
         Request::Status,
         Request::Repositories,
         Request::Names { of: NamesOf::Areas("web".parse().unwrap()), prefix: "b".to_owned() },
@@ -140,7 +140,7 @@ fn imports() -> Vec<ImportRequest> {
             entries: vec![
                 entry(b"d", ImportContent::Directory),
                 entry(b"w", ImportContent::Tree { tree: TreeHash::of(b"tree") }),
-                entry(b"d/a", ImportContent::File { size_bytes: 4, source }),
+                entry(b"d/a", ImportContent::File { size_bytes: 4, source, declared: None }),
                 entry(b"d/b", ImportContent::Hardlink { to: b"d/a"[..].into() }),
                 entry(b"\xff", ImportContent::Symlink { target: b"\xfe"[..].into() }),
                 entry(b"c", ImportContent::CharDevice { rdev: 259 }),

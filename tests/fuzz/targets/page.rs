@@ -1,5 +1,6 @@
 //! Pages of trees, and single records in an otherwise right page.
 
+use cairn::model::digest::Sha256;
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::name::EntryName;
 use cairn::model::time::Timestamp;
@@ -136,10 +137,11 @@ pub(crate) fn entries(count: u32) -> Vec<Entry> {
         .map(|index| {
             let size = u64::from(index) * 1000;
             let content = match index % 8 {
-                0 | 7 => Content::File {
+                0 => Content::File {
                     size,
-                    blob: (size > 0).then(|| BlobHash::of(&size.to_le_bytes())),
+                    blob: (size > 0).then(|| BlobHash::of(&size.to_le_bytes()).into()),
                 },
+                7 => Content::File { size, blob: Some(Sha256::of(&size.to_le_bytes()).into()) },
                 1 => Content::Directory {
                     tree: TreeHash::of(b"tree"),
                     summary: Summary { files: 3, bytes: 5, directories: 7, has_links: index > 9 },

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 
 use cairn::archive::{ArchiveError, Batch, ExportSource, ImportSink, Published};
+use cairn::model::content_name::ContentName;
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::id::VersionNumber;
 use cairn::model::import::{FileSource, ImportContent, ImportEntry};
@@ -71,10 +72,10 @@ impl Sink {
                 assert!(self.nodes.insert(path.to_vec(), node).is_none());
                 return;
             }
-            ImportContent::File { size_bytes, source } => {
+            ImportContent::File { size_bytes, source, .. } => {
                 let blob = self.take(*source, *size_bytes, payload, files);
                 assert_eq!(blob.is_some(), *size_bytes > 0);
-                Content::File { size: *size_bytes, blob }
+                Content::File { size: *size_bytes, blob: blob.map(ContentName::from) }
             }
             ImportContent::Symlink { target } => Content::Symlink { target: target.0.clone() },
             ImportContent::Fifo => Content::Fifo,
@@ -215,13 +216,14 @@ impl ExportSource for Sink {
         Ok(hashes.iter().map(|hash| self.pages[hash].clone()).collect())
     }
 
-    fn open(&mut self, hashes: &[BlobHash]) -> Result<Vec<File>, ArchiveError> {
-        let open = |hash: &BlobHash| {
+    fn open(&mut self, names: &[ContentName]) -> Result<Vec<File>, ArchiveError> {
+        let open = |name: &ContentName| {
+            let ContentName::Blake3(hash) = name else { panic!("nothing was declared") };
             use std::os::unix::fs::FileExt;
             let file = tempfile::tempfile().unwrap();
             file.write_all_at(&self.blobs[hash], 0).unwrap();
             file
         };
-        Ok(hashes.iter().map(open).collect())
+        Ok(names.iter().map(open).collect())
     }
 }

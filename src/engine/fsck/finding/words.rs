@@ -22,6 +22,13 @@ impl fmt::Display for Finding {
             Self::BlobCount { hash, recorded, counted } => {
                 write!(f, "blob {hash} has {}", references(*counted, *recorded))
             }
+            Self::NameCount { sha256, recorded, counted } => {
+                write!(f, "content sha256:{sha256} has {}", references(*counted, *recorded))
+            }
+            Self::Absent { sha256, refs } => {
+                let refs = count(*refs, "file");
+                write!(f, "content sha256:{sha256} of {refs} is not in the store")
+            }
             Self::TreeCount { hash, recorded, counted } => {
                 write!(f, "tree {hash} has {}", references(*counted, *recorded))
             }
@@ -29,18 +36,12 @@ impl fmt::Display for Finding {
                 write!(f, "blob {hash} can be written to: the mode of its file is {mode:04o}")
             }
             Self::BlobLinks { hash, names, .. } => {
-                let names = match names {
-                    1 => "another name".to_owned(),
-                    _ => format!("{names} names"),
-                };
+                let names = other_names(*names);
                 write!(f, "blob {hash} has {names} outside the store, by which it can be changed")
             }
-            Self::Charge { version, recorded, counted, .. } => write!(
-                f,
-                "version {version} adds {} to what its repository uses; recorded: {}",
-                used(counted),
-                used(recorded)
-            ),
+            Self::Charge { version, recorded, counted, .. } => {
+                charge(f, version, recorded, counted)
+            }
             Self::Totals { recorded: None, .. } => f.write_str("the sums over the store are lost"),
             Self::Totals { recorded: Some(recorded), counted } => {
                 write!(f, "there are {}, and noted are {}", sums(counted), sums(recorded))
@@ -88,6 +89,23 @@ fn links(f: &mut fmt::Formatter<'_>, version: &str, paths: &[Vec<u8>], more: u64
         paths.join(", ")
     )?;
     if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
+}
+
+fn charge(
+    f: &mut fmt::Formatter<'_>,
+    version: &str,
+    recorded: &Usage,
+    counted: &Usage,
+) -> fmt::Result {
+    let (recorded, counted) = (used(recorded), used(counted));
+    write!(f, "version {version} adds {counted} to what its repository uses; recorded: {recorded}")
+}
+
+fn other_names(names: u64) -> String {
+    match names {
+        1 => "another name".to_owned(),
+        _ => format!("{names} names"),
+    }
 }
 
 fn references(counted: i64, recorded: i64) -> String {

@@ -371,7 +371,7 @@ mod tests {
             match file.seal_input().map(|input| input.data) {
                 Some(Data::Private { .. }) => drop(check(&file)),
                 _ => if let Ok(Some(hash)) = file.blob() {
-                    assert_eq!(hash, BlobHash::of(&content(&file)));
+                    assert_eq!(hash, BlobHash::of(&content(&file)).into());
                 }
             }
         }

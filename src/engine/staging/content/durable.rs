@@ -64,9 +64,9 @@ impl FileContent {
             Data::Private { id, file } => {
                 Some(FileToSync { file: OpenFile::Private(file), data: NodeData::Private(id) })
             }
-            Data::Blob(hash) => Some(FileToSync {
-                file: OpenFile::Blob(self.store.pool.open(&hash)?),
-                data: NodeData::Blob(hash),
+            Data::Blob(name) => Some(FileToSync {
+                file: OpenFile::Blob(self.store.pool.open(&self.store.names.resolve(&name)?)?),
+                data: NodeData::Blob(name),
             }),
         })
     }
@@ -80,7 +80,7 @@ impl FileContent {
         };
         let is_current = match (&state.data, synced) {
             (Data::Private { id, .. }, NodeData::Private(synced)) => id == synced,
-            (Data::Blob(hash), NodeData::Blob(synced)) => hash == synced,
+            (Data::Blob(name), NodeData::Blob(synced)) => name == synced,
             _ => false,
         };
         if state.abandoned {

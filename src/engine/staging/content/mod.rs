@@ -53,7 +53,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::area::AreaShared;
-use crate::model::hash::BlobHash;
+use crate::model::content_name::ContentName;
 use crate::model::id::NodeId;
 use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
@@ -84,8 +84,8 @@ pub enum Data {
         /// Open for reading and writing.
         file: Arc<PrivateFile>,
     },
-    /// In the pool.
-    Blob(BlobHash),
+    /// In the pool, under the blob of this name.
+    Blob(ContentName),
 }
 
 /// What is protected by the content's lock.
@@ -182,14 +182,14 @@ impl FileContent {
         store: &Arc<ContentStore>,
         area: &Arc<AreaShared>,
         node: NodeId,
-        blob: Option<BlobHash>,
+        blob: Option<ContentName>,
         size: u64,
         mtime: Timestamp,
         ctime: Timestamp,
     ) -> Self {
         let (data, saved) = match blob {
             None => (Data::Empty, NodeData::Empty),
-            Some(hash) => (Data::Blob(hash), NodeData::Blob(hash)),
+            Some(name) => (Data::Blob(name), NodeData::Blob(name)),
         };
         Self::with(store, area, node, data, saved, size, mtime, ctime)
     }
@@ -307,19 +307,22 @@ impl FileContent {
         match data {
             Data::Empty | Data::Buffer(_) => None,
             Data::Private { file, .. } => file.metadata().ok().map(|found| found.blocks()),
-            Data::Blob(hash) => self.store.pool.allocated_blocks(&hash),
+            Data::Blob(name) => {
+                let blob = self.store.names.resolve(&name).ok()?;
+                self.store.pool.allocated_blocks(&blob)
+            }
         }
     }
 
-    /// The blob, when the newest content is sealed. `Ok(None)` when the file is empty.
+    /// The name of the newest content, when it is sealed. `Ok(None)` when the file is empty.
     ///
     /// # Errors
     /// `Err(())` while it is not sealed.
     #[allow(clippy::result_unit_err, reason = "there is one reason, and callers only branch on it")]
-    pub fn blob(&self) -> Result<Option<BlobHash>, ()> {
+    pub fn blob(&self) -> Result<Option<ContentName>, ()> {
         match &self.state.lock().data {
             Data::Empty => Ok(None),
-            Data::Blob(hash) => Ok(Some(*hash)),
+            Data::Blob(name) => Ok(Some(*name)),
             Data::Buffer(_) | Data::Private { .. } => Err(()),
         }
     }

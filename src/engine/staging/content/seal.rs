@@ -74,8 +74,8 @@ impl FileContent {
         }
         link()?;
         let pin = BlobPin::new(&self.store.pins, hash);
-        self.replace_data(&mut state, Data::Blob(hash));
-        self.mark_saved(&mut state, NodeData::Blob(hash), Some(pin));
+        self.replace_data(&mut state, Data::Blob(hash.into()));
+        self.mark_saved(&mut state, NodeData::Blob(hash.into()), Some(pin));
         self.mark_sealed(&mut state);
         Self::keep_hashing(hashing, &mut state, hashed);
         Ok(SealOutcome::Sealed)

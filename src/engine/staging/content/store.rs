@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::{FileContent, Slots};
 use crate::engine::pins::Pins;
 use crate::store::Store;
+use crate::store::blob_names::BlobNames;
 use crate::store::layout::PrivateId;
 use crate::store::pool::Pool;
 use crate::store::staging_dir::StagingDir;
@@ -18,6 +19,8 @@ use crate::sys::open_files;
 pub struct ContentStore {
     /// Sealed content.
     pub pool: Arc<Pool>,
+    /// Finds the blobs of names.
+    pub names: Arc<BlobNames>,
     /// Content being written.
     pub private_files: Arc<StagingDir>,
     /// Pins of blobs that no row names yet.
@@ -37,9 +40,10 @@ pub struct ContentStore {
 
 impl ContentStore {
     /// Of an open store; ids from `next_id` on are free.
-    pub fn new(store: &Store, pins: &Arc<Pins>, next_id: u64) -> Arc<Self> {
+    pub fn new(store: &Store, names: &Arc<BlobNames>, pins: &Arc<Pins>, next_id: u64) -> Arc<Self> {
         Arc::new(Self {
             pool: Arc::clone(&store.pool),
+            names: Arc::clone(names),
             private_files: Arc::clone(&store.private_files),
             pins: Arc::clone(pins),
             slots: Arc::new(Slots::new(open_files::nofile_limit())),

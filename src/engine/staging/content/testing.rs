@@ -8,6 +8,9 @@ use crate::engine::quota::{Account, AreaCharge};
 use crate::engine::staging::area::AreaShared;
 use crate::model::id::{AreaId, RepoId};
 use crate::model::time::Timestamp;
+use crate::store::blob_names::BlobNames;
+use crate::store::catalog::Reader;
+use crate::store::readers::Readers;
 use crate::store::testing::TestStore;
 
 /// When everything happens.
@@ -15,7 +18,9 @@ pub(in crate::engine) const NOW: Timestamp = Timestamp { seconds: 1, nanoseconds
 
 /// What the contents of a store share.
 pub(in crate::engine) fn contents(store: &TestStore) -> Arc<ContentStore> {
-    ContentStore::new(store, &Arc::new(Pins::default()), 1)
+    let layout = store.layout.clone();
+    let names = BlobNames::new(Arc::new(Readers::new(move || Reader::open(&layout))));
+    ContentStore::new(store, &Arc::new(names), &Arc::new(Pins::default()), 1)
 }
 
 /// An area of a repository without a quota.

@@ -12,7 +12,7 @@ use crate::store::testing::TestStore;
 /// A synced file of five bytes whose blob is, or is not, in the pool.
 fn synced(store: &TestStore, hash: BlobHash) -> Arc<FileContent> {
     let (contents, area) = (contents(store), area());
-    let file = FileContent::sealed(&contents, &area, NodeId(1), Some(hash), 5, NOW, NOW);
+    let file = FileContent::sealed(&contents, &area, NodeId(1), Some(hash.into()), 5, NOW, NOW);
     file.assume_synced();
     Arc::new(file)
 }
@@ -38,16 +38,16 @@ fn what_replaces_synced_content_is_pinned_until_a_row_names_it() {
     let file = synced(&store, store.add_blob(b"first"));
     rewrite(&file, b"second");
     let second = seal(&file, b"second");
-    assert_eq!(file.saved().data, NodeData::Blob(BlobHash::of(b"first")), "withheld");
+    assert_eq!(file.saved().data, NodeData::Blob(BlobHash::of(b"first").into()), "withheld");
     let pins = &file.store.pins;
-    assert!(pins.is_pinned(&second));
+    assert!(pins.is_pinned(&second.into()));
     assert!(!file.spill().unwrap(), "it is in a file");
-    assert!(pins.is_pinned(&second), "while it is brought to disk");
-    assert!(file.settle(Some(&NodeData::Blob(second))));
-    assert_eq!(file.saved().data, NodeData::Blob(second));
-    assert!(pins.is_pinned(&second), "no row names it yet");
-    file.journalled(&NodeData::Blob(second));
-    assert!(!pins.is_pinned(&second));
+    assert!(pins.is_pinned(&second.into()), "while it is brought to disk");
+    assert!(file.settle(Some(&NodeData::Blob(second.into()))));
+    assert_eq!(file.saved().data, NodeData::Blob(second.into()));
+    assert!(pins.is_pinned(&second.into()), "no row names it yet");
+    file.journalled(&NodeData::Blob(second.into()));
+    assert!(!pins.is_pinned(&second.into()));
 }
 
 #[test]
@@ -61,14 +61,14 @@ fn what_was_withheld_of_a_file_that_was_emptied_holds_nothing_up() {
     file.truncate(0, NOW).unwrap();
     assert_eq!(file.close_writer(), AfterClose::Journal);
     assert_eq!(file.saved().data, NodeData::Empty);
-    assert!(!file.store.pins.is_pinned(&second), "nobody needs it");
+    assert!(!file.store.pins.is_pinned(&second.into()), "nobody needs it");
     rewrite(&file, b"third");
     let third = seal(&file, b"third");
     // It is synced while the next content is being written.
     rewrite(&file, b"fourth");
-    assert!(file.settle(Some(&NodeData::Blob(third))));
+    assert!(file.settle(Some(&NodeData::Blob(third.into()))));
     seal(&file, b"fourth");
-    assert_eq!(file.saved().data, NodeData::Blob(third), "withheld");
+    assert_eq!(file.saved().data, NodeData::Blob(third.into()), "withheld");
     assert_eq!(file.store.unsettled.lock().len(), 1, "it will be settled");
 }
 
@@ -81,7 +81,7 @@ fn a_blob_that_could_not_be_truncated_is_sealed_again() {
     file.truncate(1 << 63, NOW).unwrap_err();
     assert_eq!(file.attr().size, 5);
     assert_eq!(seal(&file, b"first"), BlobHash::of(b"first"));
-    assert_eq!(file.blob(), Ok(Some(BlobHash::of(b"first"))));
+    assert_eq!(file.blob(), Ok(Some(BlobHash::of(b"first").into())));
     assert_eq!(file.area.unsealed(), 0);
 }
 

@@ -45,7 +45,10 @@ impl FileContent {
                 // A concurrent truncate may have shortened it; the rest reads as it then was.
                 return Ok(read);
             }
-            Data::Blob(hash) => self.store.pool.read_exact_at(&hash, buffer, offset)?,
+            Data::Blob(name) => {
+                let blob = self.store.names.resolve(&name)?;
+                self.store.pool.read_exact_at(&blob, buffer, offset)?;
+            }
         }
         Ok(length)
     }
@@ -253,10 +256,11 @@ impl FileContent {
         let found = match data {
             Data::Empty | Data::Buffer(_) => return Ok(Some(if hole { size } else { offset })),
             Data::Private { file, .. } => sys::seek_hole_data(&file, offset, hole),
-            Data::Blob(hash) => {
-                let file = self.store.pool.open(&hash)?;
+            Data::Blob(name) => {
+                let blob = self.store.names.resolve(&name)?;
+                let file = self.store.pool.open(&blob)?;
                 sys::seek_hole_data(&file, offset, hole)
-                    .inspect_err(|error| self.store.pool.read_failed(&hash, &file, error))
+                    .inspect_err(|error| self.store.pool.read_failed(&blob, &file, error))
             }
         };
         found.map_err(|source| StoreError::Io {
@@ -276,15 +280,14 @@ impl FileContent {
         source: &FileContent,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (hash, size, pin) = {
+        let (name, size, pin) = {
             let state = source.state.lock();
-            match &state.data {
-                Data::Blob(hash) if self.store.pool.is_damaged(hash) => {
-                    return Err(StoreError::DamagedBlob(*hash));
-                }
-                Data::Blob(hash) => (*hash, state.size, BlobPin::new(&self.store.pins, *hash)),
-                Data::Empty | Data::Buffer(_) | Data::Private { .. } => return Ok(false),
+            let Data::Blob(name) = state.data else { return Ok(false) };
+            let blob = self.store.names.resolve(&name)?;
+            if self.store.pool.is_damaged(&blob) {
+                return Err(StoreError::DamagedBlob(blob));
             }
+            (name, state.size, BlobPin::new(&self.store.pins, blob))
         };
         let mut state = self.state.lock();
         if !matches!(state.data, Data::Empty) {
@@ -293,9 +296,9 @@ impl FileContent {
         self.charge_change(&mut state, size, |state| {
             self.modified(state, now);
             state.prefix.restart();
-            state.data = Data::Blob(hash);
+            state.data = Data::Blob(name);
             state.size = size;
-            self.mark_saved(state, NodeData::Blob(hash), Some(pin));
+            self.mark_saved(state, NodeData::Blob(name), Some(pin));
             self.mark_sealed(state);
             Ok(true)
         })
@@ -330,10 +333,11 @@ impl FileContent {
                 state.data = Data::Buffer(Arc::new(Vec::new()));
                 Ok(())
             }
-            Data::Blob(hash) if small => {
+            Data::Blob(name) if small => {
                 let keep = if cut { size.min(state.size) } else { state.size };
                 let mut bytes = vec![0; usize::try_from(keep).unwrap_or(usize::MAX)];
-                self.store.pool.read_exact_at(hash, &mut bytes, 0)?;
+                let blob = self.store.names.resolve(name)?;
+                self.store.pool.read_exact_at(&blob, &mut bytes, 0)?;
                 self.store.buffered_bytes.fetch_add(keep, Ordering::Relaxed);
                 state.data = Data::Buffer(Arc::new(bytes));
                 Ok(())
@@ -361,9 +365,10 @@ impl FileContent {
         let filled = match &state.data {
             Data::Empty | Data::Private { .. } => Ok(()),
             Data::Buffer(buffer) => file.write_all_at(buffer, 0).map_err(failed),
-            Data::Blob(hash) => self.store.pool.open(hash).and_then(|blob| {
-                sys::copy_range(&blob, &file, state.size)
-                    .inspect_err(|error| self.store.pool.read_failed(hash, &blob, error))
+            Data::Blob(name) => self.store.names.resolve(name).and_then(|blob| {
+                let content = self.store.pool.open(&blob)?;
+                sys::copy_range(&content, &file, state.size)
+                    .inspect_err(|error| self.store.pool.read_failed(&blob, &content, error))
                     .map_err(failed)
             }),
         };

@@ -19,7 +19,7 @@ fn invalid_entries_are_refused() {
             e.content = Content::File { size: 1, blob: None };
         }),
         ("blob", |e| {
-            e.content = Content::File { size: 0, blob: Some(BlobHash::of(b"")) };
+            e.content = Content::File { size: 0, blob: Some(BlobHash::of(b"").into()) };
         }),
         ("target", |e| {
             e.content = Content::Symlink { target: Box::default() };
@@ -132,7 +132,7 @@ fn references_are_counted_once_per_name() {
     assert_eq!(built.summary.files, 5);
     assert_eq!(built.summary.directories, 2);
     let page = TreePage::parse(built.pages[0].1.clone()).unwrap();
-    let blob = Reference::Blob(BlobHash::of(b"same"));
+    let blob = Reference::Blob(BlobHash::of(b"same").into());
     let tree = Reference::Tree(below.root);
     assert_eq!(page.references(), [tree, tree, blob, blob]);
 }

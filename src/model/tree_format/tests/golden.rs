@@ -36,6 +36,35 @@ fn golden_page_of_version_2() {
     assert_eq!(hex(bytes), include_str!("../golden/leaf_2.hex").trim());
 }
 
+/// A file that a remote declared, beside one that was written here.
+#[test]
+fn golden_page_with_a_declared_name() {
+    let mut declared = file("b", "x");
+    declared.content = Content::File { size: 1, blob: Some(Sha256::of(b"x").into()) };
+    let built = build([file("a", "x"), declared.clone()]).unwrap();
+    let [(_, bytes)] = &built.pages[..] else {
+        panic!("one page");
+    };
+    assert_eq!(hex(bytes), include_str!("../golden/leaf_declared.hex").trim());
+    let page = TreePage::parse(bytes.clone()).unwrap();
+    assert_eq!(page.entry(1).unwrap(), declared);
+    let own = Reference::Blob(BlobHash::of(b"x").into());
+    assert_eq!(page.references(), [own, Reference::Blob(Sha256::of(b"x").into())]);
+}
+
+/// Only files have a declared name, and only if they have content.
+#[test]
+fn a_declared_name_elsewhere_is_refused() {
+    use crate::model::tree_format::record::{decode_entry, encode_entry};
+    for entry in [file("a", ""), Entry { content: Content::Fifo, ..file("a", "") }] {
+        let mut record = Vec::new();
+        encode_entry(&mut record, &entry).unwrap();
+        decode_entry(&record).unwrap();
+        record[1] |= 0x80;
+        decode_entry(&record).unwrap_err();
+    }
+}
+
 /// The version says which kind of groups a page has; each page has one form.
 #[test]
 fn a_page_of_the_wrong_version_is_refused() {

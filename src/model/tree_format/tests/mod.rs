@@ -28,7 +28,7 @@ fn file(name: &str, content: &str) -> Entry {
         link_group: None,
         content: Content::File {
             size: content.len() as u64,
-            blob: (!content.is_empty()).then(|| BlobHash::of(content.as_bytes())),
+            blob: (!content.is_empty()).then(|| BlobHash::of(content.as_bytes()).into()),
         },
     }
 }

@@ -21,7 +21,11 @@ fn arbitrary_content() -> impl Strategy<Value = Content> {
         Just(Content::File { size: 0, blob: None }),
         (1..1_u64 << 50, hash).prop_map(|(size, hash)| Content::File {
             size,
-            blob: Some(BlobHash::from_bytes(hash))
+            blob: Some(BlobHash::from_bytes(hash).into())
+        }),
+        (1..1_u64 << 50, hash).prop_map(|(size, hash)| Content::File {
+            size,
+            blob: Some(Sha256::from_bytes(hash).into())
         }),
         (any::<[u8; 32]>(), totals).prop_map(|(hash, (files, bytes, directories, has_links))| {
             Content::Directory {

@@ -42,6 +42,10 @@ const MISSIZED: &str = "
     FROM nodes JOIN blobs ON blobs.hash = nodes.data
     WHERE nodes.data_kind = 1 AND nodes.size <> blobs.size
       AND nodes.area IN (SELECT id FROM areas WHERE state = 0)
+    UNION ALL SELECT nodes.area, nodes.id, blobs.hash, nodes.size, blobs.size
+    FROM nodes JOIN digests ON digests.sha256 = nodes.data JOIN blobs ON blobs.hash = digests.blob
+    WHERE nodes.data_kind = 6 AND nodes.size <> blobs.size
+      AND nodes.area IN (SELECT id FROM areas WHERE state = 0)
     UNION ALL SELECT area, id, NULL, size, 0 FROM nodes
     WHERE kind = 0 AND data_kind = 0 AND size <> 0
       AND area IN (SELECT id FROM areas WHERE state = 0)

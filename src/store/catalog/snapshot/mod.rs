@@ -31,7 +31,7 @@ pub use facts::{
 const WAL_BYTES_MAX: u64 = 1 << 30;
 
 /// Tables of the catalog, in the order in which a reader of a report wants them.
-pub const TABLES: [&str; 15] = [
+pub const TABLES: [&str; 16] = [
     "meta",
     "repositories",
     "deleted_repositories",
@@ -47,6 +47,7 @@ pub const TABLES: [&str; 15] = [
     "remotes",
     "syncs",
     "digests",
+    "content_names",
 ];
 
 /// Takes snapshots, and knows whether any is held.
@@ -110,10 +111,10 @@ impl Drop for Snapshot {
 
 /// How a table is read: its name, the statement, and the columns that identify a row.
 #[derive(Clone, Copy)]
-struct Scan {
-    table: &'static str,
-    sql: &'static str,
-    keys: &'static [usize],
+pub(super) struct Scan {
+    pub(super) table: &'static str,
+    pub(super) sql: &'static str,
+    pub(super) keys: &'static [usize],
 }
 
 impl Snapshot {
@@ -144,7 +145,7 @@ impl Snapshot {
         }
     }
 
-    fn scan<T>(
+    pub(super) fn scan<T>(
         &self,
         scan: Scan,
         params: impl rusqlite::Params,

@@ -10,11 +10,11 @@ fn files_the_kernel_holds_stay_pinned_and_readable() {
     let hash = fixture.store("content");
     let file = fixture.walk("repo/1/f");
     fixture.remove(1);
-    assert!(fixture.pins.is_pinned(&hash));
+    assert!(fixture.pins.is_pinned(&hash.into()));
     assert_eq!(fixture.fs.getattr(file.ino), Ok(file));
     assert_eq!(fixture.read(file.ino), "content");
     fixture.fs.forget(file.ino, 1);
-    assert!(!fixture.pins.is_pinned(&hash));
+    assert!(!fixture.pins.is_pinned(&hash.into()));
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn nothing_new_can_be_looked_up_in_it() {
     let hash = fixture.fs.getxattr(version, b"user.cairn.hash");
     assert_eq!(hash, Err(FsError::NotFound));
     assert_eq!(fixture.fs.inode_count(), before);
-    assert!(!fixture.pins.is_pinned(&BlobHash::of(b"content")));
+    assert!(!fixture.pins.is_pinned(&BlobHash::of(b"content").into()));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_listing_overtaken_by_the_deletion_leaves_no_pins() {
     });
     assert_eq!(listed, Err(FsError::NotFound));
     assert_eq!(fixture.fs.inode_count(), before);
-    assert!(!fixture.pins.is_pinned(&BlobHash::of(b"content")));
+    assert!(!fixture.pins.is_pinned(&BlobHash::of(b"content").into()));
 }
 
 #[test]
@@ -59,5 +59,5 @@ fn pins_end_with_the_filesystem() {
     fixture.walk("repo/1/f");
     let Fixture { pins, fs, .. } = fixture;
     drop(fs);
-    assert!(!pins.is_pinned(&BlobHash::of(b"content")));
+    assert!(!pins.is_pinned(&BlobHash::of(b"content").into()));
 }

@@ -46,7 +46,7 @@ fn a_missing_or_short_blob_is_an_error_and_a_failed_read_reported() {
 fn holes_are_found() {
     const SIZE: u64 = 1 << 20;
     let hash = BlobHash::of(b"stands for a file with a hole");
-    let blob = Some(hash);
+    let blob = Some(hash.into());
     let draft = Draft::default().with("f", Content::File { size: SIZE, blob }).file("empty", "");
     let fixture = Fixture::new(&[draft]);
     let sparse = File::create(fixture.blobs.path(&hash)).unwrap();
@@ -63,4 +63,22 @@ fn holes_are_found() {
     assert_eq!(seek(SIZE, Seek::Hole), Err(FsError::NoSuchOffset));
     let empty = fixture.ino("repo/1/empty");
     assert_eq!(fixture.fs.lseek(empty, 0, Seek::Hole), Err(FsError::NoSuchOffset));
+}
+
+/// H41, G16: the inode has the declared name; its blob is looked up when it is read.
+#[test]
+fn content_with_a_declared_name_is_read_from_its_blob() {
+    let draft = Draft::default().with("f", declared(DECLARED)).with("absent", declared(b"absent"));
+    let fixture = Fixture::new(&[draft]);
+    fixture.store(std::str::from_utf8(DECLARED).unwrap());
+    let file = fixture.walk("repo/1/f");
+    assert_eq!(fixture.read(file.ino).as_bytes(), DECLARED);
+    let name = ContentName::from(Sha256::of(DECLARED));
+    assert!(fixture.pins.is_pinned(&name));
+    fixture.fs.forget(file.ino, 1);
+    assert!(!fixture.pins.is_pinned(&name));
+    let absent = fixture.walk("repo/1/absent");
+    assert_eq!(absent.size, 6, "what is not there can be looked at");
+    assert_eq!(fixture.fs.read(absent.ino, 0, &mut [0; 9]), Err(FsError::Io));
+    assert_eq!(fixture.blobs.damaged.load(Ordering::Relaxed), 0, "absent is not damaged");
 }

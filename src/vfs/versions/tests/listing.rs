@@ -146,5 +146,5 @@ fn a_listing_with_attributes_counts_what_the_reply_took_and_nothing_else() {
         fixture.fs.forget(*ino, 1);
     }
     assert_eq!(fixture.fs.inode_count(), 1);
-    assert!(!fixture.pins.is_pinned(&BlobHash::of(b"a")));
+    assert!(!fixture.pins.is_pinned(&BlobHash::of(b"a").into()));
 }

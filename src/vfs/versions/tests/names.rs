@@ -61,9 +61,9 @@ fn inodes_go_when_their_lookups_are_forgotten() {
     fixture.walk("repo/1/dir/file");
     assert_eq!(fixture.fs.inode_count(), 3);
     fixture.fs.forget(file, 1);
-    assert!(fixture.pins.is_pinned(&blob));
+    assert!(fixture.pins.is_pinned(&blob.into()));
     fixture.fs.forget(file, 1);
-    assert!(!fixture.pins.is_pinned(&blob));
+    assert!(!fixture.pins.is_pinned(&blob.into()));
     assert_eq!(fixture.fs.getattr(file), Err(FsError::Stale));
     fixture.fs.forget(fixture.ino("repo/1/dir"), 3);
     fixture.fs.forget(fixture.ino("repo/1"), 4);

@@ -73,3 +73,16 @@ fn own_attributes_are_answered_and_listed_and_cairns_are_not_listed() {
         assert_eq!(fixture.fs.listxattr(fixture.ino(path), true), Ok(Vec::new()));
     }
 }
+
+#[test]
+fn a_declared_digest_is_there_before_its_content() {
+    let draft = Draft::default().with("f", declared(DECLARED)).with("absent", declared(b"absent"));
+    let fixture = Fixture::new(&[draft.file("own", "text").file("empty", "")]);
+    let get = |path, key| get(&fixture, path, &format!("user.cairn.{key}"));
+    assert_eq!(get("repo/1/f", "sha256"), Ok(Sha256::of(DECLARED).to_string()));
+    assert_eq!(get("repo/1/f", "hash"), Ok(BlobHash::of(DECLARED).to_string()));
+    assert_eq!(get("repo/1/absent", "sha256"), Ok(Sha256::of(b"absent").to_string()));
+    assert_eq!(get("repo/1/absent", "hash"), Err(FsError::NoData));
+    assert_eq!(get("repo/1/empty", "sha256"), Ok(Sha256::of(b"").to_string()));
+    assert_eq!(get("repo/1/own", "sha256"), Err(FsError::NoData), "it was never computed");
+}

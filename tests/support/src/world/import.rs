@@ -142,7 +142,7 @@ pub fn entry(path: &str, content: ImportContent) -> ImportEntry {
 
 /// A file.
 pub fn file(path: &str, size_bytes: u64, source: FileSource) -> ImportEntry {
-    entry(path, ImportContent::File { size_bytes, source })
+    entry(path, ImportContent::File { size_bytes, source, declared: None })
 }
 
 /// A file whose bytes are in the payload.

@@ -347,7 +347,9 @@ impl World {
     pub fn bytes(&self, version: &str, path: &str) -> Vec<u8> {
         let entry = self.entry(version, path).unwrap_or_else(|| panic!("no {version}:{path}"));
         let Content::File { size, blob } = entry.content else { panic!("{path} is no file") };
-        let bytes = blob.map_or_else(Vec::new, |blob| self.blob(&blob).unwrap());
+        let names = self.engine.trees.blob_names();
+        let bytes =
+            blob.map_or_else(Vec::new, |name| self.blob(&names.resolve(&name).unwrap()).unwrap());
         assert_eq!(bytes.len() as u64, size, "{version}:{path}");
         bytes
     }

@@ -1,0 +1,261 @@
+//! Content that is named by the SHA-256 that a remote declared (H41).
+
+use cairn::control::protocol::Request;
+use cairn::engine::fsck::Finding;
+use cairn::engine::request::{RemoteNote, Request as EngineRequest};
+use cairn::model::content_name::ContentName;
+use cairn::model::digest::Sha256;
+use cairn::model::hash::BlobHash;
+use cairn::model::import::ImportContent;
+use cairn::model::tree::Content;
+use support::fsck::{check_clean_store, findings};
+
+use crate::world::{Closed, Import, World, commit, committed, inline};
+
+const TEXT: &[u8] = b"what the remote has";
+
+fn declared(bytes: &[u8]) -> ContentName {
+    Sha256::of(bytes).into()
+}
+
+fn own(bytes: &[u8]) -> ContentName {
+    BlobHash::of(bytes).into()
+}
+
+/// Publishes files as a sync does: under the names that a remote declared.
+fn sync(world: &World, files: &[(&str, &[u8])]) {
+    let import = Import::mirror(world);
+    for (path, bytes) in files {
+        let mut entry = inline(path, 0, bytes.len());
+        if let ImportContent::File { declared: name, .. } = &mut entry.content {
+            *name = Some(Sha256::of(bytes));
+        }
+        let payload = cairn::control::service::Attachment::of_payload(bytes.to_vec());
+        import.put_with(vec![entry], payload).unwrap();
+        let digests = vec![(Sha256::of(bytes), BlobHash::of(bytes))];
+        let note = RemoteNote::Digests(digests);
+        world.engine.call(|reply| EngineRequest::NoteRemote { note, reply }).unwrap();
+    }
+    import.finish().unwrap();
+}
+
+#[track_caller]
+fn name(world: &World, version: &str, path: &str) -> ContentName {
+    let entry = world.entry(version, path).unwrap_or_else(|| panic!("no {version}:{path}"));
+    let Content::File { blob: Some(name), .. } = entry.content else { panic!("an empty file") };
+    name
+}
+
+/// References on a blob, and on its declared name.
+fn refs(world: &World, bytes: &[u8]) -> (Option<i64>, Option<i64>) {
+    world.engine.call(|reply| EngineRequest::Flush { reply }).unwrap();
+    let (blob, digest) = (BlobHash::of(bytes), Sha256::of(bytes));
+    let rows = world.engine.query(|reader| Ok((reader.blob(&blob)?, reader.declared(&digest)?)));
+    let (blob, name) = rows.unwrap();
+    (blob.map(|row| row.refs), name.map(|row| row.refs))
+}
+
+pub(crate) fn mirrored() -> World {
+    let world = World::with_repository();
+    sync(&world, &[("a", TEXT), ("dir/b", TEXT), ("c", b"other")]);
+    world
+}
+
+#[test]
+fn what_a_remote_declared_is_named_by_it() {
+    let world = mirrored();
+    assert_eq!(name(&world, "1", "a"), declared(TEXT));
+    assert_eq!(world.bytes("1", "dir/b"), TEXT);
+    assert_eq!(refs(&world, TEXT), (Some(1), Some(2)), "two names, which hold it once");
+    let world = world.reopen();
+    assert_eq!(world.bytes("1", "a"), TEXT);
+    check_clean_store(&world.close().path());
+}
+
+/// H41: collecting one name does not take what the other needs, in whichever order they go.
+#[test]
+fn two_names_of_one_content_keep_it_for_each_other() {
+    for first in ["1", "2"] {
+        let world = mirrored();
+        // Elsewhere in the tree, so that it keeps its own name.
+        world.publish("own", &[("elsewhere", TEXT)]);
+        assert_eq!(name(&world, "2", "elsewhere"), own(TEXT));
+        let second = if first == "1" { "2" } else { "1" };
+        world.delete(&[first], true).unwrap();
+        world.collect();
+        let path = if second == "1" { "a" } else { "elsewhere" };
+        assert_eq!(world.bytes(second, path), TEXT);
+        let world = world.reopen();
+        world.delete(&[second], true).unwrap();
+        world.collect();
+        assert!(world.blob(&BlobHash::of(TEXT)).is_none(), "nothing names it any more");
+        assert_eq!(refs(&world, TEXT), (None, None));
+        check_clean_store(&world.close().path());
+    }
+}
+
+/// What is copied over a mirror, with or without a base, is no change.
+#[test]
+fn equal_content_keeps_its_declared_name() {
+    let world = mirrored();
+    for path in ["a", "dir/b", "c"] {
+        assert_eq!(name(&world, "1", path), declared(&world.bytes("1", path)));
+    }
+    world.publish("copy", &[("a", TEXT), ("dir/b", b"changed"), ("new", TEXT)]);
+    assert_eq!(name(&world, "2", "a"), declared(TEXT), "the same at this path");
+    assert_eq!(name(&world, "2", "dir/b"), own(b"changed"));
+    assert_eq!(name(&world, "2", "new"), own(TEXT), "nothing was at this path");
+    let (changes, _) = world.diff("1", "2");
+    let content = changes.concat().into_iter().filter(|entry| !entry.attributes_only);
+    let mut paths: Vec<_> = content.map(|entry| entry.path.as_bytes().to_vec()).collect();
+    paths.sort();
+    assert_eq!(paths, [&b"c"[..], b"dir/b", b"new"]);
+    check_clean_store(&world.close().path());
+}
+
+/// A file that is moved, or was changed in nothing but its mode, is not hashed for its name.
+#[test]
+fn a_moved_file_keeps_its_declared_name() {
+    let world = mirrored();
+    let area = world.stage("work@latest");
+    world.rename(area, "dir/b", "moved");
+    world.engine.call(|reply| EngineRequest::Flush { reply }).unwrap();
+    assert_eq!(refs(&world, TEXT), (Some(1), Some(3)), "the row of the area has the name, too");
+    // Rows of an earlier run name it as well.
+    let world = world.reopen();
+    let request = cairn::control::commit::CommitRequest { onto_latest: false, ..commit("work") };
+    committed(world.ask(Request::Commit(request)));
+    assert_eq!(name(&world, "2", "moved"), declared(TEXT));
+    assert_eq!(world.bytes("2", "moved"), TEXT);
+    assert!(world.entry("2", "dir/b").is_none());
+    let world = world.reopen();
+    world.delete(&["1"], true).unwrap();
+    world.collect();
+    assert_eq!(world.bytes("2", "moved"), TEXT);
+    check_clean_store(&world.close().path());
+}
+
+/// Who only gave content another name has changed nothing that the other side must not change.
+#[test]
+fn another_name_is_no_conflict() {
+    let world = World::with_repository();
+    world.publish("own", &[("a", TEXT), ("b", b"second")]);
+    let area = world.stage("work@latest");
+    world.write(area, "a", b"changed here");
+    let entry = world.entry("1", "a").unwrap();
+    let import = Import::additive(&world);
+    let mut renamed = inline("a", 0, TEXT.len());
+    renamed.attributes = (&entry.attributes).into();
+    if let ImportContent::File { declared: name, .. } = &mut renamed.content {
+        *name = Some(Sha256::of(TEXT));
+    }
+    let payload = cairn::control::service::Attachment::of_payload(TEXT.to_vec());
+    let digests = vec![(Sha256::of(TEXT), BlobHash::of(TEXT))];
+    let note = RemoteNote::Digests(digests);
+    world.engine.call(|reply| EngineRequest::NoteRemote { note, reply }).unwrap();
+    import.put_with(vec![renamed], payload).unwrap();
+    import.finish().unwrap();
+    assert_eq!(name(&world, "2", "a"), declared(TEXT));
+    let onto = cairn::control::commit::CommitRequest { onto_latest: true, ..commit("work") };
+    committed(world.ask(Request::Commit(onto)));
+    assert_eq!(world.bytes("3", "a"), b"changed here");
+    check_clean_store(&world.close().path());
+}
+
+fn findings_after(closed: &Closed, sql: &str) -> Vec<Finding> {
+    let catalog = closed.path().join("catalog.db");
+    rusqlite::Connection::open(catalog).unwrap().execute_batch(sql).unwrap();
+    findings(&closed.path(), false).0
+}
+
+fn repair(closed: &Closed, found: &[Finding]) {
+    let mut store = cairn::store::Store::open(&closed.path()).unwrap();
+    for step in found.iter().flat_map(cairn::engine::fsck::steps) {
+        cairn::engine::fsck::bare::repair(&mut store, &step).unwrap();
+    }
+    cairn::engine::fsck::bare::finish(&store).unwrap();
+}
+
+/// G10: counts of names are found wrong and counted anew, as those of blobs are.
+#[test]
+fn wrong_counts_of_names_are_found_and_rewritten() {
+    let sha256 = Sha256::of(TEXT);
+    let cases = [
+        ("UPDATE content_names SET refs = refs + 4 WHERE refs = 2", 6),
+        ("DELETE FROM content_names WHERE refs = 2", 0),
+    ];
+    for (sql, recorded) in cases {
+        let closed = mirrored().close();
+        let found = findings_after(&closed, sql);
+        let wanted = Finding::NameCount { sha256, recorded, counted: 2 };
+        assert!(found.contains(&wanted), "{found:?}");
+        repair(&closed, &found);
+        check_clean_store(&closed.path());
+        let world = closed.open();
+        world.delete(&["1"], true).unwrap();
+        world.collect();
+        assert!(world.blob(&BlobHash::of(TEXT)).is_none());
+    }
+}
+
+/// A name that nothing has any more, as if the version's row had been lost.
+#[test]
+fn a_name_that_nobody_has_is_found_and_lets_its_blob_go() {
+    let closed = mirrored().close();
+    let sql = format!(
+        "INSERT INTO content_names VALUES(x'{}', 3, x'{}');
+         UPDATE blobs SET refs = refs + 1 WHERE hash = x'{}'",
+        Sha256::of(b"lost"),
+        BlobHash::of(TEXT),
+        BlobHash::of(TEXT)
+    );
+    let found = findings_after(&closed, &sql);
+    let sha256 = Sha256::of(b"lost");
+    assert_eq!(found, [Finding::NameCount { sha256, recorded: 3, counted: 0 }]);
+    repair(&closed, &found);
+    check_clean_store(&closed.path());
+}
+
+#[test]
+fn a_name_that_stands_for_nothing_is_told() {
+    let closed = mirrored().close();
+    let sql = "UPDATE content_names SET blob = NULL WHERE refs = 2";
+    let found = findings_after(&closed, sql);
+    let absent = Finding::Absent { sha256: Sha256::of(TEXT), refs: 2 };
+    assert!(found.contains(&absent), "{found:?}");
+    assert!(!absent.is_repairable());
+}
+
+/// Damage is told by the paths that have either name.
+#[test]
+fn damage_is_told_of_both_names() {
+    let world = mirrored();
+    world.publish("own", &[("elsewhere", TEXT)]);
+    let closed = world.close();
+    let pool = cairn::store::layout::Layout::new(&closed.path());
+    std::fs::remove_file(pool.blob(&BlobHash::of(TEXT))).unwrap();
+    let (found, _) = findings(&closed.path(), false);
+    let [damage] = &found[..] else { panic!("{found:?}") };
+    let listed = &damage.losses().unwrap().listed;
+    let paths: Vec<_> = listed.iter().map(|loss| String::from_utf8_lossy(&loss.path)).collect();
+    assert_eq!(paths, ["a", "dir/b", "elsewhere"], "{listed:?}");
+}
+
+/// `cairn why` and the dry run of a collection know both names.
+#[test]
+fn what_holds_it_is_told_under_both_names() {
+    let world = mirrored();
+    world.publish("own", &[("elsewhere", TEXT)]);
+    let bounds = cairn::engine::why::Bounds { holders: 9, paths: 9 };
+    let blob = BlobHash::of(TEXT);
+    let held = world.engine.holders(&blob, bounds, &mut |_| {}).unwrap().unwrap();
+    assert_eq!((held.references, held.elsewhere), (3, 0));
+    assert_eq!(held.listed.len(), 2, "{held:?}");
+    let mut dry =
+        cairn::engine::dry_run::DryRun::new(&world.engine, cairn::model::time::Timestamp::now(), 0)
+            .unwrap();
+    dry.drop_tree(&world.tree("1")).unwrap();
+    assert_eq!(dry.garbage().free.count, 1, "the other content alone");
+    dry.drop_tree(&world.tree("2")).unwrap();
+    assert_eq!(dry.garbage().free.count, 2);
+}
