@@ -133,6 +133,7 @@ fn advise(error: ControlError, target: &str) -> ControlError {
             Some(
                 ErrorDetail::Locked { .. }
                 | ErrorDetail::RemoteChanged { .. }
+                | ErrorDetail::FailedFiles { .. }
                 | ErrorDetail::Unreadable { .. },
             )
             | None,

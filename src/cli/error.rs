@@ -205,7 +205,7 @@ fn detail_lines(detail: &ErrorDetail) -> Vec<String> {
         ErrorDetail::OpenFiles(paths) | ErrorDetail::Conflicts(paths) => {
             paths.iter().map(|path| escape_path(path.as_bytes())).collect()
         }
-        ErrorDetail::Unreadable { files, total } => {
+        ErrorDetail::Unreadable { files, total } | ErrorDetail::FailedFiles { files, total } => {
             let shown = u64::try_from(files.len()).unwrap_or(u64::MAX);
             let more = (*total > shown).then(|| format!("and {} more", total - shown));
             let line = |file: &UnreadableFile| {

@@ -19,10 +19,12 @@ pub(crate) mod du;
 pub mod error;
 pub(crate) mod export;
 mod flag;
+mod follow;
 pub(crate) mod fsck;
 pub(crate) mod gc;
 pub(crate) mod import;
 pub(crate) mod init;
+pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod man;
@@ -99,7 +101,7 @@ EXIT CODES
   10  `cairn fsck`: damage is left
   11  `cairn status --check`: something needs attention soon
   12  `cairn status --check`: something needs attention now
-  13  `cairn sync`: what the remote declares changed meanwhile: try again
+  13  `cairn sync`, `cairn wait --job`: what the remote declares changed meanwhile: try again
   141  whoever read the output went away
 
 A command speaks to the store's daemon where one is running (`cairn mount`) and opens the store
@@ -179,6 +181,8 @@ pub enum Verb {
     Remote(remote::RemoteArgs),
     /// Make a version of what a remote declares: fetch what is new, check it, publish it
     Sync(sync::SyncArgs),
+    /// List what goes on in the daemon, or cancel it
+    Jobs(jobs::JobsArgs),
     /// Keep versions from ever being deleted
     Lock(lock::LockArgs),
     /// Show or set what a repository keeps when nobody decides
@@ -195,7 +199,7 @@ pub enum Verb {
     Du(du::DuArgs),
     /// Explain what keeps a content
     Why(why::WhyArgs),
-    /// Wait until a version is published
+    /// Wait until a version is published, or until a job ends
     Wait(wait::WaitArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
@@ -312,6 +316,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Release(args) => args.run(context),
         Verb::Remote(args) => args.run(context),
         Verb::Sync(args) => args.run(context),
+        Verb::Jobs(args) => args.run(context),
         Verb::Lock(args) => args.run(context),
         Verb::Policy(args) => args.run(context),
         Verb::Quota(args) => args.run(context),

@@ -5,7 +5,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::model::id::VersionNumber;
+use crate::model::id::{JobId, VersionNumber};
 use crate::model::manifest::DeclaredPath;
 use crate::model::name::{
     AreaName, BaseName, NameError, RemoteName, RepoName, TagName, parse_number,
@@ -117,6 +117,14 @@ fn refuse_path(repository: &RepoName, version: &str) -> Result<(), ParseError> {
 /// It is no whole number.
 pub fn parse_count(text: &str) -> Result<u64, ParseError> {
     text.parse().map_err(|_| ParseError::Count)
+}
+
+/// Parses the number of a job.
+///
+/// # Errors
+/// It is no whole number.
+pub fn parse_job(text: &str) -> Result<JobId, ParseError> {
+    parse_count(text).map(JobId)
 }
 
 /// Parses `REMOTE` or `REMOTE/SUBPATH`.

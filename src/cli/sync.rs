@@ -2,17 +2,14 @@
 
 use super::Context;
 use super::error::CliError;
+use super::follow::follow;
 use super::parse::{parse_remote_path, parse_removal_limit, parse_size};
-use super::progress::ProgressLine;
-use super::text::{escape_path, size};
-use crate::control::protocol::{Progress, Request};
+use crate::control::protocol::Request;
 use crate::control::reply::Reply;
-use crate::control::service::Attachment;
-use crate::control::sync::{SyncChange, SyncEvent, SyncReply, SyncRequest};
+use crate::control::sync::SyncRequest;
 use crate::model::name::{RemoteName, RepoName, TagName};
 use crate::model::raw::RawPath;
-use crate::model::sync::{RemovalLimit, SyncCounts};
-use crate::model::text::count;
+use crate::model::sync::RemovalLimit;
 
 const HELP: &str = "\
 Fetches what the remote declares and the store lacks, checks its digest, and publishes all of it as the next version. If any
@@ -24,6 +21,10 @@ list is the one of the last sync, and nobody has published since, that is one re
 --mirror also removes what the remote does not declare, as `rsync --delete` does; without it nothing is removed. With SUBPATH
 only what lies below it is taken, and lies at the root of the version. `cairn remote add` says where a remote is.
 
+The work is a job of the daemon. It ends when this command does, also when its terminal is closed; with --detach it goes on by
+itself: `cairn jobs` shows and cancels it, `cairn wait --job N` waits for it and exits as this command would. No job outlives
+the daemon.
+
 EXIT CODES
   0  there is a new version, or nothing changed
   1  something could not be had, or is refused
@@ -31,16 +32,19 @@ EXIT CODES
   others, as in `cairn help`: there is no new version
 
 JSON
-  {repository, remote, changed, version (as in `cairn show`), tag, unchanged_remote, events, events, and at the same level
-  declared_file_count, unchanged_file_count, reused_file_count, fetched_file_count, fetched_bytes,
-  added_file_count, changed_file_count, removed_file_count, failed_file_count};
-  an event: {path, change, reason}
+  Where standard output is no terminal, lines of progress come first, one a second at most, or when the stage changes:
+  {type, job, stage, retry, fetched_bytes_per_second}, where type is progress, and the counts below. The last line has the type
+  result: {type, job, repository, remote, changed, version (as in `cairn show`), tag, unchanged_remote, events}, and at the same
+  level declared_file_count, unchanged_file_count, reused_file_count, fetched_file_count, fetched_bytes, added_file_count,
+  changed_file_count, removed_file_count, failed_file_count; an event is {path, change, reason}.
+  With --detach: one job, as in `cairn jobs`
 
 EXAMPLES
   cairn remote add releases sums https://example.org/releases/SHA256SUMS
   cairn sync tools releases --mirror --dry-run
   cairn sync tools releases --mirror --tag 2026-11
-  cairn sync linux-tools releases/linux/x86_64 --json";
+  cairn sync linux-tools releases/linux/x86_64 --json | jq 'select(.type == \"result\")'
+  cairn sync tools releases --mirror --detach";
 
 /// Arguments of `cairn sync`.
 #[derive(Debug, clap::Args)]
@@ -79,16 +83,9 @@ pub struct SyncArgs {
     /// Name of the version
     #[arg(short, long, value_name = "TAG")]
     tag: Option<TagName>,
-}
-
-/// What is printed with `--json`.
-#[derive(Debug, serde::Serialize)]
-struct Document<'a> {
-    repository: &'a RepoName,
-    remote: &'a RemoteName,
-    #[serde(flatten)]
-    reply: &'a SyncReply,
-    events: &'a [SyncEvent],
+    /// Return at once with the number of a job, which goes on in the daemon (see `cairn jobs`)
+    #[arg(long, conflicts_with = "dry_run")]
+    detach: bool,
 }
 
 impl SyncArgs {
@@ -99,8 +96,8 @@ impl SyncArgs {
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
         let (remote, subpath) = self.remote;
         let request = SyncRequest {
-            repository: self.repository.clone(),
-            remote: remote.clone(),
+            repository: self.repository,
+            remote,
             subpath,
             mirror: self.mirror,
             dry_run: self.dry_run,
@@ -110,95 +107,19 @@ impl SyncArgs {
             message: self.message.unwrap_or_default(),
             author: self.author,
             tag: self.tag,
+            detach: self.detach,
         };
         let mut connection = context.connect()?;
-        let mut line = ProgressLine::new(context.json);
-        let mut events = Vec::new();
-        let mut printed = Ok(());
-        let (json, output) = (context.json, &mut context.output);
-        let mut hear = |progress: Progress| match progress {
-            Progress::Sync(counts) => line.show(&step(&counts)),
-            Progress::SyncEvents(some) if json => events.extend(some),
-            Progress::SyncEvents(some) => line.suspend(|| {
-                for event in &some {
-                    match tell(event) {
-                        Told::Plan(text) if printed.is_ok() => printed = output.line(text),
-                        Told::Plan(_) => {}
-                        Told::Failure(text) => super::error::warn(&text),
-                    }
-                }
-            }),
-            other => line.show(&other),
-        };
-        let result = connection.call(Request::Sync(request), Attachment::none(), &mut hear);
-        drop(line);
-        printed?;
-        let (Reply::Sync(reply), _) = result? else {
+        if !self.detach {
+            return follow(context, &mut connection, Request::Sync(request));
+        }
+        let Reply::Jobs(jobs) = connection.ask(Request::Sync(request))? else {
             return Err(CliError::unexpected_reply());
         };
-        if json {
-            let document = Document {
-                repository: &self.repository,
-                remote: &remote,
-                reply: &reply,
-                events: &events,
-            };
-            return Ok(context.output.json(&document)?);
+        let [job] = &jobs[..] else { return Err(CliError::unexpected_reply()) };
+        if context.json {
+            return Ok(context.output.json(job)?);
         }
-        let text = summary(&self.repository, &remote, &reply, self.dry_run);
-        Ok(context.output.line(text)?)
-    }
-}
-
-/// A line about one path.
-enum Told {
-    Plan(String),
-    Failure(String),
-}
-
-fn tell(event: &SyncEvent) -> Told {
-    let path = escape_path(event.path.as_bytes());
-    match event.change {
-        SyncChange::Added => Told::Plan(format!("+ {path}")),
-        SyncChange::Changed => Told::Plan(format!("~ {path}")),
-        SyncChange::Removed => Told::Plan(format!("- {path}")),
-        SyncChange::Failed => {
-            Told::Failure(format!("{path}: {}", event.reason.as_deref().unwrap_or("failed")))
-        }
-    }
-}
-
-fn step(counts: &SyncCounts) -> Progress {
-    let done = counts.unchanged + counts.reused + counts.fetched + counts.failed;
-    let what = format!("{} fetched, {} files", size(counts.fetched_bytes), counts.fetched);
-    Progress::Step { what, done, total: Some(counts.declared), is_bytes: false }
-}
-
-fn summary(repository: &RepoName, remote: &RemoteName, reply: &SyncReply, dry_run: bool) -> String {
-    if reply.unchanged_remote {
-        return format!("no change: {remote} declares what it declared at the last sync");
-    }
-    let counts = &reply.counts;
-    let mut parts = vec![format!("{} declared", count(counts.declared, "file"))];
-    for (number, what) in [
-        (counts.unchanged, "unchanged"),
-        (counts.added, "added"),
-        (counts.changed, "changed"),
-        (counts.removed, "removed"),
-        (counts.failed, "failed"),
-    ] {
-        if number > 0 {
-            parts.push(format!("{number} {what}"));
-        }
-    }
-    if counts.fetched > 0 {
-        let fetched = count(counts.fetched, "file");
-        parts.push(format!("{} fetched in {fetched}", size(counts.fetched_bytes)));
-    }
-    let done = parts.join(", ");
-    match (&reply.version, reply.changed) {
-        _ if dry_run && reply.changed => format!("would make a version of {repository}: {done}"),
-        (Some(version), true) => format!("{repository}/{}: {done}", version.number),
-        _ => format!("no change: {done}"),
+        Ok(context.output.line(format_args!("job {}", job.job))?)
     }
 }

@@ -1,15 +1,17 @@
-//! `cairn wait`: returns when a version was published.
+//! `cairn wait`: returns when a version was published, or a job has ended.
 
 use std::time::{Duration, Instant};
 
 use super::Context;
 use super::error::CliError;
-use super::parse::{parse_count, parse_duration};
+use super::follow::follow;
+use super::parse::{parse_count, parse_duration, parse_job};
 use super::progress::ProgressLine;
 use super::text::duration;
+use crate::control::jobs::JobsRequest;
 use crate::control::protocol::{ControlError, ErrorKind, Progress, Request, WAIT_SECONDS_MAX};
 use crate::control::reply::Reply;
-use crate::model::id::VersionNumber;
+use crate::model::id::{JobId, VersionNumber};
 use crate::model::name::RepoName;
 
 const HELP: &str = "\
@@ -18,21 +20,28 @@ misses none. Without --after it waits for whatever is published next. Exit code 
 over. The mount cannot tell programs what the daemon publishes (inotify does not see it): use this,
 or `cairn mount --on-commit`.
 
+With --job it waits for the end of a job of the daemon (`cairn jobs`) instead: it shows how far that is, and prints and exits as
+`cairn sync` would have. Ending this command does not end the job.
+
 JSON
-  the version, as in `cairn show`
+  the version, as in `cairn show`; with --job, the lines as in `cairn sync`
 
 EXAMPLES
   cairn wait web
   cairn wait web --after 7 --timeout 10m
-  cairn wait web --after 7 --json | jq .number";
+  cairn wait web --after 7 --json | jq .number
+  cairn wait --job 3 --timeout 1h";
 
 /// Arguments of `cairn wait`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct WaitArgs {
     /// The repository
-    #[arg(value_name = "REPO")]
-    repository: RepoName,
+    #[arg(value_name = "REPO", required_unless_present = "job")]
+    repository: Option<RepoName>,
+    /// Wait for the end of this job instead
+    #[arg(long, value_name = "N", value_parser = parse_job, conflicts_with_all = ["repository", "after"])]
+    job: Option<JobId>,
     /// Only a version with a greater number [default: that of the newest now]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     after: Option<u64>,
@@ -45,9 +54,16 @@ impl WaitArgs {
     /// Waits.
     ///
     /// # Errors
-    /// The repository does not exist, or goes; the time is over.
+    /// The repository or job does not exist, or goes; the time is over; what the job failed with.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let repository = self.repository;
+        if let Some(job) = self.job {
+            let seconds = self.timeout.map(|timeout| timeout.as_secs());
+            let request = Request::Jobs(JobsRequest::Follow { job, seconds });
+            let mut connection = context.connect()?;
+            return follow(context, &mut connection, request);
+        }
+        // One of the two is there: clap sees to that.
+        let repository = self.repository.ok_or_else(CliError::unexpected_reply)?;
         let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut after = self.after.map(VersionNumber);
         let mut connection = context.connect()?;

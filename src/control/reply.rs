@@ -17,6 +17,7 @@ use super::du::DuReply;
 use super::fsck::FsckReply;
 use super::gc::GcReply;
 use super::import::ImportId;
+use super::jobs::JobInfo;
 use super::policy::PolicyReply;
 use super::quota::QuotaInfo;
 use super::remote::RemoteInfo;
@@ -43,6 +44,8 @@ pub enum Reply {
     RemoteTest(RemoteTest),
     /// Answers `Sync`.
     Sync(Box<SyncReply>),
+    /// Answers [`JobsRequest`](super::jobs::JobsRequest), and a `Sync` that goes on by itself.
+    Jobs(Vec<JobInfo>),
     /// Answers `CreateRepository`.
     Repository(RepositoryInfo),
     /// Answers `Repositories`.

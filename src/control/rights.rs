@@ -4,6 +4,7 @@
 //! of the repository, as the kernel does it for the mount. One table says for each request which of
 //! these rights it needs; who adds a request adds it here.
 
+use super::jobs::JobsRequest;
 use super::names::NamesOf;
 use super::protocol::Request;
 use crate::model::name::{AreaName, RepoName};
@@ -30,6 +31,7 @@ pub(crate) enum Right<'a> {
 pub(crate) fn required(request: &Request) -> Right<'_> {
     match request {
         Request::Repositories
+        | Request::Jobs(JobsRequest::List)
         | Request::Areas { repository: None }
         | Request::Names { of: NamesOf::Repositories, .. } => Right::Listing,
         Request::Names {
@@ -64,6 +66,7 @@ pub(crate) fn required(request: &Request) -> Right<'_> {
         | Request::Remount { .. }
         | Request::Remote(_)
         | Request::Sync(_)
+        | Request::Jobs(JobsRequest::Follow { .. } | JobsRequest::Cancel { .. })
         | Request::Shutdown => Right::StoreOwner,
     }
 }

@@ -122,6 +122,36 @@ pub trait Service: Send + Sync {
     fn disconnected(&self, _connection: ConnectionId) {}
 }
 
+/// A service that several own.
+impl<T: Service + ?Sized> Service for Arc<T> {
+    fn call(
+        &self,
+        caller: Caller,
+        request: Request,
+        attachment: Attachment,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Reply, Attachment), ControlError> {
+        (**self).call(caller, request, attachment, progress)
+    }
+
+    fn call_other(
+        &self,
+        caller: Caller,
+        request: Request,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Reply, ControlError> {
+        (**self).call_other(caller, request, progress)
+    }
+
+    fn connected(&self, connection: ConnectionId, peer: Peer) {
+        (**self).connected(connection, peer);
+    }
+
+    fn disconnected(&self, connection: ConnectionId) {
+        (**self).disconnected(connection);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

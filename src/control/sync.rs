@@ -32,6 +32,9 @@ pub struct SyncRequest {
     pub author: Option<String>,
     /// Name of the version.
     pub tag: Option<TagName>,
+    /// It goes on by itself, and is answered once it has begun.
+    #[serde(default)]
+    pub detach: bool,
 }
 
 /// One thing that a sync tells of a path.

@@ -65,7 +65,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let (controller, events) = run::controller();
     let stop = controller.clone();
     let facts = facts(config, &plan, file_bytes_max);
-    let service = Arc::new(StoreService::new(Arc::clone(&engine), move || stop.stop(), facts));
+    let service = StoreService::new(Arc::clone(&engine), move || stop.stop(), facts);
     let hook = start_hook(config, &plan, &engine, &hooked)?;
     let socket = engine.layout.control_socket();
     let mut server = Server::start(&socket, service.clone()).map_err(start)?;
@@ -88,6 +88,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         shutdown: Box::new(|| {
             service.stop_waiting();
             server.stop();
+            service.wait_for_jobs();
             scrubber.stop();
             drop(housekeeper);
             if let Some(hook) = hook {

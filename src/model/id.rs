@@ -36,6 +36,10 @@ id_type! {
     VersionNumber
 }
 id_type! {
+    /// A job of a daemon: starts at 1 with each daemon, and is never used twice by one.
+    JobId
+}
+id_type! {
     /// An inode number as one mount shows it.
     Ino
 }

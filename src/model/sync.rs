@@ -31,6 +31,44 @@ pub struct SyncCounts {
     pub failed: u64,
 }
 
+/// What a sync is at. The work on files goes on side by side; this says which part of the whole it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncStage {
+    /// It fetches and checks what declares the content.
+    #[default]
+    Declare,
+    /// It compares files with the newest version, and fetches those that the store lacks.
+    Fetch,
+    /// It makes the version.
+    Publish,
+}
+
+impl SyncStage {
+    /// As users read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Declare => "declare",
+            Self::Fetch => "fetch",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// How far a sync has come, and what it waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct SyncProgress {
+    /// What it is at.
+    #[serde(default)]
+    pub stage: SyncStage,
+    /// What was done so far.
+    #[serde(flatten)]
+    pub counts: SyncCounts,
+    /// Why it waits to ask the remote again; `None` when it does not.
+    #[serde(default)]
+    pub retry: Option<String>,
+}
+
 /// How many files may vanish from a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -46,7 +46,8 @@ impl NetError {
         Self::new(NetErrorKind::Local, format!("cannot {action}: {error}"))
     }
 
-    pub(super) fn stopped() -> Self {
+    /// That a request was asked to stop.
+    pub fn stopped() -> Self {
         Self::new(NetErrorKind::Stopped, "stopped")
     }
 

@@ -3,6 +3,7 @@
 //! A body that was cut goes on where it ended (Range with If-Range); what is there already from an earlier run does as
 //! well. The caller checks digests: a server may answer a Range with bytes of another file.
 
+use std::fmt;
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use super::error::{NetError, NetErrorKind};
 use crate::model::time::Timestamp;
 
 /// Tries without a further byte before it is given up.
-const TRIES_MAX: u32 = 5;
+pub const TRIES_MAX: u32 = 5;
 
 /// The first wait between two tries; each is twice the one before.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
@@ -117,6 +118,23 @@ pub struct Fetch<'a> {
     pub needs_end: bool,
     /// Set by whoever wants it to stop.
     pub stop: &'a AtomicBool,
+    /// Hears of the waits between two tries.
+    pub watcher: &'a dyn Watcher,
+}
+
+/// Hears what a fetch waits for, so that a user sees why nothing comes.
+pub trait Watcher: Sync + fmt::Debug {
+    /// A try failed for this reason, and another one begins after `wait`; `tries` were made in a row.
+    fn waits(&self, reason: &NetError, tries: u32, wait: Duration);
+
+    /// The wait is over.
+    fn goes_on(&self);
+}
+
+/// Nobody hears of it.
+impl Watcher for () {
+    fn waits(&self, _reason: &NetError, _tries: u32, _wait: Duration) {}
+    fn goes_on(&self) {}
 }
 
 /// A date of HTTP, in seconds since 1970.
@@ -166,7 +184,10 @@ impl Client {
                 return Err(error);
             }
             log::debug!("try {tries}: {error}; again in {} ms", wait.as_millis());
-            runtime.block_on(rest(fetch.stop, wait))?;
+            fetch.watcher.waits(&error, tries, wait);
+            let waited = runtime.block_on(rest(fetch.stop, wait));
+            fetch.watcher.goes_on();
+            waited?;
         }
     }
 

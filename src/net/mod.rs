@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub use client::Client;
 pub use error::{NetError, NetErrorKind};
-pub use fetch::{Body, Fetch, Fetched, Validators};
+pub use fetch::{Body, Fetch, Fetched, TRIES_MAX, Validators, Watcher};
 
 /// Threads that wait for the network. Bodies are handled by the thread that asked.
 const RUNTIME_THREADS: usize = 2;

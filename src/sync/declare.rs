@@ -3,10 +3,9 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::sync::atomic::AtomicBool;
 
 use super::sort::{Line, Sorted, Sorter};
-use super::{Destination, Origin, Seen, SyncError};
+use super::{Destination, Origin, Seen, SyncError, Watch};
 use crate::model::digest::{Sha256, Sha256Hasher};
 use crate::model::manifest::{
     DeclaredFile, DeclaredPath, LINE_BYTES_MAX, LineError, ManifestForm, check_neighbours,
@@ -57,9 +56,9 @@ pub(super) fn has_changed(
     since: &Validators,
     sha256: Sha256,
     into: File,
-    stop: &AtomicBool,
+    watch: Watch<'_>,
 ) -> Result<bool, SyncError> {
-    Ok(fetch(origin, Some(since), into, stop)?
+    Ok(fetch(origin, Some(since), into, watch)?
         .is_some_and(|(_, document)| document.hasher.finish() != sha256))
 }
 
@@ -67,21 +66,21 @@ pub(super) fn has_changed(
 pub(super) fn is_unchanged(
     origin: &Origin<'_>,
     since: &Validators,
-    stop: &AtomicBool,
+    watch: Watch<'_>,
 ) -> Result<bool, SyncError> {
     let into = tempfile::tempfile()?;
-    Ok(fetch(origin, Some(since), into, stop)?.is_none())
+    Ok(fetch(origin, Some(since), into, watch)?.is_none())
 }
 
 /// Fetches the document and hands on what it declares, in its order and unchecked but for each line.
 pub(super) fn look(
     origin: &Origin<'_>,
     into: File,
-    stop: &AtomicBool,
+    watch: Watch<'_>,
     take: &mut dyn FnMut(DeclaredFile),
 ) -> Result<Validators, SyncError> {
     let url = origin.url.document(origin.kind).to_string();
-    let Some((validators, document)) = fetch(origin, None, into, stop)? else {
+    let Some((validators, document)) = fetch(origin, None, into, watch)? else {
         return Ok(Validators::default());
     };
     parse(origin, &url, document.file, &mut |line| {
@@ -95,7 +94,7 @@ fn fetch(
     origin: &Origin<'_>,
     unless: Option<&Validators>,
     into: File,
-    stop: &AtomicBool,
+    watch: Watch<'_>,
 ) -> Result<Option<(Validators, Document)>, SyncError> {
     let mut document = Document { file: into, length: 0, hasher: Sha256Hasher::default() };
     let request = Fetch {
@@ -104,7 +103,8 @@ fn fetch(
         max_bytes: DOCUMENT_BYTES_MAX,
         unless: unless.filter(|validators| !validators.is_empty()),
         needs_end: true,
-        stop,
+        stop: watch.stop,
+        watcher: watch.tally,
     };
     match origin.client.fetch(&request, &mut document)? {
         Fetched::Unchanged => Ok(None),
@@ -117,12 +117,12 @@ pub(super) fn declare(
     origin: &Origin<'_>,
     seen: Option<&Seen>,
     destination: &dyn Destination,
-    stop: &AtomicBool,
+    watch: Watch<'_>,
 ) -> Result<Option<Declared>, SyncError> {
     let temporary = || destination.temporary();
     let into = temporary().map_err(SyncError::io("make a temporary file"))?;
     let Some((validators, document)) =
-        fetch(origin, seen.map(|seen| &seen.validators), into, stop)?
+        fetch(origin, seen.map(|seen| &seen.validators), into, watch)?
     else {
         return Ok(None);
     };
@@ -133,7 +133,7 @@ pub(super) fn declare(
     let url = origin.url.document(origin.kind).to_string();
     let mut sorter = Sorter::new(&temporary);
     parse(origin, &url, document.file, &mut |line| {
-        super::check_stop(stop)?;
+        super::check_stop(watch.stop)?;
         sorter.push(line).map_err(SyncError::io("sort what is declared"))
     })?;
     let entries = sorter.finish(|first, second| {

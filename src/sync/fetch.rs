@@ -159,9 +159,11 @@ fn one<'a>(
         unless: None,
         needs_end: false,
         stop: context.stop,
+        watcher: context.tally,
     };
     let keep = SyncError::io("keep what was fetched");
     let mut download = Download::begin(context, &turn).map_err(keep)?;
+    check_stop(context.stop)?;
     let mut is_new = download.length == 0;
     loop {
         let fetched = if file.size_bytes == Some(download.length) && !is_new {
@@ -237,7 +239,8 @@ impl<'a> Download<'a> {
         if context.destination.partial_files().is_there(turn) {
             let mut file = context.destination.partial_files().open(turn)?;
             let mut chunk = vec![0; CHUNK_BYTES];
-            loop {
+            // Whoever is to stop finds that out before it asks for the rest.
+            while !context.stop.load(Ordering::Relaxed) {
                 let read = file.read(&mut chunk)?;
                 if read == 0 {
                     break;

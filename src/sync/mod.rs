@@ -17,10 +17,11 @@ mod query;
 mod run;
 mod save;
 mod sort;
+mod tally;
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
@@ -28,7 +29,7 @@ use crate::model::hash::BlobHash;
 use crate::model::import::ImportEntry;
 use crate::model::manifest::{DeclaredPath, LineError, OverlapError};
 use crate::model::remote::{RemoteKind, RemoteSettings, RemoteUrl};
-use crate::model::sync::{RemovalLimit, SyncCounts};
+use crate::model::sync::RemovalLimit;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Root};
 use crate::net::{Client, NetError, Validators};
@@ -37,7 +38,9 @@ use crate::store::error::StoreError;
 pub use partial::PartialFiles;
 pub use probe::probe;
 pub use run::{Outcome, Plan, run};
-pub use save::Told;
+pub use tally::Tally;
+
+use tally::add;
 
 /// What went wrong with one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,6 +182,23 @@ pub struct Options {
     pub removal_limit: RemovalLimit,
 }
 
+/// Who looks on, from other threads. A sync never waits for them.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Set by whoever wants the sync to stop, and by the sync where a part of it failed.
+    pub stop: &'a AtomicBool,
+    /// How far it is, to be read at any time.
+    pub tally: &'a Tally,
+    /// Hears of each file that could not be had. Must not wait.
+    pub failed: &'a (dyn Fn(Failure) + Sync),
+}
+
+impl std::fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
+
 /// A file of the newest version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseFile {
@@ -259,41 +279,6 @@ pub trait Destination: Sync {
 
     /// The time of the sync, for what the remote says nothing about.
     fn now(&self) -> Timestamp;
-}
-
-/// [`SyncCounts`] that all stages add to.
-#[derive(Debug, Default)]
-struct Tally {
-    declared: AtomicU64,
-    unchanged: AtomicU64,
-    reused: AtomicU64,
-    fetched: AtomicU64,
-    fetched_bytes: AtomicU64,
-    added: AtomicU64,
-    changed: AtomicU64,
-    removed: AtomicU64,
-    failed: AtomicU64,
-}
-
-impl Tally {
-    fn counts(&self) -> SyncCounts {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        SyncCounts {
-            declared: read(&self.declared),
-            unchanged: read(&self.unchanged),
-            reused: read(&self.reused),
-            fetched: read(&self.fetched),
-            fetched_bytes: read(&self.fetched_bytes),
-            added: read(&self.added),
-            changed: read(&self.changed),
-            removed: read(&self.removed),
-            failed: read(&self.failed),
-        }
-    }
-}
-
-fn add(count: &AtomicU64, more: u64) {
-    count.fetch_add(more, Ordering::Relaxed);
 }
 
 fn check_stop(stop: &AtomicBool) -> Result<(), SyncError> {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 
 use super::declare;
-use super::{Origin, SyncError};
+use super::{Origin, SyncError, Tally, Watch};
 use crate::model::manifest::DeclaredFile;
 use crate::model::remote::{RemoteSettings, RemoteTest};
 use crate::model::tree::FILE_BYTES_MAX;
@@ -23,14 +23,15 @@ pub fn probe(settings: &RemoteSettings) -> RemoteTest {
 }
 
 fn ask(settings: &RemoteSettings, reply: &mut RemoteTest) -> Result<(), SyncError> {
-    let stop = AtomicBool::new(false);
+    let (stop, tally) = (AtomicBool::new(false), Tally::default());
+    let watch = Watch { stop: &stop, tally: &tally, failed: &|_| {} };
     let client = Client::new(settings)?;
     let origin = Origin::new(&client, settings, None);
     let mut some: Vec<DeclaredFile> = Vec::new();
     let mut declared = 0;
     let mut has_sizes = true;
     let into = tempfile::tempfile().map_err(SyncError::io("make a temporary file"))?;
-    let validators = declare::look(&origin, into, &stop, &mut |file| {
+    let validators = declare::look(&origin, into, watch, &mut |file| {
         declared += 1;
         has_sizes &= file.size_bytes.is_some();
         // Only of a file of two bytes and more there is a part to ask for; without sizes one has to try.
@@ -43,7 +44,7 @@ fn ask(settings: &RemoteSettings, reply: &mut RemoteTest) -> Result<(), SyncErro
     reply.declared = Some(declared);
     reply.has_sizes = (declared > 0).then_some(has_sizes);
     reply.conditional =
-        Some(!validators.is_empty() && declare::is_unchanged(&origin, &validators, &stop)?);
+        Some(!validators.is_empty() && declare::is_unchanged(&origin, &validators, watch)?);
     for file in some {
         if reply.ranges != Some(true) {
             reply.ranges = Some(sends_parts(&origin, &file, &stop)?);
@@ -67,6 +68,7 @@ fn sends_parts(
         unless: None,
         needs_end: false,
         stop,
+        watcher: &(),
     };
     match origin.client.fetch(&request, &mut part) {
         Ok(Fetched::Whole { .. } | Fetched::Unchanged) => Ok(!part.restarted),

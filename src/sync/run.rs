@@ -1,15 +1,15 @@
 //! A sync from its first request to the area that is ready to be published.
 
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::AtomicU32;
 
 use super::declare::{Declared, declare, has_changed};
 use super::difference::{Step, difference};
 use super::fetch::{Context, fetch};
 use super::pipeline::{self, Stage, send};
 use super::query::{Item, query};
-use super::save::{Saver, Told};
-use super::{Destination, Options, Origin, Seen, SyncError, Tally, add};
-use crate::model::sync::SyncCounts;
+use super::save::Saver;
+use super::{Destination, Options, Origin, Seen, SyncError, Watch, add};
+use crate::model::sync::{SyncCounts, SyncStage};
 
 /// How a sync ended that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,26 +46,27 @@ pub fn run(
     options: Options,
     seen: Option<&Seen>,
     destination: &dyn Destination,
-    stop: &AtomicBool,
-    tell: &mut dyn FnMut(Told) -> Result<(), SyncError>,
+    watch: Watch<'_>,
     plan: Option<&mut dyn FnMut(Plan) -> Result<(), SyncError>>,
 ) -> Result<Outcome, SyncError> {
     let asked = asked(origin, options);
     let seen = seen.filter(|seen| seen.asked == asked);
-    let Some(mut declared) = declare(origin, seen, destination, stop)? else {
+    let Watch { stop, tally, .. } = watch;
+    tally.reset();
+    let Some(mut declared) = declare(origin, seen, destination, watch)? else {
         return Ok(Outcome::Unchanged);
     };
-    let tally = Tally::default();
     add(&tally.declared, declared.entries.count);
+    tally.enter(SyncStage::Fetch);
     let failures = AtomicU32::new(0);
-    let context = Context { origin, destination, tally: &tally, stop, failures: &failures };
+    let context = Context { origin, destination, tally, stop, failures: &failures };
     if let Some(plan) = plan {
         dry_run(context, &mut declared, options, plan)?;
         return Ok(ready(declared, asked, tally.counts()));
     }
     check_removals(&mut declared, destination, options)?;
     let mtime = declared.validators.modified().unwrap_or_else(|| destination.now());
-    let mut saver = Saver::new(destination, &tally, mtime, tell);
+    let mut saver = Saver::new(destination, watch, mtime);
     let entries = &mut declared.entries;
     let steps: Stage<'_, Item<'_>> = Box::new(move |_, next| {
         let lines = entries.read()?;
@@ -80,7 +81,7 @@ pub fn run(
     let counts = tally.counts();
     if disagreements > 0 {
         let into = destination.temporary()?;
-        if has_changed(origin, &declared.validators, declared.sha256, into, stop)? {
+        if has_changed(origin, &declared.validators, declared.sha256, into, watch)? {
             return Err(SyncError::Changed(origin.url.document(origin.kind).to_string()));
         }
     }

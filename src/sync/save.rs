@@ -9,13 +9,12 @@ use super::difference::Step;
 use super::fetch::{Bytes, Content};
 use super::partial::Turn;
 use super::query::Item;
-use super::{BaseFile, Destination, Failure, SyncError, Tally, add};
+use super::{BaseFile, Destination, Failure, SyncError, Tally, Watch, add};
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::import::{FileSource, ImportContent, ImportEntry, RawAttributes};
 use crate::model::manifest::DeclaredFile;
-use crate::model::sync::SyncCounts;
 use crate::model::time::Timestamp;
 use crate::model::tree::Attributes;
 
@@ -31,8 +30,8 @@ const FILES_MAX: usize = 16;
 /// How long a batch waits for more, so that what was fetched is not lost with it (V7).
 const BATCH_TIME: Duration = Duration::from_millis(500);
 
-/// How often whoever asked is told how far it is.
-const TELL_INTERVAL: Duration = Duration::from_millis(200);
+/// How often it is looked whether a batch is due while nothing comes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The bits by which a program runs as another user or group.
 const SET_ID: u16 = 0o6000;
@@ -40,22 +39,13 @@ const SET_ID: u16 = 0o6000;
 /// Permission bits of a file that is new.
 const FILE_MODE: u16 = 0o644;
 
-/// What a sync tells while it runs.
-#[derive(Debug)]
-pub enum Told {
-    /// How far it is.
-    Counts(SyncCounts),
-    /// A file cannot be had.
-    Failure(Failure),
-}
-
 /// Puts what comes out of the other stages.
 pub(super) struct Saver<'a> {
     pub(super) destination: &'a dyn Destination,
     pub(super) tally: &'a Tally,
     /// Of files that are new or have another content: the same for all, so that equal syncs make equal trees.
     pub(super) mtime: Timestamp,
-    pub(super) tell: &'a mut dyn FnMut(Told) -> Result<(), SyncError>,
+    failed: &'a (dyn Fn(Failure) + Sync),
     /// Files whose content was not what the remote declares.
     pub(super) disagreements: u64,
     /// What was removed since a declared file needs its place.
@@ -78,15 +68,14 @@ struct Batch<'a> {
 impl<'a> Saver<'a> {
     pub(super) fn new(
         destination: &'a dyn Destination,
-        tally: &'a Tally,
+        watch: Watch<'a>,
         mtime: Timestamp,
-        tell: &'a mut dyn FnMut(Told) -> Result<(), SyncError>,
     ) -> Self {
         Self {
             destination,
-            tally,
+            tally: watch.tally,
             mtime,
-            tell,
+            failed: watch.failed,
             disagreements: 0,
             displaced: Vec::new(),
             lost: None,
@@ -95,10 +84,9 @@ impl<'a> Saver<'a> {
     }
 
     pub(super) fn run(&mut self, items: &Receiver<Item<'a>>) -> Result<(), SyncError> {
-        let mut told = Instant::now();
         let mut due: Option<Instant> = None;
         loop {
-            match items.recv_timeout(TELL_INTERVAL) {
+            match items.recv_timeout(LOOK_INTERVAL) {
                 Ok(item) => self.take(item)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -110,13 +98,8 @@ impl<'a> Saver<'a> {
                 self.flush()?;
                 due = None;
             }
-            if now.duration_since(told) >= TELL_INTERVAL {
-                (self.tell)(Told::Counts(self.tally.counts()))?;
-                told = now;
-            }
         }
-        self.flush()?;
-        (self.tell)(Told::Counts(self.tally.counts()))
+        self.flush()
     }
 
     fn take(&mut self, item: Item<'a>) -> Result<(), SyncError> {
@@ -133,9 +116,9 @@ impl<'a> Saver<'a> {
             }
             Item::Step(Step::Put { file, .. }) => {
                 let reason = "it was never fetched".to_owned();
-                self.fail(file, reason, false)?;
+                self.fail(file, reason, false);
             }
-            Item::Failed { file, reason, disagrees } => self.fail(file, reason, disagrees)?,
+            Item::Failed { file, reason, disagrees } => self.fail(file, reason, disagrees),
             Item::Known { file, base, content } => {
                 add(&self.tally.reused, 1);
                 let (source, size_bytes) = match content {
@@ -208,19 +191,14 @@ impl<'a> Saver<'a> {
         });
     }
 
-    fn fail(
-        &mut self,
-        file: DeclaredFile,
-        reason: String,
-        disagrees: bool,
-    ) -> Result<(), SyncError> {
+    fn fail(&mut self, file: DeclaredFile, reason: String, disagrees: bool) {
         add(&self.tally.failed, 1);
         self.disagreements += u64::from(disagrees);
         let path = file.path.as_bytes();
         if self.displaced.iter().any(|place| **place == *path || file.path.is_below(place)) {
             self.lost = Some(file.path.to_string());
         }
-        (self.tell)(Told::Failure(Failure { path: file.path, reason }))
+        (self.failed)(Failure { path: file.path, reason });
     }
 
     fn is_full(&self) -> bool {

@@ -170,3 +170,13 @@ fn tips_of_the_parser_are_hints_and_help_is_no_error() {
     assert_eq!(output.status.code(), Some(2));
     assert!(errors.starts_with("Versioned repositories as a filesystem"), "{errors}");
 }
+
+#[test]
+fn a_job_that_is_waited_for_gives_the_command_its_exit_code() {
+    let running = serve();
+    let output = run(running.store.path(), &["wait", "--job", "13"]);
+    assert_eq!(output.status.code(), Some(13), "{output:?}");
+    for wrong in [&["wait"][..], &["wait", "web", "--job", "1"], &["jobs", "--cancel", "x"]] {
+        assert_eq!(run(running.store.path(), wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}

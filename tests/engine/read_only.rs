@@ -9,6 +9,7 @@ use cairn::control::export::ExportRequest;
 use cairn::control::flag::Flag;
 use cairn::control::fsck::FsckRequest;
 use cairn::control::gc::GcRequest;
+use cairn::control::jobs::JobsRequest;
 use cairn::control::names::NamesOf;
 use cairn::control::protocol::{ErrorKind, Request};
 use cairn::control::remote::RemoteRequest;
@@ -140,6 +141,7 @@ fn does(request: &Request) -> (usize, Does) {
             (39, Does::Change)
         }
         Request::Sync(_) => (40, Does::Change),
+        Request::Jobs(_) => (41, Does::Read),
         Request::Names { .. } => (37, Does::Read),
         Request::Backup(_) => (24, Does::Read),
         Request::Upkeep(upkeep) => match upkeep {
@@ -158,7 +160,7 @@ fn does(request: &Request) -> (usize, Does) {
     }
 }
 
-fn about_remotes() -> [Request; 4] {
+fn about_remotes() -> [Request; 5] {
     let remote = || "origin".parse().unwrap();
     let settings = RemoteSettings::new(RemoteKind::Sums, "http://127.0.0.1:1/".parse().unwrap());
     let sync = SyncRequest {
@@ -173,6 +175,7 @@ fn about_remotes() -> [Request; 4] {
         message: String::new(),
         author: None,
         tag: None,
+        detach: false,
     };
     [
         Request::Remote(RemoteRequest::List),
@@ -183,6 +186,7 @@ fn about_remotes() -> [Request; 4] {
         }),
         Request::Remote(RemoteRequest::Remove { name: remote() }),
         Request::Sync(sync),
+        Request::Jobs(JobsRequest::List),
     ]
 }
 
@@ -274,7 +278,7 @@ fn every_request_that_changes_is_refused_and_every_other_is_answered() {
         }
         assert_eq!(content(&world), before, "{request:?}");
     }
-    assert_eq!(kinds, (0..=40).collect(), "each kind is asked");
+    assert_eq!(kinds, (0..=41).collect(), "each kind is asked");
     let world = world.reopen();
     assert_eq!(world.numbers(), [2, 3], "it is as it was, and takes changes");
     world.commit("open");

@@ -41,6 +41,7 @@ pub(crate) fn wanted(server: &Server) -> Fetch<'static> {
         unless: None,
         needs_end: false,
         stop: &GO_ON,
+        watcher: &(),
     }
 }
 

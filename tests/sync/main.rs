@@ -7,6 +7,7 @@ mod declared;
 mod failure;
 mod interrupted;
 mod named;
+mod jobs;
 mod nginx;
 mod remote;
 mod shared;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::shared::{files, map};
+use crate::shared::{files, map, result};
 use support::{Cairn, content, wait};
 
 /// An nginx that is stopped when this is dropped.
@@ -161,8 +161,7 @@ fn v7_a_download_that_an_earlier_run_left_is_gone_on_with() {
     fs::create_dir(&partial).unwrap();
     let name = cairn::model::digest::Sha256::of(&large).to_string();
     fs::write(partial.join(&name), &large[..4 << 20]).unwrap();
-    let done: serde_json::Value =
-        serde_json::from_str(&cairn.cli(&["sync", "lib", "open", "--json"])).unwrap();
+    let done = result(&cairn.cli(&["sync", "lib", "open", "--json"]));
     assert_eq!(done["fetched_bytes"], 1 << 20);
     // What was left is of something else.
     fs::write(partial.join(&name), &large[1..4 << 20]).unwrap();

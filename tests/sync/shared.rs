@@ -32,8 +32,7 @@ impl Synced {
     /// Syncs the repository `lib`; returns what the command says.
     #[track_caller]
     pub(crate) fn sync(&self, options: &[&str]) -> serde_json::Value {
-        let printed = self.cairn.cli(&[&["sync", "lib", "origin", "--json"], options].concat());
-        serde_json::from_str(&printed).unwrap()
+        result(&self.cairn.cli(&[&["sync", "lib", "origin", "--json"], options].concat()))
     }
 
     /// Syncs what must be refused; returns the exit status and the message.
@@ -54,6 +53,14 @@ impl Synced {
         let line = format!("GET {path} HTTP/1.1");
         self.server.asked().iter().filter(|asked| asked.line == line).count()
     }
+}
+
+/// The result in what a sync printed: the last line, after those of progress.
+#[track_caller]
+pub(crate) fn result(printed: &str) -> serde_json::Value {
+    let result: serde_json::Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert_eq!(result["type"], "result", "{printed}");
+    result
 }
 
 /// All files below a directory by their paths.

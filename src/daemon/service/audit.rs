@@ -1,9 +1,11 @@
 //! What is logged of the commands that change a store: who asked for what, and how it ended.
 //!
-//! Publications are logged by the engine, which also knows those that came through a mount.
+//! Publications are logged by the engine, which also knows those that came through a mount; syncs by their job, which
+//! may go on when its request was answered.
 
 use crate::control::flag::Flag;
 use crate::control::import::ImportRequest;
+use crate::control::jobs::JobsRequest;
 use crate::control::protocol::{ControlError, Request};
 use crate::control::remote::RemoteRequest;
 use crate::control::service::Caller;
@@ -61,10 +63,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
             format!("{verb} remote {name}: {} {}", settings.kind, settings.url)
         }
         Request::Remote(RemoteRequest::Remove { name }) => format!("remove remote {name}"),
-        Request::Sync(sync) if !sync.dry_run => {
-            let how = if sync.mirror { "mirror" } else { "add" };
-            format!("sync {} with {} ({how})", sync.repository, sync.remote)
-        }
+        Request::Jobs(JobsRequest::Cancel { job }) => format!("cancel job {job}"),
         Request::Save { give_up: true } => "give up what cannot be saved".to_owned(),
         Request::Status
         | Request::Repositories
@@ -82,6 +81,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Import(_)
         | Request::Remote(_)
         | Request::Sync(_)
+        | Request::Jobs(_)
         | Request::Export(_)
         | Request::Backup(_) => return None,
     })

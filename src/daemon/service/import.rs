@@ -1,4 +1,5 @@
-//! Import: which connection has which imports, and what becomes of them; [`Intake`] stores what they put.
+//! Import: which connection has which imports, and what becomes of them; [`Intake`] stores what they put. A sync is an
+//! import of no connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use crate::control::import::{ImportId, ImportRequest};
 use crate::control::protocol::{ControlError, ErrorKind, HASHES_MAX, check_text};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId};
-use crate::engine::commit::CommitOptions;
+use crate::engine::commit::{Asker, CommitOptions};
 use crate::engine::error::EngineError;
 use crate::engine::intake::{Batch, Intake};
 use crate::engine::registry::Repository;
@@ -45,9 +46,9 @@ impl Drop for RunPermit {
     }
 }
 
-/// An import with the connection that it ends with.
+/// An import under way: of a command, or of a sync.
 pub(super) struct RunningImport {
-    connection: ConnectionId,
+    id: ImportId,
     options: ImportOptions,
     /// The repository was made for this import, and goes with it.
     made: bool,
@@ -56,6 +57,24 @@ pub(super) struct RunningImport {
     #[cfg(feature = "net")]
     owner: Owner,
     _permit: RunPermit,
+}
+
+/// An import of a command, with the connection that it ends with.
+pub(super) struct ConnectedImport {
+    connection: ConnectionId,
+    running: Arc<RunningImport>,
+}
+
+/// How an import is to be published.
+pub(super) struct Finish {
+    /// Whoever asked for it, by name.
+    pub(super) user: String,
+    /// Asked whether anybody still waits for it.
+    pub(super) asker: Asker,
+    /// Publishes even when nothing changed.
+    pub(super) allow_empty: bool,
+    /// What to do when there is a newer version than the one that it began on.
+    pub(super) on_stale: Option<OnStale>,
 }
 
 impl RunningImport {
@@ -86,17 +105,26 @@ impl StoreService {
         match request {
             ImportRequest::Begin(options) => {
                 let base = (!options.mirror).then_some(&BaseName::Latest);
-                self.begin_on(caller, options, base).map(Reply::ImportBegun)
+                let running = self.begin_on(caller, options, base)?;
+                let id = running.id;
+                let import =
+                    ConnectedImport { connection: caller.connection, running: Arc::new(running) };
+                self.imports.lock().insert(id, import);
+                Ok(Reply::ImportBegun(id))
             }
             ImportRequest::Known { import, hashes } => self.known(caller, import, hashes),
             ImportRequest::KnownTrees { import, trees } => self.known_trees(caller, import, &trees),
             ImportRequest::Put { import, entries } => self.put(caller, import, entries, attachment),
             ImportRequest::Finish { import, allow_empty } => {
-                let mirror = self.running(caller, import)?.options.mirror;
+                let running = self.running(caller, import)?;
+                let mirror = running.options.mirror;
                 // A mirror replaces whatever the newest version is, an addition is merged with it. So
                 // an import never fails because another version was published meanwhile.
                 let on_stale = Some(if mirror { OnStale::Force } else { OnStale::Merge });
-                let commit = self.finish_import(caller, import, allow_empty, on_stale)?;
+                let (user, asker) = (user_name(caller), self.asker(caller));
+                let finish = Finish { user, asker, allow_empty, on_stale };
+                let commit = self.finish_import(&running, finish)?;
+                self.imports.lock().remove(&import);
                 Ok(Reply::Commit(commit))
             }
             ImportRequest::Abort { import } => {
@@ -107,13 +135,14 @@ impl StoreService {
         }
     }
 
-    /// Begins an import that starts from `base`, or from nothing.
+    /// Begins an import that starts from `base`, or from nothing. It must be ended by [`Self::end_import`], unless it was
+    /// published.
     pub(super) fn begin_on(
         &self,
         caller: Caller,
         options: ImportOptions,
         base: Option<&BaseName>,
-    ) -> Result<ImportId, ControlError> {
+    ) -> Result<RunningImport, ControlError> {
         check_text("message", &options.message)?;
         check_text("author", options.author.as_deref().unwrap_or_default())?;
         let name = options.repository.as_str();
@@ -142,7 +171,7 @@ impl StoreService {
         options: ImportOptions,
         base: Option<&BaseName>,
         made: bool,
-    ) -> Result<ImportId, ControlError> {
+    ) -> Result<RunningImport, ControlError> {
         if let Some(tag) = options.tag.as_ref().filter(|tag| repository.tags.contains_key(*tag)) {
             return Err(control_error(EngineError::TagExists(tag.to_string())));
         }
@@ -156,8 +185,8 @@ impl StoreService {
         let intake = Intake::begin(&self.engine, id.0, area, owner)
             .inspect_err(|_| self.drop_hidden(area))
             .map_err(control_error)?;
-        let running = RunningImport {
-            connection: caller.connection,
+        Ok(RunningImport {
+            id,
             options,
             made,
             repository,
@@ -165,9 +194,7 @@ impl StoreService {
             #[cfg(feature = "net")]
             owner,
             _permit: permit,
-        };
-        self.imports.lock().insert(id, Arc::new(running));
-        Ok(id)
+        })
     }
 
     pub(super) fn running(
@@ -175,9 +202,10 @@ impl StoreService {
         caller: Caller,
         id: ImportId,
     ) -> Result<Arc<RunningImport>, ControlError> {
-        let running = self.imports.lock().get(&id).cloned();
-        running
-            .filter(|running| running.connection == caller.connection)
+        let imports = self.imports.lock();
+        let import = imports.get(&id).filter(|import| import.connection == caller.connection);
+        import
+            .map(|import| Arc::clone(&import.running))
             .ok_or_else(|| control_error(EngineError::NoImport(id.0)))
     }
 
@@ -215,38 +243,36 @@ impl StoreService {
     /// Publishes what an import put.
     pub(super) fn finish_import(
         &self,
-        caller: Caller,
-        id: ImportId,
-        allow_empty: bool,
-        on_stale: Option<OnStale>,
+        running: &RunningImport,
+        finish: Finish,
     ) -> Result<CommitReply, ControlError> {
-        let running = self.running(caller, id)?;
         running.intake.settle().map_err(control_error)?;
         let options = CommitOptions {
             tag: running.options.tag.clone(),
             number: None,
             message: Some(running.options.message.clone()),
             author: running.options.author.clone(),
-            caller: user_name(caller),
+            caller: finish.user,
             wait: false,
-            on_stale,
+            on_stale: finish.on_stale,
             in_rename: false,
-            allow_empty,
-            asker: self.asker(caller),
+            allow_empty: finish.allow_empty,
+            asker: finish.asker,
             now: Timestamp::now(),
         };
-        let outcome = self.publish(&running.repository, running.intake.area(), options);
-        if outcome.is_ok() {
-            self.imports.lock().remove(&id);
-        }
-        let outcome = outcome?;
+        let outcome = self.publish(&running.repository, running.intake.area(), options)?;
         self.commit_reply(&running.repository, &outcome, running.options.tag.clone())
     }
 
-    pub(super) fn abort(&self, id: ImportId) {
-        let Some(running) = self.imports.lock().remove(&id) else {
-            return;
-        };
+    fn abort(&self, id: ImportId) {
+        let import = self.imports.lock().remove(&id);
+        if let Some(import) = import {
+            self.end_import(&import.running);
+        }
+    }
+
+    /// Lets go of an import that was not published.
+    pub(super) fn end_import(&self, running: &RunningImport) {
         // Before the area is discarded: the collector then looks for blobs that only this import
         // held.
         running.intake.end();
@@ -277,7 +303,7 @@ impl StoreService {
     pub(super) fn abort_imports(&self, connection: ConnectionId) {
         let mut ended: Vec<ImportId> = {
             let imports = self.imports.lock();
-            let theirs = imports.iter().filter(|(_, running)| running.connection == connection);
+            let theirs = imports.iter().filter(|(_, import)| import.connection == connection);
             theirs.map(|(id, _)| *id).collect()
         };
         ended.sort_unstable();

@@ -14,6 +14,8 @@ mod fsck;
 mod gc;
 mod health;
 mod import;
+#[cfg(feature = "net")]
+mod jobs;
 mod names;
 mod policy;
 mod quota;
@@ -53,7 +55,7 @@ use crate::model::version::Version;
 pub use errors::{control_error, init_error, store_error};
 use export::Export;
 pub use fsck::open_bare;
-use import::RunningImport;
+use import::ConnectedImport;
 pub use names::open_glance;
 
 /// A reply without attachments, or why there is none.
@@ -85,12 +87,14 @@ pub struct StoreService {
     engine: Arc<Engine>,
     facts: DaemonFacts,
     shutdown: Box<dyn Fn() + Send + Sync>,
-    imports: Mutex<HashMap<ImportId, Arc<RunningImport>>>,
+    imports: Mutex<HashMap<ImportId, ConnectedImport>>,
     /// How many imports run, those that are just beginning among them.
     running_imports: Arc<AtomicUsize>,
     exports: Mutex<HashMap<ConnectionId, Export>>,
     #[cfg(feature = "net")]
     partial_files: crate::sync::PartialFiles,
+    #[cfg(feature = "net")]
+    jobs: Arc<jobs::Jobs>,
     /// Blobs kept in place for backups.
     holds: Mutex<HashMap<ConnectionId, BlobsHold>>,
     next_import: AtomicU64,
@@ -116,9 +120,7 @@ impl std::fmt::Debug for StoreService {
 /// When the store cannot be opened.
 pub fn open_local(store: &Path) -> Result<Box<dyn Service>, ControlError> {
     let engine = Engine::start(store, Arc::new(NoObserver)).map_err(errors::store_error)?;
-    let mut service = StoreService::new(engine, || {}, DaemonFacts::default());
-    service.owned = true;
-    Ok(Box::new(service))
+    Ok(Box::new(StoreService::make(engine, || {}, DaemonFacts::default(), true)))
 }
 
 impl StoreService {
@@ -128,10 +130,21 @@ impl StoreService {
         engine: Arc<Engine>,
         shutdown: impl Fn() + Send + Sync + 'static,
         facts: DaemonFacts,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        Self::make(engine, shutdown, facts, false)
+    }
+
+    fn make(
+        engine: Arc<Engine>,
+        shutdown: impl Fn() + Send + Sync + 'static,
+        facts: DaemonFacts,
+        owned: bool,
+    ) -> Arc<Self> {
+        let service = Arc::new(Self {
             #[cfg(feature = "net")]
             partial_files: crate::sync::PartialFiles::new(engine.layout.partial()),
+            #[cfg(feature = "net")]
+            jobs: Arc::default(),
             engine,
             facts,
             shutdown: Box::new(shutdown),
@@ -143,8 +156,11 @@ impl StoreService {
             peers: Mutex::default(),
             next_hidden: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
-            owned: false,
-        }
+            owned,
+        });
+        #[cfg(feature = "net")]
+        service.jobs.serve(&service);
+        service
     }
 
     fn repository(&self, name: &RepoName) -> Result<Arc<Repository>, ControlError> {
@@ -205,8 +221,10 @@ impl StoreService {
             Request::Remote(request) => self.remote(request),
             #[cfg(feature = "net")]
             Request::Sync(request) => self.sync(caller, request, progress),
+            #[cfg(feature = "net")]
+            Request::Jobs(request) => self.jobs(caller, request, progress),
             #[cfg(not(feature = "net"))]
-            Request::Sync(_) => Err(without_net()),
+            Request::Sync(_) | Request::Jobs(_) => Err(without_net()),
             Request::Save { give_up } => self.save(give_up),
             Request::Remount { settings, check } => self.remount(&settings, check),
             Request::Shutdown => {

@@ -164,6 +164,15 @@ impl StoreService {
                 all.retain(|repository| reads(&repository.name));
                 Reply::Repositories(all)
             }
+            Reply::Jobs(mut all) => {
+                all.retain(|job| reads(&job.repository));
+                for job in &mut all {
+                    // It may name paths and URLs.
+                    job.error = None;
+                    job.progress.retry = None;
+                }
+                Reply::Jobs(all)
+            }
             Reply::Areas(mut all) => {
                 all.retain(|area| reads(&area.repository));
                 Reply::Areas(all)
@@ -189,6 +198,7 @@ fn without_paths(error: ControlError) -> ControlError {
         Some(
             ErrorDetail::StaleBase { .. }
             | ErrorDetail::Unreadable { .. }
+            | ErrorDetail::FailedFiles { .. }
             | ErrorDetail::RemoteChanged { .. }
             | ErrorDetail::Locked { .. },
         )
@@ -204,7 +214,7 @@ fn denied(repository: &RepoName) -> ControlError {
 fn for_the_owner_alone() -> ControlError {
     let message = "permission denied: that is for the store's owner and root";
     ControlError::new(ErrorKind::Permission, message).with_hint(
-        "others may use: list, versions, show, tags, areas, wait; commit, where they may rename the \
+        "others may use: list, versions, show, tags, areas, wait, jobs; commit, where they may rename the \
          area; diff, in repositories of their own",
     )
 }

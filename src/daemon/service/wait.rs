@@ -47,9 +47,17 @@ impl StoreService {
         }
     }
 
-    /// Ends all waiting, since the daemon is about to stop.
+    /// Waits until no job runs any more, for a while. To be called when the store is about to be closed.
+    pub fn wait_for_jobs(&self) {
+        #[cfg(feature = "net")]
+        self.jobs.wait();
+    }
+
+    /// Ends all waiting and all jobs, since the daemon is about to stop.
     pub fn stop_waiting(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.engine.registry.wake_waiters();
+        #[cfg(feature = "net")]
+        self.jobs.stop();
     }
 }

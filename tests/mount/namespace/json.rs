@@ -35,6 +35,16 @@ impl Runner<'_> {
         documents.remove(0)
     }
 
+    /// [`Runner::all`] of a command that prints lines of progress, and then its result.
+    #[track_caller]
+    fn last(&mut self, arguments: &[&str]) -> Value {
+        let mut documents = self.all(arguments);
+        let result = documents.pop().unwrap();
+        assert!(documents.iter().all(|line| line["type"] == "progress"), "{arguments:?}");
+        assert_eq!(result["type"], "result", "{arguments:?}");
+        result
+    }
+
     /// Runs a command that must fail; returns the error, which has been checked.
     #[track_caller]
     fn error(&mut self, arguments: &[&str], kind: &str) -> Value {
@@ -139,13 +149,18 @@ fn remotes(run: &mut Runner<'_>) {
     assert_eq!(run.one(&["remote", "show", "origin"]), added);
     assert_eq!(run.one(&["remote", "set", "origin", "--connections", "2"])[0]["connections"], 2);
     assert_eq!(run.one(&["remote", "test", "origin"])["declared_file_count"], 2);
-    let planned = run.one(&["sync", "mirrored", "origin", "--mirror", "--dry-run"]);
+    let planned = run.last(&["sync", "mirrored", "origin", "--mirror", "--dry-run"]);
     assert_eq!(planned["events"][0]["path"], "a");
-    let synced = run.one(&["sync", "mirrored", "origin", "--mirror"]);
+    let synced = run.last(&["sync", "mirrored", "origin", "--mirror"]);
     assert_eq!(
         (&synced["version"]["number"], &synced["fetched_file_count"]),
         (&1.into(), &2.into())
     );
+    let job = run.one(&["sync", "other", "origin", "--detach"])["job"].to_string();
+    let waited = run.last(&["wait", "--job", &job]);
+    assert_eq!((&waited["type"], &waited["repository"]), (&"result".into(), &"other".into()));
+    let jobs = run.one(&["jobs"]);
+    assert_eq!((&jobs[2]["state"], &jobs[2]["number"]), (&"done".into(), &1.into()));
     assert_eq!(run.one(&["remote", "remove", "origin"])["remote"], "origin");
 }
 

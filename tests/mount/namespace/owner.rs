@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use cairn::control::places::PER_USER_MAX;
 use support::area::{NOBODY, set_mode};
 use support::cairn::binary;
+use support::http::Site;
 use support::{Cairn, mounts, wait};
 
 const ANN: u32 = 4_001;
@@ -293,4 +294,28 @@ fn a_command_in_another_process_namespace_is_answered() {
     // It ends with the program that has made its namespace.
     inner.kill9();
     wait::until("it has unmounted", || mounts::below(&inner.mnt()).is_empty());
+}
+
+/// R7: a job is shown to those who may read its repository, and is for those alone who could have begun it.
+#[test]
+fn jobs_of_a_repository_are_shown_to_who_may_read_it_and_ended_by_the_owner_of_the_store() {
+    let site = Site::of(&[("secret/name", b"1")]);
+    site.take("secret/name");
+    let (cairn, server) = (shared(), site.serve());
+    cairn.cli(&["remote", "add", "origin", "sums", &server.url("/")]);
+    for repository in ["ann", "closed", "team"] {
+        cairn.cli_fails(&["sync", repository, "origin"]);
+    }
+    let listed = |uid, groups: &[u32]| -> Vec<String> {
+        let text = answer(&cairn, uid, groups, &["jobs", "--json"]);
+        assert!(!text.contains("secret"), "{text}");
+        let jobs: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        jobs.iter().map(|job| job["repository"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(listed(BEN, &[]), ["ann"]);
+    assert_eq!(listed(BEN, &[TEAM]), ["ann", "team"]);
+    for arguments in [&["jobs", "--cancel", "1"][..], &["wait", "--job", "1"]] {
+        refusal(&cairn, ANN, &[], arguments);
+    }
+    assert!(cairn.cli(&["jobs", "--json"]).contains("secret/name"));
 }

@@ -28,7 +28,8 @@ const CHANGES: [&[&str]; 17] = [
 ];
 
 /// Every verb that looks at a store.
-const READS: [&[&str]; 12] = [
+const READS: [&[&str]; 13] = [
+    &["jobs"],
     &["list"],
     &["versions", "web"],
     &["show", "web/1"],

@@ -165,6 +165,12 @@ impl Site {
         *self.0.lock().unwrap() = all;
     }
 
+    /// The line of a file in the checksum list.
+    pub fn line(&self, path: &str) -> Vec<u8> {
+        let site = self.0.lock().unwrap();
+        format!("{}  {path}\n", Sha256::of(&site[&format!("/{path}")])).into_bytes()
+    }
+
     /// Puts or replaces one file and nothing else.
     pub fn put(&self, path: &str, content: &[u8]) {
         self.0.lock().unwrap().insert(format!("/{path}"), content.to_vec());

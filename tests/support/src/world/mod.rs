@@ -40,7 +40,7 @@ pub const OWNER: (u32, u32) = (1234, 5678);
 
 /// A store with its engine. The fields are dropped in this order.
 pub struct World {
-    pub service: StoreService,
+    pub service: Arc<StoreService>,
     pub engine: Arc<Engine>,
     home: tempfile::TempDir,
 }

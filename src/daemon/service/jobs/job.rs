@@ -1,0 +1,251 @@
+//! One job: how far it is, what its followers have not read yet, and how it ended.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::control::jobs::{JobInfo, JobKind, JobState};
+use crate::control::protocol::{
+    CHANGES_MAX, ControlError, DETAIL_PATHS_MAX, ErrorKind, UnreadableFile,
+};
+use crate::control::service::Caller;
+use crate::control::sync::{SyncChange, SyncEvent, SyncReply, SyncRequest};
+use crate::control::utc::{Began, Ended};
+use crate::daemon::service::commit::user_name;
+use crate::model::id::JobId;
+use crate::model::time::Timestamp;
+use crate::sync::{Failure, Tally};
+
+/// Failures of a job that its followers may not have read yet. Of more, they miss the oldest.
+const FAILURES_MAX: usize = 10_000;
+
+/// A job.
+pub(in crate::daemon::service) struct Job {
+    pub(super) id: JobId,
+    pub(in crate::daemon::service) request: SyncRequest,
+    pub(in crate::daemon::service) caller: Caller,
+    pub(in crate::daemon::service) user: String,
+    began: Timestamp,
+    /// Read by all that the job does.
+    pub(in crate::daemon::service) stop: AtomicBool,
+    pub(in crate::daemon::service) tally: Tally,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    cancelled: Option<Cancelled>,
+    /// The first files that could not be had, for the error that the job ends with.
+    first_failures: Vec<SyncEvent>,
+    /// The failures that followers may still want to read, and how many went before these.
+    failures: VecDeque<SyncEvent>,
+    passed: u64,
+    followers: u32,
+    end: Option<End>,
+}
+
+struct End {
+    at: Timestamp,
+    result: Result<SyncReply, ControlError>,
+}
+
+/// Why a job is to end before it is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cancelled {
+    /// This user asked for it.
+    By(String),
+    /// The command that it belongs to has gone.
+    Gone,
+    /// The daemon stops.
+    Stop,
+}
+
+impl Cancelled {
+    pub(super) fn error(&self) -> ControlError {
+        let kept = "what came is kept for a while";
+        match self {
+            Self::By(user) => {
+                ControlError::new(ErrorKind::Failed, format!("cancelled by {user}")).with_hint(kept)
+            }
+            Self::Gone => ControlError::new(ErrorKind::Busy, "the command that began it has gone")
+                .with_hint(format!("`--detach` has a sync go on by itself; {kept}")),
+            Self::Stop => ControlError::new(ErrorKind::Busy, "the daemon stopped meanwhile")
+                .with_hint(format!("start it, and sync again: {kept}")),
+        }
+    }
+}
+
+impl Job {
+    pub(super) fn new(id: JobId, caller: Caller, request: SyncRequest) -> Self {
+        Self {
+            id,
+            request,
+            caller,
+            user: user_name(caller),
+            began: Timestamp::now(),
+            stop: AtomicBool::new(false),
+            tally: Tally::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Whether it was told to end. That it stops for a reason of its own is another matter.
+    pub(in crate::daemon::service) fn is_cancelled(&self) -> bool {
+        self.state.lock().cancelled.is_some()
+    }
+
+    /// Notes that a file could not be had.
+    pub(in crate::daemon::service) fn note_failure(&self, failure: Failure) {
+        let failure = SyncEvent {
+            path: failure.path.as_bytes().into(),
+            change: SyncChange::Failed,
+            reason: Some(failure.reason),
+        };
+        let mut state = self.state.lock();
+        if state.first_failures.len() < DETAIL_PATHS_MAX {
+            state.first_failures.push(failure.clone());
+        }
+        if state.failures.len() == FAILURES_MAX {
+            state.failures.pop_front();
+            state.passed += 1;
+        }
+        state.failures.push_back(failure);
+        if state.failures.len() >= CHANGES_MAX {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Forgets the failures of a try that is made again.
+    pub(in crate::daemon::service) fn forget_failures(&self) {
+        self.state.lock().first_failures.clear();
+    }
+
+    /// The first failures, as an error carries them.
+    pub(in crate::daemon::service) fn failed_files(&self) -> Vec<UnreadableFile> {
+        let state = self.state.lock();
+        let failures = state.first_failures.iter().cloned();
+        failures
+            .map(|event| UnreadableFile {
+                path: event.path,
+                reason: event.reason.unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    pub(super) fn cancel(&self, why: Cancelled) {
+        self.state.lock().cancelled.get_or_insert(why);
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn end(&self, result: Result<SyncReply, ControlError>) {
+        let mut state = self.state.lock();
+        let result = match (&state.cancelled, result) {
+            (Some(cancelled), Err(_)) => Err(cancelled.error()),
+            (_, result) => result,
+        };
+        state.end = Some(End { at: Timestamp::now(), result });
+        state.trim();
+        self.changed.notify_all();
+    }
+
+    pub(in crate::daemon::service) fn info(&self) -> JobInfo {
+        let state = self.state.lock();
+        let request = &self.request;
+        let reply = state.end.as_ref().and_then(|end| end.result.as_ref().ok());
+        let error = state.end.as_ref().and_then(|end| end.result.as_ref().err());
+        JobInfo {
+            job: self.id,
+            kind: JobKind::Sync,
+            state: match &state.end {
+                None => JobState::Running,
+                Some(End { result: Ok(_), .. }) => JobState::Done,
+                Some(_) if state.cancelled.is_some() => JobState::Cancelled,
+                Some(_) => JobState::Failed,
+            },
+            repository: request.repository.clone(),
+            remote: request.remote.clone(),
+            path: request.subpath.clone(),
+            dry_run: request.dry_run,
+            detached: request.detach,
+            user: self.user.clone(),
+            pid: self.caller.pid,
+            began: Began::from(self.began),
+            ended: state.end.as_ref().map(|end| Ended::from(end.at)),
+            progress: self.tally.progress(),
+            number: reply
+                .filter(|reply| reply.changed && !request.dry_run)
+                .and_then(|reply| reply.version.as_ref())
+                .map(|version| version.number),
+            error: error.cloned(),
+        }
+    }
+
+    /// Waits for more failures than were read, for the end, or for a while. Returns the failures after `read`.
+    pub(super) fn wait(&self, read: &mut u64, most: Duration) -> (Vec<SyncEvent>, bool) {
+        let deadline = Instant::now() + most;
+        let mut state = self.state.lock();
+        loop {
+            let have = state.passed + state.failures.len() as u64;
+            let is_enough = have - state.passed.max(*read).min(have) >= CHANGES_MAX as u64;
+            if is_enough
+                || state.end.is_some()
+                || self.changed.wait_until(&mut state, deadline).timed_out()
+            {
+                break;
+            }
+        }
+        let skip = usize::try_from(read.saturating_sub(state.passed)).unwrap_or(usize::MAX);
+        let next: Vec<_> = state.failures.iter().skip(skip).take(CHANGES_MAX).cloned().collect();
+        *read = state.passed.max(*read) + next.len() as u64;
+        let is_all = *read >= state.passed + state.failures.len() as u64;
+        (next, is_all && state.end.is_some())
+    }
+
+    /// Waits for the end, for a while; says whether it came.
+    pub(super) fn wait_for_end(&self, most: Duration) -> bool {
+        let deadline = Instant::now() + most;
+        let mut state = self.state.lock();
+        while state.end.is_none() {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        state.end.is_some()
+    }
+
+    pub(super) fn result(&self) -> Option<Result<SyncReply, ControlError>> {
+        self.state.lock().end.as_ref().map(|end| end.result.clone())
+    }
+}
+
+impl State {
+    /// Keeps little of a job that has ended, once nobody reads it any more.
+    fn trim(&mut self) {
+        if self.end.is_some() && self.followers == 0 {
+            self.failures = self.first_failures.iter().cloned().collect();
+            self.passed = 0;
+        }
+    }
+}
+
+/// A follower, for as long as it reads.
+pub(super) struct Following<'a>(&'a Job);
+
+impl<'a> Following<'a> {
+    pub(super) fn begin(job: &'a Job) -> Self {
+        job.state.lock().followers += 1;
+        Self(job)
+    }
+}
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.followers -= 1;
+        state.trim();
+    }
+}
