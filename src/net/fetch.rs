@@ -371,12 +371,21 @@ fn refusal(url: &Url, response: &Response) -> NetError {
         _ => NetErrorKind::Protocol,
     };
     let mut error = NetError::new(kind, format!("{url}: the server answers {status}"));
-    let seconds = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    error.retry_after = seconds.map(Duration::from_secs);
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let now = text(DATE).and_then(seconds).unwrap_or_else(|| Timestamp::now().seconds);
+    error.retry_after = text(RETRY_AFTER).and_then(|text| retry_after(text, now));
     error
+}
+
+/// How long a server asks to be left alone: a number of seconds, or a date, which counts from the server's own `now`
+/// (RFC 9110, 10.2.3).
+fn retry_after(text: &str, now: i64) -> Option<Duration> {
+    let text = text.trim();
+    let wait = match text.parse() {
+        Ok(wait) => wait,
+        Err(_) => u64::try_from(seconds(text)?.saturating_sub(now)).unwrap_or(0),
+    };
+    Some(Duration::from_secs(wait))
 }
 
 /// Whether an answer can be what was asked for.
@@ -431,6 +440,16 @@ mod tests {
         ] {
             assert_eq!(parse_range(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn v12_a_server_asks_for_a_pause_in_seconds_or_until_a_date() {
+        let now = 784_111_777;
+        let wait = |text| retry_after(text, now).map(|wait| wait.as_secs());
+        assert_eq!(wait(" 7 "), Some(7));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0), "it is over");
+        assert_eq!(wait("soon"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
+use super::sniff;
 use super::sort::{Line, Sorted, Sorter};
 use super::{Destination, Origin, Seen, SyncError, Watch};
 use crate::model::digest::{Sha256, Sha256Hasher};
@@ -167,6 +168,11 @@ fn parse(
         RemoteKind::Sums => ManifestForm::Sums,
     };
     document.seek(SeekFrom::Start(0))?;
+    let mut first = Vec::new();
+    (&mut document).take(sniff::BYTES as u64).read_to_end(&mut first)?;
+    let begin =
+        sniff::look(&first).map_err(|other| SyncError::NoList { url: url.to_owned(), other })?;
+    document.seek(SeekFrom::Start(begin as u64))?;
     let mut reader = BufReader::new(document);
     let mut text = Vec::new();
     for number in 1.. {

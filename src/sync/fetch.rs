@@ -166,7 +166,10 @@ fn one<'a>(
     check_stop(context.stop)?;
     let mut is_new = download.length == 0;
     loop {
-        let fetched = if file.size_bytes == Some(download.length) && !is_new {
+        // What an earlier try left may be all of it: to ask for the rest would be an error to the server.
+        let is_whole = !is_new && download.sha256.clone().finish() == file.sha256;
+        let is_too_long = file.size_bytes.is_some_and(|size| size <= download.length);
+        let fetched = if is_whole || (is_too_long && !is_new) {
             None
         } else {
             match origin.client.fetch(&request, &mut download) {

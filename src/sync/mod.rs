@@ -16,6 +16,7 @@ mod probe;
 mod query;
 mod run;
 mod save;
+mod sniff;
 mod sort;
 mod tally;
 
@@ -38,6 +39,7 @@ use crate::store::error::StoreError;
 pub use partial::PartialFiles;
 pub use probe::probe;
 pub use run::{Outcome, Plan, run};
+pub use sniff::Other;
 pub use tally::Tally;
 
 use tally::add;
@@ -76,6 +78,14 @@ pub enum SyncError {
         url: String,
         /// How.
         error: OverlapError,
+    },
+    /// It is no list.
+    #[error("{url} is no list of files: {other}")]
+    NoList {
+        /// Of what came.
+        url: String,
+        /// What it is.
+        other: Other,
     },
     /// It declares nothing at all.
     #[error("{0} declares no file{1}")]

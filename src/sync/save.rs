@@ -57,6 +57,9 @@ pub(super) struct Saver<'a> {
 
 #[derive(Default)]
 struct Batch<'a> {
+    /// Removed before the entries are put. A removal makes room for what comes after it, and never concerns what came
+    /// before it: what is declared is not removed.
+    removed: Vec<Vec<u8>>,
     entries: Vec<ImportEntry>,
     payload: Vec<u8>,
     files: Vec<File>,
@@ -106,12 +109,10 @@ impl<'a> Saver<'a> {
         match item {
             Item::Unchanged => {}
             Item::Step(Step::Remove { path, files, in_the_way }) => {
-                // What is put before stays before.
-                self.flush()?;
-                self.destination.remove(&path)?;
                 if in_the_way {
-                    self.displaced.push(path);
+                    self.displaced.push(path.clone());
                 }
+                self.batch.removed.push(path);
                 add(&self.tally.removed, files);
             }
             Item::Step(Step::Put { file, .. }) => {
@@ -202,14 +203,19 @@ impl<'a> Saver<'a> {
     }
 
     fn is_full(&self) -> bool {
-        let Batch { entries, payload, files, .. } = &self.batch;
+        let Batch { removed, entries, payload, files, .. } = &self.batch;
         entries.len() >= ENTRIES_MAX
+            || removed.len() >= ENTRIES_MAX
             || payload.len() >= PAYLOAD_BYTES_MAX
             || files.len() >= FILES_MAX
     }
 
     fn flush(&mut self) -> Result<(), SyncError> {
-        let Batch { entries, payload, files, digests, turns } = std::mem::take(&mut self.batch);
+        let Batch { removed, entries, payload, files, digests, turns } =
+            std::mem::take(&mut self.batch);
+        for path in removed {
+            self.destination.remove(&path)?;
+        }
         if !entries.is_empty() {
             self.destination.put(entries, payload, files)?;
         }

@@ -27,7 +27,7 @@ fn h26_a_list_with_a_path_that_leads_elsewhere_is_refused_whole_with_its_line() 
         (format!("{sha256}  b\n{sha256}  a\n{sha256}  b\n"), 3, "b is there twice"),
         (format!("{sha256}  a/b\n{sha256}  a\n"), 2, "a is a file, and a/b is below it"),
         (format!("{sha256}  {}\n", "x/".repeat(2100)), 1, "4095"),
-        ("<html><body>It works!</body></html>\n".to_owned(), 1, "sha256sum"),
+        ("It works!\n".to_owned(), 1, "sha256sum"),
     ] {
         let (message, requests) = refused(&list);
         assert!(
@@ -94,4 +94,29 @@ fn a_manifest_of_pulp_is_read_and_its_sizes_are_held_to() {
     site.put("PULP_MANIFEST", manifest(5).as_bytes());
     let message = cairn.cli_fails(&["sync", "other", "isos"]);
     assert!(message.contains("4 bytes, not the 5 that are declared"), "{message}");
+}
+
+#[test]
+fn what_is_no_list_is_told_by_its_kind_and_a_mark_is_left_out() {
+    for (list, what, hint) in [
+        ("<!DOCTYPE html><title>Index of /</title>", "it is a web page", "end it with `/`"),
+        ("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n", "signed text", "without one"),
+    ] {
+        let (message, requests) = refused(list);
+        assert!(message.contains(what) && message.contains(hint), "{message}");
+        assert_eq!(requests, 1, "nothing was fetched");
+    }
+    let site = Site::of(&[("a", b"1")]);
+    site.put("packed", b"\x1f\x8b\x08 and so on");
+    site.put("marked", &[b"\xef\xbb\xbf", &*site.line("a")].concat());
+    let synced = Synced::with(site.clone(), site.serve());
+    for (name, path) in [("packed", "/packed"), ("marked", "/marked"), ("directory", "/releases")] {
+        synced.cairn.cli(&["remote", "add", name, "sums", &synced.server.url(path)]);
+    }
+    let message = synced.cairn.cli_fails(&["sync", "lib", "packed"]);
+    assert!(message.contains("compressed by gzip"), "{message}");
+    let message = synced.cairn.cli_fails(&["sync", "lib", "directory"]);
+    assert!(message.contains("404") && message.contains("ends with `/`"), "{message}");
+    synced.cairn.cli(&["sync", "lib", "marked"]);
+    assert_eq!(synced.version(1), map(&[("a", b"1")]));
 }

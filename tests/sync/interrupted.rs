@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cairn::model::digest::Sha256;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::shared::{Synced, map};
@@ -76,4 +77,17 @@ fn v7_a_command_that_is_interrupted_takes_its_sync_with_it() {
 #[test]
 fn a_daemon_that_stops_does_not_wait_for_a_remote() {
     ended(|synced, _| synced.cairn.restart());
+}
+
+#[test]
+fn v7_a_download_that_came_whole_is_not_asked_for_again_without_a_declared_size() {
+    let large = content::bytes(3, 1 << 20);
+    let synced = Synced::new(&[("large", &large)]);
+    let partial = synced.cairn.store().join("partial");
+    std::fs::create_dir(&partial).unwrap();
+    std::fs::write(partial.join(Sha256::of(&large).to_string()), &large).unwrap();
+    let done = synced.sync(&[]);
+    assert_eq!((&done["fetched_bytes"], synced.asked_for("/large")), (&0.into(), 0));
+    assert_eq!(synced.version(1), map(&[("large", &large)]));
+    assert_eq!(partial_bytes(&synced), 0);
 }

@@ -1,6 +1,7 @@
 //! Jobs: syncs that go on in the daemon, whoever waits for them (V7, V8, V10)
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -256,6 +257,21 @@ fn v8_without_a_terminal_json_comes_line_by_line_with_the_result_at_the_end() {
     assert_eq!((&last["type"], &last["added_file_count"]), (&"result".into(), &2.into()));
     assert!(before.iter().all(|line| line["type"] == "progress" && line["job"] == 1), "{before:?}");
     assert!(running.wait().unwrap().success());
+}
+
+#[test]
+fn v8_a_wait_for_a_remote_that_does_not_answer_is_told() {
+    let cairn = Cairn::start();
+    // Nobody listens there: the port was just let go of.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    cairn.cli(&["remote", "add", "origin", "sums", &format!("http://127.0.0.1:{port}/")]);
+    cairn.cli(&["sync", "lib", "origin", "--detach"]);
+    wait::until("it says what it waits for", || {
+        let retry = job(&cairn, 1)["retry"].as_str().unwrap_or_default().to_owned();
+        retry.starts_with("try ") && retry.contains("refused") && retry.contains("again in")
+    });
+    assert!(cairn.cli(&["jobs"]).contains("declare: try "));
+    cairn.cli(&["jobs", "--cancel", "1"]);
 }
 
 #[test]

@@ -19,12 +19,20 @@ pub(super) fn sync_error(
             NetErrorKind::Temporary => {
                 make(ErrorKind::Failed).with_hint("try again: what came is kept for a while")
             }
-            NetErrorKind::NotFound | NetErrorKind::Refused | NetErrorKind::Protocol => {
-                make(ErrorKind::Failed)
-                    .with_hint(format!("`cairn remote test {remote}` says what works"))
+            // What one file of the remote fails with is no error of the sync: this is about the list.
+            NetErrorKind::NotFound | NetErrorKind::Refused => {
+                make(ErrorKind::Failed).with_hint(format!(
+                    "the URL of a directory ends with `/`; `cairn remote show {remote}` shows it, `cairn remote test {remote}` \
+                     tries it"
+                ))
             }
+            NetErrorKind::Protocol => make(ErrorKind::Failed)
+                .with_hint(format!("`cairn remote test {remote}` says what works")),
             NetErrorKind::Local => make(ErrorKind::Failed),
         },
+        SyncError::NoList { other, .. } => {
+            make(ErrorKind::Failed).with_hint(format!("nothing was fetched; {}", other.hint()))
+        }
         SyncError::Line { .. } | SyncError::Overlap { .. } | SyncError::Nothing(..) => {
             make(ErrorKind::Failed).with_hint(format!(
                 "nothing was fetched; is {remote} of the right kind (`cairn remote show {remote}`)?"
