@@ -16,3 +16,5 @@ pub mod store;
 pub mod sync;
 pub mod sys;
 pub mod vfs;
+#[cfg(feature = "net")]
+pub mod web;

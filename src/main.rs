@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use cairn::cli::{Hooks, run};
 use cairn::control::protocol::ControlError;
 use cairn::daemon::serve::serve;
+use cairn::daemon::serve_unmounted;
 use cairn::daemon::service::{init_error, open_bare, open_glance, open_local};
 
 fn main() -> ExitCode {
-    let hooks = Hooks { open_local, open_bare, open_glance, init, serve };
+    let hooks = Hooks { open_local, open_bare, open_glance, init, serve, serve_unmounted };
     ExitCode::from(run(std::env::args_os(), hooks))
 }
 

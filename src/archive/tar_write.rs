@@ -45,6 +45,20 @@ pub fn export_archive(
     out: &mut dyn Write,
     progress: &mut dyn FnMut(&Exported),
 ) -> Result<Exported, ArchiveError> {
+    export_selected(source, &Some, out, progress)
+}
+
+/// Writes what is left of a version once `select` has looked at each entry: it may change attributes, and what is below
+/// a directory that it takes away is left out as well.
+///
+/// # Errors
+/// As of [`export_archive`].
+pub(crate) fn export_selected(
+    source: &mut dyn ExportSource,
+    select: &dyn Fn(Entry) -> Option<Entry>,
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(&Exported),
+) -> Result<Exported, ArchiveError> {
     let origin = Origin::new(source);
     let root = origin.root()?;
     let mut writer = TarWriter { out, written: 0 };
@@ -53,7 +67,7 @@ pub fn export_archive(
     writer.member(&member).map_err(failed)?;
     let mut first_names = FirstNames::new(root.tree);
     let mut waiting: Vec<(ArchivePath, Entry)> = Vec::new();
-    for found in origin.walk(&root)? {
+    for found in origin.walk_selected(&root, select)? {
         waiting.push(found?);
         if waiting.len() >= OPEN_BATCH {
             write_some(&origin, &mut writer, &mut waiting, &mut first_names, &mut exported)?;

@@ -53,7 +53,17 @@ impl<'a> Origin<'a> {
 
     /// Walks everything below `root`, which is not yielded itself.
     pub(super) fn walk(&self, root: &Root) -> Result<TreeWalk<'_, 'a>, ArchiveError> {
-        let mut walk = TreeWalk { origin: self, levels: Vec::new() };
+        self.walk_selected(root, &Some)
+    }
+
+    /// Walks what is left of everything below `root` once `select` has looked at each entry. It may change attributes,
+    /// and what is below a directory that it takes away is not walked.
+    pub(super) fn walk_selected<'o>(
+        &'o self,
+        root: &Root,
+        select: &'o dyn Fn(Entry) -> Option<Entry>,
+    ) -> Result<TreeWalk<'o, 'a>, ArchiveError> {
+        let mut walk = TreeWalk { origin: self, select, levels: Vec::new() };
         walk.descend(ArchivePath::root(), &root.tree)?;
         Ok(walk)
     }
@@ -119,6 +129,7 @@ impl TreeSource for Origin<'_> {
 /// The walk, as an iterator over paths and entries.
 pub(super) struct TreeWalk<'o, 'a> {
     origin: &'o Origin<'a>,
+    select: &'o dyn Fn(Entry) -> Option<Entry>,
     levels: Vec<Level>,
 }
 
@@ -141,6 +152,9 @@ impl TreeWalk<'_, '_> {
             };
             let Some(entry) = level.entries.next() else {
                 self.levels.pop();
+                continue;
+            };
+            let Some(entry) = (self.select)(entry) else {
                 continue;
             };
             let path = level.path.join(&entry.name).map_err(|rule| ArchiveError::NotExported {

@@ -90,6 +90,8 @@ impl From<DaemonError> for CliError {
                 Some(error) => return Self::Control(error.clone()),
                 None => ErrorKind::Failed,
             },
+            #[cfg(feature = "net")]
+            DaemonError::Web(_) => ErrorKind::Failed,
             DaemonError::Session { .. }
             | DaemonError::Slow(_)
             | DaemonError::Interrupted

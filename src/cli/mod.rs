@@ -39,6 +39,7 @@ pub(crate) mod release;
 pub(crate) mod remote;
 mod remount;
 mod selection;
+pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod stage;
 pub(crate) mod status;
@@ -78,6 +79,8 @@ pub struct Hooks {
     pub init: fn(&Path) -> Result<(), ControlError>,
     /// Opens a store and serves it until it is stopped.
     pub serve: mount::ServeStore,
+    /// Opens a store and serves it without a mount until it is stopped.
+    pub serve_unmounted: serve::ServeUnmounted,
 }
 
 /// The variable that names the store.
@@ -143,6 +146,8 @@ pub enum Verb {
     Init(init::InitArgs),
     /// Mount a store: start the daemon that serves it
     Mount(mount::MountArgs),
+    /// Show a store over HTTP, without a mount
+    Serve(serve::ServeArgs),
     /// Unmount a store and stop its daemon
     Unmount(unmount::UnmountArgs),
     /// Show the store's size, open areas and health
@@ -297,6 +302,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
     match verb {
         Verb::Init(args) => args.run(context),
         Verb::Mount(args) => daemon::mount(args, context),
+        Verb::Serve(args) => args.run(context),
         Verb::Unmount(args) => daemon::unmount(args, context),
         Verb::Status(args) => args.run(context),
         Verb::Create(args) => args.run(context),

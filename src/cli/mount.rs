@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use super::error::CliError;
 use super::output::json_path;
 use super::parse::{parse_duration, parse_size};
+use super::serve::parse_address;
 use crate::control::settings::{MAX_FILE_SIZE, Setting};
 use crate::daemon::DaemonError;
 use crate::daemon::background::{self, Readiness};
@@ -29,6 +31,7 @@ EXAMPLES
   cairn mount /srv/cairn /mnt/cairn --foreground --read-only
   cairn mount /srv/cairn /mnt/cairn --gc-period 6h --protect 1h
   cairn mount /srv/cairn /mnt/cairn --max-file-size 100G
+  cairn mount /srv/cairn /mnt/cairn --http 8080
   cairn mount /srv/cairn /mnt/cairn --on-commit /usr/local/bin/announce
 
 With -o remount,… a mount that is there is changed: ro and rw, exec and noexec, atime and noatime, and
@@ -95,6 +98,9 @@ pub struct MountArgs {
     /// Run this by the shell after each published version
     #[arg(long, value_name = "COMMAND")]
     pub on_commit: Option<String>,
+    /// Show the store over HTTP as well: on this port of this machine alone, or on IP:PORT; see `cairn serve`
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    pub http: Option<SocketAddr>,
     /// This process is the daemon (see `daemon::background`)
     #[arg(long, hide = true)]
     pub daemon_child: bool,
@@ -191,6 +197,7 @@ impl MountArgs {
             ("scrub_rate", self.scrub_rate.map(|bytes| bytes.to_string())),
             (MAX_FILE_SIZE, longest.map(|bytes| bytes.to_string())),
             ("on_commit", self.on_commit.clone()),
+            ("http", self.http.map(|address| address.to_string())),
             ("log", log.map(|log| log.display().to_string())),
             ("log_format", self.log_format.map(|format| format.name().to_owned())),
         ];
@@ -221,6 +228,7 @@ impl MountArgs {
             file_bytes_max: self.max_file_size.map_or(FILE_BYTES_MAX, longest_file),
             log_format: self.log_format(),
             on_commit: self.on_commit.clone(),
+            http: self.http,
         })
     }
 }
@@ -231,7 +239,7 @@ fn longest_file(bytes: u64) -> u64 {
 }
 
 /// Whether there is a store that this user may open.
-fn check_store(store: &Path) -> Result<(), DaemonError> {
+pub(super) fn check_store(store: &Path) -> Result<(), DaemonError> {
     match std::fs::metadata(store.join("format")) {
         Ok(format) if format.is_file() => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -253,6 +261,7 @@ fn child_arguments(config: &DaemonConfig) -> Vec<OsString> {
     arguments.push(format!("--protect={protect_seconds}").into());
     arguments.push(format!("--max-file-size={}", config.file_bytes_max).into());
     arguments.extend(config.on_commit.as_ref().map(|run| format!("--on-commit={run}").into()));
+    arguments.extend(config.http.map(|address| format!("--http={address}").into()));
     arguments.extend(config.log.iter().flat_map(|log| ["--log".into(), log.into()]));
     arguments.extend(["--log-format".into(), config.log_format.name().into(), "--".into()]);
     arguments.extend([config.store.clone().into(), config.target.clone().into()]);
@@ -311,10 +320,12 @@ mod tests {
         let hook = "--on-commit=-x 'a b' \"$CAIRN_NAME\"";
         assert_eq!(config.file_bytes_max, FILE_BYTES_MAX);
         let limit = "--max-file-size=3G";
+        let http = "--http=8080";
         let args =
-            parse(&["mount", "--gc-period=0", "--protect", "1h", limit, hook, store, target]);
+            parse(&["mount", "--gc-period=0", "--protect", "1h", limit, http, hook, store, target]);
         let config = args.config().unwrap();
         assert_eq!(config.file_bytes_max, 3 << 30);
+        assert_eq!(config.http, Some("127.0.0.1:8080".parse().unwrap()));
         assert_eq!(config.gc, GcOptions { period_seconds: None, protect_seconds: 3600 });
         let child = Command::try_parse_from(child_arguments(&config)).unwrap().args;
         assert_eq!(child.config().unwrap(), config);

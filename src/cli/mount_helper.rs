@@ -60,6 +60,7 @@ const OWN: &[&str] = &[
     "scrub_rate",
     "max_file_size",
     "on_commit",
+    "http",
     "log",
     "log_format",
 ];

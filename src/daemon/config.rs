@@ -1,5 +1,6 @@
 //! What a daemon is told when it starts.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::logging::LogFormat;
@@ -31,6 +32,23 @@ pub struct DaemonConfig {
     pub log_format: LogFormat,
     /// A command for the shell, run after each published version.
     pub on_commit: Option<String>,
+    /// Where the web face listens; `None`: there is none.
+    pub http: Option<SocketAddr>,
+}
+
+/// What to serve without a mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The store, absolute.
+    pub store: PathBuf,
+    /// Where the web face listens.
+    pub address: SocketAddr,
+    /// Nothing is changed.
+    pub read_only: bool,
+    /// When to collect garbage, and what is protected from it.
+    pub gc: GcOptions,
+    /// When and how fast content is scrubbed.
+    pub scrub: ScrubOptions,
 }
 
 impl DaemonConfig {
@@ -46,6 +64,7 @@ impl DaemonConfig {
             ("on_commit", self.on_commit.clone().unwrap_or_default()),
             ("log", log.unwrap_or_default()),
             ("log_format", self.log_format.name().to_owned()),
+            ("http", self.http.map(|address| address.to_string()).unwrap_or_default()),
             (INODE32, self.options.inode32.to_string()),
         ]
         .map(|(name, value)| Setting::new(name, value))

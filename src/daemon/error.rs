@@ -78,6 +78,10 @@ pub enum DaemonError {
         /// Its log.
         log: PathBuf,
     },
+    /// The web face cannot be served.
+    #[cfg(feature = "net")]
+    #[error("no web face: {0}")]
+    Web(#[from] crate::web::WebError),
     /// Why the caller's part of the start failed.
     #[error("{0}")]
     Start(Box<dyn std::error::Error + Send + Sync>),
@@ -95,6 +99,10 @@ impl DaemonError {
             }
             Self::StillRunning { .. } => {
                 Some("`cairn unmount --lazy` detaches the mount; the daemon's log may say more")
+            }
+            #[cfg(feature = "net")]
+            Self::Web(crate::web::WebError::Listen { .. }) => {
+                Some("choose another address with `--http`; port 0 takes any that is free")
             }
             Self::Log { .. } => Some("choose another file with `--log`"),
             _ => None,

@@ -14,6 +14,9 @@ pub mod service;
 mod service_manager;
 pub mod signals;
 mod stop;
+mod unmounted;
+mod web;
 
 pub use error::DaemonError;
 pub use stop::Timing;
+pub use unmounted::serve_unmounted;

@@ -23,14 +23,24 @@ use rustix::thread::{
 /// - `DAC_OVERRIDE`, `DAC_READ_SEARCH` to reach a store and a mount point that lie in directories
 ///   of other users;
 /// - `SYS_PTRACE` to name the processes that keep a mount busy.
+///
+/// and [`LOW_PORTS`] where the web face listens on such a port.
 const NEEDED: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::DAC_READ_SEARCH)
     .union(CapabilitySet::SYS_PTRACE);
 
+/// To listen on a port below [`ORDINARY_PORT`].
+const LOW_PORTS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
+
+/// The first port on which everybody may listen.
+const ORDINARY_PORT: u16 = 1024;
+
 /// Gives up what is not needed. Call it before any thread is started: each has its own. `starts_programs`
-/// says that a command is run for the user. What the kernel does not let go is logged.
-pub(super) fn drop_unneeded(starts_programs: bool) {
+/// says that a command is run for the user, `port` where the web face listens, or 0. What the kernel does not let
+/// go is logged.
+pub(super) fn drop_unneeded(starts_programs: bool, port: u16) {
+    let needed = if (1..ORDINARY_PORT).contains(&port) { NEEDED | LOW_PORTS } else { NEEDED };
     let warn = |what: &str, result: io::Result<()>| {
         if let Err(error) = result {
             log::warn!("cannot {what}: {error}");
@@ -42,14 +52,14 @@ pub(super) fn drop_unneeded(starts_programs: bool) {
     }
     if !starts_programs {
         // While CAP_SETPCAP is there.
-        warn("limit what programs may do", limit_programs());
+        warn("limit what programs may do", limit_programs(needed));
         warn("forbid new privileges", set_no_new_privs(true));
     }
-    warn("give up capabilities", keep_needed());
+    warn("give up capabilities", keep_needed(needed));
 }
 
-fn limit_programs() -> io::Result<()> {
-    for capability in CapabilitySet::all().iter().filter(|one| !NEEDED.contains(*one)) {
+fn limit_programs(needed: CapabilitySet) -> io::Result<()> {
+    for capability in CapabilitySet::all().iter().filter(|one| !needed.contains(*one)) {
         match remove_capability_from_bounding_set(capability) {
             // One that this kernel does not know.
             Ok(()) | Err(io::Errno::INVAL) => {}
@@ -59,9 +69,9 @@ fn limit_programs() -> io::Result<()> {
     Ok(())
 }
 
-fn keep_needed() -> io::Result<()> {
+fn keep_needed(needed: CapabilitySet) -> io::Result<()> {
     // A container may have taken some already.
-    let kept = capabilities(None)?.permitted & NEEDED;
+    let kept = capabilities(None)?.permitted & needed;
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: none })
 }

@@ -164,6 +164,17 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     result
 }
 
+/// Waits until a stop is asked for and may begin: for a daemon without mounts.
+pub(super) fn wait(
+    control: (&Controller, &Events),
+    collect: &mut dyn FnMut(),
+    may_stop: &dyn Fn(Sender<bool>),
+) {
+    let timing = Timing::default();
+    watch(control.1, collect, timing.rest);
+    hope(control, collect, may_stop, &timing);
+}
+
 /// Goes on serving while something would be lost by a stop, for a while: there may be room for it
 /// soon. A second stop ends that, also while no answer comes.
 fn hope(

@@ -17,6 +17,7 @@ use super::run::{self, Filesystems, Hooks};
 use super::service::{DaemonFacts, StoreService, store_error};
 use super::service_manager::ServiceManager;
 use super::signals;
+use super::web::Web;
 use crate::control::public_socket;
 use crate::control::server::Server;
 use crate::engine::error::EngineError;
@@ -46,7 +47,7 @@ const FREE_BYTES_MAX: i32 = 2 << 20;
 /// # Errors
 /// What kept it from starting.
 pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), DaemonError> {
-    prepare_process(config);
+    prepare_process(config.on_commit.is_some(), config.http.map_or(0, |address| address.port()));
     let manager = ServiceManager::from_environment();
     let start = |error| DaemonError::Start(Box::new(error));
     let kernel = Arc::new(KernelInvalidator::start().map_err(no_thread)?);
@@ -57,6 +58,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     // This process holds the store's lock from here on, so other mounts of the store are leftovers.
     let plan =
         MountPlan::prepare(&config.target, &config.store, config.options.clone(), Method::Auto)?;
+    let web = Web::start(&engine, config.http)?;
     let versions = versions(&engine, &config.options);
     let file_bytes_max = Arc::new(AtomicU64::new(config.file_bytes_max));
     let staging = staging(&engine, config, &plan, &file_bytes_max);
@@ -64,8 +66,8 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let housekeeper = housekeeper(&engine, &kernel, &versions)?;
     let (controller, events) = run::controller();
     let stop = controller.clone();
-    let facts = facts(config, &plan, file_bytes_max);
-    let service = StoreService::new(Arc::clone(&engine), move || stop.stop(), facts);
+    let facts = facts(config, &plan, file_bytes_max, &web);
+    let service = Arc::new(StoreService::new(Arc::clone(&engine), move || stop.stop(), facts));
     let hook = start_hook(config, &plan, &engine, &hooked)?;
     let socket = engine.layout.control_socket();
     let mut server = Server::start(&socket, service.clone()).map_err(start)?;
@@ -86,6 +88,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         may_stop: Box::new(|answer| engine.may_stop(answer)),
         stopping: Box::new(|| manager.stopping("unmounting, and writing out what is left")),
         shutdown: Box::new(|| {
+            web.stop();
             service.stop_waiting();
             server.stop();
             service.wait_for_jobs();
@@ -151,9 +154,9 @@ fn open(config: &DaemonConfig, observer: &Arc<HookObserver>) -> Result<Arc<Engin
     Ok(engine)
 }
 
-/// Limits and privileges of the process, before any thread is started.
-fn prepare_process(config: &DaemonConfig) {
-    privileges::drop_unneeded(config.on_commit.is_some());
+/// Limits and privileges of the process, before any thread is started. `port` is that of the web face, or 0.
+pub(super) fn prepare_process(starts_programs: bool, port: u16) {
+    privileges::drop_unneeded(starts_programs, port);
     let arenas = i32::try_from(default_workers()).unwrap_or(i32::MAX);
     sys::bound_free_memory(arenas, FREE_BYTES_MAX);
     match open_files::set_nofile_limit(OPEN_FILES_MAX) {
@@ -192,7 +195,14 @@ fn staging(
 }
 
 /// What the daemon says of itself, and can be asked to change.
-fn facts(config: &DaemonConfig, plan: &MountPlan, file_bytes_max: Arc<AtomicU64>) -> DaemonFacts {
+fn facts(
+    config: &DaemonConfig,
+    plan: &MountPlan,
+    file_bytes_max: Arc<AtomicU64>,
+    web: &Web,
+) -> DaemonFacts {
+    // Port 0 stands for the port that was free.
+    let config = &DaemonConfig { http: web.address(), ..config.clone() };
     DaemonFacts {
         pid: Some(std::process::id()),
         mount: Some(plan.target.clone()),
@@ -242,7 +252,7 @@ fn start_hook(
     Ok(Some(Hook::start(what, registry, observer).map_err(no_thread)?))
 }
 
-fn no_thread(source: std::io::Error) -> DaemonError {
+pub(super) fn no_thread(source: std::io::Error) -> DaemonError {
     DaemonError::Process { action: "start a thread", source }
 }
 
@@ -267,7 +277,7 @@ fn versions(
 }
 
 /// SIGUSR1: a full run, whose result goes to the log (G7).
-fn collect(engine: &Engine) {
+pub(super) fn collect(engine: &Engine) {
     let reply = Box::new(|result| {
         if let Err(error) = result {
             log::error!("collection failed: {error}");

@@ -6,8 +6,8 @@
 mod declared;
 mod failure;
 mod interrupted;
-mod named;
 mod jobs;
+mod named;
 mod nginx;
 mod remote;
 mod shared;

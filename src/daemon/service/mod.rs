@@ -63,7 +63,7 @@ type Answer = Result<Reply, ControlError>;
 
 /// What a build without the network says of all that needs it.
 #[cfg(not(feature = "net"))]
-fn without_net() -> ControlError {
+pub(super) fn without_net() -> ControlError {
     ControlError::new(ErrorKind::Failed, "this cairn was built without the feature `net`")
 }
 

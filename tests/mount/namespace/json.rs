@@ -68,6 +68,7 @@ fn every_command_prints_what_the_rules_allow() {
     change(&mut run);
     upkeep(&mut run, &scratch);
     remotes(&mut run);
+    serve(&mut run);
     errors(&mut run);
     let known: BTreeSet<String> = cairn::cli::command()
         .get_subcommands()
@@ -75,6 +76,31 @@ fn every_command_prints_what_the_rules_allow() {
         .filter(|name| name != "help")
         .collect();
     assert_eq!(run.verbs, known, "every command is run here");
+}
+
+/// A command that says one thing and goes on until it is stopped.
+#[cfg(feature = "net")]
+fn serve(run: &mut Runner<'_>) {
+    let other = Cairn::unmounted();
+    let mut command = std::process::Command::new(support::cairn::binary());
+    command.arg("serve").arg(other.store()).args(["--http", "0", "--json"]);
+    let mut served = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut output = std::io::BufReader::new(served.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+    served.kill().unwrap();
+    served.wait().unwrap();
+    let told = schema::documents("serve", &line).remove(0);
+    assert_eq!(told["store"], text(&other.store()));
+    run.verbs.insert("serve".to_owned());
+}
+
+/// Without the network it only says so.
+#[cfg(not(feature = "net"))]
+fn serve(run: &mut Runner<'_>) {
+    let other = Cairn::unmounted();
+    run.error(&["serve", text(&other.store())], "failed");
+    run.verbs.insert("serve".to_owned());
 }
 
 /// What makes, mounts and unmounts a store, and what needs none.

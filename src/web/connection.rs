@@ -1,0 +1,281 @@
+//! Connections: how many there are, which of them make progress, and which end so that others can go on (H57).
+//!
+//! A connection that is between two requests, sends its request slowly or takes its answer slowly costs memory and
+//! gives nothing back. When all places are taken, the one that has made no progress for the longest time ends. One
+//! that waits for an answer that we owe it is never chosen.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// A new connection that sent no whole request yet may be ended for others after this time.
+const EVICT_NEW: Duration = Duration::from_millis(250);
+
+/// One that was answered before, or is taking its answer, after this time without progress.
+const EVICT_STALLED: Duration = Duration::from_secs(1);
+
+/// The time over which the least rate is measured.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// A client that takes fewer bytes than these in [`RATE_WINDOW`], although more are there, ends.
+const WINDOW_BYTES_MIN: u64 = 60 << 10;
+
+/// What is known of one connection.
+#[derive(Debug)]
+pub(super) struct Progress {
+    start: Instant,
+    /// When it last made progress, in milliseconds after the start.
+    last: AtomicU64,
+    /// Bytes that it took.
+    taken: AtomicU64,
+    /// Whether it sent a whole request.
+    asked: AtomicBool,
+    /// Whether the next step is ours: an answer is being made.
+    ours: AtomicBool,
+    /// Whether it would not take more bytes when it was last offered some.
+    blocked: AtomicBool,
+    /// Notified when it is to end.
+    pub(super) end: Notify,
+    /// When the window of its rate began, and what it had taken then.
+    window: Mutex<(Instant, u64)>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            start: now,
+            last: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            ours: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            end: Notify::new(),
+            window: Mutex::new((now, 0)),
+        }
+    }
+
+    fn note(&self) {
+        let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(passed, Ordering::Relaxed);
+    }
+
+    /// It sent a whole request, which we answer now.
+    pub(super) fn asked(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.ours.store(true, Ordering::Relaxed);
+        self.note();
+    }
+
+    /// The answer begins: from here on the client is to take it.
+    pub(super) fn answered(&self) {
+        self.ours.store(false, Ordering::Relaxed);
+        self.note();
+    }
+
+    /// How long it has done nothing, if it may be ended for that.
+    fn idle(&self) -> Option<Duration> {
+        if self.ours.load(Ordering::Relaxed) {
+            return None;
+        }
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        let idle = self.start.elapsed().saturating_sub(last);
+        let is_new = !self.asked.load(Ordering::Relaxed);
+        (idle >= if is_new { EVICT_NEW } else { EVICT_STALLED }).then_some(idle)
+    }
+
+    /// Whether it takes its answer too slowly.
+    fn is_slow(&self, now: Instant) -> bool {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let mut window = self.window.lock();
+        let (began, before) = *window;
+        if !self.blocked.load(Ordering::Relaxed) || taken.saturating_sub(before) >= WINDOW_BYTES_MIN
+        {
+            *window = (now, taken);
+            return false;
+        }
+        now.saturating_duration_since(began) >= RATE_WINDOW
+    }
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    all: Mutex<HashMap<u64, Arc<Progress>>>,
+    next: AtomicU64,
+}
+
+/// A place in [`Connections`], given up when dropped.
+#[derive(Debug)]
+pub(super) struct Joined {
+    connections: Arc<Connections>,
+    id: u64,
+    /// The connection's progress.
+    pub(super) progress: Arc<Progress>,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.connections.all.lock().remove(&self.id);
+    }
+}
+
+impl Connections {
+    /// Adds a connection.
+    pub(super) fn join(self: &Arc<Self>) -> Joined {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let progress = Arc::new(Progress::new());
+        self.all.lock().insert(id, Arc::clone(&progress));
+        Joined { connections: Arc::clone(self), id, progress }
+    }
+
+    /// Ends the connection that has been idle for the longest time, if one may be ended.
+    pub(super) fn evict(&self) -> bool {
+        let all = self.all.lock();
+        let idle = all.values().filter_map(|progress| Some((progress.idle()?, progress)));
+        let Some((_, longest)) = idle.max_by_key(|(idle, _)| *idle) else { return false };
+        longest.end.notify_one();
+        true
+    }
+
+    /// Ends those that take their answers too slowly.
+    pub(super) fn end_slow(&self) {
+        let now = Instant::now();
+        for progress in self.all.lock().values().filter(|progress| progress.is_slow(now)) {
+            progress.end.notify_one();
+        }
+    }
+}
+
+/// A connection whose progress is noted.
+pub(super) struct Watched {
+    stream: TcpStream,
+    progress: Arc<Progress>,
+}
+
+impl Watched {
+    /// Watches a connection.
+    pub(super) fn new(stream: TcpStream, progress: Arc<Progress>) -> Self {
+        Self { stream, progress }
+    }
+
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.progress.blocked.store(written.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(bytes)) = &written {
+            let bytes = u64::try_from(*bytes).unwrap_or(u64::MAX);
+            self.progress.taken.fetch_add(bytes, Ordering::Relaxed);
+            self.progress.note();
+        }
+        written
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Bytes of a request are no progress: only a whole request is.
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, data);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idle_for(joined: &Joined, time: Duration) {
+        // The start is moved back, so that no test waits.
+        let connections = &joined.connections;
+        let mut moved = Progress::new();
+        moved.start = moved.start.checked_sub(time).unwrap();
+        moved.asked = AtomicBool::new(joined.progress.asked.load(Ordering::Relaxed));
+        moved.ours = AtomicBool::new(joined.progress.ours.load(Ordering::Relaxed));
+        connections.all.lock().insert(joined.id, Arc::new(moved));
+    }
+
+    fn is_ended(connections: &Connections, joined: &Joined) -> bool {
+        use std::task::Waker;
+        let progress = Arc::clone(&connections.all.lock()[&joined.id]);
+        let mut ended = std::pin::pin!(progress.end.notified());
+        ended.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn the_longest_idle_one_ends_and_none_that_waits_for_us_h57() {
+        let connections = Arc::new(Connections::default());
+        let (new, idle, ours) = (connections.join(), connections.join(), connections.join());
+        assert!(!connections.evict(), "all have just come");
+        idle.progress.asked();
+        idle.progress.answered();
+        ours.progress.asked();
+        idle_for(&ours, Duration::from_secs(50));
+        assert!(!connections.evict(), "we owe it an answer");
+        idle_for(&idle, Duration::from_millis(900));
+        assert!(!connections.evict());
+        idle_for(&new, Duration::from_millis(300));
+        assert!(connections.evict() && is_ended(&connections, &new));
+        idle_for(&idle, Duration::from_secs(5));
+        assert!(connections.evict() && is_ended(&connections, &idle));
+        assert!(!is_ended(&connections, &ours));
+        drop((new, idle, ours));
+        assert!(connections.all.lock().is_empty());
+    }
+
+    #[test]
+    fn who_takes_little_of_much_is_slow_h57() {
+        let progress = Progress::new();
+        let began = progress.start;
+        assert!(!progress.is_slow(began + RATE_WINDOW * 2), "it has taken all there is");
+        progress.blocked.store(true, Ordering::Relaxed);
+        let began = began + RATE_WINDOW * 2;
+        assert!(!progress.is_slow(began + RATE_WINDOW / 2));
+        progress.taken.store(WINDOW_BYTES_MIN - 1, Ordering::Relaxed);
+        assert!(progress.is_slow(began + RATE_WINDOW));
+        progress.taken.store(WINDOW_BYTES_MIN, Ordering::Relaxed);
+        assert!(!progress.is_slow(began + RATE_WINDOW), "fast enough");
+        assert!(!progress.is_slow(began + RATE_WINDOW + RATE_WINDOW / 2), "a new window");
+    }
+}

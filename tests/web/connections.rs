@@ -1,0 +1,94 @@
+//! Clients that do nothing, or little (H57)
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use support::{content, wait};
+
+use crate::client::{Site, connect, parse};
+
+/// More than there are places.
+const SLOW: usize = 1500;
+
+#[test]
+fn h57_clients_that_do_nothing_do_not_stop_others() {
+    let site = Site::start();
+    site.publish("r", |top| fs::write(top.join("f"), "f").unwrap());
+    let held: Vec<TcpStream> = (0..SLOW)
+        .map(|number| {
+            let mut stream = connect(site.address);
+            // Some say nothing, some half a request. Some may be ended before they say it.
+            if number % 2 == 0 {
+                drop(stream.write(b"GET /r/1/f HTTP/1.1\r\nHost: t"));
+            }
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(site.get("/r/1/f").text(), "f");
+    }
+    drop(held);
+}
+
+#[test]
+fn h57_clients_that_take_nothing_do_not_stop_others() {
+    let site = Site::start();
+    site.publish("r", |top| {
+        fs::write(top.join("big"), content::bytes(1, 16 << 20)).unwrap();
+        fs::write(top.join("f"), "f").unwrap();
+    });
+    let held: Vec<TcpStream> = (0..SLOW)
+        .map(|number| {
+            let mut stream = connect(site.address);
+            let query = if number % 10 == 0 { "/r/1/?tar" } else { "/r/1/big" };
+            drop(write!(stream, "GET {query} HTTP/1.1\r\nHost: test\r\n\r\n"));
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(site.get("/r/1/f").text(), "f");
+    }
+    drop(held);
+}
+
+#[test]
+fn h57_a_download_goes_on_when_its_version_is_deleted() {
+    let site = Site::start();
+    let bytes = content::bytes(1, 24 << 20);
+    site.publish("r", |top| fs::write(top.join("big"), &bytes).unwrap());
+    site.publish("r", |top| fs::write(top.join("other"), "x").unwrap());
+    let mut stream = connect(site.address);
+    stream.write_all(b"GET /r/1/big HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").unwrap();
+    let mut received = vec![0; 100];
+    stream.read_exact(&mut received).unwrap();
+    site.cairn.cli(&["delete", "r/1"]);
+    site.cairn.cli(&["gc", "--full", "--wait"]);
+    wait::until("the version is gone", || site.get("/r/1/big").status == 404);
+    stream.read_to_end(&mut received).unwrap();
+    assert!(parse(&received).unwrap().body == bytes);
+}
+
+#[test]
+fn h57_several_requests_on_one_connection() {
+    let site = Site::start();
+    site.publish("r", |top| fs::write(top.join("f"), "content").unwrap());
+    let mut stream = connect(site.address);
+    for _ in 0..3 {
+        stream.write_all(b"GET /r/1/f HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+        let mut received = Vec::new();
+        let mut byte = [0];
+        while !received.ends_with(b"\r\n\r\ncontent") {
+            stream.read_exact(&mut byte).unwrap();
+            received.push(byte[0]);
+        }
+    }
+    // A head that is too large, or no HTTP at all, ends that connection alone.
+    for nonsense in [&b"\x16\x03\x01\0\0\0\0\r\n\r\n"[..], &[b'a'; 200_000]] {
+        let mut stream = connect(site.address);
+        drop(stream.write_all(nonsense));
+        let mut rest = Vec::new();
+        drop(stream.read_to_end(&mut rest));
+    }
+    assert_eq!(site.get("/r/1/f").status, 200);
+}

@@ -1,0 +1,77 @@
+//! `PULP_MANIFEST` (D5, H56)
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::client::Site;
+use support::content;
+
+#[test]
+fn d5_cairn_reads_a_manifest_back_as_the_same_files() {
+    let site = Site::start();
+    site.publish("from", |top| {
+        fs::create_dir_all(top.join("a/b c")).unwrap();
+        fs::write(top.join("a/b c/é,1%2F"), "odd").unwrap();
+        fs::write(top.join("empty"), "").unwrap();
+        fs::write(top.join("big"), content::bytes(1, 2 << 20)).unwrap();
+    });
+    let cairn = &site.cairn;
+    cairn.cli(&["create", "to"]);
+    cairn.cli(&["remote", "add", "own", "manifest", &site.url("/from/latest/")]);
+    cairn.cli(&["sync", "to", "own", "--mirror"]);
+    let diff = |first: &str, second: &str| {
+        let output = std::process::Command::new("diff").args(["-r", first, second]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let path = |version: &str| cairn.versions(version).to_str().unwrap().to_owned();
+    diff(&path("from/1"), &path("to/1"));
+    // Nothing changed: one request, no version.
+    let again = cairn.json(&["sync", "to", "own", "--mirror"]);
+    assert_eq!((&again["changed"], &again["unchanged_remote"]), (&false.into(), &true.into()));
+    assert!(!cairn.versions("to/2").exists());
+    site.publish("from", |top| fs::write(top.join("new"), "new").unwrap());
+    cairn.cli(&["sync", "to", "own", "--mirror"]);
+    diff(&path("from/2"), &path("to/2"));
+}
+
+#[test]
+fn h56_names_that_the_format_cannot_carry_are_left_out_and_counted() {
+    let site = Site::start();
+    site.publish("r", |top| {
+        for name in [&b"good"[..], b"line\nbreak", b" edge", b"#comment", b"\xff\xfe", b"a,b"] {
+            fs::write(top.join(OsStr::from_bytes(name)), "x").unwrap();
+        }
+    });
+    let answer = site.get("/r/1/PULP_MANIFEST");
+    let text = answer.text();
+    let paths: Vec<_> = text.lines().map(|line| line.rsplitn(3, ',').last().unwrap()).collect();
+    assert_eq!(paths, ["a,b", "good", "# 4 files left out: this format cannot carry the names"]);
+    assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
+    let sha256 = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+    assert!(text.contains(&format!("good,{sha256},1\n")), "{text}");
+}
+
+#[test]
+fn d5_a_digest_is_computed_once_and_kept() {
+    let mut site = Site::start();
+    site.publish("r", |top| fs::write(top.join("f"), content::bytes(1, 1 << 20)).unwrap());
+    let first = site.get("/r/1/PULP_MANIFEST").text();
+    // What is not read any more cannot be missed.
+    let (blob, _) = site.cairn.pool().into_iter().find(|(_, size)| *size == 1 << 20).unwrap();
+    site.cairn.stop();
+    let aside = site.cairn.scratch().join("aside");
+    fs::rename(&blob, &aside).unwrap();
+    site.cairn.mount();
+    let site = Site::of(site.cairn);
+    assert_eq!(site.get("/r/1/PULP_MANIFEST").text(), first);
+    fs::rename(&aside, &blob).unwrap();
+}
+
+#[test]
+fn d5_a_version_that_has_such_a_file_shows_that() {
+    let site = Site::start();
+    site.publish("r", |top| fs::write(top.join("PULP_MANIFEST"), "mine").unwrap());
+    assert_eq!(site.get("/r/1/PULP_MANIFEST").text(), "mine");
+}
