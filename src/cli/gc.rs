@@ -19,6 +19,9 @@ who want the space now. What nothing references is kept for the protection time,
 about to be used again; so are deleted versions, which `cairn undelete` brings back until then.
 `--protect 0` gives both up at once.
 
+Unfinished downloads that nobody fetches are freed as well once they are older than the protection time. Without this command
+they stay for a week, so that a sync goes on with them.
+
 A full run applies the retention policies first and looks for leftovers of crashes. A dry run says
 what a run would do: with --full each decision of retention with its reason, and in any case what
 would be freed. Interrupting a command that waits does not interrupt the run. Where no daemon runs,
@@ -26,7 +29,7 @@ the command does the run itself, and waits for it.
 
 JSON
   {finished, expired_version_count, expired_area_count, freed_blob_count, freed_bytes,
-  freed_tree_count, leftover_count, duration_ms, protected_blob_count, protected_bytes, until,
+  freed_tree_count, leftover_count, freed_partial_file_count, freed_partial_bytes, duration_ms, protected_blob_count, protected_bytes, until,
   until_seconds, deleted_version_count, pinned_blob_count, pinned_bytes, error_count, failure,
   warnings, decisions}; decisions as in `cairn policy`, of a dry run with --full
 
@@ -105,6 +108,14 @@ fn failure(gc: &GcReply) -> Option<CliError> {
 
 fn print(context: &mut Context, gc: &GcReply, dry_run: bool) -> Result<(), CliError> {
     print_decisions(context, &gc.decisions)?;
+    if gc.partial_files > 0 {
+        context.output.line(format_args!(
+            "{} {} in {}",
+            if dry_run { "would free" } else { "freed" },
+            size(gc.freed_partial_bytes),
+            count(gc.partial_files, "unfinished download"),
+        ))?;
+    }
     if !gc.finished {
         return Ok(context.output.line("a run is scheduled")?);
     }

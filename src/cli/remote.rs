@@ -1,11 +1,12 @@
 //! `cairn remote`: where declared content comes from.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Context;
 use super::error::CliError;
 use super::output::Align::Left;
-use super::parse::parse_size;
+use super::parse::{parse_duration, parse_size};
 use super::text::size;
 use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::remote::{RemoteInfo, RemoteRequest};
@@ -26,9 +27,14 @@ Passwords and tokens are never given on the command line, nor kept: the daemon r
 that only its owner may read (mode 0600) or from a variable of its own environment. They go to the remote's own host
 and port alone, wherever it redirects to. HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the daemon's environment are used.
 
+A try fails when no connection is made within --connect-timeout, when nothing comes for --idle-timeout, and when a file comes
+slower than --lowest-rate over that time. It is made again, from where it ended, as long as that leads on: five tries in a row
+that do not are a failure of the file. What another sync fetches is waited for while at least 64K per second come of it.
+
 JSON
   list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,
-  key_file}, rate_bytes_per_second, connections}, without what is not set; login is {\"basic\": {user, password}} or {\"bearer\":
+  key_file}, rate_bytes_per_second, connections, connect_timeout_ms, idle_timeout_ms, lowest_bytes_per_second}, without what is
+  not set; login is {\"basic\": {user, password}} or {\"bearer\":
   {token}}, password and token are {\"file\": PATH} or {\"environment\": NAME};
   test: {remote, usable, failure, declared_file_count, has_sizes, conditional, ranges};
   remove: {remote}
@@ -40,6 +46,7 @@ EXAMPLES
   cairn remote test isos
   cairn remote list --json
   cairn remote set isos --no-limit-rate
+  cairn remote set isos --idle-timeout 5m --lowest-rate 0
   cairn remote remove isos";
 
 /// Arguments of `cairn remote`.
@@ -137,6 +144,15 @@ struct Access {
     /// Files fetched at a time, 1 to 64 [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     connections: Option<u32>,
+    /// How long a connection may take to be made [default: 20s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    connect_timeout: Option<Duration>,
+    /// How long the server may say nothing [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    idle_timeout: Option<Duration>,
+    /// Bytes per second that a file must come with, over the idle timeout; 0 for any [default: 1K]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    lowest_rate: Option<u64>,
 }
 
 /// Settings that go.
@@ -154,6 +170,9 @@ struct Cleared {
     /// Remove the limit of the rate
     #[arg(long, conflicts_with = "limit_rate")]
     no_limit_rate: bool,
+    /// Set the timeouts and the lowest rate back to their defaults
+    #[arg(long, conflicts_with_all = ["connect_timeout", "idle_timeout", "lowest_rate"])]
+    default_timeouts: bool,
 }
 
 impl RemoteArgs {
@@ -209,6 +228,17 @@ impl Access {
         }
         settings.rate_bytes_per_second = self.limit_rate.or(settings.rate_bytes_per_second);
         settings.connections = self.connections.or(settings.connections);
+        let timeout = |time: Option<Duration>, before: Option<u64>| match time {
+            // Nothing comes at once.
+            Some(time) if time.is_zero() => {
+                Err(ControlError::new(ErrorKind::Usage, "a timeout of a remote is 1s at least"))
+            }
+            Some(time) => Ok(u64::try_from(time.as_millis()).ok()),
+            None => Ok(before),
+        };
+        settings.connect_timeout_ms = timeout(self.connect_timeout, settings.connect_timeout_ms)?;
+        settings.idle_timeout_ms = timeout(self.idle_timeout, settings.idle_timeout_ms)?;
+        settings.lowest_bytes_per_second = self.lowest_rate.or(settings.lowest_bytes_per_second);
         Ok(())
     }
 
@@ -243,6 +273,11 @@ impl Cleared {
         }
         if self.no_limit_rate {
             settings.rate_bytes_per_second = None;
+        }
+        if self.default_timeouts {
+            settings.connect_timeout_ms = None;
+            settings.idle_timeout_ms = None;
+            settings.lowest_bytes_per_second = None;
         }
     }
 }
@@ -319,7 +354,15 @@ fn details(settings: &RemoteSettings) -> Vec<String> {
         settings.rate_bytes_per_second.map(|rate| format!("{} per second at most", size(rate)));
     let connections =
         settings.connections.map(|number| format!("{} at a time", count(number, "file")));
-    [login, authority, certificate, rate, connections].into_iter().flatten().collect()
+    let seconds = |ms: u64| format!("{} s", ms.div_ceil(1000));
+    let connect = settings
+        .connect_timeout_ms
+        .map(|ms| format!("{} at most to make a connection", seconds(ms)));
+    let idle = settings.idle_timeout_ms.map(|ms| format!("{} at most without a byte", seconds(ms)));
+    let lowest =
+        settings.lowest_bytes_per_second.map(|rate| format!("{} per second at least", size(rate)));
+    let all = [login, authority, certificate, rate, connections, connect, idle, lowest];
+    all.into_iter().flatten().collect()
 }
 
 fn test(context: &mut Context, name: RemoteName) -> Result<(), CliError> {

@@ -14,8 +14,8 @@ use crate::model::sync::RemovalLimit;
 const HELP: &str = "\
 Fetches what the remote declares and the store lacks, checks its digest, and publishes all of it as the next version. If any
 file cannot be had, nothing is published (--keep-going publishes anyway: such files keep their old content, or stay absent).
-Running it again goes on with what came: small files for as long as unreferenced content is protected (ten minutes unless told
-otherwise), large ones, also unfinished, for a week. Files that are the same in the newest version stay as they are. Where the
+Running it again goes on with what came: whole files for as long as unreferenced content is protected (ten minutes unless told
+otherwise), unfinished ones for a week, or until `cairn gc`. Files that are the same in the newest version stay as they are. Where the
 list is the one of the last sync, and nobody has published since, that is one request.
 
 --mirror also removes what the remote does not declare, as `rsync --delete` does; without it nothing is removed. With SUBPATH

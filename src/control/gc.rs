@@ -42,6 +42,13 @@ pub struct GcReply {
     #[serde(default)]
     #[serde(rename = "leftover_count")]
     pub leftovers: u64,
+    /// Downloads that are not whole and that nobody fetches, freed (or that would be).
+    #[serde(default)]
+    #[serde(rename = "freed_partial_file_count")]
+    pub partial_files: u64,
+    /// What they used on the disk, in bytes.
+    #[serde(default)]
+    pub freed_partial_bytes: u64,
     /// How long the run took.
     #[serde(default)]
     pub duration_ms: u64,

@@ -63,6 +63,13 @@ pub struct StatusReply {
     #[serde(default)]
     #[serde(rename = "deleted_version_count")]
     pub deleted_versions: u64,
+    /// Downloads that are not whole: those under way, and what earlier syncs left.
+    #[serde(default)]
+    #[serde(rename = "partial_file_count")]
+    pub partial_files: u64,
+    /// What they use on the disk, in bytes.
+    #[serde(default)]
+    pub partial_bytes: u64,
     /// Repositories that use more than nine tenths of their quota.
     #[serde(default)]
     pub quotas: Vec<QuotaInfo>,

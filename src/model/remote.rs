@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -14,6 +15,16 @@ pub const CONNECTIONS_DEFAULT: u32 = 8;
 
 /// The most connections that settings may ask for.
 pub const CONNECTIONS_MAX: u32 = 64;
+
+/// How long a connection may take to be made, in milliseconds, unless a remote's settings say otherwise.
+pub const CONNECT_TIMEOUT_MS_DEFAULT: u64 = 20_000;
+
+/// How long a server may say nothing, before its answer or within it, in milliseconds; also the time over which its speed is
+/// measured.
+pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 60_000;
+
+/// The fewest bytes per second, over the time of [`IDLE_TIMEOUT_MS_DEFAULT`], that a server may send one file with.
+pub const LOWEST_RATE_DEFAULT: u64 = 1024;
 
 /// What kind of thing a remote is, which says how its content is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,6 +228,15 @@ pub struct RemoteSettings {
     /// Connections at a time, 1 to [`CONNECTIONS_MAX`]; `None` for [`CONNECTIONS_DEFAULT`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
+    /// How long a connection may take to be made; `None` for [`CONNECT_TIMEOUT_MS_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout_ms: Option<u64>,
+    /// How long the server may say nothing; `None` for [`IDLE_TIMEOUT_MS_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
+    /// The fewest bytes per second of a file, 0 for none; `None` for [`LOWEST_RATE_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowest_bytes_per_second: Option<u64>,
 }
 
 impl RemoteSettings {
@@ -230,7 +250,29 @@ impl RemoteSettings {
             client_certificate: None,
             rate_bytes_per_second: None,
             connections: None,
+            connect_timeout_ms: None,
+            idle_timeout_ms: None,
+            lowest_bytes_per_second: None,
         }
+    }
+
+    /// How long a connection may take to be made.
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS_DEFAULT))
+    }
+
+    /// How long the server may say nothing.
+    pub fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms.unwrap_or(IDLE_TIMEOUT_MS_DEFAULT))
+    }
+
+    /// The fewest bytes per second of a file; 0 for none. What our own limit of the rate keeps back is not held against the
+    /// server.
+    pub fn lowest_bytes_per_second(&self) -> u64 {
+        let lowest = self.lowest_bytes_per_second.unwrap_or(LOWEST_RATE_DEFAULT);
+        let allowed = self.rate_bytes_per_second.filter(|rate| *rate > 0);
+        let share = allowed.map(|rate| rate / u64::from(self.connections()) / 2);
+        share.map_or(lowest, |share| lowest.min(share))
     }
 
     /// How many connections may be open at a time.
@@ -311,6 +353,16 @@ mod tests {
         settings.rate_bytes_per_second = Some(1);
         let text = serde_json::to_string(&settings).unwrap();
         assert_eq!(serde_json::from_str::<RemoteSettings>(&text).unwrap(), settings);
+    }
+
+    #[test]
+    fn our_own_limit_is_not_held_against_a_server() {
+        let mut settings = RemoteSettings::new(RemoteKind::Sums, url("https://h/"));
+        assert_eq!(settings.lowest_bytes_per_second(), LOWEST_RATE_DEFAULT);
+        settings.rate_bytes_per_second = Some(1600);
+        assert_eq!(settings.lowest_bytes_per_second(), 100);
+        settings.lowest_bytes_per_second = Some(0);
+        assert_eq!(settings.lowest_bytes_per_second(), 0);
     }
 
     #[test]

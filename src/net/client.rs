@@ -13,9 +13,6 @@ use super::error::{NetError, NetErrorKind, shown};
 use super::pace::Pace;
 use crate::model::remote::{Login, RemoteKind, RemoteSettings};
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 10;
 
@@ -30,6 +27,10 @@ pub struct Client {
     origin: Url,
     authorization: Option<Authorization>,
     pub(super) pace: Pace,
+    /// How long the server may say nothing.
+    pub(super) silence_max: Duration,
+    /// The fewest bytes per second of a document; 0 for none.
+    pub(super) lowest_bytes_per_second: u64,
 }
 
 /// What goes into the header of that name.
@@ -89,6 +90,8 @@ impl Client {
             foreign: build(builder(settings)?)?,
             authorization: settings.login.as_ref().map(Authorization::read).transpose()?,
             pace: Pace::new(settings.rate_bytes_per_second),
+            silence_max: settings.idle_timeout(),
+            lowest_bytes_per_second: settings.lowest_bytes_per_second(),
             origin,
         })
     }
@@ -149,7 +152,7 @@ fn builder(settings: &RemoteSettings) -> Result<ClientBuilder, NetError> {
         .user_agent(USER_AGENT)
         .default_headers(headers)
         .redirect(Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(settings.connect_timeout())
         .pool_max_idle_per_host(connections);
     let Some(path) = &settings.ca_file else {
         return Ok(builder);

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::client::Client;
-use super::error::{NetError, NetErrorKind};
+use super::error::{NetError, NetErrorKind, shown};
+use super::speed::Speed;
+use crate::model::text::count;
 use crate::model::time::Timestamp;
 
 /// Tries without a further byte before it is given up.
@@ -34,8 +36,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The longest wait that a server may ask for (`Retry-After`); one that asks for more is given up.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 
-/// How long a server may say nothing, before its answer or between two pieces of it.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How much longer than asked for a pause may take before a clock is blamed.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// How often a fetch that waits looks whether it is to stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(200);
@@ -165,17 +167,19 @@ impl Client {
         let runtime = super::runtime()?;
         let mut tries = 0;
         let mut reached = body.length();
+        let mut speed = Speed::new(self.lowest_bytes_per_second, self.silence_max);
         // What is there from an earlier run is of no known state of the document: its digest tells.
         let mut state = Validators::default();
         loop {
-            let error = match runtime.block_on(self.attempt(fetch, body, &mut state)) {
+            let error = match runtime.block_on(self.attempt(fetch, body, &mut state, &mut speed)) {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => error,
             };
             if fetch.stop.load(Ordering::Relaxed) {
                 return Err(NetError::stopped());
             }
-            if body.length() > reached {
+            // A server that begins anew each time brings bytes, and leads nowhere.
+            if body.length() > reached && speed.led_on() {
                 (reached, tries) = (body.length(), 0);
             }
             tries += 1;
@@ -196,7 +200,9 @@ impl Client {
         fetch: &Fetch<'_>,
         body: &mut dyn Body,
         state: &mut Validators,
+        speed: &mut Speed,
     ) -> Result<Fetched, NetError> {
+        speed.begin();
         let url = &fetch.url;
         let there = body.length();
         let headers = headers(fetch, there, state).ok_or_else(|| {
@@ -207,7 +213,7 @@ impl Client {
         })?;
         let send = pin!(self.send(url, &headers));
         let mut response =
-            until(fetch.stop, send, SILENCE_MAX).await?.ok_or_else(|| silent(url))??;
+            until(fetch.stop, send, self.silence_max).await?.ok_or_else(|| self.silent(url))??;
         if response.status() == StatusCode::NOT_MODIFIED && fetch.unless.is_some() && there == 0 {
             return Ok(Fetched::Unchanged);
         }
@@ -231,7 +237,7 @@ impl Client {
         check(fetch, &response, total)?;
         *state = Validators::of(&response);
         let most = total.or(fetch.size_bytes).unwrap_or(fetch.max_bytes);
-        while let Some(data) = self.piece(fetch, &mut response).await? {
+        while let Some(data) = self.piece(fetch, &mut response, speed).await? {
             if body.length() + data.len() as u64 > most {
                 return Err(NetError::protocol(url, format!("more than {most} bytes come")));
             }
@@ -255,16 +261,35 @@ impl Client {
         &self,
         fetch: &Fetch<'_>,
         response: &mut Response,
+        speed: &mut Speed,
     ) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> + use<>>, NetError> {
-        let chunk = pin!(response.chunk());
-        let chunk =
-            until(fetch.stop, chunk, SILENCE_MAX).await?.ok_or_else(|| silent(&fetch.url))?;
+        let (begin, chunk) = (Instant::now(), pin!(response.chunk()));
+        let chunk = until(fetch.stop, chunk, self.silence_max).await?;
+        let chunk = chunk.ok_or_else(|| self.silent(&fetch.url))?;
         let chunk = chunk.map_err(|error| NetError::of(&fetch.url, error))?;
         if let Some(data) = &chunk {
+            if !speed.add(data.len(), begin.elapsed()) {
+                return Err(self.slow(&fetch.url));
+            }
             rest(fetch.stop, self.pace.take(data.len(), Instant::now())).await?;
         }
         Ok(chunk)
     }
+
+    fn silent(&self, url: &Url) -> NetError {
+        let message = format!("{}: no answer for {}", shown(url), seconds_of(self.silence_max));
+        NetError::new(NetErrorKind::Temporary, message)
+    }
+
+    fn slow(&self, url: &Url) -> NetError {
+        let (lowest, time) = (self.lowest_bytes_per_second, seconds_of(self.silence_max));
+        let message = format!("{}: fewer than {lowest} bytes per second for {time}", shown(url));
+        NetError::new(NetErrorKind::Temporary, message)
+    }
+}
+
+fn seconds_of(time: Duration) -> String {
+    count(time.as_millis().div_ceil(1000), "second")
 }
 
 /// Waits for `future`, `most` at the longest (`None` then), and not if it is to stop.
@@ -290,13 +315,8 @@ async fn rest(stop: &AtomicBool, wait: Duration) -> Result<(), NetError> {
     if wait.is_zero() {
         return Ok(());
     }
-    let waited = until(stop, pin!(tokio::time::sleep(wait)), wait + SILENCE_MAX).await?;
+    let waited = until(stop, pin!(tokio::time::sleep(wait)), wait + CLOCK_SLACK).await?;
     waited.ok_or_else(|| NetError::new(NetErrorKind::Local, "a clock stands still"))
-}
-
-fn silent(url: &Url) -> NetError {
-    let message = format!("{url}: no answer for {} seconds", SILENCE_MAX.as_secs());
-    NetError::new(NetErrorKind::Temporary, message)
 }
 
 fn backoff(tries: u32) -> Duration {

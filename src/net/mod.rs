@@ -8,6 +8,7 @@ mod credentials;
 mod error;
 mod fetch;
 mod pace;
+mod speed;
 
 use std::sync::OnceLock;
 

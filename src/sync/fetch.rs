@@ -111,7 +111,8 @@ fn work<'a>(
     for (file, base) in wanted {
         check_stop(context.stop)?;
         let partial_files = context.destination.partial_files();
-        let Some(turn) = partial_files.turn(file.sha256, context.stop) else {
+        let Some(turn) = partial_files.turn(file.sha256, context.stop, context.origin.patience)
+        else {
             return Err(SyncError::Stopped);
         };
         // Whoever had the turn before has noted what it is.
@@ -286,6 +287,7 @@ impl Body for Download<'_> {
             None => self.memory.extend_from_slice(data),
         }
         self.hash(data);
+        self.turn.note(data.len());
         add(&self.context.tally.fetched_bytes, data.len() as u64);
         Ok(())
     }

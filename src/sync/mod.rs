@@ -23,6 +23,7 @@ mod tally;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
@@ -36,7 +37,7 @@ use crate::model::tree::{Attributes, Root};
 use crate::net::{Client, NetError, Validators};
 use crate::store::error::StoreError;
 
-pub use partial::PartialFiles;
+pub use partial::{PartialFiles, PartialUsage};
 pub use probe::probe;
 pub use run::{Outcome, Plan, run};
 pub use sniff::Other;
@@ -167,6 +168,8 @@ pub struct Origin<'a> {
     pub subpath: Option<&'a DeclaredPath>,
     /// Files that are fetched at a time.
     pub connections: usize,
+    /// How long to look on while another sync fetches a content slowly.
+    pub patience: Duration,
 }
 
 impl<'a> Origin<'a> {
@@ -177,7 +180,8 @@ impl<'a> Origin<'a> {
         subpath: Option<&'a DeclaredPath>,
     ) -> Self {
         let connections = usize::try_from(settings.connections()).unwrap_or(usize::MAX);
-        Self { client, kind: settings.kind, url: &settings.url, subpath, connections }
+        let patience = settings.idle_timeout();
+        Self { client, kind: settings.kind, url: &settings.url, subpath, connections, patience }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Downloads that are not whole yet, kept so that the next try goes on where this one ended (V7).
 
-use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -18,6 +19,10 @@ use crate::store::error::StoreError;
 /// How often who waits for a turn looks whether to stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The fewest bytes per second at which others wait for whoever fetches a content. Behind a slower one they fetch it by
+/// themselves: from a better place, as a rule.
+const SHARED_BYTES_PER_SECOND: u64 = 64 << 10;
+
 /// How long one that nobody asks for any more is kept.
 const KEPT_SECONDS: i64 = 7 * 24 * 60 * 60;
 
@@ -25,7 +30,8 @@ const KEPT_SECONDS: i64 = 7 * 24 * 60 * 60;
 #[derive(Debug)]
 pub struct PartialFiles {
     directory: PathBuf,
-    fetching: Mutex<HashSet<Sha256>>,
+    /// What is being fetched, and how many bytes came of each.
+    fetching: Mutex<HashMap<Sha256, Arc<AtomicU64>>>,
     ended: Condvar,
 }
 
@@ -34,13 +40,35 @@ pub struct PartialFiles {
 pub(super) struct Turn<'a> {
     files: &'a PartialFiles,
     sha256: Sha256,
+    /// Bytes that came, by which others see whether to wait. `None` for one that fetches beside a slow one: it keeps no file.
+    came: Option<Arc<AtomicU64>>,
+}
+
+impl Turn<'_> {
+    /// Notes that bytes came.
+    pub(super) fn note(&self, bytes: usize) {
+        if let Some(came) = &self.came {
+            came.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.files.fetching.lock().remove(&self.sha256);
-        self.files.ended.notify_all();
+        if self.came.is_some() {
+            self.files.fetching.lock().remove(&self.sha256);
+            self.files.ended.notify_all();
+        }
     }
+}
+
+/// Downloads that are not whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PartialUsage {
+    /// How many there are.
+    pub count: u64,
+    /// Their bytes on the disk.
+    pub bytes: u64,
 }
 
 impl PartialFiles {
@@ -49,17 +77,40 @@ impl PartialFiles {
         Self { directory, fetching: Mutex::default(), ended: Condvar::new() }
     }
 
-    /// Takes the turn to fetch a content, once nobody else is at it; `None` when it is to stop before. The store may
-    /// have the content by then.
-    pub(super) fn turn(&self, sha256: Sha256, stop: &AtomicBool) -> Option<Turn<'_>> {
+    /// Takes the turn to fetch a content, once nobody else is at it, or somebody is who is slow over a time of `patience`;
+    /// `None` when it is to stop before. The store may have the content by then.
+    pub(super) fn turn(
+        &self,
+        sha256: Sha256,
+        stop: &AtomicBool,
+        patience: Duration,
+    ) -> Option<Turn<'_>> {
         let mut fetching = self.fetching.lock();
-        while !fetching.insert(sha256) {
+        let mut watched: Option<(Arc<AtomicU64>, u64, Instant)> = None;
+        loop {
+            let Some(came) = fetching.get(&sha256) else {
+                let came = Arc::new(AtomicU64::new(0));
+                fetching.insert(sha256, Arc::clone(&came));
+                return Some(Turn { files: self, sha256, came: Some(came) });
+            };
             if stop.load(Ordering::Relaxed) {
                 return None;
             }
-            self.ended.wait_for(&mut fetching, STOP_INTERVAL);
+            let bytes = came.load(Ordering::Relaxed);
+            match &mut watched {
+                Some((same, before, since)) if Arc::ptr_eq(same, came) => {
+                    let waited = since.elapsed();
+                    if waited >= patience {
+                        if is_slow(bytes - *before, waited) {
+                            return Some(Turn { files: self, sha256, came: None });
+                        }
+                        (*before, *since) = (bytes, Instant::now());
+                    }
+                }
+                _ => watched = Some((Arc::clone(came), bytes, Instant::now())),
+            }
+            self.ended.wait_for(&mut fetching, STOP_INTERVAL.min(patience));
         }
-        Some(Turn { files: self, sha256 })
     }
 
     fn path(&self, sha256: &Sha256) -> PathBuf {
@@ -68,12 +119,15 @@ impl PartialFiles {
 
     /// Whether there is something of that content.
     pub(super) fn is_there(&self, turn: &Turn<'_>) -> bool {
-        self.path(&turn.sha256).exists()
+        turn.came.is_some() && self.path(&turn.sha256).exists()
     }
 
     /// Opens what there is of a content, or begins it.
     pub(super) fn open(&self, turn: &Turn<'_>) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        if turn.came.is_none() {
+            return tempfile::tempfile_in(&self.directory);
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         options.open(self.path(&turn.sha256))
@@ -84,29 +138,102 @@ impl PartialFiles {
         if self.is_there(turn) { durable::unlink(&self.path(&turn.sha256)) } else { Ok(()) }
     }
 
+    /// What there is of downloads.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn usage(&self) -> Result<PartialUsage, StoreError> {
+        let mut usage = PartialUsage::default();
+        for (_, found) in self.list()? {
+            usage.add(&found);
+        }
+        Ok(usage)
+    }
+
     /// Removes what nobody has asked for in a week.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub fn remove_old(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.free(now.seconds.saturating_sub(KEPT_SECONDS)).map(drop)
+    }
+
+    /// Removes what nobody fetches now, and nobody has fetched since a time in seconds since 1970. Says what that was.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or a file not be removed.
+    pub fn free(&self, since: i64) -> Result<PartialUsage, StoreError> {
+        self.each_unused(since, durable::unlink)
+    }
+
+    /// What [`PartialFiles::free`] would remove.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn unused(&self, since: i64) -> Result<PartialUsage, StoreError> {
+        self.each_unused(since, |_| Ok(()))
+    }
+
+    fn each_unused(
+        &self,
+        since: i64,
+        mut what: impl FnMut(&Path) -> Result<(), StoreError>,
+    ) -> Result<PartialUsage, StoreError> {
+        let mut unused = PartialUsage::default();
+        for (path, found) in self.list()? {
+            if found.mtime() > since {
+                continue;
+            }
+            let name = path.file_name().and_then(|name| name.to_str());
+            // As long as this has the turn, nobody begins to go on with it. It is not waited for.
+            let turn = match name.and_then(|name| name.parse().ok()) {
+                Some(sha256) => {
+                    let turn = self.turn(sha256, &AtomicBool::new(true), Duration::MAX);
+                    if turn.is_none() {
+                        continue;
+                    }
+                    turn
+                }
+                None => None,
+            };
+            if path.exists() {
+                what(&path)?;
+                unused.add(&found);
+            }
+            drop(turn);
+        }
+        Ok(unused)
+    }
+
+    fn list(&self) -> Result<Vec<(PathBuf, Metadata)>, StoreError> {
         let look = || StoreError::io("look at", &self.directory);
         let entries = match fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(look())?,
         };
+        let mut found = Vec::new();
         for entry in entries {
             let entry = entry.map_err(look())?;
-            let modified = entry.metadata().map_err(look())?.mtime();
-            let age = now.seconds.saturating_sub(modified);
-            let name = entry.file_name();
-            let sha256: Option<Sha256> = name.to_str().and_then(|name| name.parse().ok());
-            let is_in_use = sha256.is_some_and(|sha256| self.fetching.lock().contains(&sha256));
-            if age > KEPT_SECONDS && !is_in_use {
-                durable::unlink(&entry.path())?;
+            match entry.metadata() {
+                Ok(metadata) => found.push((entry.path(), metadata)),
+                // It came to its end meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(look()(error)),
             }
         }
-        Ok(())
+        Ok(found)
     }
+}
+
+impl PartialUsage {
+    fn add(&mut self, file: &Metadata) {
+        self.count += 1;
+        self.bytes += file.blocks() * 512;
+    }
+}
+
+fn is_slow(bytes: u64, waited: Duration) -> bool {
+    u128::from(bytes) * 1000 < u128::from(SHARED_BYTES_PER_SECOND) * waited.as_millis()
 }
 
 #[cfg(test)]
@@ -115,8 +242,11 @@ mod tests {
 
     static GO_ON: AtomicBool = AtomicBool::new(false);
 
+    /// Longer than a test takes.
+    const PATIENCE: Duration = Duration::from_secs(600);
+
     fn turn<'a>(files: &'a PartialFiles, content: &[u8]) -> Turn<'a> {
-        files.turn(Sha256::of(content), &GO_ON).unwrap()
+        files.turn(Sha256::of(content), &GO_ON, PATIENCE).unwrap()
     }
 
     #[test]
@@ -127,7 +257,7 @@ mod tests {
         std::thread::scope(|scope| {
             let second = scope.spawn(|| drop(turn(&files, b"a")));
             let stop = AtomicBool::new(true);
-            assert!(files.turn(Sha256::of(b"a"), &stop).is_none(), "it is to stop");
+            assert!(files.turn(Sha256::of(b"a"), &stop, PATIENCE).is_none(), "it is to stop");
             drop(first);
             // Whether it came before or after the end of the first, it has its turn.
             second.join().unwrap();
@@ -154,5 +284,46 @@ mod tests {
         let mine = turn(&files, b"a");
         assert!(!files.is_there(&mine));
         files.remove(&mine).unwrap();
+    }
+
+    #[test]
+    fn v10_nobody_waits_for_one_who_is_slow() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = PartialFiles::new(directory.path().join("partial"));
+        let slow = turn(&files, b"a");
+        slow.note(10);
+        let beside = files.turn(Sha256::of(b"a"), &GO_ON, Duration::from_millis(10)).unwrap();
+        assert!(!files.is_there(&slow));
+        drop(files.open(&slow).unwrap());
+        assert!(files.is_there(&slow) && !files.is_there(&beside), "it has a file of its own");
+        drop(files.open(&beside).unwrap());
+        files.remove(&beside).unwrap();
+        drop(beside);
+        assert!(files.is_there(&slow), "the slow one goes on");
+        assert!(
+            is_slow(65_535, Duration::from_secs(1)) && !is_slow(65_536, Duration::from_secs(1))
+        );
+    }
+
+    #[test]
+    fn what_nobody_fetches_is_counted_and_freed() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = PartialFiles::new(directory.path().join("partial"));
+        assert_eq!(files.usage().unwrap(), PartialUsage::default());
+        let mine = turn(&files, b"a");
+        for content in [&b"a"[..], b"b"] {
+            let path = files.path(&Sha256::of(content));
+            drop(files.open(&mine).unwrap());
+            fs::write(path, content).unwrap();
+        }
+        assert_eq!(files.usage().unwrap().count, 2);
+        let now = Timestamp::now().seconds;
+        assert_eq!(files.free(now - 600).unwrap().count, 0, "they are young");
+        assert_eq!(files.unused(now + 600).unwrap().count, 1);
+        assert_eq!(files.free(now + 600).unwrap().count, 1, "one is being fetched");
+        assert!(files.is_there(&mine));
+        drop(mine);
+        assert_eq!(files.free(now + 600).unwrap().count, 1);
+        assert_eq!(files.usage().unwrap(), PartialUsage::default());
     }
 }

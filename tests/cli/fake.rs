@@ -166,6 +166,8 @@ fn status() -> StatusReply {
         reclaimable_bytes: 1024,
         protected_bytes: 2048,
         deleted_versions: 2,
+        partial_files: 2,
+        partial_bytes: 1 << 20,
         quotas: vec![upkeep::quota(Some(1 << 20))],
         problems: vec![Problem::new(ProblemKind::Damage, "one blob is damaged")],
         scrub: ScrubInfo {
@@ -410,6 +412,9 @@ fn remote() -> RemoteInfo {
     });
     settings.rate_bytes_per_second = Some(1 << 20);
     settings.connections = Some(2);
+    settings.connect_timeout_ms = Some(5000);
+    settings.idle_timeout_ms = Some(30_000);
+    settings.lowest_bytes_per_second = Some(100);
     RemoteInfo { name: "origin".parse().unwrap(), settings }
 }
 
@@ -452,6 +457,8 @@ fn collected(gc: &GcRequest) -> GcReply {
         until: Some(Until::at(1_000_000_600)),
         deleted_versions: 1,
         // A run of no time at all fails in part.
+        partial_files: 1,
+        freed_partial_bytes: 512,
         errors: u64::from(gc.wait && gc.protect_seconds == Some(0)),
         ..GcReply::default()
     }

@@ -281,6 +281,7 @@ areas     2.0 KiB in 1 file of these
 VERSION  FATE    REASON
   web/7  keep    the newest version
   web/3  EXPIRE  no rule keeps it
+would free 512 B in 1 unfinished download
 would expire 1 version and 0 staging areas
 would free 2.0 KiB in 0 blobs and 0 directory pages
 protected: 1.0 MiB in 3 blobs (of 1 deleted version, or used a short time ago), the first until \

@@ -41,7 +41,7 @@ fn people_read() {
         (&["delete", "web/1-4", "web"], "deleted web/3,4\ndeleted the repository web\n"),
         (&["diff", "web/3", "web/7"], "A bin/\nD etc/a b\nM etc/\\377\\n\n"),
         (&["diff", "web/3", "web/7", "--stat"], "1 added, 1 removed, 1 modified\n"),
-        (&["gc"], "a run is scheduled\n"),
+        (&["gc"], "freed 512 B in 1 unfinished download\na run is scheduled\n"),
     ] {
         assert_eq!(stdout(running.store.path(), args), expected, "{args:?}");
     }

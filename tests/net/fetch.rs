@@ -1,12 +1,13 @@
 //! Bodies that are cut, longer than said, encoded, other ones; servers that are busy (H28, H29)
 
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cairn::net::{Body, Client, Fetch, Fetched, NetError, NetErrorKind, Validators};
+use cairn::net::{Body, Client, Fetch, Fetched, NetError, NetErrorKind, Validators, Watcher};
 
-use support::http::{Server, answer, whole};
+use support::http::{Answer, Server, answer, whole};
 
 const CONTENT: &[u8] = b"0123456789";
 
@@ -263,4 +264,37 @@ fn a_fetch_ends_when_it_is_told_to() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(fetching.join().unwrap(), NetErrorKind::Stopped);
     });
+}
+
+/// Stops a fetch at its first pause, and keeps the reason for it.
+#[derive(Debug)]
+struct Once<'a>(&'a AtomicBool, Mutex<String>);
+
+impl Watcher for Once<'_> {
+    fn waits(&self, reason: &NetError, _tries: u32, _wait: Duration) {
+        *self.1.lock().unwrap() = reason.to_string();
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn goes_on(&self) {}
+}
+
+#[test]
+fn v12_a_server_that_is_too_slow_is_left() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n".to_vec();
+    let server = Server::start(move |_, _| {
+        Answer::Trickles(head.clone(), 10_000, Duration::from_millis(20))
+    });
+    let mut settings = server.settings();
+    settings.idle_timeout_ms = Some(2000);
+    settings.lowest_bytes_per_second = Some(1 << 20);
+    let stop = AtomicBool::new(false);
+    let watcher = Once(&stop, Mutex::default());
+    let fetch = Fetch { stop: &stop, watcher: &watcher, ..wanted(&server) };
+    let mut body = Memory::default();
+    let error = Client::new(&settings).unwrap().fetch(&fetch, &mut body).unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Stopped);
+    let reason = watcher.1.into_inner().unwrap();
+    assert!(reason.contains("fewer than 1048576 bytes per second for 2 seconds"), "{reason}");
+    assert!(!body.0.is_empty(), "bytes came all the time");
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use support::http::{Asked, Server, Site};
-use support::{Cairn, wait};
+use support::http::{Answer, Asked, Server, Site};
+use support::{Cairn, content, wait};
 
 use crate::shared::{Synced, map, result};
 
@@ -272,6 +272,61 @@ fn v8_a_wait_for_a_remote_that_does_not_answer_is_told() {
     });
     assert!(cairn.cli(&["jobs"]).contains("declare: try "));
     cairn.cli(&["jobs", "--cancel", "1"]);
+}
+
+#[test]
+fn v10_a_slow_remote_does_not_hold_up_those_who_get_the_content_elsewhere() {
+    let large = content::bytes(5, 1 << 20);
+    let (site, synced) = (Site::of(&[("large", &large)]), Synced::new(&[("large", &large)]));
+    let cairn = &synced.cairn;
+    let slow = Server::start(move |asked, _| {
+        let answer = site.answer(asked);
+        match asked.line.contains("/large") {
+            true => Answer::Sticks(answer[..answer.len() / 2].to_vec()),
+            false => Answer::Ends(answer),
+        }
+    });
+    cairn.cli(&["remote", "add", "slow", "sums", &slow.url("/")]);
+    cairn.cli(&["remote", "set", "origin", "--idle-timeout", "1s"]);
+    cairn.cli(&["sync", "other", "slow", "--detach"]);
+    wait::until("half of it came", || job(cairn, 1)["fetched_bytes"].as_u64() > Some(500_000));
+    synced.sync(&[]);
+    assert_eq!(synced.version(1), map(&[("large", &large)]));
+    assert_eq!(job(cairn, 1)["state"], "running", "the slow one goes on");
+    cairn.cli(&["jobs", "--cancel", "1"]);
+}
+
+#[test]
+fn unfinished_downloads_are_shown_and_freed_unless_they_are_fetched() {
+    let large = content::bytes(6, 1 << 20);
+    let site = Site::of(&[("large", &large)]);
+    let inner = site.clone();
+    let server = Server::start(move |asked, _| {
+        let answer = inner.answer(asked);
+        match asked.line.contains("/large") {
+            true => Answer::Sticks(answer[..answer.len() / 2].to_vec()),
+            false => Answer::Ends(answer),
+        }
+    });
+    let synced = Synced::with(site, server);
+    let cairn = &synced.cairn;
+    cairn.cli(&["sync", "lib", "origin", "--detach"]);
+    wait::until("half of it came", || job(cairn, 1)["fetched_bytes"].as_u64() > Some(500_000));
+    let status = cairn.json(&["status"]);
+    assert_eq!(status["partial_file_count"], 1);
+    assert!(status["partial_bytes"].as_u64() > Some(400_000), "{status}");
+    assert!(cairn.cli(&["status"]).contains("in 1 unfinished download"));
+    let free = |options: &[&str]| cairn.json(&[&["gc", "--wait"], options].concat());
+    assert_eq!(free(&["--protect", "0"])["freed_partial_file_count"], 0, "it is fetched");
+    cairn.cli(&["jobs", "--cancel", "1"]);
+    assert_eq!(free(&[])["freed_partial_file_count"], 0, "it is protected for a while");
+    let planned = cairn.json(&["gc", "--dry-run", "--protect", "0"]);
+    let freed = free(&["--protect", "0"]);
+    for told in [planned, freed] {
+        assert_eq!(told["freed_partial_file_count"], 1);
+        assert!(told["freed_partial_bytes"].as_u64() > Some(400_000), "{told}");
+    }
+    assert_eq!(cairn.json(&["status"])["partial_file_count"], 0);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod declared;
 mod failure;
 mod interrupted;
 mod jobs;
+mod killed;
 mod named;
 mod nginx;
 mod remote;

@@ -8,6 +8,7 @@ use crate::control::protocol::{ControlError, Progress};
 use crate::control::reply::Reply;
 use crate::control::utc::{Began, Until};
 use crate::engine::dry_run::DryRunReport;
+use crate::engine::error::EngineError;
 use crate::engine::gc::{RunKind, RunReport};
 use crate::engine::request::Request;
 use crate::model::time::Timestamp;
@@ -16,18 +17,23 @@ impl StoreService {
     pub(super) fn gc(&self, request: &GcRequest, progress: &mut dyn FnMut(Progress)) -> Answer {
         let kind = RunKind { full: request.full, protect_seconds: request.protect_seconds };
         if request.dry_run {
-            return self.try_gc(kind, progress);
+            return self.try_gc(request, progress);
         }
+        if self.engine.is_read_only() {
+            return Err(control_error(EngineError::ReadOnly));
+        }
+        let mut reply = GcReply::default();
+        self.free_partial_files(request, &mut reply);
         // A command that opened the store by itself has to wait: the run would end with the
         // command.
         if !request.wait && !self.owned {
-            let reply = Box::new(|result| {
+            let ended = Box::new(|result| {
                 if let Err(error) = result {
                     log::error!("collection failed: {error}");
                 }
             });
-            self.engine.submit(Request::Collect { kind, reply }).map_err(control_error)?;
-            return Ok(Reply::Gc(GcReply::default()));
+            self.engine.submit(Request::Collect { kind, reply: ended }).map_err(control_error)?;
+            return Ok(Reply::Gc(reply));
         }
         let what = "collecting".to_owned();
         progress(Progress::Step { what, done: 0, total: None, is_bytes: false });
@@ -44,8 +50,10 @@ impl StoreService {
             duration_ms: report.duration_ms,
             pinned_blobs: report.pinned_blobs,
             pinned_bytes: report.pinned_bytes,
-            errors: report.errors,
-            failure: report.failure,
+            errors: reply.errors + report.errors,
+            failure: reply.failure.or(report.failure),
+            partial_files: reply.partial_files,
+            freed_partial_bytes: reply.freed_partial_bytes,
             ..GcReply::default()
         };
         // The run has ended, so its result is told even if the rest cannot be found out.
@@ -57,7 +65,8 @@ impl StoreService {
     }
 
     /// What a run would do.
-    fn try_gc(&self, kind: RunKind, progress: &mut dyn FnMut(Progress)) -> Answer {
+    fn try_gc(&self, request: &GcRequest, progress: &mut dyn FnMut(Progress)) -> Answer {
+        let kind = RunKind { full: request.full, protect_seconds: request.protect_seconds };
         let what = "trying a run".to_owned();
         progress(Progress::Step { what, done: 0, total: None, is_bytes: false });
         let report = self.dry_run(kind)?;
@@ -71,6 +80,7 @@ impl StoreService {
             pinned_bytes: garbage.pinned.bytes,
             ..GcReply::default()
         };
+        self.free_partial_files(request, &mut reply);
         for expiry in &report.retention {
             send_decisions(expiry, progress);
             reply.versions += expiry.expiring().count() as u64;

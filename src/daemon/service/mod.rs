@@ -17,6 +17,7 @@ mod import;
 #[cfg(feature = "net")]
 mod jobs;
 mod names;
+mod partial;
 mod policy;
 mod quota;
 mod remotes;

@@ -57,7 +57,7 @@ impl StoreService {
         let last_run = last_run.as_ref();
         let seen = health::Seen { blocked, damaged, space, last_run, repositories: &repositories };
         let problems = self.problems(&seen, &quotas);
-        Ok(Reply::Status(StatusReply {
+        let mut status = StatusReply {
             store: shown(self.engine.layout.root()).display().to_string(),
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -78,6 +78,8 @@ impl StoreService {
             reclaimable_bytes: due,
             protected_bytes: orphans.saturating_sub(due),
             deleted_versions: self.deleted_versions(&repositories),
+            partial_files: 0,
+            partial_bytes: 0,
             quotas,
             problems,
             scrub: ScrubInfo {
@@ -85,7 +87,9 @@ impl StoreService {
                 last: last.filter(|scrub| scrub.blobs > 0).map(result),
                 damaged,
             },
-        }))
+        };
+        self.count_partial_files(&mut status);
+        Ok(Reply::Status(status))
     }
 }
 

@@ -5,9 +5,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use cairn::model::digest::Sha256;
 use cairn::model::remote::{RemoteKind, RemoteSettings};
+
+use crate::wait;
 
 /// A request as it came: its first line, and its headers in small letters.
 #[derive(Debug, Clone)]
@@ -71,6 +74,8 @@ pub enum Answer {
     Ends(Vec<u8>),
     /// These bytes, and no more until the client has gone.
     Sticks(Vec<u8>),
+    /// These bytes, and then as many others one by one, with a pause before each.
+    Trickles(Vec<u8>, usize, Duration),
 }
 
 impl From<Vec<u8>> for Answer {
@@ -96,6 +101,16 @@ fn serve(
         Answer::Sticks(bytes) => {
             connection.write_all(&bytes).ok();
             connection.read_to_end(&mut Vec::new()).ok();
+        }
+        Answer::Trickles(bytes, more, pause) => {
+            connection.write_all(&bytes).ok();
+            for _ in 0..more {
+                let began = Instant::now();
+                wait::until("the pause is over", || began.elapsed() >= pause);
+                if connection.write_all(b".").is_err() {
+                    return;
+                }
+            }
         }
     }
 }

@@ -105,6 +105,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "keep_released",
             "keep_unreleased",
             "latest",
+            "lowest_bytes_per_second",
             "number",
             "pid",
             "rate_bytes_per_second",
