@@ -249,3 +249,83 @@ impl Drop for Following<'_> {
         state.trim();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::service::ConnectionId;
+    use crate::model::manifest::DeclaredPath;
+    use crate::model::sync::RemovalLimit;
+
+    /// Longer than a test takes.
+    const PATIENCE: Duration = Duration::from_secs(600);
+
+    fn job() -> Job {
+        let request = SyncRequest {
+            repository: "lib".parse().unwrap(),
+            remote: "origin".parse().unwrap(),
+            subpath: Default::default(),
+            mirror: false,
+            dry_run: false,
+            keep_going: true,
+            removal_limit: RemovalLimit::DEFAULT,
+            rate_bytes_per_second: None,
+            message: String::new(),
+            author: None,
+            tag: None,
+            detach: true,
+        };
+        let caller = Caller { uid: 0, gid: 0, pid: 0, connection: ConnectionId(0) };
+        Job::new(JobId(1), caller, request)
+    }
+
+    fn fail(job: &Job, count: usize) {
+        for number in 0..count {
+            let path = DeclaredPath::new(number.to_string().as_bytes()).unwrap();
+            job.note_failure(Failure { path, reason: "gone".to_owned() });
+        }
+    }
+
+    /// What a follower reads until there is no more for now.
+    fn read(job: &Job, read: &mut u64) -> usize {
+        let mut count = 0;
+        loop {
+            let (some, _) = job.wait(read, Duration::ZERO);
+            if some.is_empty() {
+                return count;
+            }
+            count += some.len();
+        }
+    }
+
+    #[test]
+    fn a_follower_reads_all_failures_unless_it_is_far_behind() {
+        let job = job();
+        let _following = Following::begin(&job);
+        let (mut quick, mut slow) = (0, 0);
+        let most = FAILURES_MAX;
+        fail(&job, most);
+        assert_eq!(read(&job, &mut quick), most);
+        fail(&job, 7);
+        assert_eq!(read(&job, &mut quick), 7);
+        assert_eq!(read(&job, &mut slow), most, "the oldest are gone");
+        assert_eq!(job.failed_files().len(), DETAIL_PATHS_MAX);
+    }
+
+    #[test]
+    fn a_job_that_ended_keeps_little_once_nobody_reads_it() {
+        let job = job();
+        let following = Following::begin(&job);
+        fail(&job, 500);
+        job.cancel(Cancelled::By("ann".to_owned()));
+        job.end(Err(ControlError::new(ErrorKind::Failed, "stopped")));
+        let mut mine = 0;
+        assert_eq!(read(&job, &mut mine), 500, "who reads already reads on");
+        drop(following);
+        assert_eq!(read(&job, &mut 0), DETAIL_PATHS_MAX);
+        assert!(job.wait(&mut 0, PATIENCE).1, "it has ended, so nobody waits");
+        let info = job.info();
+        assert_eq!(info.state, JobState::Cancelled);
+        assert_eq!(info.error.unwrap().message, "cancelled by ann");
+    }
+}
