@@ -343,6 +343,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::digest::Sha256;
     use crate::model::hash::TreeHash;
     use crate::model::time::Timestamp;
     use crate::model::tree::Xattrs;
@@ -374,13 +375,13 @@ mod tests {
             row(1, FileKind::Directory, NodeData::Empty),
             row(2, FileKind::Directory, NodeData::BaseTree(TreeHash::of(b"t"))),
             NodeRow { xattrs, ..row(3, FileKind::File, NodeData::Blob(BlobHash::of(b"b").into())) },
-            row(9, FileKind::File, NodeData::Blob(crate::model::digest::Sha256::of(b"b").into())),
             row(4, FileKind::File, NodeData::Private(PrivateId(i64::MAX.unsigned_abs()))),
             row(5, FileKind::Symlink, NodeData::Target(target)),
             row(6, FileKind::Fifo, NodeData::Empty),
             row(7, FileKind::Socket, NodeData::Empty),
             row(8, FileKind::CharDevice, NodeData::Rdev(u32::MAX)),
             row(9, FileKind::BlockDevice, NodeData::Rdev(0)),
+            row(10, FileKind::File, NodeData::Blob(Sha256::of(b"b").into())),
         ]
     }
 
