@@ -85,6 +85,7 @@ pub(super) fn follow(
             events: &events,
         })?);
     }
+    reply.warnings.iter().for_each(|text| warn(text));
     warn_of_more(reply.counts.failed, failures);
     Ok(context.output.line(summary(&job, &reply))?)
 }

@@ -11,6 +11,7 @@ mod complete;
 pub(crate) mod completions;
 pub(crate) mod create;
 mod daemon;
+mod debian;
 pub(crate) mod delete;
 pub(crate) mod diff;
 pub(crate) mod discard;

@@ -2,6 +2,8 @@
 //!
 //! Each is a type whose `FromStr` says the rule that was broken; clap prints it.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -320,6 +322,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
     let number: u64 = number.parse().map_err(|_| ParseError::DurationTooLong)?;
     let duration = number.checked_mul(factor).map(Duration::from_secs);
     duration.filter(|duration| *duration <= DURATION_MAX).ok_or(ParseError::DurationTooLong)
+}
+
+/// A path as it is from everywhere: the daemon has another working directory.
+///
+/// # Errors
+/// When there is no working directory, or the path is empty.
+pub(super) fn absolute(path: &Path) -> io::Result<PathBuf> {
+    std::path::absolute(path)
 }
 
 /// Parses permission bits in octal: `755`, `0750`.

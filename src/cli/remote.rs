@@ -1,12 +1,14 @@
 //! `cairn remote`: where declared content comes from.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Context;
+use super::debian::{ArchiveChoice, ArchiveCleared};
 use super::error::CliError;
 use super::output::Align::Left;
-use super::parse::{parse_duration, parse_size};
+use super::parse::{absolute, parse_duration, parse_size};
 use super::text::size;
 use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::remote::{RemoteInfo, RemoteRequest};
@@ -21,7 +23,15 @@ const HELP: &str = "\
 A remote is a list of files with digests, and the files beside it:
   sums       a checksum list, as `sha256sum` writes it; a URL that ends with `/` means SHA256SUMS there
   manifest   a PULP_MANIFEST (path,sha256,size), as Pulp writes it; a URL that ends with `/` means PULP_MANIFEST there
+  debian     a Debian archive: the directory that holds `dists`. Versions hold `dists` and `pool`: apt installs from them
 `cairn sync` makes versions of it.
+
+Of a Debian archive come the packages of each --suite, --component and --architecture, and those for all architectures, with
+--sources source packages, and descriptions in each --language. A suite that ends with `/` is a flat one, without components (`./`). With --keyring one of
+its keys must have signed each suite (gpgv checks that); without it no signature is checked, and each sync says so. apt
+on a machine with other architectures asks for their indexes too: name those that there are in sources.list
+(`deb [arch=amd64] ...`). Contents, dep11 and other indexes than Packages, Sources and Translation are left out, and so are
+differences between indexes (pdiff).
 
 Passwords and tokens are never given on the command line, nor kept: the daemon reads them when it needs them, from a file
 that only its owner may read (mode 0600) or from a variable of its own environment. They go to the remote's own host
@@ -33,15 +43,18 @@ that do not are a failure of the file. What another sync fetches is waited for w
 
 JSON
   list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,
-  key_file}, rate_bytes_per_second, connections, connect_timeout_ms, idle_timeout_ms, lowest_bytes_per_second}, without what is
-  not set; login is {\"basic\": {user, password}} or {\"bearer\":
+  key_file}, rate_bytes_per_second, connections, connect_timeout_ms, idle_timeout_ms, lowest_bytes_per_second, debian {suites,
+  components, architectures, languages, with_sources, keyring_file, allow_expired}}, without what is not set; login is
+  {\"basic\": {user, password}} or {\"bearer\":
   {token}}, password and token are {\"file\": PATH} or {\"environment\": NAME};
-  test: {remote, usable, failure, declared_file_count, has_sizes, conditional, ranges};
+  test: {remote, usable, failure, declared_file_count, has_sizes, conditional, ranges, notes (texts)};
   remove: {remote}
 
 EXAMPLES
   cairn remote add releases sums https://example.org/releases/
   cairn remote add isos manifest https://example.org/isos/ --user ci --password-file /etc/cairn/isos
+  cairn remote add flat debian https://example.org/deb --suite ./ --keyring /etc/cairn/deb.asc
+  cairn remote set flat --suite bookworm --component main,contrib --architecture amd64,arm64
   cairn remote set isos --limit-rate 50M
   cairn remote test isos
   cairn remote list --json
@@ -64,12 +77,14 @@ enum Verb {
         /// Its name
         #[arg(value_name = "NAME")]
         name: RemoteName,
-        /// How its content is declared: `sums` or `manifest`
+        /// How its content is declared: `sums`, `manifest` or `debian`
         #[arg(value_name = "KIND")]
         kind: RemoteKind,
         /// The list, or its directory (with `/` at the end)
         #[arg(value_name = "URL")]
         url: RemoteUrl,
+        #[command(flatten)]
+        archive: Box<ArchiveChoice>,
         #[command(flatten)]
         access: Box<Access>,
     },
@@ -89,9 +104,13 @@ enum Verb {
         /// The list, or its directory (with `/` at the end)
         #[arg(long, value_name = "URL")]
         url: Option<RemoteUrl>,
-        /// How its content is declared: `sums` or `manifest`
+        /// How its content is declared: `sums`, `manifest` or `debian`
         #[arg(long, value_name = "KIND")]
         kind: Option<RemoteKind>,
+        #[command(flatten)]
+        archive: Box<ArchiveChoice>,
+        #[command(flatten)]
+        archive_cleared: ArchiveCleared,
         #[command(flatten)]
         access: Box<Access>,
         #[command(flatten)]
@@ -182,8 +201,9 @@ impl RemoteArgs {
     /// There is no such remote, or the settings do not fit each other.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
         match self.verb {
-            Verb::Add { name, kind, url, access } => {
+            Verb::Add { name, kind, url, archive, access } => {
                 let mut settings = RemoteSettings::new(kind, url);
+                archive.apply(&mut settings)?;
                 access.apply(&mut settings)?;
                 put(context, name, settings, false)
             }
@@ -195,13 +215,15 @@ impl RemoteArgs {
                 let remotes = ask(context, RemoteRequest::Show { name })?;
                 show(context, &remotes)
             }
-            Verb::Set { name, url, kind, access, cleared } => {
+            Verb::Set { name, url, kind, archive, archive_cleared, access, cleared } => {
                 let found = ask(context, RemoteRequest::Show { name: name.clone() })?;
                 let Some(RemoteInfo { mut settings, .. }) = found.into_iter().next() else {
                     return Err(CliError::unexpected_reply());
                 };
                 settings.url = url.unwrap_or(settings.url);
                 settings.kind = kind.unwrap_or(settings.kind);
+                archive_cleared.apply(&mut settings);
+                archive.apply(&mut settings)?;
                 cleared.apply(&mut settings);
                 access.apply(&mut settings)?;
                 put(context, name, settings, true)
@@ -244,7 +266,7 @@ impl Access {
 
     fn login(&self) -> Result<Option<Login>, CliError> {
         let source = |file: &Option<PathBuf>, variable: &Option<String>| match (file, variable) {
-            (Some(path), _) => absolute(path).map(|path| Some(SecretSource::File(path))),
+            (Some(path), _) => io::Result::Ok(Some(SecretSource::File(absolute(path)?))),
             (None, Some(name)) => Ok(Some(SecretSource::Environment(name.clone()))),
             (None, None) => Ok(None),
         };
@@ -280,11 +302,6 @@ impl Cleared {
             settings.lowest_bytes_per_second = None;
         }
     }
-}
-
-/// The daemon has another working directory.
-fn absolute(path: &Path) -> Result<PathBuf, CliError> {
-    Ok(std::path::absolute(path)?)
 }
 
 fn ask(context: &mut Context, request: RemoteRequest) -> Result<Vec<RemoteInfo>, CliError> {
@@ -362,7 +379,8 @@ fn details(settings: &RemoteSettings) -> Vec<String> {
     let lowest =
         settings.lowest_bytes_per_second.map(|rate| format!("{} per second at least", size(rate)));
     let all = [login, authority, certificate, rate, connections, connect, idle, lowest];
-    all.into_iter().flatten().collect()
+    let archive = settings.debian.iter().flat_map(super::debian::details);
+    archive.chain(all.into_iter().flatten()).collect()
 }
 
 fn test(context: &mut Context, name: RemoteName) -> Result<(), CliError> {
@@ -404,13 +422,14 @@ fn report(found: &RemoteTest) -> Vec<String> {
     say(
         found.conditional,
         "says when nothing changed: that is one short answer",
-        "does not say when nothing changed: the list is fetched each time",
+        "does not say when nothing changed: what declares the files is fetched each time",
     );
     say(
         found.ranges,
         "sends parts: a download that breaks off goes on",
         "does not send parts: a download that breaks off begins anew",
     );
+    lines.extend(found.notes.iter().map(|note| format!("note {note}")));
     lines
 }
 

@@ -34,7 +34,7 @@ EXIT CODES
 JSON
   Where standard output is no terminal, lines of progress come first, one a second at most, or when the stage changes:
   {type, job, stage, retry, fetched_bytes_per_second}, where type is progress, and the counts below. The last line has the type
-  result: {type, job, repository, remote, changed, version (as in `cairn show`), tag, unchanged_remote, events}, and at the same
+  result: {type, job, repository, remote, changed, version (as in `cairn show`), tag, unchanged_remote, warnings, events}, and at the same
   level declared_file_count, unchanged_file_count, reused_file_count, fetched_file_count, fetched_bytes, added_file_count,
   changed_file_count, removed_file_count, failed_file_count; an event is {path, change, reason}.
   With --detach: one job, as in `cairn jobs`

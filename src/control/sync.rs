@@ -74,6 +74,9 @@ pub struct SyncReply {
     pub tag: Option<TagName>,
     /// The remote declares what it declared the last time, so nothing else was looked at: the counts are all 0.
     pub unchanged_remote: bool,
+    /// What should be better about the remote.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// What was done.
     #[serde(flatten)]
     pub counts: SyncCounts,

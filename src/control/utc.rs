@@ -1,6 +1,7 @@
 //! Points in time as people and scripts read them: RFC 3339 in UTC, never local time.
 
 use crate::model::time::Timestamp;
+pub use crate::model::time::rfc3339;
 
 macro_rules! moment {
     ($(#[$doc:meta])* $name:ident { $text:ident, $seconds:ident }) => {
@@ -62,15 +63,6 @@ moment! {
 moment! {
     /// When something began.
     Began { began, began_seconds }
-}
-
-/// Formats a time as RFC 3339 in UTC, to the second. What is before the year -9999 or after 9999 is
-/// shown as the end of the calendar.
-pub fn rfc3339(time: Timestamp) -> String {
-    let limit = if time.seconds < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
-    let second = jiff::Timestamp::from_second(time.seconds);
-    // The last instant of the calendar has a fraction of a second, which is not shown.
-    format!("{:.0}", second.unwrap_or(limit))
 }
 
 #[cfg(test)]

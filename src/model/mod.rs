@@ -4,6 +4,7 @@
 //! properties. Layers above may use these types; this module knows none of them.
 
 pub mod content_name;
+pub mod debian;
 pub mod digest;
 pub mod hash;
 pub mod id;

@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::debian::{DebianSettings, SettingsError};
+
 /// Connections to a remote at a time, unless its settings say otherwise.
 pub const CONNECTIONS_DEFAULT: u32 = 8;
 
@@ -34,25 +36,29 @@ pub enum RemoteKind {
     Manifest,
     /// A checksum list, as `sha256sum` writes it: paths with SHA-256.
     Sums,
+    /// A Debian archive: suites, whose indexes declare packages with SHA-256 and size.
+    Debian,
 }
 
 impl RemoteKind {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Manifest, Self::Sums];
+    pub const ALL: [Self; 3] = [Self::Manifest, Self::Sums, Self::Debian];
 
     /// As users write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Manifest => "manifest",
             Self::Sums => "sums",
+            Self::Debian => "debian",
         }
     }
 
-    /// The name of the document that declares the content, where a URL ends with `/`.
-    pub fn document(self) -> &'static str {
+    /// The name of the list that declares the content, where a URL ends with `/`; `None` where no list does.
+    fn list(self) -> Option<&'static str> {
         match self {
-            Self::Manifest => "PULP_MANIFEST",
-            Self::Sums => "SHA256SUMS",
+            Self::Manifest => Some("PULP_MANIFEST"),
+            Self::Sums => Some("SHA256SUMS"),
+            Self::Debian => None,
         }
     }
 }
@@ -65,7 +71,7 @@ impl fmt::Display for RemoteKind {
 
 /// A string that is no kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the kinds of remotes are `manifest` and `sums`")]
+#[error("the kinds of remotes are `manifest`, `sums` and `debian`")]
 pub struct KindError;
 
 impl FromStr for RemoteKind {
@@ -103,13 +109,22 @@ pub enum UrlError {
 pub struct RemoteUrl(Url);
 
 impl RemoteUrl {
-    /// The URL of the declaring document of a remote of that kind.
+    /// The URL of the list of a remote of that kind; the remote's own where its content is not declared by a list.
     pub fn document(&self, kind: RemoteKind) -> Url {
         let mut url = self.0.clone();
-        if url.path().ends_with('/') {
-            url.set_path(&format!("{}{}", url.path(), kind.document()));
+        if let Some(list) = kind.list().filter(|_| url.path().ends_with('/')) {
+            url.set_path(&format!("{}{list}", url.path()));
         }
         url
+    }
+
+    /// The same URL with a `/` at its end: files lie below what it names, not beside it.
+    pub fn directory(&self) -> Self {
+        let mut url = self.0.clone();
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        Self(url)
     }
 
     /// The URL of a file beside the document, by its path: names of any bytes, joined by `/`.
@@ -213,6 +228,9 @@ pub struct RemoteSettings {
     pub kind: RemoteKind,
     /// Where it is.
     pub url: RemoteUrl,
+    /// What is wanted of a Debian archive; `None` for all other kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debian: Option<DebianSettings>,
     /// How to get in; `None` where everybody may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
@@ -245,6 +263,7 @@ impl RemoteSettings {
         Self {
             kind,
             url,
+            debian: None,
             login: None,
             ca_file: None,
             client_certificate: None,
@@ -275,6 +294,19 @@ impl RemoteSettings {
         share.map_or(lowest, |share| lowest.min(share))
     }
 
+    /// Checks that the settings fit the kind.
+    ///
+    /// # Errors
+    /// What is missing, or means nothing to a remote of that kind.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        match (self.kind, &self.debian) {
+            (RemoteKind::Debian, Some(debian)) => debian.check(),
+            (RemoteKind::Debian, None) => Err(SettingsError::Missing("--suite")),
+            (_, Some(_)) => Err(SettingsError::NoArchive),
+            (_, None) => Ok(()),
+        }
+    }
+
     /// How many connections may be open at a time.
     pub fn connections(&self) -> u32 {
         self.connections.unwrap_or(CONNECTIONS_DEFAULT).clamp(1, CONNECTIONS_MAX)
@@ -298,6 +330,8 @@ pub struct RemoteTest {
     pub conditional: Option<bool>,
     /// Parts of a file can be had: a download that broke off goes on.
     pub ranges: Option<bool>,
+    /// What else is to be known about it.
+    pub notes: Vec<String>,
 }
 
 #[cfg(test)]
@@ -363,6 +397,26 @@ mod tests {
         assert_eq!(settings.lowest_bytes_per_second(), 100);
         settings.lowest_bytes_per_second = Some(0);
         assert_eq!(settings.lowest_bytes_per_second(), 0);
+    }
+
+    #[test]
+    fn settings_fit_their_kind() {
+        let mut settings = RemoteSettings::new(RemoteKind::Debian, url("https://h/debian"));
+        assert!(settings.check().is_err());
+        settings.debian = Some(DebianSettings {
+            suites: vec!["./".parse().unwrap()],
+            components: Vec::new(),
+            architectures: Vec::new(),
+            languages: Vec::new(),
+            sources: false,
+            keyring_file: None,
+            allow_expired: false,
+        });
+        assert_eq!(settings.check(), Ok(()));
+        assert_eq!(settings.url.directory(), url("https://h/debian/"));
+        assert_eq!(url("https://h/debian/").directory(), url("https://h/debian/"));
+        settings.kind = RemoteKind::Sums;
+        assert!(settings.check().is_err());
     }
 
     #[test]

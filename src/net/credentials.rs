@@ -62,8 +62,11 @@ pub(super) fn read_private(path: &Path) -> Result<Vec<u8>, NetError> {
     Ok(bytes)
 }
 
-/// Reads a file that everybody may read.
-pub(super) fn read_public(path: &Path) -> Result<Vec<u8>, NetError> {
+/// Reads a file that everybody may read: certificates, keys to check signatures with.
+///
+/// # Errors
+/// When it cannot be read, or is longer than such files are.
+pub fn read_public(path: &Path) -> Result<Vec<u8>, NetError> {
     read(path).map(|(bytes, _)| bytes)
 }
 

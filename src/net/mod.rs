@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use tokio::runtime::{Builder, Runtime};
 
 pub use client::Client;
+pub use credentials::read_public;
 pub use error::{NetError, NetErrorKind};
 pub use fetch::{Body, Fetch, Fetched, TRIES_MAX, Validators, Watcher};
 

@@ -8,6 +8,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::difference::Step;
+use super::gathered::Gathered;
 use super::partial::Turn;
 use super::pipeline::send;
 use super::query::Item;
@@ -46,6 +47,8 @@ pub(super) enum Bytes {
 pub(super) struct Context<'a> {
     pub(super) origin: &'a Origin<'a>,
     pub(super) destination: &'a dyn Destination,
+    /// Contents that came already.
+    pub(super) gathered: Option<&'a Gathered>,
     pub(super) tally: &'a Tally,
     pub(super) stop: &'a AtomicBool,
     /// Failures of the network since something came.
@@ -165,6 +168,9 @@ fn one<'a>(
     let keep = SyncError::io("keep what was fetched");
     let mut download = Download::begin(context, &turn).map_err(keep)?;
     check_stop(context.stop)?;
+    if let Some(part) = context.gathered.and_then(|gathered| gathered.find(&file.sha256)) {
+        download.take(part).map_err(SyncError::io("keep what was fetched"))?;
+    }
     let mut is_new = download.length == 0;
     loop {
         // What an earlier try left may be all of it: to ask for the rest would be an error to the server.
@@ -254,6 +260,18 @@ impl<'a> Download<'a> {
             download.file = Some(file);
         }
         Ok(download)
+    }
+
+    /// Takes all of a content that came already.
+    fn take(&mut self, mut part: impl Read) -> io::Result<()> {
+        self.restart()?;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            match part.read(&mut chunk)? {
+                0 => return Ok(()),
+                read => self.write(&chunk[..read])?,
+            }
+        }
     }
 
     fn hash(&mut self, data: &[u8]) {

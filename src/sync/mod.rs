@@ -7,9 +7,13 @@
 //!
 //! This room must not know how a sync was asked for, nor the metadata thread: a [`Destination`] stands for the store.
 
+mod debian;
 mod declare;
 mod difference;
+mod document;
 mod fetch;
+mod gathered;
+mod list;
 mod partial;
 pub mod pipeline;
 mod probe;
@@ -22,10 +26,12 @@ mod tally;
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::model::content_name::ContentName;
+use crate::model::debian::DebianSettings;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::import::ImportEntry;
@@ -34,9 +40,11 @@ use crate::model::remote::{RemoteKind, RemoteSettings, RemoteUrl};
 use crate::model::sync::RemovalLimit;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Root};
-use crate::net::{Client, NetError, Validators};
+use crate::net::{Client, NetError};
 use crate::store::error::StoreError;
 
+pub use debian::{DebianError, SignatureError};
+pub use document::Document;
 pub use partial::{PartialFiles, PartialUsage};
 pub use probe::probe;
 pub use run::{Outcome, Plan, run};
@@ -88,6 +96,9 @@ pub enum SyncError {
         /// What it is.
         other: Other,
     },
+    /// A Debian archive.
+    #[error(transparent)]
+    Debian(Box<DebianError>),
     /// It declares nothing at all.
     #[error("{0} declares no file{1}")]
     Nothing(String, String),
@@ -142,13 +153,20 @@ impl SyncError {
     }
 }
 
+/// Something that is to be known about a remote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// Something that works less well than it could.
+    Warning(String),
+    /// Anything else.
+    Fact(String),
+}
+
 /// What was seen of a remote, by which the next sync knows that nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Seen {
-    /// Of the document that declares the content.
-    pub validators: Validators,
-    /// Its digest.
-    pub sha256: String,
+    /// The documents that declare the content.
+    pub documents: Vec<Document>,
     /// All that was asked for besides: subpath, mirror or not.
     pub asked: String,
     /// The version that has what it declared.
@@ -162,8 +180,10 @@ pub struct Origin<'a> {
     pub client: &'a Client,
     /// How the content is declared.
     pub kind: RemoteKind,
-    /// Where.
-    pub url: &'a RemoteUrl,
+    /// Where: files lie beside it.
+    pub url: RemoteUrl,
+    /// What is wanted of a Debian archive.
+    pub debian: Option<&'a DebianSettings>,
     /// Only what lies below, and as if that was the root.
     pub subpath: Option<&'a DeclaredPath>,
     /// Files that are fetched at a time.
@@ -181,7 +201,12 @@ impl<'a> Origin<'a> {
     ) -> Self {
         let connections = usize::try_from(settings.connections()).unwrap_or(usize::MAX);
         let patience = settings.idle_timeout();
-        Self { client, kind: settings.kind, url: &settings.url, subpath, connections, patience }
+        let url = match settings.kind {
+            RemoteKind::Debian => settings.url.directory(),
+            RemoteKind::Manifest | RemoteKind::Sums => settings.url.clone(),
+        };
+        let debian = settings.debian.as_ref();
+        Self { client, kind: settings.kind, url, debian, subpath, connections, patience }
     }
 }
 
@@ -249,6 +274,12 @@ pub trait Destination: Sync {
     /// # Errors
     /// The store's.
     fn hold(&self, blobs: Vec<BlobHash>) -> Result<Vec<Option<u64>>, SyncError>;
+
+    /// The content of that digest, if the store has it; it stays until the sync has ended.
+    ///
+    /// # Errors
+    /// The store's.
+    fn content(&self, sha256: &Sha256) -> Result<Option<Arc<File>>, SyncError>;
 
     /// Notes digests of content.
     ///

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 
 use super::declare;
-use super::{Origin, SyncError, Tally, Watch};
+use super::document::is_unchanged;
+use super::sort::Line;
+use super::{Document, Note, Origin, SyncError, Tally, Watch};
 use crate::model::manifest::DeclaredFile;
 use crate::model::remote::{RemoteSettings, RemoteTest};
 use crate::model::tree::FILE_BYTES_MAX;
@@ -31,20 +33,28 @@ fn ask(settings: &RemoteSettings, reply: &mut RemoteTest) -> Result<(), SyncErro
     let mut declared = 0;
     let mut has_sizes = true;
     let into = tempfile::tempfile().map_err(SyncError::io("make a temporary file"))?;
-    let validators = declare::look(&origin, into, watch, &mut |file| {
+    let found = declare::look(&origin, &[], None, into, watch, &mut |Line { file, .. }| {
         declared += 1;
         has_sizes &= file.size_bytes.is_some();
         // Only of a file of two bytes and more there is a part to ask for; without sizes one has to try.
         if some.len() < TRIED_MAX && file.size_bytes.is_none_or(|size| size > 1) {
             some.push(file);
         }
+        Ok(())
     })?;
-    // What matters is the server, not when this list was changed.
-    let validators = Validators { just_modified: false, ..validators };
+    let found = found.unwrap_or_default();
+    reply.notes = found.notes.into_iter().map(text).collect();
     reply.declared = Some(declared);
     reply.has_sizes = (declared > 0).then_some(has_sizes);
-    reply.conditional =
-        Some(!validators.is_empty() && declare::is_unchanged(&origin, &validators, watch)?);
+    let mut conditional = true;
+    for Document { url, validators, sha256, valid_until } in found.documents {
+        // What matters is the server, not when this document was changed.
+        let validators = Validators { just_modified: false, ..validators };
+        let has_any = !validators.is_empty();
+        let document = Document { url, validators, sha256, valid_until };
+        conditional &= has_any && is_unchanged(&origin, &document, watch)?;
+    }
+    reply.conditional = Some(conditional);
     for file in some {
         if reply.ranges != Some(true) {
             reply.ranges = Some(sends_parts(&origin, &file, &stop)?);
@@ -52,6 +62,12 @@ fn ask(settings: &RemoteSettings, reply: &mut RemoteTest) -> Result<(), SyncErro
     }
     reply.usable = true;
     Ok(())
+}
+
+fn text(note: Note) -> String {
+    match note {
+        Note::Warning(text) | Note::Fact(text) => text,
+    }
 }
 
 /// Whether the remote sends what follows the first byte of a file, where that is asked for.

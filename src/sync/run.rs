@@ -2,13 +2,15 @@
 
 use std::sync::atomic::AtomicU32;
 
-use super::declare::{Declared, declare, has_changed};
+use super::declare::{Declared, declare};
 use super::difference::{Step, difference};
+use super::document::has_changed;
 use super::fetch::{Context, fetch};
 use super::pipeline::{self, Stage, send};
 use super::query::{Item, query};
 use super::save::Saver;
-use super::{Destination, Options, Origin, Seen, SyncError, Watch, add};
+use super::sort::Sorted;
+use super::{Destination, Note, Options, Origin, Seen, SyncError, Watch, add};
 use crate::model::sync::{SyncCounts, SyncStage};
 
 /// How a sync ended that did not fail.
@@ -22,6 +24,8 @@ pub enum Outcome {
         counts: SyncCounts,
         /// What to know the next time, but for the version.
         seen: Seen,
+        /// What is to be known about the remote.
+        notes: Vec<Note>,
     },
 }
 
@@ -59,15 +63,16 @@ pub fn run(
     add(&tally.declared, declared.entries.count);
     tally.enter(SyncStage::Fetch);
     let failures = AtomicU32::new(0);
-    let context = Context { origin, destination, tally, stop, failures: &failures };
+    let Declared { ref mut entries, ref found } = declared;
+    let gathered = found.gathered.as_ref();
+    let context = Context { origin, destination, gathered, tally, stop, failures: &failures };
     if let Some(plan) = plan {
-        dry_run(context, &mut declared, options, plan)?;
+        dry_run(context, entries, options, plan)?;
         return Ok(ready(declared, asked, tally.counts()));
     }
-    check_removals(&mut declared, destination, options)?;
-    let mtime = declared.validators.modified().unwrap_or_else(|| destination.now());
+    check_removals(entries, destination, options)?;
+    let mtime = found.mtime.unwrap_or_else(|| destination.now());
     let mut saver = Saver::new(destination, watch, mtime);
-    let entries = &mut declared.entries;
     let steps: Stage<'_, Item<'_>> = Box::new(move |_, next| {
         let lines = entries.read()?;
         difference(lines, destination, options.mirror, &mut |step| send(&next, Item::Step(step)))
@@ -78,12 +83,12 @@ pub fn run(
     let stages = vec![("difference", steps), ("query", known), ("fetch", fetched)];
     pipeline::run(stages, stop, |items| saver.run(&items))?;
     let (disagreements, lost) = (saver.disagreements, saver.lost.take());
+    drop(saver);
     let counts = tally.counts();
-    if disagreements > 0 {
-        let into = destination.temporary()?;
-        if has_changed(origin, &declared.validators, declared.sha256, into, watch)? {
-            return Err(SyncError::Changed(origin.url.document(origin.kind).to_string()));
-        }
+    if disagreements > 0
+        && let Some(url) = has_changed(origin, &found.documents, watch)?
+    {
+        return Err(SyncError::Changed(url));
     }
     if let Some(path) = lost.filter(|_| options.keep_going) {
         return Err(SyncError::Lost(path));
@@ -102,18 +107,13 @@ fn asked(origin: &Origin<'_>, options: Options) -> String {
 }
 
 fn ready(declared: Declared, asked: String, counts: SyncCounts) -> Outcome {
-    let seen = Seen {
-        validators: declared.validators,
-        sha256: declared.sha256.to_string(),
-        asked,
-        version: 0,
-    };
-    Outcome::Ready { counts, seen }
+    let seen = Seen { documents: declared.found.documents, asked, version: 0 };
+    Outcome::Ready { counts, seen, notes: declared.found.notes }
 }
 
 /// Refuses before the first fetch what would remove too much (V11): of a mirror, or what is in the way.
 fn check_removals(
-    declared: &mut Declared,
+    entries: &mut Sorted,
     destination: &dyn Destination,
     options: Options,
 ) -> Result<(), SyncError> {
@@ -122,7 +122,7 @@ fn check_removals(
         return Ok(());
     }
     let mut removed = 0;
-    difference(declared.entries.read()?, destination, options.mirror, &mut |step| {
+    difference(entries.read()?, destination, options.mirror, &mut |step| {
         if let Step::Remove { files, .. } = step {
             removed += files;
         }
@@ -136,12 +136,11 @@ fn check_removals(
 
 fn dry_run(
     context: Context<'_>,
-    declared: &mut Declared,
+    entries: &mut Sorted,
     options: Options,
     plan: &mut dyn FnMut(Plan) -> Result<(), SyncError>,
 ) -> Result<(), SyncError> {
     let Context { destination, tally, stop, .. } = context;
-    let entries = &mut declared.entries;
     let steps: Stage<'_, Item<'_>> = Box::new(move |_, next| {
         let lines = entries.read()?;
         difference(lines, destination, options.mirror, &mut |step| send(&next, Item::Step(step)))

@@ -69,10 +69,11 @@ impl<'a> Sorter<'a> {
         Ok(())
     }
 
-    /// All entries in order, in one file; `check` is asked about each two neighbours before anything is handed on.
+    /// All entries in order, in one file; `check` is asked about each two neighbours before anything is handed on, and says
+    /// whether the second is an entry of its own.
     pub(super) fn finish<E: From<io::Error>>(
         mut self,
-        check: impl Fn(&Line, &Line) -> Result<(), E>,
+        check: impl Fn(&Line, &Line) -> Result<bool, E>,
     ) -> Result<Sorted, E> {
         self.end_run()?;
         let mut count = 0;
@@ -81,17 +82,22 @@ impl<'a> Sorter<'a> {
         let lines = merge(self.runs)?.map_while(|line| {
             let checked = match (&line, &before) {
                 (Ok(line), Some(before)) => check(before, line),
-                (Ok(_), None) | (Err(_), _) => Ok(()),
+                (Ok(_), None) | (Err(_), _) => Ok(true),
             };
-            if let Err(error) = checked {
-                failed = Some(error);
-                return None;
+            match checked {
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+                Ok(false) => Some(None),
+                Ok(true) => {
+                    before = line.as_ref().ok().cloned();
+                    count += 1;
+                    Some(Some(line))
+                }
             }
-            before = line.as_ref().ok().cloned();
-            count += 1;
-            Some(line)
         });
-        let file = write(&mut (self.temporary)()?, lines)?;
+        let file = write(&mut (self.temporary)()?, lines.flatten())?;
         failed.map_or(Ok(Sorted { file, count }), Err)
     }
 }
@@ -201,7 +207,7 @@ mod tests {
             for step in 0..1000_usize {
                 sorter.push(expected[step * 7 % 1000].clone()).unwrap();
             }
-            let mut sorted = sorter.finish(|_, _| io::Result::Ok(())).unwrap();
+            let mut sorted = sorter.finish(|_, _| io::Result::Ok(true)).unwrap();
             assert_eq!(sorted.count, 1000);
             for _ in 0..2 {
                 let found: Vec<_> = sorted.read().unwrap().map(Result::unwrap).collect();
@@ -219,8 +225,22 @@ mod tests {
         }
         let same = |one: &Line, other: &Line| match one.file.path == other.file.path {
             true => Err(io::Error::other(format!("{} and {}", one.number, other.number))),
-            false => Ok(()),
+            false => Ok(true),
         };
         assert_eq!(sorter.finish(same).unwrap_err().to_string(), "1 and 3");
+    }
+
+    #[test]
+    fn what_is_declared_twice_is_one_entry_where_that_is_allowed() {
+        let temporary = || tempfile::tempfile();
+        let mut sorter = Sorter::new(&temporary);
+        for (number, path) in ["b", "a", "b", "a", "a"].into_iter().enumerate() {
+            sorter.push(line(path, number as u64)).unwrap();
+        }
+        let is_other = |one: &Line, other: &Line| io::Result::Ok(one.file.path != other.file.path);
+        let mut sorted = sorter.finish(is_other).unwrap();
+        assert_eq!(sorted.count, 2);
+        let found: Vec<_> = sorted.read().unwrap().map(|line| line.unwrap().number).collect();
+        assert_eq!(found, [1, 0], "the first of each");
     }
 }

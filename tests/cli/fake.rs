@@ -30,6 +30,7 @@ use cairn::control::sync::{SyncChange, SyncEvent, SyncReply};
 use cairn::control::tags::TagInfo;
 use cairn::control::utc::{Began, Created, Ended, Expires, NextRun, Until};
 use cairn::control::versions::VersionInfo;
+use cairn::model::debian::DebianSettings;
 use cairn::model::hash::TreeHash;
 use cairn::model::id::{JobId, VersionNumber};
 use cairn::model::raw::RawPath;
@@ -333,6 +334,7 @@ fn remotes(request: &RemoteRequest) -> Reply {
             has_sizes: Some(false),
             conditional: Some(true),
             ranges: Some(false),
+            notes: vec!["the signature was not checked".to_owned()],
         }),
         RemoteRequest::Remove { .. } => Reply::Done,
         _ => Reply::Remotes(vec![remote()]),
@@ -352,6 +354,7 @@ fn synced(progress: &mut dyn FnMut(Progress)) -> Reply {
         version: Some(version(8)),
         tag: None,
         unchanged_remote: false,
+        warnings: vec!["the signature was not checked".to_owned()],
         counts: SyncCounts { declared: 3, added: 2, failed: 1, ..SyncCounts::default() },
     }))
 }
@@ -415,6 +418,15 @@ fn remote() -> RemoteInfo {
     settings.connect_timeout_ms = Some(5000);
     settings.idle_timeout_ms = Some(30_000);
     settings.lowest_bytes_per_second = Some(100);
+    settings.debian = Some(DebianSettings {
+        suites: vec!["bookworm".parse().unwrap()],
+        components: vec!["main".parse().unwrap()],
+        architectures: vec!["amd64".parse().unwrap()],
+        languages: vec!["en".parse().unwrap()],
+        sources: true,
+        keyring_file: Some("/etc/cairn/keyring.gpg".into()),
+        allow_expired: true,
+    });
     RemoteInfo { name: "origin".parse().unwrap(), settings }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
+mod debian;
 mod declared;
 mod failure;
 mod interrupted;

@@ -8,7 +8,7 @@ use crate::shared::{files, map, result};
 use support::{Cairn, content, wait};
 
 /// An nginx that is stopped when this is dropped.
-struct Nginx {
+pub(crate) struct Nginx {
     home: tempfile::TempDir,
     process: Child,
     port: u16,
@@ -21,7 +21,7 @@ impl Drop for Nginx {
     }
 }
 
-fn run(program: &str, arguments: &[&str], directory: &Path) {
+pub(crate) fn run(program: &str, arguments: &[&str], directory: &Path) {
     let output = Command::new(program).args(arguments).current_dir(directory).output();
     let output =
         output.unwrap_or_else(|error| panic!("{program}: {error} (scripts/packages installs it)"));
@@ -62,6 +62,24 @@ impl Nginx {
             Command::new("openssl").args(["passwd", "-apr1", "open sesame"]).output().unwrap();
         fs::write(top.join("users"), format!("me:{}", String::from_utf8(output.stdout).unwrap()))
             .unwrap();
+        let home_path = top.display();
+        let server = format!(
+            "ssl_certificate {home_path}/cert.pem; ssl_certificate_key {home_path}/key.pem;
+             root {home_path}/www;
+             location /closed/ {{ auth_basic closed; auth_basic_user_file {home_path}/users; }}
+             location /moved/ {{ rewrite ^/moved/(.*)$ /$1 redirect; }}"
+        );
+        Self::launch(home, "ssl", &server)
+    }
+
+    /// Serves a directory by plain HTTP.
+    pub(crate) fn of(directory: &Path) -> Self {
+        let server = format!("root {};", directory.display());
+        Self::launch(tempfile::tempdir().unwrap(), "", &server)
+    }
+
+    fn launch(home: tempfile::TempDir, listen: &str, server: &str) -> Self {
+        let top = home.path();
         // A free port: taken, and let go of right before.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let home_path = top.display();
@@ -70,12 +88,7 @@ impl Nginx {
              http {{
                access_log {home_path}/access.log; client_body_temp_path {home_path}/t1; proxy_temp_path {home_path}/t2;
                fastcgi_temp_path {home_path}/t3; uwsgi_temp_path {home_path}/t4; scgi_temp_path {home_path}/t5;
-               server {{
-                 listen 127.0.0.1:{port} ssl; ssl_certificate {home_path}/cert.pem; ssl_certificate_key {home_path}/key.pem;
-                 root {home_path}/www;
-                 location /closed/ {{ auth_basic closed; auth_basic_user_file {home_path}/users; }}
-                 location /moved/ {{ rewrite ^/moved/(.*)$ /$1 redirect; }}
-               }}
+               server {{ listen 127.0.0.1:{port} {listen}; {server} }}
              }}"
         );
         fs::write(top.join("nginx.conf"), configuration).unwrap();
@@ -91,6 +104,25 @@ impl Nginx {
 
     fn url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.port)
+    }
+
+    /// Where a directory is served.
+    pub(crate) fn plain_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The requests that were answered, each as its first line and the status.
+    pub(crate) fn answered(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.path("access.log")).unwrap();
+        let parts = log.lines().filter_map(|line| {
+            let mut parts = line.split('"').skip(1);
+            Some(format!(
+                "{}{}",
+                parts.next()?,
+                parts.next()?.split(' ').take(2).collect::<Vec<_>>().join(" ")
+            ))
+        });
+        parts.collect()
     }
 
     fn path(&self, name: &str) -> PathBuf {

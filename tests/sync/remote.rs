@@ -49,7 +49,7 @@ fn a_test_says_what_works() {
     let found = test(&synced.cairn);
     let expected = serde_json::json!({
         "remote": "origin", "usable": true, "failure": null, "declared_file_count": 1,
-        "has_sizes": false, "conditional": true, "ranges": true,
+        "has_sizes": false, "conditional": true, "ranges": true, "notes": [],
     });
     assert_eq!(found, expected);
 

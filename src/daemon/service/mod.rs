@@ -20,6 +20,8 @@ mod names;
 mod partial;
 mod policy;
 mod quota;
+#[cfg(feature = "net")]
+mod remote_notes;
 mod remotes;
 mod remount;
 mod repositories;

@@ -22,6 +22,9 @@ impl StoreService {
             }
             RemoteRequest::Show { name } => Ok(Reply::Remotes(vec![self.known_remote(&name)?])),
             RemoteRequest::Put { name, settings, replace } => {
+                settings
+                    .check()
+                    .map_err(|error| ControlError::new(ErrorKind::Usage, error.to_string()))?;
                 match self.find_remote(&name)? {
                     Some(_) if !replace => {
                         let message = format!("there is a remote {name} already");

@@ -202,14 +202,14 @@ pub fn check_neighbours(first: &DeclaredPath, second: &DeclaredPath) -> Result<(
     Ok(())
 }
 
-fn size(text: &[u8]) -> Result<u64, LineError> {
+pub(super) fn size(text: &[u8]) -> Result<u64, LineError> {
     let digits = text.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(text).ok().filter(|_| digits);
     let size: Option<u64> = text.and_then(|text| text.parse().ok());
     size.filter(|size| *size <= FILE_BYTES_MAX).ok_or(LineError::Size)
 }
 
-fn digest(text: &[u8]) -> Result<Sha256, ParseDigestError> {
+pub(super) fn digest(text: &[u8]) -> Result<Sha256, ParseDigestError> {
     String::from_utf8_lossy(text).parse()
 }
 

@@ -90,7 +90,7 @@ const NAMES: &[(Type, &[&str])] = &[
     ),
     (
         Type::Path,
-        &["ca_file", "certificate_file", "directory", "file", "key_file", "mount", "path", "store"],
+        &["ca_file", "certificate_file", "directory", "file", "key_file", "keyring_file", "mount", "path", "store"],
     ),
     (
         Type::Number,
@@ -116,6 +116,7 @@ const NAMES: &[(Type, &[&str])] = &[
     (
         Type::Flag,
         &[
+            "allow_expired",
             "attributes_only",
             "changed",
             "conditional",
@@ -141,6 +142,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "stale",
             "unchanged_remote",
             "usable",
+            "with_sources",
         ],
     ),
     (
@@ -149,6 +151,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "basic",
             "bearer",
             "client_certificate",
+            "debian",
             "detail",
             "error",
             "failed_files",
@@ -166,7 +169,10 @@ const NAMES: &[(Type, &[&str])] = &[
             "version",
         ],
     ),
-    (Type::Texts, &["tags", "warnings"]),
+    (
+        Type::Texts,
+        &["architectures", "components", "languages", "notes", "suites", "tags", "warnings"],
+    ),
     (Type::Numbers, &["numbers"]),
     (Type::Paths, &["conflicts", "open_files", "paths", "skipped"]),
     (

@@ -1,5 +1,6 @@
 //! Why there is no new version, as a user reads it.
 
+use super::super::remote_notes::debian_hint;
 use crate::control::protocol::{ControlError, ErrorDetail, ErrorKind, UnreadableFile};
 use crate::model::name::RemoteName;
 use crate::net::NetErrorKind;
@@ -30,6 +31,13 @@ pub(super) fn sync_error(
                 .with_hint(format!("`cairn remote test {remote}` says what works")),
             NetErrorKind::Local => make(ErrorKind::Failed),
         },
+        SyncError::Debian(error) => {
+            let made = make(ErrorKind::Failed);
+            match debian_hint(&error, remote) {
+                Some(hint) => made.with_hint(hint),
+                None => made,
+            }
+        }
         SyncError::NoList { other, .. } => {
             make(ErrorKind::Failed).with_hint(format!("nothing was fetched; {}", other.hint()))
         }

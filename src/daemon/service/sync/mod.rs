@@ -14,6 +14,7 @@ use self::store::Store;
 use super::errors::{control_error, store_error};
 use super::import::{Finish, RunningImport};
 use super::jobs::{Job, Work};
+use super::remote_notes::warnings;
 use super::{Answer, StoreService};
 use crate::control::commit::CommitReply;
 use crate::control::protocol::{ControlError, ErrorDetail, ErrorKind, Progress, check_text};
@@ -149,7 +150,7 @@ impl StoreService {
             is_published: false,
         };
         match self.sync_into(job, origin, &import.running, planned)? {
-            Synced::Publish(counts, seen) => {
+            Synced::Publish { counts, seen, warnings } => {
                 job.tally.enter(SyncStage::Publish);
                 let waiting = Arc::clone(job);
                 let finish = Finish {
@@ -169,15 +170,17 @@ impl StoreService {
                     version: Some(commit.version),
                     tag: commit.tag,
                     unchanged_remote: false,
+                    warnings,
                     counts,
                 })
             }
-            Synced::Nothing { counts, would_change, unchanged_remote } => {
+            Synced::Nothing { counts, would_change, unchanged_remote, warnings } => {
                 let repository = self.repository(&request.repository)?;
                 let newest = repository.latest();
                 let newest = newest.map(|version| super::describe::version(&repository, version));
                 let changed = would_change;
-                Ok(SyncReply { changed, version: newest, tag: None, unchanged_remote, counts })
+                let version = newest;
+                Ok(SyncReply { changed, version, tag: None, unchanged_remote, warnings, counts })
             }
         }
     }
@@ -216,13 +219,17 @@ impl StoreService {
                 counts: SyncCounts::default(),
                 would_change: false,
                 unchanged_remote: true,
+                warnings: Vec::new(),
             }),
-            Outcome::Ready { counts, .. } if request.dry_run => Ok(Synced::Nothing {
+            Outcome::Ready { counts, notes, .. } if request.dry_run => Ok(Synced::Nothing {
                 counts,
                 would_change: counts.added + counts.changed + counts.removed > 0,
                 unchanged_remote: false,
+                warnings: warnings(notes),
             }),
-            Outcome::Ready { counts, seen } => Ok(Synced::Publish(counts, seen)),
+            Outcome::Ready { counts, seen, notes } => {
+                Ok(Synced::Publish { counts, seen, warnings: warnings(notes) })
+            }
         }
     }
 
@@ -278,9 +285,14 @@ impl Drop for OpenImport<'_> {
 /// What is left to do.
 enum Synced {
     /// The area is to become a version.
-    Publish(SyncCounts, Seen),
+    Publish { counts: SyncCounts, seen: Seen, warnings: Vec<String> },
     /// There is nothing to publish.
-    Nothing { counts: SyncCounts, would_change: bool, unchanged_remote: bool },
+    Nothing {
+        counts: SyncCounts,
+        would_change: bool,
+        unchanged_remote: bool,
+        warnings: Vec<String>,
+    },
 }
 
 /// Tells a step of a dry run; waits until it is taken.

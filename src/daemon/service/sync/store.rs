@@ -108,6 +108,14 @@ impl Destination for Store<'_> {
         Ok(lengths.collect())
     }
 
+    fn content(&self, sha256: &Sha256) -> Result<Option<Arc<File>>, SyncError> {
+        let Some(blob) = self.blob_of(sha256)? else { return Ok(None) };
+        match self.hold(vec![blob])?[..] {
+            [Some(_)] => Ok(Some(self.engine.pool.open(&blob)?)),
+            _ => Ok(None),
+        }
+    }
+
     fn note(&self, digests: Vec<(Sha256, BlobHash)>) -> Result<(), SyncError> {
         self.engine
             .call(|reply| Request::NoteRemote { note: RemoteNote::Digests(digests), reply })
