@@ -20,6 +20,8 @@ const HELP: &str = "\
 Runs in the foreground until SIGTERM or SIGINT, and logs to standard error. Commands speak to it as to
 the daemon of a mount, and publish while it runs. `cairn mount --http` does the same beside a mount.
 
+A browser gets pages to look at repositories, versions, files and differences; programs get lists.
+
   /                     all repositories
   /REPO/7/…             files of version 7; `latest` or a tag in place of the number
   /REPO/7/DIR/?tar      a directory as a tar archive; ?tar.zst: compressed

@@ -9,7 +9,8 @@
 //!
 //! Names are bytes: every byte that is not plain is percent-encoded, and a request may name any (H56).
 
-use crate::model::name::{BaseName, EntryName, RepoName};
+use crate::model::id::VersionNumber;
+use crate::model::name::{BaseName, EntryName, RepoName, parse_number};
 
 /// The longest path of a version that is looked up, in components.
 const COMPONENTS_MAX: usize = 2048;
@@ -49,6 +50,18 @@ pub(super) enum View {
     Plain,
     /// A directory as a tar archive.
     Tar(Compression),
+    /// A page about a file, in place of its bytes.
+    Page,
+    /// What differs from another version.
+    Diff(BaseName),
+    /// What a version shares with others.
+    Sharing,
+    /// What is large in a directory.
+    Sizes,
+    /// A list from the entry after this name on, which is encoded.
+    After(String),
+    /// A list of the versions before this one.
+    Before(VersionNumber),
 }
 
 /// How an archive is compressed.
@@ -93,16 +106,26 @@ impl Target {
 impl View {
     /// Parses a query; what is unknown is ignored, as servers of files do.
     pub(super) fn parse(query: Option<&str>) -> Self {
-        match query {
-            Some("tar") => Self::Tar(Compression::None),
-            Some("tar.zst") => Self::Tar(Compression::Zstd),
-            Some(_) | None => Self::Plain,
-        }
+        let first = query.and_then(|query| query.split('&').next()).unwrap_or_default();
+        let (name, value) = first.split_once('=').unwrap_or((first, ""));
+        let text = || String::from_utf8(decode(value)?).ok();
+        let view = match name {
+            "tar" => Some(Self::Tar(Compression::None)),
+            "tar.zst" => Some(Self::Tar(Compression::Zstd)),
+            "view" => Some(Self::Page),
+            "sharing" => Some(Self::Sharing),
+            "sizes" => Some(Self::Sizes),
+            "diff" => text().and_then(|text| text.parse().ok()).map(Self::Diff),
+            "after" => Some(Self::After(value.to_owned())),
+            "before" => text().and_then(|text| parse_number(&text)).map(Self::Before),
+            _ => None,
+        };
+        view.unwrap_or(Self::Plain)
     }
 }
 
 /// Decodes a component; `None` if its escapes are no escapes.
-fn decode(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());

@@ -15,20 +15,31 @@ use super::archive::{self, Subtree};
 use super::body::{Beginning, Body, written};
 use super::conditional::{Outcome, Validators};
 use super::listing::{Form, Listing};
-use super::look::{self, Found, Place};
+use super::look::{self, Directory, Found, Place};
 use super::manifest;
-use super::response::{failed, moved, not_found, ours, refusal, validate};
+use super::pages::{self, Page};
+use super::response::{failed, moved, ours, refusal, validate};
+use super::totals::Totals;
 use super::{file, style};
 use crate::engine::Engine;
+use crate::model::name::BaseName;
 use crate::store::error::StoreError;
 
 /// Threads that write long answers for clients: archives, manifests, large listings.
 const STREAMS_MAX: usize = 16;
 
+/// What is said of what is not there and of what may not be read (H55).
+const NOTHING: &str = "There is nothing here that you may read.";
+
+/// Pages that are made at a time: some look at much of the store.
+const PAGES_MAX: usize = 4;
+
 /// What the web face shows.
 pub(super) struct Site {
     engine: Arc<Engine>,
+    totals: Totals,
     streams: Arc<Semaphore>,
+    pages: Semaphore,
 }
 
 /// What a request asks for, without its connection.
@@ -43,6 +54,42 @@ pub(super) struct Question {
     pub(super) headers: HeaderMap,
     /// Only the head is wanted.
     pub(super) is_head: bool,
+    /// The query as it was sent.
+    query: Option<String>,
+    /// Where the page is that answers.
+    page: Page,
+}
+
+impl Question {
+    /// Whether a page of ours is wanted.
+    fn wants_page(&self) -> bool {
+        let is_list = self.form == Form::Page && !matches!(self.target, Target::Style);
+        let is_file = matches!(&self.target, Target::Inside(inside) if !inside.slash);
+        match self.view {
+            View::Plain => is_list && !is_file,
+            View::Tar(_) => false,
+            _ => true,
+        }
+    }
+
+    /// The same for what is not there and for what may not be read (H55).
+    fn nothing(&self) -> Prepared {
+        Prepared::Answer(self.refusal(StatusCode::NOT_FOUND, "Nothing here", NOTHING))
+    }
+
+    /// Leads to the address of a directory, with the same query.
+    fn with_slash(&self, inside: &Inside) -> Prepared {
+        let query = self.query.as_ref().map_or_else(String::new, |query| format!("?{query}"));
+        Prepared::Answer(moved(&format!("{}{query}", with_slash(&inside.path))))
+    }
+
+    /// A refusal in the form that is wanted.
+    fn refusal(&self, status: StatusCode, title: &str, words: &str) -> Response<Body> {
+        match self.form {
+            Form::Page => self.page.refusal(status, title, words),
+            Form::Links | Form::Json => refusal(status, words),
+        }
+    }
 }
 
 /// How the rest of an answer is made.
@@ -59,7 +106,12 @@ pub(super) type Work = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Se
 impl Site {
     /// Shows a store.
     pub(super) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+        Self {
+            engine,
+            totals: Totals::new(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            pages: Semaphore::new(PAGES_MAX),
+        }
     }
 
     /// Answers one request.
@@ -68,11 +120,23 @@ impl Site {
         if !is_head && request.method() != Method::GET {
             return refusal(StatusCode::METHOD_NOT_ALLOWED, "Nothing can be changed here.");
         }
-        let Some(target) = Target::parse(request.uri().path()) else { return not_found() };
-        let view = View::parse(request.uri().query());
+        let form = Form::accepted(request.headers().get(ACCEPT));
+        let page = Page::at(request.uri().path());
+        let Some(target) = Target::parse(request.uri().path()) else {
+            return match form {
+                Form::Page => page.refusal(StatusCode::NOT_FOUND, "Nothing here", NOTHING),
+                Form::Links | Form::Json => refusal(StatusCode::NOT_FOUND, NOTHING),
+            };
+        };
+        let query = request.uri().query().map(str::to_owned);
+        let view = View::parse(query.as_deref());
         let (head, _) = request.into_parts();
-        let form = Form::accepted(head.headers.get(ACCEPT));
-        let question = Question { target, view, form, headers: head.headers, is_head };
+        let question = Question { target, view, form, headers: head.headers, is_head, query, page };
+        // It is never closed, so there is always a place in the end.
+        let _place = match question.wants_page() {
+            true => self.pages.acquire().await.ok(),
+            false => None,
+        };
         let site = Arc::clone(self);
         let prepared = tokio::task::spawn_blocking(move || site.prepare(&question)).await;
         match prepared {
@@ -116,44 +180,106 @@ impl Site {
         match &question.target {
             Target::Style => Ok(Prepared::Answer(style::answer(question))),
             Target::Slash(to) => Ok(Prepared::Answer(moved(to))),
+            Target::Home if question.form == Form::Page => {
+                pages::home(&self.engine, &self.totals, &question.page).map(Prepared::Answer)
+            }
             Target::Home => Ok(self.listing(question, Listing::Home)),
-            Target::Repository(name) => Ok(match look::repository(&self.engine, name) {
-                Some(repository) => self.listing(question, Listing::Repository(repository)),
-                None => Prepared::Answer(not_found()),
-            }),
+            Target::Repository(name) => match look::repository(&self.engine, name) {
+                None => Ok(question.nothing()),
+                Some(found) if question.form == Form::Page => {
+                    let before = match &question.view {
+                        View::Before(number) => Some(*number),
+                        _ => None,
+                    };
+                    pages::repository(&self.engine, &self.totals, &question.page, &found, before)
+                        .map(Prepared::Answer)
+                }
+                Some(found) => Ok(self.listing(question, Listing::Repository(found))),
+            },
             Target::Inside(inside) => self.inside(question, inside),
         }
     }
 
     fn inside(&self, question: &Question, inside: &Inside) -> Result<Prepared, StoreError> {
-        let none = Ok(Prepared::Answer(not_found()));
-        let Some(place) = look::version(&self.engine, inside) else { return none };
+        let Some(place) = look::version(&self.engine, inside) else {
+            return Ok(question.nothing());
+        };
+        if let View::Diff(other) = &question.view {
+            return self.diff(question, inside, &place, other);
+        }
         let found = look::find(&self.engine, &place, &inside.path)?;
         match found {
-            Some(Found::File(_)) if inside.slash => none,
+            Some(Found::File(_)) if inside.slash => Ok(question.nothing()),
+            Some(Found::File(found)) if question.view == View::Page => {
+                let page = &question.page;
+                let made = pages::file(&self.engine, page, &place, &inside.path, &found)?;
+                Ok(made.map_or_else(|| question.nothing(), Prepared::Answer))
+            }
             Some(Found::File(found)) => {
                 let name = inside.path.last();
-                file::answer(&self.engine, question, &place, name, found).map(Prepared::Answer)
+                let answer = file::answer(&self.engine, question, &place, name, found)?;
+                Ok(answer.map_or_else(|| question.nothing(), Prepared::Answer))
             }
-            Some(Found::Directory(_)) if !inside.slash => {
-                Ok(Prepared::Answer(moved(&with_slash(&inside.path))))
-            }
-            Some(Found::Directory(found)) => Ok(match question.view {
-                View::Plain => {
-                    let path = inside.path.clone();
-                    self.listing(question, Listing::Directory { place, path, tree: found.tree })
-                }
-                View::Tar(compression) => {
-                    let subtree = Subtree::new(&place, inside, found);
-                    self.archive(question, &place, subtree, compression)
-                }
-            }),
+            Some(Found::Directory(_)) if !inside.slash => Ok(question.with_slash(inside)),
+            Some(Found::Directory(found)) => self.directory(question, inside, place, found),
             None if !inside.slash && manifest::is_named(&inside.path) => {
                 let may_list = look::find(&self.engine, &place, &[])?.is_some();
-                if may_list { Ok(self.manifest(question, place)) } else { none }
+                Ok(if may_list { self.manifest(question, place) } else { question.nothing() })
             }
-            None => none,
+            None => Ok(question.nothing()),
         }
+    }
+
+    fn directory(
+        &self,
+        question: &Question,
+        inside: &Inside,
+        place: Place,
+        found: Directory,
+    ) -> Result<Prepared, StoreError> {
+        let (engine, totals, page) = (&self.engine, &self.totals, &question.page);
+        let at = (&*inside.path, &found);
+        match &question.view {
+            View::Tar(compression) => {
+                let subtree = Subtree::new(&place, inside, found);
+                Ok(self.archive(question, &place, subtree, *compression))
+            }
+            View::Sizes => pages::sizes(engine, totals, page, &place, at).map(Prepared::Answer),
+            View::Sharing => pages::sharing(engine, page, &place).map(Prepared::Answer),
+            view if question.form == Form::Page => {
+                let after = match view {
+                    View::After(name) => Some(&**name),
+                    _ => None,
+                };
+                pages::directory(engine, totals, page, &place, at, after).map(Prepared::Answer)
+            }
+            _ => {
+                let path = inside.path.clone();
+                Ok(self.listing(question, Listing::Directory { place, path, tree: found.tree }))
+            }
+        }
+    }
+
+    fn diff(
+        &self,
+        question: &Question,
+        inside: &Inside,
+        after: &Place,
+        other: &BaseName,
+    ) -> Result<Prepared, StoreError> {
+        let before =
+            look::version(&self.engine, &Inside { version: other.clone(), ..inside.clone() });
+        let Some(before) = before else { return Ok(question.nothing()) };
+        let sides = pages::Sides { before: &before, after, path: &inside.path };
+        let found = |place: &Place| look::find(&self.engine, place, &inside.path);
+        let (before, after) = (found(sides.before)?, found(sides.after)?);
+        match after.as_ref().or(before.as_ref()) {
+            Some(Found::Directory(_)) if !inside.slash => return Ok(question.with_slash(inside)),
+            Some(Found::File(_)) if inside.slash => return Ok(question.nothing()),
+            Some(_) => {}
+            None => return Ok(question.nothing()),
+        }
+        pages::diff(&self.engine, &question.page, &sides, (before, after)).map(Prepared::Answer)
     }
 
     fn listing(&self, question: &Question, listing: Listing) -> Prepared {

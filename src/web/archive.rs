@@ -119,11 +119,10 @@ impl ExportSource for Source<'_> {
         self.pins.clear();
         let mut files = Vec::with_capacity(names.len());
         for name in names {
-            let blob = self.engine.trees.blob_names().resolve(name);
-            let blob = blob.map_err(|error| failed(&error))?;
-            let pin = look::pin(self.engine, self.place, blob);
-            self.pins.push(pin.ok_or_else(|| failed(&"the version was deleted"))?);
-            let file = self.engine.pool.open(&blob).map_err(|error| failed(&error))?;
+            let pin = look::pin(self.engine, self.place, name).map_err(|error| failed(&error))?;
+            let pin = pin.ok_or_else(|| failed(&"the version was deleted"))?;
+            let file = self.engine.pool.open(pin.hash()).map_err(|error| failed(&error))?;
+            self.pins.push(pin);
             // Everything is read by position, so it does not matter that both share one.
             files.push(file.try_clone().map_err(|error| failed(&error))?);
         }

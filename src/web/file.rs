@@ -10,7 +10,7 @@ use super::answer::Question;
 use super::body::{Body, FileBody, read};
 use super::conditional::{Outcome, Part, Validators};
 use super::look::{self, Place, RegularFile};
-use super::response::{Policy, not_found, response, set, validate};
+use super::response::{Policy, response, set, validate};
 use crate::engine::Engine;
 use crate::model::name::EntryName;
 use crate::store::error::StoreError;
@@ -21,7 +21,7 @@ const READ_AT_ONCE_BYTES_MAX: u64 = 64 << 10;
 /// Bytes at the beginning by which a file whose name says nothing is taken for text.
 const LOOKED_AT_BYTES: u64 = 1024;
 
-/// Answers with a file.
+/// Answers with a file; `None` if its version was deleted meanwhile.
 ///
 /// # Errors
 /// When the store cannot read it.
@@ -31,7 +31,7 @@ pub(super) fn answer(
     place: &Place,
     name: Option<&EntryName>,
     found: RegularFile,
-) -> Result<Response<Body>, StoreError> {
+) -> Result<Option<Response<Body>>, StoreError> {
     let etag = format!("\"{}\"", found.name());
     let validators = Validators::new(etag, found.attributes.mtime);
     let outcome = validators.check(&question.headers);
@@ -50,9 +50,9 @@ pub(super) fn answer(
     let mut media_type = media_type(name);
     let body = match found.content.filter(|_| from < end) {
         None => Body::empty(),
-        Some(name) => {
-            let blob = engine.trees.blob_names().resolve(&name)?;
-            let Some(pin) = look::pin(engine, place, blob) else { return Ok(not_found()) };
+        Some(content) => {
+            let Some(pin) = look::pin(engine, place, &content)? else { return Ok(None) };
+            let blob = *pin.hash();
             let file = engine.pool.open(&blob)?;
             let bytes = |from: u64, end: u64| {
                 let length = usize::try_from(end - from).unwrap_or(usize::MAX);
@@ -84,7 +84,7 @@ pub(super) fn answer(
         }
         _ => {}
     }
-    Ok(response)
+    Ok(Some(response))
 }
 
 /// The media type that a name tells, if it tells one.

@@ -114,14 +114,16 @@ struct EntryItem {
     mtime: String,
     mtime_seconds: i64,
     size_bytes: Option<u64>,
-    /// BLAKE3 of the content.
+    /// BLAKE3 of the content; of content that a remote declared there is its SHA-256 instead.
     hash: Option<String>,
+    sha256: Option<String>,
     target: Option<RawBytes>,
 }
 
 impl EntryItem {
     fn of(directory: &[u8], entry: &Entry) -> Self {
         let file = look::RegularFile::of(entry.clone());
+        let name = file.as_ref().map(look::RegularFile::name);
         let target = match &entry.content {
             Content::Symlink { target } => Some(RawBytes::from(&**target)),
             _ => None,
@@ -139,7 +141,8 @@ impl EntryItem {
             mtime: rfc3339(mtime),
             mtime_seconds: mtime.seconds,
             size_bytes: file.as_ref().map(|file| file.size),
-            hash: file.map(|file| file.name().to_string()),
+            hash: name.filter(|name| name.sha256().is_none()).map(|name| name.to_string()),
+            sha256: name.and_then(|name| name.sha256().map(ToString::to_string)),
             target,
         }
     }

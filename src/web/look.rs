@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::address::Inside;
+use super::address::{Inside, encode};
 use crate::engine::Engine;
 use crate::engine::pins::BlobPin;
 use crate::engine::registry::Repository;
@@ -36,6 +36,10 @@ pub(super) struct Place {
     pub(super) version: Arc<Version>,
     /// Whether the address names it by its number, which means the same for ever.
     pub(super) is_fixed: bool,
+    /// What the address calls the version, encoded and as it is.
+    pub(super) label: String,
+    /// The same, not encoded.
+    pub(super) label_shown: String,
 }
 
 /// What is at a path.
@@ -85,7 +89,7 @@ impl RegularFile {
         }
     }
 
-    /// The name of its content.
+    /// The name of its content, also of none.
     pub(super) fn name(&self) -> ContentName {
         self.content.unwrap_or_else(|| BlobHash::of(b"").into())
     }
@@ -104,6 +108,11 @@ pub(super) fn is_visible(entry: &Entry) -> bool {
         | Content::BlockDevice { .. } => READ,
     };
     grants(entry.attributes.mode, wanted)
+}
+
+/// Whether a directory may be listed.
+pub(super) fn is_listed(attributes: &Attributes) -> bool {
+    grants(attributes.mode, LIST)
 }
 
 fn grants(mode: u16, wanted: u16) -> bool {
@@ -127,15 +136,31 @@ pub(super) fn version(engine: &Engine, inside: &Inside) -> Option<Place> {
     let repository = repository(engine, &inside.repository)?;
     let version = Arc::clone(repository.resolve(&inside.version)?);
     let is_fixed = matches!(inside.version, BaseName::Number(_));
-    Some(Place { repository, version, is_fixed })
+    let label_shown = inside.version.to_string();
+    let label = encode(label_shown.as_bytes());
+    Some(Place { repository, version, is_fixed, label, label_shown })
 }
 
-/// Pins the content of a file of this version and then looks whether the version is still there: if it is, the
-/// collector sees the pin before it removes the content (G16, H57).
-pub(super) fn pin(engine: &Engine, place: &Place, blob: BlobHash) -> Option<BlobPin> {
+/// Finds the blob of a content of this version, pins it, and then looks whether the version is still there: if it is,
+/// the collector sees the pin before it removes the blob (G16, H57). `None` if the version was deleted meanwhile.
+///
+/// # Errors
+/// When the store cannot be read, or does not have the content.
+pub(super) fn pin(
+    engine: &Engine,
+    place: &Place,
+    content: &ContentName,
+) -> Result<Option<BlobPin>, StoreError> {
+    let is_published = || {
+        let repository = engine.registry.by_id(place.repository.id);
+        repository.is_some_and(|found| found.versions.contains_key(&place.version.number))
+    };
+    let blob = match engine.trees.blob_names().resolve(content) {
+        Ok(blob) => blob,
+        Err(error) => return if is_published() { Err(error) } else { Ok(None) },
+    };
     let pin = BlobPin::new(&engine.pins, blob);
-    let repository = engine.registry.by_id(place.repository.id)?;
-    repository.versions.contains_key(&place.version.number).then_some(pin)
+    Ok(is_published().then_some(pin))
 }
 
 /// What is at a path of a version.

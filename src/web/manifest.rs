@@ -15,13 +15,11 @@ use super::walk::Walk;
 use crate::engine::Engine;
 
 use crate::engine::request::{RemoteNote, Request};
-use crate::model::content_name::ContentName;
 use crate::model::digest::{Sha256, Sha256Hasher};
 use crate::model::hash::BlobHash;
 use crate::model::manifest::DeclaredPath;
 use crate::model::name::EntryName;
 use crate::model::text::count;
-use crate::store::error::StoreError;
 
 /// Its name.
 const NAME: &[u8] = b"PULP_MANIFEST";
@@ -51,7 +49,7 @@ pub(super) fn write(engine: &Engine, place: &Place, out: &mut dyn Write) -> io::
             left_out += 1;
             continue;
         }
-        let sha256 = digests.of(&file).map_err(io::Error::other)?;
+        let sha256 = digests.of(&file)?;
         out.write_all(&path)?;
         writeln!(out, ",{sha256},{}", file.size)?;
     }
@@ -81,12 +79,14 @@ struct Digests<'a> {
 }
 
 impl Digests<'_> {
-    fn of(&mut self, file: &RegularFile) -> Result<Sha256, StoreError> {
-        let blob = match file.content {
-            None => return Ok(Sha256::of(b"")),
-            Some(ContentName::Sha256(declared)) => return Ok(declared),
-            Some(ContentName::Blake3(blob)) => blob,
-        };
+    fn of(&mut self, file: &RegularFile) -> io::Result<Sha256> {
+        let Some(content) = file.content else { return Ok(Sha256::of(b"")) };
+        if let Some(declared) = content.sha256() {
+            return Ok(*declared);
+        }
+        let pin = look::pin(self.engine, self.place, &content).map_err(io::Error::other)?;
+        let pin = pin.ok_or_else(|| io::Error::other("the version was deleted"))?;
+        let blob = *pin.hash();
         let known = self.engine.query(|reader| reader.digest_of(&blob));
         match known {
             Ok(Some(sha256)) => return Ok(sha256),
@@ -101,17 +101,14 @@ impl Digests<'_> {
         Ok(sha256)
     }
 
-    fn compute(&self, blob: &BlobHash, size: u64) -> Result<Sha256, StoreError> {
-        let gone = || StoreError::MissingBlob(*blob);
-        let _pin = look::pin(self.engine, self.place, *blob).ok_or_else(gone)?;
-        let file = self.engine.pool.open(blob)?;
+    fn compute(&self, blob: &BlobHash, size: u64) -> io::Result<Sha256> {
+        let file = self.engine.pool.open(blob).map_err(io::Error::other)?;
         let mut hasher = Sha256Hasher::default();
         let mut from = 0;
         while from < size {
             let length = CHUNK_BYTES.min(size - from);
             let length_here = usize::try_from(length).unwrap_or(usize::MAX);
-            let bytes = read(self.engine, &file, blob, from, length_here)
-                .map_err(|_| StoreError::DamagedBlob(*blob))?;
+            let bytes = read(self.engine, &file, blob, from, length_here)?;
             hasher.update(&bytes);
             from += length;
         }

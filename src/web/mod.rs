@@ -20,9 +20,11 @@ mod file;
 mod listing;
 mod look;
 mod manifest;
+mod pages;
 mod response;
 mod server;
 mod style;
+mod totals;
 mod walk;
 
 pub use error::WebError;

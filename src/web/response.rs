@@ -11,7 +11,7 @@ use super::body::Body;
 use super::conditional::Validators;
 
 /// What a page of ours may do: show its own style and pictures. Nothing may frame it.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; \
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; \
                            base-uri 'none'; frame-ancestors 'none'";
 
 /// What a document from a repository may do, whoever wrote it: be looked at. It runs no script, and is a stranger
@@ -90,11 +90,6 @@ pub(super) fn refusal(status: StatusCode, words: &str) -> Response<Body> {
         set(&mut response, RETRY_AFTER, &RETRY_SECONDS.to_string());
     }
     response
-}
-
-/// The same for what is not there and for what may not be read (H55).
-pub(super) fn not_found() -> Response<Body> {
-    refusal(StatusCode::NOT_FOUND, "There is nothing here that you may read.")
 }
 
 /// The store failed; the log says why, the client does not learn it.
