@@ -39,7 +39,7 @@ and port alone, wherever it redirects to. HTTP_PROXY, HTTPS_PROXY and NO_PROXY o
 
 A try fails when no connection is made within --connect-timeout, when nothing comes for --idle-timeout, and when a file comes
 slower than --lowest-rate over that time. It is made again, from where it ended, as long as that leads on: five tries in a row
-that do not are a failure of the file. What another sync fetches is waited for while at least 64K per second come of it.
+that do not are a failure of the file. What another sync fetches is waited for; from another remote, while at least 64K per second come of it.
 
 JSON
   list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,

@@ -109,6 +109,11 @@ pub enum UrlError {
 pub struct RemoteUrl(Url);
 
 impl RemoteUrl {
+    /// The URL as it was given.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
     /// The URL of the list of a remote of that kind; the remote's own where its content is not declared by a list.
     pub fn document(&self, kind: RemoteKind) -> Url {
         let mut url = self.0.clone();

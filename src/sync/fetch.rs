@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::difference::Step;
 use super::gathered::Gathered;
-use super::partial::Turn;
+use super::partial::{Turn, Waiter};
 use super::pipeline::send;
 use super::query::Item;
 use super::{BaseFile, Destination, Origin, SyncError, Tally, add, check_stop};
@@ -114,8 +114,12 @@ fn work<'a>(
     for (file, base) in wanted {
         check_stop(context.stop)?;
         let partial_files = context.destination.partial_files();
-        let Some(turn) = partial_files.turn(file.sha256, context.stop, context.origin.patience)
-        else {
+        let waiter = Waiter {
+            from: context.origin.url.as_str(),
+            patience: context.origin.patience,
+            stop: context.stop,
+        };
+        let Some(turn) = partial_files.turn(file.sha256, waiter) else {
             return Err(SyncError::Stopped);
         };
         // Whoever had the turn before has noted what it is.

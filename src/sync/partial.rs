@@ -30,9 +30,28 @@ const KEPT_SECONDS: i64 = 7 * 24 * 60 * 60;
 #[derive(Debug)]
 pub struct PartialFiles {
     directory: PathBuf,
-    /// What is being fetched, and how many bytes came of each.
-    fetching: Mutex<HashMap<Sha256, Arc<AtomicU64>>>,
+    fetching: Mutex<HashMap<Sha256, Fetching>>,
     ended: Condvar,
+}
+
+/// A content that is being fetched.
+#[derive(Debug)]
+struct Fetching {
+    /// The URL of the remote that it comes from.
+    from: String,
+    /// Bytes that came.
+    came: Arc<AtomicU64>,
+}
+
+/// Who waits for a turn, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiter<'a> {
+    /// The URL of the remote that it would fetch from. What comes from there already would not come sooner.
+    pub(super) from: &'a str,
+    /// How long it looks on while another remote is slow.
+    pub(super) patience: Duration,
+    /// Set when it is to stop.
+    pub(super) stop: &'a AtomicBool,
 }
 
 /// The right to fetch a content, until the store has it.
@@ -77,30 +96,26 @@ impl PartialFiles {
         Self { directory, fetching: Mutex::default(), ended: Condvar::new() }
     }
 
-    /// Takes the turn to fetch a content, once nobody else is at it, or somebody is who is slow over a time of `patience`;
-    /// `None` when it is to stop before. The store may have the content by then.
-    pub(super) fn turn(
-        &self,
-        sha256: Sha256,
-        stop: &AtomicBool,
-        patience: Duration,
-    ) -> Option<Turn<'_>> {
+    /// Takes the turn to fetch a content, once nobody else is at it, or another remote is too slow at it; `None` when it
+    /// is to stop before. The store may have the content by then.
+    pub(super) fn turn(&self, sha256: Sha256, waiter: Waiter<'_>) -> Option<Turn<'_>> {
         let mut fetching = self.fetching.lock();
         let mut watched: Option<(Arc<AtomicU64>, u64, Instant)> = None;
         loop {
-            let Some(came) = fetching.get(&sha256) else {
+            let Some(Fetching { from, came }) = fetching.get(&sha256) else {
                 let came = Arc::new(AtomicU64::new(0));
-                fetching.insert(sha256, Arc::clone(&came));
+                let ours = Fetching { from: waiter.from.to_owned(), came: Arc::clone(&came) };
+                fetching.insert(sha256, ours);
                 return Some(Turn { files: self, sha256, came: Some(came) });
             };
-            if stop.load(Ordering::Relaxed) {
+            if waiter.stop.load(Ordering::Relaxed) {
                 return None;
             }
             let bytes = came.load(Ordering::Relaxed);
             match &mut watched {
                 Some((same, before, since)) if Arc::ptr_eq(same, came) => {
                     let waited = since.elapsed();
-                    if waited >= patience {
+                    if waited >= waiter.patience && from != waiter.from {
                         if is_slow(bytes - *before, waited) {
                             return Some(Turn { files: self, sha256, came: None });
                         }
@@ -109,7 +124,7 @@ impl PartialFiles {
                 }
                 _ => watched = Some((Arc::clone(came), bytes, Instant::now())),
             }
-            self.ended.wait_for(&mut fetching, STOP_INTERVAL.min(patience));
+            self.ended.wait_for(&mut fetching, STOP_INTERVAL.min(waiter.patience));
         }
     }
 
@@ -188,7 +203,9 @@ impl PartialFiles {
             // As long as this has the turn, nobody begins to go on with it. It is not waited for.
             let turn = match name.and_then(|name| name.parse().ok()) {
                 Some(sha256) => {
-                    let turn = self.turn(sha256, &AtomicBool::new(true), Duration::MAX);
+                    let stop = AtomicBool::new(true);
+                    let waiter = Waiter { from: "", patience: Duration::MAX, stop: &stop };
+                    let turn = self.turn(sha256, waiter);
                     if turn.is_none() {
                         continue;
                     }
@@ -245,8 +262,12 @@ mod tests {
     /// Longer than a test takes.
     const PATIENCE: Duration = Duration::from_secs(600);
 
+    fn waiter(from: &str, patience: Duration) -> Waiter<'_> {
+        Waiter { from, patience, stop: &GO_ON }
+    }
+
     fn turn<'a>(files: &'a PartialFiles, content: &[u8]) -> Turn<'a> {
-        files.turn(Sha256::of(content), &GO_ON, PATIENCE).unwrap()
+        files.turn(Sha256::of(content), waiter("one", PATIENCE)).unwrap()
     }
 
     #[test]
@@ -257,7 +278,12 @@ mod tests {
         std::thread::scope(|scope| {
             let second = scope.spawn(|| drop(turn(&files, b"a")));
             let stop = AtomicBool::new(true);
-            assert!(files.turn(Sha256::of(b"a"), &stop, PATIENCE).is_none(), "it is to stop");
+            assert!(
+                files
+                    .turn(Sha256::of(b"a"), Waiter { stop: &stop, ..waiter("two", PATIENCE) })
+                    .is_none(),
+                "it is to stop"
+            );
             drop(first);
             // Whether it came before or after the end of the first, it has its turn.
             second.join().unwrap();
@@ -292,7 +318,8 @@ mod tests {
         let files = PartialFiles::new(directory.path().join("partial"));
         let slow = turn(&files, b"a");
         slow.note(10);
-        let beside = files.turn(Sha256::of(b"a"), &GO_ON, Duration::from_millis(10)).unwrap();
+        let patience = Duration::from_millis(10);
+        let beside = files.turn(Sha256::of(b"a"), waiter("two", patience)).unwrap();
         assert!(!files.is_there(&slow));
         drop(files.open(&slow).unwrap());
         assert!(files.is_there(&slow) && !files.is_there(&beside), "it has a file of its own");

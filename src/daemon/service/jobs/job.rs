@@ -136,9 +136,13 @@ impl Job {
             .collect()
     }
 
+    /// Has it end, unless it has.
     pub(super) fn cancel(&self, why: Cancelled) {
-        self.state.lock().cancelled.get_or_insert(why);
-        self.stop.store(true, Ordering::SeqCst);
+        let mut state = self.state.lock();
+        if state.end.is_none() {
+            state.cancelled.get_or_insert(why);
+            self.stop.store(true, Ordering::SeqCst);
+        }
     }
 
     pub(super) fn end(&self, result: Result<SyncReply, ControlError>) {
@@ -327,5 +331,15 @@ mod tests {
         let info = job.info();
         assert_eq!(info.state, JobState::Cancelled);
         assert_eq!(info.error.unwrap().message, "cancelled by ann");
+    }
+
+    #[test]
+    fn a_job_that_failed_is_not_cancelled_afterwards() {
+        let job = job();
+        job.end(Err(ControlError::new(ErrorKind::Failed, "a reason of its own")));
+        job.cancel(Cancelled::Stop);
+        let info = job.info();
+        assert_eq!(info.state, JobState::Failed);
+        assert_eq!(info.error.unwrap().message, "a reason of its own");
     }
 }
