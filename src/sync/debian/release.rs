@@ -107,7 +107,11 @@ impl Archive<'_> {
         };
         // The last time there was no other.
         if let Some(document) = of(&plain) {
-            return Ok(came(RELEASE, self.fetch_bytes(plain, Some(&document.validators))?));
+            match self.fetch_bytes(plain.clone(), Some(&document.validators)) {
+                // It has the other one now, perhaps.
+                Err(error) if is_absent(&error) => {}
+                fetched => return Ok(came(RELEASE, fetched?)),
+            }
         }
         let unless = of(&signed).map(|document| &document.validators);
         match self.fetch_bytes(signed, unless) {

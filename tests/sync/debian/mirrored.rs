@@ -196,3 +196,16 @@ fn a_test_says_what_there_is() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
 }
+
+#[test]
+fn an_archive_may_change_from_release_to_inrelease() {
+    let archive = Archive::new();
+    let (_nginx, cairn) = served(&archive, None, &[]);
+    sync(&cairn, &[]);
+    let text = format!("Label: x\n{}", archive.read_release());
+    fs::remove_file(archive.suite().join("Release")).unwrap();
+    fs::write(archive.suite().join("InRelease"), text).unwrap();
+    sync(&cairn, &[]);
+    let second = cairn.versions(format!("lib/2/dists/{SUITE}"));
+    assert!(second.join("InRelease").exists() && !second.join("Release").exists());
+}
