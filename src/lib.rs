@@ -8,6 +8,7 @@ pub mod control;
 pub mod daemon;
 pub mod engine;
 pub mod fuse;
+pub(crate) mod metrics;
 pub mod model;
 #[cfg(feature = "net")]
 pub mod net;

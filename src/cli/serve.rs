@@ -25,6 +25,7 @@ A browser gets pages to look at repositories, versions, files and differences; p
   /                     all repositories
   /REPO/7/…             files of version 7; `latest` or a tag in place of the number
   /REPO/7/DIR/?tar      a directory as a tar archive; ?tar.zst: compressed
+  /metrics              for Prometheus; /healthz, /readyz for those who watch over it
   /REPO/7/PULP_MANIFEST the files with SHA-256 and size, for `cairn sync` and Pulp
 
 It shows what the modes of repositories, directories and files give to others, and nothing else; nothing

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use fuser::{Errno, INodeNo};
 
 use super::errno;
+use crate::metrics;
 use crate::model::time::Timestamp;
 use crate::sys::panics;
 use crate::vfs::error::FsError;
@@ -55,14 +56,20 @@ pub(crate) fn guard<R>(
     inode: INodeNo,
     body: impl FnOnce() -> Result<R, FsError>,
 ) -> Result<R, Errno> {
-    let done = panics::contain(name, || {
-        panics::point(name);
-        body()
-    });
-    match done {
-        Ok(result) => result.map_err(|error| Operation { name, inode }.errno(error)),
-        Err(panics::Panicked(_)) => Err(Errno::EIO),
-    }
+    metrics::timed(name, |counted| {
+        let done = panics::contain(name, || {
+            panics::point(name);
+            body()
+        });
+        let result = match done {
+            Ok(result) => result.map_err(|error| Operation { name, inode }.errno(error)),
+            Err(panics::Panicked(_)) => Err(Errno::EIO),
+        };
+        if result.as_ref().is_err_and(|errno| errno.code() == Errno::EIO.code()) {
+            counted.failures.add(1);
+        }
+        result
+    })
 }
 
 /// Runs an operation that replies by itself. A panic drops the reply, which answers EIO.

@@ -13,6 +13,7 @@ use super::partial::{Turn, Waiter};
 use super::pipeline::send;
 use super::query::Item;
 use super::{BaseFile, Destination, Origin, SyncError, Tally, add, check_stop};
+use crate::metrics::COUNTERS;
 use crate::model::digest::Sha256Hasher;
 use crate::model::hash::BlobHash;
 use crate::model::manifest::DeclaredFile;
@@ -133,10 +134,14 @@ fn work<'a>(
         let item = match one(context, &file, turn)? {
             Ok(content) => {
                 add(&context.tally.fetched, 1);
+                COUNTERS.fetched_files.add(1);
                 context.failures.store(0, Ordering::Relaxed);
                 Item::Fetched { file, base, content }
             }
-            Err(Refusal { reason, disagrees }) => Item::Failed { file, reason, disagrees },
+            Err(Refusal { reason, disagrees }) => {
+                COUNTERS.fetch_failures.add(1);
+                Item::Failed { file, reason, disagrees }
+            }
         };
         send(next, item)?;
     }
@@ -311,6 +316,7 @@ impl Body for Download<'_> {
         self.hash(data);
         self.turn.note(data.len());
         add(&self.context.tally.fetched_bytes, data.len() as u64);
+        COUNTERS.fetched_bytes.add(data.len() as u64);
         Ok(())
     }
 

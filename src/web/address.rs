@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /                       all repositories
+//! /metrics, /healthz, /readyz    without a slash: with one they are repositories of these names
 //! /@/style.css            the stylesheet; no repository has an `@` in its name
 //! /REPO/                  one repository
 //! /REPO/VERSION/PATH      a file or, with a slash at the end, a directory; VERSION is a number, a tag or `latest`
@@ -22,6 +23,12 @@ pub(super) enum Target {
     Home,
     /// The stylesheet of the pages.
     Style,
+    /// What is counted.
+    Metrics,
+    /// Whether the process answers.
+    Health,
+    /// Whether the store takes changes.
+    Readiness,
     /// A directory without its slash: the address with the slash, relative to what was asked for.
     Slash(String),
     /// A repository.
@@ -82,6 +89,12 @@ impl Target {
         }
         if path == "@/style.css" {
             return Some(Self::Style);
+        }
+        match path {
+            "metrics" => return Some(Self::Metrics),
+            "healthz" => return Some(Self::Health),
+            "readyz" => return Some(Self::Readiness),
+            _ => {}
         }
         let (inner, slash) = path.strip_suffix('/').map_or((path, false), |inner| (inner, true));
         let raw: Vec<&str> = inner.split('/').collect();
@@ -218,5 +231,7 @@ mod tests {
         assert!(matches!(Target::parse("/r/"), Some(Target::Repository(_))));
         assert_eq!(inside("/r/v1/"), Some(("v1".to_owned(), vec![], true)));
         assert_eq!(Target::parse("/@/style.css"), Some(Target::Style));
+        assert_eq!(Target::parse("/metrics"), Some(Target::Metrics));
+        assert!(matches!(Target::parse("/metrics/"), Some(Target::Repository(_))));
     }
 }

@@ -20,7 +20,7 @@ use super::manifest;
 use super::pages::{self, Page};
 use super::response::{failed, moved, ours, refusal, validate};
 use super::totals::Totals;
-use super::{file, style};
+use super::{file, metrics, style};
 use crate::engine::Engine;
 use crate::model::name::BaseName;
 use crate::store::error::StoreError;
@@ -63,7 +63,8 @@ pub(super) struct Question {
 impl Question {
     /// Whether a page of ours is wanted.
     fn wants_page(&self) -> bool {
-        let is_list = self.form == Form::Page && !matches!(self.target, Target::Style);
+        let is_list = self.form == Form::Page
+            && matches!(self.target, Target::Home | Target::Repository(_) | Target::Inside(_));
         let is_file = matches!(&self.target, Target::Inside(inside) if !inside.slash);
         match self.view {
             View::Plain => is_list && !is_file,
@@ -179,6 +180,9 @@ impl Site {
     fn prepare(&self, question: &Question) -> Result<Prepared, StoreError> {
         match &question.target {
             Target::Style => Ok(Prepared::Answer(style::answer(question))),
+            Target::Metrics => Ok(Prepared::Answer(metrics::answer(&self.engine))),
+            Target::Health => Ok(Prepared::Answer(metrics::health())),
+            Target::Readiness => Ok(Prepared::Answer(metrics::readiness(&self.engine))),
             Target::Slash(to) => Ok(Prepared::Answer(moved(to))),
             Target::Home if question.form == Form::Page => {
                 pages::home(&self.engine, &self.totals, &question.page).map(Prepared::Answer)

@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::metrics::COUNTERS;
+
 /// A new connection that sent no whole request yet may be ended for others after this time.
 const EVICT_NEW: Duration = Duration::from_millis(250);
 
@@ -172,6 +174,7 @@ impl Watched {
         self.progress.blocked.store(written.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(bytes)) = &written {
             let bytes = u64::try_from(*bytes).unwrap_or(u64::MAX);
+            COUNTERS.sent_bytes.add(bytes);
             self.progress.taken.fetch_add(bytes, Ordering::Relaxed);
             self.progress.note();
         }

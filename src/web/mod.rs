@@ -20,6 +20,7 @@ mod file;
 mod listing;
 mod look;
 mod manifest;
+mod metrics;
 mod pages;
 mod response;
 mod server;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -16,6 +16,7 @@ use super::answer::Site;
 use super::connection::{Connections, Joined, Watched};
 use super::error::WebError;
 use crate::engine::Engine;
+use crate::metrics::COUNTERS;
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 1024;
@@ -171,7 +172,11 @@ async fn serve(
         let (site, progress) = (Arc::clone(&site), Arc::clone(progress));
         async move {
             progress.asked();
+            let began = Instant::now();
             let response = site.answer(request).await;
+            COUNTERS.answer_times.add(began.elapsed());
+            let class = usize::from(response.status().as_u16() / 100);
+            COUNTERS.answers[if class < COUNTERS.answers.len() { class } else { 0 }].add(1);
             progress.answered();
             Ok::<_, Infallible>(response)
         }
@@ -186,7 +191,10 @@ async fn serve(
     let mut connection = std::pin::pin!(builder.serve_connection(io, answer));
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = progress.end.notified() => Ok(()),
+        () = progress.end.notified() => {
+            COUNTERS.ended_connections.add(1);
+            Ok(())
+        }
         _ = stopping.changed() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {

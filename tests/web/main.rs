@@ -8,6 +8,7 @@ mod client;
 mod connections;
 mod files;
 mod manifest;
+mod metrics;
 mod pages;
 mod programs;
 mod rights;

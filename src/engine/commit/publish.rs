@@ -15,6 +15,7 @@ use crate::engine::known::Unpublished;
 use crate::engine::registry::{Repository, Tag};
 use crate::engine::staging::area::Phase;
 use crate::engine::writer::{StoreWriter, repository_row};
+use crate::metrics::COUNTERS;
 use crate::model::id::{AreaId, VersionNumber};
 use crate::model::on_stale::OnStale;
 use crate::model::quota::{Charge, Usage};
@@ -247,6 +248,7 @@ fn publish_when_durable(writer: &mut StoreWriter, task: CommitTask, outcome: Com
             shared.charge.close();
         }
         if outcome.created {
+            COUNTERS.commits.add(1);
             let named = tag.iter().map(|tag| format!(" as {tag}")).collect::<String>();
             log::info!("published {}/{number}{named}, by {caller}", visible.name);
         }

@@ -12,6 +12,7 @@ use crate::engine::gc::trigger::Triggered;
 use crate::engine::now::Now;
 use crate::engine::reply::Reply;
 use crate::engine::writer::StoreWriter;
+use crate::metrics::COUNTERS;
 use crate::model::text::count;
 use crate::model::time::Timestamp;
 
@@ -137,6 +138,7 @@ impl Collector {
         let duration = now.instant.duration_since(run.began).as_millis();
         run.report.duration_ms = u64::try_from(duration).unwrap_or(u64::MAX);
         log_report(&run.report);
+        count_run(&run.report);
         *self.last.lock() = Some(run.report.clone());
         for waiter in run.waiters {
             waiter(Ok(run.report.clone()));
@@ -205,6 +207,14 @@ impl Collector {
         let deleted = writer.reader().oldest_deletion_after(limit)?;
         Ok(orphan.into_iter().chain(deleted).min())
     }
+}
+
+fn count_run(report: &RunReport) {
+    COUNTERS.collections.add(1);
+    COUNTERS.collection_errors.add(report.errors);
+    COUNTERS.freed_blobs.add(report.blobs);
+    COUNTERS.freed_bytes.add(report.bytes);
+    COUNTERS.expired_versions.add(report.versions);
 }
 
 fn log_report(report: &RunReport) {

@@ -18,6 +18,7 @@ use crate::engine::reply::Reply;
 use crate::engine::request::Request;
 use crate::engine::seal::SealResult;
 use crate::engine::unsaved::Remaining;
+use crate::metrics::COUNTERS;
 use crate::sys::panics;
 
 impl MetadataThread {
@@ -223,9 +224,13 @@ impl MetadataThread {
                 Err(error) => Err(error),
             };
             match applied {
-                Ok(true) => self.journal.note_dirty(now),
+                Ok(true) => {
+                    COUNTERS.sealed_files.add(1);
+                    self.journal.note_dirty(now);
+                }
                 Ok(false) => {}
                 Err(error) => {
+                    COUNTERS.seal_failures.add(1);
                     // Each file is tried again and again, but the failure is logged only once.
                     if content.area.failed_count() == 0 && self.unsaved.tells() {
                         log::error!("cannot seal a file of area {}: {error}", content.area.id);
