@@ -8,6 +8,8 @@ pub mod control;
 pub mod daemon;
 pub mod engine;
 pub mod fuse;
+#[cfg(feature = "net")]
+pub mod lazy;
 pub(crate) mod metrics;
 pub mod model;
 #[cfg(feature = "net")]

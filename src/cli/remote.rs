@@ -15,7 +15,8 @@ use crate::control::remote::{RemoteInfo, RemoteRequest};
 use crate::control::reply::Reply;
 use crate::model::name::RemoteName;
 use crate::model::remote::{
-    ClientCertificate, Login, RemoteKind, RemoteSettings, RemoteTest, RemoteUrl, SecretSource,
+    ClientCertificate, FetchPolicy, Login, RemoteKind, RemoteSettings, RemoteTest, RemoteUrl,
+    SecretSource,
 };
 use crate::model::text::count;
 
@@ -41,9 +42,14 @@ A try fails when no connection is made within --connect-timeout, when nothing co
 slower than --lowest-rate over that time. It is made again, from where it ended, as long as that leads on: five tries in a row
 that do not are a failure of the file. What another sync fetches is waited for; from another remote, while at least 64K per second come of it.
 
+With --policy on_demand, a sync fetches no content: the version is complete to look at, and the daemon fetches a file when it is
+first read, checks it and keeps it. All other commands and programs work on such files as on any others; reading one without
+the remote is an I/O error (`cairn status` counts them). A change of the policy applies from the next sync on. Only kinds that declare sizes
+can have it.
+
 JSON
   list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,
-  key_file}, rate_bytes_per_second, connections, connect_timeout_ms, idle_timeout_ms, lowest_bytes_per_second, debian {suites,
+  key_file}, rate_bytes_per_second, connections, policy, connect_timeout_ms, idle_timeout_ms, lowest_bytes_per_second, debian {suites,
   components, architectures, languages, with_sources, keyring_file, allow_expired}}, without what is not set; login is
   {\"basic\": {user, password}} or {\"bearer\":
   {token}}, password and token are {\"file\": PATH} or {\"environment\": NAME};
@@ -55,7 +61,7 @@ EXAMPLES
   cairn remote add isos manifest https://example.org/isos/ --user ci --password-file /etc/cairn/isos
   cairn remote add flat debian https://example.org/deb --suite ./ --keyring /etc/cairn/deb.asc
   cairn remote set flat --suite bookworm --component main,contrib --architecture amd64,arm64
-  cairn remote set isos --limit-rate 50M
+  cairn remote set isos --limit-rate 50M --policy on_demand
   cairn remote test isos
   cairn remote list --json
   cairn remote set isos --no-limit-rate
@@ -127,6 +133,9 @@ enum Verb {
         /// Its name
         #[arg(value_name = "NAME")]
         name: RemoteName,
+        /// Also if it alone has some content of versions, which cannot be read from then on
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -160,6 +169,9 @@ struct Access {
     /// Bytes per second at most, over all fetches of a sync
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     limit_rate: Option<u64>,
+    /// When content is fetched: `immediate` (during the sync) or `on_demand` (when it is first read)
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<FetchPolicy>,
     /// Files fetched at a time, 1 to 64 [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     connections: Option<u32>,
@@ -229,7 +241,7 @@ impl RemoteArgs {
                 put(context, name, settings, true)
             }
             Verb::Test { name } => test(context, name),
-            Verb::Remove { name } => remove(context, name),
+            Verb::Remove { name, force } => remove(context, name, force),
         }
     }
 }
@@ -250,6 +262,7 @@ impl Access {
         }
         settings.rate_bytes_per_second = self.limit_rate.or(settings.rate_bytes_per_second);
         settings.connections = self.connections.or(settings.connections);
+        settings.policy = self.policy.unwrap_or(settings.policy);
         let timeout = |time: Option<Duration>, before: Option<u64>| match time {
             // Nothing comes at once.
             Some(time) if time.is_zero() => {
@@ -378,7 +391,9 @@ fn details(settings: &RemoteSettings) -> Vec<String> {
     let idle = settings.idle_timeout_ms.map(|ms| format!("{} at most without a byte", seconds(ms)));
     let lowest =
         settings.lowest_bytes_per_second.map(|rate| format!("{} per second at least", size(rate)));
-    let all = [login, authority, certificate, rate, connections, connect, idle, lowest];
+    let policy = (settings.policy != FetchPolicy::default())
+        .then(|| "content is fetched when it is first read".to_owned());
+    let all = [policy, login, authority, certificate, rate, connections, connect, idle, lowest];
     let archive = settings.debian.iter().flat_map(super::debian::details);
     archive.chain(all.into_iter().flatten()).collect()
 }
@@ -433,8 +448,8 @@ fn report(found: &RemoteTest) -> Vec<String> {
     lines
 }
 
-fn remove(context: &mut Context, name: RemoteName) -> Result<(), CliError> {
-    let request = Request::Remote(RemoteRequest::Remove { name: name.clone() });
+fn remove(context: &mut Context, name: RemoteName, force: bool) -> Result<(), CliError> {
+    let request = Request::Remote(RemoteRequest::Remove { name: name.clone(), force });
     let Reply::Done = context.connect()?.ask(request)? else {
         return Err(CliError::unexpected_reply());
     };

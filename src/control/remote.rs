@@ -34,6 +34,8 @@ pub enum RemoteRequest {
     Remove {
         /// Which.
         name: RemoteName,
+        /// Also if nobody else has some content of versions.
+        force: bool,
     },
 }
 

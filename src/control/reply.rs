@@ -37,7 +37,7 @@ pub enum Reply {
     /// Done, and there is nothing to tell.
     Done,
     /// Answers `Status`.
-    Status(StatusReply),
+    Status(Box<StatusReply>),
     /// Answers [`RemoteRequest`](super::remote::RemoteRequest), but for tests and removals.
     Remotes(Vec<RemoteInfo>),
     /// Answers `RemoteRequest::Test`.

@@ -70,6 +70,22 @@ pub struct StatusReply {
     /// What they use on the disk, in bytes.
     #[serde(default)]
     pub partial_bytes: u64,
+    /// Contents that versions name and the store does not have: they are fetched when they are read.
+    #[serde(default)]
+    #[serde(rename = "absent_content_count")]
+    pub absent: u64,
+    /// Contents that are being fetched since somebody reads them.
+    #[serde(default)]
+    #[serde(rename = "fetching_content_count")]
+    pub fetching: u64,
+    /// Reads that wait for these.
+    #[serde(default)]
+    #[serde(rename = "waiting_read_count")]
+    pub waiting_reads: u64,
+    /// Contents that could not be had a short time ago.
+    #[serde(default)]
+    #[serde(rename = "failed_content_count")]
+    pub failed_fetches: u64,
     /// Repositories that use more than nine tenths of their quota.
     #[serde(default)]
     pub quotas: Vec<QuotaInfo>,

@@ -260,11 +260,7 @@ fn versions(
     engine: &Arc<Engine>,
     options: &MountOptions,
 ) -> Arc<VersionFs<crate::store::tree_cache::TreeCache, PoolBlobs>> {
-    let blobs = PoolBlobs::new(
-        Arc::clone(&engine.pool),
-        Arc::clone(engine.trees.blob_names()),
-        engine.layout.clone(),
-    );
+    let blobs = PoolBlobs::new(Arc::clone(engine));
     let sources = Sources {
         registry: Arc::clone(&engine.registry),
         trees: Arc::clone(&engine.trees),

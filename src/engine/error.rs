@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::absent::NotFetched;
+use crate::model::digest::Sha256;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, NameError, RemoteName, RepoName};
 use crate::model::text::{self, count};
@@ -50,6 +52,14 @@ pub enum EngineError {
     /// No version, tag or base of that name.
     #[error("no version `{0}`")]
     NoVersion(String),
+    /// Content that is not in the store could not be fetched.
+    #[error("the content with SHA-256 {digest} could not be fetched: {reason}")]
+    NotFetched {
+        /// Which.
+        digest: Sha256,
+        /// Why.
+        reason: NotFetched,
+    },
     /// A tag of that name exists.
     #[error("tag `{0}` exists already")]
     TagExists(String),

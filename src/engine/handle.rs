@@ -4,13 +4,14 @@
 //! what must be durable is requested from the metadata thread. More methods are in the files that their
 //! subject has: `check`, `dry_run`, `backup`, `why`, `links`, `resolve`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 
+use super::absent::Fetcher;
 use super::durability::{DurabilityJob, Then};
 use super::error::{EngineError, Result};
 use super::fsck::Subject;
@@ -49,6 +50,8 @@ pub struct Engine {
     pub pins: Arc<Pins>,
     /// Paths of the store.
     pub layout: Layout,
+    /// Who fetches content that is absent.
+    pub(super) fetcher: OnceLock<Arc<dyn Fetcher>>,
     pub(super) subject: Subject,
     pub(super) reader: Mutex<Reader>,
     pub(super) requests: Sender<Request>,

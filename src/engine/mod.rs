@@ -7,6 +7,7 @@
 //! The rooms use each other in one direction only: [`start`] and [`thread`] are at the top and know
 //! all others, [`error`] and [`pins`] are at the bottom and know none. `tests/tidy` checks it.
 
+pub mod absent;
 mod after;
 pub mod ambiguous;
 mod areas;

@@ -9,12 +9,15 @@ use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::model::name::RemoteName;
+use crate::store::catalog::SourceRow;
 
 /// What a sync found out.
 #[derive(Debug)]
 pub enum RemoteNote {
     /// Digests of blobs.
     Digests(Vec<(Sha256, BlobHash)>),
+    /// Where content can be had.
+    Sources(Vec<(Sha256, SourceRow)>),
     /// What the remote declared when the newest version was made, as JSON.
     Seen {
         /// The repository.
@@ -44,6 +47,9 @@ impl StoreWriter {
     pub(super) fn note(&mut self, blobs: &mut Blobs, note: &RemoteNote, now: Now) -> Result<()> {
         match note {
             RemoteNote::Digests(digests) => blobs.note_digests(self, digests, now),
+            RemoteNote::Sources(sources) => self.write(|tx| {
+                sources.iter().try_for_each(|(digest, source)| tx.put_source(digest, source))
+            }),
             RemoteNote::Seen { repo, remote, state } => {
                 self.write(|tx| tx.put_sync(*repo, remote, state))
             }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
@@ -152,15 +152,15 @@ fn run(
     let Opened { store, reader, recovered, pins, trees, staging, seal_queue, wake, registry } =
         opened;
     let (requests_sender, requests) = bounded(REQUEST_QUEUE_MAX);
-    let (results_sender, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
+    let (results, seal_results) = bounded(seal::RESULT_QUEUE_MAX);
     let (jobs_sender, own_sender, jobs) = durability_jobs();
     let (sealers, sealers_stop) = bounded(1);
     let pool = request::have_damage_reported(&store.pool, &requests_sender);
-    let layout = store.layout.clone();
-    let (stop_points, last_run) = (Arc::new(StopPoints::default()), LastRun::default());
+    let (layout, last_run) = (store.layout.clone(), LastRun::default());
+    let stop_points = Arc::new(StopPoints::default());
     let durable = durability_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
     let stop = sealers_stop.clone();
-    let lines = seal::Lines { jobs: seal_queue, stop, results: results_sender };
+    let lines = seal::Lines { jobs: seal_queue, stop, results };
     let mut threads = seal::start(&store.catalog, &pool, lines, &stop_points)?;
     let (engine_reader, subject) = (store.catalog.reader()?, Subject::new(&store));
     let (reaper, reaper_thread) = reaper();
@@ -175,7 +175,6 @@ fn run(
         durability_jobs: own_sender,
         first_id: recovered.next_id,
     });
-    let uncharged = uncharged(&registry);
     let gc_workers = workers(&requests_sender, &trees, &stop_points);
     let mut metadata = MetadataThread {
         writer,
@@ -184,7 +183,7 @@ fn run(
         seal_results,
         wake,
         journal: Journal::new(recovered.id_limit),
-        gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged, gc_workers),
+        gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry), gc_workers),
         rounds_without_slice: 0,
         commits: Commits::new(workers(&requests_sender, &trees, &stop_points), Instant::now()),
         blobs: Blobs::new(
@@ -210,6 +209,7 @@ fn run(
         gc_options,
         stop_points,
         last_run,
+        fetcher: OnceLock::new(),
         subject,
         reader: Mutex::new(engine_reader),
         requests: requests_sender,

@@ -33,6 +33,6 @@ pub(crate) fn errno(error: FsError) -> Errno {
         FsError::Stale => Errno::ESTALE,
         FsError::Interrupted => Errno::EINTR,
         FsError::TooBig => Errno::E2BIG,
-        FsError::Io => Errno::EIO,
+        FsError::Io | FsError::Absent(_) => Errno::EIO,
     }
 }

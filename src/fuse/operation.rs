@@ -21,6 +21,11 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
+    /// An operation about an inode.
+    pub(crate) fn new(name: &'static str, inode: INodeNo) -> Self {
+        Self { name, inode }
+    }
+
     /// The errno of an error of this operation, after logging it.
     ///
     /// Most errors are ordinary answers, and logged at debug level. EIO tells the caller nothing,
@@ -42,6 +47,21 @@ impl Operation {
 fn warns_now(second: i64) -> bool {
     static LAST: AtomicI64 = AtomicI64::new(i64::MIN);
     LAST.swap(second, Ordering::Relaxed) != second
+}
+
+/// Runs an operation. A panic in it is logged and becomes EIO.
+///
+/// # Errors
+/// The operation's.
+pub(crate) fn attempt<R>(
+    name: &'static str,
+    body: impl FnOnce() -> Result<R, FsError>,
+) -> Result<R, FsError> {
+    panics::contain(name, || {
+        panics::point(name);
+        body()
+    })
+    .unwrap_or(Err(FsError::Io))
 }
 
 /// Runs an operation and turns its error into an errno.

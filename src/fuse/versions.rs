@@ -30,12 +30,14 @@ use fuser::{
     Request, TimeOrNow, WriteFlags,
 };
 
+use crate::engine::absent::NotFetched;
+use crate::model::digest::Sha256;
 use crate::model::tree_format::TreeSource;
 use crate::vfs::error::FsError;
 use crate::vfs::versions::{Blobs, Seek, VersionFs};
 
 use super::negotiate;
-use super::operation::{guard, run};
+use super::operation::{Operation, attempt, guard, run};
 use super::reply::{FOREVER, GENERATION, absent, file_attr, file_type, ino, statfs, xattr};
 
 /// Wanted where the kernel offers it. Not `READDIRPLUS_AUTO`: with it, the rest of a large directory
@@ -54,8 +56,9 @@ const CAPABILITIES: [InitFlags; 9] = [
     InitFlags::FUSE_ASYNC_DIO,
 ];
 
-/// Read-ahead requests that may be under way at once.
-const BACKGROUND_MAX: u16 = 64;
+/// Read-ahead requests that may be under way at once. Those that wait for content to be fetched count, and when there are
+/// so many, no other read-ahead of the mount goes on (H34).
+const BACKGROUND_MAX: u16 = 4096;
 
 /// `SEEK_DATA` and `SEEK_HOLE` of Linux; the kernel handles the others itself.
 const SEEK_DATA: i32 = 3;
@@ -75,6 +78,36 @@ impl<T, B: Blobs> VersionsConnection<T, B> {
     /// Serves `fs`.
     pub(crate) fn new(fs: Arc<VersionFs<T, B>>) -> Self {
         Self { fs }
+    }
+}
+
+impl<T, B> VersionsConnection<T, B>
+where
+    T: TreeSource + Send + Sync + 'static,
+    T::Error: Display,
+    B: Blobs,
+{
+    /// Answers a READ once the content is fetched. The worker goes on with other requests meanwhile (L14).
+    fn read_later(
+        &self,
+        digest: Sha256,
+        number: INodeNo,
+        (offset, size): (u64, usize),
+        reply: ReplyData,
+    ) {
+        let fs = Arc::clone(&self.fs);
+        let then = move |fetched: Result<(), NotFetched>| {
+            let mut buffer = vec![0; size];
+            let read = || {
+                fetched.map_err(|_| FsError::Io)?;
+                fs.read(ino(number), offset, &mut buffer)
+            };
+            match guard("read", number, read) {
+                Ok(length) => reply.data(&buffer[..length]),
+                Err(errno) => reply.error(errno),
+            }
+        };
+        self.fs.fetch(digest, Box::new(then));
     }
 }
 
@@ -145,9 +178,12 @@ where
                 buffer.resize(size, 0);
             }
             let buffer = &mut buffer[..size];
-            match guard("read", number, || self.fs.read(ino(number), offset, buffer)) {
+            match attempt("read", || self.fs.read(ino(number), offset, buffer)) {
                 Ok(length) => reply.data(&buffer[..length]),
-                Err(errno) => reply.error(errno),
+                Err(FsError::Absent(digest)) => {
+                    self.read_later(digest, number, (offset, size), reply)
+                }
+                Err(error) => reply.error(Operation::new("read", number).errno(error)),
             }
         });
     }

@@ -156,6 +156,9 @@ pub enum FileSource {
     Empty,
     /// In the pool already: the store said so.
     Known(BlobHash),
+    /// Not here: the declared name is known, and a remote has it. Never comes from another process.
+    #[serde(skip)]
+    Absent,
     /// Among the bytes that come along.
     Inline {
         /// First byte.

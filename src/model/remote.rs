@@ -41,6 +41,14 @@ pub enum RemoteKind {
 }
 
 impl RemoteKind {
+    /// Whether sizes are declared: only then can files be shown whose bytes are not there (L2).
+    pub fn declares_sizes(self) -> bool {
+        match self {
+            Self::Manifest | Self::Debian => true,
+            Self::Sums => false,
+        }
+    }
+
     /// All kinds.
     pub const ALL: [Self; 3] = [Self::Manifest, Self::Sums, Self::Debian];
 
@@ -79,6 +87,62 @@ impl FromStr for RemoteKind {
 
     fn from_str(text: &str) -> Result<Self, KindError> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(KindError)
+    }
+}
+
+/// When the content is fetched that a remote declares (L1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FetchPolicy {
+    /// During the sync.
+    #[default]
+    Immediate,
+    /// When it is first read; then it is kept.
+    OnDemand,
+}
+
+impl FetchPolicy {
+    /// As users write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Immediate => "immediate",
+            Self::OnDemand => "on_demand",
+        }
+    }
+
+    /// Whether it is the one that nobody has to say.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for FetchPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A string that is no policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchPolicyError {
+    /// One that this release does not know yet.
+    #[error("`streamed` is not there yet: use `on_demand`, which keeps what was read")]
+    Streamed,
+    /// None at all.
+    #[error("the policies are `immediate` and `on_demand`")]
+    Unknown,
+}
+
+impl FromStr for FetchPolicy {
+    type Err = FetchPolicyError;
+
+    fn from_str(text: &str) -> Result<Self, FetchPolicyError> {
+        match text {
+            "immediate" => Ok(Self::Immediate),
+            "on_demand" | "on-demand" => Ok(Self::OnDemand),
+            "streamed" => Err(FetchPolicyError::Streamed),
+            _ => Err(FetchPolicyError::Unknown),
+        }
     }
 }
 
@@ -260,6 +324,9 @@ pub struct RemoteSettings {
     /// The fewest bytes per second of a file, 0 for none; `None` for [`LOWEST_RATE_DEFAULT`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lowest_bytes_per_second: Option<u64>,
+    /// When its content is fetched.
+    #[serde(default, skip_serializing_if = "FetchPolicy::is_default")]
+    pub policy: FetchPolicy,
 }
 
 impl RemoteSettings {
@@ -274,6 +341,7 @@ impl RemoteSettings {
             client_certificate: None,
             rate_bytes_per_second: None,
             connections: None,
+            policy: FetchPolicy::default(),
             connect_timeout_ms: None,
             idle_timeout_ms: None,
             lowest_bytes_per_second: None,
@@ -309,6 +377,14 @@ impl RemoteSettings {
             (RemoteKind::Debian, None) => Err(SettingsError::Missing("--suite")),
             (_, Some(_)) => Err(SettingsError::NoArchive),
             (_, None) => Ok(()),
+        }
+    }
+
+    /// The URL beside which its files lie.
+    pub fn files(&self) -> RemoteUrl {
+        match self.kind {
+            RemoteKind::Debian => self.url.directory(),
+            RemoteKind::Manifest | RemoteKind::Sums => self.url.clone(),
         }
     }
 

@@ -1,30 +1,22 @@
 //! The third stage: what the store lacks is fetched, several files at a time, and is what was declared or a failure.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::difference::Step;
+use super::download::{Bytes, Download, NotHad, Wanted};
 use super::gathered::Gathered;
 use super::partial::{Turn, Waiter};
 use super::pipeline::send;
 use super::query::Item;
 use super::{BaseFile, Destination, Origin, SyncError, Tally, add, check_stop};
 use crate::metrics::COUNTERS;
-use crate::model::digest::Sha256Hasher;
 use crate::model::hash::BlobHash;
 use crate::model::manifest::DeclaredFile;
-use crate::model::tree::FILE_BYTES_MAX;
-use crate::net::{Body, Fetch, Fetched, NetErrorKind};
-
-/// Content of up to so many bytes is kept in memory on its way into the store.
-const SMALL_BYTES: usize = 256 << 10;
-
-/// Bytes read at a time of what an earlier try left.
-const CHUNK_BYTES: usize = 1 << 20;
+use crate::net::NetErrorKind;
 
 /// Content that is what was declared.
 #[derive(Debug)]
@@ -34,13 +26,6 @@ pub(super) struct Content<'a> {
     pub(super) blob: BlobHash,
     /// Nobody else fetches it until the store has it.
     pub(super) turn: Turn<'a>,
-}
-
-/// Where its bytes are.
-#[derive(Debug)]
-pub(super) enum Bytes {
-    Memory(Vec<u8>),
-    File(File),
 }
 
 /// What else the fetches of a sync need.
@@ -160,173 +145,35 @@ fn one<'a>(
     file: &DeclaredFile,
     turn: Turn<'a>,
 ) -> Result<Result<Content<'a>, Refusal>, SyncError> {
-    let (origin, partial_files) = (context.origin, context.destination.partial_files());
-    let path = match origin.subpath {
-        Some(subpath) => [subpath.as_bytes(), b"/", file.path.as_bytes()].concat(),
-        None => file.path.as_bytes().to_vec(),
-    };
-    let request = Fetch {
-        url: origin.url.file(&path),
+    let origin = context.origin;
+    let wanted = Wanted {
+        client: origin.client,
+        url: origin.url.file(&origin.locator(&file.path)),
+        sha256: file.sha256,
         size_bytes: file.size_bytes,
-        max_bytes: FILE_BYTES_MAX,
-        unless: None,
-        needs_end: false,
         stop: context.stop,
         watcher: context.tally,
+        came: &|bytes| add(&context.tally.fetched_bytes, bytes),
     };
-    let keep = SyncError::io("keep what was fetched");
-    let mut download = Download::begin(context, &turn).map_err(keep)?;
-    check_stop(context.stop)?;
-    if let Some(part) = context.gathered.and_then(|gathered| gathered.find(&file.sha256)) {
-        download.take(part).map_err(SyncError::io("keep what was fetched"))?;
-    }
-    let mut is_new = download.length == 0;
-    loop {
-        // What an earlier try left may be all of it: to ask for the rest would be an error to the server.
-        let is_whole = !is_new && download.sha256.clone().finish() == file.sha256;
-        let is_too_long = file.size_bytes.is_some_and(|size| size <= download.length);
-        let fetched = if is_whole || (is_too_long && !is_new) {
-            None
-        } else {
-            match origin.client.fetch(&request, &mut download) {
-                Err(error) if error.kind() == NetErrorKind::Stopped => {
-                    return Err(SyncError::Stopped);
+    let refused = |reason: String, disagrees| Ok(Err(Refusal { reason, disagrees }));
+    let mut part = context.gathered.and_then(|gathered| gathered.find(&file.sha256));
+    let part = part.as_mut().map(|part| part as &mut dyn Read);
+    match wanted.download(&turn, part) {
+        Ok(Download { bytes, length, blob }) => Ok(Ok(Content { bytes, length, blob, turn })),
+        Err(NotHad::Stopped) => Err(SyncError::Stopped),
+        Err(NotHad::Local(error)) => Err(error.into()),
+        Err(NotHad::Io(error)) => Err(SyncError::Io { action: "keep what was fetched", error }),
+        Err(NotHad::Store(error)) => Err(error.into()),
+        Err(NotHad::Net(error)) => {
+            if error.is_temporary() {
+                let failures = context.failures.fetch_add(1, Ordering::Relaxed) + 1;
+                if failures >= FAILURES_MAX {
+                    return Err(SyncError::GaveUp(failures, error));
                 }
-                // The disk is full, or a setting is wrong: that is no matter of this one file.
-                Err(error) if error.kind() == NetErrorKind::Local => {
-                    // A disk that is full needs the space more than the next try needs these bytes.
-                    partial_files.remove(&turn)?;
-                    return Err(error.into());
-                }
-                Err(error) => {
-                    if error.is_temporary() {
-                        let failures = context.failures.fetch_add(1, Ordering::Relaxed) + 1;
-                        if failures >= FAILURES_MAX {
-                            return Err(SyncError::GaveUp(failures, error));
-                        }
-                    }
-                    let disagrees =
-                        matches!(error.kind(), NetErrorKind::Protocol | NetErrorKind::NotFound);
-                    return Ok(Err(Refusal { reason: error.to_string(), disagrees }));
-                }
-                Ok(fetched) => Some(fetched),
             }
-        };
-        if download.sha256.clone().finish() == file.sha256 {
-            let (bytes, length, blob) = download.end();
-            return Ok(Ok(Content { bytes, length, blob, turn }));
+            let disagrees = matches!(error.kind(), NetErrorKind::Protocol | NetErrorKind::NotFound);
+            refused(error.to_string(), disagrees)
         }
-        download.restart().map_err(SyncError::io("begin a file anew"))?;
-        if is_new {
-            partial_files.remove(&turn)?;
-            return Ok(Err(Refusal { reason: other_content(fetched), disagrees: true }));
-        }
-        // What an earlier try left was not the beginning of this: once more, from the start.
-        is_new = true;
-    }
-}
-
-fn other_content(fetched: Option<Fetched>) -> String {
-    let is_page = matches!(fetched, Some(Fetched::Whole { content_type: Some(kind), .. }) if kind.starts_with("text/html"));
-    let hint = if is_page { "; a web page came, which may tell of an error" } else { "" };
-    format!("the content has another SHA-256 than the declared one{hint}")
-}
-
-/// A content on its way: in memory while it is small, then in a file that a later try can go on with.
-struct Download<'a> {
-    context: Context<'a>,
-    turn: &'a Turn<'a>,
-    memory: Vec<u8>,
-    file: Option<File>,
-    length: u64,
-    sha256: Sha256Hasher,
-    blob: blake3::Hasher,
-}
-
-impl<'a> Download<'a> {
-    /// With what an earlier try left, if it left anything.
-    fn begin(context: Context<'a>, turn: &'a Turn<'a>) -> io::Result<Self> {
-        let mut download = Self {
-            context,
-            turn,
-            memory: Vec::new(),
-            file: None,
-            length: 0,
-            sha256: Sha256Hasher::default(),
-            blob: blake3::Hasher::new(),
-        };
-        if context.destination.partial_files().is_there(turn) {
-            let mut file = context.destination.partial_files().open(turn)?;
-            let mut chunk = vec![0; CHUNK_BYTES];
-            // Whoever is to stop finds that out before it asks for the rest.
-            while !context.stop.load(Ordering::Relaxed) {
-                let read = file.read(&mut chunk)?;
-                if read == 0 {
-                    break;
-                }
-                download.hash(&chunk[..read]);
-            }
-            download.file = Some(file);
-        }
-        Ok(download)
-    }
-
-    /// Takes all of a content that came already.
-    fn take(&mut self, mut part: impl Read) -> io::Result<()> {
-        self.restart()?;
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            match part.read(&mut chunk)? {
-                0 => return Ok(()),
-                read => self.write(&chunk[..read])?,
-            }
-        }
-    }
-
-    fn hash(&mut self, data: &[u8]) {
-        self.sha256.update(data);
-        self.blob.update(data);
-        self.length += data.len() as u64;
-    }
-
-    fn end(self) -> (Bytes, u64, BlobHash) {
-        let bytes = match self.file {
-            Some(file) => Bytes::File(file),
-            None => Bytes::Memory(self.memory),
-        };
-        (bytes, self.length, self.blob.finalize().into())
-    }
-}
-
-impl Body for Download<'_> {
-    fn length(&self) -> u64 {
-        self.length
-    }
-
-    fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        if self.file.is_none() && self.memory.len() + data.len() > SMALL_BYTES {
-            let mut file = self.context.destination.partial_files().open(self.turn)?;
-            file.write_all(&std::mem::take(&mut self.memory))?;
-            self.file = Some(file);
-        }
-        match &mut self.file {
-            Some(file) => file.write_all(data)?,
-            None => self.memory.extend_from_slice(data),
-        }
-        self.hash(data);
-        self.turn.note(data.len());
-        add(&self.context.tally.fetched_bytes, data.len() as u64);
-        COUNTERS.fetched_bytes.add(data.len() as u64);
-        Ok(())
-    }
-
-    fn restart(&mut self) -> io::Result<()> {
-        if let Some(file) = &mut self.file {
-            file.set_len(0)?;
-            file.seek(SeekFrom::Start(0))?;
-        }
-        self.memory.clear();
-        (self.length, self.sha256, self.blob) = (0, Sha256Hasher::default(), blake3::Hasher::new());
-        Ok(())
+        Err(error @ NotHad::Other(_)) => refused(error.to_string(), true),
     }
 }

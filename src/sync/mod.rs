@@ -11,6 +11,7 @@ mod debian;
 mod declare;
 mod difference;
 mod document;
+mod download;
 mod fetch;
 mod gathered;
 mod list;
@@ -36,7 +37,7 @@ use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::import::ImportEntry;
 use crate::model::manifest::{DeclaredPath, LineError, OverlapError};
-use crate::model::remote::{RemoteKind, RemoteSettings, RemoteUrl};
+use crate::model::remote::{FetchPolicy, RemoteKind, RemoteSettings, RemoteUrl};
 use crate::model::sync::RemovalLimit;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Attributes, Root};
@@ -45,7 +46,8 @@ use crate::store::error::StoreError;
 
 pub use debian::{DebianError, SignatureError};
 pub use document::Document;
-pub use partial::{PartialFiles, PartialUsage};
+pub use download::{Bytes, Download, NotHad, Wanted};
+pub use partial::{PartialFiles, PartialUsage, Turn, Waiter};
 pub use probe::probe;
 pub use run::{Outcome, Plan, run};
 pub use sniff::Other;
@@ -186,6 +188,8 @@ pub struct Origin<'a> {
     pub debian: Option<&'a DebianSettings>,
     /// Only what lies below, and as if that was the root.
     pub subpath: Option<&'a DeclaredPath>,
+    /// When content is fetched.
+    pub policy: FetchPolicy,
     /// Files that are fetched at a time.
     pub connections: usize,
     /// How long to look on while another sync fetches a content slowly.
@@ -201,12 +205,26 @@ impl<'a> Origin<'a> {
     ) -> Self {
         let connections = usize::try_from(settings.connections()).unwrap_or(usize::MAX);
         let patience = settings.idle_timeout();
-        let url = match settings.kind {
-            RemoteKind::Debian => settings.url.directory(),
-            RemoteKind::Manifest | RemoteKind::Sums => settings.url.clone(),
-        };
-        let debian = settings.debian.as_ref();
-        Self { client, kind: settings.kind, url, debian, subpath, connections, patience }
+        Self {
+            client,
+            kind: settings.kind,
+            url: settings.files(),
+            debian: settings.debian.as_ref(),
+            policy: settings.policy,
+            subpath,
+            connections,
+            patience,
+        }
+    }
+}
+
+impl Origin<'_> {
+    /// Where a declared file is in the remote.
+    fn locator(&self, path: &DeclaredPath) -> Box<[u8]> {
+        match self.subpath {
+            Some(subpath) => [subpath.as_bytes(), b"/", path.as_bytes()].concat().into(),
+            None => path.as_bytes().into(),
+        }
     }
 }
 
@@ -249,6 +267,9 @@ pub struct BaseFile {
     pub attributes: Attributes,
 }
 
+/// A content, its path in the remote, and its length in bytes.
+pub type Source = (Sha256, Box<[u8]>, u64);
+
 /// The store, as a sync sees it. All methods may be called from several threads.
 pub trait Destination: Sync {
     /// The newest version; `None` when there is none.
@@ -280,6 +301,18 @@ pub trait Destination: Sync {
     /// # Errors
     /// The store's.
     fn content(&self, sha256: &Sha256) -> Result<Option<Arc<File>>, SyncError>;
+
+    /// Notes where contents can be had.
+    ///
+    /// # Errors
+    /// The store's.
+    fn note_sources(&self, sources: Vec<Source>) -> Result<(), SyncError>;
+
+    /// Whether the store lacks any content that its versions have.
+    ///
+    /// # Errors
+    /// The store's.
+    fn has_absent(&self) -> Result<bool, SyncError>;
 
     /// Notes digests of content.
     ///

@@ -45,18 +45,18 @@ struct Fetching {
 
 /// Who waits for a turn, and for how long.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Waiter<'a> {
+pub struct Waiter<'a> {
     /// The URL of the remote that it would fetch from. What comes from there already would not come sooner.
-    pub(super) from: &'a str,
+    pub from: &'a str,
     /// How long it looks on while another remote is slow.
-    pub(super) patience: Duration,
+    pub patience: Duration,
     /// Set when it is to stop.
-    pub(super) stop: &'a AtomicBool,
+    pub stop: &'a AtomicBool,
 }
 
 /// The right to fetch a content, until the store has it.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub struct Turn<'a> {
     files: &'a PartialFiles,
     sha256: Sha256,
     /// Bytes that came, by which others see whether to wait. `None` for one that fetches beside a slow one: it keeps no file.
@@ -64,6 +64,31 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Whether there is something of the content.
+    pub(super) fn is_there(&self) -> bool {
+        self.came.is_some() && self.files.path(&self.sha256).exists()
+    }
+
+    /// Opens what there is of the content, or begins it.
+    pub(super) fn open(&self) -> io::Result<File> {
+        let directory = &self.files.directory;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        if self.came.is_none() {
+            return tempfile::tempfile_in(directory);
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(self.files.path(&self.sha256))
+    }
+
+    /// Lets go of the name of the content, which is whole, or of no use.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn remove(&self) -> Result<(), StoreError> {
+        if self.is_there() { durable::unlink(&self.files.path(&self.sha256)) } else { Ok(()) }
+    }
+
     /// Notes that bytes came.
     pub(super) fn note(&self, bytes: usize) {
         if let Some(came) = &self.came {
@@ -98,7 +123,7 @@ impl PartialFiles {
 
     /// Takes the turn to fetch a content, once nobody else is at it, or another remote is too slow at it; `None` when it
     /// is to stop before. The store may have the content by then.
-    pub(super) fn turn(&self, sha256: Sha256, waiter: Waiter<'_>) -> Option<Turn<'_>> {
+    pub fn turn(&self, sha256: Sha256, waiter: Waiter<'_>) -> Option<Turn<'_>> {
         let mut fetching = self.fetching.lock();
         let mut watched: Option<(Arc<AtomicU64>, u64, Instant)> = None;
         loop {
@@ -130,27 +155,6 @@ impl PartialFiles {
 
     fn path(&self, sha256: &Sha256) -> PathBuf {
         self.directory.join(sha256.to_string())
-    }
-
-    /// Whether there is something of that content.
-    pub(super) fn is_there(&self, turn: &Turn<'_>) -> bool {
-        turn.came.is_some() && self.path(&turn.sha256).exists()
-    }
-
-    /// Opens what there is of a content, or begins it.
-    pub(super) fn open(&self, turn: &Turn<'_>) -> io::Result<File> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        if turn.came.is_none() {
-            return tempfile::tempfile_in(&self.directory);
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        options.open(self.path(&turn.sha256))
-    }
-
-    /// Lets go of the name of a content that is whole, or of no use.
-    pub(super) fn remove(&self, turn: &Turn<'_>) -> Result<(), StoreError> {
-        if self.is_there(turn) { durable::unlink(&self.path(&turn.sha256)) } else { Ok(()) }
     }
 
     /// What there is of downloads.
@@ -297,19 +301,19 @@ mod tests {
         let now = Timestamp::now();
         files.remove_old(now).unwrap();
         let mine = turn(&files, b"a");
-        drop(files.open(&mine).unwrap());
+        drop(mine.open().unwrap());
         let later = Timestamp::new(now.seconds + KEPT_SECONDS + 60, 0).unwrap();
         files.remove_old(later).unwrap();
-        assert!(files.is_there(&mine), "somebody is at it");
+        assert!(mine.is_there(), "somebody is at it");
         drop(mine);
         files.remove_old(now).unwrap();
         let mine = turn(&files, b"a");
-        assert!(files.is_there(&mine));
+        assert!(mine.is_there());
         drop(mine);
         files.remove_old(later).unwrap();
         let mine = turn(&files, b"a");
-        assert!(!files.is_there(&mine));
-        files.remove(&mine).unwrap();
+        assert!(!mine.is_there());
+        mine.remove().unwrap();
     }
 
     #[test]
@@ -320,13 +324,13 @@ mod tests {
         slow.note(10);
         let patience = Duration::from_millis(10);
         let beside = files.turn(Sha256::of(b"a"), waiter("two", patience)).unwrap();
-        assert!(!files.is_there(&slow));
-        drop(files.open(&slow).unwrap());
-        assert!(files.is_there(&slow) && !files.is_there(&beside), "it has a file of its own");
-        drop(files.open(&beside).unwrap());
-        files.remove(&beside).unwrap();
+        assert!(!slow.is_there());
+        drop(slow.open().unwrap());
+        assert!(slow.is_there() && !beside.is_there(), "it has a file of its own");
+        drop(beside.open().unwrap());
+        beside.remove().unwrap();
         drop(beside);
-        assert!(files.is_there(&slow), "the slow one goes on");
+        assert!(slow.is_there(), "the slow one goes on");
         assert!(
             is_slow(65_535, Duration::from_secs(1)) && !is_slow(65_536, Duration::from_secs(1))
         );
@@ -340,7 +344,7 @@ mod tests {
         let mine = turn(&files, b"a");
         for content in [&b"a"[..], b"b"] {
             let path = files.path(&Sha256::of(content));
-            drop(files.open(&mine).unwrap());
+            drop(mine.open().unwrap());
             fs::write(path, content).unwrap();
         }
         assert_eq!(files.usage().unwrap().count, 2);
@@ -348,7 +352,7 @@ mod tests {
         assert_eq!(files.free(now - 600).unwrap().count, 0, "they are young");
         assert_eq!(files.unused(now + 600).unwrap().count, 1);
         assert_eq!(files.free(now + 600).unwrap().count, 1, "one is being fetched");
-        assert!(files.is_there(&mine));
+        assert!(mine.is_there());
         drop(mine);
         assert_eq!(files.free(now + 600).unwrap().count, 1);
         assert_eq!(files.usage().unwrap(), PartialUsage::default());

@@ -6,6 +6,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::difference::Step;
 use super::fetch::Content;
+use super::gathered::Gathered;
 use super::pipeline::send;
 use super::{BaseFile, Destination, SyncError, Tally, add, check_stop};
 use crate::model::content_name::ContentName;
@@ -21,7 +22,12 @@ const BATCH: usize = 500;
 pub(super) enum Item<'a> {
     Step(Step),
     /// The file is in the newest version as it is declared.
-    Unchanged,
+    Unchanged(DeclaredFile),
+    /// It is fetched when it is read.
+    Absent {
+        file: DeclaredFile,
+        base: Option<BaseFile>,
+    },
     /// The store has the content, and holds it.
     Known {
         file: DeclaredFile,
@@ -42,10 +48,35 @@ pub(super) enum Item<'a> {
     },
 }
 
+/// What becomes of unchanged files whose content is not in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// They stay as they are: there are none, or they are fetched when they are read.
+    IsUnchanged,
+    /// They are fetched now.
+    IsFetched,
+}
+
+/// After the query where content is fetched when it is read: what the store lacks is not fetched now.
+pub(super) fn defer<'a>(
+    gathered: Option<&Gathered>,
+    items: &Receiver<Item<'a>>,
+    next: &Sender<Item<'a>>,
+) -> Result<(), SyncError> {
+    // What came while the remote declared is here, and nobody needs to ask for it again.
+    let came = |file: &DeclaredFile| gathered.is_some_and(|all| all.find(&file.sha256).is_some());
+    items.iter().try_for_each(|item| match item {
+        Item::Step(Step::Put { file, base }) if file.content_name().is_some() && !came(&file) => {
+            send(next, Item::Absent { file, base })
+        }
+        other => send(next, other),
+    })
+}
+
 /// Looks for files in batches: as many as have come, [`BATCH`] at most.
 pub(super) fn query<'a>(
     destination: &dyn Destination,
-    tally: &Tally,
+    (tally, missing): (&Tally, Missing),
     stop: &AtomicBool,
     items: &Receiver<Item<'a>>,
     next: &Sender<Item<'a>>,
@@ -54,7 +85,7 @@ pub(super) fn query<'a>(
         check_stop(stop)?;
         let mut batch = vec![first];
         batch.extend(items.try_iter().take(BATCH - 1));
-        for item in look_up(destination, tally, batch)? {
+        for item in look_up(destination, tally, missing, batch)? {
             send(next, item)?;
         }
     }
@@ -64,6 +95,7 @@ pub(super) fn query<'a>(
 fn look_up<'a>(
     destination: &dyn Destination,
     tally: &Tally,
+    missing: Missing,
     batch: Vec<Item<'a>>,
 ) -> Result<Vec<Item<'a>>, SyncError> {
     let mut found = Vec::with_capacity(batch.len());
@@ -73,10 +105,10 @@ fn look_up<'a>(
             found.push((item, None));
             continue;
         };
-        let known = match compare(destination, &file, base.as_ref())? {
+        let known = match compare(destination, &file, base.as_ref(), missing)? {
             Compared::Unchanged => {
                 add(&tally.unchanged, 1);
-                found.push((Item::Unchanged, None));
+                found.push((Item::Unchanged(file), None));
                 continue;
             }
             Compared::OtherName(blob) => Some(blob),
@@ -126,6 +158,7 @@ fn compare(
     destination: &dyn Destination,
     file: &DeclaredFile,
     base: Option<&BaseFile>,
+    missing: Missing,
 ) -> Result<Compared, SyncError> {
     let Some(base) = base.filter(|base| file.size_bytes.is_none_or(|size| size == base.size_bytes))
     else {
@@ -134,6 +167,10 @@ fn compare(
     let same = |same| if same { Compared::Unchanged } else { Compared::Different };
     let blob = match base.blob {
         None => return Ok(same(file.sha256 == Sha256::of(b""))),
+        Some(ContentName::Sha256(declared)) if missing == Missing::IsFetched => {
+            let is_here = || Ok::<_, SyncError>(destination.blob_of(&declared)?.is_some());
+            return Ok(same(declared == file.sha256 && is_here()?));
+        }
         Some(ContentName::Sha256(declared)) => return Ok(same(declared == file.sha256)),
         Some(ContentName::Blake3(blob)) => blob,
     };

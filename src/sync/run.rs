@@ -7,10 +7,11 @@ use super::difference::{Step, difference};
 use super::document::has_changed;
 use super::fetch::{Context, fetch};
 use super::pipeline::{self, Stage, send};
-use super::query::{Item, query};
+use super::query::{Item, Missing, defer, query};
 use super::save::Saver;
 use super::sort::Sorted;
 use super::{Destination, Note, Options, Origin, Seen, SyncError, Watch, add};
+use crate::model::remote::FetchPolicy;
 use crate::model::sync::{SyncCounts, SyncStage};
 
 /// How a sync ended that did not fail.
@@ -72,15 +73,24 @@ pub fn run(
     }
     check_removals(entries, destination, options)?;
     let mtime = found.mtime.unwrap_or_else(|| destination.now());
-    let mut saver = Saver::new(destination, watch, mtime);
+    let is_lazy = origin.policy == FetchPolicy::OnDemand;
+    let missing = match !is_lazy && destination.has_absent()? {
+        true => Missing::IsFetched,
+        false => Missing::IsUnchanged,
+    };
+    let mut saver = Saver::new(destination, watch, mtime, is_lazy.then_some(origin));
     let steps: Stage<'_, Item<'_>> = Box::new(move |_, next| {
         let lines = entries.read()?;
         difference(lines, destination, options.mirror, &mut |step| send(&next, Item::Step(step)))
     });
-    let known: Stage<'_, Item<'_>> =
-        Box::new(move |items, next| query(destination, context.tally, stop, &items, &next));
+    let known: Stage<'_, Item<'_>> = Box::new(move |items, next| {
+        query(destination, (context.tally, missing), stop, &items, &next)
+    });
     let fetched: Stage<'_, Item<'_>> = Box::new(move |items, next| fetch(context, &items, &next));
-    let stages = vec![("difference", steps), ("query", known), ("fetch", fetched)];
+    let mut stages = vec![("difference", steps), ("query", known), ("fetch", fetched)];
+    if is_lazy {
+        stages.insert(2, ("defer", Box::new(move |items, next| defer(gathered, &items, &next))));
+    }
     pipeline::run(stages, stop, |items| saver.run(&items))?;
     let (disagreements, lost) = (saver.disagreements, saver.lost.take());
     drop(saver);
@@ -145,8 +155,9 @@ fn dry_run(
         let lines = entries.read()?;
         difference(lines, destination, options.mirror, &mut |step| send(&next, Item::Step(step)))
     });
-    let known: Stage<'_, Item<'_>> =
-        Box::new(move |items, next| query(destination, tally, stop, &items, &next));
+    let known: Stage<'_, Item<'_>> = Box::new(move |items, next| {
+        query(destination, (tally, Missing::IsUnchanged), stop, &items, &next)
+    });
     pipeline::run(vec![("difference", steps), ("query", known)], stop, |items| {
         items.iter().try_for_each(|item| match item {
             Item::Step(Step::Remove { path, files, .. }) => {
@@ -166,7 +177,10 @@ fn dry_run(
                     }
                 }
             }
-            Item::Unchanged | Item::Fetched { .. } | Item::Failed { .. } => Ok(()),
+            Item::Unchanged(_)
+            | Item::Absent { .. }
+            | Item::Fetched { .. }
+            | Item::Failed { .. } => Ok(()),
         })
     })
 }

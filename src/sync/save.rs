@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::difference::Step;
-use super::fetch::{Bytes, Content};
+use super::download::Bytes;
+use super::fetch::Content;
 use super::partial::Turn;
 use super::query::Item;
-use super::{BaseFile, Destination, Failure, SyncError, Tally, Watch, add};
+use super::{BaseFile, Destination, Failure, Origin, Source, SyncError, Tally, Watch, add};
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
@@ -42,6 +43,8 @@ const FILE_MODE: u16 = 0o644;
 /// Puts what comes out of the other stages.
 pub(super) struct Saver<'a> {
     pub(super) destination: &'a dyn Destination,
+    /// Where what is declared can be had later, if that is to be noted.
+    sources: Option<&'a Origin<'a>>,
     pub(super) tally: &'a Tally,
     /// Of files that are new or have another content: the same for all, so that equal syncs make equal trees.
     pub(super) mtime: Timestamp,
@@ -66,6 +69,8 @@ struct Batch<'a> {
     digests: Vec<(Sha256, BlobHash)>,
     /// Of what was fetched: who waits for one of them finds it in the store once this is put.
     turns: Vec<Turn<'a>>,
+    /// Where contents can be had.
+    sources: Vec<Source>,
 }
 
 impl<'a> Saver<'a> {
@@ -73,9 +78,11 @@ impl<'a> Saver<'a> {
         destination: &'a dyn Destination,
         watch: Watch<'a>,
         mtime: Timestamp,
+        sources: Option<&'a Origin<'a>>,
     ) -> Self {
         Self {
             destination,
+            sources,
             tally: watch.tally,
             mtime,
             failed: watch.failed,
@@ -107,7 +114,11 @@ impl<'a> Saver<'a> {
 
     fn take(&mut self, item: Item<'a>) -> Result<(), SyncError> {
         match item {
-            Item::Unchanged => {}
+            Item::Unchanged(file) => self.note_source(&file),
+            Item::Absent { file, base } => {
+                let size_bytes = file.size_bytes.unwrap_or(0);
+                self.put(&file, base, false, FileSource::Absent, size_bytes);
+            }
             Item::Step(Step::Remove { path, files, in_the_way }) => {
                 if in_the_way {
                     self.displaced.push(path.clone());
@@ -136,7 +147,11 @@ impl<'a> Saver<'a> {
                 self.batch.digests.push((file.sha256, blob));
                 self.batch.turns.push(turn);
                 let source = self.source(bytes)?;
-                self.put(&file, base, false, source, length);
+                // It was missing, and is the same.
+                let is_same = base
+                    .as_ref()
+                    .is_some_and(|base| base.blob == file.content_name().map(ContentName::from));
+                self.put(&file, base, is_same, source, length);
             }
         }
         Ok(())
@@ -168,6 +183,7 @@ impl<'a> Saver<'a> {
         source: FileSource,
         size_bytes: u64,
     ) {
+        self.note_source(file);
         add(if base.is_some() { &self.tally.changed } else { &self.tally.added }, 1);
         let (uid, gid) = self.destination.owner();
         let attributes = match base {
@@ -192,6 +208,15 @@ impl<'a> Saver<'a> {
         });
     }
 
+    /// Notes where a content can be had, if it is not fetched now, or may not be there once (L8).
+    fn note_source(&mut self, file: &DeclaredFile) {
+        if let (Some(origin), Some(sha256), Some(size)) =
+            (self.sources, file.content_name(), file.size_bytes)
+        {
+            self.batch.sources.push((sha256, origin.locator(&file.path), size));
+        }
+    }
+
     fn fail(&mut self, file: DeclaredFile, reason: String, disagrees: bool) {
         add(&self.tally.failed, 1);
         self.disagreements += u64::from(disagrees);
@@ -203,16 +228,20 @@ impl<'a> Saver<'a> {
     }
 
     fn is_full(&self) -> bool {
-        let Batch { removed, entries, payload, files, .. } = &self.batch;
+        let Batch { removed, entries, payload, files, sources, .. } = &self.batch;
         entries.len() >= ENTRIES_MAX
+            || sources.len() >= ENTRIES_MAX
             || removed.len() >= ENTRIES_MAX
             || payload.len() >= PAYLOAD_BYTES_MAX
             || files.len() >= FILES_MAX
     }
 
     fn flush(&mut self) -> Result<(), SyncError> {
-        let Batch { removed, entries, payload, files, digests, turns } =
+        let Batch { removed, entries, payload, files, digests, turns, sources } =
             std::mem::take(&mut self.batch);
+        if !sources.is_empty() {
+            self.destination.note_sources(sources)?;
+        }
         for path in removed {
             self.destination.remove(&path)?;
         }
@@ -225,7 +254,7 @@ impl<'a> Saver<'a> {
         }
         for turn in turns {
             // What a kill before this leaves is stored once more.
-            self.destination.partial_files().remove(&turn)?;
+            turn.remove()?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What a filesystem operation can fail with. `fuse::errno` maps each to one errno, exhaustively.
 
+use crate::model::digest::Sha256;
+
 /// Failure of a filesystem operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FsError {
@@ -75,6 +77,9 @@ pub(crate) enum FsError {
     /// ESTALE
     #[error("stale inode")]
     Stale,
+    /// EIO, unless the content with that digest is fetched first.
+    #[error("the content is not in the store")]
+    Absent(Sha256),
     /// EINTR: who asked is being killed.
     #[error("interrupted")]
     Interrupted,

@@ -168,6 +168,10 @@ fn status() -> StatusReply {
         protected_bytes: 2048,
         deleted_versions: 2,
         partial_files: 2,
+        absent: 3,
+        fetching: 1,
+        waiting_reads: 2,
+        failed_fetches: 1,
         partial_bytes: 1 << 20,
         quotas: vec![upkeep::quota(Some(1 << 20))],
         problems: vec![Problem::new(ProblemKind::Damage, "one blob is damaged")],
@@ -218,7 +222,7 @@ impl Service for Fake {
         assert_eq!(caller.uid, rustix::process::geteuid().as_raw());
         let reply = match request {
             Request::Save { .. } => Reply::Done,
-            Request::Status => Reply::Status(status()),
+            Request::Status => Reply::Status(Box::new(status())),
             Request::Repositories => Reply::Repositories(vec![repository("web")]),
             Request::CreateRepository { name, .. } => Reply::Repository(repository(name.as_str())),
             Request::Versions { repository, after } if repository.as_str() == "long" => {

@@ -184,7 +184,7 @@ fn about_remotes() -> [Request; 5] {
             settings: Box::new(settings),
             replace: false,
         }),
-        Request::Remote(RemoteRequest::Remove { name: remote() }),
+        Request::Remote(RemoteRequest::Remove { name: remote(), force: false }),
         Request::Sync(sync),
         Request::Jobs(JobsRequest::List),
     ]

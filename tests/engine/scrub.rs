@@ -30,7 +30,7 @@ fn last(world: &World) -> Option<Scrub> {
 
 fn status(world: &World) -> StatusReply {
     match world.ask(Request::Status).unwrap() {
-        Reply::Status(status) => status,
+        Reply::Status(status) => *status,
         other => panic!("{other:?}"),
     }
 }

@@ -383,7 +383,7 @@ fn rules_of_a_policy_change_one_by_one() {
 
 fn status(world: &World) -> StatusReply {
     match world.ask(Request::Status).unwrap() {
-        Reply::Status(status) => status,
+        Reply::Status(status) => *status,
         other => panic!("{other:?}"),
     }
 }

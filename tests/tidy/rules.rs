@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["metrics"],
     &["store", "net"],
     &["engine", "sync"],
-    &["vfs", "control"],
+    &["vfs", "control", "lazy"],
     &["archive", "backup", "fuse"],
     &["web"],
     &["daemon"],

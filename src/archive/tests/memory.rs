@@ -112,6 +112,7 @@ impl MemoryStore {
 
     fn take(&mut self, source: FileSource, payload: &[u8], files: &[File]) -> Option<BlobHash> {
         let bytes = match source {
+            FileSource::Absent => panic!("nothing was declared"),
             FileSource::Empty => return None,
             FileSource::Known(hash) => {
                 assert!(self.blobs.contains_key(&hash), "unknown content called known");

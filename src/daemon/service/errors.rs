@@ -61,6 +61,7 @@ fn kind(error: &EngineError) -> ErrorKind {
         | EngineError::Entry { .. }
         | EngineError::ImportFailed(_)
         | EngineError::SourceShrank
+        | EngineError::NotFetched { .. }
         | EngineError::ImportThread(_)
         | EngineError::ImportEnded
         | EngineError::Store(_) => ErrorKind::Failed,

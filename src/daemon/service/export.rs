@@ -113,7 +113,7 @@ impl StoreService {
         let mut files = Vec::with_capacity(names.len());
         let mut pins = Vec::with_capacity(names.len());
         for name in names {
-            let blob = self.engine.trees.blob_names().resolve(name).map_err(store_error)?;
+            let blob = self.engine.blob_or_fetch(name).map_err(control_error)?;
             // Pinned until the connection ends, as the protocol promises.
             pins.push(BlobPin::new(&self.engine.pins, blob));
             files.push(self.open_sound(&blob)?);

@@ -95,7 +95,9 @@ pub struct StoreService {
     running_imports: Arc<AtomicUsize>,
     exports: Mutex<HashMap<ConnectionId, Export>>,
     #[cfg(feature = "net")]
-    partial_files: crate::sync::PartialFiles,
+    partial_files: Arc<crate::sync::PartialFiles>,
+    #[cfg(feature = "net")]
+    lazy: Arc<crate::lazy::Lazy>,
     #[cfg(feature = "net")]
     jobs: Arc<jobs::Jobs>,
     /// Blobs kept in place for backups.
@@ -143,9 +145,17 @@ impl StoreService {
         facts: DaemonFacts,
         owned: bool,
     ) -> Arc<Self> {
+        #[cfg(feature = "net")]
+        let partial_files = Arc::new(crate::sync::PartialFiles::new(engine.layout.partial()));
+        #[cfg(feature = "net")]
+        let lazy = crate::lazy::Lazy::new(&engine, &partial_files);
+        #[cfg(feature = "net")]
+        engine.set_fetcher(Arc::clone(&lazy) as Arc<_>);
         let service = Arc::new(Self {
             #[cfg(feature = "net")]
-            partial_files: crate::sync::PartialFiles::new(engine.layout.partial()),
+            partial_files,
+            #[cfg(feature = "net")]
+            lazy,
             #[cfg(feature = "net")]
             jobs: Arc::default(),
             engine,

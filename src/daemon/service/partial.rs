@@ -30,6 +30,14 @@ impl StoreService {
         }
     }
 
+    /// Counts what is fetched since somebody reads it.
+    pub(super) fn count_fetches(&self, status: &mut StatusReply) {
+        let activity = self.lazy.activity();
+        status.fetching = activity.fetching;
+        status.waiting_reads = activity.waiting;
+        status.failed_fetches = activity.failed;
+    }
+
     /// Counts them.
     pub(super) fn count_partial_files(&self, status: &mut StatusReply) {
         match self.partial_files.usage() {

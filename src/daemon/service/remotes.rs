@@ -8,7 +8,12 @@ use crate::control::reply::Reply;
 use crate::engine::error::EngineError;
 use crate::engine::request::Request;
 use crate::model::name::RemoteName;
-use crate::model::remote::RemoteSettings;
+use crate::model::remote::{FetchPolicy, RemoteSettings};
+use crate::model::text::{self, printable};
+use crate::store::catalog::Reader;
+
+/// Paths of needed content that an error shows.
+const NEEDED_SHOWN: u32 = 5;
 
 impl StoreService {
     pub(super) fn remote(&self, request: RemoteRequest) -> Answer {
@@ -34,6 +39,7 @@ impl StoreService {
                     None if replace => return Err(no_remote(&name)),
                     Some(_) | None => {}
                 }
+                check_policy(&settings)?;
                 let text = serde_json::to_string(&settings).map_err(|error| {
                     ControlError::new(
                         ErrorKind::Usage,
@@ -50,13 +56,37 @@ impl StoreService {
                 let settings = self.known_remote(&name)?.settings;
                 test(&settings)
             }
-            RemoteRequest::Remove { name } => {
+            RemoteRequest::Remove { name, force } => {
+                if !force {
+                    self.check_needed(&name)?;
+                }
                 self.engine
                     .call(|reply| Request::PutRemote { name, settings: None, reply })
                     .map_err(control_error)?;
                 Ok(Reply::Done)
             }
         }
+    }
+
+    /// Refuses the removal of a remote that alone has content which versions need (L7).
+    fn check_needed(&self, name: &RemoteName) -> Result<(), ControlError> {
+        let look = |reader: &Reader| reader.only_at(name, NEEDED_SHOWN);
+        let (count, some) = self.engine.query(look).map_err(control_error)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let shown: Vec<_> =
+            some.iter().map(|path| printable(&String::from_utf8_lossy(path)).to_string()).collect();
+        let message = format!(
+            "{} of versions {} not in the store and can be had from {name} alone: {}{}",
+            text::count(count, "content"),
+            text::is_or_are(count),
+            shown.join(", "),
+            if count > u64::from(NEEDED_SHOWN) { ", …" } else { "" }
+        );
+        Err(ControlError::new(ErrorKind::Failed, message).with_hint(
+            "read the files first (`cat` them), or use --force: they cannot be read from then on",
+        ))
     }
 
     fn find_remote(&self, name: &RemoteName) -> Result<Option<String>, ControlError> {
@@ -68,6 +98,19 @@ impl StoreService {
         let settings = self.find_remote(name)?.ok_or_else(|| no_remote(name))?;
         describe(name.clone(), &settings)
     }
+}
+
+/// Content can be named before it is there only if its size is declared (L2).
+fn check_policy(settings: &RemoteSettings) -> Result<(), ControlError> {
+    if settings.policy == FetchPolicy::Immediate || settings.kind.declares_sizes() {
+        return Ok(());
+    }
+    let message = format!(
+        "a remote of the kind `{}` declares no sizes, so its content must be fetched during the sync",
+        settings.kind
+    );
+    Err(ControlError::new(ErrorKind::Usage, message)
+        .with_hint("leave out --policy, or use a remote of the kind `manifest`"))
 }
 
 fn no_remote(name: &RemoteName) -> ControlError {

@@ -15,6 +15,7 @@ use crate::engine::registry::Repository;
 use crate::engine::scrub::{self, Scrub};
 use crate::model::time::Timestamp;
 use crate::store::FORMAT;
+use crate::store::catalog::Reader;
 use crate::store::layout::shown;
 
 impl StoreService {
@@ -80,6 +81,10 @@ impl StoreService {
             deleted_versions: self.deleted_versions(&repositories),
             partial_files: 0,
             partial_bytes: 0,
+            absent: self.engine.query(Reader::absent_count).map_err(control_error)?,
+            fetching: 0,
+            waiting_reads: 0,
+            failed_fetches: 0,
             quotas,
             problems,
             scrub: ScrubInfo {
@@ -89,7 +94,9 @@ impl StoreService {
             },
         };
         self.count_partial_files(&mut status);
-        Ok(Reply::Status(status))
+        #[cfg(feature = "net")]
+        self.count_fetches(&mut status);
+        Ok(Reply::Status(Box::new(status)))
     }
 }
 

@@ -58,6 +58,9 @@ impl StoreService {
         self.stopping.store(true, Ordering::SeqCst);
         self.engine.registry.wake_waiters();
         #[cfg(feature = "net")]
-        self.jobs.stop();
+        {
+            self.jobs.stop();
+            self.lazy.stop();
+        }
     }
 }

@@ -293,7 +293,7 @@ impl Counts {
 
     /// Counts the reference that each declared name holds on its blob.
     fn held_by_names(&mut self, snapshot: &Snapshot, pool: &Pool) -> Result<(), Stopped> {
-        let mut lost = Vec::new();
+        let (mut lost, mut absent) = (Vec::new(), Vec::new());
         snapshot.content_names(&mut |row| match row {
             Ok(DeclaredRow { blob: Some(blob), .. }) => {
                 if !self.blob(&blob) {
@@ -301,11 +301,17 @@ impl Counts {
                 }
             }
             Ok(DeclaredRow { sha256, refs, blob: None }) if self.names.is_some() => {
-                self.absent.push((sha256, refs));
+                absent.push((sha256, refs));
             }
             Ok(_) => {}
             Err(_) => self.unread += 1,
         })?;
+        for (sha256, refs) in absent {
+            // What a remote still has is no loss.
+            if !snapshot.has_source(&sha256)? {
+                self.absent.push((sha256, refs));
+            }
+        }
         for blob in lost {
             let size = pool.size_on_disk(&blob)?.unwrap_or(0);
             self.lost_blobs.entry(blob).or_insert((size, 0)).1 += 1;

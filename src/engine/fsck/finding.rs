@@ -191,7 +191,7 @@ pub enum Finding {
         /// As a full walk says.
         counted: i64,
     },
-    /// Content that files are said to have was never stored.
+    /// Content that files are said to have is not in the store, and no remote is known to have it.
     Absent {
         /// Its declared digest.
         sha256: Sha256,

@@ -173,7 +173,7 @@ impl Import {
             return Ok(None);
         };
         match source {
-            FileSource::Empty => Ok(None),
+            FileSource::Empty | FileSource::Absent => Ok(None),
             FileSource::Known(hash) => Ok(Some(*hash)),
             FileSource::Inline { offset, len } => {
                 self.take_bytes(slice(&batch.payload, *offset, *len)?, blobs)
@@ -241,6 +241,8 @@ impl Import {
         }
         let found = match source {
             FileSource::Empty => 0,
+            // It is as long as was declared, or nobody will ever read it.
+            FileSource::Absent => *size_bytes,
             // Only what this import was told of: that is pinned, and of known size.
             FileSource::Known(hash) => {
                 let size = self.held.lock().get(hash).map(|(size, _)| *size);
@@ -263,11 +265,11 @@ impl Import {
 
 /// The name that an entry has for its stored content.
 fn named(entry: &ImportEntry, blob: Option<BlobHash>) -> StoredContent {
-    let declared = match &entry.content {
-        ImportContent::File { declared, .. } => *declared,
-        _ => None,
-    };
-    blob.map(|blob| declared.map_or(blob.into(), ContentName::from))
+    match (&entry.content, blob) {
+        (ImportContent::File { declared: Some(name), source: FileSource::Absent, .. }, _)
+        | (ImportContent::File { declared: Some(name), .. }, Some(_)) => Some((*name).into()),
+        (_, blob) => blob.map(ContentName::from),
+    }
 }
 
 /// Where the message has an entry's content, if it has: offset and length.

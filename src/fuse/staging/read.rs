@@ -3,12 +3,15 @@
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use fuser::{INodeNo, ReplyData, ReplyDirectory, ReplyDirectoryPlus};
 
 use super::convert::listed_attr;
-use crate::fuse::operation::guard;
+use crate::engine::absent::NotFetched;
+use crate::fuse::operation::{Operation, attempt, guard};
 use crate::fuse::reply::{GENERATION, file_type};
+use crate::vfs::error::FsError;
 use crate::vfs::staging::{Handle, StagingFs};
 
 thread_local! {
@@ -18,7 +21,7 @@ thread_local! {
 
 /// Replies with at most `size` bytes of a file from `offset` on.
 pub(super) fn read(
-    fs: &StagingFs,
+    fs: &Arc<StagingFs>,
     (number, handle): (INodeNo, Handle),
     offset: u64,
     size: u32,
@@ -29,9 +32,24 @@ pub(super) fn read(
         if buffer.len() < size {
             buffer.resize(size, 0);
         }
-        match guard("read", number, || fs.read(handle, offset, &mut buffer[..size])) {
+        match attempt("read", || fs.read(handle, offset, &mut buffer[..size])) {
             Ok(length) => reply.data(&buffer[..length]),
-            Err(errno) => reply.error(errno),
+            Err(FsError::Absent(digest)) => {
+                let (fs, reader) = (Arc::clone(fs), Arc::clone(fs));
+                let then = move |fetched: Result<(), NotFetched>| {
+                    let mut buffer = vec![0; size];
+                    let read = || {
+                        fetched.map_err(|_| FsError::Io)?;
+                        fs.read(handle, offset, &mut buffer)
+                    };
+                    match guard("read", number, read) {
+                        Ok(length) => reply.data(&buffer[..length]),
+                        Err(errno) => reply.error(errno),
+                    }
+                };
+                reader.fetch(digest, Box::new(then));
+            }
+            Err(error) => reply.error(Operation::new("read", number).errno(error)),
         }
     });
 }

@@ -10,6 +10,7 @@
 //! doomed(seq, …)                            the deletion queue
 //! remotes, syncs, digests(sha256, blob)     where declared content comes from, what was seen of it
 //! content_names(sha256, refs, blob)         declared names that trees and areas have
+//! sources(sha256, remote, locator, size)    where their content can be had
 //! ```
 //!
 //! Invariants: one [`Catalog`] writes, through [`Tx`]; counts never become negative; ids are never
@@ -35,6 +36,7 @@ mod repair;
 mod repositories;
 mod row;
 mod snapshot;
+mod sources;
 mod tags;
 mod totals;
 mod trees;
@@ -63,6 +65,7 @@ pub use snapshot::{
     AreaFacts, BadRow, BlobFacts, Missized, NodeFacts, RepositoryFacts, Snapshot, Snapshots,
     TABLES, TreeFacts, VersionFacts,
 };
+pub use sources::SourceRow;
 use totals::Sums;
 
 /// The one writing connection.

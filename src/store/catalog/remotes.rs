@@ -33,6 +33,7 @@ impl Tx<'_> {
     /// The database's.
     pub fn delete_remote(&self, name: &RemoteName) -> Result<bool> {
         self.forget_syncs(name)?;
+        self.forget_sources(name)?;
         let removed = self.execute(
             "remove a remote",
             "DELETE FROM remotes WHERE name = ?1",

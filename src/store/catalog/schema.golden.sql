@@ -94,6 +94,13 @@ CREATE TABLE repositories(
     changed_ns INTEGER NOT NULL,
     next_number INTEGER NOT NULL
 , policy TEXT, quota_bytes INTEGER, quota_files INTEGER) STRICT;
+CREATE TABLE sources(
+    sha256 BLOB NOT NULL CHECK(length(sha256) = 32),
+    remote TEXT NOT NULL,
+    locator BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY(sha256, remote)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE sqlite_sequence(name,seq);
 CREATE TABLE syncs(
     repository INTEGER NOT NULL,
@@ -139,6 +146,8 @@ CREATE UNIQUE INDEX areas_open ON areas(repository, name) WHERE state = 0;
 CREATE INDEX blobs_damaged ON blobs(hash) WHERE damaged <> 0;
 CREATE INDEX blobs_orphaned ON blobs(interest) WHERE refs = 0;
 CREATE INDEX blobs_unsettled ON blobs(epoch) WHERE epoch > 0;
+CREATE INDEX content_names_absent ON content_names(sha256) WHERE blob IS NULL;
 CREATE INDEX digests_by_blob ON digests(blob);
+CREATE INDEX sources_by_remote ON sources(remote);
 CREATE INDEX trees_orphaned ON trees(interest) WHERE refs = 0;
 CREATE INDEX versions_deleted ON versions(deleted_s) WHERE deleted_s IS NOT NULL;

@@ -24,6 +24,10 @@
 //! | backup's target ([`Pool::is_sound`], [`Pool::copy_incoming`]) | by path | hashed |
 //! | is the content known? (seals and imports, `engine::blobs`) | length only | counts as not known, so that storing it replaces the file |
 //! | `stat` (blocks), [`Pool::look_at`] | stat | as any other |
+//!
+//! Content that is absent has no blob, so nobody comes here for it: [`crate::store::blob_names`] turns names into blobs, and
+//! answers [`StoreError::AbsentContent`]. READ, export, the web face and a change of a part of a file have it fetched
+//! ([`crate::engine::absent`]); read-ahead, `lseek`, `stat`, fsync and the check of a commit go on without it.
 
 use std::fs::{self, File};
 use std::io;

@@ -82,6 +82,9 @@ impl StagingFs {
             if changes {
                 check_open(&state, id)?;
             }
+            if writable && !truncate {
+                content.check_present().map_err(log_store)?;
+            }
             let only_writer = changes && content.open_writer();
             node.opens.fetch_add(1, Ordering::SeqCst);
             (content, only_writer)

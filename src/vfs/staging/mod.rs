@@ -34,6 +34,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use crate::engine::Engine;
+use crate::engine::absent::{NotFetched, OnFetched};
 use crate::engine::commit::{ForRename, RENAME_WAIT_MAX};
 use crate::engine::error::EngineError;
 use crate::engine::poison::Blocked;
@@ -43,6 +44,7 @@ use crate::engine::staging::area::Phase;
 use crate::engine::staging::content::FileContent;
 use crate::engine::staging::node::Node;
 use crate::engine::staging::state::State;
+use crate::model::digest::Sha256;
 use crate::model::id::{AreaId, Ino, NodeId};
 use crate::model::kind::FileKind;
 use crate::model::name::EntryName;
@@ -195,6 +197,15 @@ impl StagingFs {
     ) {
         match operation(self) {
             Ok(value) => done(Ok(value)),
+            // Its content is fetched first (L13).
+            Err(Denied::Error(FsError::Absent(digest))) => {
+                let fs = Arc::clone(self);
+                let again = move |fetched: Result<(), NotFetched>| match fetched {
+                    Ok(()) => fs.run_in_turn(due, done, operation),
+                    Err(_) => done(Err(FsError::Io)),
+                };
+                self.engine.fetch(digest, Box::new(again));
+            }
             Err(Denied::Error(error)) => done(Err(error)),
             Err(Denied::Frozen(area)) => {
                 let fs = Arc::clone(self);
@@ -213,6 +224,11 @@ impl StagingFs {
                 self.places.wait(content, due, 0, change);
             }
         }
+    }
+
+    /// Has a content fetched that a read found absent, and then calls back.
+    pub(crate) fn fetch(&self, digest: Sha256, then: OnFetched) {
+        self.engine.fetch(digest, then);
     }
 
     /// As [`Self::run`], for a RENAME that holds the mount's rename lock: it waits for no commit longer
@@ -402,6 +418,9 @@ fn log_store(error: StoreError) -> FsError {
             _ => {}
         }
     }
+    if let StoreError::AbsentContent(digest) = error {
+        return FsError::Absent(digest);
+    }
     log::error!("{error}");
     FsError::Io
 }
@@ -441,6 +460,7 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::Protected { .. } => FsError::NotPermitted,
         EngineError::ReadOnly => FsError::ReadOnly,
         EngineError::OverQuota(_) => FsError::QuotaExceeded,
+        EngineError::NotFetched { .. } => FsError::Io,
         EngineError::TooManyAreas { .. } => FsError::TooManyLinks,
         EngineError::Unsealed { full: true, .. } => FsError::NoSpace,
         EngineError::Store(error) => log_store(error),

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use rustix::fs::{Advice, SeekFrom};
 use rustix::io::Errno;
 
+use crate::engine::absent::OnFetched;
 use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::id::Ino;
 use crate::model::kind::FileKind;
@@ -75,6 +77,11 @@ where
         Ok(length)
     }
 
+    /// Has a content fetched that a read found absent, and then calls back.
+    pub(crate) fn fetch(&self, digest: Sha256, then: OnFetched) {
+        self.blobs.fetch(digest, then);
+    }
+
     /// Finds the next data or hole at or after `offset`.
     ///
     /// # Errors
@@ -89,7 +96,12 @@ where
             Seek::Hole => SeekFrom::Hole(offset),
         };
         // All readers share the file's position, but none of them uses it.
-        let (blob, file) = self.open(&name)?;
+        let (blob, file) = match self.open(&name) {
+            // Looking fetches nothing (L3): it is all data, as far as can be told.
+            Err(FsError::Absent(_)) if whence == Seek::Hole => return Ok(size),
+            Err(FsError::Absent(_)) => return Ok(offset),
+            opened => opened?,
+        };
         let found = match rustix::fs::seek(&*file, from) {
             Ok(found) => found,
             Err(Errno::NXIO) => return Err(FsError::NoSuchOffset),
@@ -120,6 +132,9 @@ where
     fn open(&self, name: &ContentName) -> Result<(BlobHash, Arc<File>), FsError> {
         let opened = self.blobs.resolve(name).and_then(|blob| Ok((blob, self.blobs.open(&blob)?)));
         opened.map_err(|error| {
+            if let Some(digest) = B::absent(&error) {
+                return FsError::Absent(digest);
+            }
             // Only at debug: every reader of the blob comes here, and the metadata thread logs the
             // damage once, when it marks the blob.
             log::debug!("content {name}: {error}");

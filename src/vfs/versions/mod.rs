@@ -45,6 +45,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::engine::absent::OnFetched;
 use crate::engine::ambiguous::AmbiguousLinks;
 use crate::engine::pins::Pins;
 use crate::engine::registry::{Registry, Repository};
@@ -89,6 +90,12 @@ pub(crate) trait Blobs: Send + Sync + 'static {
 
     /// The SHA-256 of a content, as far as it is known.
     fn sha256(&self, name: &ContentName) -> Option<Sha256>;
+
+    /// Has a content fetched that is absent, and then calls back.
+    fn fetch(&self, digest: Sha256, then: OnFetched);
+
+    /// The digest that an error says is absent.
+    fn absent(error: &Self::Error) -> Option<Sha256>;
 
     /// Opens a blob for positioned reads.
     ///

@@ -4,28 +4,25 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use crate::engine::Engine;
+use crate::engine::absent::OnFetched;
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
-use crate::store::blob_names::BlobNames;
 use crate::store::error::StoreError;
-use crate::store::layout::Layout;
-use crate::store::pool::Pool;
 use crate::sys::{self, FsSpace};
 
 use super::Blobs;
 
 /// The blobs of a store.
 pub(crate) struct PoolBlobs {
-    pool: Arc<Pool>,
-    names: Arc<BlobNames>,
-    layout: Layout,
+    engine: Arc<Engine>,
 }
 
 impl PoolBlobs {
-    /// Reads from `pool` what `names` say.
-    pub(crate) fn new(pool: Arc<Pool>, names: Arc<BlobNames>, layout: Layout) -> Self {
-        Self { pool, names, layout }
+    /// Of a running engine.
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
     }
 }
 
@@ -33,16 +30,27 @@ impl Blobs for PoolBlobs {
     type Error = StoreError;
 
     fn resolve(&self, name: &ContentName) -> Result<BlobHash, StoreError> {
-        self.names.resolve(name)
+        self.engine.trees.blob_names().resolve(name)
     }
 
     fn sha256(&self, name: &ContentName) -> Option<Sha256> {
-        let known = self.names.sha256_of(name);
+        let known = self.engine.trees.blob_names().sha256_of(name);
         known.inspect_err(|error| log::error!("SHA-256 of {name}: {error}")).ok().flatten()
     }
 
+    fn fetch(&self, digest: Sha256, then: OnFetched) {
+        self.engine.fetch(digest, then);
+    }
+
+    fn absent(error: &StoreError) -> Option<Sha256> {
+        match error {
+            StoreError::AbsentContent(digest) => Some(*digest),
+            _ => None,
+        }
+    }
+
     fn open(&self, hash: &BlobHash) -> Result<Arc<File>, StoreError> {
-        self.pool.open(hash).inspect_err(|error| {
+        self.engine.pool.open(hash).inspect_err(|error| {
             if !matches!(error, StoreError::DamagedBlob(_)) {
                 log::error!("{error}");
             }
@@ -50,11 +58,11 @@ impl Blobs for PoolBlobs {
     }
 
     fn allocated_blocks(&self, hash: &BlobHash) -> Option<u64> {
-        self.pool.allocated_blocks(hash)
+        self.engine.pool.allocated_blocks(hash)
     }
 
     fn space(&self) -> Result<FsSpace, StoreError> {
-        let path = self.layout.root();
+        let path = self.engine.layout.root();
         sys::statvfs(path).map_err(|source| StoreError::Io {
             action: "statfs",
             path: path.to_owned(),
@@ -63,6 +71,6 @@ impl Blobs for PoolBlobs {
     }
 
     fn read_failed(&self, hash: &BlobHash, file: &Arc<File>, error: &io::Error) {
-        self.pool.read_failed(hash, file, error);
+        self.engine.pool.read_failed(hash, file, error);
     }
 }

@@ -105,6 +105,7 @@ impl Sink {
         files: &[File],
     ) -> Option<BlobHash> {
         match source {
+            FileSource::Absent => panic!("nothing was declared"),
             FileSource::Empty => None,
             FileSource::Known(hash) => {
                 assert_eq!(self.blobs[&hash].len() as u64, size);

@@ -186,6 +186,15 @@ impl Site {
         format!("{}  {path}\n", Sha256::of(&site[&format!("/{path}")])).into_bytes()
     }
 
+    /// Replaces all files, and has a manifest of them.
+    pub fn set_manifest(&self, files: &[(&str, &[u8])]) {
+        self.set(files);
+        let line = |(path, content): &(&str, &[u8])| {
+            format!("{path},{},{}\n", Sha256::of(content), content.len())
+        };
+        self.put("PULP_MANIFEST", files.iter().map(line).collect::<String>().as_bytes());
+    }
+
     /// Puts or replaces one file and nothing else.
     pub fn put(&self, path: &str, content: &[u8]) {
         self.0.lock().unwrap().insert(format!("/{path}"), content.to_vec());

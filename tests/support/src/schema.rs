@@ -90,7 +90,17 @@ const NAMES: &[(Type, &[&str])] = &[
     ),
     (
         Type::Path,
-        &["ca_file", "certificate_file", "directory", "file", "key_file", "keyring_file", "mount", "path", "store"],
+        &[
+            "ca_file",
+            "certificate_file",
+            "directory",
+            "file",
+            "key_file",
+            "keyring_file",
+            "mount",
+            "path",
+            "store",
+        ],
     ),
     (
         Type::Number,

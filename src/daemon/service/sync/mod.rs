@@ -193,7 +193,7 @@ impl StoreService {
         planned: Option<&Sender<SyncEvent>>,
     ) -> Result<Synced, ControlError> {
         let request = &job.request;
-        let destination = Store::new(self, running, &job.stop)?;
+        let destination = Store::new(self, running, &request.remote, &job.stop)?;
         let newest = destination.number();
         let seen = self.seen(request, running)?.filter(|seen| Some(seen.version) == newest);
         // A tag is given by publishing.

@@ -18,12 +18,13 @@ use crate::engine::request::{RemoteNote, Request};
 use crate::model::digest::{Sha256, Sha256Hasher};
 use crate::model::hash::BlobHash;
 use crate::model::import::ImportEntry;
+use crate::model::name::RemoteName;
 use crate::model::raw::RawPath;
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
-use crate::store::catalog::Reader;
+use crate::store::catalog::{Reader, SourceRow};
 use crate::store::tree_cache::TreeCache;
-use crate::sync::{Destination, PartialFiles, SyncError};
+use crate::sync::{Destination, PartialFiles, Source, SyncError};
 
 /// Bytes of a blob that are hashed at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -32,6 +33,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub(super) struct Store<'a> {
     engine: &'a Arc<Engine>,
     running: &'a RunningImport,
+    remote: &'a RemoteName,
     partial_files: &'a PartialFiles,
     reader: Mutex<Reader>,
     base: Option<Root>,
@@ -44,6 +46,7 @@ impl<'a> Store<'a> {
     pub(super) fn new(
         service: &'a StoreService,
         running: &'a RunningImport,
+        remote: &'a RemoteName,
         stop: &'a AtomicBool,
     ) -> Result<Self, ControlError> {
         let area = running.intake().area();
@@ -55,6 +58,7 @@ impl<'a> Store<'a> {
         Ok(Self {
             engine: &service.engine,
             running,
+            remote,
             partial_files: &service.partial_files,
             reader: Mutex::new(service.engine.open_reader().map_err(control_error)?),
             base,
@@ -114,6 +118,18 @@ impl Destination for Store<'_> {
             [Some(_)] => Ok(Some(self.engine.pool.open(&blob)?)),
             _ => Ok(None),
         }
+    }
+
+    fn note_sources(&self, sources: Vec<Source>) -> Result<(), SyncError> {
+        let row = |(sha256, locator, size)| {
+            (sha256, SourceRow { remote: self.remote.clone(), locator, size })
+        };
+        let note = RemoteNote::Sources(sources.into_iter().map(row).collect());
+        self.engine.call(|reply| Request::NoteRemote { note, reply }).map_err(store)
+    }
+
+    fn has_absent(&self) -> Result<bool, SyncError> {
+        Ok(self.reader.lock().absent_count()? > 0)
     }
 
     fn note(&self, digests: Vec<(Sha256, BlobHash)>) -> Result<(), SyncError> {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Finding, Leftover};
+use crate::model::digest::Sha256;
 use crate::model::quota::Usage;
 use crate::model::text::{count, is_or_are};
 use crate::store::catalog::{BadRow, Totals};
@@ -25,10 +26,7 @@ impl fmt::Display for Finding {
             Self::NameCount { sha256, recorded, counted } => {
                 write!(f, "content sha256:{sha256} has {}", references(*counted, *recorded))
             }
-            Self::Absent { sha256, refs } => {
-                let refs = count(*refs, "file");
-                write!(f, "content sha256:{sha256} of {refs} is not in the store")
-            }
+            Self::Absent { sha256, refs } => absent(f, sha256, *refs),
             Self::TreeCount { hash, recorded, counted } => {
                 write!(f, "tree {hash} has {}", references(*counted, *recorded))
             }
@@ -99,6 +97,14 @@ fn charge(
 ) -> fmt::Result {
     let (recorded, counted) = (used(recorded), used(counted));
     write!(f, "version {version} adds {counted} to what its repository uses; recorded: {recorded}")
+}
+
+fn absent(f: &mut fmt::Formatter<'_>, sha256: &Sha256, refs: i64) -> fmt::Result {
+    let files = count(refs, "file");
+    write!(
+        f,
+        "content sha256:{sha256} of {files} is not in the store, and no remote is known to have it"
+    )
 }
 
 fn other_names(names: u64) -> String {

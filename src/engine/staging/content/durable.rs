@@ -64,10 +64,14 @@ impl FileContent {
             Data::Private { id, file } => {
                 Some(FileToSync { file: OpenFile::Private(file), data: NodeData::Private(id) })
             }
-            Data::Blob(name) => Some(FileToSync {
-                file: OpenFile::Blob(self.store.pool.open(&self.store.names.resolve(&name)?)?),
-                data: NodeData::Blob(name),
-            }),
+            Data::Blob(name) => match self.store.names.resolve(&name) {
+                // There is nothing of it on any disk here.
+                Err(StoreError::AbsentContent(_)) => None,
+                blob => Some(FileToSync {
+                    file: OpenFile::Blob(self.store.pool.open(&blob?)?),
+                    data: NodeData::Blob(name),
+                }),
+            },
         })
     }
 

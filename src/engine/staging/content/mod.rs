@@ -327,6 +327,18 @@ impl FileContent {
         }
     }
 
+    /// Fails where the content is not in the store: who is going to change a part of it needs the rest.
+    ///
+    /// # Errors
+    /// [`StoreError::AbsentContent`]; when that cannot be looked up.
+    pub fn check_present(&self) -> Result<(), StoreError> {
+        let name = match self.state.lock().data {
+            Data::Blob(name) => name,
+            Data::Empty | Data::Buffer(_) | Data::Private { .. } => return Ok(()),
+        };
+        self.store.names.resolve(&name).map(drop)
+    }
+
     /// Sets times explicitly.
     pub fn set_times(&self, mtime: Option<Timestamp>, ctime: Timestamp) {
         let mut state = self.state.lock();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Data, FileContent, FileState};
-use crate::engine::pins::BlobPin;
+use crate::engine::pins::NamePin;
 use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
 
@@ -17,14 +17,14 @@ pub(super) struct Saved {
     pub(super) mtime: Timestamp,
     pub(super) generation: u64,
     /// Keeps the blob until a row names it.
-    pub(super) pin: Option<BlobPin>,
+    pub(super) pin: Option<NamePin>,
 }
 
 /// Newer content that the journal must not name yet.
 #[derive(Debug)]
 pub(super) struct Withheld {
     /// Keeps the blob, if it is one.
-    pub(super) pin: Option<BlobPin>,
+    pub(super) pin: Option<NamePin>,
 }
 
 impl FileContent {
@@ -43,7 +43,7 @@ impl FileContent {
         self: &Arc<Self>,
         state: &mut FileState,
         data: NodeData,
-        pin: Option<BlobPin>,
+        pin: Option<NamePin>,
     ) {
         // Who truncates a file to nothing wants nothing kept.
         let replaces = data != state.saved.data
@@ -66,7 +66,7 @@ impl FileContent {
         self: &Arc<Self>,
         state: &mut FileState,
         data: NodeData,
-        pin: Option<BlobPin>,
+        pin: Option<NamePin>,
     ) {
         if let NodeData::Private(old) = &state.saved.data
             && !state.data.is_private(*old)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Data, FileContent, Hashing};
-use crate::engine::pins::BlobPin;
+use crate::engine::pins::NamePin;
 use crate::model::hash::BlobHash;
 use crate::store::catalog::NodeData;
 use crate::store::error::StoreError;
@@ -73,7 +73,7 @@ impl FileContent {
             return Ok(SealOutcome::Overtaken);
         }
         link()?;
-        let pin = BlobPin::new(&self.store.pins, hash);
+        let pin = NamePin::new(&self.store.pins, hash.into());
         self.replace_data(&mut state, Data::Blob(hash.into()));
         self.mark_saved(&mut state, NodeData::Blob(hash.into()), Some(pin));
         self.mark_sealed(&mut state);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::private_file::OpenFileSlot;
 use super::{BUFFER_BYTES_MAX, BUFFERED_BYTES_MAX, Data, FileContent, FileState, PrefixNumber};
-use crate::engine::pins::BlobPin;
+use crate::engine::pins::NamePin;
 use crate::model::time::Timestamp;
 use crate::store::catalog::NodeData;
 use crate::store::error::StoreError;
@@ -257,7 +257,13 @@ impl FileContent {
             Data::Empty | Data::Buffer(_) => return Ok(Some(if hole { size } else { offset })),
             Data::Private { file, .. } => sys::seek_hole_data(&file, offset, hole),
             Data::Blob(name) => {
-                let blob = self.store.names.resolve(&name)?;
+                let blob = match self.store.names.resolve(&name) {
+                    // Looking fetches nothing (L3): it is all data, as far as can be told.
+                    Err(StoreError::AbsentContent(_)) => {
+                        return Ok(Some(if hole { size } else { offset }));
+                    }
+                    blob => blob?,
+                };
                 let file = self.store.pool.open(&blob)?;
                 sys::seek_hole_data(&file, offset, hole)
                     .inspect_err(|error| self.store.pool.read_failed(&blob, &file, error))
@@ -283,11 +289,15 @@ impl FileContent {
         let (name, size, pin) = {
             let state = source.state.lock();
             let Data::Blob(name) = state.data else { return Ok(false) };
-            let blob = self.store.names.resolve(&name)?;
-            if self.store.pool.is_damaged(&blob) {
-                return Err(StoreError::DamagedBlob(blob));
+            match self.store.names.resolve(&name) {
+                Ok(blob) if self.store.pool.is_damaged(&blob) => {
+                    return Err(StoreError::DamagedBlob(blob));
+                }
+                // The name alone is shared, and fetches nothing (L13).
+                Ok(_) | Err(StoreError::AbsentContent(_)) => {}
+                Err(error) => return Err(error),
             }
-            (name, state.size, BlobPin::new(&self.store.pins, blob))
+            (name, state.size, NamePin::new(&self.store.pins, name))
         };
         let mut state = self.state.lock();
         if !matches!(state.data, Data::Empty) {

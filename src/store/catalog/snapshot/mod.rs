@@ -31,7 +31,7 @@ pub use facts::{
 const WAL_BYTES_MAX: u64 = 1 << 30;
 
 /// Tables of the catalog, in the order in which a reader of a report wants them.
-pub const TABLES: [&str; 16] = [
+pub const TABLES: [&str; 17] = [
     "meta",
     "repositories",
     "deleted_repositories",
@@ -48,6 +48,7 @@ pub const TABLES: [&str; 16] = [
     "syncs",
     "digests",
     "content_names",
+    "sources",
 ];
 
 /// Takes snapshots, and knows whether any is held.

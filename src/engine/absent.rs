@@ -1,0 +1,103 @@
+//! Content that trees name and the store does not have: who is asked to fetch it.
+//!
+//! The engine fetches nothing itself, and must not know how it is done: whoever can (`lazy`) is told to it once, after
+//! the start. Everybody who needs such content asks here, and is called back.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::error::{EngineError, Result};
+use super::handle::Engine;
+use super::pins::BlobPin;
+use super::request::{IncomingBlob, RemoteNote, Request};
+use crate::model::content_name::ContentName;
+use crate::model::digest::Sha256;
+use crate::model::hash::BlobHash;
+use crate::store::error::StoreError;
+use crate::store::pool::Incoming;
+
+/// Why content cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotFetched(pub String);
+
+/// Is called once, on a thread of whoever fetches: the store has the content now, or it cannot be had.
+pub type OnFetched = Box<dyn FnOnce(std::result::Result<(), NotFetched>) + Send>;
+
+/// Fetches content that is absent.
+pub trait Fetcher: Send + Sync {
+    /// Fetches a content, once however many ask, and then calls back. Returns at once; may call back before.
+    fn fetch(&self, digest: Sha256, then: OnFetched);
+}
+
+impl Engine {
+    /// From now on absent content is asked of `fetcher`.
+    pub fn set_fetcher(&self, fetcher: Arc<dyn Fetcher>) {
+        if self.fetcher.set(fetcher).is_err() {
+            log::error!("content is fetched by somebody else already");
+        }
+    }
+
+    /// Has a content fetched; returns at once.
+    pub fn fetch(&self, digest: Sha256, then: OnFetched) {
+        match self.fetcher.get() {
+            Some(fetcher) => fetcher.fetch(digest, then),
+            None => then(Err(NotFetched("nothing is fetched here".to_owned()))),
+        }
+    }
+
+    /// The blob of a content, which is fetched first if it is absent. Not for threads that serve the kernel.
+    ///
+    /// # Errors
+    /// When it cannot be had; when it cannot be looked up.
+    pub fn blob_or_fetch(&self, name: &ContentName) -> Result<BlobHash> {
+        match self.trees.blob_names().resolve(name) {
+            Err(StoreError::AbsentContent(digest)) => {
+                let (send, receive) = crossbeam_channel::bounded(1);
+                // Who went away meanwhile does not need the answer.
+                self.fetch(digest, Box::new(move |fetched| drop(send.send(fetched))));
+                let fetched = receive.recv().map_err(|_| EngineError::Stopping)?;
+                fetched.map_err(|reason| EngineError::NotFetched { digest, reason })?;
+                Ok(self.trees.blob_names().resolve(name)?)
+            }
+            resolved => Ok(resolved?),
+        }
+    }
+
+    /// Whether the store has a declared content.
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    pub fn is_stored(&self, digest: &Sha256) -> Result<bool> {
+        let row = self.query(|reader| match reader.blob_of(digest)? {
+            Some(blob) => reader.blob(&blob),
+            None => Ok(None),
+        })?;
+        Ok(row.is_some_and(|row| !row.is_damaged()))
+    }
+
+    /// Keeps a content that was fetched: `length` bytes of `content`, which whoever calls has hashed. All names that it
+    /// has are answered from then on.
+    ///
+    /// # Errors
+    /// When the store cannot keep it.
+    pub fn keep_fetched(
+        &self,
+        digest: Sha256,
+        blob: BlobHash,
+        length: u64,
+        content: &mut dyn Read,
+    ) -> Result<()> {
+        if length > 0 {
+            let pin = BlobPin::new(&self.pins, blob);
+            let (named, mut file) = self.pool.incoming_file()?;
+            io::copy(content, &mut file).map_err(StoreError::io("write", named.path()))?;
+            let incoming = IncomingBlob { file: Incoming::Named(named), pin, size: length };
+            let pins = self.call(|reply| Request::AdoptBlobs { blobs: vec![incoming], reply })?;
+            let note = RemoteNote::Digests(vec![(digest, blob)]);
+            self.call(|reply| Request::NoteRemote { note, reply })?;
+            drop(pins);
+        }
+        Ok(())
+    }
+}

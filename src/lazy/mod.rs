@@ -1,0 +1,178 @@
+//! Lazy content: what a version names and the store does not have is fetched when somebody reads it (L4).
+//!
+//! Whoever needs a content asks [`Lazy`] and is called back; nobody's thread waits for the network but those here. All who
+//! ask for one content share one fetch. It is handed to nobody before it has the declared digest and is in the pool; from
+//! then on it is an ordinary blob. What cannot be had is an error at once for a while, so that a loop over thousands of
+//! files does not wait for each.
+//!
+//! This room must not know who reads, nor what a mount is.
+
+mod fetch;
+mod flights;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::engine::Engine;
+use crate::engine::absent::{Fetcher, NotFetched, OnFetched};
+use crate::model::digest::Sha256;
+use crate::model::name::RemoteName;
+use crate::net::Client;
+use crate::sync::PartialFiles;
+use flights::{Flights, Joined};
+
+/// Contents that are fetched at a time, over all remotes.
+const FETCHES_MAX: usize = 16;
+
+/// How long a thread waits for the next content before it ends.
+const IDLE_TIME: Duration = Duration::from_secs(10);
+
+/// How often is looked for readers who have waited for too long.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A client for a remote, with the settings that it was made of.
+type KnownClient = (String, Arc<Client>);
+
+/// Fetches the content that a store lacks.
+pub struct Lazy {
+    engine: Weak<Engine>,
+    partial_files: Arc<PartialFiles>,
+    flights: Mutex<Flights>,
+    /// There is something to do, or it is to stop.
+    changed: Condvar,
+    clients: Mutex<HashMap<RemoteName, KnownClient>>,
+    stop: AtomicBool,
+}
+
+impl std::fmt::Debug for Lazy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lazy").finish_non_exhaustive()
+    }
+}
+
+/// What is going on, to be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Activity {
+    /// Contents that are fetched or wait for their turn.
+    pub fetching: u64,
+    /// Readers who wait.
+    pub waiting: u64,
+    /// Contents that could not be had a short time ago.
+    pub failed: u64,
+}
+
+impl Lazy {
+    /// For this engine. Starts no thread, and asks nobody anything, before the first content is wanted.
+    pub fn new(engine: &Arc<Engine>, partial_files: &Arc<PartialFiles>) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            engine: Arc::downgrade(engine),
+            partial_files: Arc::clone(partial_files),
+            flights: Mutex::new(Flights::new(own.clone())),
+            changed: Condvar::new(),
+            clients: Mutex::default(),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    /// What is going on now.
+    pub fn activity(&self) -> Activity {
+        self.flights.lock().activity(Instant::now())
+    }
+
+    /// Fetches nothing more: who waits is told so. What came so far is kept for the next run.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let waiting = self.flights.lock().give_up();
+        self.changed.notify_all();
+        for then in waiting {
+            then(Err(NotFetched("the daemon is stopping".to_owned())));
+        }
+    }
+
+    /// Fetches contents until there are none for a while.
+    fn work(self: &Arc<Self>) {
+        loop {
+            let Some(digest) = self.next() else { return };
+            let outcome = match self.engine.upgrade() {
+                Some(engine) => self.fetch_one(&engine, digest),
+                None => Err(NotFetched("the store is closed".to_owned())),
+            };
+            if let Err(reason) = &outcome {
+                log::warn!("content sha256:{digest} cannot be had: {reason}");
+            }
+            let waiting = self.flights.lock().end(&digest, &outcome, Instant::now());
+            for then in waiting {
+                then(outcome.clone());
+            }
+        }
+    }
+
+    /// The next content to fetch; `None` when the thread is to end.
+    fn next(&self) -> Option<Sha256> {
+        let mut flights = self.flights.lock();
+        let until = Instant::now() + IDLE_TIME;
+        loop {
+            if let Some(digest) = flights.begin() {
+                return Some(digest);
+            }
+            let late = self.changed.wait_until(&mut flights, until).timed_out();
+            if late || self.stop.load(Ordering::SeqCst) {
+                flights.worker_ends();
+                return None;
+            }
+        }
+    }
+
+    /// Lets go of readers who have waited for too long, as long as there are any; the fetches go on.
+    fn watch(&self) {
+        loop {
+            let mut flights = self.flights.lock();
+            self.changed.wait_for(&mut flights, LOOK_INTERVAL);
+            let (late, is_last) = flights.late(Instant::now());
+            drop(flights);
+            for (then, reason) in late {
+                then(Err(reason));
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, what: &'static str, body: fn(&Arc<Self>)) -> bool {
+        let own = Arc::clone(self);
+        let spawned = thread::Builder::new().name(what.to_owned()).spawn(move || body(&own));
+        spawned.inspect_err(|error| log::warn!("no thread to fetch content: {error}")).is_ok()
+    }
+}
+
+impl Fetcher for Lazy {
+    fn fetch(&self, digest: Sha256, then: OnFetched) {
+        let mut flights = self.flights.lock();
+        if self.stop.load(Ordering::SeqCst) {
+            drop(flights);
+            return then(Err(NotFetched("the daemon is stopping".to_owned())));
+        }
+        let joined = flights.join(digest, then, Instant::now());
+        let own = flights.own();
+        let (needs_worker, needs_watch) = flights.needs(FETCHES_MAX);
+        drop(flights);
+        match joined {
+            Joined::Waits => {}
+            Joined::Refused(then, reason) => return then(Err(reason)),
+        }
+        let Some(own) = own else { return };
+        if needs_watch && !own.start("lazy-watch", |own| own.watch()) {
+            own.flights.lock().watch_ends();
+        }
+        if needs_worker && !own.start("lazy-fetch", |own| own.work()) {
+            own.flights.lock().worker_ends();
+        }
+        self.changed.notify_one();
+    }
+}

@@ -1,0 +1,12 @@
+//! Content that is fetched when it is first read, on a real mount (L1 to L14, H33 to H43)
+#![cfg(feature = "net")]
+#![allow(clippy::unwrap_used, reason = "a failure ends the test, in its helpers too")]
+#![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
+
+mod areas;
+mod equal;
+mod look;
+mod read;
+mod remote;
+mod shared;
+mod trouble;
