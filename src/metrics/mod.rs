@@ -4,7 +4,10 @@
 //! belong to the process, as a daemon serves one store. To count costs one or two atomic additions, and to time
 //! an operation two looks at the clock. Nothing here has a label that somebody else chooses (H58).
 
-#![cfg_attr(not(feature = "net"), allow(dead_code, reason = "only the web face shows the numbers"))]
+#![cfg_attr(
+    not(feature = "net"),
+    allow(dead_code, unused_imports, reason = "only the web face shows the numbers")
+)]
 
 mod operation;
 

@@ -19,8 +19,14 @@ const KNOWN_MAX: usize = 65_536;
 /// Finds the blobs of names, and keeps what it found last.
 pub struct BlobNames {
     readers: Arc<Readers>,
-    /// Both name the same bytes for ever, whether these are stored or not; so nothing here is ever stale.
-    known: Mutex<LruCache<Sha256, BlobHash>>,
+    known: Mutex<Known>,
+}
+
+/// What was found. Both digests name the same bytes for ever, but these may not be stored any more.
+struct Known {
+    blobs: LruCache<Sha256, BlobHash>,
+    /// How often blobs were removed.
+    removals: u64,
 }
 
 impl fmt::Debug for BlobNames {
@@ -32,7 +38,8 @@ impl fmt::Debug for BlobNames {
 impl BlobNames {
     /// Looks names up in the catalog.
     pub fn new(readers: Arc<Readers>) -> Self {
-        Self { readers, known: Mutex::new(LruCache::new(KNOWN_MAX)) }
+        let known = Known { blobs: LruCache::new(KNOWN_MAX), removals: 0 };
+        Self { readers, known: Mutex::new(known) }
     }
 
     /// The blob of a declared digest; `None` when the store has never had its content.
@@ -40,15 +47,27 @@ impl BlobNames {
     /// # Errors
     /// The database's.
     pub fn blob_of(&self, digest: &Sha256) -> Result<Option<BlobHash>> {
-        let known = self.known.lock().get(digest).copied();
-        if known.is_some() {
-            return Ok(known);
-        }
+        let removals = {
+            let mut known = self.known.lock();
+            if let Some(blob) = known.blobs.get(digest) {
+                return Ok(Some(*blob));
+            }
+            known.removals
+        };
         let found = self.readers.read(|reader| reader.blob_of(digest))?;
-        if let Some(blob) = found {
-            self.known.lock().insert(*digest, blob);
+        let mut known = self.known.lock();
+        // What was removed meanwhile must not be remembered.
+        if let Some(blob) = found.filter(|_| known.removals == removals) {
+            known.blobs.insert(*digest, blob);
         }
         Ok(found)
+    }
+
+    /// Blobs were removed: what is remembered may be of one of them.
+    pub fn removed(&self) {
+        let mut known = self.known.lock();
+        known.removals += 1;
+        known.blobs.clear();
     }
 
     /// Whether any tree or area names content by a declared digest.
@@ -103,5 +122,12 @@ mod tests {
         tx.commit().unwrap();
         assert_eq!(names.resolve(&digest.into()).unwrap(), blob);
         assert_eq!(names.sha256_of(&blob.into()).unwrap(), Some(digest));
+        let tx = store.catalog.begin().unwrap();
+        tx.insert_blob(&blob, 1, 0, 0, crate::model::time::Timestamp::now()).unwrap();
+        tx.delete_blob(&blob).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(names.blob_of(&digest).unwrap(), Some(blob), "nobody has said so yet");
+        names.removed();
+        assert_eq!(names.blob_of(&digest).unwrap(), None);
     }
 }

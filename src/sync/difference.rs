@@ -51,7 +51,9 @@ impl BaseEntry {
     fn file(self) -> Option<BaseFile> {
         match self.entry.content {
             Content::File { size, blob } => {
-                Some(BaseFile { size_bytes: size, blob, attributes: self.entry.attributes })
+                let is_linked = self.entry.link_group.is_some();
+                let attributes = self.entry.attributes;
+                Some(BaseFile { size_bytes: size, blob, is_linked, attributes })
             }
             _ => None,
         }

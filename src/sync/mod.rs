@@ -263,6 +263,8 @@ pub struct BaseFile {
     pub size_bytes: u64,
     /// Its content; `None` when it is empty.
     pub blob: Option<ContentName>,
+    /// Whether the file has other names.
+    pub is_linked: bool,
     /// Mode, owner, time.
     pub attributes: Attributes,
 }
@@ -308,11 +310,11 @@ pub trait Destination: Sync {
     /// The store's.
     fn note_sources(&self, sources: Vec<Source>) -> Result<(), SyncError>;
 
-    /// Whether the store lacks any content that its versions have.
+    /// Whether the store lacks any content that its versions have, or has it damaged.
     ///
     /// # Errors
     /// The store's.
-    fn has_absent(&self) -> Result<bool, SyncError>;
+    fn lacks_content(&self) -> Result<bool, SyncError>;
 
     /// Notes digests of content.
     ///

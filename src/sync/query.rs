@@ -168,8 +168,7 @@ fn compare(
     let blob = match base.blob {
         None => return Ok(same(file.sha256 == Sha256::of(b""))),
         Some(ContentName::Sha256(declared)) if missing == Missing::IsFetched => {
-            let is_here = || Ok::<_, SyncError>(destination.blob_of(&declared)?.is_some());
-            return Ok(same(declared == file.sha256 && is_here()?));
+            return Ok(same(declared == file.sha256 && is_here(destination, &declared)?));
         }
         Some(ContentName::Sha256(declared)) => return Ok(same(declared == file.sha256)),
         Some(ContentName::Blake3(blob)) => blob,
@@ -179,7 +178,15 @@ fn compare(
         return Ok(Compared::Different);
     }
     Ok(match file.content_name() {
-        Some(_) => Compared::OtherName(blob),
-        None => Compared::Unchanged,
+        // A file with several names stays one file, and keeps the name of its content.
+        Some(_) if !base.is_linked => Compared::OtherName(blob),
+        Some(_) | None => Compared::Unchanged,
     })
+}
+
+fn is_here(destination: &dyn Destination, declared: &Sha256) -> Result<bool, SyncError> {
+    match destination.blob_of(declared)? {
+        Some(blob) => Ok(destination.hold(vec![blob])?.iter().all(Option::is_some)),
+        None => Ok(false),
+    }
 }

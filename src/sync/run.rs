@@ -55,7 +55,13 @@ pub fn run(
     plan: Option<&mut dyn FnMut(Plan) -> Result<(), SyncError>>,
 ) -> Result<Outcome, SyncError> {
     let asked = asked(origin, options);
-    let seen = seen.filter(|seen| seen.asked == asked);
+    let is_lazy = origin.policy == FetchPolicy::OnDemand;
+    let missing = match !is_lazy && destination.lacks_content()? {
+        true => Missing::IsFetched,
+        false => Missing::IsUnchanged,
+    };
+    // What is missing is asked for, whether the remote has changed or not.
+    let seen = seen.filter(|seen| seen.asked == asked && missing == Missing::IsUnchanged);
     let Watch { stop, tally, .. } = watch;
     tally.reset();
     let Some(mut declared) = declare(origin, seen, destination, watch)? else {
@@ -73,11 +79,6 @@ pub fn run(
     }
     check_removals(entries, destination, options)?;
     let mtime = found.mtime.unwrap_or_else(|| destination.now());
-    let is_lazy = origin.policy == FetchPolicy::OnDemand;
-    let missing = match !is_lazy && destination.has_absent()? {
-        true => Missing::IsFetched,
-        false => Missing::IsUnchanged,
-    };
     let mut saver = Saver::new(destination, watch, mtime, is_lazy.then_some(origin));
     let steps: Stage<'_, Item<'_>> = Box::new(move |_, next| {
         let lines = entries.read()?;

@@ -6,7 +6,7 @@ use cairn::engine::request::{RemoteNote, Request as EngineRequest};
 use cairn::model::content_name::ContentName;
 use cairn::model::digest::Sha256;
 use cairn::model::hash::BlobHash;
-use cairn::model::import::ImportContent;
+use cairn::model::import::{FileSource, ImportContent};
 use cairn::model::tree::Content;
 use support::fsck::{check_clean_store, findings};
 
@@ -24,17 +24,20 @@ fn own(bytes: &[u8]) -> ContentName {
 
 /// Publishes files as a sync does: under the names that a remote declared.
 fn sync(world: &World, files: &[(&str, &[u8])]) {
-    let import = Import::mirror(world);
+    put_declared(world, Import::mirror(world), files);
+}
+
+fn put_declared(world: &World, import: Import<'_>, files: &[(&str, &[u8])]) {
     for (path, bytes) in files {
         let mut entry = inline(path, 0, bytes.len());
         if let ImportContent::File { declared: name, .. } = &mut entry.content {
             *name = Some(Sha256::of(bytes));
         }
-        let payload = cairn::control::service::Attachment::of_payload(bytes.to_vec());
-        import.put_with(vec![entry], payload).unwrap();
         let digests = vec![(Sha256::of(bytes), BlobHash::of(bytes))];
         let note = RemoteNote::Digests(digests);
         world.engine.call(|reply| EngineRequest::NoteRemote { note, reply }).unwrap();
+        let payload = cairn::control::service::Attachment::of_payload(bytes.to_vec());
+        import.put_with(vec![entry], payload).unwrap();
     }
     import.finish().unwrap();
 }
@@ -162,6 +165,50 @@ fn another_name_is_no_conflict() {
     check_clean_store(&world.close().path());
 }
 
+/// The newest version gave content other names only: what an area over the older one takes away stays away.
+#[test]
+fn what_was_removed_beside_another_name_is_no_conflict() {
+    let world = World::with_repository();
+    world.publish("own", &[("a", TEXT), ("d/b", b"second"), ("d/c", b"third")]);
+    let attributes = |path: &str| (&world.entry("1", path).unwrap().attributes).into();
+    let area = world.stage("work@latest");
+    world.remove(area, "a");
+    world.rename(area, "d/b", "moved");
+    let import = Import::additive(&world);
+    for (path, bytes) in [("a", TEXT), ("d/b", b"second"), ("d/c", b"third")] {
+        let mut entry = inline(path, 0, bytes.len());
+        entry.attributes = attributes(path);
+        if let ImportContent::File { declared: name, .. } = &mut entry.content {
+            *name = Some(Sha256::of(bytes));
+        }
+        let note = RemoteNote::Digests(vec![(Sha256::of(bytes), BlobHash::of(bytes))]);
+        world.engine.call(|reply| EngineRequest::NoteRemote { note, reply }).unwrap();
+        let payload = cairn::control::service::Attachment::of_payload(bytes.to_vec());
+        import.put_with(vec![entry], payload).unwrap();
+    }
+    import.finish().unwrap();
+    assert_eq!(name(&world, "2", "d/b"), declared(b"second"));
+    let onto = cairn::control::commit::CommitRequest { onto_latest: true, ..commit("work") };
+    committed(world.ask(Request::Commit(onto)));
+    assert!(world.entry("3", "a").is_none() && world.entry("3", "d/b").is_none());
+    assert_eq!(world.bytes("3", "moved"), b"second");
+    assert_eq!(name(&world, "3", "d/c"), declared(b"third"));
+    check_clean_store(&world.close().path());
+}
+
+/// A name costs nothing: a repository that is nearly full takes it.
+#[test]
+fn another_name_is_charged_to_no_quota() {
+    let world = World::with_repository();
+    world.publish("own", &[("a", &[7; 1000])]);
+    let quota = cairn::model::quota::Quota { bytes: Some(1200), files: None };
+    let request = |repo, reply| EngineRequest::SetQuota { repo, quota, reply };
+    world.engine_call(request).unwrap();
+    let import = Import::additive(&world);
+    put_declared(&world, import, &[("a", &[7; 1000]), ("new", &[8; 100])]);
+    assert_eq!(name(&world, "2", "a"), declared(&[7; 1000]));
+}
+
 fn findings_after(closed: &Closed, sql: &str) -> Vec<Finding> {
     let catalog = closed.path().join("catalog.db");
     rusqlite::Connection::open(catalog).unwrap().execute_batch(sql).unwrap();
@@ -201,29 +248,88 @@ fn wrong_counts_of_names_are_found_and_rewritten() {
 /// A name that nothing has any more, as if the version's row had been lost.
 #[test]
 fn a_name_that_nobody_has_is_found_and_lets_its_blob_go() {
-    let closed = mirrored().close();
+    let world = mirrored();
+    world.publish("own", &[("own", b"own")]);
+    let closed = world.close();
+    let (sha256, blob) = (Sha256::of(b"own"), BlobHash::of(b"own"));
     let sql = format!(
-        "INSERT INTO content_names VALUES(x'{}', 3, x'{}');
-         UPDATE blobs SET refs = refs + 1 WHERE hash = x'{}'",
-        Sha256::of(b"lost"),
-        BlobHash::of(TEXT),
-        BlobHash::of(TEXT)
+        "INSERT INTO content_names VALUES(x'{sha256}', 3, x'{blob}');
+         INSERT INTO digests VALUES(x'{sha256}', x'{blob}');
+         UPDATE blobs SET refs = refs + 1 WHERE hash = x'{blob}'",
     );
     let found = findings_after(&closed, &sql);
-    let sha256 = Sha256::of(b"lost");
     assert_eq!(found, [Finding::NameCount { sha256, recorded: 3, counted: 0 }]);
     repair(&closed, &found);
     check_clean_store(&closed.path());
 }
 
+/// Either table tells what a name stands for where the other one has lost it, or has something else.
+#[test]
+fn what_a_name_stands_for_is_found_in_either_table() {
+    for sql in [
+        "UPDATE content_names SET blob = NULL",
+        "UPDATE content_names SET blob = (SELECT max(hash) FROM blobs)",
+        "DELETE FROM digests",
+        "UPDATE digests SET blob = (SELECT hash FROM blobs WHERE hash <> digests.blob LIMIT 1)",
+    ] {
+        let closed = mirrored().close();
+        let found = findings_after(&closed, sql);
+        assert!(!found.is_empty(), "{sql}");
+        let is_known = |finding: &Finding| {
+            matches!(finding, Finding::NameBlob { found: Some(_), .. }) && finding.is_repairable()
+        };
+        assert!(found.iter().all(is_known), "{sql}: {found:?}");
+        repair(&closed, &found);
+        check_clean_store(&closed.path());
+        let world = closed.open();
+        world.run(true, 0);
+        assert_eq!(world.bytes("1", "a"), TEXT, "{sql}");
+        assert_eq!(world.bytes("1", "c"), b"other", "{sql}");
+        world.delete(&["1"], true).unwrap();
+        world.collect();
+        assert!(world.blob(&BlobHash::of(TEXT)).is_none(), "{sql}");
+        check_clean_store(&world.close().path());
+    }
+}
+
+/// A full check hashes what has a digest.
+#[test]
+fn a_wrong_digest_is_found_by_its_content() {
+    let closed = mirrored().close();
+    let swap = "UPDATE digests SET blob = (SELECT max(hash) FROM blobs) WHERE blob <> (SELECT max(hash) FROM blobs);
+                UPDATE content_names SET blob = (SELECT blob FROM digests WHERE digests.sha256 = content_names.sha256)";
+    findings_after(&closed, swap);
+    let (found, _) = findings(&closed.path(), true);
+    let wrong = |finding: &Finding| matches!(finding, Finding::NameBlob { found: None, .. });
+    assert_eq!(found.iter().filter(|finding| wrong(finding)).count(), 1, "{found:?}");
+}
+
 #[test]
 fn a_name_that_stands_for_nothing_is_told() {
     let closed = mirrored().close();
-    let sql = "UPDATE content_names SET blob = NULL WHERE refs = 2";
+    let sql = "DELETE FROM digests; UPDATE content_names SET blob = NULL WHERE refs = 2";
     let found = findings_after(&closed, sql);
     let absent = Finding::Absent { sha256: Sha256::of(TEXT), refs: 2 };
     assert!(found.contains(&absent), "{found:?}");
     assert!(!absent.is_repairable());
+}
+
+/// A digest that outlived its blob, as a crash can leave it, is no reason to refuse a commit.
+#[test]
+fn a_digest_without_its_blob_holds_nothing() {
+    let world = World::with_repository();
+    let note = RemoteNote::Digests(vec![(Sha256::of(TEXT), BlobHash::of(TEXT))]);
+    world.engine.call(|reply| EngineRequest::NoteRemote { note, reply }).unwrap();
+    let import = Import::mirror(&world);
+    let mut entry = inline("a", 0, TEXT.len());
+    if let ImportContent::File { declared: name, source, .. } = &mut entry.content {
+        (*name, *source) = (Some(Sha256::of(TEXT)), FileSource::Absent);
+    }
+    import.put(vec![entry]).unwrap();
+    import.finish().unwrap();
+    let world = world.reopen();
+    let row = world.engine.query(|reader| reader.declared(&Sha256::of(TEXT))).unwrap().unwrap();
+    assert_eq!((row.refs, row.blob), (1, None), "it is absent");
 }
 
 /// Damage is told by the paths that have either name.

@@ -1,6 +1,7 @@
 //! Names of content that a manifest declares with its size (H41, L9): the same whoever fetched the bytes, and when.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use cairn::model::digest::Sha256;
@@ -137,4 +138,37 @@ fn equal_manifests_make_equal_trees() {
     assert_eq!(hash(&first, 1), hash(&second, 2));
     assert_eq!(first.version(1), second.version(2));
     clean(second);
+}
+
+/// Files that are one stay one.
+#[test]
+fn a_hardlink_is_not_broken_by_a_declared_name() {
+    let synced = with_manifest(&[("f1", b"shared")]);
+    let area = synced.cairn.staging("lib/work");
+    fs::create_dir_all(&area).unwrap();
+    fs::write(area.join("f1"), "shared").unwrap();
+    fs::hard_link(area.join("f1"), area.join("x")).unwrap();
+    synced.cairn.cli(&["commit", "lib/work"]);
+    synced.sync(&[]);
+    let newest = synced.cairn.tags("lib/latest");
+    let links = |name: &str| fs::metadata(newest.join(name)).unwrap().nlink();
+    assert_eq!((links("f1"), links("x")), (2, 2));
+    clean(synced);
+}
+
+/// What was lost is fetched by the sync that declares it, whether the remote has changed or not.
+#[test]
+fn r5_a_sync_heals_what_it_declares() {
+    let mut synced = with_manifest(FILES);
+    synced.sync(&["--mirror"]);
+    let hash = BlobHash::of(b"second").to_string();
+    let blob = synced.cairn.store().join("pool").join(&hash[..2]).join(&hash[2..]);
+    synced.cairn.stop();
+    fs::remove_file(&blob).unwrap();
+    synced.cairn.mount();
+    synced.cairn.run(&["fsck"]);
+    fs::read(synced.cairn.versions("lib/1/dir/b")).unwrap_err();
+    synced.sync(&["--mirror"]);
+    assert_eq!(fs::read(synced.cairn.versions("lib/1/dir/b")).unwrap(), b"second");
+    clean(synced);
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::finding::{BlobDamage, Finding, Leftover, TreeDamage};
+use super::names::TrueNames;
 use super::pages::{Ended, Found, Trees};
 use super::table::{CountedRow, Table};
 use super::{Check, Examined, Stopped, examine};
@@ -111,7 +112,7 @@ impl Check<'_> {
             Ok(())
         })?;
         count_rows(&snapshot, &mut trees, &mut counts)?;
-        counts.held_by_names(&snapshot, &self.subject.pool)?;
+        counts.held_by_names(&snapshot, &self.subject.pool, &self.true_names)?;
         drop(snapshot);
         if first {
             for (index, damage) in damaged {
@@ -292,9 +293,18 @@ impl Counts {
     }
 
     /// Counts the reference that each declared name holds on its blob.
-    fn held_by_names(&mut self, snapshot: &Snapshot, pool: &Pool) -> Result<(), Stopped> {
+    fn held_by_names(
+        &mut self,
+        snapshot: &Snapshot,
+        pool: &Pool,
+        true_names: &TrueNames,
+    ) -> Result<(), Stopped> {
         let (mut lost, mut absent) = (Vec::new(), Vec::new());
-        snapshot.content_names(&mut |row| match row {
+        let corrected = |row: DeclaredRow| {
+            let blob = true_names.get(&row.sha256).copied().unwrap_or(row.blob);
+            DeclaredRow { blob, ..row }
+        };
+        snapshot.content_names(&mut |row| match row.map(corrected) {
             Ok(DeclaredRow { blob: Some(blob), .. }) => {
                 if !self.blob(&blob) {
                     lost.push(blob);

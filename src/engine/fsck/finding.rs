@@ -191,6 +191,15 @@ pub enum Finding {
         /// As a full walk says.
         counted: i64,
     },
+    /// A declared name does not stand for the blob that has its digest.
+    NameBlob {
+        /// The declared digest.
+        sha256: Sha256,
+        /// The blob that is recorded, if one is.
+        recorded: Option<BlobHash>,
+        /// The one that has the digest, if it is in the store.
+        found: Option<BlobHash>,
+    },
     /// Content that files are said to have is not in the store, and no remote is known to have it.
     Absent {
         /// Its declared digest.
@@ -371,6 +380,7 @@ impl Finding {
             Self::Tree { .. } => "tree",
             Self::BlobCount { .. } => "blob_count",
             Self::NameCount { .. } => "name_count",
+            Self::NameBlob { .. } => "name_blob",
             Self::Absent { .. } => "absent",
             Self::TreeCount { .. } => "tree_count",
             Self::BlobMode { .. } => "blob_mode",
@@ -404,6 +414,7 @@ impl Finding {
             | Self::BlobSound(_)
             | Self::BlobCount { .. }
             | Self::NameCount { .. }
+            | Self::NameBlob { .. }
             | Self::Absent { .. }
             | Self::TreeCount { .. }
             | Self::BlobMode { .. }

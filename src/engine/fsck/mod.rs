@@ -34,6 +34,7 @@ mod gaps;
 mod job;
 mod links;
 mod losses;
+mod names;
 mod pages;
 mod repair;
 mod rows;
@@ -185,6 +186,8 @@ struct Check<'c> {
     linked: Vec<blob_files::Linked>,
     /// Areas of which rows are lost: what those named is unknown.
     gaps: BTreeSet<AreaId>,
+    /// Blobs of declared names, where the catalog has something else.
+    true_names: names::TrueNames,
 }
 
 /// A damaged blob whose losses are not known yet.
@@ -237,8 +240,10 @@ pub fn check(subject: &Subject, options: Options, sink: &mut dyn Sink) -> Result
         lost_files: BTreeSet::new(),
         linked: Vec::new(),
         gaps: BTreeSet::new(),
+        true_names: names::TrueNames::new(),
     };
     check.check_rows()?;
+    check.check_names()?;
     check.check_counts()?;
     check.check_totals()?;
     if options.files {

@@ -44,6 +44,8 @@ pub enum Step {
     },
     /// Adds to the count of a blob.
     CountBlob(BlobHash, i64),
+    /// Says which blob a declared name stands for.
+    NameBlob(Sha256, Option<BlobHash>),
     /// Adds to the references counted on a declared name.
     CountName(Sha256, i64),
     /// Adds to the count of a tree.
@@ -106,6 +108,7 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
         Finding::BlobCount { hash, recorded, counted } => {
             vec![Step::CountBlob(*hash, counted - recorded)]
         }
+        Finding::NameBlob { sha256, found, .. } => vec![Step::NameBlob(*sha256, *found)],
         Finding::NameCount { sha256, recorded, counted } => {
             vec![Step::CountName(*sha256, counted - recorded)]
         }
@@ -148,6 +151,7 @@ impl Finding {
             | Self::IdLimit { .. }
             | Self::BlobCount { .. }
             | Self::NameCount { .. }
+            | Self::NameBlob { .. }
             | Self::TreeCount { .. }
             | Self::Totals { .. }
             | Self::Tag { .. }
@@ -181,6 +185,7 @@ impl Step {
             Self::CountBlob(hash, delta) => {
                 tx.add_blob_refs(hash, *delta)?;
             }
+            Self::NameBlob(sha256, blob) => tx.correct_name(sha256, blob.as_ref())?,
             Self::CountName(sha256, delta) => {
                 tx.add_content_refs(&ContentName::from(*sha256), *delta)?;
             }
@@ -258,6 +263,7 @@ impl Step {
             Self::Remove(Leftover::Area(_) | Leftover::AreaRows(_) | Leftover::Page(_))
             | Self::BlankTree { .. }
             | Self::CountBlob(..)
+            | Self::NameBlob(..)
             | Self::CountName(..)
             | Self::CountTree(..)
             | Self::Totals

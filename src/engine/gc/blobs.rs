@@ -203,6 +203,9 @@ impl Collector {
             Ok(removed)
         })?;
         self.note_removed(writer, removed.len() as u64);
+        if !removed.is_empty() {
+            writer.staging().store.names.removed();
+        }
         for orphan in removed {
             // The row is gone: a file that cannot be removed is a leftover, replaced when the
             // content is stored again, or swept by the next full run.

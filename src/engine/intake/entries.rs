@@ -11,6 +11,7 @@ use crate::engine::staging::charge;
 use crate::engine::staging::content::FileContent;
 use crate::engine::staging::node::{Body, Directory, Node};
 use crate::engine::staging::state::{NewNode, State};
+use crate::model::content_name::{ContentName, same_content};
 use crate::model::id::{NodeId, RepoId};
 use crate::model::import::{ImportContent, ImportEntry};
 use crate::model::name::EntryName;
@@ -64,10 +65,35 @@ impl Import {
                 if let Some(id) = existing.filter(|id| self.equals(*id, content, blob)) {
                     return self.set_attributes(id, attributes);
                 }
+                if let Some(id) = existing
+                    && self.takes_name(id, blob)?
+                {
+                    return self.set_attributes(id, attributes);
+                }
                 let body = self.body(content, blob, attributes.mtime)?;
                 self.replace((parent, name), existing, body, attributes)
             }
         }
+    }
+
+    /// Gives the content of a file the name that was declared for it, if it is the same content: nothing is used for
+    /// that, so no quota is charged.
+    fn takes_name(&self, id: NodeId, name: StoredContent) -> Result<bool> {
+        let Some(declared @ ContentName::Sha256(_)) = name else { return Ok(false) };
+        let file = {
+            let state = self.engine.staging.read();
+            let node = state.node(id).filter(|node| node.nlink() == 1);
+            node.and_then(|node| node.content().cloned())
+        };
+        let Some(file) = file else { return Ok(false) };
+        let Ok(before @ Some(_)) = file.blob() else { return Ok(false) };
+        let names = self.engine.trees.blob_names();
+        if !same_content(before, name, |digest| names.blob_of(digest))? {
+            return Ok(false);
+        }
+        file.take_name(declared);
+        self.engine.staging.change(|state, dirty| state.mark_changed(dirty, id));
+        Ok(true)
     }
 
     pub(super) fn lookup(&self, parent: NodeId, name: &EntryName) -> Result<Option<NodeId>> {

@@ -310,12 +310,24 @@ impl<S: TreeSource> Walk<'_, S> {
     }
 
     fn changes(&self, base: Option<TreeHash>, side: Option<TreeHash>) -> Result<Changed, S::Error> {
-        let mut changes = BTreeMap::new();
+        let mut changes = Changed::new();
         diff_entries(&self.trees, base.as_ref(), side.as_ref(), &mut |before, after| {
             if let Some(entry) = before.as_ref().or(after.as_ref()) {
                 changes.insert(entry.name.clone(), (before, after));
             }
         })?;
+        let mut names_only = Vec::new();
+        for (name, change) in &changes {
+            // A side that gave the content another name only has changed nothing.
+            if let (Some(before), Some(after)) = change
+                && is_same_file(&self.trees, before, after)?
+            {
+                names_only.push(name.clone());
+            }
+        }
+        for name in names_only {
+            changes.remove(&name);
+        }
         Ok(changes)
     }
 
@@ -366,7 +378,7 @@ fn decide<S: TreeSource>(source: &S, both: Both) -> Result<Decision, S::Error> {
             }
             (Some(_), None) => Decision::Conflict(Reason::DirectoryOnly(Side::Ours)),
             (None, Some(_)) => Decision::Conflict(Reason::DirectoryOnly(Side::Theirs)),
-            (None, None) => return decide_files(source, base, ours, theirs),
+            (None, None) => return decide_files(source, base.is_some(), ours, theirs),
         },
         (Some(base), None, Some(other)) => decide_removed(trees, &base, &other, Side::Ours),
         (Some(base), Some(other), None) => decide_removed(trees, &base, &other, Side::Theirs),
@@ -379,23 +391,14 @@ fn decide<S: TreeSource>(source: &S, both: Both) -> Result<Decision, S::Error> {
 /// Decides a name that is no directory on either side.
 fn decide_files<S: TreeSource>(
     source: &S,
-    base: Option<Entry>,
+    in_base: bool,
     ours: Entry,
     theirs: Entry,
 ) -> Result<Decision, S::Error> {
-    if let Some(base) = &base {
-        // A side that gave the content another name only has changed nothing.
-        if is_same_file(source, base, &theirs)? {
-            return Ok(Decision::Take(ours));
-        }
-        if is_same_file(source, base, &ours)? {
-            return Ok(Decision::KeepTheirs);
-        }
-    }
     let same = same_but_times(&ours.attributes, &theirs.attributes)
         && is_same_content(source, &ours.content, &theirs.content)?
         && ours.link_group.is_some() == theirs.link_group.is_some();
-    Ok(match (same, base.is_some()) {
+    Ok(match (same, in_base) {
         (true, _) if ours.attributes.mtime > theirs.attributes.mtime => {
             Decision::Take(Entry { attributes: ours.attributes, ..theirs })
         }

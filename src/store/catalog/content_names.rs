@@ -7,7 +7,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::{blob_hash, sha256};
-use super::connection::{During, changed_count};
+use super::connection::{During, changed_count, collect};
 use super::snapshot::{BadRow, Scan, Snapshot};
 use super::{Reader, Tx};
 use crate::model::content_name::ContentName;
@@ -103,6 +103,27 @@ impl Tx<'_> {
         declared(&self.transaction, digest)
     }
 
+    /// Says which blob has a digest, and that its name, if it is in use, stands for that; `None` for no blob at all.
+    /// References on blobs stay as they are counted.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn correct_name(&self, digest: &Sha256, blob: Option<&BlobHash>) -> Result<()> {
+        match blob {
+            Some(blob) => self.put_digest(digest, blob)?,
+            None => {
+                let sql = "DELETE FROM digests WHERE sha256 = ?1";
+                self.execute("forget a digest", sql, [digest.as_bytes()])?;
+            }
+        }
+        self.execute(
+            "correct a name",
+            "UPDATE content_names SET blob = ?2 WHERE sha256 = ?1",
+            params![digest.as_bytes(), blob.map(BlobHash::as_bytes)],
+        )?;
+        Ok(())
+    }
+
     /// Writes the row of a name, for [`Tx::add_name_refs`] and for repairs. What it holds is the caller's to count.
     ///
     /// # Errors
@@ -157,7 +178,36 @@ fn declared(connection: &Connection, digest: &Sha256) -> Result<Option<DeclaredR
     read().during("look at a name")
 }
 
+/// A digest, and the blob that its name and that the digests say it has.
+type Disputed = (Sha256, Option<BlobHash>, Option<BlobHash>);
+
 impl Snapshot {
+    /// Names in use that stand for another blob than the one that has their digest, or for none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn disputed_names(&self) -> Result<Vec<Disputed>> {
+        let sql = "SELECT content_names.sha256, content_names.blob, digests.blob
+                   FROM content_names LEFT JOIN digests USING(sha256)
+                   WHERE content_names.blob IS NOT digests.blob ORDER BY content_names.sha256";
+        collect(&self.connection, "compare names and digests", sql, [], |row| {
+            Ok((sha256(row, 0)?, optional_blob(row, 1)?, optional_blob(row, 2)?))
+        })
+    }
+
+    /// Visits the digests that are noted.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn digests(
+        &self,
+        each: &mut dyn FnMut(std::result::Result<(Sha256, BlobHash), BadRow>),
+    ) -> Result<()> {
+        let sql = "SELECT sha256, blob FROM digests ORDER BY sha256";
+        let from_row = |row: &Row<'_>| Ok((sha256(row, 0)?, blob_hash(row, 1)?));
+        self.scan(Scan { table: "digests", sql, keys: &[0] }, [], from_row, each)
+    }
+
     /// Visits the names that are in use.
     ///
     /// # Errors
@@ -172,11 +222,14 @@ impl Snapshot {
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<DeclaredRow> {
-    let blob = match row.get_ref(2)? {
-        ValueRef::Null => None,
-        _ => Some(blob_hash(row, 2)?),
-    };
-    Ok(DeclaredRow { sha256: sha256(row, 0)?, refs: row.get(1)?, blob })
+    Ok(DeclaredRow { sha256: sha256(row, 0)?, refs: row.get(1)?, blob: optional_blob(row, 2)? })
+}
+
+fn optional_blob(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<BlobHash>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        _ => blob_hash(row, column).map(Some),
+    }
 }
 
 #[cfg(test)]

@@ -61,11 +61,16 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Notes the digest of a blob. One that is noted already is replaced.
+    /// Notes the digest of a blob. What is noted already of either is replaced: a blob has one digest.
     ///
     /// # Errors
     /// The database's.
     pub fn put_digest(&self, sha256: &Sha256, blob: &BlobHash) -> Result<()> {
+        self.execute(
+            "note a digest",
+            "DELETE FROM digests WHERE blob = ?2 AND sha256 <> ?1",
+            params![sha256.as_bytes(), blob.as_bytes()],
+        )?;
         self.execute(
             "note a digest",
             "INSERT OR REPLACE INTO digests(sha256, blob) VALUES(?1, ?2)",
@@ -94,7 +99,11 @@ impl Tx<'_> {
 fn blob_of(connection: &Connection, sha256: &Sha256) -> Result<Option<BlobHash>> {
     let read = || {
         connection
-            .prepare_cached("SELECT blob FROM digests WHERE sha256 = ?1")?
+            .prepare_cached(
+                "SELECT blob FROM digests WHERE sha256 = ?1
+                 UNION ALL SELECT blob FROM content_names WHERE sha256 = ?1 AND blob IS NOT NULL
+                 LIMIT 1",
+            )?
             .query_row([sha256.as_bytes()], |row| blob_hash(row, 0))
             .optional()
     };

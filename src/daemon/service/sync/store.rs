@@ -23,6 +23,7 @@ use crate::model::raw::RawPath;
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
 use crate::store::catalog::{Reader, SourceRow};
+use crate::store::error::StoreError;
 use crate::store::tree_cache::TreeCache;
 use crate::sync::{Destination, PartialFiles, Source, SyncError};
 
@@ -97,7 +98,11 @@ impl Destination for Store<'_> {
             return Ok(known);
         }
         let content = self.engine.pool.open(blob)?;
-        let sha256 = hash(&content, self.stop)?;
+        let (own, sha256) = hash(&content, self.stop)?;
+        if own != *blob {
+            self.engine.report_damage(*blob);
+            return Err(StoreError::DamagedBlob(*blob).into());
+        }
         self.note(vec![(sha256, *blob)])?;
         Ok(sha256)
     }
@@ -128,8 +133,9 @@ impl Destination for Store<'_> {
         self.engine.call(|reply| Request::NoteRemote { note, reply }).map_err(store)
     }
 
-    fn has_absent(&self) -> Result<bool, SyncError> {
-        Ok(self.reader.lock().absent_count()? > 0)
+    fn lacks_content(&self) -> Result<bool, SyncError> {
+        let reader = self.reader.lock();
+        Ok(reader.absent_count()? > 0 || !reader.damaged_blobs()?.is_empty())
     }
 
     fn note(&self, digests: Vec<(Sha256, BlobHash)>) -> Result<(), SyncError> {
@@ -173,16 +179,18 @@ impl Destination for Store<'_> {
     }
 }
 
-fn hash(content: &File, stop: &AtomicBool) -> Result<Sha256, SyncError> {
-    let mut hasher = Sha256Hasher::default();
+/// Both digests of a content, of which the first tells whether the bytes are what they should be.
+fn hash(content: &File, stop: &AtomicBool) -> Result<(BlobHash, Sha256), SyncError> {
+    let (mut own, mut hasher) = (blake3::Hasher::new(), Sha256Hasher::default());
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut done = 0;
     while !stop.load(Ordering::Relaxed) {
         let read = content.read_at(&mut chunk, done);
         let read = read.map_err(|error| SyncError::Io { action: "read a blob", error })?;
         if read == 0 {
-            return Ok(hasher.finish());
+            return Ok((own.finalize().into(), hasher.finish()));
         }
+        own.update(&chunk[..read]);
         hasher.update(&chunk[..read]);
         done += read as u64;
     }

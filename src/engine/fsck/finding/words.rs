@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Finding, Leftover};
 use crate::model::digest::Sha256;
+use crate::model::hash::BlobHash;
 use crate::model::quota::Usage;
 use crate::model::text::{count, is_or_are};
 use crate::store::catalog::{BadRow, Totals};
@@ -26,6 +27,7 @@ impl fmt::Display for Finding {
             Self::NameCount { sha256, recorded, counted } => {
                 write!(f, "content sha256:{sha256} has {}", references(*counted, *recorded))
             }
+            Self::NameBlob { sha256, recorded, found } => name_blob(f, sha256, *recorded, *found),
             Self::Absent { sha256, refs } => absent(f, sha256, *refs),
             Self::TreeCount { hash, recorded, counted } => {
                 write!(f, "tree {hash} has {}", references(*counted, *recorded))
@@ -97,6 +99,21 @@ fn charge(
 ) -> fmt::Result {
     let (recorded, counted) = (used(recorded), used(counted));
     write!(f, "version {version} adds {counted} to what its repository uses; recorded: {recorded}")
+}
+
+fn name_blob(
+    f: &mut fmt::Formatter<'_>,
+    sha256: &Sha256,
+    recorded: Option<BlobHash>,
+    found: Option<BlobHash>,
+) -> fmt::Result {
+    let said = |blob: Option<BlobHash>| blob.map_or("none".to_owned(), |blob| blob.to_string());
+    write!(
+        f,
+        "content sha256:{sha256} is recorded as blob {}, and blob {} has it",
+        said(recorded),
+        said(found)
+    )
 }
 
 fn absent(f: &mut fmt::Formatter<'_>, sha256: &Sha256, refs: i64) -> fmt::Result {

@@ -327,6 +327,15 @@ impl FileContent {
         }
     }
 
+    /// Gives the content another name. It must be sealed, and the name must stand for the same bytes.
+    pub(in crate::engine) fn take_name(self: &Arc<Self>, name: ContentName) {
+        let mut state = self.state.lock();
+        if matches!(state.data, Data::Blob(_)) {
+            state.data = Data::Blob(name);
+            self.mark_saved(&mut state, NodeData::Blob(name), None);
+        }
+    }
+
     /// Fails where the content is not in the store: who is going to change a part of it needs the rest.
     ///
     /// # Errors
