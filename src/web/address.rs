@@ -103,7 +103,7 @@ impl Target {
         }
         let names: Vec<Vec<u8>> = raw.iter().map(|part| decode(part)).collect::<Option<_>>()?;
         let repository = RepoName::new(names.first()?).ok()?;
-        let with_slash = || Some(Self::Slash(format!("{}/", raw.last()?)));
+        let with_slash = || names.last().map(|name| Self::Slash(below(name)));
         let Some(version) = names.get(1) else {
             return if slash { Some(Self::Repository(repository)) } else { with_slash() };
         };
@@ -168,7 +168,13 @@ pub(super) fn encode(name: &[u8]) -> String {
 
 /// The last component of the address of a path without its slash, with it.
 pub(super) fn with_slash(path: &[EntryName]) -> String {
-    path.last().map_or_else(|| "./".to_owned(), |name| format!("./{}/", encode(name.as_bytes())))
+    path.last().map_or_else(|| "./".to_owned(), |name| below(name.as_bytes()))
+}
+
+/// A directory beside what was asked for, as a relative address. Because of the `./` and the encoding no name can be
+/// read as a host or as a scheme, which would lead a browser to somebody else's site (W4).
+fn below(name: &[u8]) -> String {
+    format!("./{}/", encode(name))
 }
 
 #[cfg(test)]
@@ -224,10 +230,28 @@ mod tests {
     }
 
     #[test]
+    fn no_name_leads_to_another_site_w4() {
+        for (address, to) in [
+            ("/\\\\evil.example", "./%5C%5Cevil.example/"),
+            ("/%5c%5cevil.example", "./%5C%5Cevil.example/"),
+            ("/https:evil.example", "./https%3Aevil.example/"),
+            ("/javascript:alert(1)", "./javascript%3Aalert%281%29/"),
+            ("/r/https:evil.example", "./https%3Aevil.example/"),
+        ] {
+            match Target::parse(address) {
+                None => {}
+                Some(target) => assert_eq!(target, Target::Slash(to.to_owned()), "{address}"),
+            }
+        }
+        let path = [EntryName::new(b"https:evil").unwrap()];
+        assert_eq!(with_slash(&path), "./https%3Aevil/");
+    }
+
+    #[test]
     fn directories_have_a_slash() {
         assert_eq!(Target::parse("/"), Some(Target::Home));
-        assert_eq!(Target::parse("/r%20s"), Some(Target::Slash("r%20s/".to_owned())));
-        assert_eq!(Target::parse("/r/v1"), Some(Target::Slash("v1/".to_owned())));
+        assert_eq!(Target::parse("/r%20s"), Some(Target::Slash("./r%20s/".to_owned())));
+        assert_eq!(Target::parse("/r/v1"), Some(Target::Slash("./v1/".to_owned())));
         assert!(matches!(Target::parse("/r/"), Some(Target::Repository(_))));
         assert_eq!(inside("/r/v1/"), Some(("v1".to_owned(), vec![], true)));
         assert_eq!(Target::parse("/@/style.css"), Some(Target::Style));

@@ -135,8 +135,8 @@ fn w4_what_somebody_published_cannot_act_in_a_browser() {
 fn w2_directories_are_listed_in_the_form_that_is_accepted() {
     let site = published();
     assert_eq!(site.get("/r/1/dir").header("location"), "./dir/");
-    assert_eq!(site.get("/r").header("location"), "r/");
-    assert_eq!(site.get("/r/1").header("location"), "1/");
+    assert_eq!(site.get("/r").header("location"), "./r/");
+    assert_eq!(site.get("/r/1").header("location"), "./1/");
     let listed = site.json("/r/1/dir/");
     assert_eq!(listed["path"], "dir");
     assert_eq!(

@@ -37,6 +37,28 @@ fn comparable(mut answer: Answer) -> Answer {
 }
 
 #[test]
+fn w4_no_address_leads_to_another_site() {
+    let site = Site::start();
+    site.publish("r", |top| fs::create_dir(top.join("https:evil.example")).unwrap());
+    for path in [
+        "/\\\\evil.example",
+        "/%5c%5cevil.example",
+        "/%2f%2fevil.example",
+        "//evil.example",
+        "/https:evil.example",
+        "/javascript:alert(1)",
+        "/r/https:evil.example",
+        "/r/1/https:evil.example",
+    ] {
+        let answer = site.get(path);
+        let to = answer.header("location");
+        assert!(to.is_empty() || to.starts_with("./"), "{path}: {to}");
+        assert!(!to.contains([':', '\\']) && !to.contains("//"), "{path}: {to}");
+    }
+    assert_eq!(site.get("/r/1/https:evil.example").header("location"), "./https%3Aevil.example/");
+}
+
+#[test]
 fn h55_what_may_not_be_read_is_indistinguishable_from_what_is_not_there() {
     let site = Site::start();
     site.publish("r", fill);
