@@ -33,7 +33,11 @@ pub(super) fn answer(
     found: RegularFile,
 ) -> Result<Option<Response<Body>>, StoreError> {
     let etag = format!("\"{}\"", found.name());
-    let validators = Validators::new(etag, found.attributes.mtime);
+    // What a tag or `latest` names changes with the version. Caches in front of us judge by this time, so it grows then,
+    // although the file in the newer version may be the older one.
+    let mtime = found.attributes.mtime;
+    let modified = if place.is_fixed { mtime } else { mtime.max(place.version.created) };
+    let validators = Validators::new(etag, modified);
     let outcome = validators.check(&question.headers);
     let part = match outcome {
         Outcome::Go if question.is_head => Part::Whole,

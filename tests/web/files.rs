@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime};
 
 use crate::client::Site;
 use support::content;
@@ -100,7 +101,7 @@ fn w2_what_the_client_has_is_not_sent_again() {
     assert_eq!((again.status, again.body.len()), (304, 0));
     assert_eq!(again.header("etag"), first.header("etag"));
     let since = format!("If-Modified-Since: {}", first.header("last-modified"));
-    assert_eq!(site.ask("HEAD", "/r/latest/README", &[&since]).status, 304);
+    assert_eq!(site.ask("HEAD", "/r/latest/README", &[&since]).status, 200, "a date says nothing");
     let other = format!("If-Match: \"{}\"", "0".repeat(64));
     assert_eq!(site.ask("GET", "/r/latest/README", &[&other]).status, 412);
     // The same content in the next version is the same to a cache.
@@ -109,6 +110,42 @@ fn w2_what_the_client_has_is_not_sent_again() {
     site.publish("r", |top| fs::write(top.join("README"), "others\n").unwrap());
     assert_eq!(site.ask("GET", "/r/latest/README", &[&has]).text(), "others\n");
     assert_eq!(site.get("/r/1/README").text(), "plain words\n", "the first version stays");
+}
+
+#[test]
+fn w2_a_date_never_stands_for_content() {
+    let site = Site::start();
+    let publish = |text: &str, seconds: u64| {
+        site.publish("r", |top| {
+            fs::write(top.join("f"), text).unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            fs::File::options()
+                .write(true)
+                .open(top.join("f"))
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        });
+    };
+    publish("AAAA", 1_577_923_200);
+    let first = site.get("/r/latest/f");
+    // The next version has an older file, and then another one with the same time.
+    for (text, seconds) in [("BBBB", 1_577_836_800), ("CCCC", 1_577_836_800)] {
+        let before = site.get("/r/latest/f");
+        publish(text, seconds);
+        for date in [&first, &before].map(|answer| answer.header("last-modified").to_owned()) {
+            let since = format!("If-Modified-Since: {date}");
+            assert_eq!(site.ask("GET", "/r/latest/f", &[&since]).text(), text);
+            let range = format!("If-Range: {date}");
+            let answer = site.ask("GET", "/r/latest/f", &["Range: bytes=2-", &range]);
+            assert_eq!((answer.status, answer.text().as_str()), (200, text));
+        }
+        let time = |answer: &crate::client::Answer| {
+            httpdate::parse_http_date(answer.header("last-modified")).unwrap()
+        };
+        assert!(time(&site.get("/r/latest/f")) >= time(&before), "it only grows");
+    }
+    assert_eq!(site.get("/r/2/f").header("last-modified"), "Wed, 01 Jan 2020 00:00:00 GMT");
 }
 
 #[test]
