@@ -300,7 +300,7 @@ impl Site {
         compression: super::address::Compression,
     ) -> Prepared {
         let validators = of_version(place, subtree.file_name(compression).as_bytes());
-        self.of_version(question, place, &validators, |response| {
+        unless_known(question, &validators, |response| {
             super::response::set(response, CONTENT_TYPE, archive::media_type(compression));
             let name = subtree.file_name(compression);
             let disposition = format!("attachment; filename*=UTF-8''{name}");
@@ -312,34 +312,32 @@ impl Site {
 
     fn manifest(&self, question: &Question, place: Place) -> Prepared {
         let validators = of_version(&place, b"PULP_MANIFEST");
-        self.of_version(question, &place.clone(), &validators, |response| {
+        unless_known(question, &validators, |response| {
             super::response::set(response, CONTENT_TYPE, "text/plain; charset=utf-8");
             let engine = Arc::clone(&self.engine);
             Box::new(move |out| manifest::write(&engine, &place, out))
         })
     }
+}
 
-    /// Something that is made of a version, which therefore never changes.
-    fn of_version(
-        &self,
-        question: &Question,
-        place: &Place,
-        validators: &Validators,
-        work: impl FnOnce(&mut Response<Body>) -> Work,
-    ) -> Prepared {
-        let status = match validators.check(&question.headers) {
-            Outcome::Go => StatusCode::OK,
-            Outcome::NotModified => StatusCode::NOT_MODIFIED,
-            Outcome::Failed => StatusCode::PRECONDITION_FAILED,
-        };
-        let mut response = ours(status, "text/plain; charset=utf-8", Body::empty());
-        validate(&mut response, validators, place.is_fixed);
-        if status != StatusCode::OK {
-            return Prepared::Answer(response);
-        }
-        let work = work(&mut response);
-        Prepared::Written(response, work)
+/// Something that is made of a version, and is not made for who has it.
+fn unless_known(
+    question: &Question,
+    validators: &Validators,
+    work: impl FnOnce(&mut Response<Body>) -> Work,
+) -> Prepared {
+    let status = match validators.check(&question.headers) {
+        Outcome::Go => StatusCode::OK,
+        Outcome::NotModified => StatusCode::NOT_MODIFIED,
+        Outcome::Failed => StatusCode::PRECONDITION_FAILED,
+    };
+    let mut response = ours(status, "text/plain; charset=utf-8", Body::empty());
+    validate(&mut response, validators);
+    if status != StatusCode::OK {
+        return Prepared::Answer(response);
     }
+    let work = work(&mut response);
+    Prepared::Written(response, work)
 }
 
 /// By what something that is made of a version is recognised: by which version it is, and by nothing that depends

@@ -74,7 +74,7 @@ pub(super) fn answer(
         }
     };
     let mut response = response(status, Policy::File, body);
-    validate(&mut response, &validators, place.is_fixed);
+    validate(&mut response, &validators);
     set(&mut response, ACCEPT_RANGES, "bytes");
     let media_type = media_type.as_deref().unwrap_or("application/octet-stream");
     set(&mut response, CONTENT_TYPE, media_type);

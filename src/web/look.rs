@@ -34,7 +34,7 @@ pub(super) struct Place {
     pub(super) repository: Arc<Repository>,
     /// The version.
     pub(super) version: Arc<Version>,
-    /// Whether the address names it by its number, which means the same for ever.
+    /// Whether the address names it by its number, which means the same as long as the repository exists.
     pub(super) is_fixed: bool,
     /// What the address calls the version, encoded and as it is.
     pub(super) label: String,

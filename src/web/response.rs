@@ -20,10 +20,9 @@ const FILE_POLICY: &str = "default-src 'none'; style-src 'self' 'unsafe-inline';
                            font-src 'self' data:; media-src 'self'; base-uri 'none'; \
                            frame-ancestors 'none'; sandbox";
 
-/// Numbers of versions are never used twice, so what one names stays.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
-
-/// To be kept only with the question whether it is still so.
+/// To be kept only with the question whether it is still so. That holds for numbers of versions as well: a repository
+/// that was deleted and made again under its name begins with version 1, and a version or the right to read it can be
+/// taken away. The question costs an answer without a body.
 const ASK_AGAIN: &str = "no-cache";
 
 /// Seconds after which a client that found all places taken may try again.
@@ -70,13 +69,13 @@ pub(super) fn ours(status: StatusCode, media_type: &str, body: impl Into<Body>) 
     response
 }
 
-/// Says by what a client recognises the answer, and for how long it may keep it.
-pub(super) fn validate(response: &mut Response<Body>, validators: &Validators, is_fixed: bool) {
+/// Says by what a client recognises the answer, and that it has to ask again.
+pub(super) fn validate(response: &mut Response<Body>, validators: &Validators) {
     set(response, ETAG, &validators.etag);
     if let Some(modified) = validators.modified {
         set(response, LAST_MODIFIED, &httpdate::fmt_http_date(modified));
     }
-    set(response, CACHE_CONTROL, if is_fixed { FOR_EVER } else { ASK_AGAIN });
+    set(response, CACHE_CONTROL, ASK_AGAIN);
 }
 
 /// A refusal in a few words.

@@ -29,8 +29,10 @@ pub(super) fn answer(question: &Question) -> Response<Body> {
         Outcome::Failed => (StatusCode::PRECONDITION_FAILED, Body::empty()),
     };
     let mut response = response(status, Policy::Page, body);
-    validate(&mut response, &validators, false);
-    set(&mut response, CACHE_CONTROL, &format!("public, max-age={KEPT_SECONDS}"));
+    validate(&mut response, &validators);
+    if status == StatusCode::OK || status == StatusCode::NOT_MODIFIED {
+        set(&mut response, CACHE_CONTROL, &format!("public, max-age={KEPT_SECONDS}"));
+    }
     set(&mut response, CONTENT_TYPE, "text/css; charset=utf-8");
     response
 }

@@ -30,7 +30,7 @@ fn w2_a_file_is_its_bytes_with_what_caches_want_to_know() {
     assert!(whole.body == big);
     let hash = blake3::hash(&big).to_hex();
     assert_eq!(whole.header("etag"), format!("\"{hash}\""));
-    assert_eq!(whole.header("cache-control"), "public, max-age=31536000, immutable");
+    assert_eq!(whole.header("cache-control"), "no-cache");
     assert_eq!(whole.header("accept-ranges"), "bytes");
     assert_eq!(whole.header("content-length"), big.len().to_string());
     assert_eq!(whole.header("content-type"), "application/octet-stream");
@@ -146,6 +146,32 @@ fn w2_a_date_never_stands_for_content() {
         assert!(time(&site.get("/r/latest/f")) >= time(&before), "it only grows");
     }
     assert_eq!(site.get("/r/2/f").header("last-modified"), "Wed, 01 Jan 2020 00:00:00 GMT");
+}
+
+#[test]
+fn w2_a_number_that_names_something_else_by_now_is_asked_for_again() {
+    let site = Site::start();
+    site.publish("r", |top| fs::write(top.join("f"), "first").unwrap());
+    let addresses = ["/r/1/f", "/r/1/?tar", "/r/1/PULP_MANIFEST"];
+    let first = addresses.map(|address| site.get(address));
+    site.cairn.cli(&["delete", "r/1", "r", "--force"]);
+    site.publish("r", |top| fs::write(top.join("f"), "other").unwrap());
+    for (address, first) in addresses.iter().zip(&first) {
+        assert_eq!(first.header("cache-control"), "no-cache", "{address}");
+        let has = format!("If-None-Match: {}", first.header("etag"));
+        let again = site.ask("GET", address, &[&has]);
+        assert_eq!(again.status, 200, "{address}");
+        assert_ne!(again.body, first.body, "{address}");
+    }
+    // Nor is a refusal kept.
+    for (header, status) in [("If-Match: \"x\"", 412), ("Range: bytes=99-", 416)] {
+        let answer = site.ask("GET", "/r/1/f", &[header]);
+        assert_eq!((answer.status, answer.header("cache-control")), (status, "no-cache"));
+    }
+    assert_eq!(
+        site.ask("GET", "/@/style.css", &["If-Match: \"x\""]).header("cache-control"),
+        "no-cache"
+    );
 }
 
 #[test]
