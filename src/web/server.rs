@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::answer::Site;
-use super::connection::{Connections, Joined, Watched};
+use super::connection::{Connections, Joined, Peer, Watched};
 use super::error::WebError;
 use crate::engine::Engine;
 use crate::metrics::COUNTERS;
@@ -42,7 +42,7 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Time between two looks for slow clients.
 const SLOW_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Pause before the next look for a place, if all are taken by clients who do nothing wrong.
+/// Pause before another connection is ended for one that waits for a place.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Pause after the kernel could not give us a connection: most often there is no descriptor.
@@ -121,34 +121,53 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 async fn accept(listener: TcpListener, site: Arc<Site>, mut stopping: watch::Receiver<bool>) {
     let connections = Arc::new(Connections::default());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    tokio::spawn(end_slow(Arc::clone(&connections), stopping.clone()));
+    loop {
+        let accepted = tokio::select! {
+            _ = stopping.changed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let peer = Peer::of(address.ip());
+                let place = tokio::select! {
+                    _ = stopping.changed() => return,
+                    place = place(&places, &connections, peer) => place,
+                };
+                let joined = connections.join(peer);
+                tokio::spawn(serve(stream, place, joined, Arc::clone(&site), stopping.clone()));
+            }
+            Err(error) => {
+                log::warn!("cannot accept a connection: {error}");
+                connections.evict();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Ends slow clients until the server stops, also while new ones wait for a place.
+async fn end_slow(connections: Arc<Connections>, mut stopping: watch::Receiver<bool>) {
     let mut slow = tokio::time::interval(SLOW_INTERVAL);
     loop {
         tokio::select! {
             _ = stopping.changed() => return,
             _ = slow.tick() => connections.end_slow(),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let place = place(&places, &connections).await;
-                    let served = serve(stream, place, connections.join(), Arc::clone(&site), stopping.clone());
-                    tokio::spawn(served);
-                }
-                Err(error) => {
-                    log::warn!("cannot accept a connection: {error}");
-                    connections.evict();
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
         }
     }
 }
 
-/// Waits for a place, and ends connections that do nothing to have one.
-async fn place(places: &Arc<Semaphore>, connections: &Connections) -> OwnedSemaphorePermit {
+/// Waits for a place, and ends connections to have one.
+async fn place(
+    places: &Arc<Semaphore>,
+    connections: &Connections,
+    newcomer: Peer,
+) -> OwnedSemaphorePermit {
     loop {
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
             return place;
         }
-        connections.evict();
+        connections.make_room(newcomer);
         let wait = Arc::clone(places).acquire_owned();
         if let Ok(Ok(place)) = tokio::time::timeout(FULL_PAUSE, wait).await {
             return place;
@@ -189,17 +208,20 @@ async fn serve(
         .max_headers(HEAD_LINES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX);
     let mut connection = std::pin::pin!(builder.serve_connection(io, answer));
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = progress.end.notified() => {
-            COUNTERS.ended_connections.add(1);
-            Ok(())
-        }
-        _ = stopping.changed() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = &mut connection => ended,
-                () = progress.end.notified() => Ok(()),
+    let mut is_stopping = false;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut connection => break ended,
+            () = progress.end.notified() => {
+                if !is_stopping {
+                    COUNTERS.ended_connections.add(1);
+                }
+                break Ok(());
+            }
+            () = progress.retire.notified() => connection.as_mut().graceful_shutdown(),
+            _ = stopping.changed(), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
             }
         }
     };

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use support::{content, wait};
 
@@ -29,6 +30,49 @@ fn h57_clients_that_do_nothing_do_not_stop_others() {
         assert_eq!(site.get("/r/1/f").text(), "f");
     }
     drop(held);
+}
+
+/// As many as there are places, and a few that take turns.
+const BUSY: usize = 1100;
+
+#[test]
+fn h57_clients_that_ask_again_and_again_do_not_stop_others() {
+    let site = Site::start();
+    site.publish("r", |top| fs::write(top.join("f"), "f").unwrap());
+    let ended = AtomicBool::new(false);
+    let rounds = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut held: Vec<Option<TcpStream>> = (0..BUSY).map(|_| None).collect();
+            while !ended.load(Ordering::Relaxed) {
+                for place in &mut held {
+                    let stream = place.get_or_insert_with(|| connect(site.address));
+                    stream.set_nonblocking(true).unwrap();
+                    let mut answers = [0; 4096];
+                    let is_closed = matches!(stream.read(&mut answers), Ok(0));
+                    let asked = stream.write(b"HEAD /r/1/f HTTP/1.1\r\nHost: t\r\n\r\n");
+                    // Who was ended comes again.
+                    if is_closed || asked.is_err() {
+                        *place = None;
+                    }
+                }
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let _end = EndOnDrop(&ended);
+        wait::until("all places are taken", || rounds.load(Ordering::Relaxed) >= 3);
+        for _ in 0..5 {
+            assert_eq!(site.get("/r/1/f").text(), "f");
+        }
+    });
+}
+
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
