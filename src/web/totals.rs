@@ -4,8 +4,6 @@
 //! Trees never change, so a sum is remembered by the tree's hash, and a version costs what it does not share with others
 //! that were summed up before.
 
-use std::vec;
-
 use hashlink::LruCache;
 use parking_lot::Mutex;
 
@@ -52,9 +50,10 @@ pub(super) struct Totals {
 }
 
 /// A directory that is being summed up.
-struct Open {
+struct Open<'e> {
     tree: TreeHash,
-    entries: vec::IntoIter<Entry>,
+    /// Read page by page.
+    entries: Box<dyn Iterator<Item = Result<Entry, StoreError>> + 'e>,
     total: Total,
 }
 
@@ -76,12 +75,11 @@ impl Totals {
         if let Some(total) = self.known(tree) {
             return Ok(Some(total));
         }
-        let open = |tree: &TreeHash| -> Result<Open, StoreError> {
-            let entries: Vec<_> =
-                tree_format::entries(&*engine.trees, tree, 0).collect::<Result<_, _>>()?;
-            Ok(Open { tree: *tree, entries: entries.into_iter(), total: Total::NONE })
+        let open = |tree: &TreeHash| {
+            let entries = Box::new(tree_format::entries(&*engine.trees, tree, 0));
+            Open { tree: *tree, entries, total: Total::NONE }
         };
-        let mut stack = vec![open(tree)?];
+        let mut stack = vec![open(tree)];
         let mut looked_at = 0;
         loop {
             let Some(top) = stack.last_mut() else { return Ok(None) };
@@ -95,6 +93,7 @@ impl Totals {
                 }
                 continue;
             };
+            let entry = entry?;
             looked_at += 1;
             if looked_at > ENTRIES_MAX {
                 return Ok(None);
@@ -108,7 +107,7 @@ impl Totals {
                     top.total.directories += 1;
                     match self.known(&tree) {
                         Some(total) => top.total.add(total),
-                        None => stack.push(open(&tree)?),
+                        None => stack.push(open(&tree)),
                     }
                 }
                 Content::File { size, .. } => {

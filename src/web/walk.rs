@@ -1,6 +1,5 @@
-//! Walks what strangers may see below a directory, in the order of paths' names.
-
-use std::vec;
+//! Walks what strangers may see below a directory, in the order of paths' names. Directories are read page by page, so a
+//! walk costs a few pages for each level, however many entries there are.
 
 use super::look::is_visible;
 use crate::engine::Engine;
@@ -15,34 +14,26 @@ const PATH_BYTES_MAX: usize = 4095;
 /// The walk, as an iterator over paths below the top and entries.
 pub(super) struct Walk<'e> {
     engine: &'e Engine,
-    levels: Vec<Level>,
-    failed: Option<StoreError>,
+    levels: Vec<Level<'e>>,
 }
 
-struct Level {
+struct Level<'e> {
     path_bytes: usize,
     path: Vec<u8>,
-    entries: vec::IntoIter<Entry>,
+    entries: Box<dyn Iterator<Item = Result<Entry, StoreError>> + 'e>,
 }
 
 impl<'e> Walk<'e> {
     /// Walks what is below this directory.
     pub(super) fn new(engine: &'e Engine, tree: &TreeHash) -> Self {
-        let mut walk = Self { engine, levels: Vec::new(), failed: None };
+        let mut walk = Self { engine, levels: Vec::new() };
         walk.enter(Vec::new(), tree);
         walk
     }
 
     fn enter(&mut self, path: Vec<u8>, tree: &TreeHash) {
-        let entries: Result<Vec<_>, _> =
-            tree_format::entries(&*self.engine.trees, tree, 0).collect();
-        match entries {
-            Ok(entries) => {
-                let (path_bytes, entries) = (path.len(), entries.into_iter());
-                self.levels.push(Level { path_bytes, path, entries });
-            }
-            Err(error) => self.failed = Some(error),
-        }
+        let entries = Box::new(tree_format::entries(&*self.engine.trees, tree, 0));
+        self.levels.push(Level { path_bytes: path.len(), path, entries });
     }
 }
 
@@ -51,14 +42,17 @@ impl Iterator for Walk<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(error) = self.failed.take() {
-                self.levels.clear();
-                return Some(Err(error));
-            }
             let level = self.levels.last_mut()?;
             let Some(entry) = level.entries.next() else {
                 self.levels.pop();
                 continue;
+            };
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.levels.clear();
+                    return Some(Err(error));
+                }
             };
             level.path.truncate(level.path_bytes);
             if level.path_bytes > 0 {
