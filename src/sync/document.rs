@@ -15,7 +15,7 @@ use crate::net::{Body, Fetch, Fetched, Validators};
 /// The longest document that is read, in bytes: some ten million entries.
 const DOCUMENT_BYTES_MAX: u64 = 2 << 30;
 
-/// Bits of a line's number in a [`Line`]; those above say in which document it is.
+/// Bits of a line's number in a `Line`; those above say in which document it is.
 const LINE_BITS: u32 = 40;
 
 /// A document that declares content, as it was seen.
