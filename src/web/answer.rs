@@ -8,7 +8,8 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinError;
 
 use super::address::{Inside, Target, View, with_slash};
 use super::archive::{self, Subtree};
@@ -27,6 +28,9 @@ use crate::store::error::StoreError;
 
 /// Threads that write long answers for clients: archives, manifests, large listings.
 const STREAMS_MAX: usize = 16;
+
+/// What is said of content that no remote gives now.
+const NOT_FETCHED: &str = "The content of this file is not here yet, and cannot be fetched now. The log of the store says why.";
 
 /// What is said of what is not there and of what may not be read (H55).
 const NOTHING: &str = "There is nothing here that you may read.";
@@ -138,9 +142,7 @@ impl Site {
             true => self.pages.acquire().await.ok(),
             false => None,
         };
-        let site = Arc::clone(self);
-        let prepared = tokio::task::spawn_blocking(move || site.prepare(&question)).await;
-        match prepared {
+        match self.prepared(Arc::new(question)).await {
             Ok(Ok(Prepared::Answer(response))) => response,
             Ok(Ok(Prepared::Written(response, work))) => {
                 if is_head {
@@ -156,6 +158,31 @@ impl Site {
             Err(panicked) => {
                 log::error!("a request could not be answered: {panicked}");
                 failed()
+            }
+        }
+    }
+
+    /// Prepares an answer. Content that the store lacks is fetched, and no thread waits for it; one file needs one content,
+    /// so it is tried once more.
+    async fn prepared(
+        self: &Arc<Self>,
+        question: Arc<Question>,
+    ) -> Result<Result<Prepared, StoreError>, JoinError> {
+        let prepare = || {
+            let (site, question) = (Arc::clone(self), Arc::clone(&question));
+            tokio::task::spawn_blocking(move || site.prepare(&question))
+        };
+        let digest = match prepare().await {
+            Ok(Err(StoreError::AbsentContent(digest))) => digest,
+            prepared => return prepared,
+        };
+        let (then, fetched) = oneshot::channel();
+        // Who went away meanwhile does not need the answer.
+        self.engine.fetch(digest, Box::new(move |fetched| drop(then.send(fetched))));
+        match fetched.await {
+            Ok(Ok(())) => prepare().await,
+            Ok(Err(_)) | Err(_) => {
+                Ok(Ok(Prepared::Answer(refusal(StatusCode::BAD_GATEWAY, NOT_FETCHED))))
             }
         }
     }

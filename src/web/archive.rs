@@ -119,7 +119,8 @@ impl ExportSource for Source<'_> {
         self.pins.clear();
         let mut files = Vec::with_capacity(names.len());
         for name in names {
-            let pin = look::pin(self.engine, self.place, name).map_err(|error| failed(&error))?;
+            let pin = look::pin_or_fetch(self.engine, self.place, name);
+            let pin = pin.map_err(|error| failed(&error))?;
             let pin = pin.ok_or_else(|| failed(&"the version was deleted"))?;
             let file = self.engine.pool.open(pin.hash()).map_err(|error| failed(&error))?;
             self.pins.push(pin);

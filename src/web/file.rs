@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE};
+use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
 use hyper::{Response, StatusCode};
 
 use super::answer::Question;
@@ -12,6 +12,7 @@ use super::conditional::{Outcome, Part, Validators};
 use super::look::{self, Place, RegularFile};
 use super::response::{Policy, response, set, validate};
 use crate::engine::Engine;
+use crate::model::content_name::ContentName;
 use crate::model::name::EntryName;
 use crate::store::error::StoreError;
 
@@ -24,7 +25,7 @@ const LOOKED_AT_BYTES: u64 = 1024;
 /// Answers with a file; `None` if its version was deleted meanwhile.
 ///
 /// # Errors
-/// When the store cannot read it.
+/// When the store cannot read it. [`StoreError::AbsentContent`] says that it has to be fetched first.
 pub(super) fn answer(
     engine: &Arc<Engine>,
     question: &Question,
@@ -54,6 +55,8 @@ pub(super) fn answer(
     let mut media_type = media_type(name);
     let body = match found.content.filter(|_| from < end) {
         None => Body::empty(),
+        // A HEAD has nothing fetched.
+        Some(content) if question.is_head && !is_stored(engine, &content)? => Body::empty(),
         Some(content) => {
             let Some(pin) = look::pin(engine, place, &content)? else { return Ok(None) };
             let blob = *pin.hash();
@@ -76,6 +79,9 @@ pub(super) fn answer(
     let mut response = response(status, Policy::File, body);
     validate(&mut response, &validators);
     set(&mut response, ACCEPT_RANGES, "bytes");
+    if question.is_head && from < end {
+        set(&mut response, CONTENT_LENGTH, &(end - from).to_string());
+    }
     let media_type = media_type.as_deref().unwrap_or("application/octet-stream");
     set(&mut response, CONTENT_TYPE, media_type);
     match (outcome, part) {
@@ -89,6 +95,13 @@ pub(super) fn answer(
         _ => {}
     }
     Ok(Some(response))
+}
+
+fn is_stored(engine: &Engine, content: &ContentName) -> Result<bool, StoreError> {
+    match engine.trees.blob_names().resolve(content) {
+        Err(StoreError::AbsentContent(_)) => Ok(false),
+        found => found.map(|_| true),
+    }
 }
 
 /// The media type that a name tells, if it tells one.

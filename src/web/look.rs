@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::address::{Inside, encode};
 use crate::engine::Engine;
+use crate::engine::error::EngineError;
 use crate::engine::pins::BlobPin;
 use crate::engine::registry::Repository;
 use crate::model::content_name::ContentName;
@@ -161,6 +162,24 @@ pub(super) fn pin(
     };
     let pin = BlobPin::new(&engine.pins, blob);
     Ok(is_published().then_some(pin))
+}
+
+/// The same for a thread that may wait: content that the store lacks is fetched first (L4).
+///
+/// # Errors
+/// When the store cannot be read, or the content cannot be had.
+pub(super) fn pin_or_fetch(
+    engine: &Engine,
+    place: &Place,
+    content: &ContentName,
+) -> Result<Option<BlobPin>, EngineError> {
+    match pin(engine, place, content) {
+        Err(StoreError::AbsentContent(_)) => {
+            engine.blob_or_fetch(content)?;
+            Ok(pin(engine, place, content)?)
+        }
+        found => Ok(found?),
+    }
 }
 
 /// What is at a path of a version.

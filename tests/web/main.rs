@@ -7,6 +7,7 @@ mod archive;
 mod client;
 mod connections;
 mod files;
+mod lazy;
 mod manifest;
 mod metrics;
 mod pages;

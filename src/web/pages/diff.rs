@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use similar::{ChangeTag, TextDiff};
 
 use super::change::{Change, Changes, between};
-use super::directory::content;
+use super::directory::{Beginning, content};
 use super::{Page, Way, shown, size};
 use crate::engine::Engine;
 use crate::model::content_name::same_content;
@@ -221,10 +221,10 @@ impl Budget {
         }
         let read = |place: &Place, file: Option<RegularFile>| match file {
             Some(file) => content(engine, place, &file),
-            None => Ok(Some(Vec::new())),
+            None => Ok(Beginning::Here(Vec::new())),
         };
         let (one, two) = (read(sides.before, before)?, read(sides.after, after)?);
-        let (Some(one), Some(two)) = (one, two) else { return Ok(None) };
+        let (Beginning::Here(one), Beginning::Here(two)) = (one, two) else { return Ok(None) };
         if !is_text(&one) || !is_text(&two) {
             return Ok(None);
         }

@@ -172,14 +172,23 @@ fn readme(
     };
     let Some(entry) = entries.iter().find(is_readme) else { return Ok(None) };
     let file = RegularFile::of(entry.clone()).filter(|file| file.size <= README_BYTES_MAX);
-    let Some(bytes) = file.map(|file| content(engine, place, &file)).transpose()?.flatten() else {
-        return Ok(None);
-    };
+    let content = file.map(|file| content(engine, place, &file)).transpose()?;
+    let Some(Beginning::Here(bytes)) = content else { return Ok(None) };
     let text = is_text(&bytes).then(|| String::from_utf8_lossy(&bytes).into_owned());
     Ok(text.map(|text| (shown(entry.name.as_bytes()), text)))
 }
 
-/// The bytes of a file, which must be few; `None` if its version was deleted meanwhile.
+/// What a page has of a file.
+pub(super) enum Beginning {
+    /// Its first bytes, or all.
+    Here(Vec<u8>),
+    /// Its content was not fetched yet, and a page has nothing fetched.
+    Absent,
+    /// Its version was deleted meanwhile.
+    Gone,
+}
+
+/// The bytes of a file, which must be few.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -187,11 +196,11 @@ pub(super) fn content(
     engine: &Engine,
     place: &Place,
     file: &RegularFile,
-) -> Result<Option<Vec<u8>>, StoreError> {
+) -> Result<Beginning, StoreError> {
     beginning(engine, place, file, file.size)
 }
 
-/// The first bytes of a file; `None` if its version was deleted meanwhile.
+/// The first bytes of a file.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -200,11 +209,16 @@ pub(super) fn beginning(
     place: &Place,
     file: &RegularFile,
     bytes: u64,
-) -> Result<Option<Vec<u8>>, StoreError> {
-    let Some(content) = file.content else { return Ok(Some(Vec::new())) };
-    let Some(pin) = look::pin(engine, place, &content)? else { return Ok(None) };
+) -> Result<Beginning, StoreError> {
+    let Some(content) = file.content else { return Ok(Beginning::Here(Vec::new())) };
+    let pin = match look::pin(engine, place, &content) {
+        Ok(Some(pin)) => pin,
+        Ok(None) => return Ok(Beginning::Gone),
+        Err(StoreError::AbsentContent(_)) => return Ok(Beginning::Absent),
+        Err(error) => return Err(error),
+    };
     let length = usize::try_from(file.size.min(bytes)).unwrap_or(usize::MAX);
     let blob = engine.pool.open(pin.hash())?;
     let bytes = read(engine, &blob, pin.hash(), 0, length);
-    bytes.map(Some).map_err(|_| StoreError::DamagedBlob(*pin.hash()))
+    bytes.map(Beginning::Here).map_err(|_| StoreError::DamagedBlob(*pin.hash()))
 }

@@ -3,7 +3,7 @@
 use hyper::{Response, StatusCode};
 use maud::{Markup, html};
 
-use super::directory::{beginning, content};
+use super::directory::{Beginning, beginning, content};
 use super::{Page, Way, fact, minute, shown, size};
 use crate::engine::Engine;
 use crate::model::content_name::ContentName;
@@ -95,9 +95,13 @@ fn view(
         return Ok(Some(html! { figure.picture { img src=(format!("./{address}")) alt=(text); } }));
     }
     if file.size <= TEXT_BYTES_MAX {
-        let Some(bytes) = content(engine, place, file)? else { return Ok(None) };
-        if is_text(&bytes) {
-            return Ok(Some(lines(&String::from_utf8_lossy(&bytes))));
+        match content(engine, place, file)? {
+            Beginning::Here(bytes) if is_text(&bytes) => {
+                return Ok(Some(lines(&String::from_utf8_lossy(&bytes))));
+            }
+            Beginning::Here(_) => {}
+            Beginning::Absent => return Ok(Some(absent())),
+            Beginning::Gone => return Ok(None),
         }
     }
     dump(engine, place, file)
@@ -119,9 +123,18 @@ fn lines(text: &str) -> Markup {
     }
 }
 
+/// What is said of content that was not fetched yet: to have it fetched takes more than a look at a page.
+fn absent() -> Markup {
+    html! { p.muted { "The content of this file is not here yet. It is fetched when the file is read or downloaded." } }
+}
+
 /// The first bytes of a file that is no text.
 fn dump(engine: &Engine, place: &Place, file: &RegularFile) -> Result<Option<Markup>, StoreError> {
-    let Some(bytes) = beginning(engine, place, file, DUMPED_BYTES)? else { return Ok(None) };
+    let bytes = match beginning(engine, place, file, DUMPED_BYTES)? {
+        Beginning::Here(bytes) => bytes,
+        Beginning::Absent => return Ok(Some(absent())),
+        Beginning::Gone => return Ok(None),
+    };
     if is_text(&bytes) {
         return Ok(Some(html! { p.muted { "This text is too long to be shown: download it." } }));
     }
