@@ -50,9 +50,13 @@ fn parse(
     };
     list.seek(SeekFrom::Start(0))?;
     let mut first = Vec::new();
-    list.take(sniff::BYTES as u64).read_to_end(&mut first)?;
-    let begin =
-        sniff::look(&first).map_err(|other| SyncError::NoList { url: url.to_owned(), other })?;
+    list.take(LINE_BYTES_MAX as u64).read_to_end(&mut first)?;
+    let begin = match sniff::look(&first) {
+        Ok(begin) => begin,
+        // A name may begin like anything.
+        Err(_) if declares(form, &first) => 0,
+        Err(other) => return Err(SyncError::NoList { url: url.to_owned(), other }),
+    };
     list.seek(SeekFrom::Start(begin as u64))?;
     let mut reader = BufReader::new(list);
     let mut text = Vec::new();
@@ -70,6 +74,12 @@ fn parse(
         }
     }
     Ok(())
+}
+
+/// Whether the first line is one of a list.
+fn declares(form: ManifestForm, first: &[u8]) -> bool {
+    let line = first.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    matches!(form.line(line), Ok(Some(_)))
 }
 
 /// Whether an entry is the document itself, as `sha256sum * > SHA256SUMS` lists it, with a digest that cannot be right.

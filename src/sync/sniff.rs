@@ -1,9 +1,6 @@
 //! What a document is that is no list, told by its first bytes: so that a user reads what came, and not that line 1 of it has no
 //! digest.
 
-/// Bytes that are looked at.
-pub(super) const BYTES: usize = 256;
-
 /// The mark that some editors put before UTF-8. It is no part of the first line.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 

@@ -1,10 +1,13 @@
 //! `PULP_MANIFEST` of a version: what Pulp's file plugin, cairn and plain mirrors can sync from (D5).
 //!
 //! ```text
-//! path,sha256,size
+//! # path,sha256,size
+//! a/b.iso,9f86…,4096
 //! ```
 //!
-//! A line cannot say every name (H56). Those that it cannot are left out, and a comment at the end says how many.
+//! The comment comes first so that no name stands at the beginning, where readers look for marks of other formats: a name
+//! may begin like a compressed file or like a web page. A line cannot say every name (H56). Those that it cannot are left
+//! out, and a comment at the end says how many.
 //! A version that has a file of this name shows that file.
 
 use std::io::{self, Write};
@@ -24,6 +27,9 @@ use crate::model::text::count;
 /// Its name.
 const NAME: &[u8] = b"PULP_MANIFEST";
 
+/// The first line, which every reader skips.
+const FIRST_LINE: &str = "# path,sha256,size";
+
 /// Bytes hashed at a time.
 const CHUNK_BYTES: u64 = 1 << 20;
 
@@ -42,6 +48,7 @@ pub(super) fn is_named(path: &[EntryName]) -> bool {
 pub(super) fn write(engine: &Engine, place: &Place, out: &mut dyn Write) -> io::Result<()> {
     let mut digests = Digests { engine, place, new: Vec::new() };
     let mut left_out = 0_u64;
+    writeln!(out, "{FIRST_LINE}")?;
     for found in Walk::new(engine, &place.version.root.tree) {
         let (path, entry) = found.map_err(io::Error::other)?;
         let Some(file) = RegularFile::of(entry) else { continue };
@@ -61,13 +68,15 @@ pub(super) fn write(engine: &Engine, place: &Place, out: &mut dyn Write) -> io::
     Ok(())
 }
 
-/// Whether a line can say a path so that every reader finds it again: Pulp's reads UTF-8, strips whitespace and
-/// skips what begins with `#`.
+/// Whether a line can say a path so that every reader finds it again. Pulp's reads UTF-8, splits lines wherever Python
+/// does, strips whitespace, skips what begins with `#`, and then splits at every comma. A byte order mark at the
+/// beginning of a name is left to no reader's judgement.
 fn can_be_said(path: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(path) else { return false };
     DeclaredPath::new(path).is_ok_and(|declared| declared.as_bytes() == path)
         && text.trim() == text
-        && !text.starts_with('#')
+        && !text.starts_with(['#', '\u{feff}'])
+        && !text.contains([',', '\u{2028}', '\u{2029}'])
         && !text.chars().any(char::is_control)
 }
 
@@ -139,13 +148,26 @@ mod tests {
 
     #[test]
     fn names_that_no_line_can_say_are_left_out_h56() {
-        for good in ["a", "a/b c", "a,b", "a#b", "é", "<script>"] {
+        for good in ["a", "a/b c", "a#b", "é", "<script>", "BZh91", "a\u{feff}b"] {
             assert!(can_be_said(good.as_bytes()), "{good}");
         }
-        for bad in
-            [&b"a\nb"[..], b"\xff", b" a", b"a ", b"#a", b"a\x7f", "\u{a0}a".as_bytes(), b"./a"]
-        {
+        for bad in [
+            &b"a\nb"[..],
+            b"\xff",
+            b" a",
+            b"a ",
+            b"#a",
+            b"a\x7f",
+            "\u{a0}a".as_bytes(),
+            b"./a",
+            b"a,b",
+        ] {
             assert!(!can_be_said(bad), "{bad:?}");
         }
+        // Where `str.splitlines` of Python splits.
+        for split in "\n\r\x0b\x0c\x1c\x1d\x1e\u{85}\u{2028}\u{2029}".chars() {
+            assert!(!can_be_said(format!("a{split}b").as_bytes()), "{split:?}");
+        }
+        assert!(!can_be_said("\u{feff}a".as_bytes()));
     }
 }

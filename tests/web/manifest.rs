@@ -12,7 +12,7 @@ fn d5_cairn_reads_a_manifest_back_as_the_same_files() {
     let site = Site::start();
     site.publish("from", |top| {
         fs::create_dir_all(top.join("a/b c")).unwrap();
-        fs::write(top.join("a/b c/é,1%2F"), "odd").unwrap();
+        fs::write(top.join("a/b c/é;1%2F"), "odd").unwrap();
         fs::write(top.join("empty"), "").unwrap();
         fs::write(top.join("big"), content::bytes(1, 2 << 20)).unwrap();
     });
@@ -40,17 +40,86 @@ fn d5_cairn_reads_a_manifest_back_as_the_same_files() {
 fn h56_names_that_the_format_cannot_carry_are_left_out_and_counted() {
     let site = Site::start();
     site.publish("r", |top| {
-        for name in [&b"good"[..], b"line\nbreak", b" edge", b"#comment", b"\xff\xfe", b"a,b"] {
+        for name in [
+            &b"good"[..],
+            b"line\nbreak",
+            b" edge",
+            b"#comment",
+            b"\xff\xfe",
+            b"a,b",
+            b"a\xe2\x80\xa8b",
+        ] {
             fs::write(top.join(OsStr::from_bytes(name)), "x").unwrap();
         }
     });
     let answer = site.get("/r/1/PULP_MANIFEST");
     let text = answer.text();
-    let paths: Vec<_> = text.lines().map(|line| line.rsplitn(3, ',').last().unwrap()).collect();
-    assert_eq!(paths, ["a,b", "good", "# 4 files left out: this format cannot carry the names"]);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, "# path,sha256,size"));
+    assert_eq!(lines[2], "# 6 files left out: this format cannot carry the names");
     assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
     let sha256 = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
     assert!(text.contains(&format!("good,{sha256},1\n")), "{text}");
+}
+
+#[test]
+fn h56_a_name_that_begins_like_another_format_comes_through() {
+    let site = Site::start();
+    let cairn = &site.cairn;
+    let names = ["BZh91AY", "<html>", "<!doctype html>", "-----BEGIN PGP SIGNED MESSAGE-----"];
+    for (number, name) in names.iter().enumerate() {
+        let (from, to) = (format!("from{number}"), format!("to{number}"));
+        site.publish(&from, |top| fs::write(top.join(name), name).unwrap());
+        cairn.cli(&["create", &to]);
+        cairn.cli(&["remote", "add", &from, "manifest", &site.url(&format!("/{from}/latest/"))]);
+        cairn.cli(&["sync", &to, &from, "--mirror"]);
+        let found = fs::read_to_string(cairn.versions(format!("{to}/1/{name}"))).unwrap();
+        assert_eq!(found, *name);
+        // The list of somebody who writes no comment first is one, too.
+        let list = site.get(&format!("/{from}/latest/PULP_MANIFEST")).text();
+        let bare = list.split_once('\n').unwrap().1.to_owned();
+        let bare_repository = format!("bare{number}");
+        site.publish(&bare_repository, |top| {
+            fs::write(top.join("PULP_MANIFEST"), bare).unwrap();
+            fs::write(top.join(name), name).unwrap();
+        });
+        let url = site.url(&format!("/{bare_repository}/latest/"));
+        cairn.cli(&["remote", "add", &bare_repository, "manifest", &url]);
+        cairn.cli(&["sync", &to, &bare_repository, "--mirror"]);
+    }
+    // A mark before a name is no part of it to some readers.
+    site.publish("marked", |top| fs::write(top.join("\u{feff}a"), "x").unwrap());
+    let list = site.get("/marked/1/PULP_MANIFEST").text();
+    assert!(list.ends_with("# 1 file left out: this format cannot carry the names\n"), "{list}");
+}
+
+/// Reads paths as Pulp does: lines end wherever `str.splitlines` of Python ends them, and every comma counts.
+fn read_as_pulp(list: &str) -> Vec<&str> {
+    let ends = [
+        '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}',
+        '\u{2029}',
+    ];
+    let lines = list.split(ends).map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let path = |line| match str::split(line, ',').collect::<Vec<_>>()[..] {
+        [path, sha256, "1"] if sha256.len() == 64 => path,
+        ref other => panic!("{other:?}"),
+    };
+    lines.map(path).collect()
+}
+
+#[test]
+fn d5_pulp_reads_a_manifest_whatever_names_are_there() {
+    let site = Site::start();
+    site.publish("r", |top| {
+        for odd in ",\x0b\x0c\x1c\x1d\x1e\u{85}\u{2028}\u{2029}".chars() {
+            fs::write(top.join(format!("a{odd}b")), "x").unwrap();
+        }
+        fs::write(top.join("good name"), "x").unwrap();
+    });
+    let list = site.get("/r/1/PULP_MANIFEST").text();
+    assert_eq!(read_as_pulp(&list), ["good name"]);
+    assert!(list.ends_with("# 9 files left out: this format cannot carry the names\n"), "{list}");
 }
 
 #[test]

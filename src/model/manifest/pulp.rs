@@ -1,7 +1,8 @@
 //! `PULP_MANIFEST`: one file per line, `path,sha256,size`.
 //!
-//! Pulp's own reader (pulp_file, `manifest.py`) takes the last two fields from the right, so a path may have commas, and
-//! leaves out lines that begin with `#` and empty ones. It trims spaces around the line, so a path cannot begin with one.
+//! Pulp's own reader (pulp_file, `manifest.py`) leaves out lines that begin with `#` and empty ones. It trims spaces around
+//! the line, so a path cannot begin with one. It splits at every comma; this one takes the last two fields from the
+//! right, so a path may have commas.
 
 use super::{DeclaredFile, DeclaredPath, LineError, digest, size};
 
