@@ -13,21 +13,20 @@ use tokio::task::JoinError;
 
 use super::address::{Inside, Target, View, with_slash};
 use super::archive::{self, Subtree};
-use super::body::{Beginning, Body, written};
+use super::body::{Beginning, Body, Output, written};
 use super::conditional::{Outcome, Validators};
+use super::digests::Digests;
 use super::listing::{Form, Listing};
 use super::look::{self, Directory, Found, Place};
 use super::manifest;
 use super::pages::{self, Page};
 use super::response::{failed, moved, ours, refusal, validate};
+use super::streams::{StreamPlace, Streams};
 use super::totals::Totals;
 use super::{file, metrics, style};
 use crate::engine::Engine;
 use crate::model::name::BaseName;
 use crate::store::error::StoreError;
-
-/// Threads that write long answers for clients: archives, manifests, large listings.
-const STREAMS_MAX: usize = 16;
 
 /// What is said of content that no remote gives now.
 const NOT_FETCHED: &str = "The content of this file is not here yet, and cannot be fetched now. The log of the store says why.";
@@ -42,7 +41,8 @@ const PAGES_MAX: usize = 4;
 pub(super) struct Site {
     engine: Arc<Engine>,
     totals: Totals,
-    streams: Arc<Semaphore>,
+    streams: Arc<Streams>,
+    digests: Arc<Digests>,
     pages: Semaphore,
 }
 
@@ -103,10 +103,12 @@ pub(super) enum Prepared {
     Answer(Response<Body>),
     /// Its body is written by a thread.
     Written(Response<Body>, Work),
+    /// The same, where that is much work from the beginning on: nothing is done before there is a place.
+    Long(Response<Body>, Work),
 }
 
 /// What writes a body.
-pub(super) type Work = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
+pub(super) type Work = Box<dyn FnOnce(&mut dyn Output) -> io::Result<()> + Send>;
 
 impl Site {
     /// Shows a store.
@@ -114,7 +116,8 @@ impl Site {
         Self {
             engine,
             totals: Totals::new(),
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            streams: Streams::new(),
+            digests: Arc::new(Digests::new()),
             pages: Semaphore::new(PAGES_MAX),
         }
     }
@@ -144,13 +147,14 @@ impl Site {
         };
         match self.prepared(Arc::new(question)).await {
             Ok(Ok(Prepared::Answer(response))) => response,
-            Ok(Ok(Prepared::Written(response, work))) => {
-                if is_head {
-                    response
-                } else {
-                    self.write(response, work).await
-                }
+            Ok(Ok(Prepared::Written(response, _) | Prepared::Long(response, _))) if is_head => {
+                response
             }
+            Ok(Ok(Prepared::Written(response, work))) => self.write(response, None, work).await,
+            Ok(Ok(Prepared::Long(response, work))) => match self.streams.place().await {
+                Some(place) => self.write(response, Some(place), work).await,
+                None => busy(),
+            },
             Ok(Err(error)) => {
                 log::error!("a request could not be answered: {error}");
                 failed()
@@ -187,17 +191,27 @@ impl Site {
         }
     }
 
-    async fn write(&self, mut response: Response<Body>, work: Work) -> Response<Body> {
-        *response.body_mut() = match written(&self.streams, work).await {
+    async fn write(
+        &self,
+        mut response: Response<Body>,
+        place: Option<StreamPlace>,
+        work: Work,
+    ) -> Response<Body> {
+        *response.body_mut() = match written(&self.streams, place, work).await {
             Ok(Beginning::Whole(bytes)) => bytes.into(),
             Ok(Beginning::Written(body)) => Body::Written(body),
-            Ok(Beginning::Busy) => {
-                let words = "Too many clients are being sent much. Try again soon.";
-                return refusal(StatusCode::SERVICE_UNAVAILABLE, words);
-            }
+            Ok(Beginning::Busy) => return busy(),
             Err(error) => {
                 log::error!("a request could not be answered: {error}");
-                return failed();
+                return match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                    Some(manifest::Unreadable { path, .. }) => refusal(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        &format!(
+                            "The content of {path} cannot be read. The log of the store says why."
+                        ),
+                    ),
+                    None => failed(),
+                };
             }
         };
         response
@@ -341,10 +355,15 @@ impl Site {
         let validators = of_version(&place, b"PULP_MANIFEST");
         unless_known(question, &validators, |response| {
             super::response::set(response, CONTENT_TYPE, "text/plain; charset=utf-8");
-            let engine = Arc::clone(&self.engine);
-            Box::new(move |out| manifest::write(&engine, &place, out))
+            let (engine, digests) = (Arc::clone(&self.engine), Arc::clone(&self.digests));
+            Box::new(move |out| manifest::write(&engine, &digests, &place, out))
         })
     }
+}
+
+fn busy() -> Response<Body> {
+    let words = "Too many clients are being sent much. Try again soon.";
+    refusal(StatusCode::SERVICE_UNAVAILABLE, words)
 }
 
 /// Something that is made of a version, and is not made for who has it.
@@ -364,7 +383,7 @@ fn unless_known(
         return Prepared::Answer(response);
     }
     let work = work(&mut response);
-    Prepared::Written(response, work)
+    Prepared::Long(response, work)
 }
 
 /// By what something that is made of a version is recognised: by which version it is, and by nothing that depends

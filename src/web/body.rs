@@ -2,19 +2,23 @@
 //!
 //! A file is read piece by piece, each when the one before is on its way, on threads that may block. Its first
 //! pieces are small, so that a client that takes little costs little memory. What a thread writes goes through a
-//! short queue: the thread waits for the client, and ends when the client goes.
+//! short queue: the thread waits for the client, and ends when the client goes or when others need its place ([`streams`]).
+//!
+//! [`streams`]: super::streams
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Bytes, Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::streams::{StreamPlace, Streams, gone};
 use crate::engine::Engine;
 use crate::engine::pins::BlobPin;
 use crate::model::hash::BlobHash;
@@ -29,7 +33,7 @@ const PIECE_BYTES_MAX: usize = 512 << 10;
 const WRITTEN_BYTES: usize = 64 << 10;
 
 /// Collected pieces that wait for a client.
-const WRITTEN_PIECES_MAX: usize = 2;
+const WRITTEN_PIECES_MAX: usize = 1;
 
 /// A body, and what it holds until it was sent.
 pub(super) enum Body {
@@ -65,7 +69,7 @@ impl hyper::body::Body for Body {
         let piece = match &mut *self {
             Self::Whole(bytes) => bytes.take().map(Ok),
             Self::File(file) => ready!(file.poll(context)),
-            Self::Written(written) => ready!(written.pieces.poll_recv(context)),
+            Self::Written(written) => ready!(written.poll(context)),
         };
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
@@ -173,10 +177,28 @@ pub(super) fn read(
     Ok(buffer)
 }
 
+/// Where the work of a thread goes.
+pub(super) trait Output: Write {
+    /// Whether nobody listens any more, so that no more work is to be done.
+    fn is_gone(&self) -> bool;
+}
+
 /// What a thread writes.
 pub(super) struct WrittenBody {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
-    _permit: OwnedSemaphorePermit,
+    pieces: mpsc::Receiver<Bytes>,
+    /// Whether all was written when no more pieces come. Otherwise the connection ends, so that the client notices.
+    is_complete: Arc<AtomicBool>,
+}
+
+impl WrittenBody {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let piece = ready!(self.pieces.poll_recv(context));
+        Poll::Ready(match piece {
+            Some(piece) => Some(Ok(piece)),
+            None if self.is_complete.load(Ordering::Acquire) => None,
+            None => Some(Err(io::Error::other("the answer ends before it is complete"))),
+        })
+    }
 }
 
 /// How what a thread writes begins.
@@ -190,19 +212,22 @@ pub(super) enum Beginning {
 }
 
 /// Runs `work` on a thread that may block, and sends what it writes. Little is sent with its length; a failure
-/// before that is an error, and one after that ends the connection, so that the client notices.
+/// before that is an error, and one after that ends the connection, so that the client notices. Work that has no place
+/// yet takes one when it turns out to be long.
 ///
 /// # Errors
 /// That of the work.
 pub(super) async fn written(
-    streams: &Arc<Semaphore>,
-    work: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    streams: &Arc<Streams>,
+    place: Option<StreamPlace>,
+    work: impl FnOnce(&mut dyn Output) -> io::Result<()> + Send + 'static,
 ) -> io::Result<Beginning> {
     let (begin, beginning) = oneshot::channel();
     let streams = Arc::clone(streams);
     tokio::task::spawn_blocking(move || {
-        let mut writer =
-            PieceWriter { buffer: Vec::new(), begin: Some(begin), pieces: None, streams };
+        let is_complete = Arc::default();
+        let (begin, buffer) = (Some(begin), Vec::new());
+        let mut writer = PieceWriter { buffer, begin, pieces: None, is_complete, streams, place };
         let result = work(&mut writer);
         writer.finish(result);
     });
@@ -213,8 +238,10 @@ pub(super) async fn written(
 struct PieceWriter {
     buffer: Vec<u8>,
     begin: Option<oneshot::Sender<io::Result<Beginning>>>,
-    pieces: Option<mpsc::Sender<io::Result<Bytes>>>,
-    streams: Arc<Semaphore>,
+    pieces: Option<mpsc::Sender<Bytes>>,
+    is_complete: Arc<AtomicBool>,
+    streams: Arc<Streams>,
+    place: Option<StreamPlace>,
 }
 
 impl PieceWriter {
@@ -223,34 +250,47 @@ impl PieceWriter {
             return Ok(());
         }
         let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(WRITTEN_BYTES));
-        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
         if let Some(begin) = self.begin.take() {
-            let Ok(permit) = Arc::clone(&self.streams).try_acquire_owned() else {
+            self.place = self.place.take().or_else(|| self.streams.place_now());
+            if self.place.is_none() {
                 drop(begin.send(Ok(Beginning::Busy)));
                 return Err(gone());
-            };
+            }
             let (sender, pieces) = mpsc::channel(WRITTEN_PIECES_MAX);
-            let body = WrittenBody { pieces, _permit: permit };
+            let body = WrittenBody { pieces, is_complete: Arc::clone(&self.is_complete) };
             if begin.send(Ok(Beginning::Written(body))).is_err() {
                 return Err(gone());
             }
             self.pieces = Some(sender);
         }
-        let pieces = self.pieces.as_ref().ok_or_else(gone)?;
-        pieces.blocking_send(Ok(piece.into())).map_err(|_| gone())
+        let (pieces, place) = self.pieces.as_ref().zip(self.place.as_ref()).ok_or_else(gone)?;
+        place.send(pieces, piece.into())
     }
 
     fn finish(mut self, result: io::Result<()>) {
-        let heard = if let Some(begin) = self.begin.take() {
-            begin.send(result.map(|()| Beginning::Whole(self.buffer))).is_ok()
-        } else {
-            let result = result.and_then(|()| self.send());
-            let pieces = self.pieces.take();
-            let failed = result.err().zip(pieces);
-            failed.is_none_or(|(error, pieces)| pieces.blocking_send(Err(error)).is_ok())
-        };
-        if !heard {
-            log::debug!("a client went away");
+        if let Some(begin) = self.begin.take() {
+            if begin.send(result.map(|()| Beginning::Whole(self.buffer))).is_err() {
+                log::debug!("a client went away");
+            }
+            return;
+        }
+        match result.and_then(|()| self.send()) {
+            // Before the sender is dropped, so that the reader sees it.
+            Ok(()) => self.is_complete.store(true, Ordering::Release),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                log::debug!("a client went away, or took nothing while others waited");
+            }
+            Err(error) => log::error!("an answer is cut: {error}"),
+        }
+    }
+}
+
+impl Output for PieceWriter {
+    fn is_gone(&self) -> bool {
+        match (&self.begin, &self.pieces) {
+            (Some(begin), _) => begin.is_closed(),
+            (None, Some(pieces)) => pieces.is_closed(),
+            (None, None) => true,
         }
     }
 }

@@ -10,28 +10,26 @@
 //! out, and a comment at the end says how many.
 //! A version that has a file of this name shows that file.
 
-use std::io::{self, Write};
+use std::io;
 
-use super::body::read;
+use super::body::Output;
+use super::digests::Digests;
 use super::look::{self, Place, RegularFile};
 use super::walk::Walk;
 use crate::engine::Engine;
 
 use crate::engine::request::{RemoteNote, Request};
-use crate::model::digest::{Sha256, Sha256Hasher};
+use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::manifest::DeclaredPath;
 use crate::model::name::EntryName;
-use crate::model::text::count;
+use crate::model::text::{count, printable};
 
 /// Its name.
 const NAME: &[u8] = b"PULP_MANIFEST";
 
 /// The first line, which every reader skips.
 const FIRST_LINE: &str = "# path,sha256,size";
-
-/// Bytes hashed at a time.
-const CHUNK_BYTES: u64 = 1 << 20;
 
 /// New digests that are handed to the store together.
 const NOTED_MAX: usize = 256;
@@ -41,12 +39,26 @@ pub(super) fn is_named(path: &[EntryName]) -> bool {
     matches!(path, [name] if name.as_bytes() == NAME)
 }
 
+/// A file that keeps a manifest from being made.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {error}")]
+pub(super) struct Unreadable {
+    /// Where it is; strangers may see that.
+    pub(super) path: String,
+    error: io::Error,
+}
+
 /// Writes the manifest of what strangers may read.
 ///
 /// # Errors
 /// That the store cannot be read, or that nobody listens any more.
-pub(super) fn write(engine: &Engine, place: &Place, out: &mut dyn Write) -> io::Result<()> {
-    let mut digests = Digests { engine, place, new: Vec::new() };
+pub(super) fn write(
+    engine: &Engine,
+    digests: &Digests,
+    place: &Place,
+    out: &mut dyn Output,
+) -> io::Result<()> {
+    let mut known = Known { engine, digests, place, new: Vec::new() };
     let mut left_out = 0_u64;
     writeln!(out, "{FIRST_LINE}")?;
     for found in Walk::new(engine, &place.version.root.tree) {
@@ -56,16 +68,28 @@ pub(super) fn write(engine: &Engine, place: &Place, out: &mut dyn Write) -> io::
             left_out += 1;
             continue;
         }
-        let sha256 = digests.of(&file)?;
+        let sha256 = known.of(&file, out).map_err(|error| unreadable(&path, error))?;
         out.write_all(&path)?;
         writeln!(out, ",{sha256},{}", file.size)?;
     }
-    drop(digests);
+    drop(known);
     if left_out > 0 {
         let files = count(left_out, "file");
         writeln!(out, "# {files} left out: this format cannot carry the names")?;
     }
     Ok(())
+}
+
+/// Says which file cannot be read. It is not left out: who mirrors the list would delete it. That the client is gone
+/// stays what it is.
+fn unreadable(path: &[u8], error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => error,
+        _ => {
+            let path = printable(&String::from_utf8_lossy(path));
+            io::Error::other(Unreadable { path, error })
+        }
+    }
 }
 
 /// Whether a line can say a path so that every reader finds it again. Pulp's reads UTF-8, splits lines wherever Python
@@ -81,14 +105,15 @@ fn can_be_said(path: &[u8]) -> bool {
 }
 
 /// The SHA-256 of contents: known ones are looked up, others computed once and kept.
-struct Digests<'a> {
+struct Known<'a> {
     engine: &'a Engine,
+    digests: &'a Digests,
     place: &'a Place,
     new: Vec<(Sha256, BlobHash)>,
 }
 
-impl Digests<'_> {
-    fn of(&mut self, file: &RegularFile) -> io::Result<Sha256> {
+impl Known<'_> {
+    fn of(&mut self, file: &RegularFile, out: &dyn Output) -> io::Result<Sha256> {
         let Some(content) = file.content else { return Ok(Sha256::of(b"")) };
         if let Some(declared) = content.sha256() {
             return Ok(*declared);
@@ -102,26 +127,12 @@ impl Digests<'_> {
             Ok(None) => {}
             Err(error) => log::debug!("a digest could not be looked up: {error}"),
         }
-        let sha256 = self.compute(&blob, file.size)?;
+        let sha256 = self.digests.of(self.engine, &blob, out)?;
         self.new.push((sha256, blob));
         if self.new.len() >= NOTED_MAX {
             self.note();
         }
         Ok(sha256)
-    }
-
-    fn compute(&self, blob: &BlobHash, size: u64) -> io::Result<Sha256> {
-        let file = self.engine.pool.open(blob).map_err(io::Error::other)?;
-        let mut hasher = Sha256Hasher::default();
-        let mut from = 0;
-        while from < size {
-            let length = CHUNK_BYTES.min(size - from);
-            let length_here = usize::try_from(length).unwrap_or(usize::MAX);
-            let bytes = read(self.engine, &file, blob, from, length_here)?;
-            hasher.update(&bytes);
-            from += length;
-        }
-        Ok(hasher.finish())
     }
 
     /// Has the store keep what was computed. One that takes no changes computes it again.
@@ -133,7 +144,7 @@ impl Digests<'_> {
     }
 }
 
-impl Drop for Digests<'_> {
+impl Drop for Known<'_> {
     /// Also what was computed for a client that went away.
     fn drop(&mut self) {
         if !self.new.is_empty() {

@@ -97,6 +97,36 @@ fn h57_clients_that_take_nothing_do_not_stop_others() {
 }
 
 #[test]
+fn h57_answers_that_nobody_takes_give_their_places_to_others() {
+    let site = Site::start();
+    let bytes = content::bytes(1, 24 << 20);
+    site.publish("r", |top| fs::write(top.join("big"), &bytes).unwrap());
+    let mut held: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = connect(site.address);
+            stream
+                .write_all(b"GET /r/1/?tar HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            // The answer has begun, so a place is taken.
+            stream.read_exact(&mut [0]).unwrap();
+            stream
+        })
+        .collect();
+    for path in ["/r/1/?tar", "/r/1/PULP_MANIFEST"] {
+        let answer = site.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(path.contains("MANIFEST") || answer.body.len() > bytes.len());
+    }
+    // Who was ended notices that.
+    let is_cut = |stream: &mut TcpStream| {
+        let mut received = b"H".to_vec();
+        stream.read_to_end(&mut received).is_err() || parse(&received).is_none()
+    };
+    let cut = held.iter_mut().filter_map(|stream| is_cut(stream).then_some(())).count();
+    assert!((4..20).contains(&cut), "{cut}");
+}
+
+#[test]
 fn h57_a_download_goes_on_when_its_version_is_deleted() {
     let site = Site::start();
     let bytes = content::bytes(1, 24 << 20);

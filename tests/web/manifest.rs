@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::client::Site;
-use support::content;
+use crate::client::{Site, connect, mode};
+use support::{content, wait};
 
 #[test]
 fn d5_cairn_reads_a_manifest_back_as_the_same_files() {
@@ -136,6 +137,51 @@ fn d5_a_digest_is_computed_once_and_kept() {
     let site = Site::of(site.cairn);
     assert_eq!(site.get("/r/1/PULP_MANIFEST").text(), first);
     fs::rename(&aside, &blob).unwrap();
+}
+
+#[test]
+fn h57_clients_that_ask_for_digests_and_go_do_not_stop_others() {
+    let site = Site::start();
+    let bytes = content::bytes(1, 64 << 20);
+    site.publish("r", |top| {
+        fs::write(top.join("big"), &bytes).unwrap();
+        fs::write(top.join("small"), "small").unwrap();
+    });
+    for _ in 0..40 {
+        let mut stream = connect(site.address);
+        stream.write_all(b"GET /r/1/PULP_MANIFEST HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+    }
+    assert_eq!(site.get("/r/1/small").text(), "small");
+    // Many at once read it once, and all get it.
+    let lists: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| site.get("/r/1/PULP_MANIFEST"))).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    assert!(lists.iter().all(|list| list.status == 200 && list.body == lists[0].body));
+    assert!(lists[0].text().contains(",67108864\n"));
+}
+
+#[test]
+fn d5_a_digest_of_wrong_bytes_is_never_told_and_the_damage_is_reported() {
+    let mut site = Site::start();
+    let bytes = content::bytes(1, 1 << 20);
+    site.publish("r", |top| {
+        fs::create_dir(top.join("below")).unwrap();
+        fs::write(top.join("below/f"), &bytes).unwrap();
+    });
+    let (blob, _) = site.cairn.pool().into_iter().find(|(_, size)| *size == 1 << 20).unwrap();
+    site.cairn.stop();
+    mode(&blob, 0o600);
+    let mut wrong = bytes.clone();
+    wrong[500_000] ^= 1;
+    fs::write(&blob, &wrong).unwrap();
+    site.cairn.mount();
+    let site = Site::of(site.cairn);
+    let answer = site.get("/r/1/PULP_MANIFEST");
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    assert!(answer.text().contains("The content of below/f cannot be read."), "{}", answer.text());
+    wait::until("the blob is known to be damaged", || site.get("/r/1/below/f").status == 500);
 }
 
 #[test]

@@ -103,6 +103,11 @@ impl Pool {
         }
     }
 
+    /// To be called by who has read all of an open blob and found that its content does not have its hash.
+    pub fn content_is_wrong(&self, hash: &BlobHash, file: &Arc<File>) {
+        self.marks.tell(Damage { hash: *hash, file: Some(Arc::clone(file)) });
+    }
+
     /// Whether what was seen of a blob of `size` bytes is still so: it may have been healed, which
     /// gives its name to another file.
     ///
