@@ -1,7 +1,8 @@
 //! Bodies of answers: bytes that are there, parts of a file, and what a thread writes meanwhile.
 //!
 //! A file is read piece by piece, each when the one before is on its way, on threads that may block. Its first
-//! pieces are small, so that a client that takes little costs little memory. What a thread writes goes through a
+//! pieces are small, so that a client that takes little costs little memory; only a bounded number of files are sent in
+//! large ones, so that many clients that begin fast and then stall cost little as well. What a thread writes goes through a
 //! short queue: the thread waits for the client, and ends when the client goes or when others need its place ([`streams`]).
 //!
 //! [`streams`]: super::streams
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Bytes, Frame, SizeHint};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::streams::{StreamPlace, Streams, gone};
@@ -28,6 +29,12 @@ const PIECE_BYTES_FIRST: usize = 64 << 10;
 
 /// The largest piece of a file, in bytes; each is twice the one before.
 const PIECE_BYTES_MAX: usize = 512 << 10;
+
+/// Files that are sent in large pieces at a time. Such a file costs two pieces.
+const LARGE_MAX: usize = 32;
+
+/// Room for files that are sent in large pieces.
+static LARGE: Semaphore = Semaphore::const_new(LARGE_MAX);
 
 /// Bytes that are collected of what a thread writes, before they are sent.
 const WRITTEN_BYTES: usize = 64 << 10;
@@ -105,6 +112,8 @@ pub(super) struct FileBody {
     next: u64,
     end: u64,
     piece_bytes: usize,
+    /// Held while pieces are large.
+    large: Option<SemaphorePermit<'static>>,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
@@ -116,8 +125,17 @@ impl FileBody {
         pin: BlobPin,
         (from, end): (u64, u64),
     ) -> Self {
-        let piece_bytes = PIECE_BYTES_FIRST;
-        Self { engine, file, pin, sent: from, next: from, end, piece_bytes, reading: None }
+        Self {
+            engine,
+            file,
+            pin,
+            sent: from,
+            next: from,
+            end,
+            piece_bytes: PIECE_BYTES_FIRST,
+            large: None,
+            reading: None,
+        }
     }
 
     fn is_sent(&self) -> bool {
@@ -140,7 +158,10 @@ impl FileBody {
             if self.piece_bytes == PIECE_BYTES_MAX && self.next < self.end {
                 self.reading = Some(self.read_next());
             }
-            self.piece_bytes = PIECE_BYTES_MAX.min(self.piece_bytes * 2);
+            self.large = self.large.take().or_else(|| LARGE.try_acquire().ok());
+            if self.large.is_some() {
+                self.piece_bytes = PIECE_BYTES_MAX.min(self.piece_bytes * 2);
+            }
         }
         Poll::Ready(Some(read))
     }

@@ -126,6 +126,37 @@ fn h57_answers_that_nobody_takes_give_their_places_to_others() {
     assert!((4..20).contains(&cut), "{cut}");
 }
 
+/// Downloads that stall, and the most that they may cost together: in large pieces they would cost 400 MB.
+const STALLED: usize = 400;
+const STALLED_BYTES_MAX: u64 = 200 << 20;
+
+#[test]
+fn h57_many_downloads_that_begin_fast_and_stall_cost_little_memory() {
+    let site = Site::start();
+    let size = 32 << 20;
+    site.publish("r", |top| fs::write(top.join("big"), content::bytes(1, size)).unwrap());
+    let memory = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", site.cairn.pid())).unwrap();
+        let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        anonymous.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    };
+    let before = memory();
+    let mut taken = vec![0; 2 << 20];
+    let held: Vec<TcpStream> = (0..STALLED)
+        .map(|_| {
+            let mut stream = connect(site.address);
+            stream.write_all(b"GET /r/1/big HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+            stream.read_exact(&mut taken).unwrap();
+            stream
+        })
+        .collect();
+    let cost = memory().saturating_sub(before);
+    assert!(cost < STALLED_BYTES_MAX, "{cost}");
+    // All places of large pieces are taken, and others are sent everything still.
+    assert_eq!(site.get("/r/1/big").body.len(), size);
+    drop(held);
+}
+
 #[test]
 fn h57_a_download_goes_on_when_its_version_is_deleted() {
     let site = Site::start();
