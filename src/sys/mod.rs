@@ -20,5 +20,6 @@ pub use files::{
 pub use machine::{boot_id, new_uuid, user_name};
 pub use process::{bound_free_memory, leave_descriptors, return_free_memory};
 pub use sockets::{
-    FDS_PER_MESSAGE_MAX, PeerCredentials, peer_credentials, peer_groups, recv_fds, send_fds,
+    FDS_PER_MESSAGE_MAX, PeerCredentials, limit_unsent_bytes, peer_credentials, peer_groups,
+    recv_fds, send_fds,
 };

@@ -1,4 +1,4 @@
-//! Unix sockets: who is at the other end, and open files that travel with bytes.
+//! Sockets: who is at the other end of one of unix, open files that travel with bytes, and what TCP may hold for a client.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -86,6 +86,27 @@ pub fn peer_groups(socket: &UnixStream) -> io::Result<Vec<u32>> {
         }
         groups.resize(count, 0);
     }
+}
+
+/// Has the kernel take no more bytes for a TCP connection when so many wait to be sent. What is on its way does not count,
+/// so a fast connection stays fast.
+///
+/// # Errors
+/// The system call's.
+pub fn limit_unsent_bytes(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    let length =
+        libc::socklen_t::try_from(size_of::<u32>()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open for the call; `bytes` is valid for reads, and `length` is its size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            length,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Sends as much of `parts` as the socket takes at once and, with the first byte, files. Returns how

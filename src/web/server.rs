@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,10 @@ const HEAD_LINES_MAX: usize = 64;
 
 /// Bytes of the head of a request, and of an answer that wait to be sent.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes that the kernel keeps for a client that does not take them. It would keep 4 MiB, and memory for all connections
+/// of the machine is bounded: where it runs out, the kernel ends those of others.
+const UNSENT_BYTES_MAX: u32 = 256 << 10;
 
 /// Time between two looks for slow clients.
 const SLOW_INTERVAL: Duration = Duration::from_secs(5);
@@ -183,7 +188,10 @@ async fn serve(
     site: Arc<Site>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
+    let prepared = stream
+        .set_nodelay(true)
+        .and_then(|()| crate::sys::limit_unsent_bytes(stream.as_fd(), UNSENT_BYTES_MAX));
+    if let Err(error) = prepared {
         log::debug!("a connection is gone already: {error}");
     }
     let progress = &joined.progress;

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use support::{content, wait};
 
 use crate::client::{Site, connect, parse};
@@ -145,6 +146,8 @@ fn h57_many_downloads_that_begin_fast_and_stall_cost_little_memory() {
     let held: Vec<TcpStream> = (0..STALLED)
         .map(|_| {
             let mut stream = connect(site.address);
+            // The kernel's memory for all connections is bounded, too, and this side needs little of it.
+            set_socket_recv_buffer_size(&stream, 64 << 10).unwrap();
             stream.write_all(b"GET /r/1/big HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
             stream.read_exact(&mut taken).unwrap();
             stream
