@@ -13,10 +13,10 @@ use super::text::size;
 use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::remote::{RemoteInfo, RemoteRequest};
 use crate::control::reply::Reply;
+use crate::model::fetch_policy::FetchPolicy;
 use crate::model::name::RemoteName;
 use crate::model::remote::{
-    ClientCertificate, FetchPolicy, Login, RemoteKind, RemoteSettings, RemoteTest, RemoteUrl,
-    SecretSource,
+    ClientCertificate, Login, RemoteKind, RemoteSettings, RemoteTest, RemoteUrl, SecretSource,
 };
 use crate::model::text::count;
 

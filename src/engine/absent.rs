@@ -1,12 +1,10 @@
-//! Content that trees name and the store does not have: who is asked to fetch it.
-//!
-//! The engine fetches nothing itself, and must not know how it is done: whoever can (`lazy`) is told to it once, after
-//! the start. Everybody who needs such content asks here, and is called back.
+//! Content that trees name and the store does not have: is asked of the [`Fetcher`], and kept.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::error::{EngineError, Result};
+use super::fetcher::{Fetcher, NotFetched, OnFetched};
 use super::handle::Engine;
 use super::pins::BlobPin;
 use super::request::{IncomingBlob, RemoteNote, Request};
@@ -15,20 +13,6 @@ use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::store::error::StoreError;
 use crate::store::pool::Incoming;
-
-/// Why content cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NotFetched(pub String);
-
-/// Is called once, on a thread of whoever fetches: the store has the content now, or it cannot be had.
-pub type OnFetched = Box<dyn FnOnce(std::result::Result<(), NotFetched>) + Send>;
-
-/// Fetches content that is absent.
-pub trait Fetcher: Send + Sync {
-    /// Fetches a content, once however many ask, and then calls back. Returns at once; may call back before.
-    fn fetch(&self, digest: Sha256, then: OnFetched);
-}
 
 impl Engine {
     /// From now on absent content is asked of `fetcher`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::absent::NotFetched;
+use super::fetcher::NotFetched;
 use crate::model::digest::Sha256;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, NameError, RemoteName, RepoName};

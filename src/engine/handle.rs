@@ -11,9 +11,9 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 
-use super::absent::Fetcher;
 use super::durability::{DurabilityJob, Then};
 use super::error::{EngineError, Result};
+use super::fetcher::Fetcher;
 use super::fsck::Subject;
 use super::gc::{GcOptions, LastRun, RunReport};
 use super::load::{count_areas, load_area};

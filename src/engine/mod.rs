@@ -7,7 +7,7 @@
 //! The rooms use each other in one direction only: [`start`] and [`thread`] are at the top and know
 //! all others, [`error`] and [`pins`] are at the bottom and know none. `tests/tidy` checks it.
 
-pub mod absent;
+mod absent;
 mod after;
 pub mod ambiguous;
 mod areas;
@@ -20,6 +20,7 @@ pub mod dry_run;
 mod durability;
 pub mod error;
 pub mod event;
+pub mod fetcher;
 pub mod fsck;
 pub mod gc;
 mod handle;

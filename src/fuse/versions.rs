@@ -30,7 +30,7 @@ use fuser::{
     Request, TimeOrNow, WriteFlags,
 };
 
-use crate::engine::absent::NotFetched;
+use crate::engine::fetcher::NotFetched;
 use crate::model::digest::Sha256;
 use crate::model::tree_format::TreeSource;
 use crate::vfs::error::FsError;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::Lazy;
 use crate::engine::Engine;
-use crate::engine::absent::NotFetched;
+use crate::engine::fetcher::NotFetched;
 use crate::model::digest::Sha256;
 use crate::model::name::RemoteName;
 use crate::model::remote::RemoteSettings;

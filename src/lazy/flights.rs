@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::{Activity, Lazy};
-use crate::engine::absent::{NotFetched, OnFetched};
+use crate::engine::fetcher::{NotFetched, OnFetched};
 use crate::model::digest::Sha256;
 
 /// A reader waits for so long without a further byte, then it gets an error and the fetch goes on.

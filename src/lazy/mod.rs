@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::engine::Engine;
-use crate::engine::absent::{Fetcher, NotFetched, OnFetched};
+use crate::engine::fetcher::{Fetcher, NotFetched, OnFetched};
 use crate::model::digest::Sha256;
 use crate::model::name::RemoteName;
 use crate::net::Client;

@@ -6,6 +6,7 @@
 pub mod content_name;
 pub mod debian;
 pub mod digest;
+pub mod fetch_policy;
 pub mod hash;
 pub mod id;
 pub mod import;

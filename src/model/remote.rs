@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::debian::{DebianSettings, SettingsError};
+use super::fetch_policy::FetchPolicy;
 
 /// Connections to a remote at a time, unless its settings say otherwise.
 pub const CONNECTIONS_DEFAULT: u32 = 8;
@@ -87,62 +88,6 @@ impl FromStr for RemoteKind {
 
     fn from_str(text: &str) -> Result<Self, KindError> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(KindError)
-    }
-}
-
-/// When the content is fetched that a remote declares (L1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FetchPolicy {
-    /// During the sync.
-    #[default]
-    Immediate,
-    /// When it is first read; then it is kept.
-    OnDemand,
-}
-
-impl FetchPolicy {
-    /// As users write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Immediate => "immediate",
-            Self::OnDemand => "on_demand",
-        }
-    }
-
-    /// Whether it is the one that nobody has to say.
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl fmt::Display for FetchPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A string that is no policy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FetchPolicyError {
-    /// One that this release does not know yet.
-    #[error("`streamed` is not there yet: use `on_demand`, which keeps what was read")]
-    Streamed,
-    /// None at all.
-    #[error("the policies are `immediate` and `on_demand`")]
-    Unknown,
-}
-
-impl FromStr for FetchPolicy {
-    type Err = FetchPolicyError;
-
-    fn from_str(text: &str) -> Result<Self, FetchPolicyError> {
-        match text {
-            "immediate" => Ok(Self::Immediate),
-            "on_demand" | "on-demand" => Ok(Self::OnDemand),
-            "streamed" => Err(FetchPolicyError::Streamed),
-            _ => Err(FetchPolicyError::Unknown),
-        }
     }
 }
 

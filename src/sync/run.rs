@@ -11,7 +11,7 @@ use super::query::{Item, Missing, defer, query};
 use super::save::Saver;
 use super::sort::Sorted;
 use super::{Destination, Note, Options, Origin, Seen, SyncError, Watch, add};
-use crate::model::remote::FetchPolicy;
+use crate::model::fetch_policy::FetchPolicy;
 use crate::model::sync::{SyncCounts, SyncStage};
 
 /// How a sync ended that did not fail.
@@ -110,11 +110,11 @@ pub fn run(
     Ok(ready(declared, asked, counts))
 }
 
-/// All that was asked for, and of whom.
+/// All that was asked for, and of whom. With another policy the same list says something else (L1).
 fn asked(origin: &Origin<'_>, options: Options) -> String {
     let subpath = origin.subpath.map_or_else(String::new, ToString::to_string);
     let how = if options.mirror { "mirror" } else { "additive" };
-    format!("{how} {} {} {subpath}", origin.kind, origin.url)
+    format!("{how} {} {} {} {subpath}", origin.kind, origin.policy, origin.url)
 }
 
 fn ready(declared: Declared, asked: String, counts: SyncCounts) -> Outcome {

@@ -7,8 +7,9 @@ use crate::control::remote::{RemoteInfo, RemoteRequest};
 use crate::control::reply::Reply;
 use crate::engine::error::EngineError;
 use crate::engine::request::Request;
+use crate::model::fetch_policy::FetchPolicy;
 use crate::model::name::RemoteName;
-use crate::model::remote::{FetchPolicy, RemoteSettings};
+use crate::model::remote::RemoteSettings;
 use crate::model::text::{self, printable};
 use crate::store::catalog::Reader;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fuser::{INodeNo, ReplyData, ReplyDirectory, ReplyDirectoryPlus};
 
 use super::convert::listed_attr;
-use crate::engine::absent::NotFetched;
+use crate::engine::fetcher::NotFetched;
 use crate::fuse::operation::{Operation, attempt, guard};
 use crate::fuse::reply::{GENERATION, file_type};
 use crate::vfs::error::FsError;

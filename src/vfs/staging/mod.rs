@@ -34,9 +34,9 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use crate::engine::Engine;
-use crate::engine::absent::{NotFetched, OnFetched};
 use crate::engine::commit::{ForRename, RENAME_WAIT_MAX};
 use crate::engine::error::EngineError;
+use crate::engine::fetcher::{NotFetched, OnFetched};
 use crate::engine::poison::Blocked;
 use crate::engine::request::Request;
 use crate::engine::resolve::ResolveError;

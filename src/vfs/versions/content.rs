@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{Advice, SeekFrom};
 use rustix::io::Errno;
 
-use crate::engine::absent::OnFetched;
+use crate::engine::fetcher::OnFetched;
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rpds::RedBlackTreeMapSync;
 
-use crate::engine::absent::{NotFetched, OnFetched};
+use crate::engine::fetcher::{NotFetched, OnFetched};
 use crate::engine::pins::Pins;
 use crate::engine::registry::{Registry, Repository, Tags, Versions};
 use crate::model::content_name::ContentName;

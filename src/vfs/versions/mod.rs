@@ -45,8 +45,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::engine::absent::OnFetched;
 use crate::engine::ambiguous::AmbiguousLinks;
+use crate::engine::fetcher::OnFetched;
 use crate::engine::pins::Pins;
 use crate::engine::registry::{Registry, Repository};
 use crate::model::content_name::ContentName;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::absent::OnFetched;
+use crate::engine::fetcher::OnFetched;
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
