@@ -95,6 +95,14 @@ impl Flights {
             }
             self.failed.remove(&digest);
         }
+        // Others have waited for so long in vain: whoever asks again, as the kernel does for one page, waits for no more.
+        if let Some(flight) = self.flights.get(&digest)
+            && now.saturating_duration_since(flight.seen.1) >= PATIENCE
+            && flight.came.load(Ordering::Relaxed) == flight.seen.0
+        {
+            let reason = format!("no byte came for {} s", PATIENCE.as_secs());
+            return Joined::Refused(then, NotFetched(reason));
+        }
         let crowded = self.make_room();
         self.next_number += 1;
         let waiter = Waiter { number: self.next_number, since: now, then };
@@ -139,6 +147,19 @@ impl Flights {
 
     pub(super) fn worker_ends(&mut self) {
         self.workers -= 1;
+    }
+
+    /// A thread that fetches has nothing to do, or looks again whether it has.
+    pub(super) fn rests(&mut self, rests: bool) {
+        match rests {
+            true => self.idle += 1,
+            false => self.idle -= 1,
+        }
+    }
+
+    /// Whether there is a content to fetch.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     pub(super) fn watch_ends(&mut self) {

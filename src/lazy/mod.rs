@@ -120,8 +120,10 @@ impl Lazy {
             if let Some(digest) = flights.begin() {
                 return Some(digest);
             }
+            flights.rests(true);
             let late = self.changed.wait_until(&mut flights, until).timed_out();
-            if late || self.stop.load(Ordering::SeqCst) {
+            flights.rests(false);
+            if self.stop.load(Ordering::SeqCst) || late && !flights.is_wanted() {
                 flights.worker_ends();
                 return None;
             }
@@ -162,17 +164,20 @@ impl Fetcher for Lazy {
         let own = flights.own();
         let (needs_worker, needs_watch) = flights.needs(FETCHES_MAX);
         drop(flights);
+        // Threads that were counted are started, whatever becomes of this reader.
+        if let Some(own) = own {
+            if needs_watch && !own.start("lazy-watch", |own| own.watch()) {
+                own.flights.lock().watch_ends();
+            }
+            if needs_worker && !own.start("lazy-fetch", |own| own.work()) {
+                own.flights.lock().worker_ends();
+            }
+            // Both kinds of threads wait for this.
+            self.changed.notify_all();
+        }
         match joined {
             Joined::Waits => {}
-            Joined::Refused(then, reason) => return then(Err(reason)),
+            Joined::Refused(then, reason) => then(Err(reason)),
         }
-        let Some(own) = own else { return };
-        if needs_watch && !own.start("lazy-watch", |own| own.watch()) {
-            own.flights.lock().watch_ends();
-        }
-        if needs_worker && !own.start("lazy-fetch", |own| own.work()) {
-            own.flights.lock().worker_ends();
-        }
-        self.changed.notify_one();
     }
 }

@@ -13,6 +13,7 @@ use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::manifest::DeclaredFile;
+use crate::model::text::count;
 
 /// Files that are looked for at a time.
 const BATCH: usize = 500;
@@ -57,16 +58,22 @@ pub(super) enum Missing {
     IsFetched,
 }
 
-/// After the query where content is fetched when it is read: what the store lacks is not fetched now.
+/// The stage after the query when the policy is `on_demand`: marks what the store lacks as absent, so that it is not fetched
+/// now. Content of which the store has a damaged blob is fetched, which mends it.
 pub(super) fn defer<'a>(
+    destination: &dyn Destination,
     gathered: Option<&Gathered>,
     items: &Receiver<Item<'a>>,
     next: &Sender<Item<'a>>,
 ) -> Result<(), SyncError> {
-    // What came while the remote declared is here, and nobody needs to ask for it again.
+    // Indexes were fetched to be read, so they are stored now.
     let came = |file: &DeclaredFile| gathered.is_some_and(|all| all.find(&file.sha256).is_some());
     items.iter().try_for_each(|item| match item {
-        Item::Step(Step::Put { file, base }) if file.content_name().is_some() && !came(&file) => {
+        Item::Step(Step::Put { file, base })
+            if file.content_name().is_some()
+                && !came(&file)
+                && destination.blob_of(&file.sha256)?.is_none() =>
+        {
             send(next, Item::Absent { file, base })
         }
         other => send(next, other),
@@ -139,6 +146,12 @@ fn resolve<'a>(
     match content {
         Some((_, length)) if fits(length) => Item::Known { file, base, content },
         _ if file.sha256 == Sha256::of(b"") && fits(0) => Item::Known { file, base, content: None },
+        Some((_, length)) => {
+            let declared = file.size_bytes.unwrap_or_default();
+            let length = count(length, "byte");
+            let reason = format!("its content has {length}, not the {declared} that are declared");
+            Item::Failed { file, reason, disagrees: true }
+        }
         _ => Item::Step(Step::Put { file, base }),
     }
 }

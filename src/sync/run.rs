@@ -90,7 +90,10 @@ pub fn run(
     let fetched: Stage<'_, Item<'_>> = Box::new(move |items, next| fetch(context, &items, &next));
     let mut stages = vec![("difference", steps), ("query", known), ("fetch", fetched)];
     if is_lazy {
-        stages.insert(2, ("defer", Box::new(move |items, next| defer(gathered, &items, &next))));
+        stages.insert(
+            2,
+            ("defer", Box::new(move |items, next| defer(destination, gathered, &items, &next))),
+        );
     }
     pipeline::run(stages, stop, |items| saver.run(&items))?;
     let (disagreements, lost) = (saver.disagreements, saver.lost.take());

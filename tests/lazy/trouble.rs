@@ -165,3 +165,82 @@ fn l10_a_killed_reader_leaves_nothing_behind() {
     reader.wait().unwrap();
     assert_eq!(fs::read(cairn.versions("lib/1/big")).unwrap(), big);
 }
+
+/// A list of these lines: path, content and the size that is claimed.
+fn claim(site: &Site, lines: &[(&str, &[u8], u64)]) {
+    let line =
+        |(path, content, size): &(&str, &[u8], u64)| format!("{path},{},{size}\n", sha256(content));
+    let list: String = lines.iter().map(line).collect();
+    site.put("PULP_MANIFEST", list.as_bytes());
+}
+
+/// H36: whoever declares a wrong size harms nobody who has the content.
+#[test]
+fn h36_a_wrong_size_is_never_damage() {
+    let site = Site::default();
+    site.put("x", b"first");
+    site.put("y", b"first");
+    site.put("z", b"first");
+    claim(&site, &[("x", b"first", 5), ("y", b"first", 10), ("z", b"first", 3)]);
+    let origin = Origin::with(site.clone(), site.serve());
+    let read = |path: &str| fs::read(origin.cairn.versions(path));
+    // Nothing is known of the content yet.
+    wait::until("one of the places has what was declared", || {
+        read("lib/1/x").is_ok_and(|read| read == b"first")
+    });
+    assert_eq!(errno(read("lib/1/y")), Errno::IO);
+    assert_eq!(errno(read("lib/1/z")), Errno::IO);
+    assert_eq!(read("lib/1/x").unwrap(), b"first");
+    // What is known by now is not declared otherwise.
+    claim(&site, &[("x", b"first", 5), ("v", b"first", 4)]);
+    let lines = &["sync", "other", "origin"];
+    let message = origin.cairn.cli_fails(lines);
+    assert!(message.contains("5 bytes, not the 4 that are declared"), "{message}");
+    assert_eq!(read("lib/1/x").unwrap(), b"first");
+    assert!(!origin.cairn.log().contains("damaged"), "{}", origin.cairn.log());
+}
+
+/// L5: a file that is gone from one of its places is had from another.
+#[test]
+fn l5_all_places_of_a_content_are_asked() {
+    let site = Site::default();
+    site.set_manifest(&[("a", b"first"), ("b", b"first")]);
+    let origin = Origin::with(site.clone(), site.serve());
+    site.take("a");
+    assert_eq!(fs::read(origin.cairn.versions("lib/1/a")).unwrap(), b"first");
+    origin.check();
+}
+
+/// L14: readers of a file that cannot be had take no place from others.
+#[test]
+fn l14_readers_of_what_is_gone_hold_up_nobody() {
+    let site = Site::default();
+    let names: Vec<String> = (0..150).map(|number| format!("f{number}")).collect();
+    let mut files: Vec<_> =
+        (0..).zip(&names).map(|(seed, name)| (&**name, content::bytes(seed, 100))).collect();
+    files.push(("gone", b"gone".to_vec()));
+    let files: Vec<_> = files.iter().map(|(name, bytes)| (*name, &**bytes)).collect();
+    site.set_manifest(&files);
+    site.take("gone");
+    let origin = Origin::with(site.clone(), site.serve());
+    let gone = origin.cairn.versions("lib/1/gone");
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    fs::read(&gone).unwrap_err();
+                }
+            });
+        }
+        for (name, bytes) in &files[..150] {
+            let begun = std::time::Instant::now();
+            assert_eq!(fs::read(origin.cairn.versions(format!("lib/1/{name}"))).unwrap(), *bytes);
+            let took = begun.elapsed();
+            is_over.store(took.as_secs() >= 5, Ordering::SeqCst);
+            assert!(took.as_secs() < 5, "{name} took {took:?}");
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+    origin.check();
+}

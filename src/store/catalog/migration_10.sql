@@ -4,7 +4,7 @@ CREATE TABLE sources(
     remote TEXT NOT NULL,
     locator BLOB NOT NULL,
     size INTEGER NOT NULL,
-    PRIMARY KEY(sha256, remote)
+    PRIMARY KEY(sha256, remote, locator)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sources_by_remote ON sources(remote);
 

@@ -99,7 +99,7 @@ CREATE TABLE sources(
     remote TEXT NOT NULL,
     locator BLOB NOT NULL,
     size INTEGER NOT NULL,
-    PRIMARY KEY(sha256, remote)
+    PRIMARY KEY(sha256, remote, locator)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE sqlite_sequence(name,seq);
 CREATE TABLE syncs(

@@ -21,7 +21,7 @@ pub struct SourceRow {
 }
 
 impl Tx<'_> {
-    /// Notes where a content can be had; what was noted of that remote is replaced.
+    /// Notes where a content can be had. A remote may have it at several paths.
     ///
     /// # Errors
     /// The database's.
@@ -45,12 +45,13 @@ impl Tx<'_> {
 }
 
 impl Reader {
-    /// Where a content can be had, by the name of the remote.
+    /// Where a content can be had, by the names of the remotes.
     ///
     /// # Errors
     /// The database's.
     pub fn sources(&self, digest: &Sha256) -> Result<Vec<SourceRow>> {
-        let sql = "SELECT remote, locator, size FROM sources WHERE sha256 = ?1 ORDER BY remote";
+        let sql =
+            "SELECT remote, locator, size FROM sources WHERE sha256 = ?1 ORDER BY remote, locator";
         collect(&self.connection, "look for a source", sql, [digest.as_bytes()], |row| {
             let locator = row.get_ref(1)?.as_blob()?.into();
             Ok(SourceRow { remote: text(row, 0)?, locator, size: row.get(2)? })
@@ -68,7 +69,7 @@ impl Reader {
                  WHERE other.sha256 = sources.sha256 AND other.remote <> ?1)";
         let count = self
             .connection
-            .prepare_cached(&format!("SELECT count(*) {ONLY}"))
+            .prepare_cached(&format!("SELECT count(DISTINCT sources.sha256) {ONLY}"))
             .and_then(|mut count| count.query_row([remote.as_str()], |row| row.get(0)))
             .during("look what only a remote has")?;
         let sql = format!("SELECT sources.locator {ONLY} ORDER BY sources.locator LIMIT ?2");
@@ -122,9 +123,9 @@ mod tests {
         let (shared, only) = (Sha256::of(b"shared"), Sha256::of(b"only"));
         let tx = store.catalog.begin().unwrap();
         tx.put_source(&shared, &there).unwrap();
-        tx.put_source(&shared, &source("here", "old")).unwrap();
         tx.put_source(&shared, &here).unwrap();
         tx.put_source(&only, &there).unwrap();
+        tx.put_source(&only, &source("there", "moved")).unwrap();
         for digest in [&shared, &only] {
             tx.add_name_refs(digest, 1).unwrap();
         }
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!(reader.sources(&shared).unwrap(), [here, there.clone()]);
         assert_eq!(reader.absent_count().unwrap(), 2);
         let (count, some) = reader.only_at(&there.remote, 9).unwrap();
-        assert_eq!((count, &some[..]), (1, &[there.locator.clone()][..]));
+        assert_eq!((count, &some[..]), (1, &[there.locator.clone(), b"moved"[..].into()][..]));
         assert_eq!(reader.only_at(&"here".parse().unwrap(), 9).unwrap().0, 0);
         let tx = store.catalog.begin().unwrap();
         tx.forget_sources(&there.remote).unwrap();

@@ -96,10 +96,13 @@ impl Pool {
     }
 
     /// To be called with an error of reading an open blob. Damage is passed on to the listener; an
-    /// error of this process, such as a lack of memory, is not.
+    /// error of this process, such as a lack of memory, is not. An end that came too early may be the fault of whoever
+    /// declared the size of a file, so the length of the blob is looked at again.
     pub fn read_failed(&self, hash: &BlobHash, file: &Arc<File>, error: &io::Error) {
-        if error.kind() == io::ErrorKind::UnexpectedEof || is_damage(error) {
-            self.marks.tell(Damage { hash: *hash, file: Some(Arc::clone(file)) });
+        let is_short = error.kind() == io::ErrorKind::UnexpectedEof;
+        if is_short || is_damage(error) {
+            let file = (!is_short).then(|| Arc::clone(file));
+            self.marks.tell(Damage { hash: *hash, file });
         }
     }
 

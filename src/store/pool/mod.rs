@@ -27,7 +27,7 @@
 //!
 //! Content that is absent has no blob, so nobody comes here for it: [`crate::store::blob_names`] turns names into blobs, and
 //! answers [`StoreError::AbsentContent`]. READ, export, the web face and a change of a part of a file have it fetched
-//! ([`crate::engine::absent`]); read-ahead, `lseek`, `stat`, fsync and the check of a commit go on without it.
+//! ([`crate::engine::fetcher`]); read-ahead, `lseek`, `stat`, fsync and the check of a commit go on without it.
 
 use std::fs::{self, File};
 use std::io;

@@ -323,6 +323,7 @@ impl Declaring<'_, '_> {
         let mut parser = IndexParser::new(kind);
         let (mut line, mut files) = (Vec::new(), Vec::new());
         for number in 1.. {
+            check_stop(self.archive.watch.stop)?;
             let is_there = next_line(&mut reader, LINE_BYTES_MAX, &mut line).map_err(broken)?;
             let mut take = |file| files.push(file);
             let taken =

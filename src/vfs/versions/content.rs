@@ -68,6 +68,11 @@ where
             self.prefetch.note_read();
         }
         let (blob, file) = self.open(&name)?;
+        if let ContentName::Sha256(_) = name
+            && file.metadata().is_ok_and(|blob| blob.len() != size)
+        {
+            return Err(self.failed(&blob, &file, size, &io::ErrorKind::UnexpectedEof.into()));
+        }
         let end = offset + length as u64;
         if length >= LARGE_READ_BYTES_MIN && end < size {
             read_ahead(&file, end);
@@ -144,7 +149,10 @@ where
 
     fn failed(&self, blob: &BlobHash, file: &Arc<File>, size: u64, error: &io::Error) -> FsError {
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            log::error!("blob {blob} is shorter than it should be: {}", count(size, "byte"));
+            log::error!(
+                "blob {blob} is not as long as its file is declared to be: {}",
+                count(size, "byte")
+            );
         } else {
             log::error!("blob {blob}: {error}");
         }
