@@ -2,9 +2,10 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::{EngineError, Result};
-use super::fetcher::{Fetcher, NotFetched, OnFetched};
+use super::fetcher::{Fetcher, NotFetched, OnFetched, READER_PATIENCE};
 use super::handle::Engine;
 use super::pins::BlobPin;
 use super::request::{IncomingBlob, RemoteNote, Request};
@@ -22,11 +23,16 @@ impl Engine {
         }
     }
 
-    /// Has a content fetched; returns at once.
+    /// Has a content fetched for a reader; returns at once.
     pub fn fetch(&self, digest: Sha256, then: OnFetched) {
+        self.fetch_within(digest, READER_PATIENCE, then);
+    }
+
+    /// The same for who waits no longer than `patience`.
+    pub fn fetch_within(&self, digest: Sha256, patience: Duration, then: OnFetched) {
         match self.fetcher.get() {
-            Some(fetcher) => fetcher.fetch(digest, then),
-            None => then(Err(NotFetched("nothing is fetched here".to_owned()))),
+            Some(fetcher) => fetcher.fetch(digest, patience, then),
+            None => then(Err(NotFetched("this daemon cannot fetch from remotes".to_owned()))),
         }
     }
 

@@ -3,7 +3,15 @@
 //! The engine fetches nothing itself, and must not know how it is done: the daemon gives it a [`Fetcher`] (`lazy`) once,
 //! after the start. Everybody who needs such content asks there, and is called back.
 
+use std::time::Duration;
+
 use crate::model::digest::Sha256;
+
+/// A reader waits no longer than that, however fast bytes come: a file of many gigabytes takes several reads.
+pub const READER_PATIENCE: Duration = Duration::from_secs(600);
+
+/// The same for a request during which the kernel holds a lock that others need (H7).
+pub const LOCKED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why content cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +23,7 @@ pub type OnFetched = Box<dyn FnOnce(std::result::Result<(), NotFetched>) + Send>
 
 /// Fetches content that is absent.
 pub trait Fetcher: Send + Sync {
-    /// Fetches a content, once however many ask, and then calls back. Returns at once; may call back before.
-    fn fetch(&self, digest: Sha256, then: OnFetched);
+    /// Fetches a content, once however many ask, and then calls back. Returns at once, perhaps after it called back.
+    /// Who waits for `patience` is told that it cannot be had, and the fetch goes on.
+    fn fetch(&self, digest: Sha256, patience: Duration, then: OnFetched);
 }

@@ -15,16 +15,13 @@ use crate::model::digest::Sha256;
 /// A reader waits for so long without a further byte, then it gets an error and the fetch goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A reader waits no longer than that, however fast bytes come: a file of many gigabytes takes several reads.
-const WAIT_MAX: Duration = Duration::from_secs(600);
-
 /// Readers who may wait. One more takes the place of the one that has waited longest.
 const WAITING_MAX: usize = 4096;
 
 /// How long a content that could not be had is not asked for again.
 const COOLDOWN: Duration = Duration::from_secs(10);
 
-/// Contents of which that is remembered.
+/// Failures that are remembered.
 const FAILED_MAX: usize = 10_000;
 
 /// What becomes of somebody who asks.
@@ -38,14 +35,16 @@ pub(super) enum Joined {
 struct Waiter {
     number: u64,
     since: Instant,
+    /// How long it waits, however fast bytes come.
+    patience: Duration,
     then: OnFetched,
 }
 
 struct Flight {
     waiters: Vec<Waiter>,
-    /// Bytes that have come.
+    /// Bytes that this flight fetched itself: none while it is queued, or while somebody else has the turn.
     came: Arc<AtomicU64>,
-    /// How many there were when it was looked last, and since when there are so many.
+    /// The count at the last look, and since when it has been that.
     seen: (u64, Instant),
 }
 
@@ -88,7 +87,13 @@ impl Flights {
     }
 
     /// Somebody wants a content.
-    pub(super) fn join(&mut self, digest: Sha256, then: OnFetched, now: Instant) -> Joined {
+    pub(super) fn join(
+        &mut self,
+        digest: Sha256,
+        patience: Duration,
+        then: OnFetched,
+        now: Instant,
+    ) -> Joined {
         if let Some(failed) = self.failed.get(&digest) {
             if now < failed.until {
                 return Joined::Refused(then, failed.reason.clone());
@@ -105,7 +110,7 @@ impl Flights {
         }
         let crowded = self.make_room();
         self.next_number += 1;
-        let waiter = Waiter { number: self.next_number, since: now, then };
+        let waiter = Waiter { number: self.next_number, since: now, patience, then };
         let flight = self.flights.entry(digest).or_insert_with(|| {
             self.queue.push_back(digest);
             Flight { waiters: Vec::new(), came: Arc::default(), seen: (0, now) }
@@ -136,7 +141,7 @@ impl Flights {
         Some(flight.waiters.remove(0).then)
     }
 
-    /// Whether a thread more is needed that fetches, of `workers_max` at most, and one that watches. They count as there.
+    /// Whether one more fetching thread (up to `workers_max`) and the watching thread must be started. Both are counted as started.
     pub(super) fn needs(&mut self, workers_max: usize) -> (bool, bool) {
         let needs_worker = self.queue.len() > self.idle && self.workers < workers_max;
         self.workers += usize::from(needs_worker);
@@ -195,7 +200,7 @@ impl Flights {
         waiters.into_iter().map(|waiter| waiter.then).collect()
     }
 
-    /// Who has waited for too long; and whether nothing is left to watch, which then has ended.
+    /// The readers who have waited too long, and whether nothing is left to watch; then the watching thread ends.
     pub(super) fn late(&mut self, now: Instant) -> (Vec<(OnFetched, NotFetched)>, bool) {
         let mut late = Vec::new();
         for flight in self.flights.values_mut() {
@@ -206,7 +211,7 @@ impl Flights {
             let silent = now.saturating_duration_since(flight.seen.1) >= PATIENCE;
             let waited = |waiter: &Waiter| now.saturating_duration_since(waiter.since);
             let is_late = |waiter: &mut Waiter| {
-                waited(waiter) >= WAIT_MAX || silent && waited(waiter) >= PATIENCE
+                waited(waiter) >= waiter.patience || silent && waited(waiter) >= PATIENCE
             };
             let what = if silent { "nothing came" } else { "it is still being fetched" };
             for waiter in flight.waiters.extract_if(.., is_late) {
@@ -245,6 +250,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
+    use crate::engine::fetcher::READER_PATIENCE;
 
     fn flights() -> Flights {
         Flights::new(Weak::new())
@@ -258,7 +264,7 @@ mod tests {
     ) -> Receiver<Result<(), NotFetched>> {
         let (send, told) = channel();
         let then: OnFetched = Box::new(move |fetched| send.send(fetched).unwrap());
-        if let Joined::Refused(then, reason) = flights.join(digest, then, now) {
+        if let Joined::Refused(then, reason) = flights.join(digest, READER_PATIENCE, then, now) {
             then(Err(reason));
         }
         told
@@ -326,7 +332,7 @@ mod tests {
         let told = join(&mut flights, digest, now);
         let came = flights.came(&digest);
         let mut at = now;
-        while at < now + WAIT_MAX {
+        while at < now + READER_PATIENCE {
             came.fetch_add(1, Ordering::Relaxed);
             flights.late(at);
             at += PATIENCE / 2;

@@ -2,8 +2,8 @@
 //!
 //! Whoever needs a content asks [`Lazy`] and is called back; nobody's thread waits for the network but those here. All who
 //! ask for one content share one fetch. It is handed to nobody before it has the declared digest and is in the pool; from
-//! then on it is an ordinary blob. What cannot be had is an error at once for a while, so that a loop over thousands of
-//! files does not wait for each.
+//! then on it is an ordinary blob. After a failure the
+//! next requests for that content fail at once for ten seconds.
 //!
 //! This room must not know who reads, nor what a mount is.
 
@@ -32,7 +32,7 @@ const FETCHES_MAX: usize = 16;
 /// How long a thread waits for the next content before it ends.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
-/// How often is looked for readers who have waited for too long.
+/// How often the watching thread looks for readers who have waited too long.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A client for a remote, with the settings that it was made of.
@@ -154,13 +154,13 @@ impl Lazy {
 }
 
 impl Fetcher for Lazy {
-    fn fetch(&self, digest: Sha256, then: OnFetched) {
+    fn fetch(&self, digest: Sha256, patience: Duration, then: OnFetched) {
         let mut flights = self.flights.lock();
         if self.stop.load(Ordering::SeqCst) {
             drop(flights);
             return then(Err(NotFetched("the daemon is stopping".to_owned())));
         }
-        let joined = flights.join(digest, then, Instant::now());
+        let joined = flights.join(digest, patience, then, Instant::now());
         let own = flights.own();
         let (needs_worker, needs_watch) = flights.needs(FETCHES_MAX);
         drop(flights);

@@ -1,9 +1,11 @@
 //! Origins that are wrong, gone, slow or silent: no wrong byte reaches anybody, and the rest of the mount goes on.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use support::http::{Answer, Server, Site, answer};
@@ -112,6 +114,36 @@ fn l14_everything_else_goes_on_beside_readers_of_a_silent_origin() {
     for reader in readers {
         reader.join().unwrap().unwrap_err();
     }
+}
+
+/// H7: the kernel holds the lock of a file that is truncated, and behind a rename of it all renames wait.
+#[test]
+fn h7_a_truncation_of_absent_content_holds_up_renames_for_seconds_only() {
+    let site = Site::default();
+    site.set_manifest(FILES);
+    let never = Arc::new(AtomicBool::new(false));
+    let origin = Origin::with(site.clone(), server(&site, &never, |_| Answer::Sticks(Vec::new())));
+    let area = origin.cairn.area("lib", "work@latest");
+    let other = origin.cairn.area("other", "work");
+    fs::write(other.join("here"), "").unwrap();
+    let script = "import os, sys; os.truncate(sys.argv[1], 3)";
+    let mut truncation = Command::new("python3")
+        .args(["-c", script, area.join("a").to_str().unwrap()])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait::until("it waits", || origin.cairn.json(&["status"])["waiting_read_count"] == 1);
+    let begun = Instant::now();
+    let behind = {
+        let (from, to) = (area.join("a"), area.join("moved"));
+        thread::spawn(move || fs::rename(from, to))
+    };
+    thread::sleep(Duration::from_millis(200));
+    fs::rename(other.join("here"), other.join("there")).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    behind.join().unwrap().unwrap();
+    assert!(!truncation.wait().unwrap().success());
+    assert_eq!(fs::metadata(area.join("moved")).unwrap().len(), 5);
 }
 
 /// L10: what came before the daemon was killed is not fetched again.
@@ -234,7 +266,7 @@ fn l14_readers_of_what_is_gone_hold_up_nobody() {
             });
         }
         for (name, bytes) in &files[..150] {
-            let begun = std::time::Instant::now();
+            let begun = Instant::now();
             assert_eq!(fs::read(origin.cairn.versions(format!("lib/1/{name}"))).unwrap(), *bytes);
             let took = begun.elapsed();
             is_over.store(took.as_secs() >= 5, Ordering::SeqCst);

@@ -48,7 +48,7 @@ impl StagingFs {
                     Some(handle) if change.size.is_some() => self.when_durable(handle, done),
                     _ => done,
                 };
-                self.run(done, move |fs| {
+                self.run_locked(done, move |fs| {
                     let attr = fs.set_node(caller, id, handle, change)?;
                     Ok((fs.with_blocks(attr), keep_attr(&attr)))
                 });

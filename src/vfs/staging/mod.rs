@@ -36,7 +36,7 @@ use rustix::io::Errno;
 use crate::engine::Engine;
 use crate::engine::commit::{ForRename, RENAME_WAIT_MAX};
 use crate::engine::error::EngineError;
-use crate::engine::fetcher::{NotFetched, OnFetched};
+use crate::engine::fetcher::{LOCKED_PATIENCE, NotFetched, OnFetched, READER_PATIENCE};
 use crate::engine::poison::Blocked;
 use crate::engine::request::Request;
 use crate::engine::resolve::ResolveError;
@@ -185,13 +185,25 @@ impl StagingFs {
         done: Done<T>,
         operation: impl Fn(&Arc<Self>) -> Result<T, Denied> + Send + 'static,
     ) {
-        self.run_in_turn(None, done, operation);
+        self.run_in_turn(None, READER_PATIENCE, done, operation);
     }
 
-    /// As [`Self::run`], for an operation that has waited for a place, until `due` at most.
+    /// As [`Self::run`], while the kernel holds the lock of the file: who renames the file waits for that lock with the
+    /// mount's rename lock, and then everybody who renames waits. Content is not waited for as long as by a reader (H7).
+    fn run_locked<T: 'static>(
+        self: &Arc<Self>,
+        done: Done<T>,
+        operation: impl Fn(&Arc<Self>) -> Result<T, Denied> + Send + 'static,
+    ) {
+        self.run_in_turn(None, LOCKED_PATIENCE, done, operation);
+    }
+
+    /// As [`Self::run`], for an operation that has waited for a place, until `due` at most. It waits for content no longer
+    /// than `patience`.
     fn run_in_turn<T: 'static>(
         self: &Arc<Self>,
         due: Option<Instant>,
+        patience: Duration,
         done: Done<T>,
         operation: impl Fn(&Arc<Self>) -> Result<T, Denied> + Send + 'static,
     ) {
@@ -201,10 +213,10 @@ impl StagingFs {
             Err(Denied::Error(FsError::Absent(digest))) => {
                 let fs = Arc::clone(self);
                 let again = move |fetched: Result<(), NotFetched>| match fetched {
-                    Ok(()) => fs.run_in_turn(due, done, operation),
+                    Ok(()) => fs.run_in_turn(due, patience, done, operation),
                     Err(_) => done(Err(FsError::Io)),
                 };
-                self.engine.fetch(digest, Box::new(again));
+                self.engine.fetch_within(digest, patience, Box::new(again));
             }
             Err(Denied::Error(error)) => done(Err(error)),
             Err(Denied::Frozen(area)) => {
@@ -218,7 +230,7 @@ impl StagingFs {
                 let due = due.unwrap_or_else(places::wait_end);
                 let fs = Arc::clone(self);
                 let change = Box::new(move |turn| match turn {
-                    Turn::Again => fs.run_in_turn(Some(due), done, operation),
+                    Turn::Again => fs.run_in_turn(Some(due), patience, done, operation),
                     Turn::Late => done(Err(FsError::TooManyOpenFiles)),
                 });
                 self.places.wait(content, due, 0, change);
