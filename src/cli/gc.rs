@@ -20,7 +20,7 @@ about to be used again; so are deleted versions, which `cairn undelete` brings b
 `--protect 0` gives both up at once.
 
 Unfinished downloads that nobody fetches are freed as well once they are older than the protection time. Without this command
-they stay for a week, so that a sync goes on with them.
+they stay, so that the next try goes on with them, until a sync that begins a week later.
 
 A full run applies the retention policies first and looks for leftovers of crashes. A dry run says
 what a run would do: with --full each decision of retention with its reason, and in any case what

@@ -16,7 +16,8 @@ and goes on by itself. `cairn wait --job N` waits for the end of one and exits a
 until a hundred others have. All jobs end with the daemon, and it forgets them: what was fetched is kept for a while, so that
 another sync goes on where they were.
 
---cancel has a job end without a result, and waits for that.
+--cancel stops a job and returns when it has ended. It publishes nothing; what it fetched is kept for a
+while.
 
 JSON
   an array of {job, kind, state, repository, remote, path, dry_run, detached, user, pid, began, began_seconds, ended,
@@ -36,7 +37,7 @@ EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct JobsArgs {
-    /// End this job, and leave nothing of it but what was fetched
+    /// Cancel this job; what it fetched is kept for a while
     #[arg(long, value_name = "N", value_parser = parse_job)]
     cancel: Option<JobId>,
 }

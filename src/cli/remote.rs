@@ -21,31 +21,34 @@ use crate::model::remote::{
 use crate::model::text::count;
 
 const HELP: &str = "\
-A remote is a list of files with digests, and the files beside it:
+A remote is a place that declares files with their digests. Its kind says how:
   sums       a checksum list, as `sha256sum` writes it; a URL that ends with `/` means SHA256SUMS there
   manifest   a PULP_MANIFEST (path,sha256,size), as Pulp writes it; a URL that ends with `/` means PULP_MANIFEST there
   debian     a Debian archive: the directory that holds `dists`. Versions hold `dists` and `pool`: apt installs from them
 `cairn sync` makes versions of it.
 
-Of a Debian archive come the packages of each --suite, --component and --architecture, and those for all architectures, with
---sources source packages, and descriptions in each --language. A suite that ends with `/` is a flat one, without components (`./`). With --keyring one of
-its keys must have signed each suite (gpgv checks that); without it no signature is checked, and each sync says so. apt
-on a machine with other architectures asks for their indexes too: name those that there are in sources.list
-(`deb [arch=amd64] ...`). Contents, dep11 and other indexes than Packages, Sources and Translation are left out, and so are
-differences between indexes (pdiff).
+Of a Debian archive a sync takes the packages of each --suite, --component and --architecture, packages for
+all architectures, descriptions in each --language, and with --sources the source packages. A suite that
+ends with `/` (`./`) is a flat archive, without components. With --keyring one of its keys must have signed
+each suite, which gpgv checks; without it no signature is checked, and each sync warns. Not taken are
+Contents, dep11, other indexes, and differences between indexes (pdiff). apt asks for the indexes of all
+architectures of its machine: if the version has fewer, say so in sources.list (`deb [arch=amd64] ...`).
 
 Passwords and tokens are never given on the command line, nor kept: the daemon reads them when it needs them, from a file
 that only its owner may read (mode 0600) or from a variable of its own environment. They go to the remote's own host
 and port alone, wherever it redirects to. HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the daemon's environment are used.
 
-A try fails when no connection is made within --connect-timeout, when nothing comes for --idle-timeout, and when a file comes
-slower than --lowest-rate over that time. It is made again, from where it ended, as long as that leads on: five tries in a row
-that do not are a failure of the file. What another sync fetches is waited for; from another remote, while at least 64K per second come of it.
+A try fails when no connection is made within --connect-timeout, when nothing comes for --idle-timeout, or
+when a file comes slower than --lowest-rate over that time. The next try goes on where that one ended. After
+five tries in a row without progress the file has failed. A content that another sync is fetching is not
+fetched a second time; only if it comes from another remote, and slower than 64K per second, this sync
+fetches it itself.
 
-With --policy on_demand, a sync fetches no content: the version is complete to look at, and the daemon fetches a file when it is
-first read, checks it and keeps it. All other commands and programs work on such files as on any others; reading one without
-the remote is an I/O error (`cairn status` counts them). A change of the policy applies from the next sync on. Only kinds that declare sizes
-can have it.
+With --policy on_demand a sync fetches lists and indexes only. The version is complete to look at; the
+daemon fetches a file when it is first read, checks it and keeps it. If no remote can give it, the read fails
+with an I/O error and is not tried again for ten seconds. `cairn status` counts contents that were not
+fetched yet. `cairn remote remove` refuses while versions need the remote (--force). The kind must declare
+sizes: manifest, debian. A change of the policy applies from the next sync on.
 
 JSON
   list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,

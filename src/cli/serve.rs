@@ -17,19 +17,20 @@ use crate::daemon::config::{GcOptions, HttpConfig, ScrubOptions};
 use crate::daemon::logging::{self, LogFormat};
 
 const HELP: &str = "\
-Runs in the foreground until SIGTERM or SIGINT, and logs to standard error. Commands speak to it as to
-the daemon of a mount, and publish while it runs. `cairn mount --http` does the same beside a mount.
+Runs in the foreground until SIGTERM or SIGINT, and logs to standard error. While it runs, commands use
+it like the daemon of a mount: import, sync and commit publish through it. `cairn mount --http` does the
+same beside a mount.
 
 A browser gets pages to look at repositories, versions, files and differences; programs get lists.
 
   /                     all repositories
   /REPO/7/…             files of version 7; `latest` or a tag in place of the number
   /REPO/7/DIR/?tar      a directory as a tar archive; ?tar.zst: compressed
-  /metrics              for Prometheus; /healthz, /readyz for those who watch over it
   /REPO/7/PULP_MANIFEST the files with SHA-256 and size, for `cairn sync` and Pulp
+  /metrics              for Prometheus; /healthz says that it runs, /readyz that it accepts changes
 
-It shows what the modes of repositories, directories and files give to others, and nothing else; nothing
-can be changed through it. It speaks HTTP without TLS: put a proxy in front of it to serve other machines.
+It shows what everybody may read: files, directories and repositories whose mode lets \"others\" read
+them. Nothing can be changed through it. It speaks HTTP without TLS: put a proxy in front of it to serve other machines.
 Lists are JSON for those who accept that (curl -H 'Accept: application/json').
 
 JSON

@@ -31,8 +31,10 @@ JSON
   {store, format, cairn_version, daemon_pid, mount, read_only, repository_count, version_count,
   blob_count, blobs_bytes, tree_count, free_bytes, areas, unfinished_deletion_count, poisoned,
   last_run, next_run, next_run_seconds, reclaimable_bytes, protected_bytes, deleted_version_count,
-  partial_file_count, partial_bytes (downloads that are not whole), absent_content_count,
-  fetching_content_count, waiting_read_count, failed_content_count (see `cairn help remote`), quotas, scrub, problems}; areas as in `cairn areas`,
+  partial_file_count, partial_bytes (downloads that are not whole), absent_content_count (declared by an
+  on_demand remote, not fetched yet), fetching_content_count (wanted by readers: queued or being fetched),
+  waiting_read_count, failed_content_count (in the last ten seconds), quotas, scrub, problems}; areas as in
+  `cairn areas`,
   quotas as in `cairn quota` (of repositories that use more than 90 %), last_run is null or {full,
   began, began_seconds, duration_ms, expired_version_count, expired_area_count, freed_blob_count,
   freed_bytes, pinned_blob_count, pinned_bytes, error_count}; scrub is {running_permille, last,

@@ -12,18 +12,21 @@ use crate::model::raw::RawPath;
 use crate::model::sync::RemovalLimit;
 
 const HELP: &str = "\
-Fetches what the remote declares and the store lacks, checks its digest, and publishes all of it as the next version. If any
-file cannot be had, nothing is published (--keep-going publishes anyway: such files keep their old content, or stay absent).
-Running it again goes on with what came: whole files for as long as unreferenced content is protected (ten minutes unless told
-otherwise), unfinished ones for a week, or until `cairn gc`. Files that are the same in the newest version stay as they are. Where the
-list is the one of the last sync, and nobody has published since, that is one request.
+Fetches the files that the remote declares and the store lacks, checks the digest of each, and publishes
+them as the next version. If a file cannot be had, nothing is published. With --keep-going the rest is
+published: a file that could not be had keeps its old content, or is not in the version if it is new.
+Running it again goes on with what came: whole files for as long as unreferenced content is protected
+(ten minutes unless told otherwise), unfinished ones until `cairn gc`, or a sync after a week. Files that
+are the same in the newest version stay as they are. Where the list is the one of the last sync, and nobody
+has published since, that is one request, unless content is missing or damaged somewhere in the store.
 
---mirror also removes what the remote does not declare, as `rsync --delete` does; without it nothing is removed. With SUBPATH
-only what lies below it is taken, and lies at the root of the version. `cairn remote add` says where a remote is.
+--mirror also removes what the remote does not declare, as `rsync --delete` does; without it nothing is
+removed. With SUBPATH only what lies below it is taken, and lies at the root of the version. `cairn remote
+add` says where a remote is.
 
-The work is a job of the daemon. It ends when this command does, also when its terminal is closed; with --detach it goes on by
-itself: `cairn jobs` shows and cancels it, `cairn wait --job N` waits for it and exits as this command would. No job outlives
-the daemon.
+A sync is a job. It ends when this command ends, for instance because its terminal was closed. With
+--detach it goes on in the daemon: `cairn jobs` lists and cancels it, and `cairn wait --job N` waits for it
+and exits as this command would have. No job outlives the daemon, but the next sync goes on with what came.
 
 EXIT CODES
   0  there is a new version, or nothing changed
@@ -65,10 +68,10 @@ pub struct SyncArgs {
     /// Say what would be added, changed and removed, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Publish what could be had; what could not stays as it is in the newest version
+    /// Publish although files could not be had; those stay as they are in the newest version
     #[arg(long)]
     keep_going: bool,
-    /// How many files --mirror may remove: a count, or a percentage of the newest version
+    /// How many files the sync may remove: a count, or a percentage of the newest version
     #[arg(long, value_name = "N|P%", default_value = "50%", value_parser = parse_removal_limit)]
     max_delete: RemovalLimit,
     /// Bytes per second at most, for this sync
@@ -83,7 +86,7 @@ pub struct SyncArgs {
     /// Name of the version
     #[arg(short, long, value_name = "TAG")]
     tag: Option<TagName>,
-    /// Return at once with the number of a job, which goes on in the daemon (see `cairn jobs`)
+    /// Return at once and print the number of the job, which goes on in the daemon (see `cairn jobs`)
     #[arg(long, conflicts_with = "dry_run")]
     detach: bool,
 }

@@ -11,7 +11,7 @@ use crate::model::id::RepoId;
 use crate::model::name::RemoteName;
 use crate::store::catalog::SourceRow;
 
-/// What a sync found out.
+/// What is noted about content and remotes, by syncs, lazy reads and manifests of the web face.
 #[derive(Debug)]
 pub enum RemoteNote {
     /// Digests of blobs.

@@ -311,7 +311,7 @@ pub trait Destination: Sync {
     /// The store's.
     fn note_sources(&self, sources: Vec<Source>) -> Result<(), SyncError>;
 
-    /// Whether the store lacks any content that its versions have, or has it damaged.
+    /// Whether any content that a version or an area names is absent or damaged, anywhere in the store.
     ///
     /// # Errors
     /// The store's.

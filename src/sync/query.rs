@@ -1,4 +1,4 @@
-//! The second stage: what of it does the store have already, under whatever name (V3)?
+//! The query stage: finds what the store has already, under whichever name (V3).
 
 use std::sync::atomic::AtomicBool;
 

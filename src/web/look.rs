@@ -37,9 +37,9 @@ pub(super) struct Place {
     pub(super) version: Arc<Version>,
     /// Whether the address names it by its number, which means the same as long as the repository exists.
     pub(super) is_fixed: bool,
-    /// What the address calls the version, encoded and as it is.
+    /// What the address calls the version, percent-encoded.
     pub(super) label: String,
-    /// The same, not encoded.
+    /// The same, as text.
     pub(super) label_shown: String,
 }
 

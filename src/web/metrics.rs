@@ -153,7 +153,11 @@ fn counters(form: &mut Form<'_, '_>) -> Result<(), Error> {
         ("freed_bytes", "Bytes of blobs that collections removed", &all.freed_bytes),
         ("expired_versions", "Versions that retention policies deleted", &all.expired_versions),
         ("fetched_files", "Files that syncs fetched", &all.fetched_files),
-        ("fetched_bytes", "Bytes that syncs fetched", &all.fetched_bytes),
+        (
+            "fetched_bytes",
+            "Bytes fetched from remotes, by syncs and for readers",
+            &all.fetched_bytes,
+        ),
         ("fetch_failures", "Files that syncs could not have", &all.fetch_failures),
     ] {
         form.counter(name, help, counter.get())?;

@@ -176,7 +176,7 @@ impl StoreService {
             return Err(control_error(EngineError::TagExists(tag.to_string())));
         }
         let permit = RunPermit::take(&self.running_imports).ok_or_else(|| {
-            let message = format!("{IMPORTS_MAX} imports are running already");
+            let message = format!("{IMPORTS_MAX} imports and syncs are running already");
             ControlError::new(ErrorKind::Busy, message).with_hint("try again")
         })?;
         let id = self.new_import();

@@ -1,5 +1,5 @@
 //! Downloads that are not whole: counted for the status, freed by a collection that somebody asks for. The collector itself leaves
-//! them: the next sync goes on with them (V7), and what nobody asks for goes after a week.
+//! them: the next sync goes on with them (V7), and a sync removes what is older than a week.
 
 use super::StoreService;
 use crate::control::gc::{GcReply, GcRequest};
