@@ -134,14 +134,13 @@ fn h7_a_truncation_of_absent_content_holds_up_renames_for_seconds_only() {
         .unwrap();
     wait::until("it waits", || origin.cairn.json(&["status"])["waiting_read_count"] == 1);
     let begun = Instant::now();
-    let behind = {
-        let (from, to) = (area.join("a"), area.join("moved"));
-        thread::spawn(move || fs::rename(from, to))
-    };
-    thread::sleep(Duration::from_millis(200));
+    let mut behind =
+        Command::new("mv").arg(area.join("a")).arg(area.join("moved")).spawn().unwrap();
+    let stat = format!("/proc/{}/stat", behind.id());
+    wait::until("it waits for the lock", || fs::read_to_string(&stat).unwrap().contains(") D "));
     fs::rename(other.join("here"), other.join("there")).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    behind.join().unwrap().unwrap();
+    assert!(behind.wait().unwrap().success());
     assert!(!truncation.wait().unwrap().success());
     assert_eq!(fs::metadata(area.join("moved")).unwrap().len(), 5);
 }
