@@ -1,7 +1,6 @@
 //! Blobs whose files are not what they should be: whoever finds out, and whenever (H3, H5).
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use cairn::engine::request::{Request as EngineRequest, Reuse};
 use cairn::model::hash::BlobHash;
 use cairn::model::time::Timestamp;
 use cairn::store::error::StoreError;
+use rustix::io::Errno;
 
 use crate::world::{Import, World, commit, committed};
 use support::wait;
@@ -35,7 +35,7 @@ fn damage_of_a_blob_whose_row_comes_later_is_noted() {
     // Its row comes with the trees, or a second later.
     spoil(&world.engine.layout.blob(&hash));
     let file = world.engine.pool.open(&hash).unwrap();
-    world.engine.pool.read_failed(&hash, &file, &ErrorKind::UnexpectedEof.into());
+    world.engine.pool.read_failed(&hash, &file, &Errno::IO.into());
     wait::until("it is noted", || is_damaged(&world, &hash) == Some(true));
     import.put_file("again", b"imported");
     committed(import.finish());
@@ -198,7 +198,7 @@ fn h5_what_was_seen_of_a_file_that_was_replaced_since_marks_nothing() {
     check(&world);
     world.publish("v2", &[("g", b"content")]);
     // A reader that began before comes late.
-    world.engine.pool.read_failed(&hash, &old, &ErrorKind::UnexpectedEof.into());
+    world.engine.pool.read_failed(&hash, &old, &Errno::IO.into());
     world.engine.report_damage(hash);
     world.engine.call(|reply| EngineRequest::Flush { reply }).unwrap();
     assert_eq!(is_damaged(&world, &hash), Some(false));
