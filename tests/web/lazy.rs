@@ -72,7 +72,7 @@ fn l2_pages_lists_and_manifests_fetch_nothing() {
         assert!(page(path).contains("not here yet"), "{path}");
     }
     let manifest = site.get("/lib/1/PULP_MANIFEST").text();
-    assert_eq!(manifest.lines().count(), FILES.len());
+    assert_eq!(manifest.lines().count(), FILES.len() + 1, "a heading, and each file");
     site.json("/lib/1/");
     assert!(asked(&server).is_empty());
     site.get("/lib/1/a");

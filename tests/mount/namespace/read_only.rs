@@ -45,8 +45,8 @@ const READS: [&[&str]; 13] = [
 ];
 
 /// Verbs that are about no store, or about the daemon.
-const OTHERS: [&str; 8] =
-    ["init", "mount", "unmount", "export", "backup", "wait", "completions", "man"];
+const OTHERS: [&str; 9] =
+    ["init", "mount", "serve", "unmount", "export", "backup", "wait", "completions", "man"];
 
 #[test]
 fn every_command_that_changes_the_store_is_refused() {
