@@ -10,17 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
-    TRANSFER_ENCODING,
+    CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use reqwest::{Response, StatusCode};
-use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::client::Client;
 use super::error::{NetError, NetErrorKind, shown};
 use super::speed::Speed;
+use super::validators::{Validators, seconds};
 use crate::model::text::count;
 use crate::model::time::Timestamp;
 
@@ -60,50 +59,6 @@ pub trait Body {
     fn restart(&mut self) -> io::Result<()>;
 }
 
-/// What a server says by which it tells whether a document changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Validators {
-    /// `ETag`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub etag: Option<String>,
-    /// `Last-Modified`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_modified: Option<String>,
-    /// It was changed within the second or two before the answer, and may have been again since.
-    #[serde(default)]
-    pub just_modified: bool,
-}
-
-impl Validators {
-    fn of(response: &Response) -> Self {
-        let text = |name| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-        };
-        let last_modified = text(LAST_MODIFIED);
-        let (modified, now) =
-            (last_modified.as_deref().and_then(seconds), text(DATE).as_deref().and_then(seconds));
-        // Without a date of the server nobody knows.
-        let just_modified = modified.zip(now).is_some_and(|(modified, now)| now - modified < 2);
-        Self { etag: text(ETAG), last_modified, just_modified }
-    }
-
-    /// Whether there are any.
-    pub fn is_empty(&self) -> bool {
-        self.etag.is_none() && self.last_modified.is_none()
-    }
-
-    /// The time of `Last-Modified`, to the second.
-    pub fn modified(&self) -> Option<Timestamp> {
-        Timestamp::new(seconds(self.last_modified.as_deref()?)?, 0)
-    }
-
-    /// For `If-Range`, which wants one that stands for the very bytes.
-    fn strong(&self) -> Option<&str> {
-        let etag = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
-        etag.or(self.last_modified.as_deref())
-    }
-}
-
 /// What to fetch.
 #[derive(Debug)]
 pub struct Fetch<'a> {
@@ -137,11 +92,6 @@ pub trait Watcher: Sync + fmt::Debug {
 impl Watcher for () {
     fn waits(&self, _reason: &NetError, _tries: u32, _wait: Duration) {}
     fn goes_on(&self) {}
-}
-
-/// A date of HTTP, in seconds since 1970.
-fn seconds(date: &str) -> Option<i64> {
-    jiff::fmt::rfc2822::parse(date).ok().map(|time| time.timestamp().as_second())
 }
 
 /// How a fetch ended.
@@ -336,7 +286,7 @@ fn headers(fetch: &Fetch<'_>, there: u64, state: &Validators) -> Option<HeaderMa
         set(RANGE, Some(&format!("bytes={there}-")))?;
         set(IF_RANGE, state.strong())?;
     } else if let Some(unless) = fetch.unless {
-        set(IF_NONE_MATCH, unless.etag.as_deref())?;
+        set(IF_NONE_MATCH, unless.etag.as_deref().filter(|_| !unless.is_vague()))?;
         let since = unless.last_modified.as_deref().filter(|_| !unless.just_modified);
         set(IF_MODIFIED_SINCE, since)?;
     }
@@ -477,21 +427,5 @@ mod tests {
         assert_eq!(backoff(1), BACKOFF_FIRST);
         assert_eq!(backoff(3), BACKOFF_FIRST * 4);
         assert_eq!(backoff(u32::MAX), BACKOFF_MAX);
-    }
-
-    #[test]
-    fn weak_validators_do_not_stand_for_bytes() {
-        let of = |etag: Option<&str>, date: Option<&str>| Validators {
-            etag: etag.map(str::to_owned),
-            last_modified: date.map(str::to_owned),
-            just_modified: false,
-        };
-        assert_eq!(of(Some("\"a\""), Some("d")).strong(), Some("\"a\""));
-        assert_eq!(of(Some("W/\"a\""), Some("d")).strong(), Some("d"));
-        assert_eq!(of(Some("W/\"a\""), None).strong(), None);
-        assert!(of(None, None).is_empty());
-        let date = of(None, Some("Sun, 06 Nov 1994 08:49:37 GMT"));
-        assert_eq!(date.modified(), Timestamp::new(784_111_777, 0));
-        assert_eq!(of(None, Some("yesterday")).modified(), None);
     }
 }

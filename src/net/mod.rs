@@ -9,6 +9,7 @@ mod error;
 mod fetch;
 mod pace;
 mod speed;
+mod validators;
 
 use std::sync::OnceLock;
 
@@ -17,7 +18,8 @@ use tokio::runtime::{Builder, Runtime};
 pub use client::Client;
 pub use credentials::read_public;
 pub use error::{NetError, NetErrorKind};
-pub use fetch::{Body, Fetch, Fetched, TRIES_MAX, Validators, Watcher};
+pub use fetch::{Body, Fetch, Fetched, TRIES_MAX, Watcher};
+pub use validators::Validators;
 
 /// Threads that wait for the network. Bodies are handled by the thread that asked.
 const RUNTIME_THREADS: usize = 2;
