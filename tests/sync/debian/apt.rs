@@ -21,22 +21,22 @@ impl Apt {
             "state/lists/partial",
             "cache/archives/partial",
             "log",
-            "root/var/lib/dpkg/info",
-            "root/var/lib/dpkg/updates",
-            "root/var/log",
+            "installed/var/lib/dpkg/info",
+            "installed/var/lib/dpkg/updates",
+            "installed/var/log",
         ] {
             fs::create_dir_all(home.join(directory)).unwrap();
         }
-        fs::write(home.join("root/var/lib/dpkg/status"), "").unwrap();
+        fs::write(home.join("installed/var/lib/dpkg/status"), "").unwrap();
         let top = home.display();
         let machine = architecture();
         let configuration = format!(
             "Dir::Etc \"{top}/etc/apt\"; Dir::Etc::parts \"{top}/empty\"; Dir::Etc::main \"{top}/none\"; Dir::Etc::sourceparts \"{top}/empty\";
-             Dir::State \"{top}/state\"; Dir::State::status \"{top}/root/var/lib/dpkg/status\";
+             Dir::State \"{top}/state\"; Dir::State::status \"{top}/installed/var/lib/dpkg/status\";
              Dir::Cache \"{top}/cache\"; Dir::Log \"{top}/log\"; Dir::Etc::trusted \"{top}/none\"; Dir::Etc::trustedparts \"{top}/empty\";
              APT::Architecture \"{machine}\"; APT::Architectures {{ \"{machine}\"; }};
              APT::Sandbox::User \"root\"; Acquire::Languages {{ \"en\"; }}; APT::Update::Error-Mode \"any\";
-             DPkg::Options {{ \"--root={top}/root\"; \"--force-script-chrootless\"; \"--log=/dev/null\"; }};
+             DPkg::Options {{ \"--root={top}/installed\"; \"--force-script-chrootless\"; \"--log=/dev/null\"; }};
              Acquire::http::Proxy \"DIRECT\";"
         );
         fs::write(home.join("apt.conf"), configuration).unwrap();
@@ -50,7 +50,7 @@ impl Apt {
         command
             .env("APT_CONFIG", self.home.path().join("apt.conf"))
             .env("DEBIAN_FRONTEND", "noninteractive");
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
             .output()
             .unwrap_or_else(|error| panic!("apt-get: {error} (this test needs Debian's apt)"))
@@ -74,7 +74,7 @@ impl Apt {
     }
 
     fn installed(&self, name: &str) -> PathBuf {
-        self.home.path().join("root/usr/share").join(name)
+        self.home.path().join("installed/usr/share").join(name)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
