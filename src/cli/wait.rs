@@ -54,7 +54,7 @@ impl WaitArgs {
     /// Waits.
     ///
     /// # Errors
-    /// The repository or job does not exist, or goes; the time is over; what the job failed with.
+    /// There is no such repository or job, or it is removed meanwhile; the timeout is over; the error of a job that failed.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
         if let Some(job) = self.job {
             let seconds = self.timeout.map(|timeout| timeout.as_secs());

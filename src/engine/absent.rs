@@ -66,8 +66,8 @@ impl Engine {
         Ok(row.is_some_and(|row| !row.is_damaged()))
     }
 
-    /// Keeps a content that was fetched: `length` bytes of `content`, which whoever calls has hashed. All names that it
-    /// has are answered from then on.
+    /// Stores a content that was fetched: `length` bytes of `content`. The caller has hashed them: they have both digests.
+    /// From then on readers of files with either name get them.
     ///
     /// # Errors
     /// When the store cannot keep it.

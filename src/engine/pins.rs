@@ -1,8 +1,9 @@
 //! Blobs that must stay although nothing in the catalog references them.
 //!
 //! The kernel may hold inodes of a deleted version (an open file, G16) and an import holds blobs
-//! that no row names yet. A pin is of the name that its holder has, which may be a declared one. The collector asks here before it removes a blob; a pin taken while the
-//! blob has a row therefore keeps its file. Counts are kept by hash prefix: a collision keeps a
+//! that no row names yet. Whoever needs a blob pins it under the name by which it knows it: its BLAKE3, or
+//! the SHA-256 that a remote declared. The collector asks here before it removes a blob; a pin taken while
+//! the blob has a row therefore keeps its file. Counts are kept by hash prefix: a collision keeps a
 //! blob too long, never removes one too early.
 
 use std::collections::HashMap;

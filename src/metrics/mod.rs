@@ -1,7 +1,7 @@
 //! What is counted while the daemon works: plain atomics, without a form and without a reader.
 //!
-//! Whoever does something counts it here; who shows the numbers (`web::metrics`) gives them names and a form. The counters
-//! belong to the process, as a daemon serves one store. To count costs one or two atomic additions, and to time
+//! The code that does something counts it here, and `web::metrics`, which shows the numbers, gives them names and a form.
+//! The counters belong to the process, as a daemon serves one store. To count costs one or two atomic additions, and to time
 //! an operation two looks at the clock. Nothing here has a label that somebody else chooses (H58).
 
 #![cfg_attr(

@@ -4,8 +4,8 @@
 //! by the SHA-256 that was declared, whether its bytes were fetched or not: so a version is the same before and
 //! after they come, and any machine can verify it.
 //!
-//! Two different names may therefore stand for the same bytes. [`same_content`] is the one comparison: who compares
-//! names for equality of content in any other way takes equal files for different ones.
+//! Two different names may therefore stand for the same bytes. To ask whether two files have the same content, call
+//! [`same_content`]: `==` on names takes equal files for different ones.
 
 use std::fmt;
 use std::str::FromStr;

@@ -117,7 +117,7 @@ fn fetch_again(
     fetch(origin, url, Some(&document.validators), tempfile::tempfile()?, watch)
 }
 
-/// Fetches a document into that file. `None` where it is still the one of `unless`.
+/// Fetches a document into `into`. `None` if the server says that it is still the document that `unless` describes.
 pub(super) fn fetch(
     origin: &Origin<'_>,
     url: Url,

@@ -15,7 +15,7 @@ use crate::model::tree::FILE_BYTES_MAX;
 use crate::net::{Body, Client, Fetch, Fetched, NetError, NetErrorKind, Watcher};
 use crate::store::error::StoreError;
 
-/// Content of up to so many bytes is kept in memory on its way into the store.
+/// Content of at most this many bytes stays in memory until the store takes it; longer content goes through a file.
 const SMALL_BYTES: usize = 256 << 10;
 
 /// Bytes read at a time of what an earlier try left.

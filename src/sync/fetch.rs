@@ -1,4 +1,5 @@
-//! The third stage: what the store lacks is fetched, several files at a time, and is what was declared or a failure.
+//! The fetch stage: fetches what the store lacks, several files at a time. A file that does not have the declared digest
+//! has failed.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 /// Threads that write long answers.
 const STREAMS_MAX: usize = 16;
 
-/// A stream that waited for its client for so long ends when another one wants its place.
+/// When all places are taken, a stream may be ended for another if its client has read nothing for this long.
 const STALLED: Duration = Duration::from_secs(2);
 
 /// How long a request waits for a place.
@@ -64,7 +64,7 @@ impl Streams {
         Arc::new(Self { places, running: Mutex::new((0, BTreeMap::new())) })
     }
 
-    /// Waits for a place, and ends streams that stall to have one. `None` if all clients take what they are sent.
+    /// Waits for a place; if none is free, ends a stream that stalls. `None` if there was neither within [`PLACE_TIMEOUT`].
     pub(super) async fn place(self: &Arc<Self>) -> Option<StreamPlace> {
         let until = Instant::now() + PLACE_TIMEOUT;
         loop {

@@ -1,4 +1,4 @@
-//! Indexes: `Packages` and `Sources`, line by line, whatever their length.
+//! Indexes of a Debian archive: parses `Packages` and `Sources` line by line, so that one of any length needs little memory.
 //!
 //! Paragraphs of fields, as in [`super::release`], with an empty line between two. Each paragraph of `Packages` declares one
 //! file, each of `Sources` several in one directory. Of a paragraph only the fields that say so are kept, so that memory is

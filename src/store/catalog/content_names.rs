@@ -242,7 +242,7 @@ mod tests {
         store.catalog.reader().unwrap().blob(blob).unwrap().unwrap().refs
     }
 
-    /// H41: two names count apart, and the declared one holds the blob once.
+    /// H41: references are counted for each name of a content. However many a declared name has, it adds one to the blob.
     #[test]
     fn a_declared_name_holds_its_blob_once() {
         let mut store = TestStore::new();

@@ -140,8 +140,8 @@ where
             if let Some(digest) = B::absent(&error) {
                 return FsError::Absent(digest);
             }
-            // Only at debug: every reader of the blob comes here, and the metadata thread logs the
-            // damage once, when it marks the blob.
+            // At debug only: every reader of a damaged blob gets here, and the metadata thread has logged the damage once,
+            // when it marked the blob.
             log::debug!("content {name}: {error}");
             FsError::Io
         })

@@ -1,4 +1,4 @@
-//! One job: how far it is, what its followers have not read yet, and how it ended.
+//! One job: how far it is, the lines of progress that commands waiting for it have still to be sent, and how it ended.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
