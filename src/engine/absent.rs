@@ -15,6 +15,9 @@ use crate::model::hash::BlobHash;
 use crate::store::error::StoreError;
 use crate::store::pool::Incoming;
 
+/// Why a read-only store has nothing fetched.
+const READ_ONLY: &str = "the store is open for reading only, so nothing can be fetched into it";
+
 impl Engine {
     /// From now on absent content is asked of `fetcher`.
     pub fn set_fetcher(&self, fetcher: Arc<dyn Fetcher>) {
@@ -31,6 +34,8 @@ impl Engine {
     /// The same for who waits no longer than `patience`.
     pub fn fetch_within(&self, digest: Sha256, patience: Duration, then: OnFetched) {
         match self.fetcher.get() {
+            // Nothing may be written into the store, not even a part of it on its way.
+            _ if self.is_read_only() => then(Err(NotFetched(READ_ONLY.to_owned()))),
             Some(fetcher) => fetcher.fetch(digest, patience, then),
             None => then(Err(NotFetched("this daemon cannot fetch from remotes".to_owned()))),
         }

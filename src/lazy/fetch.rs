@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::Lazy;
 use crate::engine::Engine;
+use crate::engine::error::EngineError;
 use crate::engine::fetcher::NotFetched;
 use crate::model::digest::Sha256;
 use crate::model::name::RemoteName;
@@ -67,15 +68,18 @@ impl Lazy {
             return Ok(());
         }
         let Download { bytes, length, blob } = wanted.download(&turn, None).map_err(failed)?;
-        match bytes {
+        let kept = match bytes {
             Bytes::Memory(bytes) => engine.keep_fetched(digest, blob, length, &mut &bytes[..]),
             Bytes::File(mut file) => {
                 file.rewind().map_err(failed)?;
                 engine.keep_fetched(digest, blob, length, &mut file)
             }
+        };
+        // What came stays for the next try, but a disk that is full needs the space more.
+        if kept.is_ok() || kept.as_ref().is_err_and(EngineError::is_full) {
+            turn.remove().map_err(failed)?;
         }
-        .map_err(failed)?;
-        turn.remove().map_err(failed)
+        kept.map_err(failed)
     }
 
     /// The client of a remote, which is kept as long as the remote's settings stay the same.

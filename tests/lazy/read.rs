@@ -5,8 +5,9 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::thread;
 
-use support::content;
+use cairn::model::hash::BlobHash;
 use support::mapping::Mapping;
+use support::{content, wait};
 
 use crate::shared::{FILES, Origin, is_stored};
 
@@ -99,5 +100,38 @@ fn an_export_fetches_what_is_absent() {
         assert_eq!(fs::read(to.join(path)).unwrap(), *bytes);
     }
     assert_eq!(origin.requests(), 3);
+    origin.check();
+}
+
+/// Damage is mended by reading, where a remote has the content.
+#[test]
+fn l5_damaged_content_is_fetched_again_by_a_read() {
+    let mut origin = Origin::new();
+    let path = origin.cairn.versions("lib/1/a");
+    assert_eq!(fs::read(&path).unwrap(), b"first");
+    origin.cairn.stop();
+    let hash = BlobHash::of(b"first").to_string();
+    let blob = origin.cairn.store().join("pool").join(&hash[..2]).join(&hash[2..]);
+    fs::remove_file(&blob).unwrap();
+    fs::write(&blob, "cut").unwrap();
+    origin.cairn.mount();
+    wait::until("it is whole again", || fs::read(&path).is_ok_and(|read| read == b"first"));
+    assert_eq!(origin.asked_for("a"), 2);
+    origin.check();
+}
+
+/// A store that is open for reading only is not written to by readers either.
+#[test]
+fn l4_a_read_only_mount_fetches_nothing() {
+    let mut origin = Origin::new();
+    assert_eq!(fs::read(origin.cairn.versions("lib/1/a")).unwrap(), b"first");
+    origin.cairn.stop();
+    origin.cairn.set_arguments(&["--read-only"]);
+    origin.cairn.mount();
+    let before = origin.requests();
+    assert_eq!(fs::read(origin.cairn.versions("lib/1/a")).unwrap(), b"first");
+    let error = fs::read(origin.cairn.versions("lib/1/dir/b")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()));
+    assert_eq!(origin.requests(), before);
     origin.check();
 }

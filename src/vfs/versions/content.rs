@@ -137,7 +137,7 @@ where
     fn open(&self, name: &ContentName) -> Result<(BlobHash, Arc<File>), FsError> {
         let opened = self.blobs.resolve(name).and_then(|blob| Ok((blob, self.blobs.open(&blob)?)));
         opened.map_err(|error| {
-            if let Some(digest) = B::absent(&error) {
+            if let Some(digest) = B::absent(name, &error) {
                 return FsError::Absent(digest);
             }
             // At debug only: every reader of a damaged blob gets here, and the metadata thread has logged the damage once,

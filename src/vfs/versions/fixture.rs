@@ -60,7 +60,7 @@ impl Blobs for TemporaryBlobs {
     fn fetch(&self, _: Sha256, then: OnFetched) {
         then(Err(NotFetched("nobody fetches here".to_owned())));
     }
-    fn absent(_: &io::Error) -> Option<Sha256> {
+    fn absent(_: &ContentName, _: &io::Error) -> Option<Sha256> {
         None
     }
     fn sha256(&self, name: &ContentName) -> Option<Sha256> {

@@ -94,8 +94,9 @@ pub(crate) trait Blobs: Send + Sync + 'static {
     /// Has a content fetched that is absent, and then calls back.
     fn fetch(&self, digest: Sha256, then: OnFetched);
 
-    /// The digest that an error says is absent.
-    fn absent(error: &Self::Error) -> Option<Sha256>;
+    /// The digest of a content that is absent, or damaged, so that a remote may have it: by its name, and the error that
+    /// resolving or opening it gave.
+    fn absent(name: &ContentName, error: &Self::Error) -> Option<Sha256>;
 
     /// Opens a blob for positioned reads.
     ///

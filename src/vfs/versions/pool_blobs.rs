@@ -42,9 +42,10 @@ impl Blobs for PoolBlobs {
         self.engine.fetch(digest, then);
     }
 
-    fn absent(error: &StoreError) -> Option<Sha256> {
+    fn absent(name: &ContentName, error: &StoreError) -> Option<Sha256> {
         match error {
             StoreError::AbsentContent(digest) => Some(*digest),
+            StoreError::DamagedBlob(_) => name.sha256().copied(),
             _ => None,
         }
     }
