@@ -74,8 +74,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     serve_others(&mut server, &engine, config.options.allow_other);
     let signals = signals::start(controller.clone(), config.log.clone())?;
     let collector = Arc::clone(&engine);
-    let mut scrubber = Scrubber::start(&engine, config.scrub)
-        .map_err(|source| DaemonError::Process { action: "start a thread", source })?;
+    let mut scrubber = Scrubber::start(&engine, config.scrub).map_err(no_thread)?;
     let mut closed = Ok(());
     let waits = Arc::clone(&staging);
     let hooks = Hooks {
@@ -86,7 +85,10 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
         }),
         collect: Box::new(move || collect(&collector)),
         may_stop: Box::new(|answer| engine.may_stop(answer)),
-        stopping: Box::new(|| manager.stopping("unmounting, and writing out what is left")),
+        stopping: Box::new(|| {
+            manager.stopping("unmounting, and writing out what is left");
+            service.stop_fetching();
+        }),
         shutdown: Box::new(|| {
             web.stop();
             service.stop_waiting();

@@ -3,8 +3,9 @@
 use std::io::Seek;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use super::Lazy;
+use super::{FETCHES_PER_REMOTE_MAX, Lazy};
 use crate::engine::Engine;
 use crate::engine::error::EngineError;
 use crate::engine::fetcher::NotFetched;
@@ -13,43 +14,105 @@ use crate::model::name::RemoteName;
 use crate::model::remote::RemoteSettings;
 use crate::net::Client;
 use crate::store::catalog::SourceRow;
-use crate::sync::{Bytes, Download, Waiter, Wanted};
+use crate::sync::{Bytes, Download, NotHad, Waiter, Wanted};
 
 fn failed(error: impl std::fmt::Display) -> NotFetched {
     NotFetched(error.to_string())
 }
 
+/// A place at a remote, given back when dropped.
+struct Place<'a> {
+    lazy: &'a Lazy,
+    remote: RemoteName,
+    was_reached: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.lazy.flights.lock().leave(&self.remote, self.was_reached, Instant::now());
+        self.lazy.changed.notify_all();
+    }
+}
+
+/// A source, and how it is asked.
+struct Reachable {
+    source: SourceRow,
+    client: Arc<Client>,
+    settings: RemoteSettings,
+}
+
 impl Lazy {
-    /// Has the store keep a content that it lacks.
-    pub(super) fn fetch_one(&self, engine: &Arc<Engine>, digest: Sha256) -> Result<(), NotFetched> {
-        let sources = engine.query(|reader| reader.sources(&digest)).map_err(failed)?;
-        if sources.is_empty() {
-            return Err(NotFetched("no remote is known to have it".to_owned()));
-        }
-        let mut reasons = Vec::new();
-        for source in sources {
-            match self.fetch_from(engine, digest, &source) {
-                Ok(()) => return Ok(()),
-                Err(NotFetched(reason)) => reasons.push(format!("{}: {reason}", source.remote)),
-            }
+    /// Has the store keep a content that it lacks. `None` when all remotes that may have it are busy: it is begun again when
+    /// one is not.
+    pub(super) fn fetch_one(
+        &self,
+        engine: &Arc<Engine>,
+        digest: Sha256,
+    ) -> Option<Result<(), NotFetched>> {
+        loop {
+            let mut sources = match self.sources(engine, &digest) {
+                Ok(sources) => sources,
+                Err(reason) => return Some(Err(reason)),
+            };
+            let candidate = |found: &Reachable| {
+                let places = found.settings.connections().min(FETCHES_PER_REMOTE_MAX);
+                (found.source.remote.clone(), places)
+            };
+            let candidates: Vec<_> = sources.iter().map(candidate).collect();
+            let chosen = self.flights.lock().enter(digest, &candidates, Instant::now())?;
+            let found = sources.swap_remove(chosen);
+            let remote = found.source.remote.clone();
+            let mut place = Place { lazy: self, remote, was_reached: true };
+            let Err(reason) = self.fetch_from(engine, digest, &found, &mut place.was_reached)
+            else {
+                return Some(Ok(()));
+            };
+            drop(place);
             if self.stop.load(Ordering::SeqCst) {
-                break;
+                return Some(Err(reason));
+            }
+            self.flights.lock().note_tried(&digest, found.source, reason);
+        }
+    }
+
+    /// The sources that were not tried yet; never none.
+    fn sources(&self, engine: &Engine, digest: &Sha256) -> Result<Vec<Reachable>, NotFetched> {
+        let sources = engine.query(|reader| reader.sources(digest)).map_err(failed)?;
+        let mut left = Vec::with_capacity(sources.len());
+        for source in sources {
+            if self.flights.lock().tried(digest).iter().any(|(tried, _)| *tried == source) {
+                continue;
+            }
+            match self.client(engine, &source.remote) {
+                Ok((client, settings)) => left.push(Reachable { source, client, settings }),
+                Err(reason) => self.flights.lock().note_tried(digest, source, reason),
             }
         }
-        Err(NotFetched(reasons.join("; ")))
+        if left.is_empty() {
+            let flights = self.flights.lock();
+            let reason =
+                |(source, reason): &(SourceRow, NotFetched)| format!("{}: {reason}", source.remote);
+            let reasons: Vec<_> = flights.tried(digest).iter().map(reason).collect();
+            return Err(NotFetched(match reasons.is_empty() {
+                true => "no remote is known to have it".to_owned(),
+                false => reasons.join("; "),
+            }));
+        }
+        Ok(left)
     }
 
     fn fetch_from(
         &self,
-        engine: &Arc<Engine>,
+        engine: &Engine,
         digest: Sha256,
-        source: &SourceRow,
+        found: &Reachable,
+        was_reached: &mut bool,
     ) -> Result<(), NotFetched> {
-        let (client, settings) = self.client(engine, &source.remote)?;
+        let Reachable { source, client, settings } = found;
         let patience = settings.idle_timeout();
         let came = self.flights.lock().came(&digest);
         let wanted = Wanted {
-            client: &client,
+            client,
             url: settings.files().file(&source.locator),
             sha256: digest,
             size_bytes: Some(source.size),
@@ -67,7 +130,11 @@ impl Lazy {
         if engine.is_stored(&digest).map_err(failed)? {
             return Ok(());
         }
-        let Download { bytes, length, blob } = wanted.download(&turn, None).map_err(failed)?;
+        let downloaded = wanted.download(&turn, None);
+        if let Err(NotHad::Net(error)) = &downloaded {
+            *was_reached = !error.is_temporary();
+        }
+        let Download { bytes, length, blob } = downloaded.map_err(failed)?;
         let kept = match bytes {
             Bytes::Memory(bytes) => engine.keep_fetched(digest, blob, length, &mut &bytes[..]),
             Bytes::File(mut file) => {

@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::places::{Candidate, Places};
 use super::{Activity, Lazy};
 use crate::engine::fetcher::{NotFetched, OnFetched};
 use crate::model::digest::Sha256;
+use crate::model::name::RemoteName;
+use crate::store::catalog::SourceRow;
 
 /// A reader waits for so long without a further byte, then it gets an error and the fetch goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,6 +49,8 @@ struct Flight {
     came: Arc<AtomicU64>,
     /// The count at the last look, and since when it has been that.
     seen: (u64, Instant),
+    /// The sources that did not have it, and why.
+    tried: Vec<(SourceRow, NotFetched)>,
 }
 
 struct Failed {
@@ -59,6 +64,8 @@ pub(super) struct Flights {
     flights: BTreeMap<Sha256, Flight>,
     /// Not begun yet, the longest wanted first.
     queue: VecDeque<Sha256>,
+    /// Who fetches from which remote, or waits to.
+    places: Places,
     failed: BTreeMap<Sha256, Failed>,
     waiting: usize,
     next_number: u64,
@@ -73,6 +80,7 @@ impl Flights {
             own,
             flights: BTreeMap::new(),
             queue: VecDeque::new(),
+            places: Places::default(),
             failed: BTreeMap::new(),
             waiting: 0,
             next_number: 0,
@@ -113,7 +121,7 @@ impl Flights {
         let waiter = Waiter { number: self.next_number, since: now, patience, then };
         let flight = self.flights.entry(digest).or_insert_with(|| {
             self.queue.push_back(digest);
-            Flight { waiters: Vec::new(), came: Arc::default(), seen: (0, now) }
+            Flight { waiters: Vec::new(), came: Arc::default(), seen: (0, now), tried: Vec::new() }
         });
         flight.waiters.push(waiter);
         self.waiting += 1;
@@ -176,6 +184,33 @@ impl Flights {
         self.queue.pop_front()
     }
 
+    /// The sources of a content that were tried, and why they did not have it.
+    pub(super) fn tried(&self, digest: &Sha256) -> &[(SourceRow, NotFetched)] {
+        self.flights.get(digest).map_or(&[], |flight| &flight.tried)
+    }
+
+    /// A source does not have a content.
+    pub(super) fn note_tried(&mut self, digest: &Sha256, source: SourceRow, reason: NotFetched) {
+        if let Some(flight) = self.flights.get_mut(digest) {
+            flight.tried.push((source, reason));
+        }
+    }
+
+    /// Takes a place at a remote for a content. Where none has one, the content comes up again as soon as there is.
+    pub(super) fn enter(
+        &mut self,
+        digest: Sha256,
+        candidates: &[Candidate],
+        now: Instant,
+    ) -> Option<usize> {
+        self.places.enter(digest, candidates, now)
+    }
+
+    /// Gives a place back, of a remote that was reached or not.
+    pub(super) fn leave(&mut self, remote: &RemoteName, was_reached: bool, now: Instant) {
+        self.queue.extend(self.places.leave(remote, was_reached, now));
+    }
+
     /// Where bytes that come of a content are counted.
     pub(super) fn came(&self, digest: &Sha256) -> Arc<AtomicU64> {
         self.flights.get(digest).map(|flight| Arc::clone(&flight.came)).unwrap_or_default()
@@ -230,6 +265,7 @@ impl Flights {
     /// Everybody who waits; nothing more is begun.
     pub(super) fn give_up(&mut self) -> Vec<OnFetched> {
         self.queue.clear();
+        self.places.give_up();
         self.waiting = 0;
         let flights = std::mem::take(&mut self.flights);
         flights.into_values().flat_map(|flight| flight.waiters).map(|waiter| waiter.then).collect()

@@ -9,6 +9,7 @@
 
 mod fetch;
 mod flights;
+mod places;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,10 +25,15 @@ use crate::model::digest::Sha256;
 use crate::model::name::RemoteName;
 use crate::net::Client;
 use crate::sync::PartialFiles;
+use crate::sys::panics;
 use flights::{Flights, Joined};
 
 /// Contents that are fetched at a time, over all remotes.
-const FETCHES_MAX: usize = 16;
+const FETCHES_MAX: usize = 256;
+
+/// Contents that are fetched at a time from one remote, where its settings allow as many connections. Far below
+/// [`FETCHES_MAX`], so that it takes many silent remotes to hold up readers of another.
+const FETCHES_PER_REMOTE_MAX: u32 = 16;
 
 /// How long a thread waits for the next content before it ends.
 const IDLE_TIME: Duration = Duration::from_secs(10);
@@ -99,9 +105,15 @@ impl Lazy {
         loop {
             let Some(digest) = self.next() else { return };
             let outcome = match self.engine.upgrade() {
-                Some(engine) => self.fetch_one(&engine, digest),
-                None => Err(NotFetched("the store is closed".to_owned())),
+                Some(engine) => panics::contain("a fetch of content", || {
+                    panics::point("lazy");
+                    self.fetch_one(&engine, digest)
+                })
+                .unwrap_or_else(|panicked| Some(Err(NotFetched(panicked.to_string())))),
+                None => Some(Err(NotFetched("the store is closed".to_owned()))),
             };
+            // It waits for a place at a remote.
+            let Some(outcome) = outcome else { continue };
             if let Err(reason) = &outcome {
                 log::warn!("content sha256:{digest} cannot be had: {reason}");
             }

@@ -5,6 +5,7 @@
 
 mod areas;
 mod equal;
+mod fair;
 mod look;
 mod read;
 mod remote;

@@ -53,14 +53,18 @@ impl StoreService {
         self.jobs.wait();
     }
 
+    /// Has no content fetched for readers any more, and lets go of those who wait for it: they keep the mount busy.
+    pub fn stop_fetching(&self) {
+        #[cfg(feature = "net")]
+        self.lazy.stop();
+    }
+
     /// Ends all waiting and all jobs, since the daemon is about to stop.
     pub fn stop_waiting(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.engine.registry.wake_waiters();
         #[cfg(feature = "net")]
-        {
-            self.jobs.stop();
-            self.lazy.stop();
-        }
+        self.jobs.stop();
+        self.stop_fetching();
     }
 }
