@@ -63,7 +63,8 @@ impl Housekeeper {
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let staging = Arc::clone(staging);
         let attempts = BTreeMap::new();
-        let mut work = Work { staging, kernel, held, attempts, trim: Trim::default() };
+        let memory = FreeMemory { held, trim: Trim::default(), give_back: sys::return_free_memory };
+        let mut work = Work { staging, kernel, attempts, memory };
         let body = move || work.run(&stopped);
         let thread = std::thread::Builder::new().name("housekeeping".to_owned()).spawn(body)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
@@ -84,10 +85,9 @@ impl Drop for Housekeeper {
 struct Work {
     staging: Arc<Staging>,
     kernel: Arc<dyn Invalidator>,
-    held: HeldInodes,
     /// When to try each area again, and how long to wait after that.
     attempts: BTreeMap<AreaId, (Instant, Duration)>,
-    trim: Trim,
+    memory: FreeMemory,
 }
 
 impl Work {
@@ -101,8 +101,8 @@ impl Work {
             };
             let looked = panics::contain("housekeeping", || {
                 self.prune(Instant::now());
-                if is_tick && self.trim.is_due((self.held)()) {
-                    sys::return_free_memory();
+                if is_tick {
+                    self.memory.look();
                 }
             });
             if looked.is_err() {
@@ -125,6 +125,21 @@ impl Work {
                 let forget = vec![Forget::Unused { inos }];
                 self.kernel.submit(Invalidation::silent(Vec::new(), forget));
             }
+        }
+    }
+}
+
+/// Memory that the allocator keeps although nothing is in it.
+struct FreeMemory {
+    held: HeldInodes,
+    trim: Trim,
+    give_back: fn(),
+}
+
+impl FreeMemory {
+    fn look(&mut self) {
+        if self.trim.is_due((self.held)()) {
+            (self.give_back)();
         }
     }
 }
@@ -160,6 +175,8 @@ impl Trim {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -170,6 +187,24 @@ mod tests {
         assert!(!trim.is_due(200), "it may go on");
         assert!(trim.is_due(200));
         assert!(!trim.is_due(200) && !trim.is_due(150));
+    }
+
+    #[test]
+    fn memory_is_given_back_when_inodes_were_forgotten() {
+        static HELD: AtomicUsize = AtomicUsize::new(5000);
+        static GIVEN: AtomicUsize = AtomicUsize::new(0);
+        let give_back = || {
+            GIVEN.fetch_add(1, Ordering::SeqCst);
+        };
+        let held = Box::new(|| HELD.load(Ordering::SeqCst));
+        let mut memory = FreeMemory { held, trim: Trim::default(), give_back };
+        memory.look();
+        HELD.store(0, Ordering::SeqCst);
+        memory.look();
+        assert_eq!(GIVEN.load(Ordering::SeqCst), 0, "it may go on");
+        memory.look();
+        memory.look();
+        assert_eq!(GIVEN.load(Ordering::SeqCst), 1);
     }
 
     #[test]

@@ -39,5 +39,6 @@ mod sync;
 mod tag;
 mod undelete;
 mod upkeep;
+mod waiting;
 
 use support::world;
