@@ -31,7 +31,7 @@ pub(super) struct ArchiveChoice {
     /// Of kind `debian`: public keys of which one must have signed each suite (.gpg or .asc)
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
-    /// Of kind `debian`: use suites whose Valid-Until is over
+    /// Of kind `debian`: use suites whose Valid-Until is over, or that are older than at the last sync
     #[arg(long)]
     allow_expired: bool,
 }
@@ -45,7 +45,7 @@ pub(super) struct ArchiveCleared {
     /// Check no signature
     #[arg(long, conflicts_with = "keyring")]
     no_keyring: bool,
-    /// Refuse suites whose Valid-Until is over
+    /// Refuse suites whose Valid-Until is over, or that are older than at the last sync
     #[arg(long, conflicts_with = "allow_expired")]
     no_allow_expired: bool,
 }

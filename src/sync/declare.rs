@@ -4,9 +4,9 @@
 use std::fs::File;
 use std::io;
 
-use super::document::{Document, Found, place};
+use super::document::{Before, Found, place};
 use super::sort::{Line, Sorted, Sorter};
-use super::{Destination, Origin, Seen, SyncError, Watch, debian, list};
+use super::{Destination, Origin, SyncError, Watch, debian, list};
 use crate::model::manifest::check_neighbours;
 
 /// What a remote declares.
@@ -16,33 +16,32 @@ pub(super) struct Declared {
 }
 
 /// Fetches what declares the content and hands on what it declares, in its order and unchecked but for each line. `None`
-/// when all of it is as it was `seen`.
+/// when all of it is as it was `before`.
 pub(super) fn look(
     origin: &Origin<'_>,
-    seen: &[Document],
+    before: Before<'_>,
     store: Option<&dyn Destination>,
     into: File,
     watch: Watch<'_>,
     take: &mut dyn FnMut(Line) -> Result<(), SyncError>,
 ) -> Result<Option<Found>, SyncError> {
     match origin.debian {
-        Some(settings) => debian::declare(origin, settings, seen, store, into, watch, take),
-        None => list::look(origin, seen, into, watch, take),
+        Some(settings) => debian::declare(origin, settings, before, store, into, watch, take),
+        None => list::look(origin, before.seen(), into, watch, take),
     }
 }
 
-/// Fetches, parses, sorts, checks. `None` when all of it is as it was `seen`.
+/// Fetches, parses, sorts, checks. `None` when all of it is as it was `before`.
 pub(super) fn declare(
     origin: &Origin<'_>,
-    seen: Option<&Seen>,
+    before: Before<'_>,
     destination: &dyn Destination,
     watch: Watch<'_>,
 ) -> Result<Option<Declared>, SyncError> {
     let temporary = || destination.temporary();
     let into = temporary().map_err(SyncError::io("make a temporary file"))?;
     let mut sorter = Sorter::new(&temporary);
-    let seen = seen.map_or(&[][..], |seen| &seen.documents);
-    let found = look(origin, seen, Some(destination), into, watch, &mut |line| {
+    let found = look(origin, before, Some(destination), into, watch, &mut |line| {
         super::check_stop(watch.stop)?;
         sorter.push(line).map_err(SyncError::io("sort what is declared"))
     })?;

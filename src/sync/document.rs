@@ -30,6 +30,27 @@ pub struct Document {
     /// Until when it may be believed, if it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Timestamp>,
+    /// When it was made, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<Timestamp>,
+}
+
+/// The documents of the last sync.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before<'a> {
+    pub(super) documents: &'a [Document],
+    /// Whether it is of use to hear that they have not changed.
+    pub(super) may_be_unchanged: bool,
+}
+
+impl<'a> Before<'a> {
+    /// There was none.
+    pub(super) const NONE: Before<'static> = Before { documents: &[], may_be_unchanged: false };
+
+    /// The documents with which a request asks whether they have changed.
+    pub(super) fn seen(&self) -> &'a [Document] {
+        if self.may_be_unchanged { self.documents } else { &[] }
+    }
 }
 
 /// What was found besides the entries themselves.

@@ -31,8 +31,13 @@ pub(super) fn look(
     }
     parse(origin, &url, &list.file, take)?;
     let mtime = validators.modified();
-    let document =
-        Document { url: url.clone(), validators, sha256: sha256.to_string(), valid_until: None };
+    let document = Document {
+        url: url.clone(),
+        validators,
+        sha256: sha256.to_string(),
+        valid_until: None,
+        date: None,
+    };
     Ok(Some(Found { documents: vec![document], places: vec![url], mtime, ..Found::default() }))
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 
 use super::declare;
-use super::document::is_unchanged;
+use super::document::{Before, is_unchanged};
 use super::sort::Line;
 use super::{Document, Note, Origin, SyncError, Tally, Watch};
 use crate::model::manifest::DeclaredFile;
@@ -33,25 +33,26 @@ fn ask(settings: &RemoteSettings, reply: &mut RemoteTest) -> Result<(), SyncErro
     let mut declared = 0;
     let mut has_sizes = true;
     let into = tempfile::tempfile().map_err(SyncError::io("make a temporary file"))?;
-    let found = declare::look(&origin, &[], None, into, watch, &mut |Line { file, .. }| {
-        declared += 1;
-        has_sizes &= file.size_bytes.is_some();
-        // Only of a file of two bytes and more there is a part to ask for; without sizes one has to try.
-        if some.len() < TRIED_MAX && file.size_bytes.is_none_or(|size| size > 1) {
-            some.push(file);
-        }
-        Ok(())
-    })?;
+    let found =
+        declare::look(&origin, Before::NONE, None, into, watch, &mut |Line { file, .. }| {
+            declared += 1;
+            has_sizes &= file.size_bytes.is_some();
+            // Only of a file of two bytes and more there is a part to ask for; without sizes one has to try.
+            if some.len() < TRIED_MAX && file.size_bytes.is_none_or(|size| size > 1) {
+                some.push(file);
+            }
+            Ok(())
+        })?;
     let found = found.unwrap_or_default();
     reply.notes = found.notes.into_iter().map(text).collect();
     reply.declared = Some(declared);
     reply.has_sizes = (declared > 0).then_some(has_sizes);
     let mut conditional = true;
-    for Document { url, validators, sha256, valid_until } in found.documents {
+    for document in found.documents {
         // What matters is the server, not when this document was changed.
-        let validators = Validators { just_modified: false, ..validators };
+        let validators = Validators { just_modified: false, ..document.validators };
         let has_any = !validators.is_empty();
-        let document = Document { url, validators, sha256, valid_until };
+        let document = Document { validators, ..document };
         conditional &= has_any && is_unchanged(&origin, &document, watch)?;
     }
     reply.conditional = Some(conditional);

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::declare::{Declared, declare};
 use super::difference::{Step, difference};
-use super::document::has_changed;
+use super::document::{Before, has_changed};
 use super::fetch::{Context, fetch};
 use super::pipeline::{self, Stage, send};
 use super::query::{Item, Missing, defer, query};
@@ -60,11 +60,14 @@ pub fn run(
         true => Missing::IsFetched,
         false => Missing::IsUnchanged,
     };
-    // What is missing is asked for, whether the remote has changed or not.
-    let seen = seen.filter(|seen| seen.asked == asked && missing == Missing::IsUnchanged);
+    let before = seen.map_or(Before::NONE, |seen| Before {
+        documents: &seen.documents,
+        // What is missing is asked for, whether the remote has changed or not.
+        may_be_unchanged: seen.asked == asked && missing == Missing::IsUnchanged,
+    });
     let Watch { stop, tally, .. } = watch;
     tally.reset();
-    let Some(mut declared) = declare(origin, seen, destination, watch)? else {
+    let Some(mut declared) = declare(origin, before, destination, watch)? else {
         return Ok(Outcome::Unchanged);
     };
     add(&tally.declared, declared.entries.count);

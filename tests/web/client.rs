@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use support::{Cairn, wait};
+use support::Cairn;
 
 /// No answer takes so long.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,17 +47,10 @@ impl Site {
         Self::of(Cairn::start_with(&["--http", "0"]))
     }
 
-    /// Finds the port of a daemon in its log.
+    /// Of a daemon that has one.
     pub(crate) fn of(cairn: Cairn) -> Self {
-        let mut address = None;
-        wait::until("the web face says where it is", || {
-            let log = cairn.log();
-            let found =
-                log.rsplit_once("web: listening at http://").map(|(_, rest)| rest.to_owned());
-            address = found.and_then(|rest| rest.split('/').next().unwrap().parse().ok());
-            address.is_some()
-        });
-        Self { cairn, address: address.unwrap() }
+        let address = cairn.web_address();
+        Self { cairn, address }
     }
 
     /// Publishes a directory, which `fill` fills, as the next version of a repository that is made if need be.

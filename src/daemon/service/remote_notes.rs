@@ -31,6 +31,10 @@ pub(super) fn debian_hint(error: &DebianError, remote: &RemoteName) -> Option<St
             "the mirror stands still, or withholds what is new; if an old archive is what you want: \
              `cairn remote set {remote} --allow-expired`"
         ),
+        DebianError::Older { .. } => format!(
+            "nothing was fetched; this mirror is behind, so try again later, or somebody withholds what is new; \
+             if the archive went back: `cairn remote set {remote} --allow-expired`"
+        ),
         DebianError::NoIndex(_) => {
             format!("`cairn remote set {remote}` takes other components and architectures")
         }

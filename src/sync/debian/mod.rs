@@ -19,7 +19,7 @@ use release::{Answer, CurrentSuite};
 pub use signature::SignatureError;
 use unpack::{next_line, unpack};
 
-use super::document::{Document, Found, has_changed, number, within};
+use super::document::{Before, Found, has_changed, number, within};
 use super::gathered::{Gathered, Part};
 use super::sort::Line;
 use super::{Destination, Note, Origin, SyncError, Watch, check_stop};
@@ -56,6 +56,20 @@ pub enum DebianError {
     /// `Valid-Until` is over.
     #[error("{0} is too old: it was valid until {when}", when = crate::model::time::rfc3339(*.1))]
     Expired(String, Timestamp),
+    /// It was made before the one that was used last.
+    #[error(
+        "{url} is of {date}, older than the one of the last sync, which is of {last}",
+        date = crate::model::time::rfc3339(*date),
+        last = crate::model::time::rfc3339(*last)
+    )]
+    Older {
+        /// Where it is.
+        url: String,
+        /// When it was made.
+        date: Timestamp,
+        /// When the one was made that was used last.
+        last: Timestamp,
+    },
     /// Something that is wanted is not there.
     #[error(transparent)]
     NoIndex(Box<NoIndex>),
@@ -105,13 +119,14 @@ struct Archive<'a> {
     store: Option<&'a dyn Destination>,
     now: Timestamp,
     watch: Watch<'a>,
+    before: Before<'a>,
 }
 
-/// Finds out what the archive declares, and hands it to `take`. `None` where all of it is as it was `seen`.
+/// Finds out what the archive declares, and hands it to `take`. `None` where all of it is as it was `before`.
 pub(super) fn declare(
     origin: &Origin<'_>,
     settings: &DebianSettings,
-    seen: &[Document],
+    before: Before<'_>,
     store: Option<&dyn Destination>,
     into: File,
     watch: Watch<'_>,
@@ -127,9 +142,9 @@ pub(super) fn declare(
     };
     let now = store.map_or_else(Timestamp::now, Destination::now);
     let root = origin.url.clone();
-    let archive = Archive { origin, settings, root, keys, store, now, watch };
+    let archive = Archive { origin, settings, root, keys, store, now, watch, before };
     let mut found = Found::default();
-    let Some(suites) = archive.suites(seen, &mut found.notes)? else {
+    let Some(suites) = archive.suites(&mut found.notes)? else {
         return Ok(None);
     };
     found.documents = suites.iter().map(|suite| suite.document.clone()).collect();
@@ -143,11 +158,8 @@ pub(super) fn declare(
 
 impl Archive<'_> {
     /// All suites, or `None` if none of them has changed: that is one request each.
-    fn suites(
-        &self,
-        seen: &[Document],
-        notes: &mut Vec<Note>,
-    ) -> Result<Option<Vec<CurrentSuite<'_>>>, SyncError> {
+    fn suites(&self, notes: &mut Vec<Note>) -> Result<Option<Vec<CurrentSuite<'_>>>, SyncError> {
+        let seen = self.before.seen();
         let wanted = &self.settings.suites;
         let answers: Result<Vec<_>, _> = wanted.iter().map(|suite| self.ask(suite, seen)).collect();
         let answers = answers?;

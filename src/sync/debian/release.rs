@@ -161,6 +161,7 @@ impl Archive<'_> {
             validators,
             sha256: digest(&bytes),
             valid_until: None,
+            date: None,
         };
         files.push((name, bytes));
         let release =
@@ -170,8 +171,10 @@ impl Archive<'_> {
             let names: Vec<_> = names.collect();
             return Err(DebianError::OtherSuite(url.to_string(), names.join(", ")).into());
         }
-        let document = Document { valid_until: release.valid_until, ..document };
+        let Release { valid_until, date, .. } = release;
+        let document = Document { valid_until, date, ..document };
         self.check_age(&document)?;
+        self.check_order(&document)?;
         Ok(CurrentSuite { suite, release, files, document })
     }
 
@@ -180,6 +183,22 @@ impl Archive<'_> {
         match document.valid_until {
             Some(until) if until < self.now && !self.settings.allow_expired => {
                 Err(DebianError::Expired(document.url.clone(), until).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a suite that is older than what was used last: whoever can answer in the archive's place could bring back what was
+    /// repaired since, with a good signature (H27).
+    fn check_order(&self, document: &Document) -> Result<(), SyncError> {
+        let directory = |document: &Document| {
+            document.url.rsplit_once('/').map(|(directory, _)| directory.to_owned())
+        };
+        let of_suite = |last: &&Document| directory(last) == directory(document);
+        let last = self.before.documents.iter().filter(of_suite).filter_map(|last| last.date).max();
+        match (document.date, last) {
+            (Some(date), Some(last)) if date < last && !self.settings.allow_expired => {
+                Err(DebianError::Older { url: document.url.clone(), date, last }.into())
             }
             _ => Ok(()),
         }

@@ -1,6 +1,7 @@
 //! A store and its daemon for one test: started, killed, restarted, and gone at the end.
 
 use std::fs::{self, File, Permissions};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -358,6 +359,18 @@ impl Cairn {
     /// What the daemons of this store have logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Where the web face of a daemon with `--http 0` listens.
+    pub fn web_address(&self) -> SocketAddr {
+        let mut address = None;
+        wait::until("the web face says where it is", || {
+            let log = self.log();
+            let found = log.rsplit_once("web: listening at http://");
+            address = found.and_then(|(_, rest)| rest.split('/').next().unwrap().parse().ok());
+            address.is_some()
+        });
+        address.unwrap()
     }
 
     fn log_path(&self) -> PathBuf {

@@ -107,7 +107,7 @@ fn v1_a_signed_version_is_installed_from_a_mount_and_over_http() {
     let key = Key::new("me");
     let keyring = key.keyring(true);
     let keyring = keyring.to_str().unwrap();
-    let (_nginx, cairn) = served(&archive, Some(&key), &["--keyring", keyring]);
+    let (_nginx, mut cairn) = served(&archive, Some(&key), &["--keyring", keyring]);
     sync(&cairn, &[]);
     for name in ["InRelease", "Release", "Release.gpg"] {
         let path = format!("dists/{SUITE}/{name}");
@@ -116,9 +116,14 @@ fn v1_a_signed_version_is_installed_from_a_mount_and_over_http() {
     let apt =
         Apt::new(&format!("deb [signed-by={keyring}] file:{} {SUITE} main", version(&cairn, 1)));
     assert_eq!(apt.install("hello"), "one");
-    let web = Nginx::of(&cairn.versions("lib/1"));
-    let apt = Apt::new(&format!("deb [signed-by={keyring}] {} {SUITE} main", web.plain_url()));
-    assert_eq!(apt.install("hello"), "one");
+    cairn.set_arguments(&["--http", "0"]);
+    cairn.restart();
+    let nginx = Nginx::of(&cairn.versions("lib/1"));
+    for url in [nginx.plain_url(), format!("http://{}/lib/1", cairn.web_address())] {
+        let apt = Apt::new(&format!("deb [signed-by={keyring}] {url} {SUITE} main"));
+        assert_eq!(apt.install("hello"), "one");
+        assert_eq!(apt.install("data"), "for all");
+    }
 }
 
 #[test]

@@ -89,6 +89,51 @@ fn h27_a_suite_that_is_too_old_is_refused_unless_that_is_allowed() {
     cairn.cli(&["sync", "lib", "debian"]);
 }
 
+/// H27: a good signature does not make what was repaired since come back.
+#[test]
+fn h27_a_suite_that_is_older_than_at_the_last_sync_is_refused_unless_that_is_allowed() {
+    let mine = Key::new("me");
+    let (archive, _nginx, cairn) = signed(&mine, &mine);
+    let published = |version: &str, date: &str| {
+        archive.package("hello", version, &architecture(), version);
+        archive.publish(None);
+        let release = archive.read_release();
+        let dated = release.lines().map(|line| match line.starts_with("Date: ") {
+            true => format!("Date: {date}\n"),
+            false => format!("{line}\n"),
+        });
+        archive.write_release(&dated.collect::<String>(), Some(&mine));
+    };
+    published("2", "Sat, 11 Jan 2025 10:00:00 UTC");
+    cairn.cli(&["sync", "lib", "debian", "--mirror"]);
+    published("1", "Fri, 10 Jan 2025 10:00:00 UTC");
+    // The same without the file that is asked for first; and with a sync that has to look at everything.
+    let in_release = archive.suite().join("InRelease");
+    let hidden = archive.suite().join("hidden");
+    for arguments in [&["sync", "lib", "debian", "--mirror"][..], &["sync", "lib", "debian"]] {
+        for hide in [false, true] {
+            if hide {
+                fs::rename(&in_release, &hidden).unwrap();
+            }
+            let message = cairn.cli_fails(arguments);
+            for part in ["2025-01-10T10:00:00Z, older", "2025-01-11T10:00:00Z", "--allow-expired"] {
+                assert!(message.contains(part), "{part}: {message}");
+            }
+            assert!(!cairn.versions("lib/2").exists());
+            if hide {
+                fs::rename(&hidden, &in_release).unwrap();
+            }
+        }
+    }
+    cairn.cli(&["remote", "set", "debian", "--allow-expired"]);
+    cairn.cli(&["sync", "lib", "debian", "--mirror"]);
+    assert!(cairn.versions("lib/2").exists());
+    cairn.cli(&["remote", "set", "debian", "--no-allow-expired"]);
+    published("3", "Sun, 12 Jan 2025 10:00:00 UTC");
+    cairn.cli(&["sync", "lib", "debian", "--mirror"]);
+    assert!(cairn.versions("lib/3").exists());
+}
+
 #[test]
 fn a_keyring_that_is_none_is_named() {
     let mine = Key::new("me");
