@@ -36,6 +36,8 @@ fuzz! {
     archives: archive, 10_000;
     paths_in_archives: path, 100_000;
     names: name, 100_000;
+    manifests: manifest, 50_000;
+    indexes_of_debian_archives: debian, 50_000;
     policies: policy, 100_000;
     frames: frame, 20_000;
     messages: message, 50_000;

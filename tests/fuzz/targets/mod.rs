@@ -3,9 +3,11 @@
 
 pub(crate) mod archive;
 pub(crate) mod catalog;
+pub(crate) mod debian;
 pub(crate) mod directory;
 pub(crate) mod frame;
 pub(crate) mod input;
+pub(crate) mod manifest;
 pub(crate) mod message;
 pub(crate) mod name;
 pub(crate) mod page;

@@ -13,8 +13,10 @@ pub fn run(target: &str, data: &[u8]) {
     let target = match target {
         "archive" => &targets::archive::TARGET,
         "catalog" => &targets::catalog::TARGET,
+        "debian" => &targets::debian::TARGET,
         "directory" => &targets::directory::TARGET,
         "frame" => &targets::frame::TARGET,
+        "manifest" => &targets::manifest::TARGET,
         "message" => &targets::message::TARGET,
         "name" => &targets::name::TARGET,
         "page" => &targets::page::TARGET,
