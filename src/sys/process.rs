@@ -73,25 +73,23 @@ pub fn leave_descriptors(unwanted: impl Fn(RawFd, &Path) -> bool) -> io::Result<
     Ok(())
 }
 
-#[cfg(all(test, target_env = "gnu"))]
+#[cfg(test)]
 mod tests {
-    use super::*;
-
-    /// Bytes of this process that are in memory and in no file.
-    fn anonymous() -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-    }
-
+    #[cfg(target_env = "gnu")]
     #[test]
     fn pages_between_pieces_in_use_are_returned() {
+        // Bytes of this process that are in memory and in no file.
+        let anonymous = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        };
         // So small that the allocator keeps them, and one of each hundred stays.
         let pieces: Vec<_> = (0..64_000).map(|_| vec![1u8; 1000]).collect();
         let kept: Vec<_> =
             pieces.into_iter().enumerate().filter(|(number, _)| number % 100 == 0).collect();
         let before = anonymous();
-        return_free_memory();
+        super::return_free_memory();
         let returned = before.saturating_sub(anonymous());
         assert!(returned > 40 << 20, "{returned} bytes");
         drop(kept);

@@ -202,6 +202,8 @@ fn checkpoint(connection: &Connection, sql: &'static str) -> Result<Frames> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use crate::store::catalog::Catalog;
     use crate::store::layout::Layout;
     use crate::store::testing::TestStore;
@@ -227,6 +229,36 @@ mod tests {
         assert!(checkpointer.truncate().unwrap());
         assert_eq!(std::fs::metadata(store.layout.wal()).unwrap().len(), 0);
         assert_eq!(store.catalog.reader().unwrap().meta("k").unwrap().as_deref(), Some("3"));
+    }
+
+    /// H6: a checkpoint that waits for a reader holds up the writer, so it does not wait for long.
+    #[test]
+    fn h6_a_reader_that_stays_keeps_no_writer_waiting() {
+        let mut store = TestStore::new();
+        let checkpointer = store.catalog.checkpointer().unwrap();
+        let write = |store: &mut TestStore, value: &str| {
+            let tx = store.catalog.begin().unwrap();
+            tx.set_meta("k", value).unwrap();
+            tx.commit().unwrap();
+        };
+        write(&mut store, "1");
+        let reader = super::connection::open_checkpointer(&store.layout).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        reader.query_row("SELECT count(*) FROM meta", [], |_| Ok(())).unwrap();
+        write(&mut store, "2");
+        let begun = Instant::now();
+        let truncating = std::thread::spawn(move || {
+            let truncated = checkpointer.truncate();
+            (checkpointer, truncated)
+        });
+        while !truncating.is_finished() {
+            write(&mut store, "3");
+        }
+        let (checkpointer, truncated) = truncating.join().unwrap();
+        assert!(!truncated.unwrap(), "the reader needs what is in the WAL");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        reader.execute_batch("COMMIT").unwrap();
+        assert!(checkpointer.truncate().unwrap());
     }
 
     #[test]

@@ -27,6 +27,13 @@ const VFS: &str = "unix-excl";
 /// a truncating checkpoint.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the writer waits. Only a checkpoint of this process can keep it waiting, for as long as the disk needs: an
+/// error would have the store refuse all changes where it is only slow.
+const WRITER_BUSY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long a truncating checkpoint waits for readers. It holds up the writer meanwhile, and is made again later.
+const CHECKPOINT_BUSY_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Page cache of the writer, in KiB: the inner pages and recent leaves of the hash tables.
 const WRITER_CACHE_KIB: i64 = 64 << 10;
 
@@ -161,6 +168,7 @@ pub(super) fn open_checkpointer(layout: &Layout) -> Result<Connection> {
         let connection = open_existing(path)?;
         check_application(&connection, path)?;
         configure_journal(&connection)?;
+        connection.busy_timeout(CHECKPOINT_BUSY_TIMEOUT).during("open the database")?;
         Ok(connection)
     })
 }
@@ -199,6 +207,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
 
 fn configure_writer(connection: &Connection) -> Result<()> {
     configure_journal(connection)?;
+    connection.busy_timeout(WRITER_BUSY_TIMEOUT).during("configure the connection")?;
     set(connection, "cache_size", -WRITER_CACHE_KIB)?;
     // References are counted, not declared: counts are checked where they change.
     set(connection, "foreign_keys", 0)?;
