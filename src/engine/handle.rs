@@ -4,7 +4,7 @@
 //! what must be durable is requested from the metadata thread. More methods are in the files that their
 //! subject has: `check`, `dry_run`, `backup`, `why`, `links`, `resolve`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -59,6 +59,8 @@ pub struct Engine {
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     /// Settings of the collector.
     pub gc_options: GcOptions,
+    /// So many entries of an import are in memory at a time. Tests set less.
+    pub intake_entries_max: AtomicUsize,
     /// Where tests hold threads.
     pub stop_points: Arc<StopPoints>,
     pub(super) last_run: LastRun,

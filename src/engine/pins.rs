@@ -210,6 +210,13 @@ impl TreePin {
     }
 }
 
+impl TreePin {
+    /// What is pinned.
+    pub(super) fn tree(&self) -> &TreeHash {
+        &self.tree
+    }
+}
+
 impl Drop for TreePin {
     fn drop(&mut self) {
         let mut trees = self.pins.trees.lock();

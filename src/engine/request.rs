@@ -120,6 +120,8 @@ pub enum Request {
     /// Pins those of the trees that exist. While any blob is damaged it pins none: only a look at each
     /// blob of a tree could tell whether the tree has it.
     ReuseTrees { trees: Vec<TreeHash>, reply: Reply<Vec<Option<TreePin>>> },
+    /// Writes pages of trees, children first, and pins each: nothing references them yet.
+    KeepPages { pages: Vec<Page>, reply: Reply<Vec<TreePin>> },
     /// Asks for a collection run. It is answered when a run that began after the request ended.
     Collect { kind: RunKind, reply: Reply<RunReport> },
     /// Holds every blob for as long as the answer is kept.
@@ -181,6 +183,7 @@ impl Request {
             Self::AdoptBlobs { reply, .. } => reply(Err(refused())),
             Self::ReuseBlobs { reply, .. } => reply(Err(refused())),
             Self::ReuseTrees { reply, .. } => reply(Err(refused())),
+            Self::KeepPages { reply, .. } => reply(Err(refused())),
             Self::Collect { reply, .. } => reply(Err(refused())),
             // Nothing can have changed, so there is nothing to write.
             Self::Flush { reply } => reply(Ok(())),

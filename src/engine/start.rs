@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use super::event::Observer;
 use super::fsck::Subject;
 use super::gc::{Collector, GcOptions, LastRun};
 use super::handle::Engine;
+use super::intake::checkpoint::ENTRIES_MAX;
 use super::journal::{ID_LIMIT, ID_STEP, Journal};
 use super::load::load_registry;
 use super::pins::Pins;
@@ -159,8 +160,7 @@ fn run(
     let (layout, last_run) = (store.layout.clone(), LastRun::default());
     let stop_points = Arc::new(StopPoints::default());
     let durable = durability_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
-    let stop = sealers_stop.clone();
-    let lines = seal::Lines { jobs: seal_queue, stop, results };
+    let lines = seal::Lines { jobs: seal_queue, stop: sealers_stop.clone(), results };
     let mut threads = seal::start(&store.catalog, &pool, lines, &stop_points)?;
     let (engine_reader, subject) = (store.catalog.reader()?, Subject::new(&store));
     let (reaper, reaper_thread) = reaper();
@@ -207,6 +207,7 @@ fn run(
         pins,
         layout,
         gc_options,
+        intake_entries_max: AtomicUsize::new(ENTRIES_MAX),
         stop_points,
         last_run,
         fetcher: OnceLock::new(),

@@ -5,6 +5,7 @@
 
 mod backup;
 mod buffers;
+mod checkpoint;
 mod clock;
 mod closed;
 mod collect;

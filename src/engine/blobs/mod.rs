@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Result;
 use super::now::Now;
+use super::pins::TreePin;
 use super::writer::StoreWriter;
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
@@ -190,6 +191,17 @@ impl Blobs {
         writer.note_written(pages.len() + written.len());
         self.written(&written, now.instant);
         Ok(())
+    }
+
+    /// Writes pages as [`Blobs::write_pages`] does, and pins each.
+    pub(super) fn keep_pages(
+        &mut self,
+        writer: &mut StoreWriter,
+        pages: &[Page],
+        now: Now,
+    ) -> Result<Vec<TreePin>> {
+        self.write_pages(writer, pages, now)?;
+        Ok(pages.iter().map(|(tree, _)| TreePin::new(writer.pins(), *tree)).collect())
     }
 
     /// Blobs made from now on belong to a new epoch; returns the one that ended.

@@ -47,19 +47,19 @@ pub(in crate::engine) enum BuildReport {
 }
 
 /// What a tree builder needs.
-pub(super) struct BuildJob {
-    pub(super) task: TaskId,
-    pub(super) area: AreaId,
+pub(in crate::engine) struct BuildJob {
+    pub(in crate::engine) task: TaskId,
+    pub(in crate::engine) area: AreaId,
     /// The newest version. The new version's charge is what it adds to this one.
-    pub(super) newest: Option<Arc<Version>>,
+    pub(in crate::engine) newest: Option<Arc<Version>>,
     /// Merge with the newest version instead of replacing it.
-    pub(super) merge: bool,
+    pub(in crate::engine) merge: bool,
     /// Knows which blobs are damaged: a version with one of them is refused (H3).
-    pub(super) pool: Arc<Pool>,
-    pub(super) staging: Arc<Staging>,
-    pub(super) trees: Arc<TreeCache>,
-    pub(super) tell: Tell<BuildReport>,
-    pub(super) stop_points: Arc<StopPoints>,
+    pub(in crate::engine) pool: Arc<Pool>,
+    pub(in crate::engine) staging: Arc<Staging>,
+    pub(in crate::engine) trees: Arc<TreeCache>,
+    pub(in crate::engine) tell: Tell<BuildReport>,
+    pub(in crate::engine) stop_points: Arc<StopPoints>,
 }
 
 /// Starts a builder. It ends with a [`BuildReport::Built`].
@@ -71,14 +71,7 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
     let body = move || {
         let (task, tell) = (job.task, Arc::clone(&job.tell));
         job.stop_points.pass(StopPoint::Building);
-        let mut builder = Builder {
-            source: Pages { trees: Arc::clone(&job.trees), new: HashMap::new() },
-            job,
-            pages: Vec::new(),
-            bytes: 0,
-            damaged: Vec::new(),
-            groups: HashMap::new(),
-        };
+        let mut builder = Builder::new(job);
         let built = panics::contain("building a version's trees", || {
             panics::point("build");
             builder.run().and_then(|root| {
@@ -96,6 +89,18 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
         .spawn(body)
         .map(drop)
         .map_err(|source| StoreError::Io { action: "start a thread", path: name.into(), source })
+}
+
+/// Builds the trees of an area as it is, on the calling thread, and tells of their pages only. Nobody may change the area
+/// meanwhile.
+///
+/// # Errors
+/// As a commit's: damaged content, the database's.
+pub(in crate::engine) fn build_here(job: BuildJob) -> Result<TreeHash, EngineError> {
+    let mut builder = Builder::new(job);
+    let (_, built) = builder.build_area()?;
+    builder.send()?;
+    Ok(built.root)
 }
 
 /// Reads the pages of this commit, and all others from the catalog.
@@ -145,7 +150,19 @@ struct Frame {
 type Opened = Result<Frame, EngineError>;
 
 impl Builder {
-    fn run(&mut self) -> Result<Root, EngineError> {
+    fn new(job: BuildJob) -> Self {
+        Self {
+            source: Pages { trees: Arc::clone(&job.trees), new: HashMap::new() },
+            job,
+            pages: Vec::new(),
+            bytes: 0,
+            damaged: Vec::new(),
+            groups: HashMap::new(),
+        }
+    }
+
+    /// Builds the trees of the area. Returns what it began on, too.
+    fn build_area(&mut self) -> Result<(Option<Base>, BuiltTree), EngineError> {
         let (root_node, base) = {
             let state = self.job.staging.read();
             let area = state
@@ -164,10 +181,15 @@ impl Builder {
         if !self.damaged.is_empty() {
             return Err(EngineError::Damaged { files: std::mem::take(&mut self.damaged) });
         }
+        Ok((base, built))
+    }
+
+    fn run(&mut self) -> Result<Root, EngineError> {
+        let (base, built) = self.build_area()?;
         let attributes = {
             let state = self.job.staging.read();
-            let node = state.node(root_node).ok_or_else(|| EngineError::NoArea(self.job.area))?;
-            attributes(node)
+            let root = state.node(NodeId(self.job.area.0));
+            attributes(root.ok_or_else(|| EngineError::NoArea(self.job.area))?)
         };
         let mut root = Root { attributes, tree: built.root, summary: built.summary };
         if self.job.merge

@@ -46,7 +46,7 @@ use crate::model::version::Version;
 use crate::sys::panics;
 
 pub use asker::Asker;
-pub(super) use build::BuildReport;
+pub(super) use build::{BuildJob, BuildReport, build_here};
 use prepare::Renames;
 pub(super) use prepare::rename_prepared;
 pub use prepare::{ForRename, GivenUp};

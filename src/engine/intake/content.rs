@@ -13,7 +13,7 @@ use super::{Batch, Import, at};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::gc::Leftover;
 use crate::engine::pins::BlobPin;
-use crate::engine::request::{IncomingBlob, Request};
+use crate::engine::request::{IncomingBlob, Request, Reuse};
 use crate::model::content_name::ContentName;
 use crate::model::hash::BlobHash;
 use crate::model::import::{FileSource, ImportContent, ImportEntry};
@@ -46,6 +46,13 @@ pub(super) struct Written {
 pub(super) struct Adopting {
     names: Vec<(BlobHash, u64)>,
     pins: Receiver<Result<Vec<BlobPin>>>,
+}
+
+impl Adopting {
+    /// What the files have.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = BlobHash> {
+        self.names.iter().map(|(blob, _)| *blob)
+    }
 }
 
 impl Import {
@@ -230,6 +237,21 @@ impl Import {
         Ok(Some(hash))
     }
 
+    /// The length of content that is held. After a checkpoint it is held by the trees alone, and must be found again.
+    fn size_held(&self, blob: &BlobHash) -> Result<Option<u64>> {
+        if let Some((size, _)) = self.held.lock().get(blob) {
+            return Ok(Some(*size));
+        }
+        if self.checkpoint.lock().is_none() {
+            return Ok(None);
+        }
+        let hashes = vec![*blob];
+        let found = self.engine.call(|reply| Request::ReuseBlobs { hashes, reply })?;
+        let Some(Reuse::Whole(pin, size)) = found.into_iter().next() else { return Ok(None) };
+        self.held.lock().insert(*blob, (size, pin));
+        Ok(Some(size))
+    }
+
     /// Checks that an entry's content is where the message says, and as long. If the client were believed,
     /// the version could be damaged from the start (R6).
     fn check_source(&self, entry: &ImportEntry, batch: &Batch) -> Result<()> {
@@ -243,11 +265,10 @@ impl Import {
             FileSource::Empty => 0,
             // It is as long as was declared, or nobody will ever read it.
             FileSource::Absent => *size_bytes,
-            // Only what this import was told of: that is pinned, and of known size.
-            FileSource::Known(hash) => {
-                let size = self.held.lock().get(hash).map(|(size, _)| *size);
-                size.ok_or_else(|| bad(format!("content {hash} was not found for this import")))?
-            }
+            // Only what is pinned, and so of known size.
+            FileSource::Known(hash) => self
+                .size_held(hash)?
+                .ok_or_else(|| bad(format!("content {hash} was not found for this import")))?,
             FileSource::Inline { offset, len } => {
                 slice(&batch.payload, *offset, *len)?.len() as u64
             }

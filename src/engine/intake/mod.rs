@@ -7,6 +7,7 @@
 //! writes. So a failure is told in the answer to a later call. Everything that arrives is checked, because
 //! the sender may be hostile. This room must not know who sends it, nor how it travelled.
 
+pub(in crate::engine) mod checkpoint;
 mod content;
 mod entries;
 mod queue;
@@ -18,7 +19,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use self::queue::ImportQueue;
 use super::Engine;
@@ -57,11 +58,15 @@ struct Import {
     area: AreaId,
     /// Who owns directories that have no entry of their own, only paths through them.
     owner: Owner,
-    /// Content that was found or stored, with its size: what entries may name. Held until the
-    /// commit is over.
+    /// Content that was found or stored, with its size: what entries may name. Held until a
+    /// checkpoint or the commit is over.
     held: Mutex<BTreeMap<BlobHash, (u64, BlobPin)>>,
     /// Content that was asked for and has no row: when it is written, it gets its name in the pool at once.
     absent: Mutex<HashSet<BlobHash>>,
+    /// The tree of the last checkpoint. Held as long.
+    checkpoint: Mutex<Option<TreePin>>,
+    /// Taken by whoever looks at the area's nodes or changes them; a checkpoint takes it alone.
+    shared: RwLock<()>,
     /// Directories that were found: what entries may name. Held as long.
     held_trees: Mutex<BTreeMap<TreeHash, TreePin>>,
     /// Whether neither an entry nor a base has said yet what the root directory is like.
@@ -91,6 +96,8 @@ impl Intake {
             owner,
             held: Mutex::default(),
             absent: Mutex::default(),
+            checkpoint: Mutex::default(),
+            shared: RwLock::default(),
             held_trees: Mutex::default(),
             root_unknown: AtomicBool::new(root_unknown),
         });
@@ -143,6 +150,7 @@ impl Intake {
     pub fn known_trees(&self, wanted: &[WantedTree]) -> Result<Vec<bool>> {
         let trees = wanted.iter().map(|wanted| wanted.tree).collect();
         let pins = self.import.engine.call(|reply| Request::ReuseTrees { trees, reply })?;
+        let _shared = self.import.shared.read();
         let known = wanted.iter().zip(pins).map(|(wanted, pin)| match pin {
             Some(pin) => self.import.hold_tree(wanted, pin),
             None => Ok(false),
@@ -163,6 +171,7 @@ impl Intake {
     /// # Errors
     /// When the path is none, or the base cannot be read.
     pub fn remove(&self, path: &RawPath) -> Result<()> {
+        let _shared = self.import.shared.read();
         self.import.remove(path)
     }
 
@@ -179,6 +188,7 @@ impl Intake {
         self.queue.end();
         self.import.held.lock().clear();
         self.import.held_trees.lock().clear();
+        self.import.checkpoint.lock().take();
     }
 }
 

@@ -5,6 +5,7 @@
 //! brings what is written to disk from time to time, so that the commit waits for little (H7).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -13,7 +14,8 @@ use parking_lot::Mutex;
 use super::content::{Adopting, StoredContent};
 use super::{Batch, Import, at};
 use crate::engine::error::{EngineError, Result};
-use crate::model::import::ImportEntry;
+use crate::model::hash::BlobHash;
+use crate::model::import::{FileSource, ImportContent, ImportEntry};
 
 /// Batches that may wait; each has up to a frame's payload in memory.
 const WAITING_MAX: usize = 1;
@@ -55,7 +57,8 @@ impl ImportQueue {
         let failed = Arc::default();
         let (import, failure) = (Arc::clone(import), Arc::clone(&failed));
         let engine = Arc::clone(&import.engine);
-        let mut worker = Worker { import, failed: failure, unflushed: 0, flush };
+        let mut worker =
+            Worker { import, failed: failure, unflushed: 0, flush, named: Vec::new(), entries: 0 };
         let store = spawn(format!("import-{}", id), move || worker.run(&queue))?;
         // The worker ends with its queue, and with it this one.
         let ahead = move || flushes.iter().for_each(|()| engine.flush_ahead());
@@ -126,6 +129,10 @@ struct Worker {
     /// Bytes written since the last flush began.
     unflushed: usize,
     flush: Sender<()>,
+    /// Entries that were put since the last checkpoint.
+    entries: usize,
+    /// The content that they name.
+    named: Vec<BlobHash>,
 }
 
 impl Worker {
@@ -184,14 +191,32 @@ impl Worker {
     }
 
     /// Puts the entries of a batch once their contents are in the pool.
-    fn name(&self, waiting: Option<Waiting>) -> Result<()> {
+    fn name(&mut self, waiting: Option<Waiting>) -> Result<()> {
         let Some(Waiting { entries, contents, adopting }) = waiting else {
             return Ok(());
         };
+        self.named.extend(adopting.blobs());
+        self.named.extend(entries.iter().filter_map(known));
+        self.entries += entries.len();
         self.import.hold(adopting)?;
-        for (entry, content) in entries.iter().zip(contents) {
-            self.import.put_entry(entry, content).map_err(|error| at(entry, error))?;
+        {
+            let _shared = self.import.shared.read();
+            for (entry, content) in entries.iter().zip(contents) {
+                self.import.put_entry(entry, content).map_err(|error| at(entry, error))?;
+            }
+        }
+        if self.entries >= self.import.engine.intake_entries_max.load(Ordering::Relaxed) {
+            self.entries = 0;
+            self.import.checkpoint(std::mem::take(&mut self.named))?;
         }
         Ok(())
+    }
+}
+
+/// The content that an entry names and did not bring along.
+fn known(entry: &ImportEntry) -> Option<BlobHash> {
+    match &entry.content {
+        ImportContent::File { source: FileSource::Known(blob), .. } => Some(*blob),
+        _ => None,
     }
 }

@@ -20,6 +20,7 @@ pub mod held;
 pub mod lost;
 pub mod node;
 pub mod state;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -365,7 +365,7 @@ impl State {
     }
 
     /// The node and what is below it in memory, directories before what is in them.
-    fn below(&self, top: NodeId) -> Vec<NodeId> {
+    pub(super) fn below(&self, top: NodeId) -> Vec<NodeId> {
         let mut queue = vec![top];
         let mut order = Vec::new();
         while let Some(id) = queue.pop() {
@@ -402,7 +402,7 @@ impl State {
     }
 
     /// Takes a node out of memory and returns its directory.
-    fn remove(&mut self, dirty: &mut Dirty, id: NodeId) -> Option<NodeId> {
+    pub(super) fn remove(&mut self, dirty: &mut Dirty, id: NodeId) -> Option<NodeId> {
         let node = self.nodes.remove(&id)?;
         let slots = self.nodes.capacity();
         if slots > SHRINK_SLOTS_MIN && self.nodes.len() < slots / 8 {
