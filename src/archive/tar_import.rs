@@ -1,4 +1,4 @@
-//! Import of a tar archive, plain, gzip or zstd.
+//! Import of a tar archive, plain, gzip, xz or zstd.
 //!
 //! The archive is hostile: a member that breaks a rule makes the whole import fail before
 //! anything is published, and the message names it. Paths are [`ArchivePath`]s, no path occurs
@@ -12,6 +12,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
 
 use super::batch::Batcher;
 use super::error::ArchiveError;
@@ -69,6 +71,7 @@ pub(super) fn read_archive(
     match decompress(input)? {
         Input::Plain(input) => deliver(TarReader::new(input), part, batcher),
         Input::Gzip(input) => deliver(TarReader::new(input), part, batcher),
+        Input::Xz(input) => deliver(TarReader::new(input), part, batcher),
         Input::Zstd(input) => deliver(TarReader::new(input), part, batcher),
     }
 }
@@ -90,6 +93,7 @@ pub(super) fn count(input: impl Read) -> Result<(u64, Option<&'static str>), Arc
     Ok(match decompress(input)? {
         Input::Plain(input) => (all(TarReader::new(input))?, None),
         Input::Gzip(input) => (all(TarReader::new(input))?, Some("gzip")),
+        Input::Xz(input) => (all(TarReader::new(input))?, Some("xz")),
         Input::Zstd(input) => (all(TarReader::new(input))?, Some("zstd")),
     })
 }
@@ -99,8 +103,12 @@ type Start<R> = io::Chain<Cursor<Vec<u8>>, R>;
 enum Input<R> {
     Plain(Start<R>),
     Gzip(MultiGzDecoder<Start<R>>),
+    Xz(XzDecoder<BufReader<Start<R>>>),
     Zstd(zstd::Decoder<'static, BufReader<Start<R>>>),
 }
+
+/// Memory that an xz archive may ask for, in bytes: twice what the strongest setting of `xz` needs.
+const XZ_MEMORY_BYTES_MAX: u64 = 128 << 20;
 
 /// Memory that a zstd archive may ask for, as a power of two: what the zstd program grants.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
@@ -113,18 +121,23 @@ fn decompress<R: Read>(mut input: R) -> Result<Input<R>, ArchiveError> {
         .take(6)
         .read_to_end(&mut first)
         .map_err(|error| ArchiveError::Format(format!("the archive cannot be read: {error}")))?;
-    let foreign = [(&b"\xfd7zXZ\0"[..], "xz", "xz -dc"), (b"BZh", "bzip2", "bzip2 -dc")];
-    for (magic, name, command) in foreign {
-        if first.starts_with(magic) {
-            return Err(ArchiveError::Format(format!(
-                "the archive is compressed with {name}; decompress it on the way: \
-                 {command} ARCHIVE | cairn import - REPO"
-            )));
-        }
+    if first.starts_with(b"BZh") {
+        return Err(ArchiveError::Format(
+            "the archive is compressed with bzip2; decompress it on the way: \
+             bzip2 -dc ARCHIVE | cairn import - REPO"
+                .to_owned(),
+        ));
     }
     let is_gzip = first.starts_with(b"\x1f\x8b");
+    let is_xz = first.starts_with(b"\xfd7zXZ\0");
     let is_zstd = first.starts_with(b"\x28\xb5\x2f\xfd");
     let whole = Cursor::new(first).chain(input);
+    if is_xz {
+        let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, CONCATENATED);
+        let failed = |error| ArchiveError::Format(format!("xz cannot decompress it: {error}"));
+        let stream = stream.map_err(failed)?;
+        return Ok(Input::Xz(XzDecoder::new_stream(BufReader::new(whole), stream)));
+    }
     if is_zstd {
         let decoder = zstd::Decoder::new(whole).and_then(|mut decoder| {
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
