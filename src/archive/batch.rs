@@ -9,11 +9,12 @@ use std::fs::File;
 
 use super::error::{ArchiveError, Problem, Problems};
 use super::known_subtrees::{self, Asking, Subtree};
+use super::observer::{ImportTotals, Observer};
 use super::path::ArchivePath;
 use super::payload::Bytes;
 use super::read::{Prepared, PreparedContent};
 use super::stat::Stat;
-use super::{Batch, ImportSink};
+use super::{Batch, EntrySink};
 use crate::model::hash::BlobHash;
 use crate::model::import::{FileSource, ImportContent, ImportEntry, RawAttributes, WantedTree};
 
@@ -27,68 +28,6 @@ const METADATA_BYTES_MAX: usize = 512 * 1024;
 const FILES_MAX: usize = 32;
 /// Bytes of large contents after which a batch is delivered.
 const LARGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
-
-/// What an import has done so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct ImportTotals {
-    /// Entries that are not directories.
-    #[serde(rename = "file_count")]
-    pub files: u64,
-    /// Directories, the top included.
-    #[serde(rename = "directory_count")]
-    pub directories: u64,
-    /// Sizes of regular files; one with several names counts once.
-    #[serde(rename = "size_bytes")]
-    pub bytes: u64,
-    /// Sizes of the contents that were sent, because the store lacked them.
-    pub new_bytes: u64,
-    /// Regular files whose content the store had.
-    #[serde(rename = "reused_file_count")]
-    pub reused_files: u64,
-    /// Regular files that were not read, since they have not changed since an earlier import.
-    #[serde(rename = "unread_file_count")]
-    pub unread_files: u64,
-    /// Files that changed while they were read, and were read again.
-    #[serde(rename = "reread_file_count")]
-    pub reread_files: u64,
-    /// Entries with POSIX ACLs, which are not kept.
-    #[serde(rename = "dropped_acl_count")]
-    pub acls_dropped: u64,
-}
-
-impl ImportTotals {
-    /// Counts a file whose content the store has.
-    fn add_known(&mut self, prepared: &Prepared) {
-        let size = match &prepared.content {
-            PreparedContent::Small { bytes, .. } => length(bytes.len()),
-            PreparedContent::Large { size, .. } => *size,
-            PreparedContent::Remembered { size, .. } => {
-                self.unread_files += 1;
-                *size
-            }
-            PreparedContent::Other(_) => return,
-        };
-        self.bytes += size;
-        self.reused_files += u64::from(size > 0);
-    }
-}
-
-/// Told about an import as it goes on.
-pub trait Observer {
-    /// A batch has been delivered.
-    fn progress(&mut self, totals: &ImportTotals);
-    /// A file changed while it was read; it was read again.
-    fn reread(&mut self, path: &ArchivePath);
-}
-
-/// An observer that does not look.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Unobserved;
-
-impl Observer for Unobserved {
-    fn progress(&mut self, _totals: &ImportTotals) {}
-    fn reread(&mut self, _path: &ArchivePath) {}
-}
 
 /// Reads a regular file by its path.
 pub(super) type ReadFile<'a> = dyn Fn(ArchivePath) -> Result<Prepared, Problem> + 'a;
@@ -134,18 +73,23 @@ impl Load {
 
 /// The sending end of an import.
 pub(super) struct Batcher<'a> {
-    sink: &'a mut dyn ImportSink,
+    sink: &'a mut dyn EntrySink,
     observer: &'a mut dyn Observer,
     read_file: Option<&'a ReadFile<'a>>,
     asking: Asking,
     pending: Vec<Prepared>,
     load: Load,
     totals: ImportTotals,
+    /// Why nothing is to be published.
     problems: Problems,
+    /// What cannot be read is left out, and no reason to publish nothing.
+    keep_going: bool,
+    /// What was left out.
+    left_out: HashSet<Box<[u8]>>,
 }
 
 impl<'a> Batcher<'a> {
-    pub(super) fn new(sink: &'a mut dyn ImportSink, observer: &'a mut dyn Observer) -> Self {
+    pub(super) fn new(sink: &'a mut dyn EntrySink, observer: &'a mut dyn Observer) -> Self {
         Self {
             sink,
             observer,
@@ -155,6 +99,8 @@ impl<'a> Batcher<'a> {
             load: Load::default(),
             totals: ImportTotals::default(),
             problems: Problems::default(),
+            keep_going: false,
+            left_out: HashSet::new(),
         }
     }
 
@@ -169,10 +115,20 @@ impl<'a> Batcher<'a> {
         Self { asking: if asks { Asking::START } else { Asking::Never }, ..self }
     }
 
-    /// Notes an entry that could not be read. The import is going to fail, but goes on to find
-    /// the other ones.
+    /// Leaves out what cannot be read, if `keep_going`.
+    pub(super) fn keeping_going(self, keep_going: bool) -> Self {
+        Self { keep_going, ..self }
+    }
+
+    /// Notes an entry that could not be read. The import is going to fail, unless it keeps going, but goes
+    /// on to find the other ones.
     pub(super) fn note(&mut self, problem: Problem) {
-        self.problems.push(problem);
+        self.observer.unreadable(&problem);
+        if self.keep_going {
+            self.left_out.insert(problem.path.as_bytes().into());
+        } else {
+            self.problems.push(problem);
+        }
     }
 
     /// Takes one more entry; delivers a batch when it is full.
@@ -263,7 +219,8 @@ impl<'a> Batcher<'a> {
         Ok(())
     }
 
-    /// Reads the content of a file that was not read, if the store lacks it.
+    /// Reads the content of a file that was not read, if the store lacks it. A further name of a file that was
+    /// left out cannot be had either.
     fn fetch(
         &self,
         prepared: Prepared,
@@ -274,6 +231,13 @@ impl<'a> Batcher<'a> {
                 if *size > 0 && known.get(hash) != Some(&true) =>
             {
                 read_file(prepared.path)
+            }
+            (PreparedContent::Other(ImportContent::Hardlink { to }), _)
+                if self.left_out.contains(to.as_bytes()) =>
+            {
+                let first = super::path::printable(to.as_bytes());
+                let reason = format!("it is another name of `{first}`, which could not be read");
+                Err(Problem { path: prepared.path, reason })
             }
             _ => Ok(prepared),
         }
@@ -301,8 +265,11 @@ impl<'a> Batcher<'a> {
         for (path, file, before) in building.watched {
             let after = Stat::of(&file).map_err(ArchiveError::io("stat", display_path(&path)))?;
             if before.content_changed(&after) {
-                let reason = "it changed while it was copied; import it when nobody writes to it";
-                self.problems.push(Problem { path, reason: reason.to_owned() });
+                let reason = "it changed while it was copied; try again when nobody writes to it";
+                let problem = Problem { path, reason: reason.to_owned() };
+                self.observer.unreadable(&problem);
+                // The store has taken it, so it cannot be left out any more.
+                self.problems.push(problem);
             }
         }
         Ok(())

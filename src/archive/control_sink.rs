@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use super::{ArchiveError, Batch, ExportSource, ImportSink, Published};
+use super::{ArchiveError, Batch, EntrySink, ExportSource, ImportSink, Published};
 use crate::control::client::Connection;
 use crate::control::commit::CommitReply;
 use crate::control::export::ExportRequest;
@@ -58,7 +58,7 @@ impl<'a> ControlImport<'a> {
     }
 }
 
-impl ImportSink for ControlImport<'_> {
+impl EntrySink for ControlImport<'_> {
     fn known(&mut self, hashes: &[BlobHash]) -> Result<Vec<bool>, ArchiveError> {
         let mut known = Vec::with_capacity(hashes.len());
         for some in hashes.chunks(HASHES_MAX) {
@@ -91,7 +91,9 @@ impl ImportSink for ControlImport<'_> {
             _ => Err(OTHER_ANSWER),
         }
     }
+}
 
+impl ImportSink for ControlImport<'_> {
     fn finish(&mut self) -> Result<Published, ArchiveError> {
         let request = ImportRequest::Finish { import: self.import, allow_empty: self.allow_empty };
         match self.call(request)? {

@@ -132,6 +132,9 @@ pub enum ArchiveError {
     /// An export was asked to end.
     #[error("interrupted: nothing was exported")]
     Interrupted,
+    /// What was read for a sync is not wanted any more.
+    #[error("stopped")]
+    Stopped,
     /// A tree page is invalid.
     #[error(transparent)]
     Tree(#[from] TreeError),

@@ -6,18 +6,20 @@
 
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::batch::{Batcher, ImportTotals, Observer};
+use super::batch::Batcher;
 use super::error::{ArchiveError, Problem};
+use super::observer::{ImportTotals, Observer};
 use super::path::ArchivePath;
 use super::payload::Buffers;
 use super::read::{FileReader, Prepared};
 use super::stat_cache::{Record, StatCache, StatCacheOptions};
 use super::walk::{EntryHandle, Refused, Walked, Walker};
-use super::{INLINE_FILE_BYTES_MAX, ImportSink, Published};
+use super::{EntrySink, INLINE_FILE_BYTES_MAX, ImportSink, Published};
 use crate::model::kind::FileKind;
 
 /// Chunks between the walk and the delivery.
@@ -81,31 +83,73 @@ pub(super) fn import_directory_with(
     observer: &mut dyn Observer,
     between: &(dyn Fn(&ArchivePath) + Sync),
 ) -> Result<Imported, ArchiveError> {
+    let DirectoryImport { refused, stat_cache } = options;
     let mut noted = None;
     let imported = publish(sink, |sink| {
-        let walker = Walker::new(top, options.refused)?;
-        let top = walker.top().ok_or(ArchiveError::Protocol("a walk without its top"))?;
-        let stat_cache =
-            options.stat_cache.as_ref().and_then(|options| StatCache::load(options, &top));
-        let reader = FileReader { stat_cache: stat_cache.as_ref(), between };
-        let buffers = Buffers::default();
-        let read_file = |path| reader.read_file(&top, path, &mut buffers.take());
-        let asks = !options.stat_cache.as_ref().is_some_and(|options| options.read_all);
-        let batcher = Batcher::new(sink, observer).reading(&read_file).asking_for_subtrees(asks);
-        let (totals, records) = deliver_walk(walker, batcher, reader, &buffers)?;
-        noted = stat_cache.map(|stat_cache| (stat_cache, records));
+        let walker = Walker::new(top, refused)?;
+        let stop = AtomicBool::new(false);
+        let reading = Reading { stat_cache, keep_going: false, stop: &stop, between };
+        let (totals, remembered) = read_directory(walker, reading, sink, observer)?;
+        noted = remembered;
         Ok(totals)
     })?;
-    if let Some((stat_cache, records)) = noted {
-        stat_cache.save(records);
+    if let Some(noted) = noted {
+        noted.save();
     }
     Ok(imported)
+}
+
+/// How a directory is read.
+pub(super) struct Reading<'a> {
+    pub(super) stat_cache: Option<StatCacheOptions>,
+    /// What cannot be read is told to the observer and left out; otherwise it is an error in the end.
+    pub(super) keep_going: bool,
+    /// Has the reading end, with an error.
+    pub(super) stop: &'a AtomicBool,
+    /// Called between reading a file and checking that it held still.
+    pub(super) between: &'a (dyn Fn(&ArchivePath) + Sync),
+}
+
+/// What is to be remembered of the files that were read.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    stat_cache: StatCache,
+    records: Vec<Record>,
+}
+
+impl Noted {
+    /// Keeps it for the next time.
+    pub(crate) fn save(self) {
+        self.stat_cache.save(self.records);
+    }
+}
+
+/// Puts what a walk finds.
+pub(super) fn read_directory(
+    walker: Walker,
+    reading: Reading<'_>,
+    sink: &mut dyn EntrySink,
+    observer: &mut dyn Observer,
+) -> Result<(ImportTotals, Option<Noted>), ArchiveError> {
+    let Reading { stat_cache: options, keep_going, stop, between } = reading;
+    let top = walker.top().ok_or(ArchiveError::Protocol("a walk without its top"))?;
+    let stat_cache = options.as_ref().and_then(|options| StatCache::load(options, &top));
+    let reader = FileReader { stat_cache: stat_cache.as_ref(), stop, between };
+    let buffers = Buffers::default();
+    let read_file = |path| reader.read_file(&top, path, &mut buffers.take());
+    let asks = !options.is_some_and(|options| options.read_all);
+    let batcher = Batcher::new(sink, observer)
+        .reading(&read_file)
+        .asking_for_subtrees(asks)
+        .keeping_going(keep_going);
+    let (totals, records) = deliver_walk(walker, batcher, reader, &buffers)?;
+    Ok((totals, stat_cache.map(|stat_cache| Noted { stat_cache, records })))
 }
 
 /// Runs `fill`, then publishes what it put; aborts when either fails.
 pub(super) fn publish(
     sink: &mut dyn ImportSink,
-    fill: impl FnOnce(&mut dyn ImportSink) -> Result<ImportTotals, ArchiveError>,
+    fill: impl FnOnce(&mut dyn EntrySink) -> Result<ImportTotals, ArchiveError>,
 ) -> Result<Imported, ArchiveError> {
     let filled = fill(sink);
     let result = filled.and_then(|totals| {

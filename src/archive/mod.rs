@@ -1,8 +1,9 @@
 //! Import of directories and tar archives, and export to them, without a mount.
 //!
 //! Everything here runs in the caller's process and with the caller's credentials (H24): the
-//! daemon never opens a path on behalf of somebody else. It receives entries and content through
-//! [`ImportSink`] and hands out tree pages and read-only blobs through [`ExportSource`]; both are
+//! daemon never opens a path on behalf of somebody else. What it opens itself, for a sync, are directories and
+//! archives that root or its own user made a remote ([`local`]). The store receives entries and content through
+//! [`EntrySink`] and hands out tree pages and read-only blobs through [`ExportSource`]; both are
 //! small traits, so that all of it is tested without an engine.
 //!
 //! Ways through the module:
@@ -15,7 +16,7 @@
 //! store (but for `caller_path`, by which commands open what their callers name) or the engine.
 //! Entries are values of the model; `control_sink` alone speaks the control protocol.
 
-pub mod batch;
+mod batch;
 pub mod control_sink;
 mod copy;
 pub(crate) mod error;
@@ -23,7 +24,10 @@ pub mod export;
 mod first_names;
 pub mod import;
 mod known_subtrees;
+#[cfg(feature = "net")]
+pub(crate) mod local;
 pub(crate) mod new_file;
+pub mod observer;
 pub mod path;
 mod pax;
 pub(crate) mod payload;
@@ -34,6 +38,7 @@ pub(crate) mod survey;
 mod tar_header;
 pub mod tar_import;
 mod tar_read;
+mod tar_rules;
 mod tar_sparse;
 pub mod tar_write;
 mod tree_walk;
@@ -82,8 +87,8 @@ pub struct Published {
     pub unchanged: bool,
 }
 
-/// Where an import goes: one import of one repository, begun by whoever made the sink.
-pub trait ImportSink {
+/// Where entries go that were read.
+pub trait EntrySink {
     /// Asks which contents the store has. What it has is kept until the import ends.
     ///
     /// # Errors
@@ -104,7 +109,10 @@ pub trait ImportSink {
     /// # Errors
     /// When the store refuses or fails; the import is then to be aborted.
     fn put(&mut self, batch: Batch) -> Result<(), ArchiveError>;
+}
 
+/// Where an import goes: one import of one repository, begun by whoever made the sink.
+pub trait ImportSink: EntrySink {
     /// Publishes what was put.
     ///
     /// # Errors

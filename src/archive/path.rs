@@ -100,6 +100,17 @@ impl ArchivePath {
         Ok(Self(path.into_boxed_slice()))
     }
 
+    /// This path as seen from a directory; `None` when it is neither that nor below it.
+    pub fn below(&self, directory: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(&*directory.0)?;
+        match rest {
+            [] => Some(Self::root()),
+            _ if directory.is_root() => Some(self.clone()),
+            [b'/', below @ ..] => Some(Self(below.into())),
+            _ => None,
+        }
+    }
+
     /// Whether this is the top directory.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

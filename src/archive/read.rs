@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags, SeekFrom, openat, readlinkat, seek};
 use rustix::io::Errno;
@@ -30,6 +31,8 @@ use crate::store::caller_path::own_path;
 
 /// Bytes hashed at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of a hole that are hashed until it is looked whether to stop.
+const ZEROS_MAX: u64 = 64 * 1024 * 1024;
 /// How often a file is read that keeps changing.
 const ATTEMPTS: u32 = 2;
 
@@ -89,6 +92,8 @@ pub(super) enum PreparedContent {
 pub(super) struct FileReader<'a> {
     /// What is known of the files already.
     pub(super) stat_cache: Option<&'a StatCache>,
+    /// Ends the reading of a large file.
+    pub(super) stop: &'a AtomicBool,
     /// Called after each reading and before the check that the file is still the same; it does
     /// nothing but in tests.
     pub(super) between: &'a (dyn Fn(&ArchivePath) + Sync),
@@ -198,7 +203,7 @@ impl FileReader<'_> {
             let bytes = read_small(&file, before.size, into)?;
             (BlobHash::of(into.get(&bytes)), Some(bytes))
         } else {
-            (hash_file(&file, &before)?, None)
+            (hash_file(&file, &before, self.stop)?, None)
         };
         (self.between)(path);
         let whole =
@@ -262,12 +267,14 @@ enum Failure {
     Io(#[from] std::io::Error),
     #[error("its attributes cannot be kept: {}", .0.0)]
     Attributes(#[from] TreeError),
-    #[error("it changed while it was read, twice; import it when nobody writes to it")]
+    #[error("reading it was stopped")]
+    Stopped,
+    #[error("it changed while it was read, twice; try again when nobody writes to it")]
     Changed,
     #[error("it was replaced by another kind of file while it was read")]
     Replaced,
     #[error(
-        "it was replaced by another file while it was read; import it when nobody writes there"
+        "it was replaced by another file while it was read; try again when nobody writes there"
     )]
     OtherFile,
 }
@@ -340,9 +347,13 @@ fn read_small(file: &File, size: u64, into: &mut Filling) -> Result<Bytes, Failu
     })
 }
 
+fn check_stop(stop: &AtomicBool) -> Result<(), Failure> {
+    if stop.load(Ordering::Relaxed) { Err(Failure::Stopped) } else { Ok(()) }
+}
+
 /// Hashes the first `stat.size` bytes of `file`; a shorter file gives the hash of what there is,
 /// which the caller notices by the changed status.
-fn hash_file(file: &File, stat: &Stat) -> Result<BlobHash, Failure> {
+fn hash_file(file: &File, stat: &Stat, stop: &AtomicBool) -> Result<BlobHash, Failure> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut offset = 0;
@@ -353,9 +364,14 @@ fn hash_file(file: &File, stat: &Stat) -> Result<BlobHash, Failure> {
             true => data_segment(file, offset, stat.size)?,
             false => offset..stat.size,
         };
-        hash_zeros(&mut hasher, segment.start - offset);
-        offset = segment.start;
+        while offset < segment.start {
+            check_stop(stop)?;
+            let zeros = (segment.start - offset).min(ZEROS_MAX);
+            hash_zeros(&mut hasher, zeros);
+            offset += zeros;
+        }
         while offset < segment.end {
+            check_stop(stop)?;
             let want = usize::try_from(segment.end - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES);
             match file.read_at(&mut buffer[..want], offset) {
                 Ok(0) => return Ok(hasher.finalize().into()),

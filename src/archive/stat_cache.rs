@@ -125,6 +125,36 @@ impl StatCache {
     }
 }
 
+/// By what a file that was read is known again without reading it.
+#[cfg(feature = "net")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct FileState {
+    device: (u32, u32),
+    inode: u64,
+    size: u64,
+    mtime: Timestamp,
+    ctime: Timestamp,
+}
+
+#[cfg(feature = "net")]
+impl FileState {
+    /// The state of an open file.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn of(file: impl AsFd) -> std::io::Result<Self> {
+        let Stat { id: FileId { device, inode }, size, mtime, ctime, .. } = Stat::of(file)?;
+        Ok(Self { device, inode, size, mtime, ctime })
+    }
+
+    /// Whether the same state means the same content later, of a file whose reading began at `now`.
+    pub(crate) fn can_be_believed(&self, file: impl AsFd, now: Timestamp) -> bool {
+        let kind =
+            rustix::fs::fstatfs(file).ok().and_then(|found| u64::try_from(found.f_type).ok());
+        kind.is_some_and(keeps_change_times) && now.seconds_since(self.ctime) > SETTLED_SECONDS
+    }
+}
+
 /// Whether times of change on this kind of file system (`statfs`) are made by this kernel, so that
 /// equal times of one inode mean equal content.
 fn keeps_change_times(kind: u64) -> bool {

@@ -1,4 +1,4 @@
-//! Import of a tar archive, plain, gzip or zstd.
+//! Import of a tar archive, plain, gzip, xz or zstd.
 //!
 //! The archive is hostile: a member that breaks a rule makes the whole import fail before
 //! anything is published, and the message names it. Paths are [`ArchivePath`]s, no path occurs
@@ -6,22 +6,26 @@
 //! may come after what they hold or be missing; the store then makes them with default
 //! attributes. Hardlinks are delivered last, so their order does not matter either.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
 
-use super::batch::{Batcher, ImportTotals, Observer};
+use super::batch::Batcher;
 use super::error::ArchiveError;
 use super::import::{Imported, publish};
+use super::observer::{ImportTotals, Observer};
 use super::path::{ArchivePath, printable};
 use super::payload::{Buffers, Bytes, Filling};
 use super::read::{Prepared, PreparedContent, hash_zeros};
 use super::stat::encode_rdev;
 use super::tar_read::{Member, TarReader};
-use super::{INLINE_FILE_BYTES_MAX, ImportSink};
+use super::tar_rules::{Hardlinks, Part, Rules};
+use super::{EntrySink, INLINE_FILE_BYTES_MAX, ImportSink};
 use crate::model::hash::BlobHash;
 use crate::model::import::ImportContent;
 use crate::model::raw::RawBytes;
@@ -36,9 +40,6 @@ const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// The longest target of a symbolic link, in bytes.
 const TARGET_BYTES_MAX: usize = 4095;
-/// The most hardlinks in a row of which each points at the next one.
-const LINK_STEPS_MAX: usize = 16;
-
 /// Imports the tar archive that `input` yields into `sink` and publishes it. On any failure the
 /// import is aborted, and nothing is published. Large files pass through `TMPDIR`.
 ///
@@ -49,13 +50,51 @@ pub fn import_archive(
     sink: &mut dyn ImportSink,
     observer: &mut dyn Observer,
 ) -> Result<Imported, ArchiveError> {
+    let spool = std::env::temp_dir();
     publish(sink, |sink| {
-        let batcher = Batcher::new(sink, observer);
-        match decompress(input)? {
-            Input::Plain(input) => deliver(TarReader::new(input), batcher),
-            Input::Gzip(input) => deliver(TarReader::new(input), batcher),
-            Input::Zstd(input) => deliver(TarReader::new(input), batcher),
+        let part = Part { below: None, spool: &spool };
+        read_archive(input, part, sink, observer)
+    })
+}
+
+/// Puts what an archive holds.
+///
+/// # Errors
+/// What failed, with the member that is to blame.
+pub(super) fn read_archive(
+    input: impl Read,
+    part: Part<'_>,
+    sink: &mut dyn EntrySink,
+    observer: &mut dyn Observer,
+) -> Result<ImportTotals, ArchiveError> {
+    let batcher = Batcher::new(sink, observer);
+    match decompress(input)? {
+        Input::Plain(input) => deliver(TarReader::new(input), part, batcher),
+        Input::Gzip(input) => deliver(TarReader::new(input), part, batcher),
+        Input::Xz(input) => deliver(TarReader::new(input), part, batcher),
+        Input::Zstd(input) => deliver(TarReader::new(input), part, batcher),
+    }
+}
+
+/// Reads an archive to its end and keeps nothing: says how many members it has that are no directories, and how it
+/// is compressed.
+#[cfg(feature = "net")]
+pub(super) fn count(input: impl Read) -> Result<(u64, Option<&'static str>), ArchiveError> {
+    fn all<R: Read>(mut reader: TarReader<R>) -> Result<u64, ArchiveError> {
+        let mut rules = Rules::default();
+        let mut files = 0;
+        while let Some(member) = reader.next()? {
+            let (_, kind) = check(&member, &mut rules)?;
+            files += u64::from(kind != Kind::Directory);
         }
+        reader.finish()?;
+        Ok(files)
+    }
+    Ok(match decompress(input)? {
+        Input::Plain(input) => (all(TarReader::new(input))?, None),
+        Input::Gzip(input) => (all(TarReader::new(input))?, Some("gzip")),
+        Input::Xz(input) => (all(TarReader::new(input))?, Some("xz")),
+        Input::Zstd(input) => (all(TarReader::new(input))?, Some("zstd")),
     })
 }
 
@@ -64,8 +103,12 @@ type Start<R> = io::Chain<Cursor<Vec<u8>>, R>;
 enum Input<R> {
     Plain(Start<R>),
     Gzip(MultiGzDecoder<Start<R>>),
+    Xz(XzDecoder<BufReader<Start<R>>>),
     Zstd(zstd::Decoder<'static, BufReader<Start<R>>>),
 }
+
+/// Memory that an xz archive may ask for, in bytes: twice what the strongest setting of `xz` needs.
+const XZ_MEMORY_BYTES_MAX: u64 = 128 << 20;
 
 /// Memory that a zstd archive may ask for, as a power of two: what the zstd program grants.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
@@ -78,18 +121,23 @@ fn decompress<R: Read>(mut input: R) -> Result<Input<R>, ArchiveError> {
         .take(6)
         .read_to_end(&mut first)
         .map_err(|error| ArchiveError::Format(format!("the archive cannot be read: {error}")))?;
-    let foreign = [(&b"\xfd7zXZ\0"[..], "xz", "xz -dc"), (b"BZh", "bzip2", "bzip2 -dc")];
-    for (magic, name, command) in foreign {
-        if first.starts_with(magic) {
-            return Err(ArchiveError::Format(format!(
-                "the archive is compressed with {name}; decompress it on the way: \
-                 {command} ARCHIVE | cairn import - REPO"
-            )));
-        }
+    if first.starts_with(b"BZh") {
+        return Err(ArchiveError::Format(
+            "the archive is compressed with bzip2; decompress it on the way: \
+             bzip2 -dc ARCHIVE | cairn import - REPO"
+                .to_owned(),
+        ));
     }
     let is_gzip = first.starts_with(b"\x1f\x8b");
+    let is_xz = first.starts_with(b"\xfd7zXZ\0");
     let is_zstd = first.starts_with(b"\x28\xb5\x2f\xfd");
     let whole = Cursor::new(first).chain(input);
+    if is_xz {
+        let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, CONCATENATED);
+        let failed = |error| ArchiveError::Format(format!("xz cannot decompress it: {error}"));
+        let stream = stream.map_err(failed)?;
+        return Ok(Input::Xz(XzDecoder::new_stream(BufReader::new(whole), stream)));
+    }
     if is_zstd {
         let decoder = zstd::Decoder::new(whole).and_then(|mut decoder| {
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
@@ -101,8 +149,28 @@ fn decompress<R: Read>(mut input: R) -> Result<Input<R>, ArchiveError> {
     Ok(if is_gzip { Input::Gzip(MultiGzDecoder::new(whole)) } else { Input::Plain(whole) })
 }
 
+/// Checks a member by itself and beside those before it.
+fn check(member: &Member, rules: &mut Rules) -> Result<(ArchivePath, Kind), ArchiveError> {
+    let refuse = |reason: String| refused(member, reason);
+    let path = ArchivePath::parse(&member.path)
+        .map_err(|rule| ArchiveError::EntryPath { entry: printable(&member.path), rule })?;
+    let kind = Kind::of(member).map_err(refuse)?;
+    rules.add(&path, kind == Kind::Directory).map_err(refuse)?;
+    check_attributes(&attributes(member))
+        .map_err(|rule| refuse(format!("its attributes cannot be kept: {}", rule.0)))?;
+    if member.size > FILE_BYTES_MAX {
+        return Err(refuse("it is longer than 16 TiB".to_owned()));
+    }
+    Ok((path, kind))
+}
+
+fn refused(member: &Member, reason: String) -> ArchiveError {
+    ArchiveError::Entry { entry: printable(&member.path), reason }
+}
+
 fn deliver<R: Read>(
     mut reader: TarReader<R>,
+    part: Part<'_>,
     mut batcher: Batcher<'_>,
 ) -> Result<ImportTotals, ArchiveError> {
     let mut rules = Rules::default();
@@ -110,25 +178,20 @@ fn deliver<R: Read>(
     let buffers = Buffers::default();
     let mut chunk = Chunk::new(&buffers);
     while let Some(member) = reader.next()? {
-        let spelled = printable(&member.path);
-        let path = ArchivePath::parse(&member.path)
-            .map_err(|rule| ArchiveError::EntryPath { entry: spelled.clone(), rule })?;
-        let refuse = |reason: String| ArchiveError::Entry { entry: spelled.clone(), reason };
-        let kind = Kind::of(&member).map_err(refuse)?;
-        rules.add(&path, kind == Kind::Directory).map_err(refuse)?;
-        check_attributes(&attributes(&member))
-            .map_err(|rule| refuse(format!("its attributes cannot be kept: {}", rule.0)))?;
-        if member.size > FILE_BYTES_MAX {
-            return Err(refuse("it is longer than 16 TiB".to_owned()));
-        }
+        let (path, kind) = check(&member, &mut rules)?;
+        let refuse = |reason: String| refused(&member, reason);
         if kind == Kind::Hardlink {
             let to = ArchivePath::parse(&member.link)
                 .map_err(|rule| refuse(format!("its link target: {rule}")))?;
             hardlinks.add(path, to, attributes(&member));
             continue;
         }
+        let Some(path) = part.of(path) else { continue };
+        if path.is_root() && kind != Kind::Directory {
+            return Err(refuse("it is no directory".to_owned()));
+        }
         let content = match kind {
-            Kind::File => file(&mut reader, &member, &mut chunk.buffer)?,
+            Kind::File => file(&mut reader, &member, &mut chunk.buffer, part.spool)?,
             other => PreparedContent::Other(special(other, &member).map_err(refuse)?),
         };
         let attributes = attributes(&member);
@@ -147,7 +210,7 @@ fn deliver<R: Read>(
     }
     reader.finish()?;
     chunk.deliver(&mut batcher)?;
-    for prepared in hardlinks.resolve(&rules)? {
+    for prepared in hardlinks.resolve(&rules, part)? {
         batcher.push(prepared)?;
     }
     batcher.complete()
@@ -242,125 +305,34 @@ fn special(kind: Kind, member: &Member) -> Result<ImportContent, String> {
     })
 }
 
-/// The paths of an archive and what they must not do to each other.
-#[derive(Debug, Default)]
-struct Rules {
-    seen: HashMap<Box<[u8]>, Seen>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    /// Named by a member.
-    Directory,
-    /// Only known from what lies below it.
-    Implied,
-    Other,
-}
-
-impl Rules {
-    fn add(&mut self, path: &ArchivePath, directory: bool) -> Result<(), String> {
-        if path.is_root() && !directory {
-            return Err("it names the top, but is no directory".to_owned());
-        }
-        for above in path.ancestors() {
-            match self.seen.get(above) {
-                None => self.seen.insert(above.into(), Seen::Implied),
-                Some(Seen::Directory | Seen::Implied) => break,
-                Some(Seen::Other) => {
-                    let above = printable(above);
-                    return Err(format!("it is below `{above}`, which is no directory"));
-                }
-            };
-        }
-        let new = if directory { Seen::Directory } else { Seen::Other };
-        match self.seen.insert(path.as_bytes().into(), new) {
-            None => Ok(()),
-            Some(Seen::Implied) if directory => Ok(()),
-            Some(Seen::Implied) => {
-                Err("other entries are below it, but it is no directory".to_owned())
-            }
-            Some(Seen::Directory | Seen::Other) => Err("it occurs twice".to_owned()),
-        }
-    }
-}
-
-/// Hardlinks of an archive, kept until all members are known.
-#[derive(Debug, Default)]
-struct Hardlinks {
-    in_order: Vec<(ArchivePath, Attributes)>,
-    targets: HashMap<ArchivePath, ArchivePath>,
-}
-
-impl Hardlinks {
-    fn add(&mut self, path: ArchivePath, to: ArchivePath, attributes: Attributes) {
-        self.targets.insert(path.clone(), to);
-        self.in_order.push((path, attributes));
-    }
-
-    /// Finds the file behind each link.
-    fn resolve(self, rules: &Rules) -> Result<Vec<Prepared>, ArchiveError> {
-        let Self { in_order, targets } = self;
-        let resolve = |path: &ArchivePath| {
-            let mut to = path;
-            for _ in 0..=LINK_STEPS_MAX {
-                let Some(next) = targets.get(to) else { break };
-                to = next;
-            }
-            let reason = match rules.seen.get(to.as_bytes()) {
-                _ if targets.contains_key(to) => "is only a chain of links",
-                None => "is not in the archive",
-                Some(Seen::Directory | Seen::Implied) => "is a directory",
-                Some(Seen::Other) => return Ok(to.to_raw()),
-            };
-            let reason = format!("its link target `{to}` {reason}");
-            Err(ArchiveError::Entry { entry: path.to_string(), reason })
-        };
-        in_order
-            .into_iter()
-            .map(|(path, attributes)| {
-                let content =
-                    PreparedContent::Other(ImportContent::Hardlink { to: resolve(&path)? });
-                Ok(Prepared {
-                    path,
-                    attributes,
-                    content,
-                    reread: false,
-                    acl: false,
-                    has_links: true,
-                    record: None,
-                })
-            })
-            .collect()
-    }
-}
-
 /// Takes the content of a regular file: into memory when small, else into a temporary file
 /// without a name.
 fn file<R: Read>(
     reader: &mut TarReader<R>,
     member: &Member,
     into: &mut Filling,
+    spool: &Path,
 ) -> Result<PreparedContent, ArchiveError> {
     if member.size <= INLINE_FILE_BYTES_MAX {
         let bytes = read_small(reader, member, into)?;
         return Ok(PreparedContent::Small { hash: BlobHash::of(into.get(&bytes)), bytes });
     }
-    let failed = |action| ArchiveError::io::<io::Error>(action, std::env::temp_dir());
-    let mut spool = tempfile::tempfile().map_err(failed("make a temporary file in"))?;
+    let failed = |action| ArchiveError::io::<io::Error>(action, spool);
+    let mut file = tempfile::tempfile_in(spool).map_err(failed("make a temporary file in"))?;
     // A size that this file system cannot hold is refused at once, even if most of the file is a
     // hole.
-    spool.set_len(member.size).map_err(failed("make a large enough file in"))?;
+    file.set_len(member.size).map_err(failed("make a large enough file in"))?;
     let mut hasher = blake3::Hasher::new();
     let mut end = 0;
     for (offset, length) in &member.segments {
         hash_zeros(&mut hasher, offset - end);
         end = offset + length;
-        copy_segment(reader, &spool, *offset..end, &mut hasher)?;
+        copy_segment(reader, (&file, spool), *offset..end, &mut hasher)?;
     }
     hash_zeros(&mut hasher, member.size - end);
-    spool.seek(SeekFrom::Start(0)).map_err(failed("rewind a temporary file in"))?;
+    file.seek(SeekFrom::Start(0)).map_err(failed("rewind a temporary file in"))?;
     let hash = hasher.finalize().into();
-    Ok(PreparedContent::Large { hash, size: member.size, file: spool, stable: None })
+    Ok(PreparedContent::Large { hash, size: member.size, file, stable: None })
 }
 
 fn read_small<R: Read>(
@@ -387,7 +359,7 @@ fn read_small<R: Read>(
 
 fn copy_segment<R: Read>(
     reader: &mut TarReader<R>,
-    to: &File,
+    (to, spool): (&File, &Path),
     range: std::ops::Range<u64>,
     hasher: &mut blake3::Hasher,
 ) -> Result<(), ArchiveError> {
@@ -400,7 +372,7 @@ fn copy_segment<R: Read>(
         hasher.update(chunk);
         if chunk.iter().any(|byte| *byte != 0) {
             to.write_all_at(chunk, offset)
-                .map_err(ArchiveError::io("write a temporary file in", std::env::temp_dir()))?;
+                .map_err(ArchiveError::io("write a temporary file in", spool))?;
         }
         offset += u64::try_from(want).unwrap_or(range.end);
     }

@@ -175,7 +175,7 @@ impl<R: Read> TarReader<R> {
         if !zero && !checksum_fits(&block) {
             return Err(match self.started {
                 true => format("a header has a wrong checksum"),
-                false => format("it is no tar archive (plain, gzip or zstd)"),
+                false => format("it is no tar archive (plain, gzip, xz or zstd)"),
             });
         }
         self.started = true;

@@ -19,7 +19,7 @@ use super::path::ArchivePath;
 use super::stat::{FileId, Stat};
 use crate::model::kind::FileKind;
 use crate::model::name::EntryName;
-use crate::store::caller_path;
+use crate::store::caller_path::{self, Device, OWN_MOUNT, device_at};
 
 /// One entry found, not read yet.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub(super) struct Walker {
     /// First path of each file with several names.
     first_names: HashMap<FileId, ArchivePath>,
     refused: Vec<Refused>,
+    /// Filesystems of which nothing is looked at.
+    avoided: Vec<Device>,
 }
 
 /// A directory that an import does not take, wherever it meets it.
@@ -91,6 +93,15 @@ impl Walker {
     pub(super) fn new(top: &Path, refused: Vec<Refused>) -> Result<Self, ArchiveError> {
         let open = caller_path::open_directory(top)
             .map_err(ArchiveError::io("open the directory", top))?;
+        Self::over(open, top, refused)
+    }
+
+    /// Starts at an open directory, which messages call `top`.
+    pub(super) fn over(
+        open: OwnedFd,
+        top: &Path,
+        refused: Vec<Refused>,
+    ) -> Result<Self, ArchiveError> {
         let stat = Stat::of(&open).map_err(ArchiveError::io("stat", top))?;
         if let Some(Refused { reason, .. }) = refused.iter().find(|refused| refused.id == stat.id) {
             return Err(ArchiveError::Destination {
@@ -104,7 +115,14 @@ impl Walker {
             stack: Vec::new(),
             first_names: HashMap::new(),
             refused,
+            avoided: Vec::new(),
         })
+    }
+
+    /// Does not look at anything on these filesystems: it is a problem where they are met.
+    #[cfg(feature = "net")]
+    pub(super) fn avoiding(self, avoided: Vec<Device>) -> Self {
+        Self { avoided, ..self }
     }
 
     /// The directory at the top, open.
@@ -145,6 +163,11 @@ impl Walker {
         path: ArchivePath,
         name: CString,
     ) -> Result<Walked, Problem> {
+        if !self.avoided.is_empty()
+            && device_at(&parent, name.to_bytes()).is_ok_and(|found| self.avoided.contains(&found))
+        {
+            return Err(Problem { path, reason: OWN_MOUNT.to_owned() });
+        }
         let stat = match Stat::at(&parent, name.to_bytes()) {
             Ok(stat) => stat,
             Err(error) => return Err(problem(path, "stat", error)),

@@ -14,10 +14,10 @@ use super::Context;
 use super::error::CliError;
 use super::progress::ProgressLine;
 use super::text::{count, size};
-use crate::archive::batch::{ImportTotals, Observer};
 use crate::archive::control_sink::ControlImport;
 use crate::archive::error::ArchiveError;
 use crate::archive::import::{DirectoryImport, Imported, import_directory};
+use crate::archive::observer::{ImportTotals, Observer};
 use crate::archive::path::ArchivePath;
 use crate::archive::stat_cache::{self, StatCacheOptions};
 use crate::archive::survey::Survey;
@@ -34,7 +34,7 @@ use crate::model::time::Timestamp;
 use crate::store::caller_path;
 
 const HELP: &str = "\
-The source is a directory, a tar archive (plain, gzip or zstd, told by its content), or `-` for an
+The source is a directory, a tar archive (plain, gzip, xz or zstd, told by its content), or `-` for an
 archive on stdin. By default it is laid over the newest version: what it does not name stays. With --mirror
 the version holds exactly what the source holds. The repository is made where it is missing, and
 goes again when the import fails.
@@ -62,7 +62,7 @@ EXAMPLES
   cairn import build/ web -m 'build 42' --tag b42
   cairn import --mirror /usr/share/zoneinfo zoneinfo
   cairn import release.tar.gz web
-  curl -s https://example.org/a.tar.xz | xz -dc | cairn import - web --json";
+  curl -s https://example.org/a.tar.xz | cairn import - web --json";
 
 /// Arguments of `cairn import`.
 #[derive(Debug, clap::Args)]

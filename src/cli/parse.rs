@@ -2,8 +2,9 @@
 //!
 //! Each is a type whose `FromStr` says the rule that was broken; clap prints it.
 
+use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::model::name::{
     AreaName, BaseName, NameError, RemoteName, RepoName, TagName, parse_number,
 };
 use crate::model::raw::RawPath;
+use crate::model::remote::{RemoteUrl, UrlError};
 use crate::model::sync::RemovalLimit;
 
 /// Why an argument was refused; the text says the rule.
@@ -322,6 +324,40 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
     let number: u64 = number.parse().map_err(|_| ParseError::DurationTooLong)?;
     let duration = number.checked_mul(factor).map(Duration::from_secs);
     duration.filter(|duration| *duration <= DURATION_MAX).ok_or(ParseError::DurationTooLong)
+}
+
+/// Why a place of a remote was refused. Never repeats a URL: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// The URL, or that of the path.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The path.
+    #[error("cannot tell which path this is: {0}")]
+    Path(#[from] io::Error),
+}
+
+/// Parses where a remote is: a URL, or a path of this machine.
+///
+/// # Errors
+/// The rule that a URL breaks; a directory on a path with `..` is not there.
+pub fn parse_place(text: OsString) -> Result<RemoteUrl, PlaceError> {
+    match text.to_str() {
+        Some(url) if url.contains("://") || url.starts_with("file:") => Ok(url.parse()?),
+        _ => Ok(RemoteUrl::from_path(&without_parents(&absolute(Path::new(&text))?)?)?),
+    }
+}
+
+/// A path without `..`: what such a component leads to depends on symbolic links before it.
+fn without_parents(path: &Path) -> io::Result<PathBuf> {
+    let parts: Vec<Component<'_>> = path.components().collect();
+    let Some(last) = parts.iter().rposition(|part| *part == Component::ParentDir) else {
+        return Ok(path.to_owned());
+    };
+    let (before, after) = parts.split_at(last + 1);
+    let mut resolved = before.iter().collect::<PathBuf>().canonicalize()?;
+    resolved.extend(after);
+    Ok(resolved)
 }
 
 /// A path as it is from everywhere: the daemon has another working directory.

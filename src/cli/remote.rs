@@ -4,11 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 use super::Context;
 use super::debian::{ArchiveChoice, ArchiveCleared};
 use super::error::CliError;
 use super::output::Align::Left;
-use super::parse::{absolute, parse_duration, parse_size};
+use super::parse::{absolute, parse_duration, parse_place, parse_size};
 use super::text::size;
 use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::remote::{RemoteInfo, RemoteRequest};
@@ -21,11 +23,18 @@ use crate::model::remote::{
 use crate::model::text::count;
 
 const HELP: &str = "\
-A remote is a place that declares files with their digests. Its kind says how:
+A remote is a place of which `cairn sync` makes versions. Most declare their files with digests. The kind says how:
   sums       a checksum list, as `sha256sum` writes it; a URL that ends with `/` means SHA256SUMS there
   manifest   a PULP_MANIFEST (path,sha256,size), as Pulp writes it; a URL that ends with `/` means PULP_MANIFEST there
   debian     a Debian archive: the directory that holds `dists`. Versions hold `dists` and `pool`: apt installs from them
-`cairn sync` makes versions of it.
+  directory  a directory of this machine, by its path
+  archive    a tar archive of this machine (plain, gzip, xz or zstd), by the path of its file
+
+A directory and an archive declare nothing, so all of them is read, as `cairn import` reads it: versions hold types, modes,
+owners, times, links and extended attributes as well. The daemon reads them, with the rights of the user it runs as, and
+only root and that user may add, change and sync such a remote. A file that did not change since the last sync (inode,
+size and times) is not read again, nor is an archive. Neither can be in the mount of the store itself, which `cairn
+import` can read. A policy other than immediate, logins, rates and timeouts mean nothing to them.
 
 Of a Debian archive a sync takes the packages of each --suite, --component and --architecture, packages for
 all architectures, descriptions in each --language, and with --sources the source packages. A suite that
@@ -61,6 +70,8 @@ JSON
 
 EXAMPLES
   cairn remote add releases sums https://example.org/releases/
+  cairn remote add tree directory /srv/tree
+  cairn remote add ball archive ./release.tar.zst
   cairn remote add isos manifest https://example.org/isos/ --user ci --password-file /etc/cairn/isos
   cairn remote add flat debian https://example.org/deb --suite ./ --keyring /etc/cairn/deb.asc
   cairn remote set flat --suite bookworm --component main,contrib --architecture amd64,arm64
@@ -86,11 +97,11 @@ enum Verb {
         /// Its name
         #[arg(value_name = "NAME")]
         name: RemoteName,
-        /// How its content is declared: `sums`, `manifest` or `debian`
+        /// What it is: `sums`, `manifest`, `debian`, `directory` or `archive`
         #[arg(value_name = "KIND")]
         kind: RemoteKind,
-        /// The list, or its directory (with `/` at the end)
-        #[arg(value_name = "URL")]
+        /// The list, or its directory (with `/` at the end); a path where the kind is directory or archive
+        #[arg(value_name = "URL|PATH", value_parser = OsStringValueParser::new().try_map(parse_place))]
         url: RemoteUrl,
         #[command(flatten)]
         archive: Box<ArchiveChoice>,
@@ -110,10 +121,10 @@ enum Verb {
         /// Its name
         #[arg(value_name = "NAME")]
         name: RemoteName,
-        /// The list, or its directory (with `/` at the end)
-        #[arg(long, value_name = "URL")]
+        /// The list, or its directory (with `/` at the end); a path where the kind is directory or archive
+        #[arg(long, value_name = "URL|PATH", value_parser = OsStringValueParser::new().try_map(parse_place))]
         url: Option<RemoteUrl>,
-        /// How its content is declared: `sums`, `manifest` or `debian`
+        /// What it is: `sums`, `manifest`, `debian`, `directory` or `archive`
         #[arg(long, value_name = "KIND")]
         kind: Option<RemoteKind>,
         #[command(flatten)]
@@ -429,8 +440,13 @@ fn test(context: &mut Context, name: RemoteName) -> Result<(), CliError> {
 fn report(found: &RemoteTest) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(declared) = found.declared {
-        let sizes = if found.has_sizes == Some(true) { "SHA-256 and size" } else { "SHA-256" };
-        lines.push(format!("yes  declares {} by {sizes}", count(declared, "file")));
+        let files = count(declared, "file");
+        lines.push(match (found.conditional, found.has_sizes) {
+            // What is read from this machine is not asked whether it changed.
+            (None, _) => format!("yes  holds {files}"),
+            (Some(_), Some(true)) => format!("yes  declares {files} by SHA-256 and size"),
+            (Some(_), _) => format!("yes  declares {files} by SHA-256"),
+        });
     }
     let mut say = |works: Option<bool>, yes: &str, no: &str| match works {
         Some(true) => lines.push(format!("yes  {yes}")),

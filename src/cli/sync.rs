@@ -24,6 +24,10 @@ has published since, that is one request, unless content is missing or damaged s
 removed. With SUBPATH only what lies below it is taken, and lies at the root of the version. `cairn remote
 add` says where a remote is.
 
+Of a directory or an archive of this machine everything is read that may have changed, with all types of entries, their
+modes, owners, times and links. What is counted are entries that are not directories; `fetched` means read and stored.
+A file that cannot be read or keeps changing could not be had. A damaged archive is not taken at all.
+
 A sync is a job. It ends when this command ends, for instance because its terminal was closed. With
 --detach it goes on in the daemon: `cairn jobs` lists and cancels it, and `cairn wait --job N` waits for it
 and exits as this command would have. No job outlives the daemon, but the next sync goes on with what came.
@@ -47,7 +51,9 @@ EXAMPLES
   cairn sync tools releases --mirror --dry-run
   cairn sync tools releases --mirror --tag 2026-11
   cairn sync linux-tools releases/linux/x86_64 --json | jq 'select(.type == \"result\")'
-  cairn sync tools releases --mirror --detach";
+  cairn sync tools releases --mirror --detach
+  cairn remote add machine directory /
+  cairn sync settings machine/etc --mirror";
 
 /// Arguments of `cairn sync`.
 #[derive(Debug, clap::Args)]

@@ -2,16 +2,19 @@
 //!
 //! A password or token is never part of a remote: what is kept is where to read it (H32).
 
+mod place;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use super::debian::{DebianSettings, SettingsError};
 use super::fetch_policy::FetchPolicy;
+
+pub use place::{RemoteUrl, UrlError};
 
 /// Connections to a remote at a time, unless its settings say otherwise.
 pub const CONNECTIONS_DEFAULT: u32 = 8;
@@ -39,6 +42,10 @@ pub enum RemoteKind {
     Sums,
     /// A Debian archive: suites, whose indexes declare packages with SHA-256 and size.
     Debian,
+    /// A directory on this machine. Nothing declares its content: it is read.
+    Directory,
+    /// A tar archive on this machine, which is read as well.
+    Archive,
 }
 
 impl RemoteKind {
@@ -46,12 +53,18 @@ impl RemoteKind {
     pub fn declares_sizes(self) -> bool {
         match self {
             Self::Manifest | Self::Debian => true,
-            Self::Sums => false,
+            Self::Sums | Self::Directory | Self::Archive => false,
         }
     }
 
+    /// Whether it is read from this machine's files, by the daemon itself.
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::Directory | Self::Archive)
+    }
+
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Manifest, Self::Sums, Self::Debian];
+    pub const ALL: [Self; 5] =
+        [Self::Manifest, Self::Sums, Self::Debian, Self::Directory, Self::Archive];
 
     /// As users write it.
     pub fn as_str(self) -> &'static str {
@@ -59,6 +72,8 @@ impl RemoteKind {
             Self::Manifest => "manifest",
             Self::Sums => "sums",
             Self::Debian => "debian",
+            Self::Directory => "directory",
+            Self::Archive => "archive",
         }
     }
 
@@ -67,7 +82,7 @@ impl RemoteKind {
         match self {
             Self::Manifest => Some("PULP_MANIFEST"),
             Self::Sums => Some("SHA256SUMS"),
-            Self::Debian => None,
+            Self::Debian | Self::Directory | Self::Archive => None,
         }
     }
 }
@@ -80,7 +95,7 @@ impl fmt::Display for RemoteKind {
 
 /// A string that is no kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the kinds of remotes are `manifest`, `sums` and `debian`")]
+#[error("the kinds of remotes are `manifest`, `sums`, `debian`, `directory` and `archive`")]
 pub struct KindError;
 
 impl FromStr for RemoteKind {
@@ -88,113 +103,6 @@ impl FromStr for RemoteKind {
 
     fn from_str(text: &str) -> Result<Self, KindError> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(KindError)
-    }
-}
-
-/// Why a URL was refused. Never repeats it: it may hold a password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
-    /// No URL.
-    #[error("this is no URL: {0}")]
-    Invalid(url::ParseError),
-    /// Another scheme.
-    #[error("the URL of a remote begins with http:// or https://")]
-    Scheme,
-    /// `user:password@`.
-    #[error(
-        "a URL must not hold a user or password, which would show in lists and logs: use --user and \
-         --password-file"
-    )]
-    Login,
-    /// `?query`, under which no file lies.
-    #[error("the URL of a remote has no `?` or `#` part: what it declares lies beside it")]
-    Query,
-}
-
-/// The URL of the document that declares a remote's content, or of its directory (with `/` at the end). HTTP or
-/// HTTPS, without user, password, query and fragment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RemoteUrl(Url);
-
-impl RemoteUrl {
-    /// The URL as it was given.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// The URL of the list of a remote of that kind; the remote's own where its content is not declared by a list.
-    pub fn document(&self, kind: RemoteKind) -> Url {
-        let mut url = self.0.clone();
-        if let Some(list) = kind.list().filter(|_| url.path().ends_with('/')) {
-            url.set_path(&format!("{}{list}", url.path()));
-        }
-        url
-    }
-
-    /// The same URL with a `/` at its end: files lie below what it names, not beside it.
-    pub fn directory(&self) -> Self {
-        let mut url = self.0.clone();
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
-        }
-        Self(url)
-    }
-
-    /// The URL of a file beside the document, by its path: names of any bytes, joined by `/`.
-    pub fn file(&self, path: &[u8]) -> Url {
-        let mut url = self.0.clone();
-        let directory = url.path().rfind('/').map_or("/", |end| &url.path()[..=end]).to_owned();
-        url.set_path(&format!("{directory}{}", escape(path)));
-        url
-    }
-}
-
-/// Escapes all but the characters that mean nothing in a URL (RFC 3986, "unreserved") and `/`.
-fn escape(path: &[u8]) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(byte);
-    path.iter()
-        .map(
-            |byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") },
-        )
-        .collect()
-}
-
-impl FromStr for RemoteUrl {
-    type Err = UrlError;
-
-    fn from_str(text: &str) -> Result<Self, UrlError> {
-        let url = Url::parse(text).map_err(UrlError::Invalid)?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(UrlError::Scheme);
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(UrlError::Login);
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(UrlError::Query);
-        }
-        Ok(Self(url))
-    }
-}
-
-impl TryFrom<String> for RemoteUrl {
-    type Error = UrlError;
-
-    fn try_from(text: String) -> Result<Self, UrlError> {
-        text.parse()
-    }
-}
-
-impl From<RemoteUrl> for String {
-    fn from(url: RemoteUrl) -> String {
-        url.0.into()
-    }
-}
-
-impl fmt::Display for RemoteUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 
@@ -317,6 +225,13 @@ impl RemoteSettings {
     /// # Errors
     /// What is missing, or means nothing to a remote of that kind.
     pub fn check(&self) -> Result<(), SettingsError> {
+        let kind = self.kind.as_str();
+        match (self.kind.is_local(), self.url.local_path().is_some()) {
+            (true, false) => return Err(SettingsError::NoPath(kind)),
+            (false, true) => return Err(SettingsError::NoServer(kind)),
+            (true, true) if !self.says_only_where() => return Err(SettingsError::OnlyPlace(kind)),
+            (true, true) | (false, false) => {}
+        }
         match (self.kind, &self.debian) {
             (RemoteKind::Debian, Some(debian)) => debian.check(),
             (RemoteKind::Debian, None) => Err(SettingsError::Missing("--suite")),
@@ -325,11 +240,20 @@ impl RemoteSettings {
         }
     }
 
+    /// Whether nothing but kind, place and policy is set.
+    fn says_only_where(&self) -> bool {
+        let plain = Self { policy: self.policy, ..Self::new(self.kind, self.url.clone()) };
+        *self == Self { debian: self.debian.clone(), ..plain }
+    }
+
     /// The URL beside which its files lie.
     pub fn files(&self) -> RemoteUrl {
         match self.kind {
             RemoteKind::Debian => self.url.directory(),
-            RemoteKind::Manifest | RemoteKind::Sums => self.url.clone(),
+            RemoteKind::Manifest
+            | RemoteKind::Sums
+            | RemoteKind::Directory
+            | RemoteKind::Archive => self.url.clone(),
         }
     }
 
@@ -369,36 +293,19 @@ mod tests {
     }
 
     #[test]
-    fn files_lie_beside_the_document() {
-        for (text, document, file) in [
-            ("http://h/a/", "http://h/a/SHA256SUMS", "http://h/a/x/y"),
-            ("http://h/a/LIST", "http://h/a/LIST", "http://h/a/x/y"),
-            ("https://h", "https://h/SHA256SUMS", "https://h/x/y"),
-            ("https://h:1/a%20b/c", "https://h:1/a%20b/c", "https://h:1/a%20b/x/y"),
-        ] {
-            assert_eq!(url(text).document(RemoteKind::Sums).as_str(), document);
-            assert_eq!(url(text).file(b"x/y").as_str(), file);
+    fn l2_what_is_read_from_this_machine_has_a_path_and_nothing_of_the_network() {
+        for kind in [RemoteKind::Directory, RemoteKind::Archive] {
+            assert!(!kind.declares_sizes());
+            let settings = RemoteSettings::new(kind, url("file:///srv/x"));
+            assert_eq!(settings.check(), Ok(()));
+            let limited = RemoteSettings { connections: Some(2), ..settings.clone() };
+            assert_eq!(limited.check(), Err(SettingsError::OnlyPlace(kind.as_str())));
+            assert!(RemoteSettings::new(kind, url("https://h/")).check().is_err());
+            let text = serde_json::to_string(&settings).unwrap();
+            assert_eq!(text, format!(r#"{{"kind":"{kind}","url":"file:///srv/x"}}"#));
         }
-        let odd = url("http://h/").file("a b%?#\u{e4}".as_bytes());
-        assert_eq!(odd.as_str(), "http://h/a%20b%25%3F%23%C3%A4");
-        assert_eq!(url("http://h/").file(b"\xff").as_str(), "http://h/%FF");
-    }
-
-    #[test]
-    fn h32_urls_with_a_password_are_refused_and_not_repeated() {
-        for bad in [
-            "https://user:secret@h/",
-            "https://secret@h/",
-            "ftp://h/",
-            "file:///etc/",
-            "h",
-            "http://h/?a",
-            "http://h/#a",
-            "http://secret:x@[/",
-        ] {
-            let error = bad.parse::<RemoteUrl>().unwrap_err().to_string();
-            assert!(!error.contains("secret"), "{bad}: {error}");
-        }
+        let manifest = RemoteSettings::new(RemoteKind::Manifest, url("file:///srv/x"));
+        assert!(manifest.check().unwrap_err().to_string().contains("http://"));
     }
 
     #[test]

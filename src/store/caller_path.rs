@@ -16,12 +16,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, fstatfs, mkdirat, openat, readlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxFlags, fstat, fstatfs, mkdirat, openat,
+    readlinkat, statx,
 };
 use rustix::io::Errno;
 
 /// Symbolic links followed on one path; the kernel's own limit.
 const LINKS_MAX: u32 = 40;
+/// Why a path is not followed into a filesystem that is avoided.
+pub(crate) const OWN_MOUNT: &str = "the path leads into the mount of this store, which its daemon cannot read itself; \
+                                    `cairn import` can";
 /// `PROC_SUPER_MAGIC`: links there may name open files, which have no path.
 const PROC: u64 = 0x9fa0;
 
@@ -41,13 +45,36 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// As [`open_directory`].
 pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
+    open_outside(path, &[])
+}
+
+/// Major and minor number of the device of a filesystem.
+pub(crate) type Device = (u32, u32);
+
+/// As [`open`], for a path that must not lead through any of these filesystems. They are not asked anything,
+/// so that a daemon does not wait for its own answer (R8).
+///
+/// # Errors
+/// As [`open_directory`]; `PermissionDenied` with words for a path that leads through one of them.
+pub(crate) fn open_outside(path: &Path, avoided: &[Device]) -> io::Result<OwnedFd> {
     if path.as_os_str().is_empty() {
         return Err(Errno::NOENT.into());
     }
-    let mut walk = Walk::start()?;
+    let mut walk = Walk::start(avoided)?;
     walk.push(path.as_os_str());
     walk.run()?;
     Ok(walk.at)
+}
+
+/// On which device `name` in `directory` is, or what is mounted there. The filesystem is not asked: this is not
+/// even a question for the attributes of the file.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn device_at(directory: impl AsFd, name: &[u8]) -> Result<Device, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let found = statx(directory, name, flags, StatxFlags::empty())?;
+    Ok((found.stx_dev_major, found.stx_dev_minor))
 }
 
 /// Opens the directory that holds the last component of a path, and returns that component.
@@ -97,8 +124,10 @@ pub(crate) fn reopen(found: impl AsFd) -> io::Result<std::fs::File> {
 }
 
 /// A path being walked.
-struct Walk {
+struct Walk<'a> {
     at: OwnedFd,
+    /// Filesystems that are not entered.
+    avoided: &'a [Device],
     /// What is left to do, the next step last.
     steps: Vec<Step>,
     links: u32,
@@ -114,10 +143,10 @@ enum Step {
     },
 }
 
-impl Walk {
-    fn start() -> io::Result<Self> {
+impl<'a> Walk<'a> {
+    fn start(avoided: &'a [Device]) -> io::Result<Self> {
         let at = openat(CWD, c".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { at, steps: Vec::new(), links: 0 })
+        Ok(Self { at, avoided, steps: Vec::new(), links: 0 })
     }
 
     /// Has `path` walked next.
@@ -149,6 +178,10 @@ impl Walk {
     }
 
     fn enter(&mut self, name: OsString) -> io::Result<()> {
+        if !self.avoided.is_empty() && self.avoided.contains(&device_at(&self.at, name.as_bytes())?)
+        {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, OWN_MOUNT));
+        }
         let found = enter(&self.at, &name)?;
         let stat = fstat(&found)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {

@@ -11,6 +11,7 @@
 //!   staging/A/F       data of file F in area A, private while being written
 //!   incoming/         blobs on their way into the pool
 //!   partial/SHA256    downloads that a sync could not end yet
+//!   stat-cache/       what syncs remember of the directories that they read
 //!   control.sock      the daemon's socket
 //!   backup            in a backup: the uuid of the store that it is of
 //!   draft.N/          in a backup: the catalog of the next one
@@ -157,6 +158,11 @@ impl Layout {
     /// The directory of downloads that are not whole yet.
     pub fn partial(&self) -> PathBuf {
         self.root.join("partial")
+    }
+
+    /// The directory of what syncs remember of the directories that they read.
+    pub fn stat_cache(&self) -> PathBuf {
+        self.root.join("stat-cache")
     }
 
     /// Space set aside for a full disk.

@@ -4,12 +4,10 @@ use std::cmp::Ordering;
 use std::io;
 
 use super::sort::Line;
+use super::walk::{BaseEntry, Walk};
 use super::{BaseFile, Destination, SyncError};
 use crate::model::manifest::{DeclaredFile, compare_paths};
-use crate::model::tree::{Content, Entry, Root};
-use crate::model::tree_format;
-use crate::store::error::StoreError;
-use crate::store::tree_cache::TreeCache;
+use crate::model::tree::Content;
 
 /// What one path needs.
 #[derive(Debug)]
@@ -30,76 +28,15 @@ pub(super) enum Step {
     },
 }
 
-/// What comes next in the newest version.
-struct BaseEntry {
-    path: Vec<u8>,
-    entry: Entry,
-}
-
-impl BaseEntry {
-    fn files(&self) -> u64 {
-        match &self.entry.content {
-            Content::Directory { summary, .. } => summary.files,
-            _ => 1,
+/// The file that the newest version has at a path.
+fn base_file(found: BaseEntry) -> Option<BaseFile> {
+    match found.entry.content {
+        Content::File { size, blob } => {
+            let is_linked = found.entry.link_group.is_some();
+            let attributes = found.entry.attributes;
+            Some(BaseFile { size_bytes: size, blob, is_linked, attributes })
         }
-    }
-
-    fn is_directory(&self) -> bool {
-        matches!(self.entry.content, Content::Directory { .. })
-    }
-
-    fn file(self) -> Option<BaseFile> {
-        match self.entry.content {
-            Content::File { size, blob } => {
-                let is_linked = self.entry.link_group.is_some();
-                let attributes = self.entry.attributes;
-                Some(BaseFile { size_bytes: size, blob, is_linked, attributes })
-            }
-            _ => None,
-        }
-    }
-}
-
-type Entries<'a> = Box<dyn Iterator<Item = Result<Entry, StoreError>> + 'a>;
-
-/// Walks a tree in order of paths; a directory comes before what is in it, which [`Walk::enter`] asks for.
-struct Walk<'a> {
-    trees: &'a TreeCache,
-    /// The directories on the way, with their paths.
-    open: Vec<(Vec<u8>, Entries<'a>)>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(trees: &'a TreeCache, root: Option<&Root>) -> Self {
-        let entries =
-            |root: &Root| -> Entries<'a> { Box::new(tree_format::entries(trees, &root.tree, 0)) };
-        Self { trees, open: root.map(|root| (Vec::new(), entries(root))).into_iter().collect() }
-    }
-
-    fn next(&mut self) -> Result<Option<BaseEntry>, SyncError> {
-        while let Some((directory, entries)) = self.open.last_mut() {
-            match entries.next() {
-                None => drop(self.open.pop()),
-                Some(entry) => {
-                    let entry = entry?;
-                    let mut path = directory.clone();
-                    if !path.is_empty() {
-                        path.push(b'/');
-                    }
-                    path.extend(entry.name.as_bytes());
-                    return Ok(Some(BaseEntry { path, entry }));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Has what is in that directory come next.
-    fn enter(&mut self, entry: BaseEntry) {
-        if let Content::Directory { tree, .. } = &entry.entry.content {
-            let entries = Box::new(tree_format::entries(self.trees, tree, 0));
-            self.open.push((entry.path, entries));
-        }
+        _ => None,
     }
 }
 
@@ -113,7 +50,7 @@ pub(super) fn difference(
 ) -> Result<(), SyncError> {
     let mut declared = declared.map(|line| line.map(|line| line.file)).peekable();
     let mut walk = Walk::new(destination.trees(), destination.base());
-    let mut base = walk.next()?;
+    let mut base = walk.advance()?;
     loop {
         if matches!(declared.peek(), Some(Err(_))) {
             let failed = declared.next().and_then(Result::err);
@@ -140,7 +77,7 @@ pub(super) fn difference(
             }
             (Ordering::Equal, Some(found)) => {
                 let (path, files) = (found.path.clone(), found.files());
-                let base = found.file();
+                let base = base_file(found);
                 if base.is_none() {
                     step(Step::Remove { path, files, in_the_way: true })?;
                 }
@@ -158,6 +95,6 @@ pub(super) fn difference(
             }
             (Ordering::Less | Ordering::Equal, _) => {}
         }
-        base = walk.next()?;
+        base = walk.advance()?;
     }
 }

@@ -50,8 +50,10 @@ fn parse(
     let form = match origin.kind {
         RemoteKind::Manifest => ManifestForm::Pulp,
         RemoteKind::Sums => ManifestForm::Sums,
-        // Its origin says what is wanted of it, and is asked otherwise.
-        RemoteKind::Debian => return Err(SyncError::Ended),
+        // No list declares what these have: they are asked otherwise.
+        RemoteKind::Debian | RemoteKind::Directory | RemoteKind::Archive => {
+            return Err(SyncError::Ended);
+        }
     };
     list.seek(SeekFrom::Start(0))?;
     let mut first = Vec::new();

@@ -24,6 +24,7 @@ mod save;
 mod sniff;
 mod sort;
 mod tally;
+mod walk;
 
 use std::fs::File;
 use std::io;
@@ -53,8 +54,9 @@ pub use probe::probe;
 pub use run::{Outcome, Plan, run};
 pub use sniff::Other;
 pub use tally::Tally;
+pub use walk::{BaseEntry, Walk};
 
-use tally::add;
+pub(crate) use tally::add;
 
 /// What went wrong with one file.
 #[derive(Debug, Clone, PartialEq, Eq)]

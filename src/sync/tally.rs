@@ -13,15 +13,15 @@ use crate::net::{NetError, TRIES_MAX, Watcher};
 pub struct Tally {
     stage: AtomicU8,
     waits: Mutex<Waits>,
-    pub(super) declared: AtomicU64,
-    pub(super) unchanged: AtomicU64,
-    pub(super) reused: AtomicU64,
-    pub(super) fetched: AtomicU64,
-    pub(super) fetched_bytes: AtomicU64,
-    pub(super) added: AtomicU64,
-    pub(super) changed: AtomicU64,
-    pub(super) removed: AtomicU64,
-    pub(super) failed: AtomicU64,
+    pub(crate) declared: AtomicU64,
+    pub(crate) unchanged: AtomicU64,
+    pub(crate) reused: AtomicU64,
+    pub(crate) fetched: AtomicU64,
+    pub(crate) fetched_bytes: AtomicU64,
+    pub(crate) added: AtomicU64,
+    pub(crate) changed: AtomicU64,
+    pub(crate) removed: AtomicU64,
+    pub(crate) failed: AtomicU64,
 }
 
 /// Fetches that wait for their next try.
@@ -97,7 +97,8 @@ impl Watcher for Tally {
     }
 }
 
-pub(super) fn add(count: &AtomicU64, more: u64) {
+/// Adds to one of the counts.
+pub(crate) fn add(count: &AtomicU64, more: u64) {
     count.fetch_add(more, Ordering::Relaxed);
 }
 

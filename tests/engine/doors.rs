@@ -6,10 +6,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
-use cairn::archive::batch::Unobserved;
 use cairn::archive::control_sink::{ControlExport, ControlImport};
 use cairn::archive::export::{LinkMode, export_directory};
 use cairn::archive::import::{DirectoryImport, import_directory};
+use cairn::archive::observer::Unobserved;
 use cairn::control::client::{Connection, SOCKET_NAME};
 use cairn::control::server::Server;
 use cairn::daemon::service::{DaemonFacts, StoreService, open_local};

@@ -6,12 +6,12 @@ use parking_lot::Mutex;
 
 use super::compare::{describe, fill};
 use super::memory::MemoryStore;
-use crate::archive::batch::Unobserved;
 use crate::archive::control_sink::{ControlExport, ControlImport};
 use crate::archive::export::{LinkMode, export_directory};
 use crate::archive::import::{DirectoryImport, import_directory};
+use crate::archive::observer::Unobserved;
 use crate::archive::tar_import::import_archive;
-use crate::archive::{Batch, ExportSource, ImportSink, Payload};
+use crate::archive::{Batch, EntrySink, ExportSource, ImportSink, Payload};
 use crate::control::client::Connection;
 use crate::control::commit::CommitReply;
 use crate::control::export::ExportRequest;

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::compare::{allocated, describe, fill, pattern, set_mtime};
 use super::memory::MemoryStore;
-use crate::archive::batch::{ImportTotals, Observer, Unobserved};
 use crate::archive::export::{LinkMode, export_directory, export_directory_unless};
 use crate::archive::import::{DirectoryImport, Imported, import_directory, import_directory_with};
+use crate::archive::observer::{ImportTotals, Observer, Unobserved};
 use crate::archive::{ArchiveError, ArchivePath, FileId, Refused};
 
 fn import(top: &Path, store: &mut MemoryStore) -> Result<Imported, ArchiveError> {

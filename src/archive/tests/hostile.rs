@@ -6,7 +6,7 @@ use tar::{EntryType, Header};
 
 use super::memory::MemoryStore;
 use crate::archive::ArchiveError;
-use crate::archive::batch::Unobserved;
+use crate::archive::observer::Unobserved;
 use crate::archive::pax;
 use crate::archive::tar_import::import_archive;
 

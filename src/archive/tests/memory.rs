@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-use crate::archive::{ArchiveError, Batch, ExportSource, ImportSink, OPEN_BATCH, Published};
+use crate::archive::{
+    ArchiveError, Batch, EntrySink, ExportSource, ImportSink, OPEN_BATCH, Published,
+};
 use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::VersionNumber;
@@ -197,7 +199,7 @@ impl MemoryStore {
     }
 }
 
-impl ImportSink for MemoryStore {
+impl EntrySink for MemoryStore {
     fn known(&mut self, hashes: &[BlobHash]) -> Result<Vec<bool>, ArchiveError> {
         self.questions += 1;
         Ok(hashes.iter().map(|hash| self.blobs.contains_key(hash)).collect())
@@ -211,7 +213,9 @@ impl ImportSink for MemoryStore {
         }
         Ok(())
     }
+}
 
+impl ImportSink for MemoryStore {
     fn finish(&mut self) -> Result<Published, ArchiveError> {
         let (tree, summary) = self.build();
         let attributes = match self.names.get(&b""[..]) {

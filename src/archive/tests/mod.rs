@@ -10,6 +10,7 @@ mod compare;
 mod control_sink;
 mod directory;
 mod hostile;
+mod keep_going;
 mod memory;
 mod stat_cache;
 mod stranger;

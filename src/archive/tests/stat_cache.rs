@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use super::compare::{describe, fill, pattern, set_mtime};
 use super::memory::MemoryStore;
-use crate::archive::batch::{ImportTotals, Unobserved};
 use crate::archive::export::{LinkMode, export_directory};
 use crate::archive::import::{DirectoryImport, import_directory_with};
+use crate::archive::observer::{ImportTotals, Unobserved};
 use crate::archive::stat_cache::StatCacheOptions;
 use crate::archive::{ArchiveError, ArchivePath};
 use crate::model::time::Timestamp;

@@ -14,10 +14,10 @@ use rustix::fs::{CWD, FileType, Mode, RenameFlags, XattrFlags, makedev, mknodat,
 
 use super::compare::{pattern, set_mtime};
 use super::memory::MemoryStore;
-use crate::archive::batch::Unobserved;
 use crate::archive::error::ArchiveError;
 use crate::archive::export::{LinkMode, export_directory_with};
 use crate::archive::import::{DirectoryImport, import_directory};
+use crate::archive::observer::Unobserved;
 use crate::archive::walk::{EntryHandle, Walker};
 
 const STRANGER: u32 = 4321;

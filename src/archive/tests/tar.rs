@@ -7,8 +7,8 @@ use std::process::Command;
 
 use super::compare::{allocated, describe, fill, run};
 use super::memory::MemoryStore;
-use crate::archive::batch::Unobserved;
 use crate::archive::export::{LinkMode, export_directory};
+use crate::archive::observer::Unobserved;
 use crate::archive::tar_import::import_archive;
 use crate::archive::tar_write::export_archive;
 

@@ -231,7 +231,7 @@ impl StoreService {
             Request::Gc(request) => self.gc(&request, progress),
             Request::Upkeep(request) => self.upkeep(request, progress),
             Request::Wait { repository, after, seconds } => self.wait(&repository, after, seconds),
-            Request::Remote(request) => self.remote(request),
+            Request::Remote(request) => self.remote(caller, request),
             #[cfg(feature = "net")]
             Request::Sync(request) => self.sync(caller, request, progress),
             #[cfg(feature = "net")]

@@ -5,6 +5,7 @@ use super::{Answer, StoreService};
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::remote::{RemoteInfo, RemoteRequest};
 use crate::control::reply::Reply;
+use crate::control::service::Caller;
 use crate::engine::error::EngineError;
 use crate::engine::request::Request;
 use crate::model::fetch_policy::FetchPolicy;
@@ -17,7 +18,7 @@ use crate::store::catalog::Reader;
 const NEEDED_SHOWN: u32 = 5;
 
 impl StoreService {
-    pub(super) fn remote(&self, request: RemoteRequest) -> Answer {
+    pub(super) fn remote(&self, caller: Caller, request: RemoteRequest) -> Answer {
         match request {
             RemoteRequest::List => {
                 let reader = self.engine.open_reader().map_err(control_error)?;
@@ -55,7 +56,7 @@ impl StoreService {
             }
             RemoteRequest::Test { name } => {
                 let settings = self.known_remote(&name)?.settings;
-                test(&settings)
+                self.test(caller, &settings)
             }
             RemoteRequest::Remove { name, force } => {
                 if !force {
@@ -90,6 +91,20 @@ impl StoreService {
         ))
     }
 
+    #[cfg(feature = "net")]
+    fn test(&self, caller: Caller, settings: &RemoteSettings) -> Answer {
+        if !settings.kind.is_local() {
+            return Ok(Reply::RemoteTest(crate::sync::probe(settings)));
+        }
+        let asker = self.asker(caller);
+        Ok(Reply::RemoteTest(self.test_local(settings, &|| asker.is_gone())))
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn test(&self, _caller: Caller, _settings: &RemoteSettings) -> Answer {
+        Err(super::without_net())
+    }
+
     fn find_remote(&self, name: &RemoteName) -> Result<Option<String>, ControlError> {
         let reader = self.engine.open_reader().map_err(control_error)?;
         reader.remote(name).map_err(|error| control_error(error.into()))
@@ -106,10 +121,14 @@ fn check_policy(settings: &RemoteSettings) -> Result<(), ControlError> {
     if settings.policy == FetchPolicy::Immediate || settings.kind.declares_sizes() {
         return Ok(());
     }
-    let message = format!(
-        "a remote of the kind `{}` declares no sizes, so its content must be fetched during the sync",
-        settings.kind
-    );
+    let message = if settings.kind.is_local() {
+        format!("a remote of the kind `{}` is read during the sync, whole", settings.kind)
+    } else {
+        format!(
+            "a remote of the kind `{}` declares no sizes, so its content must be fetched during the sync",
+            settings.kind
+        )
+    };
     Err(ControlError::new(ErrorKind::Usage, message)
         .with_hint("leave out --policy, or use a remote of the kind `manifest`"))
 }
@@ -126,14 +145,4 @@ fn describe(name: RemoteName, settings: &str) -> Result<RemoteInfo, ControlError
             .with_hint(format!("`cairn remote remove {name}`, then add it again"))
     })?;
     Ok(RemoteInfo { name, settings })
-}
-
-#[cfg(feature = "net")]
-fn test(settings: &RemoteSettings) -> Answer {
-    Ok(Reply::RemoteTest(crate::sync::probe(settings)))
-}
-
-#[cfg(not(feature = "net"))]
-fn test(_settings: &RemoteSettings) -> Answer {
-    Err(super::without_net())
 }

@@ -79,6 +79,18 @@ pub enum SettingsError {
         "suites, components, architectures, languages and keyrings are for remotes of kind `debian`"
     )]
     NoArchive,
+    /// A URL where a path is needed.
+    #[error("a remote of the kind `{0}` is a path of this machine")]
+    NoPath(&'static str),
+    /// A path where a URL is needed.
+    #[error("the URL of a remote of the kind `{0}` begins with http:// or https://")]
+    NoServer(&'static str),
+    /// Nothing of it would be used.
+    #[error(
+        "a remote of the kind `{0}` is read from this machine: a login, certificates, a rate, connections and timeouts \
+         mean nothing to it"
+    )]
+    OnlyPlace(&'static str),
     /// Too many names.
     #[error(
         "a list of suites, components, architectures or languages has at most {NAMES_MAX} names"

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use cairn::archive::batch::Unobserved;
+use cairn::archive::observer::Unobserved;
 use cairn::archive::tar_import::import_archive;
 use cairn::archive::tar_write::export_archive;
 use tar::{EntryType, Header};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 
-use cairn::archive::{ArchiveError, Batch, ExportSource, ImportSink, Published};
+use cairn::archive::{ArchiveError, Batch, EntrySink, ExportSource, ImportSink, Published};
 use cairn::model::content_name::ContentName;
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::id::VersionNumber;
@@ -183,7 +183,7 @@ impl Sink {
     }
 }
 
-impl ImportSink for Sink {
+impl EntrySink for Sink {
     fn known(&mut self, hashes: &[BlobHash]) -> Result<Vec<bool>, ArchiveError> {
         Ok(hashes.iter().map(|hash| self.blobs.contains_key(hash)).collect())
     }
@@ -195,7 +195,9 @@ impl ImportSink for Sink {
         }
         Ok(())
     }
+}
 
+impl ImportSink for Sink {
     fn finish(&mut self) -> Result<Published, ArchiveError> {
         self.root = Some(self.build());
         self.published += 1;

@@ -15,6 +15,7 @@ use crate::control::sync::{SyncChange, SyncEvent, SyncReply, SyncRequest};
 use crate::control::utc::{Began, Ended};
 use crate::daemon::service::commit::user_name;
 use crate::model::id::JobId;
+use crate::model::raw::RawPath;
 use crate::model::time::Timestamp;
 use crate::sync::{Failure, Tally};
 
@@ -93,6 +94,11 @@ impl Job {
         }
     }
 
+    /// Its number.
+    pub(in crate::daemon::service) fn id(&self) -> JobId {
+        self.id
+    }
+
     /// Whether it was told to end. That it stops for a reason of its own is another matter.
     pub(in crate::daemon::service) fn is_cancelled(&self) -> bool {
         self.state.lock().cancelled.is_some()
@@ -100,11 +106,12 @@ impl Job {
 
     /// Notes that a file could not be had.
     pub(in crate::daemon::service) fn note_failure(&self, failure: Failure) {
-        let failure = SyncEvent {
-            path: failure.path.as_bytes().into(),
-            change: SyncChange::Failed,
-            reason: Some(failure.reason),
-        };
+        self.note_failed(failure.path.as_bytes().into(), failure.reason);
+    }
+
+    /// Notes that what is at a path could not be had.
+    pub(in crate::daemon::service) fn note_failed(&self, path: RawPath, reason: String) {
+        let failure = SyncEvent { path, change: SyncChange::Failed, reason: Some(reason) };
         let mut state = self.state.lock();
         if state.first_failures.len() < DETAIL_PATHS_MAX {
             state.first_failures.push(failure.clone());

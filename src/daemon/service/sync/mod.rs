@@ -1,6 +1,7 @@
 //! Sync: a job that makes a version of what a remote declares.
 
 mod error;
+mod local;
 mod store;
 
 use std::sync::Arc;
@@ -10,12 +11,14 @@ use std::time::Duration;
 use crossbeam_channel::{SendTimeoutError, Sender, bounded};
 
 use self::error::sync_error;
+use self::local::{Local, SeenArchive};
 use self::store::Store;
 use super::errors::{control_error, store_error};
 use super::import::{Finish, RunningImport};
 use super::jobs::{Job, Work};
 use super::remote_notes::warnings;
 use super::{Answer, StoreService};
+use crate::archive::path::ArchivePath;
 use crate::control::commit::CommitReply;
 use crate::control::protocol::{ControlError, ErrorDetail, ErrorKind, Progress, check_text};
 use crate::control::reply::Reply;
@@ -43,7 +46,15 @@ const PLANNED_MAX: usize = 10_000;
 const STOP_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Where a sync gets its content.
-struct Source {
+enum Source {
+    /// From a server.
+    Server(Box<Server>),
+    /// From this machine.
+    Local(Local),
+}
+
+/// A remote that is asked over the network.
+struct Server {
     client: Client,
     settings: RemoteSettings,
     subpath: Option<DeclaredPath>,
@@ -96,9 +107,12 @@ impl StoreService {
             .then(|| DeclaredPath::new(request.subpath.as_bytes()))
             .transpose()
             .map_err(|error| ControlError::new(ErrorKind::Usage, error.to_string()))?;
+        if settings.kind.is_local() {
+            return local_source(request, &settings, subpath.as_ref());
+        }
         let client = Client::new(&settings)
             .map_err(|error| sync_error(error.into(), &request.remote, Vec::new()))?;
-        Ok(Source { client, settings, subpath })
+        Ok(Source::Server(Box::new(Server { client, settings, subpath })))
     }
 
     /// The work of the job.
@@ -109,12 +123,11 @@ impl StoreService {
         planned: Option<&Sender<SyncEvent>>,
     ) -> Result<SyncReply, ControlError> {
         let request = &job.request;
-        let origin = Origin::new(&source.client, &source.settings, source.subpath.as_ref());
         if let Err(error) = self.partial_files.remove_old(Timestamp::now()) {
             log::warn!("old downloads stay: {error}");
         }
         for _ in 0..TRIES {
-            let attempt = self.attempt(job, &origin, planned);
+            let attempt = self.attempt(job, source, planned);
             let is_stale = attempt.as_ref().is_err_and(|error| {
                 matches!(error.detail.as_deref(), Some(ErrorDetail::StaleBase { .. }))
             });
@@ -132,7 +145,7 @@ impl StoreService {
     fn attempt(
         &self,
         job: &Arc<Job>,
-        origin: &Origin<'_>,
+        source: &Source,
         planned: Option<&Sender<SyncEvent>>,
     ) -> Result<SyncReply, ControlError> {
         let request = &job.request;
@@ -149,7 +162,15 @@ impl StoreService {
             running: self.begin_on(job.caller, options, Some(&BaseName::Latest))?,
             is_published: false,
         };
-        match self.sync_into(job, origin, &import.running, planned)? {
+        let synced = match source {
+            Source::Server(server) => {
+                let Server { client, settings, subpath } = &**server;
+                let origin = Origin::new(client, settings, subpath.as_ref());
+                self.sync_into(job, &origin, &import.running, planned)?
+            }
+            Source::Local(local) => self.sync_local(job, local, &import.running, planned)?,
+        };
+        match synced {
             Synced::Publish { counts, seen, warnings } => {
                 job.tally.enter(SyncStage::Publish);
                 let waiting = Arc::clone(job);
@@ -162,7 +183,7 @@ impl StoreService {
                 let commit = self.finish_import(&import.running, finish)?;
                 import.is_published = true;
                 // What could not be had is asked for again.
-                if counts.failed == 0 {
+                if let Some(seen) = seen.filter(|_| counts.failed == 0) {
                     self.note_seen(request, &import.running, seen, &commit);
                 }
                 Ok(SyncReply {
@@ -228,6 +249,7 @@ impl StoreService {
                 warnings: warnings(notes),
             }),
             Outcome::Ready { counts, seen, notes } => {
+                let seen = Some(SeenState::Remote(seen));
                 Ok(Synced::Publish { counts, seen, warnings: warnings(notes) })
             }
         }
@@ -250,21 +272,42 @@ impl StoreService {
         &self,
         request: &SyncRequest,
         running: &RunningImport,
-        seen: Seen,
+        seen: SeenState,
         commit: &CommitReply,
     ) {
-        let seen = Seen { version: commit.version.number.0, ..seen };
-        let noted =
-            serde_json::to_string(&seen).map_err(|error| error.to_string()).and_then(|state| {
-                let (repo, remote) = (running.repository().id, request.remote.clone());
-                let note = RemoteNote::Seen { repo, remote, state };
-                let noted = self.engine.call(|reply| Request::NoteRemote { note, reply });
-                noted.map_err(|error| error.to_string())
-            });
+        let version = commit.version.number.0;
+        let state = match seen {
+            SeenState::Remote(seen) => serde_json::to_string(&Seen { version, ..seen }),
+            SeenState::Archive(seen) => serde_json::to_string(&seen.of_version(version)),
+        };
+        let noted = state.map_err(|error| error.to_string()).and_then(|state| {
+            let (repo, remote) = (running.repository().id, request.remote.clone());
+            let note = RemoteNote::Seen { repo, remote, state };
+            let noted = self.engine.call(|reply| Request::NoteRemote { note, reply });
+            noted.map_err(|error| error.to_string())
+        });
         if let Err(error) = noted {
             log::warn!("what {} declares is not kept in mind: {error}", request.remote);
         }
     }
+}
+
+/// A directory or an archive as a source.
+fn local_source(
+    request: &SyncRequest,
+    settings: &RemoteSettings,
+    subpath: Option<&DeclaredPath>,
+) -> Result<Source, ControlError> {
+    let usage = |message: String| ControlError::new(ErrorKind::Usage, message);
+    if request.rate_bytes_per_second.is_some() {
+        let message = format!("{} is on this machine: --limit-rate is not for it", request.remote);
+        return Err(usage(message));
+    }
+    let below = subpath.map(|path| ArchivePath::parse(path.as_bytes())).transpose();
+    let below = below.map_err(|error| usage(error.to_string()))?;
+    let local = Local::of(settings, below)
+        .ok_or_else(|| usage(format!("remote {} has no path of this machine", request.remote)))?;
+    Ok(Source::Local(local))
 }
 
 /// An import of a sync, which leaves nothing behind unless it was published.
@@ -282,10 +325,16 @@ impl Drop for OpenImport<'_> {
     }
 }
 
+/// What was seen of a remote, by which the next sync knows that nothing changed.
+enum SeenState {
+    Remote(Seen),
+    Archive(SeenArchive),
+}
+
 /// What is left to do.
 enum Synced {
     /// The area is to become a version.
-    Publish { counts: SyncCounts, seen: Seen, warnings: Vec<String> },
+    Publish { counts: SyncCounts, seen: Option<SeenState>, warnings: Vec<String> },
     /// There is nothing to publish.
     Nothing {
         counts: SyncCounts,
