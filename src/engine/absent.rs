@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{EngineError, Result};
-use super::fetcher::{Fetcher, NotFetched, OnFetched, READER_PATIENCE};
+use super::fetcher::{Fetcher, NotFetched, OnFetched, PrefetchId, Purpose, READER_PATIENCE};
 use super::handle::Engine;
 use super::pins::BlobPin;
 use super::request::{IncomingBlob, RemoteNote, Request};
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
+use crate::model::time::Timestamp;
+use crate::store::catalog::Reader;
 use crate::store::error::StoreError;
 use crate::store::pool::Incoming;
 
@@ -33,10 +35,31 @@ impl Engine {
 
     /// The same for who waits no longer than `patience`.
     pub fn fetch_within(&self, digest: Sha256, patience: Duration, then: OnFetched) {
+        self.fetch_for(digest, Purpose::Read(patience), then);
+    }
+
+    /// Has a content fetched that is read later, perhaps. Until [`Engine::end_prefetch`] it is waited for.
+    pub fn prefetch(&self, digest: Sha256, prefetch: PrefetchId, then: OnFetched) {
+        self.fetch_for(digest, Purpose::Prefetch(prefetch), then);
+    }
+
+    /// Bytes that have come of what is being fetched for a prefetch.
+    pub fn prefetched_bytes(&self, prefetch: PrefetchId) -> u64 {
+        self.fetcher.get().map_or(0, |fetcher| fetcher.came(prefetch))
+    }
+
+    /// Nothing more is fetched for a prefetch.
+    pub fn end_prefetch(&self, prefetch: PrefetchId) {
+        if let Some(fetcher) = self.fetcher.get() {
+            fetcher.abandon(prefetch);
+        }
+    }
+
+    fn fetch_for(&self, digest: Sha256, purpose: Purpose, then: OnFetched) {
         match self.fetcher.get() {
             // Nothing may be written into the store, not even a part of it on its way.
             _ if self.is_read_only() => then(Err(NotFetched(READ_ONLY.to_owned()))),
-            Some(fetcher) => fetcher.fetch(digest, patience, then),
+            Some(fetcher) => fetcher.fetch(digest, purpose, then),
             None => then(Err(NotFetched("this daemon cannot fetch from remotes".to_owned()))),
         }
     }
@@ -59,16 +82,23 @@ impl Engine {
         }
     }
 
+    /// Notes that somebody reads a content which has a blob: what was read last is reclaimed last.
+    pub fn note_use(&self, name: &ContentName, blob: &BlobHash) {
+        if let ContentName::Sha256(_) = name {
+            self.uses.note(blob, Timestamp::now());
+        }
+    }
+
     /// Whether the store has a declared content.
     ///
     /// # Errors
     /// When that cannot be looked up.
     pub fn is_stored(&self, digest: &Sha256) -> Result<bool> {
-        let row = self.query(|reader| match reader.blob_of(digest)? {
-            Some(blob) => reader.blob(&blob),
-            None => Ok(None),
-        })?;
-        Ok(row.is_some_and(|row| !row.is_damaged()))
+        // What is about to be reclaimed is hidden there.
+        if self.trees.blob_names().blob_of(digest)?.is_none() {
+            return Ok(false);
+        }
+        self.query(|reader| is_stored(reader, digest))
     }
 
     /// Stores a content that was fetched: `length` bytes of `content`. The caller has hashed them: they have both digests.
@@ -92,7 +122,21 @@ impl Engine {
             let note = RemoteNote::Digests(vec![(digest, blob)]);
             self.call(|reply| Request::NoteRemote { note, reply })?;
             drop(pins);
+            // The store was written to anyway.
+            self.note_some_uses()?;
         }
         Ok(())
     }
+}
+
+/// Whether the store has a declared content, by the catalog as `reader` sees it.
+///
+/// # Errors
+/// The database's.
+pub fn is_stored(reader: &Reader, digest: &Sha256) -> std::result::Result<bool, StoreError> {
+    let row = match reader.blob_of(digest)? {
+        Some(blob) => reader.blob(&blob)?,
+        None => None,
+    };
+    Ok(row.is_some_and(|row| !row.is_damaged()))
 }

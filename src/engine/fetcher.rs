@@ -21,9 +21,27 @@ pub struct NotFetched(pub String);
 /// Is called once, on a thread of whoever fetches: the store has the content now, or it cannot be had.
 pub type OnFetched = Box<dyn FnOnce(std::result::Result<(), NotFetched>) + Send>;
 
+/// Number of a prefetch among those of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PrefetchId(pub u64);
+
+/// What a content is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Somebody waits for it, for so long at most. Then they are told that it cannot be had, and the fetch goes on.
+    Read(Duration),
+    /// Somebody may read it later. All reads come first (H39), and it is waited for as long as it takes.
+    Prefetch(PrefetchId),
+}
+
 /// Fetches content that is absent.
 pub trait Fetcher: Send + Sync {
     /// Fetches a content, once however many ask, and then calls back. Returns at once, perhaps after it called back.
-    /// Who waits for `patience` is told that it cannot be had, and the fetch goes on.
-    fn fetch(&self, digest: Sha256, patience: Duration, then: OnFetched);
+    fn fetch(&self, digest: Sha256, purpose: Purpose, then: OnFetched);
+
+    /// Bytes that have come of what is being fetched for a prefetch and is not whole yet.
+    fn came(&self, prefetch: PrefetchId) -> u64;
+
+    /// Fetches nothing more for a prefetch. Who waits for that is told so; what came of a content is kept.
+    fn abandon(&self, prefetch: PrefetchId);
 }

@@ -2,7 +2,7 @@
 
 use std::io::Seek;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::{FETCHES_PER_REMOTE_MAX, Lazy};
@@ -23,13 +23,16 @@ fn failed(error: impl std::fmt::Display) -> NotFetched {
 /// A place at a remote, given back when dropped.
 struct Place<'a> {
     lazy: &'a Lazy,
+    digest: Sha256,
     remote: RemoteName,
     was_reached: bool,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.lazy.flights.lock().leave(&self.remote, self.was_reached, Instant::now());
+        let mut flights = self.lazy.flights.lock();
+        flights.leave(&self.remote, &self.digest, self.was_reached, Instant::now());
+        drop(flights);
         self.lazy.changed.notify_all();
     }
 }
@@ -42,14 +45,18 @@ struct Reachable {
 }
 
 impl Lazy {
-    /// Has the store keep a content that it lacks. `None` when all remotes that may have it are busy: it is begun again when
-    /// one is not.
+    /// Has the store keep a content that it lacks. `None` when all remotes that may have it are busy, or when it made way for
+    /// a reader: it is begun again later.
     pub(super) fn fetch_one(
         &self,
         engine: &Arc<Engine>,
         digest: Sha256,
     ) -> Option<Result<(), NotFetched>> {
+        let stop = self.flights.lock().stop(&digest);
         loop {
+            if stop.load(Ordering::SeqCst) {
+                return self.put_back(digest);
+            }
             let mut sources = match self.sources(engine, &digest) {
                 Ok(sources) => sources,
                 Err(reason) => return Some(Err(reason)),
@@ -62,17 +69,27 @@ impl Lazy {
             let chosen = self.flights.lock().enter(digest, &candidates, Instant::now())?;
             let found = sources.swap_remove(chosen);
             let remote = found.source.remote.clone();
-            let mut place = Place { lazy: self, remote, was_reached: true };
-            let Err(reason) = self.fetch_from(engine, digest, &found, &mut place.was_reached)
-            else {
+            let mut place = Place { lazy: self, digest, remote, was_reached: true };
+            let was_reached = &mut place.was_reached;
+            let Err(reason) = self.fetch_from(engine, digest, &found, (&stop, was_reached)) else {
                 return Some(Ok(()));
             };
             drop(place);
-            if self.stop.load(Ordering::SeqCst) {
-                return Some(Err(reason));
+            if stop.load(Ordering::SeqCst) {
+                continue;
             }
             self.flights.lock().note_tried(&digest, found.source, reason);
         }
+    }
+
+    /// What ends before it is done is begun again, unless the daemon stops.
+    fn put_back(&self, digest: Sha256) -> Option<Result<(), NotFetched>> {
+        if self.stop.load(Ordering::SeqCst) {
+            return Some(Err(NotFetched("the daemon is stopping".to_owned())));
+        }
+        self.flights.lock().put_back(digest);
+        self.changed.notify_all();
+        None
     }
 
     /// The sources that were not tried yet; never none.
@@ -106,7 +123,7 @@ impl Lazy {
         engine: &Engine,
         digest: Sha256,
         found: &Reachable,
-        was_reached: &mut bool,
+        (stop, was_reached): (&AtomicBool, &mut bool),
     ) -> Result<(), NotFetched> {
         let Reachable { source, client, settings } = found;
         let patience = settings.idle_timeout();
@@ -116,14 +133,14 @@ impl Lazy {
             url: settings.files().file(&source.locator),
             sha256: digest,
             size_bytes: Some(source.size),
-            stop: &self.stop,
+            stop,
             watcher: &(),
             came: &|bytes| {
                 came.fetch_add(bytes, Ordering::Relaxed);
             },
         };
         let from = settings.url.to_string();
-        let waiter = Waiter { from: &from, patience, stop: &self.stop };
+        let waiter = Waiter { from: &from, patience, stop };
         let turn = self.partial_files.turn(digest, waiter);
         let turn = turn.ok_or_else(|| NotFetched("the daemon is stopping".to_owned()))?;
         // Whoever had the turn before, a sync perhaps, has stored it.

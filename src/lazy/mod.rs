@@ -5,6 +5,9 @@
 //! then on it is an ordinary blob. After a failure the
 //! next requests for that content fail at once for ten seconds.
 //!
+//! Readers come first (H39): what only a prefetch wants is begun when no reader waits for a thread or a place, and its fetch
+//! ends early, keeping what came, when a reader finds no place at the remote.
+//!
 //! This room must not know who reads, nor what a mount is.
 
 mod fetch;
@@ -20,7 +23,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::engine::Engine;
-use crate::engine::fetcher::{Fetcher, NotFetched, OnFetched};
+use crate::engine::fetcher::{Fetcher, NotFetched, OnFetched, PrefetchId, Purpose};
 use crate::model::digest::Sha256;
 use crate::model::name::RemoteName;
 use crate::net::Client;
@@ -112,7 +115,7 @@ impl Lazy {
                 .unwrap_or_else(|panicked| Some(Err(NotFetched(panicked.to_string())))),
                 None => Some(Err(NotFetched("the store is closed".to_owned()))),
             };
-            // It waits for a place at a remote.
+            // It waits for a place at a remote, or made way for a reader.
             let Some(outcome) = outcome else { continue };
             if let Err(reason) = &outcome {
                 log::warn!("content sha256:{digest} cannot be had: {reason}");
@@ -166,13 +169,13 @@ impl Lazy {
 }
 
 impl Fetcher for Lazy {
-    fn fetch(&self, digest: Sha256, patience: Duration, then: OnFetched) {
+    fn fetch(&self, digest: Sha256, purpose: Purpose, then: OnFetched) {
         let mut flights = self.flights.lock();
         if self.stop.load(Ordering::SeqCst) {
             drop(flights);
             return then(Err(NotFetched("the daemon is stopping".to_owned())));
         }
-        let joined = flights.join(digest, patience, then, Instant::now());
+        let joined = flights.join(digest, purpose, then, Instant::now());
         let own = flights.own();
         let (needs_worker, needs_watch) = flights.needs(FETCHES_MAX);
         drop(flights);
@@ -190,6 +193,17 @@ impl Fetcher for Lazy {
         match joined {
             Joined::Waits => {}
             Joined::Refused(then, reason) => then(Err(reason)),
+        }
+    }
+
+    fn came(&self, prefetch: PrefetchId) -> u64 {
+        self.flights.lock().came_for(prefetch)
+    }
+
+    fn abandon(&self, prefetch: PrefetchId) {
+        let waiting = self.flights.lock().abandon(prefetch);
+        for then in waiting {
+            then(Err(NotFetched("the prefetch has ended".to_owned())));
         }
     }
 }

@@ -57,6 +57,15 @@ impl MetadataThread {
             Request::ReuseTrees { trees, reply } => {
                 reply(self.blobs.reuse_trees(writer, &trees, now.time))
             }
+            Request::MakeAbsent { contents, reply } => {
+                reply(self.blobs.make_absent(writer, contents));
+            }
+            Request::RemoveAbsent { contents, reply } => {
+                reply(self.blobs.remove_absent(writer, &contents));
+            }
+            Request::ForgetCached { names, reply } => {
+                writer.notify_apart(vec![Event::BlobsHeld(names)], move || reply(Ok(())));
+            }
             Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(self.writer.pins()))),
             Request::Collect { kind, reply } => self.gc.collect(writer, kind, reply, now),
             Request::CommitPages { task, pages } => {

@@ -68,6 +68,7 @@ where
             self.prefetch.note_read();
         }
         let (blob, file) = self.open(&name)?;
+        self.blobs.note_use(&name, &blob);
         if let ContentName::Sha256(_) = name
             && file.metadata().is_ok_and(|blob| blob.len() != size)
         {
