@@ -160,8 +160,7 @@ fn run(
     let (layout, last_run) = (store.layout.clone(), LastRun::default());
     let stop_points = Arc::new(StopPoints::default());
     let durable = durability_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
-    let stop = sealers_stop.clone();
-    let lines = seal::Lines { jobs: seal_queue, stop, results };
+    let lines = seal::Lines { jobs: seal_queue, stop: sealers_stop.clone(), results };
     let mut threads = seal::start(&store.catalog, &pool, lines, &stop_points)?;
     let (engine_reader, subject) = (store.catalog.reader()?, Subject::new(&store));
     let (reaper, reaper_thread) = reaper();

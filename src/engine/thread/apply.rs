@@ -34,8 +34,9 @@ impl MetadataThread {
     }
 
     fn serve(&mut self, request: Request) {
-        let Some(request) = self.serve_change(request) else { return };
         let now = Now::read();
+        let request = self.serve_change(request).and_then(|other| self.serve_content(other, now));
+        let Some(request) = request else { return };
         let writer = &mut self.writer;
         match request {
             Request::ForRename(request) => self.commits.for_rename(request, now.instant),
@@ -50,23 +51,6 @@ impl MetadataThread {
             Request::Flush { reply } => self.journal.wait_for_all(reply),
             Request::FlushNodes { nodes, reply } => self.journal.wait_for_nodes(nodes, reply),
             Request::Save { reply } => reply(Ok(self.save_all(now))),
-            Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs, now.instant)),
-            Request::ReuseBlobs { hashes, reply } => {
-                reply(self.blobs.reuse_blobs(writer, &hashes, now.instant))
-            }
-            Request::ReuseTrees { trees, reply } => {
-                reply(self.blobs.reuse_trees(writer, &trees, now.time))
-            }
-            Request::MakeAbsent { contents, reply } => {
-                reply(self.blobs.make_absent(writer, contents));
-            }
-            Request::RemoveAbsent { contents, reply } => {
-                reply(self.blobs.remove_absent(writer, &contents));
-            }
-            Request::ForgetCached { names, reply } => {
-                writer.notify_apart(vec![Event::BlobsHeld(names)], move || reply(Ok(())));
-            }
-            Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(self.writer.pins()))),
             Request::Collect { kind, reply } => self.gc.collect(writer, kind, reply, now),
             Request::CommitPages { task, pages } => {
                 self.commits.pages(writer, &mut self.blobs, task, &pages, now);
@@ -111,8 +95,41 @@ impl MetadataThread {
             | Request::FlagVersions { .. }
             | Request::SetPolicy { .. }
             | Request::ChangePolicy { .. }
-            | Request::SetQuota { .. } => unreachable!("serve_change has served it"),
+            | Request::SetQuota { .. }
+            | Request::AdoptBlobs { .. }
+            | Request::ReuseBlobs { .. }
+            | Request::ReuseTrees { .. }
+            | Request::MakeAbsent { .. }
+            | Request::RemoveAbsent { .. }
+            | Request::ForgetCached { .. }
+            | Request::HoldBlobs { .. } => unreachable!("it is served already"),
         }
+    }
+
+    /// Serves what takes content into the pool, keeps it there or takes it away; anything else comes back.
+    fn serve_content(&mut self, request: Request, now: Now) -> Option<Request> {
+        let writer = &mut self.writer;
+        match request {
+            Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs, now.instant)),
+            Request::ReuseBlobs { hashes, reply } => {
+                reply(self.blobs.reuse_blobs(writer, &hashes, now.instant))
+            }
+            Request::ReuseTrees { trees, reply } => {
+                reply(self.blobs.reuse_trees(writer, &trees, now.time))
+            }
+            Request::MakeAbsent { contents, reply } => {
+                reply(self.blobs.make_absent(writer, contents));
+            }
+            Request::RemoveAbsent { contents, reply } => {
+                reply(self.blobs.remove_absent(writer, &contents));
+            }
+            Request::ForgetCached { names, reply } => {
+                writer.notify_apart(vec![Event::BlobsHeld(names)], move || reply(Ok(())));
+            }
+            Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(self.writer.pins()))),
+            other => return Some(other),
+        }
+        None
     }
 
     /// Serves what changes repositories, areas, tags and versions; anything else comes back.
