@@ -1,11 +1,15 @@
 //! Content that trees name and the store does not have: is asked of the [`Fetcher`], and kept.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Seek};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{EngineError, Result};
-use super::fetcher::{Fetcher, NotFetched, OnFetched, PrefetchId, Purpose, READER_PATIENCE};
+use super::fetcher::{
+    Fetched, Fetcher, NotFetched, OnFetched, PrefetchId, Purpose, READER_PATIENCE,
+};
 use super::handle::Engine;
 use super::pins::BlobPin;
 use super::request::{IncomingBlob, RemoteNote, Request};
@@ -75,7 +79,8 @@ impl Engine {
                 // Who went away meanwhile does not need the answer.
                 self.fetch(digest, Box::new(move |fetched| drop(send.send(fetched))));
                 let fetched = receive.recv().map_err(|_| EngineError::Stopping)?;
-                fetched.map_err(|reason| EngineError::NotFetched { digest, reason })?;
+                let kept = fetched.and_then(Fetched::kept);
+                kept.map_err(|reason| EngineError::NotFetched { digest, reason })?;
                 Ok(self.trees.blob_names().resolve(name)?)
             }
             resolved => Ok(resolved?),
@@ -101,7 +106,12 @@ impl Engine {
         self.query(|reader| is_stored(reader, digest))
     }
 
-    /// Stores a content that was fetched: `length` bytes of `content`. The caller has hashed them: they have both digests.
+    /// Whether the disk has room to keep a content of `bytes` that can be had again (H37).
+    pub fn has_room_to_keep(&self, bytes: u64) -> bool {
+        self.pool.room().is_above_floor(bytes)
+    }
+
+    /// Stores a content that was fetched: `length` bytes. The caller has hashed them: they have both digests.
     /// From then on readers of files with either name get them.
     ///
     /// # Errors
@@ -111,13 +121,15 @@ impl Engine {
         digest: Sha256,
         blob: BlobHash,
         length: u64,
-        content: &mut dyn Read,
+        content: FetchedContent<'_>,
     ) -> Result<()> {
         if length > 0 {
             let pin = BlobPin::new(&self.pins, blob);
-            let (named, mut file) = self.pool.incoming_file()?;
-            io::copy(content, &mut file).map_err(StoreError::io("write", named.path()))?;
-            let incoming = IncomingBlob { file: Incoming::Named(named), pin, size: length };
+            let file = match content {
+                FetchedContent::Memory(bytes) => self.pool.write_incoming(bytes, &blob)?,
+                FetchedContent::File(file, path) => self.take_over(file, path)?,
+            };
+            let incoming = IncomingBlob { file, pin, size: length };
             let pins = self.call(|reply| Request::AdoptBlobs { blobs: vec![incoming], reply })?;
             let note = RemoteNote::Digests(vec![(digest, blob)]);
             self.call(|reply| Request::NoteRemote { note, reply })?;
@@ -127,6 +139,29 @@ impl Engine {
         }
         Ok(())
     }
+
+    /// Makes a file one on its way into the pool: moved if it has a name in the store, else copied.
+    fn take_over(&self, mut file: File, path: Option<&Path>) -> Result<Incoming> {
+        if let Some(path) = path
+            && let Some(moved) = self.pool.take_over(path)?
+        {
+            return Ok(Incoming::Named(moved));
+        }
+        let (named, mut copy) = self.pool.incoming_file()?;
+        file.rewind()
+            .and_then(|()| io::copy(&mut file, &mut copy))
+            .map_err(StoreError::io("write", named.path()))?;
+        Ok(Incoming::Named(named))
+    }
+}
+
+/// Content that was fetched and is to be kept.
+#[derive(Debug)]
+pub enum FetchedContent<'a> {
+    /// Its bytes.
+    Memory(&'a [u8]),
+    /// A file of it, and its name in the store if it has one, which nobody else uses.
+    File(File, Option<&'a Path>),
 }
 
 /// Whether the store has a declared content, by the catalog as `reader` sees it.

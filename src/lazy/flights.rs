@@ -9,8 +9,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::places::{Candidate, Class, Entered, Places};
+use super::unkept::Unkept;
 use super::{Activity, Lazy};
-use crate::engine::fetcher::{NotFetched, OnFetched, PrefetchId, Purpose};
+use crate::engine::fetcher::{FetchOutcome, Fetched, NotFetched, OnFetched, PrefetchId, Purpose};
 use crate::model::digest::Sha256;
 use crate::model::name::RemoteName;
 use crate::store::catalog::SourceRow;
@@ -36,7 +37,7 @@ pub(super) enum Joined {
     /// It is called back later.
     Waits,
     /// It is to be told this now.
-    Refused(OnFetched, NotFetched),
+    Answered(OnFetched, FetchOutcome),
 }
 
 struct Waiter {
@@ -100,6 +101,7 @@ pub(super) struct Flights {
     /// Who fetches from which remote, or waits to.
     places: Places,
     failed: BTreeMap<Sha256, Failed>,
+    unkept: Unkept,
     waiting: usize,
     next_number: u64,
     workers: usize,
@@ -117,6 +119,7 @@ impl Flights {
             prefetching: BTreeSet::new(),
             places: Places::default(),
             failed: BTreeMap::new(),
+            unkept: Unkept::default(),
             waiting: 0,
             next_number: 0,
             workers: 0,
@@ -139,9 +142,12 @@ impl Flights {
     ) -> Joined {
         if let Some(failed) = self.failed.get(&digest) {
             if now < failed.until {
-                return Joined::Refused(then, failed.reason.clone());
+                return Joined::Answered(then, Err(failed.reason.clone()));
             }
             self.failed.remove(&digest);
+        }
+        if let Some(bytes) = self.unkept.get(&digest, now) {
+            return Joined::Answered(then, Ok(Fetched::Unkept(bytes)));
         }
         let is_reader = matches!(purpose, Purpose::Read(_));
         if is_reader {
@@ -152,7 +158,7 @@ impl Flights {
                 && flight.came.load(Ordering::Relaxed) == flight.seen.0
             {
                 let reason = format!("no byte came for {} s", PATIENCE.as_secs());
-                return Joined::Refused(then, NotFetched(reason));
+                return Joined::Answered(then, Err(NotFetched(reason)));
             }
         }
         let crowded = if is_reader { self.make_room() } else { None };
@@ -171,7 +177,7 @@ impl Flights {
         match crowded {
             Some(oldest) => {
                 let reason = format!("{WAITING_MAX} others wait for content, too");
-                Joined::Refused(oldest, NotFetched(reason))
+                Joined::Answered(oldest, Err(NotFetched(reason)))
             }
             None => Joined::Waits,
         }
@@ -373,9 +379,12 @@ impl Flights {
     pub(super) fn end(
         &mut self,
         digest: &Sha256,
-        outcome: &Result<(), NotFetched>,
+        outcome: &FetchOutcome,
         now: Instant,
     ) -> Vec<OnFetched> {
+        if let Ok(Fetched::Unkept(bytes)) = outcome {
+            self.unkept.put(*digest, Arc::clone(bytes), now);
+        }
         if let Err(reason) = outcome {
             self.failed.retain(|_, failed| now < failed.until);
             if self.failed.len() < FAILED_MAX {
@@ -412,7 +421,8 @@ impl Flights {
             }
         }
         self.waiting -= late.len();
-        let is_last = self.flights.is_empty();
+        self.unkept.expire(now);
+        let is_last = self.flights.is_empty() && self.unkept.is_empty();
         if is_last {
             self.is_watched = false;
         }

@@ -2,7 +2,8 @@
 //!
 //! Whoever needs a content asks [`Lazy`] and is called back; nobody's thread waits for the network but those here. All who
 //! ask for one content share one fetch. It is handed to nobody before it has the declared digest and is in the pool; from
-//! then on it is an ordinary blob. After a failure the
+//! then on it is an ordinary blob. Where the disk has no room for it, small content is handed to readers all the same, and
+//! forgotten after a moment (H37). After a failure the
 //! next requests for that content fail at once for ten seconds.
 //!
 //! Readers come first (H39): what only a prefetch wants is begun when no reader waits for a thread or a place, and its fetch
@@ -13,9 +14,10 @@
 mod fetch;
 mod flights;
 mod places;
+mod unkept;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,6 +40,12 @@ const FETCHES_MAX: usize = 256;
 /// [`FETCHES_MAX`], so that it takes many silent remotes to hold up readers of another.
 const FETCHES_PER_REMOTE_MAX: u32 = 16;
 
+/// Content of at most so many bytes is handed to readers where the disk has no room to keep it (H37).
+const UNKEPT_BYTES_MAX: usize = 4 << 20;
+
+/// How many of those are fetched at a time.
+const UNKEPT_MAX: usize = 16;
+
 /// How long a thread waits for the next content before it ends.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
@@ -55,6 +63,8 @@ pub struct Lazy {
     /// There is something to do, or it is to stop.
     changed: Condvar,
     clients: Mutex<HashMap<RemoteName, KnownClient>>,
+    /// Contents under way that are not going to be kept.
+    unkept: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -84,6 +94,7 @@ impl Lazy {
             flights: Mutex::new(Flights::new(own.clone())),
             changed: Condvar::new(),
             clients: Mutex::default(),
+            unkept: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         })
     }
@@ -192,7 +203,7 @@ impl Fetcher for Lazy {
         }
         match joined {
             Joined::Waits => {}
-            Joined::Refused(then, reason) => then(Err(reason)),
+            Joined::Answered(then, outcome) => then(outcome),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::control::service::Caller;
 use crate::engine::absent::is_stored;
 use crate::engine::commit::Asker;
 use crate::engine::error::EngineError;
-use crate::engine::fetcher::{NotFetched, PrefetchId};
+use crate::engine::fetcher::{Fetched, NotFetched, PrefetchId};
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::TreeHash;
@@ -296,7 +296,9 @@ impl<'a> Running<'a> {
         self.asked.insert(digest, vec![found]);
         let tell = self.tell.clone();
         // Who went away meanwhile does not need the answer.
-        let then = Box::new(move |fetched| drop(tell.send((digest, fetched))));
+        let then = Box::new(move |fetched: Result<Fetched, NotFetched>| {
+            drop(tell.send((digest, fetched.and_then(Fetched::kept))));
+        });
         self.service.engine.prefetch(digest, self.id, then);
         Ok(())
     }

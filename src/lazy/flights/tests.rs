@@ -10,12 +10,12 @@ fn flights() -> Flights {
 }
 
 /// Somebody who wants a content; what it was told can be looked at.
-fn join(flights: &mut Flights, digest: Sha256, now: Instant) -> Receiver<Result<(), NotFetched>> {
+fn join(flights: &mut Flights, digest: Sha256, now: Instant) -> Receiver<FetchOutcome> {
     let (send, told) = channel();
     let then: OnFetched = Box::new(move |fetched| send.send(fetched).unwrap());
     let purpose = Purpose::Read(READER_PATIENCE);
-    if let Joined::Refused(then, reason) = flights.join(digest, purpose, then, now) {
-        then(Err(reason));
+    if let Joined::Answered(then, outcome) = flights.join(digest, purpose, then, now) {
+        then(outcome);
     }
     told
 }
@@ -28,9 +28,9 @@ fn l4_a_content_is_fetched_once_however_many_want_it() {
     let second = join(&mut flights, other, now);
     assert_eq!(flights.activity(now), Activity { fetching: 2, waiting: 201, failed: 0 });
     assert_eq!((flights.begin(), flights.begin(), flights.begin()), (Some(one), Some(other), None));
-    let waiting = flights.end(&one, &Ok(()), now);
+    let waiting = flights.end(&one, &Ok(Fetched::Kept), now);
     assert_eq!(waiting.len(), 200);
-    waiting.into_iter().for_each(|then| then(Ok(())));
+    waiting.into_iter().for_each(|then| then(Ok(Fetched::Kept)));
     assert!(told.iter().all(|told| told.recv().unwrap().is_ok()));
     assert!(second.try_recv().is_err(), "it waits on");
 }
@@ -68,7 +68,7 @@ fn l14_a_reader_without_progress_gets_an_error_and_the_fetch_goes_on() {
     }
     assert!(told.recv().unwrap().is_err());
     assert!(later.recv().unwrap().is_err());
-    assert!(flights.end(&digest, &Ok(()), now).is_empty());
+    assert!(flights.end(&digest, &Ok(Fetched::Kept), now).is_empty());
     assert!(flights.late(now).1, "nothing is left to watch");
 }
 
@@ -104,11 +104,7 @@ fn too_many_readers_cost_the_oldest_its_place() {
 }
 
 /// A prefetch that wants a content.
-fn prefetch(
-    flights: &mut Flights,
-    digest: Sha256,
-    now: Instant,
-) -> Receiver<Result<(), NotFetched>> {
+fn prefetch(flights: &mut Flights, digest: Sha256, now: Instant) -> Receiver<FetchOutcome> {
     let (send, told) = channel();
     let then: OnFetched = Box::new(move |fetched| send.send(fetched).unwrap());
     let joined = flights.join(digest, Purpose::Prefetch(PREFETCH), then, now);
@@ -140,7 +136,10 @@ fn h39_what_somebody_reads_is_begun_before_all_that_is_prefetched() {
     }
     assert!(told.try_recv().is_err() && second.try_recv().is_err(), "a prefetch is never late");
     assert!(first.recv().unwrap().is_err() && reader.try_recv().is_err());
-    flights.end(&next, &Ok(()), now).into_iter().for_each(|then| then(Ok(())));
+    flights
+        .end(&next, &Ok(Fetched::Kept), now)
+        .into_iter()
+        .for_each(|then| then(Ok(Fetched::Kept)));
     assert!(reader.recv().unwrap().is_ok() && second.recv().unwrap().is_ok(), "one fetch");
 }
 
@@ -165,7 +164,10 @@ fn h39_a_prefetch_makes_way_and_goes_on_afterwards() {
     assert_eq!(flights.begin(), Some(ahead));
     assert_eq!(flights.enter(ahead, &candidates(), now), None, "no place is left");
     flights.leave(&one, &read, true, now);
-    flights.end(&read, &Ok(()), now).into_iter().for_each(|then| then(Ok(())));
+    flights
+        .end(&read, &Ok(Fetched::Kept), now)
+        .into_iter()
+        .for_each(|then| then(Ok(Fetched::Kept)));
     assert!(told.recv().unwrap().is_ok());
     assert_eq!(flights.begin(), Some(ahead));
 }
@@ -188,7 +190,10 @@ fn h39_what_an_abandoned_prefetch_wanted_ends_unless_somebody_reads_it() {
     flights.put_back(runs);
     assert_eq!(flights.begin(), None, "nobody wants the others");
     assert_eq!(flights.activity(now).fetching, 1);
-    flights.end(&read, &Ok(()), now).into_iter().for_each(|then| then(Ok(())));
+    flights
+        .end(&read, &Ok(Fetched::Kept), now)
+        .into_iter()
+        .for_each(|then| then(Ok(Fetched::Kept)));
     assert!(reader.recv().unwrap().is_ok());
     drop(told);
 }

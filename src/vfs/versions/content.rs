@@ -83,6 +83,27 @@ where
         Ok(length)
     }
 
+    /// As [`VersionFs::read`], of a file whose content is `bytes` and not stored.
+    ///
+    /// # Errors
+    /// [`FsError::Io`] when the file is declared to have another length.
+    pub(crate) fn read_of(
+        &self,
+        ino: Ino,
+        bytes: &[u8],
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, FsError> {
+        let (size, _) = self.content(ino)?;
+        if size != bytes.len() as u64 {
+            return Err(FsError::Io);
+        }
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let length = buffer.len().min(bytes.len() - from);
+        buffer[..length].copy_from_slice(&bytes[from..from + length]);
+        Ok(length)
+    }
+
     /// Has a content fetched that a read found absent, and then calls back.
     pub(crate) fn fetch(&self, digest: Sha256, then: OnFetched) {
         self.blobs.fetch(digest, then);
