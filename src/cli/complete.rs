@@ -88,7 +88,7 @@ impl Takes {
             ("undelete", "REPO[/VERSION]") => part(Part::Deleted, true),
             (_, "REPO") => Some(Self::Repository),
             (_, "REPO/VERSION" | "HASH|FILE|REPO/VERSION/PATH") => part(Part::Version, false),
-            (_, "REPO[/VERSION]") => part(Part::Version, true),
+            (_, "REPO[/VERSION]" | "REPO[/VERSION][/PATH]") => part(Part::Version, true),
             (_, "REPO/NAME") => part(Part::Area, false),
             (_, "REPO[/TAG]") => part(Part::Tag, true),
             (_, "VERSION") => Some(Self::Version),
@@ -112,7 +112,7 @@ fn command(line: &Arc<Line>) -> clap::Command {
         hide(verb).mut_args(|argument| match takes(&name, &argument) {
             Some(takes) => argument.add(ArgValueCompleter::new(Names {
                 takes,
-                paths: name == "why",
+                paths: ["why", "prefetch"].contains(&name.as_str()),
                 line: Arc::clone(line),
             })),
             None => argument,

@@ -62,6 +62,35 @@ pub(super) fn find(
     named(first)
 }
 
+/// What a path is in the versions of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct InVersions {
+    /// The store, as its mount names it.
+    pub(super) store: PathBuf,
+    /// `REPO/VERSION/PATH`
+    pub(super) path: PathBuf,
+}
+
+/// Finds a path, which is without symbolic links, in the versions of a mounted store. Bind mounts of parts count as well.
+pub(super) fn in_versions(table: &MountTable, path: &Path) -> Option<InVersions> {
+    let mount = table.containing(path).filter(|mount| mount.is_cairn())?;
+    // The mount that the daemon made of this filesystem comes first.
+    let made = table.all().find(|made| made.device == mount.device)?;
+    let ours = |other: &&MountEntry| other.is_cairn() && other.source == made.source;
+    let is_nested = table
+        .by_id(made.parent)
+        .filter(ours)
+        .is_some_and(|outer| made.target == outer.target.join("versions"));
+    let is_beside = table.all().filter(ours).any(|outer| {
+        let mut beside = outer.target.clone().into_os_string();
+        beside.push(".versions");
+        made.target.as_os_str() == beside
+    });
+    let below = mount.root.strip_prefix("/").ok()?.join(path.strip_prefix(&mount.target).ok()?);
+    let is_inside = (is_nested || is_beside) && below.components().next().is_some();
+    is_inside.then(|| InVersions { store: made.source.clone(), path: below })
+}
+
 /// The mount of cairn that `path` lies on; of one nested in another, the outer one.
 fn outermost<'a>(table: &'a MountTable, path: &Path) -> Option<&'a MountEntry> {
     let mut mount = table.containing(path).filter(|mount| mount.is_cairn())?;
@@ -118,6 +147,30 @@ mod tests {
             ("/m/staging/r", 1000, "/s at /m"),
         ] {
             assert_eq!(found("", directory, user).unwrap(), expected, "{directory}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_found_in_the_versions_of_its_mount() {
+        let more = "70 22 0:42 /web/7 /srv/web ro - fuse.cairn /s ro,user_id=0,group_id=0\n\
+                    80 22 0:80 / /n rw - fuse.cairn /t rw,user_id=0,group_id=0\n\
+                    81 22 0:81 / /n.versions ro - fuse.cairn /t ro,user_id=0,group_id=0\n";
+        let table = MountTable::parse(format!("{TABLE}{more}").as_bytes()).unwrap();
+        for (path, expected) in [
+            ("/m/versions/web/7/a", Some(("/s", "web/7/a"))),
+            ("/m/versions/web", Some(("/s", "web"))),
+            ("/srv/web/a/b", Some(("/s", "web/7/a/b"))),
+            ("/srv/web", Some(("/s", "web/7"))),
+            ("/n.versions/lib/1", Some(("/t", "lib/1"))),
+            ("/m/versions", None),
+            ("/m/staging/web/x", None),
+            ("/n/staging/web/x", None),
+            ("/home", None),
+        ] {
+            let found = in_versions(&table, Path::new(path));
+            let expected =
+                expected.map(|(store, path)| InVersions { store: store.into(), path: path.into() });
+            assert_eq!(found, expected, "{path}");
         }
     }
 

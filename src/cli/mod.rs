@@ -34,8 +34,10 @@ mod mount_helper;
 pub(crate) mod output;
 pub mod parse;
 pub(crate) mod policy;
+pub(crate) mod prefetch;
 pub(crate) mod progress;
 pub(crate) mod quota;
+pub(crate) mod reclaim;
 pub(crate) mod release;
 pub(crate) mod remote;
 mod remount;
@@ -187,6 +189,10 @@ pub enum Verb {
     Remote(remote::RemoteArgs),
     /// Make a version of what a remote declares: fetch what is new, check it, publish it
     Sync(sync::SyncArgs),
+    /// Fetch the content of a version that is not there yet, before it is read
+    Prefetch(prefetch::PrefetchArgs),
+    /// Drop stored content that a remote can give back
+    Reclaim(reclaim::ReclaimArgs),
     /// List what goes on in the daemon, or cancel it
     Jobs(jobs::JobsArgs),
     /// Keep versions from ever being deleted
@@ -251,6 +257,44 @@ impl Context {
             error::note(&format!("using the store {store}, mounted at {target}"));
         }
         Ok(self.store.get_or_init(|| found.store))
+    }
+
+    /// What a path on a mount is in the versions of the store: `REPO/VERSION/PATH`. The store is the one of that mount
+    /// where none was given.
+    ///
+    /// # Errors
+    /// There is no such file; it is in no version, or in one of another store.
+    pub(crate) fn in_versions(&self, path: &Path) -> Result<PathBuf, ControlError> {
+        let table = MountTable::read()
+            .map_err(|error| ControlError::new(ErrorKind::Failed, error.to_string()))?;
+        let shown = path.display();
+        let found = path.canonicalize().map_err(|error| {
+            let kind = match error.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::PermissionDenied => ErrorKind::Permission,
+                _ => ErrorKind::Failed,
+            };
+            ControlError::new(kind, format!("{shown}: {error}"))
+        })?;
+        let inside = discovery::in_versions(&table, &found).ok_or_else(|| {
+            let message = format!("{shown} is not in a version of a mounted cairn");
+            ControlError::new(ErrorKind::Usage, message)
+                .with_hint("name a path below `versions` of a mount, or REPO/VERSION/PATH")
+        })?;
+        let store = match self.store.get() {
+            Some(store) => store.canonicalize().unwrap_or_else(|_| store.clone()),
+            None => {
+                let user = rustix::process::geteuid().as_raw();
+                let store = discovery::find(&table, Some(&found), user)?.store;
+                self.store.get_or_init(|| store).clone()
+            }
+        };
+        if inside.store != store {
+            let message = format!("{shown} is in another store than {}", store.display());
+            return Err(ControlError::new(ErrorKind::Usage, message)
+                .with_hint("name the store of that mount with --store, or none"));
+        }
+        Ok(inside.path)
     }
 
     /// Connects to the store's daemon, or opens the store here.
@@ -323,6 +367,8 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Release(args) => args.run(context),
         Verb::Remote(args) => args.run(context),
         Verb::Sync(args) => args.run(context),
+        Verb::Prefetch(args) => args.run(context),
+        Verb::Reclaim(args) => args.run(context),
         Verb::Jobs(args) => args.run(context),
         Verb::Lock(args) => args.run(context),
         Verb::Policy(args) => args.run(context),

@@ -32,7 +32,7 @@ JSON
   blob_count, blobs_bytes, tree_count, free_bytes, areas, unfinished_deletion_count, poisoned,
   last_run, next_run, next_run_seconds, reclaimable_bytes, protected_bytes, deleted_version_count,
   partial_file_count, partial_bytes (downloads that are not whole), absent_content_count (declared by an
-  on_demand remote, not fetched yet), fetching_content_count (wanted by readers: queued or being fetched),
+  on_demand remote, not fetched yet), fetching_content_count (wanted by readers or a prefetch: queued or being fetched),
   waiting_read_count, failed_content_count (in the last ten seconds), quotas, scrub, problems}; areas as in
   `cairn areas`,
   quotas as in `cairn quota` (of repositories that use more than 90 %), last_run is null or {full,

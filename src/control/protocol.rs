@@ -21,6 +21,8 @@ use super::import::ImportRequest;
 use super::jobs::{JobInfo, JobsRequest};
 use super::names::NamesOf;
 use super::policy::Decision;
+use super::prefetch::PrefetchRequest;
+use super::reclaim::ReclaimRequest;
 use super::remote::RemoteRequest;
 use super::reply::Reply;
 use super::settings::Setting;
@@ -199,6 +201,11 @@ pub enum Request {
     Import(ImportRequest),
     /// Reads a version without a mount. See [`ExportRequest`].
     Export(ExportRequest),
+    /// Fetches the absent content of a version, until the caller goes away. Sends [`Progress::Step`] and
+    /// [`Progress::Failures`]; replies [`Reply::Prefetch`].
+    Prefetch(PrefetchRequest),
+    /// Drops stored content that a remote can give back. Replies [`Reply::Reclaim`].
+    Reclaim(ReclaimRequest),
     /// Something about remotes.
     Remote(RemoteRequest),
     /// Makes a version of what a remote declares. Sends [`Progress::Job`], [`Progress::Sync`] and
@@ -273,6 +280,8 @@ pub enum Progress {
     Decisions(Vec<Decision>),
     /// What the next versions use, at most [`CHANGES_MAX`] at a time.
     Usages(Vec<VersionUsage>),
+    /// The next files whose content could not be had, at most [`CHANGES_MAX`] at a time.
+    Failures(Vec<UnreadableFile>),
     /// The job that does what was asked for, before all else that it tells.
     Job(Box<JobInfo>),
     /// How far a sync is.

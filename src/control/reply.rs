@@ -19,7 +19,9 @@ use super::gc::GcReply;
 use super::import::ImportId;
 use super::jobs::JobInfo;
 use super::policy::PolicyReply;
+use super::prefetch::PrefetchReply;
 use super::quota::QuotaInfo;
+use super::reclaim::ReclaimReply;
 use super::remote::RemoteInfo;
 use super::repositories::RepositoryInfo;
 use super::status::StatusReply;
@@ -72,6 +74,10 @@ pub enum Reply {
     Deleted(DeleteReply),
     /// Answers `Gc`.
     Gc(GcReply),
+    /// Answers `Prefetch`.
+    Prefetch(PrefetchReply),
+    /// Answers `Reclaim`.
+    Reclaim(ReclaimReply),
     /// Answers `Fsck`.
     Fsck(FsckReply),
     /// Answers the catalog of a backup, which is the attachment's file.

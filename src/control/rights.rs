@@ -43,6 +43,7 @@ pub(crate) fn required(request: &Request) -> Right<'_> {
         | Request::Show { repository, .. }
         | Request::Tags { repository }
         | Request::Wait { repository, .. } => Right::Read(repository),
+        Request::Prefetch(prefetch) => Right::Read(&prefetch.repository),
         Request::Diff { repository, other_repository, .. } => {
             Right::Own(repository, other_repository)
         }
@@ -64,6 +65,7 @@ pub(crate) fn required(request: &Request) -> Right<'_> {
         | Request::Export(_)
         | Request::Save { .. }
         | Request::Remount { .. }
+        | Request::Reclaim(_)
         | Request::Remote(_)
         | Request::Sync(_)
         | Request::Jobs(JobsRequest::Follow { .. } | JobsRequest::Cancel { .. })

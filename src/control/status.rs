@@ -74,7 +74,7 @@ pub struct StatusReply {
     #[serde(default)]
     #[serde(rename = "absent_content_count")]
     pub absent: u64,
-    /// Contents that are being fetched since somebody reads them.
+    /// Contents that are being fetched, or wait for that: somebody reads them, or a prefetch wants them.
     #[serde(default)]
     #[serde(rename = "fetching_content_count")]
     pub fetching: u64,

@@ -26,6 +26,7 @@ use super::staging::Staging;
 use super::staging::content::FileContent;
 use super::stop_point::StopPoints;
 use super::unsaved::Remaining;
+use super::uses::Uses;
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
 use crate::store::catalog::Reader;
@@ -50,6 +51,8 @@ pub struct Engine {
     pub pins: Arc<Pins>,
     /// Paths of the store.
     pub layout: Layout,
+    /// When content was last read, as far as the catalog does not say it yet.
+    pub uses: Uses,
     /// Who fetches content that is absent.
     pub(super) fetcher: OnceLock<Arc<dyn Fetcher>>,
     pub(super) subject: Subject,

@@ -7,7 +7,7 @@
 //! The rooms use each other in one direction only: [`start`] and [`thread`] are at the top and know
 //! all others, [`error`] and [`pins`] are at the bottom and know none. `tests/tidy` checks it.
 
-mod absent;
+pub mod absent;
 mod after;
 pub mod ambiguous;
 mod areas;
@@ -35,6 +35,7 @@ pub mod poison;
 mod provisional;
 pub mod quota;
 mod reaper;
+pub mod reclaim;
 pub mod registry;
 mod remotes;
 mod repair;
@@ -49,6 +50,7 @@ pub mod stop_point;
 mod tags;
 mod thread;
 pub mod unsaved;
+pub mod uses;
 mod versions;
 pub mod why;
 mod workers;

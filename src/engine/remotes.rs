@@ -16,6 +16,8 @@ use crate::store::catalog::SourceRow;
 pub enum RemoteNote {
     /// Digests of blobs.
     Digests(Vec<(Sha256, BlobHash)>),
+    /// When blobs were last read, in seconds since 1970.
+    Uses(Vec<(BlobHash, i64)>),
     /// Where content can be had.
     Sources(Vec<(Sha256, SourceRow)>),
     /// What the remote declared when the newest version was made, as JSON.
@@ -47,6 +49,9 @@ impl StoreWriter {
     pub(super) fn note(&mut self, blobs: &mut Blobs, note: &RemoteNote, now: Now) -> Result<()> {
         match note {
             RemoteNote::Digests(digests) => blobs.note_digests(self, digests, now),
+            RemoteNote::Uses(uses) => self.write(|tx| {
+                uses.iter().try_for_each(|(blob, seconds)| tx.note_use(blob, *seconds))
+            }),
             RemoteNote::Sources(sources) => self.write(|tx| {
                 sources.iter().try_for_each(|(digest, source)| tx.put_source(digest, source))
             }),

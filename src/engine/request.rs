@@ -19,6 +19,7 @@ use super::gc::{Leftover, RunKind, RunReport, WorkerReport};
 use super::pins::{BlobPin, BlobsHold, TreePin};
 use super::unsaved::Remaining;
 use super::workers::Tell;
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RemoteName, RepoName, TagName};
@@ -26,10 +27,11 @@ use crate::model::policy::{Policy, RuleChanges};
 use crate::model::quota::{Charge, Quota, Usage};
 use crate::model::time::Timestamp;
 use crate::model::tree::Root;
+use crate::store::catalog::ReclaimableRow;
 use crate::store::pool::{Damage, Pool};
 
 pub use super::areas::{AreaNotes, Owner, OwnerChange};
-pub use super::blobs::{IncomingBlob, Reuse};
+pub use super::blobs::{IncomingBlob, MadeAbsent, Reuse};
 pub use super::remotes::RemoteNote;
 pub use super::reply::Reply;
 pub use super::versions::FlagChange;
@@ -124,6 +126,13 @@ pub enum Request {
     KeepPages { pages: Vec<Page>, reply: Reply<Vec<TreePin>> },
     /// Asks for a collection run. It is answered when a run that began after the request ended.
     Collect { kind: RunKind, reply: Reply<RunReport> },
+    /// Makes contents absent, a slice of them. Nobody waits for it to be on disk.
+    MakeAbsent { contents: Vec<ReclaimableRow>, reply: Reply<MadeAbsent> },
+    /// Removes the files of contents that are absent by what is on disk; replies whether the space of all files that were
+    /// removed so far is free.
+    RemoveAbsent { contents: Vec<ReclaimableRow>, reply: Reply<bool> },
+    /// Has the kernel forget what it only caches of files with these contents.
+    ForgetCached { names: Arc<BTreeSet<ContentName>>, reply: Reply<()> },
     /// Holds every blob for as long as the answer is kept.
     HoldBlobs { reply: Reply<BlobsHold> },
     /// From the accountant: what a version adds to `base`, or why that is unknown.
@@ -185,6 +194,8 @@ impl Request {
             Self::ReuseTrees { reply, .. } => reply(Err(refused())),
             Self::KeepPages { reply, .. } => reply(Err(refused())),
             Self::Collect { reply, .. } => reply(Err(refused())),
+            Self::MakeAbsent { reply, .. } => reply(Err(refused())),
+            Self::RemoveAbsent { reply, .. } => reply(Err(refused())),
             // Nothing can have changed, so there is nothing to write.
             Self::Flush { reply } => reply(Ok(())),
             Self::FlushNodes { reply, .. } => reply(Ok(BTreeSet::new())),
@@ -197,6 +208,7 @@ impl Request {
             | Self::Save { .. }
             | Self::ForRename(_)
             | Self::HoldBlobs { .. }
+            | Self::ForgetCached { .. }
             | Self::Charged { .. }
             | Self::Accounted
             | Self::Swept { .. }

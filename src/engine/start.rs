@@ -33,6 +33,7 @@ use super::staging::{SealJob, Staging};
 use super::stop_point::StopPoints;
 use super::thread::MetadataThread;
 use super::unsaved::Unsaved;
+use super::uses::Uses;
 use super::workers::Workers;
 use super::writer::{Parts, StoreWriter};
 use crate::model::hash::BlobHash;
@@ -210,6 +211,7 @@ fn run(
         intake_entries_max: AtomicUsize::new(ENTRIES_MAX),
         stop_points,
         last_run,
+        uses: Uses::default(),
         fetcher: OnceLock::new(),
         subject,
         reader: Mutex::new(engine_reader),

@@ -30,7 +30,7 @@ use fuser::{
     Request, TimeOrNow, WriteFlags,
 };
 
-use crate::engine::fetcher::NotFetched;
+use crate::engine::fetcher::{FetchOutcome, Fetched};
 use crate::model::digest::Sha256;
 use crate::model::tree_format::TreeSource;
 use crate::vfs::error::FsError;
@@ -96,11 +96,11 @@ where
         reply: ReplyData,
     ) {
         let fs = Arc::clone(&self.fs);
-        let then = move |fetched: Result<(), NotFetched>| {
+        let then = move |fetched: FetchOutcome| {
             let mut buffer = vec![0; size];
-            let read = || {
-                fetched.map_err(|_| FsError::Io)?;
-                fs.read(ino(number), offset, &mut buffer)
+            let read = || match fetched.map_err(|_| FsError::Io)? {
+                Fetched::Kept => fs.read(ino(number), offset, &mut buffer),
+                Fetched::Unkept(bytes) => fs.read_of(ino(number), &bytes, offset, &mut buffer),
             };
             match guard("read", number, read) {
                 Ok(length) => reply.data(&buffer[..length]),

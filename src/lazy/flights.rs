@@ -3,14 +3,15 @@
 //! Pure bookkeeping: no thread, no clock, no network. Whoever calls passes the time, and runs the callbacks that come back
 //! after it has let go of the lock.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::places::{Candidate, Places};
+use super::places::{Candidate, Class, Entered, Places};
+use super::unkept::Unkept;
 use super::{Activity, Lazy};
-use crate::engine::fetcher::{NotFetched, OnFetched};
+use crate::engine::fetcher::{FetchOutcome, Fetched, NotFetched, OnFetched, PrefetchId, Purpose};
 use crate::model::digest::Sha256;
 use crate::model::name::RemoteName;
 use crate::store::catalog::SourceRow;
@@ -24,6 +25,10 @@ const WAITING_MAX: usize = 4096;
 /// How long a content that could not be had is not asked for again.
 const COOLDOWN: Duration = Duration::from_secs(10);
 
+/// Contents that are fetched for prefetches at a time, over all remotes. Far fewer than there may be threads, so that
+/// readers always find one.
+const PREFETCHES_MAX: usize = 64;
+
 /// Failures that are remembered.
 const FAILED_MAX: usize = 10_000;
 
@@ -32,25 +37,50 @@ pub(super) enum Joined {
     /// It is called back later.
     Waits,
     /// It is to be told this now.
-    Refused(OnFetched, NotFetched),
+    Answered(OnFetched, FetchOutcome),
 }
 
 struct Waiter {
     number: u64,
     since: Instant,
-    /// How long it waits, however fast bytes come.
-    patience: Duration,
+    purpose: Purpose,
     then: OnFetched,
 }
 
+impl Waiter {
+    fn is_reader(&self) -> bool {
+        matches!(self.purpose, Purpose::Read(_))
+    }
+
+    fn is_of(&self, prefetch: PrefetchId) -> bool {
+        self.purpose == Purpose::Prefetch(prefetch)
+    }
+}
+
 struct Flight {
+    class: Class,
     waiters: Vec<Waiter>,
+    /// Has its fetch end: it makes way for a reader, nobody wants it any more, or the daemon stops.
+    stop: Arc<AtomicBool>,
     /// Bytes that this flight fetched itself: none while it is queued, or while somebody else has the turn.
     came: Arc<AtomicU64>,
     /// The count at the last look, and since when it has been that.
     seen: (u64, Instant),
     /// The sources that did not have it, and why.
     tried: Vec<(SourceRow, NotFetched)>,
+}
+
+impl Flight {
+    fn new(class: Class, now: Instant) -> Self {
+        Self {
+            class,
+            waiters: Vec::new(),
+            stop: Arc::default(),
+            came: Arc::default(),
+            seen: (0, now),
+            tried: Vec::new(),
+        }
+    }
 }
 
 struct Failed {
@@ -64,9 +94,14 @@ pub(super) struct Flights {
     flights: BTreeMap<Sha256, Flight>,
     /// Not begun yet, the longest wanted first.
     queue: VecDeque<Sha256>,
+    /// The same of what only prefetches want: begun when nothing else is left.
+    prefetch_queue: VecDeque<Sha256>,
+    /// What is being fetched only for prefetches.
+    prefetching: BTreeSet<Sha256>,
     /// Who fetches from which remote, or waits to.
     places: Places,
     failed: BTreeMap<Sha256, Failed>,
+    unkept: Unkept,
     waiting: usize,
     next_number: u64,
     workers: usize,
@@ -80,8 +115,11 @@ impl Flights {
             own,
             flights: BTreeMap::new(),
             queue: VecDeque::new(),
+            prefetch_queue: VecDeque::new(),
+            prefetching: BTreeSet::new(),
             places: Places::default(),
             failed: BTreeMap::new(),
+            unkept: Unkept::default(),
             waiting: 0,
             next_number: 0,
             workers: 0,
@@ -98,39 +136,66 @@ impl Flights {
     pub(super) fn join(
         &mut self,
         digest: Sha256,
-        patience: Duration,
+        purpose: Purpose,
         then: OnFetched,
         now: Instant,
     ) -> Joined {
         if let Some(failed) = self.failed.get(&digest) {
             if now < failed.until {
-                return Joined::Refused(then, failed.reason.clone());
+                return Joined::Answered(then, Err(failed.reason.clone()));
             }
             self.failed.remove(&digest);
         }
-        // Others have waited for so long in vain: whoever asks again, as the kernel does for one page, waits for no more.
-        if let Some(flight) = self.flights.get(&digest)
-            && now.saturating_duration_since(flight.seen.1) >= PATIENCE
-            && flight.came.load(Ordering::Relaxed) == flight.seen.0
-        {
-            let reason = format!("no byte came for {} s", PATIENCE.as_secs());
-            return Joined::Refused(then, NotFetched(reason));
+        if let Some(bytes) = self.unkept.get(&digest, now) {
+            return Joined::Answered(then, Ok(Fetched::Unkept(bytes)));
         }
-        let crowded = self.make_room();
+        let is_reader = matches!(purpose, Purpose::Read(_));
+        if is_reader {
+            self.promote(&digest, now);
+            // Others have waited for so long in vain: whoever asks again, as the kernel does for one page, waits for no more.
+            if let Some(flight) = self.flights.get(&digest)
+                && now.saturating_duration_since(flight.seen.1) >= PATIENCE
+                && flight.came.load(Ordering::Relaxed) == flight.seen.0
+            {
+                let reason = format!("no byte came for {} s", PATIENCE.as_secs());
+                return Joined::Answered(then, Err(NotFetched(reason)));
+            }
+        }
+        let crowded = if is_reader { self.make_room() } else { None };
         self.next_number += 1;
-        let waiter = Waiter { number: self.next_number, since: now, patience, then };
+        let waiter = Waiter { number: self.next_number, since: now, purpose, then };
         let flight = self.flights.entry(digest).or_insert_with(|| {
-            self.queue.push_back(digest);
-            Flight { waiters: Vec::new(), came: Arc::default(), seen: (0, now), tried: Vec::new() }
+            let (class, queue) = match is_reader {
+                true => (Class::Read, &mut self.queue),
+                false => (Class::Prefetch, &mut self.prefetch_queue),
+            };
+            queue.push_back(digest);
+            Flight::new(class, now)
         });
         flight.waiters.push(waiter);
-        self.waiting += 1;
+        self.waiting += usize::from(is_reader);
         match crowded {
             Some(oldest) => {
                 let reason = format!("{WAITING_MAX} others wait for content, too");
-                Joined::Refused(oldest, NotFetched(reason))
+                Joined::Answered(oldest, Err(NotFetched(reason)))
             }
             None => Joined::Waits,
+        }
+    }
+
+    /// Somebody reads what only prefetches wanted so far: it is first from now on, and nobody has waited for it yet.
+    fn promote(&mut self, digest: &Sha256, now: Instant) {
+        let Some(flight) = self.flights.get_mut(digest) else { return };
+        if flight.class == Class::Read {
+            return;
+        }
+        flight.class = Class::Read;
+        flight.seen = (flight.came.load(Ordering::Relaxed), now);
+        self.prefetching.remove(digest);
+        let queued = self.prefetch_queue.len();
+        self.prefetch_queue.retain(|other| other != digest);
+        if self.prefetch_queue.len() < queued || self.places.promote(digest) {
+            self.queue.push_back(*digest);
         }
     }
 
@@ -142,16 +207,20 @@ impl Flights {
         let (digest, _) = self
             .flights
             .iter()
-            .filter_map(|(digest, flight)| Some((*digest, flight.waiters.first()?.number)))
+            .filter_map(|(digest, flight)| {
+                let reader = flight.waiters.iter().find(|waiter| waiter.is_reader())?;
+                Some((*digest, reader.number))
+            })
             .min_by_key(|(_, number)| *number)?;
         let flight = self.flights.get_mut(&digest)?;
+        let reader = flight.waiters.iter().position(Waiter::is_reader)?;
         self.waiting -= 1;
-        Some(flight.waiters.remove(0).then)
+        Some(flight.waiters.remove(reader).then)
     }
 
     /// Whether one more fetching thread (up to `workers_max`) and the watching thread must be started. Both are counted as started.
     pub(super) fn needs(&mut self, workers_max: usize) -> (bool, bool) {
-        let needs_worker = self.queue.len() > self.idle && self.workers < workers_max;
+        let needs_worker = self.ready() > self.idle && self.workers < workers_max;
         self.workers += usize::from(needs_worker);
         let needs_watch = !self.flights.is_empty() && !self.is_watched;
         self.is_watched |= needs_watch;
@@ -172,16 +241,86 @@ impl Flights {
 
     /// Whether there is a content to fetch.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.queue.is_empty()
+        self.ready() > 0
+    }
+
+    /// Contents that may be begun now.
+    fn ready(&self) -> usize {
+        let prefetches = PREFETCHES_MAX.saturating_sub(self.prefetching.len());
+        self.queue.len() + self.prefetch_queue.len().min(prefetches)
     }
 
     pub(super) fn watch_ends(&mut self) {
         self.is_watched = false;
     }
 
-    /// The next content to fetch.
+    /// The next content to fetch: what somebody reads, or else what a prefetch wants.
     pub(super) fn begin(&mut self) -> Option<Sha256> {
-        self.queue.pop_front()
+        if let Some(digest) = self.queue.pop_front() {
+            return Some(digest);
+        }
+        while self.prefetching.len() < PREFETCHES_MAX {
+            let digest = self.prefetch_queue.pop_front()?;
+            if self.flights.get(&digest).is_some_and(|flight| !flight.waiters.is_empty()) {
+                self.prefetching.insert(digest);
+                return Some(digest);
+            }
+            self.flights.remove(&digest);
+        }
+        None
+    }
+
+    /// Is set when the fetch of a content is to end.
+    pub(super) fn stop(&self, digest: &Sha256) -> Arc<AtomicBool> {
+        let stop = self.flights.get(digest).map(|flight| Arc::clone(&flight.stop));
+        stop.unwrap_or_else(|| Arc::new(AtomicBool::new(true)))
+    }
+
+    /// The fetch of a content ended before it was done: it made way, or a prefetch was abandoned. It is begun again if
+    /// somebody wants it.
+    pub(super) fn put_back(&mut self, digest: Sha256) {
+        self.prefetching.remove(&digest);
+        let Some(flight) = self.flights.get_mut(&digest) else { return };
+        match flight.class {
+            Class::Read => self.queue.push_back(digest),
+            Class::Prefetch if flight.waiters.is_empty() => {
+                self.flights.remove(&digest);
+                return;
+            }
+            Class::Prefetch => self.prefetch_queue.push_front(digest),
+        }
+        flight.stop = Arc::default();
+    }
+
+    /// Nobody waits any more for what a prefetch wanted. Returns who did.
+    pub(super) fn abandon(&mut self, prefetch: PrefetchId) -> Vec<OnFetched> {
+        let mut left = Vec::new();
+        let mut unwanted = Vec::new();
+        for (digest, flight) in &mut self.flights {
+            let before = left.len();
+            left.extend(flight.waiters.extract_if(.., |waiter| waiter.is_of(prefetch)));
+            let is_unwanted = flight.class == Class::Prefetch && flight.waiters.is_empty();
+            if left.len() > before && is_unwanted {
+                flight.stop.store(true, Ordering::SeqCst);
+                unwanted.push(*digest);
+            }
+        }
+        for digest in unwanted {
+            // What is under way ends, and then it is put back.
+            if !self.prefetching.contains(&digest) {
+                self.prefetch_queue.retain(|other| *other != digest);
+                self.places.promote(&digest);
+                self.flights.remove(&digest);
+            }
+        }
+        left.into_iter().map(|waiter| waiter.then).collect()
+    }
+
+    /// Bytes that have come of what a prefetch waits for.
+    pub(super) fn came_for(&self, prefetch: PrefetchId) -> u64 {
+        let wanted = self.prefetching.iter().filter_map(|digest| self.flights.get(digest));
+        let wanted = wanted.filter(|flight| flight.waiters.iter().any(|it| it.is_of(prefetch)));
+        wanted.map(|flight| flight.came.load(Ordering::Relaxed)).sum()
     }
 
     /// The sources of a content that were tried, and why they did not have it.
@@ -203,12 +342,32 @@ impl Flights {
         candidates: &[Candidate],
         now: Instant,
     ) -> Option<usize> {
-        self.places.enter(digest, candidates, now)
+        let class = self.flights.get(&digest).map_or(Class::Read, |flight| flight.class);
+        match self.places.enter(digest, class, candidates, now) {
+            Entered::At(index) => Some(index),
+            Entered::Waits(makes_way) => {
+                self.prefetching.remove(&digest);
+                if let Some(flight) = makes_way.and_then(|other| self.flights.get(&other)) {
+                    flight.stop.store(true, Ordering::SeqCst);
+                }
+                None
+            }
+        }
     }
 
-    /// Gives a place back, of a remote that was reached or not.
-    pub(super) fn leave(&mut self, remote: &RemoteName, was_reached: bool, now: Instant) {
-        self.queue.extend(self.places.leave(remote, was_reached, now));
+    /// Gives the place of a content back, at a remote that was reached or not.
+    pub(super) fn leave(
+        &mut self,
+        remote: &RemoteName,
+        digest: &Sha256,
+        was_reached: bool,
+        now: Instant,
+    ) {
+        let Some(next) = self.places.leave(remote, digest, was_reached, now) else { return };
+        match self.flights.get(&next).map(|flight| flight.class) {
+            Some(Class::Prefetch) => self.prefetch_queue.push_front(next),
+            Some(Class::Read) | None => self.queue.push_back(next),
+        }
     }
 
     /// Where bytes that come of a content are counted.
@@ -220,9 +379,12 @@ impl Flights {
     pub(super) fn end(
         &mut self,
         digest: &Sha256,
-        outcome: &Result<(), NotFetched>,
+        outcome: &FetchOutcome,
         now: Instant,
     ) -> Vec<OnFetched> {
+        if let Ok(Fetched::Unkept(bytes)) = outcome {
+            self.unkept.put(*digest, Arc::clone(bytes), now);
+        }
         if let Err(reason) = outcome {
             self.failed.retain(|_, failed| now < failed.until);
             if self.failed.len() < FAILED_MAX {
@@ -230,8 +392,9 @@ impl Flights {
                 self.failed.insert(*digest, failed);
             }
         }
+        self.prefetching.remove(digest);
         let waiters = self.flights.remove(digest).map(|flight| flight.waiters).unwrap_or_default();
-        self.waiting -= waiters.len();
+        self.waiting -= waiters.iter().filter(|waiter| waiter.is_reader()).count();
         waiters.into_iter().map(|waiter| waiter.then).collect()
     }
 
@@ -245,8 +408,11 @@ impl Flights {
             }
             let silent = now.saturating_duration_since(flight.seen.1) >= PATIENCE;
             let waited = |waiter: &Waiter| now.saturating_duration_since(waiter.since);
-            let is_late = |waiter: &mut Waiter| {
-                waited(waiter) >= waiter.patience || silent && waited(waiter) >= PATIENCE
+            let is_late = |waiter: &mut Waiter| match waiter.purpose {
+                Purpose::Read(patience) => {
+                    waited(waiter) >= patience || silent && waited(waiter) >= PATIENCE
+                }
+                Purpose::Prefetch(_) => false,
             };
             let what = if silent { "nothing came" } else { "it is still being fetched" };
             for waiter in flight.waiters.extract_if(.., is_late) {
@@ -255,7 +421,8 @@ impl Flights {
             }
         }
         self.waiting -= late.len();
-        let is_last = self.flights.is_empty();
+        self.unkept.expire(now);
+        let is_last = self.flights.is_empty() && self.unkept.is_empty();
         if is_last {
             self.is_watched = false;
         }
@@ -265,9 +432,12 @@ impl Flights {
     /// Everybody who waits; nothing more is begun.
     pub(super) fn give_up(&mut self) -> Vec<OnFetched> {
         self.queue.clear();
+        self.prefetch_queue.clear();
+        self.prefetching.clear();
         self.places.give_up();
         self.waiting = 0;
         let flights = std::mem::take(&mut self.flights);
+        flights.values().for_each(|flight| flight.stop.store(true, Ordering::SeqCst));
         flights.into_values().flat_map(|flight| flight.waiters).map(|waiter| waiter.then).collect()
     }
 
@@ -282,114 +452,4 @@ impl Flights {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::{Receiver, channel};
-
-    use super::*;
-    use crate::engine::fetcher::READER_PATIENCE;
-
-    fn flights() -> Flights {
-        Flights::new(Weak::new())
-    }
-
-    /// Somebody who wants a content; what it was told can be looked at.
-    fn join(
-        flights: &mut Flights,
-        digest: Sha256,
-        now: Instant,
-    ) -> Receiver<Result<(), NotFetched>> {
-        let (send, told) = channel();
-        let then: OnFetched = Box::new(move |fetched| send.send(fetched).unwrap());
-        if let Joined::Refused(then, reason) = flights.join(digest, READER_PATIENCE, then, now) {
-            then(Err(reason));
-        }
-        told
-    }
-
-    #[test]
-    fn l4_a_content_is_fetched_once_however_many_want_it() {
-        let (mut flights, now) = (flights(), Instant::now());
-        let (one, other) = (Sha256::of(b"1"), Sha256::of(b"2"));
-        let told: Vec<_> = (0..200).map(|_| join(&mut flights, one, now)).collect();
-        let second = join(&mut flights, other, now);
-        assert_eq!(flights.activity(now), Activity { fetching: 2, waiting: 201, failed: 0 });
-        assert_eq!(
-            (flights.begin(), flights.begin(), flights.begin()),
-            (Some(one), Some(other), None)
-        );
-        let waiting = flights.end(&one, &Ok(()), now);
-        assert_eq!(waiting.len(), 200);
-        waiting.into_iter().for_each(|then| then(Ok(())));
-        assert!(told.iter().all(|told| told.recv().unwrap().is_ok()));
-        assert!(second.try_recv().is_err(), "it waits on");
-    }
-
-    #[test]
-    fn l5_what_could_not_be_had_rests_for_a_while() {
-        let (mut flights, now) = (flights(), Instant::now());
-        let digest = Sha256::of(b"1");
-        drop(join(&mut flights, digest, now));
-        flights.begin();
-        let failed = Err(NotFetched("gone".to_owned()));
-        drop(flights.end(&digest, &failed, now));
-        let told = join(&mut flights, digest, now + COOLDOWN / 2);
-        assert_eq!(told.recv().unwrap(), failed, "at once");
-        assert_eq!(flights.begin(), None);
-        let told = join(&mut flights, digest, now + COOLDOWN);
-        assert!(told.try_recv().is_err());
-        assert_eq!(flights.begin(), Some(digest), "it is tried again");
-    }
-
-    #[test]
-    fn l14_a_reader_without_progress_gets_an_error_and_the_fetch_goes_on() {
-        let (mut flights, now) = (flights(), Instant::now());
-        let digest = Sha256::of(b"1");
-        let told = join(&mut flights, digest, now);
-        let came = flights.came(&digest);
-        assert!(flights.late(now + PATIENCE / 2).0.is_empty());
-        came.fetch_add(1, Ordering::Relaxed);
-        assert!(flights.late(now + PATIENCE).0.is_empty(), "a byte came");
-        let later = join(&mut flights, digest, now + PATIENCE);
-        let (late, is_last) = flights.late(now + PATIENCE * 2);
-        assert!(!is_last);
-        for (then, reason) in late {
-            then(Err(reason));
-        }
-        assert!(told.recv().unwrap().is_err());
-        assert!(later.recv().unwrap().is_err());
-        assert!(flights.end(&digest, &Ok(()), now).is_empty());
-        assert!(flights.late(now).1, "nothing is left to watch");
-    }
-
-    #[test]
-    fn a_reader_is_not_kept_for_ever_by_a_trickle() {
-        let (mut flights, now) = (flights(), Instant::now());
-        let digest = Sha256::of(b"1");
-        let told = join(&mut flights, digest, now);
-        let came = flights.came(&digest);
-        let mut at = now;
-        while at < now + READER_PATIENCE {
-            came.fetch_add(1, Ordering::Relaxed);
-            flights.late(at);
-            at += PATIENCE / 2;
-        }
-        for (then, reason) in flights.late(at).0 {
-            then(Err(reason));
-        }
-        assert!(told.recv().unwrap().is_err());
-    }
-
-    #[test]
-    fn too_many_readers_cost_the_oldest_its_place() {
-        let (mut flights, now) = (flights(), Instant::now());
-        let first = join(&mut flights, Sha256::of(b"first"), now);
-        let others: Vec<_> = (1..WAITING_MAX)
-            .map(|n| join(&mut flights, Sha256::of(&n.to_le_bytes()), now))
-            .collect();
-        assert!(first.try_recv().is_err());
-        let last = join(&mut flights, Sha256::of(b"last"), now);
-        assert!(first.recv().unwrap().is_err());
-        assert!(last.try_recv().is_err() && others.iter().all(|told| told.try_recv().is_err()));
-        assert_eq!(flights.give_up().len(), WAITING_MAX);
-    }
-}
+mod tests;

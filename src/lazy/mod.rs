@@ -2,17 +2,22 @@
 //!
 //! Whoever needs a content asks [`Lazy`] and is called back; nobody's thread waits for the network but those here. All who
 //! ask for one content share one fetch. It is handed to nobody before it has the declared digest and is in the pool; from
-//! then on it is an ordinary blob. After a failure the
+//! then on it is an ordinary blob. Where the disk has no room for it, small content is handed to readers all the same, and
+//! forgotten after a moment (H37). After a failure the
 //! next requests for that content fail at once for ten seconds.
+//!
+//! Readers come first (H39): what only a prefetch wants is begun when no reader waits for a thread or a place, and its fetch
+//! ends early, keeping what came, when a reader finds no place at the remote.
 //!
 //! This room must not know who reads, nor what a mount is.
 
 mod fetch;
 mod flights;
 mod places;
+mod unkept;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +25,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::engine::Engine;
-use crate::engine::fetcher::{Fetcher, NotFetched, OnFetched};
+use crate::engine::fetcher::{Fetcher, NotFetched, OnFetched, PrefetchId, Purpose};
 use crate::model::digest::Sha256;
 use crate::model::name::RemoteName;
 use crate::net::Client;
@@ -34,6 +39,12 @@ const FETCHES_MAX: usize = 256;
 /// Contents that are fetched at a time from one remote, where its settings allow as many connections. Far below
 /// [`FETCHES_MAX`], so that it takes many silent remotes to hold up readers of another.
 const FETCHES_PER_REMOTE_MAX: u32 = 16;
+
+/// Content of at most so many bytes is handed to readers where the disk has no room to keep it (H37).
+const UNKEPT_BYTES_MAX: usize = 4 << 20;
+
+/// How many of those are fetched at a time.
+const UNKEPT_MAX: usize = 16;
 
 /// How long a thread waits for the next content before it ends.
 const IDLE_TIME: Duration = Duration::from_secs(10);
@@ -52,6 +63,8 @@ pub struct Lazy {
     /// There is something to do, or it is to stop.
     changed: Condvar,
     clients: Mutex<HashMap<RemoteName, KnownClient>>,
+    /// Contents under way that are not going to be kept.
+    unkept: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -81,6 +94,7 @@ impl Lazy {
             flights: Mutex::new(Flights::new(own.clone())),
             changed: Condvar::new(),
             clients: Mutex::default(),
+            unkept: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         })
     }
@@ -112,7 +126,7 @@ impl Lazy {
                 .unwrap_or_else(|panicked| Some(Err(NotFetched(panicked.to_string())))),
                 None => Some(Err(NotFetched("the store is closed".to_owned()))),
             };
-            // It waits for a place at a remote.
+            // It waits for a place at a remote, or made way for a reader.
             let Some(outcome) = outcome else { continue };
             if let Err(reason) = &outcome {
                 log::warn!("content sha256:{digest} cannot be had: {reason}");
@@ -166,13 +180,13 @@ impl Lazy {
 }
 
 impl Fetcher for Lazy {
-    fn fetch(&self, digest: Sha256, patience: Duration, then: OnFetched) {
+    fn fetch(&self, digest: Sha256, purpose: Purpose, then: OnFetched) {
         let mut flights = self.flights.lock();
         if self.stop.load(Ordering::SeqCst) {
             drop(flights);
             return then(Err(NotFetched("the daemon is stopping".to_owned())));
         }
-        let joined = flights.join(digest, patience, then, Instant::now());
+        let joined = flights.join(digest, purpose, then, Instant::now());
         let own = flights.own();
         let (needs_worker, needs_watch) = flights.needs(FETCHES_MAX);
         drop(flights);
@@ -189,7 +203,18 @@ impl Fetcher for Lazy {
         }
         match joined {
             Joined::Waits => {}
-            Joined::Refused(then, reason) => then(Err(reason)),
+            Joined::Answered(then, outcome) => then(outcome),
+        }
+    }
+
+    fn came(&self, prefetch: PrefetchId) -> u64 {
+        self.flights.lock().came_for(prefetch)
+    }
+
+    fn abandon(&self, prefetch: PrefetchId) {
+        let waiting = self.flights.lock().abandon(prefetch);
+        for then in waiting {
+            then(Err(NotFetched("the prefetch has ended".to_owned())));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Places at remotes: how many contents are fetched from each at a time, who waits for that, and which remotes rest.
 //!
 //! Each remote has places of its own, so that one that is silent holds up nobody who reads from another (L14). One that
-//! could not be reached rests: it is asked after the others for a while (L5).
+//! could not be reached rests: it is asked after the others for a while (L5). Prefetches leave a quarter of the places to
+//! readers, and where a reader finds none free, a prefetch makes way for it (H39).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::model::digest::Sha256;
@@ -12,24 +13,78 @@ use crate::model::name::RemoteName;
 /// How long a remote that could not be reached is asked after all others.
 const REST_TIME: Duration = Duration::from_secs(30);
 
+/// Of so many places at a remote, one is left to readers.
+const PLACES_PER_FREE_ONE: u32 = 4;
+
 /// A remote that has a content, and how many contents may be fetched from it at a time.
 pub(super) type Candidate = (RemoteName, u32);
 
+/// Who wants a content: readers come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Somebody waits for it.
+    Read,
+    /// Nobody but a prefetch does.
+    Prefetch,
+}
+
+/// What came of asking for a place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// It has one at the candidate of this index.
+    At(usize),
+    /// There is none. The prefetch of that content is to make way.
+    Waits(Option<Sha256>),
+}
+
 #[derive(Default)]
 struct Remote {
+    /// As the remote's settings were at the last look.
+    places: u32,
     taken: u32,
+    /// What prefetches have places for.
+    prefetched: BTreeSet<Sha256>,
+    /// Those of them that were told to make way.
+    make_way: BTreeSet<Sha256>,
     /// Contents that wait for a place, the first first.
     waiting: VecDeque<Sha256>,
+    /// The same of prefetches.
+    waiting_prefetches: VecDeque<Sha256>,
     rests_until: Option<Instant>,
 }
 
 impl Remote {
     fn is_forgotten(&self, now: Instant) -> bool {
-        self.taken == 0 && self.waiting.is_empty() && !self.rests(now)
+        let nobody_waits = self.waiting.is_empty() && self.waiting_prefetches.is_empty();
+        self.taken == 0 && nobody_waits && !self.rests(now)
     }
 
     fn rests(&self, now: Instant) -> bool {
         self.rests_until.is_some_and(|until| now < until)
+    }
+
+    fn has_place(&self, class: Class) -> bool {
+        self.taken < self.places
+            && match class {
+                Class::Read => true,
+                Class::Prefetch => {
+                    let free = self.places.div_ceil(PLACES_PER_FREE_ONE);
+                    let most = self.places.saturating_sub(free).max(1) as usize;
+                    self.waiting.is_empty() && self.prefetched.len() < most
+                }
+            }
+    }
+
+    fn take(&mut self, digest: Sha256, class: Class) {
+        self.taken += 1;
+        if class == Class::Prefetch {
+            self.prefetched.insert(digest);
+        }
+    }
+
+    /// A prefetch that has a place and was not told yet to make way.
+    fn to_make_way(&self) -> Option<Sha256> {
+        self.prefetched.difference(&self.make_way).next().copied()
     }
 }
 
@@ -39,13 +94,14 @@ pub(super) struct Places(BTreeMap<RemoteName, Remote>);
 
 impl Places {
     /// Takes a place at the first candidate that has one, and says which that is. Those that rest come last. Where none
-    /// has a place the content waits at the first: [`Places::leave`] gives it back.
+    /// has a place the content waits: [`Places::leave`] gives it back.
     pub(super) fn enter(
         &mut self,
         digest: Sha256,
+        class: Class,
         candidates: &[Candidate],
         now: Instant,
-    ) -> Option<usize> {
+    ) -> Entered {
         self.0.retain(|_, remote| !remote.is_forgotten(now));
         let rests = |index: &usize| {
             self.0.get(&candidates[*index].0).is_some_and(|remote| remote.rests(now))
@@ -55,32 +111,74 @@ impl Places {
         for index in &order {
             let (name, places) = &candidates[*index];
             let remote = self.0.entry(name.clone()).or_default();
-            if remote.taken < *places {
-                remote.taken += 1;
-                return Some(*index);
+            remote.places = *places;
+            if remote.has_place(class) {
+                remote.take(digest, class);
+                return Entered::At(*index);
             }
         }
-        let (name, _) = &candidates[*order.first()?];
-        self.0.entry(name.clone()).or_default().waiting.push_back(digest);
-        None
+        let names = || order.iter().map(|index| &candidates[*index].0);
+        let would_make_way = |name: &&RemoteName| {
+            class == Class::Read && self.0.get(*name).is_some_and(|at| at.to_make_way().is_some())
+        };
+        let Some(name) = names().find(would_make_way).or_else(|| names().next()) else {
+            return Entered::Waits(None);
+        };
+        let remote = self.0.entry(name.clone()).or_default();
+        match class {
+            Class::Prefetch => {
+                remote.waiting_prefetches.push_back(digest);
+                Entered::Waits(None)
+            }
+            Class::Read => {
+                remote.waiting.push_back(digest);
+                let makes_way = remote.to_make_way();
+                remote.make_way.extend(makes_way);
+                Entered::Waits(makes_way)
+            }
+        }
     }
 
-    /// Gives a place back. Returns the content that has waited longest for one there.
+    /// Gives the place of a content back. Returns the one that is next to have a place there: what a reader has waited for
+    /// the longest, or else a prefetch.
     pub(super) fn leave(
         &mut self,
         name: &RemoteName,
+        digest: &Sha256,
         was_reached: bool,
         now: Instant,
     ) -> Option<Sha256> {
         let remote = self.0.get_mut(name)?;
         remote.taken = remote.taken.saturating_sub(1);
+        remote.prefetched.remove(digest);
+        remote.make_way.remove(digest);
         remote.rests_until = (!was_reached).then(|| now + REST_TIME);
-        remote.waiting.pop_front()
+        let next = remote.waiting.pop_front();
+        next.or_else(|| {
+            let has_place = remote.has_place(Class::Prefetch);
+            has_place.then(|| remote.waiting_prefetches.pop_front()).flatten()
+        })
+    }
+
+    /// Somebody reads what only a prefetch wanted. Says whether the content waited for a place: now it does not.
+    pub(super) fn promote(&mut self, digest: &Sha256) -> bool {
+        let mut waited = false;
+        for remote in self.0.values_mut() {
+            remote.prefetched.remove(digest);
+            remote.make_way.remove(digest);
+            let before = remote.waiting_prefetches.len();
+            remote.waiting_prefetches.retain(|waiting| waiting != digest);
+            waited |= remote.waiting_prefetches.len() < before;
+        }
+        waited
     }
 
     /// Nobody waits any more.
     pub(super) fn give_up(&mut self) {
-        self.0.values_mut().for_each(|remote| remote.waiting.clear());
+        for remote in self.0.values_mut() {
+            remote.waiting.clear();
+            remote.waiting_prefetches.clear();
+        }
     }
 }
 
@@ -88,43 +186,98 @@ impl Places {
 mod tests {
     use super::*;
 
-    fn candidates(names: &[&str]) -> Vec<Candidate> {
-        names.iter().map(|name| (name.parse().unwrap(), 2)).collect()
+    fn candidates(names: &[&str], places: u32) -> Vec<Candidate> {
+        names.iter().map(|name| (name.parse().unwrap(), places)).collect()
     }
+
+    fn digests<const N: usize>() -> [Sha256; N] {
+        std::array::from_fn(|number| Sha256::of(&number.to_le_bytes()))
+    }
+
+    const WAITS: Entered = Entered::Waits(None);
 
     #[test]
     fn l14_each_remote_has_places_of_its_own() {
         let (mut places, now) = (Places::default(), Instant::now());
-        let (one, other) = (candidates(&["one"]), candidates(&["other"]));
-        let digests = [b"1", b"2", b"3", b"4"].map(|content| Sha256::of(content));
-        assert_eq!(
-            digests.map(|digest| places.enter(digest, &one, now)),
-            [Some(0), Some(0), None, None]
-        );
-        assert_eq!(places.enter(digests[0], &other, now), Some(0));
-        let both = candidates(&["one", "other"]);
-        assert_eq!(places.enter(digests[0], &both, now), Some(1), "who has a place is asked");
-        assert_eq!(places.leave(&one[0].0, true, now), Some(digests[2]), "who waited longest");
-        assert_eq!(places.leave(&one[0].0, true, now), Some(digests[3]));
-        assert_eq!(places.leave(&one[0].0, true, now), None);
-        assert_eq!(places.enter(digests[0], &one, now), Some(0));
+        let (one, other) = (candidates(&["one"], 2), candidates(&["other"], 2));
+        let digests = digests::<4>();
+        let mut read =
+            |digest, candidates: &[_]| places.enter(digest, Class::Read, candidates, now);
+        let entered = digests.map(|digest| read(digest, &one));
+        assert_eq!(entered, [Entered::At(0), Entered::At(0), WAITS, WAITS]);
+        assert_eq!(read(digests[0], &other), Entered::At(0));
+        let both = candidates(&["one", "other"], 2);
+        assert_eq!(read(digests[0], &both), Entered::At(1), "who has a place is asked");
+        let mut leave = |digest| places.leave(&one[0].0, digest, true, now);
+        assert_eq!(leave(&digests[0]), Some(digests[2]), "who waited longest");
+        assert_eq!(leave(&digests[1]), Some(digests[3]));
+        assert_eq!(leave(&digests[2]), None);
+        assert_eq!(places.enter(digests[0], Class::Read, &one, now), Entered::At(0));
     }
 
     #[test]
     fn l5_a_remote_that_was_not_reached_is_asked_last_for_a_while() {
         let (mut places, now) = (Places::default(), Instant::now());
-        let (both, digest) = (candidates(&["down", "up"]), Sha256::of(b"1"));
-        assert_eq!(places.enter(digest, &both, now), Some(0));
-        places.leave(&both[0].0, false, now);
-        assert_eq!(places.enter(digest, &both, now), Some(1));
-        assert_eq!(
-            places.enter(digest, &both[..1], now),
-            Some(0),
-            "but it is asked where no other is"
-        );
-        places.leave(&both[0].0, false, now);
-        assert_eq!(places.enter(digest, &both, now + REST_TIME), Some(0));
-        places.leave(&both[0].0, true, now + REST_TIME);
-        assert_eq!(places.enter(digest, &both, now + REST_TIME), Some(0), "it was reached");
+        let (both, [digest]) = (candidates(&["down", "up"], 2), digests());
+        let enter = |places: &mut Places, candidates: &[_], now| {
+            places.enter(digest, Class::Read, candidates, now)
+        };
+        assert_eq!(enter(&mut places, &both, now), Entered::At(0));
+        places.leave(&both[0].0, &digest, false, now);
+        assert_eq!(enter(&mut places, &both, now), Entered::At(1));
+        let alone = enter(&mut places, &both[..1], now);
+        assert_eq!(alone, Entered::At(0), "but it is asked where no other is");
+        places.leave(&both[0].0, &digest, false, now);
+        assert_eq!(enter(&mut places, &both, now + REST_TIME), Entered::At(0));
+        places.leave(&both[0].0, &digest, true, now + REST_TIME);
+        assert_eq!(enter(&mut places, &both, now + REST_TIME), Entered::At(0), "it was reached");
+    }
+
+    #[test]
+    fn h39_prefetches_leave_places_to_readers() {
+        for (all, most) in [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6), (16, 12)] {
+            let (mut places, now) = (Places::default(), Instant::now());
+            let one = candidates(&["one"], all);
+            let ahead = digests::<20>();
+            let entered =
+                ahead.map(|digest| places.enter(digest, Class::Prefetch, &one, now) != WAITS);
+            assert_eq!(entered.iter().filter(|entered| **entered).count(), most, "{all}");
+            for number in 0..20_u32 {
+                let entered =
+                    places.enter(Sha256::of(b"read"), Class::Read, &one, now) == Entered::At(0);
+                assert_eq!(entered, (number as usize) < all as usize - most, "{all} {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn h39_a_prefetch_makes_way_for_a_reader_and_waits_behind_all_of_them() {
+        let (mut places, now) = (Places::default(), Instant::now());
+        let one = candidates(&["one"], 1);
+        let [ahead, next, first, second] = digests();
+        let mut enter = |digest, class| places.enter(digest, class, &one, now);
+        assert_eq!(enter(ahead, Class::Prefetch), Entered::At(0));
+        assert_eq!(enter(next, Class::Prefetch), WAITS);
+        assert_eq!(enter(first, Class::Read), Entered::Waits(Some(ahead)));
+        assert_eq!(enter(second, Class::Read), WAITS, "it was told already");
+        assert_eq!(places.leave(&one[0].0, &ahead, true, now), Some(first));
+        assert_eq!(places.enter(ahead, Class::Prefetch, &one, now), WAITS, "a reader waits");
+        assert_eq!(places.enter(first, Class::Read, &one, now), Entered::At(0));
+        assert_eq!(places.leave(&one[0].0, &first, true, now), Some(second));
+        assert_eq!(places.enter(second, Class::Read, &one, now), Entered::At(0));
+        assert_eq!(places.leave(&one[0].0, &second, true, now), Some(next));
+    }
+
+    #[test]
+    fn h39_what_somebody_reads_is_a_prefetch_no_more() {
+        let (mut places, now) = (Places::default(), Instant::now());
+        let one = candidates(&["one"], 1);
+        let [ahead, next, other] = digests();
+        places.enter(ahead, Class::Prefetch, &one, now);
+        places.enter(next, Class::Prefetch, &one, now);
+        assert!(!places.promote(&ahead), "it has a place");
+        assert!(places.promote(&next) && !places.promote(&next));
+        assert_eq!(places.enter(other, Class::Read, &one, now), WAITS, "nobody makes way");
+        assert_eq!(places.leave(&one[0].0, &ahead, true, now), Some(other));
     }
 }

@@ -1,5 +1,6 @@
 //! Which blob a declared name stands for: the one place where a name of content becomes a file of the pool.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ struct Known {
     blobs: LruCache<Sha256, BlobHash>,
     /// How often blobs were removed.
     removals: u64,
+    /// What is about to become absent, or not: for now it stands for nothing.
+    hidden: BTreeSet<Sha256>,
 }
 
 impl fmt::Debug for BlobNames {
@@ -38,7 +41,7 @@ impl fmt::Debug for BlobNames {
 impl BlobNames {
     /// Looks names up in the catalog.
     pub fn new(readers: Arc<Readers>) -> Self {
-        let known = Known { blobs: LruCache::new(KNOWN_MAX), removals: 0 };
+        let known = Known { blobs: LruCache::new(KNOWN_MAX), removals: 0, hidden: BTreeSet::new() };
         Self { readers, known: Mutex::new(known) }
     }
 
@@ -49,6 +52,9 @@ impl BlobNames {
     pub fn blob_of(&self, digest: &Sha256) -> Result<Option<BlobHash>> {
         let removals = {
             let mut known = self.known.lock();
+            if known.hidden.contains(digest) {
+                return Ok(None);
+            }
             if let Some(blob) = known.blobs.get(digest) {
                 return Ok(Some(*blob));
             }
@@ -68,6 +74,17 @@ impl BlobNames {
         let mut known = self.known.lock();
         known.removals += 1;
         known.blobs.clear();
+    }
+
+    /// From now on these names stand for nothing, whatever is stored. Who pins a name first and then resolves it is seen by
+    /// whoever hides it first and then looks at the pins, or finds nothing.
+    pub fn hide(&self, digests: impl IntoIterator<Item = Sha256>) {
+        self.known.lock().hidden.extend(digests);
+    }
+
+    /// All names stand again for what is stored.
+    pub fn show_all(&self) {
+        self.known.lock().hidden.clear();
     }
 
     /// Whether any tree or area names content by a declared digest.
@@ -129,5 +146,22 @@ mod tests {
         assert_eq!(names.blob_of(&digest).unwrap(), Some(blob), "nobody has said so yet");
         names.removed();
         assert_eq!(names.blob_of(&digest).unwrap(), None);
+    }
+
+    #[test]
+    fn a_hidden_name_stands_for_nothing() {
+        let mut store = TestStore::new();
+        let layout = store.layout.clone();
+        let names = BlobNames::new(Arc::new(Readers::new(move || Reader::open(&layout))));
+        let (digest, blob) = (Sha256::of(b"x"), BlobHash::of(b"x"));
+        let tx = store.catalog.begin().unwrap();
+        tx.put_digest(&digest, &blob).unwrap();
+        tx.commit().unwrap();
+        for _ in 0..2 {
+            assert_eq!(names.blob_of(&digest).unwrap(), Some(blob), "known or not");
+            names.hide([digest]);
+            assert!(names.resolve(&digest.into()).is_err());
+            names.show_all();
+        }
     }
 }

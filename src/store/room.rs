@@ -20,6 +20,10 @@ use crate::sys;
 /// Room beside what is in memory that counts as plenty: more than others write between two looks.
 const PLENTY_BYTES: u64 = 64 << 20;
 
+/// What stays free of content that is fetched: so much, or of a small disk a part.
+const FLOOR_BYTES: u64 = 64 << 20;
+const FLOOR_PART: u64 = 20;
+
 /// How long the result of a look at the disk is used again, if it found at least
 /// [`BELIEVED_BYTES`].
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -87,6 +91,14 @@ impl Room {
         self.recently_free() >= bytes.saturating_add(PLENTY_BYTES)
     }
 
+    /// Whether there is room for `bytes` that can be had again, with enough left for what cannot (H37).
+    pub fn is_above_floor(&self, bytes: u64) -> bool {
+        let Ok(space) = sys::statvfs(&self.root) else { return true };
+        let floor = FLOOR_BYTES.min(space.blocks.saturating_mul(space.block_size) / FLOOR_PART);
+        let free = space.available_bytes().saturating_sub(self.missing());
+        free >= bytes.saturating_add(floor)
+    }
+
     /// Whether the store may grow: there is more room than the journal needs.
     pub fn is_open(&self) -> bool {
         self.missing() == 0 || self.recently_free() > 0
@@ -128,7 +140,7 @@ mod tests {
         assert!(room.is_open() && room.is_plenty_for(0) && !room.is_plenty_for(u64::MAX));
         room.set_missing(u64::MAX);
         *room.looked.lock() = None;
-        assert!(!room.is_open() && !room.is_plenty_for(0));
+        assert!(!room.is_open() && !room.is_plenty_for(0) && !room.is_above_floor(0));
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::model::tree::FILE_BYTES_MAX;
 use crate::net::{Body, Client, Fetch, Fetched, NetError, NetErrorKind, Watcher};
 use crate::store::error::StoreError;
 
-/// Content of at most this many bytes stays in memory until the store takes it; longer content goes through a file.
-const SMALL_BYTES: usize = 256 << 10;
+/// Content of at most this many bytes stays in memory until the store takes it, as a rule; longer content goes through a file.
+pub const SMALL_BYTES: usize = 256 << 10;
 
 /// Bytes read at a time of what an earlier try left.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -31,6 +31,8 @@ pub struct Wanted<'a> {
     pub sha256: Sha256,
     /// How long it is, in bytes, where that is declared.
     pub size_bytes: Option<u64>,
+    /// Content of at most so many bytes stays in memory.
+    pub memory_bytes_max: usize,
     /// Set by whoever wants it to stop.
     pub stop: &'a AtomicBool,
     /// Hears of the waits between two tries.
@@ -165,6 +167,7 @@ struct Taken<'a> {
     turn: &'a Turn<'a>,
     came: &'a dyn Fn(u64),
     memory: Vec<u8>,
+    memory_bytes_max: usize,
     file: Option<File>,
     length: u64,
     sha256: Sha256Hasher,
@@ -178,6 +181,7 @@ impl<'a> Taken<'a> {
             turn,
             came: wanted.came,
             memory: Vec::new(),
+            memory_bytes_max: wanted.memory_bytes_max,
             file: None,
             length: 0,
             sha256: Sha256Hasher::default(),
@@ -232,7 +236,7 @@ impl Body for Taken<'_> {
     }
 
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        if self.file.is_none() && self.memory.len() + data.len() > SMALL_BYTES {
+        if self.file.is_none() && self.memory.len() + data.len() > self.memory_bytes_max {
             let mut file = self.turn.open()?;
             file.write_all(&std::mem::take(&mut self.memory))?;
             self.file = Some(file);

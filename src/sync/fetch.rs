@@ -8,7 +8,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::difference::Step;
-use super::download::{Bytes, Download, NotHad, Wanted};
+use super::download::{Bytes, Download, NotHad, SMALL_BYTES, Wanted};
 use super::gathered::Gathered;
 use super::partial::{Turn, Waiter};
 use super::pipeline::send;
@@ -152,6 +152,7 @@ fn one<'a>(
         url: origin.url.file(&origin.locator(&file.path)),
         sha256: file.sha256,
         size_bytes: file.size_bytes,
+        memory_bytes_max: SMALL_BYTES,
         stop: context.stop,
         watcher: context.tally,
         came: &|bytes| add(&context.tally.fetched_bytes, bytes),

@@ -48,7 +48,7 @@ use crate::store::error::StoreError;
 
 pub use debian::{DebianError, SignatureError};
 pub use document::Document;
-pub use download::{Bytes, Download, NotHad, Wanted};
+pub use download::{Bytes, Download, NotHad, SMALL_BYTES, Wanted};
 pub use partial::{PartialFiles, PartialUsage, Turn, Waiter};
 pub use probe::probe;
 pub use run::{Outcome, Plan, run};

@@ -1,9 +1,9 @@
 //! Downloads that are not whole yet, kept so that the next try goes on where this one ended (V7).
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,9 +76,22 @@ impl Turn<'_> {
         if self.came.is_none() {
             return tempfile::tempfile_in(directory);
         }
+        let path = self.files.path(&self.sha256);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        options.open(self.files.path(&self.sha256))
+        match options.open(&path) {
+            // The store was about to take it over, and could not.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+                options.open(&path)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Where the content is, if it is in a file that has a name.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.is_there().then(|| self.files.path(&self.sha256))
     }
 
     /// Lets go of the name of the content, which is whole, or of no use.

@@ -25,6 +25,7 @@ use super::streams::{StreamPlace, Streams};
 use super::totals::Totals;
 use super::{file, metrics, style};
 use crate::engine::Engine;
+use crate::engine::fetcher::Fetched;
 use crate::model::name::BaseName;
 use crate::store::error::StoreError;
 
@@ -184,8 +185,9 @@ impl Site {
         // Who went away meanwhile does not need the answer.
         self.engine.fetch(digest, Box::new(move |fetched| drop(then.send(fetched))));
         match fetched.await {
-            Ok(Ok(())) => prepare().await,
-            Ok(Err(_)) | Err(_) => {
+            Ok(Ok(Fetched::Kept)) => prepare().await,
+            // A file is sent from the store, so what could not be kept is not sent.
+            Ok(Ok(Fetched::Unkept(_)) | Err(_)) | Err(_) => {
                 Ok(Ok(Prepared::Answer(refusal(StatusCode::BAD_GATEWAY, NOT_FETCHED))))
             }
         }

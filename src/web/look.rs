@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::address::{Inside, encode};
 use crate::engine::Engine;
 use crate::engine::error::EngineError;
-use crate::engine::pins::BlobPin;
+use crate::engine::pins::{BlobPin, NamePin};
 use crate::engine::registry::Repository;
 use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
@@ -156,10 +156,13 @@ pub(super) fn pin(
         let repository = engine.registry.by_id(place.repository.id);
         repository.is_some_and(|found| found.versions.contains_key(&place.version.number))
     };
+    // Pinned before it is looked up, so that it is not reclaimed in between.
+    let _looked_up = NamePin::new(&engine.pins, *content);
     let blob = match engine.trees.blob_names().resolve(content) {
         Ok(blob) => blob,
         Err(error) => return if is_published() { Err(error) } else { Ok(None) },
     };
+    engine.note_use(content, &blob);
     let pin = BlobPin::new(&engine.pins, blob);
     Ok(is_published().then_some(pin))
 }
@@ -175,6 +178,7 @@ pub(super) fn pin_or_fetch(
 ) -> Result<Option<BlobPin>, EngineError> {
     match pin(engine, place, content) {
         Err(StoreError::AbsentContent(_)) => {
+            let _fetched = NamePin::new(&engine.pins, *content);
             engine.blob_or_fetch(content)?;
             Ok(pin(engine, place, content)?)
         }

@@ -268,6 +268,8 @@ impl Service for Fake {
             }
             Request::Upkeep(request) => return upkeep::answer(request, progress),
             Request::Wait { after, .. } => Reply::Waited(upkeep::waited(after)),
+            Request::Prefetch(request) => upkeep::prefetched(request, progress),
+            Request::Reclaim(request) => upkeep::reclaimed(&request),
             Request::Remote(request) => remotes(&request),
             Request::Sync(sync) if sync.detach => Reply::Jobs(vec![job(JobState::Running)]),
             Request::Sync(_) => synced(progress),

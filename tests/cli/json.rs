@@ -33,6 +33,8 @@ fn full_documents_keep_the_rules() {
         &["gc", "--full", "--dry-run"],
         &["du", "web"],
         &["why", "web/7/a/b"],
+        &["prefetch", "web", "web/7/a"],
+        &["reclaim", "--keep", "1G"],
         &["remote", "list"],
         &["remote", "add", "origin", "sums", "https://example.org/"],
         &["remote", "set", "origin", "--connections", "2"],

@@ -3,8 +3,10 @@
 use cairn::control::du::{DuReply, RepositoryUsage, VersionUsage};
 use cairn::control::gc::RunInfo;
 use cairn::control::policy::{Decision, PolicyReply};
-use cairn::control::protocol::{ControlError, ErrorKind, Progress};
+use cairn::control::prefetch::{PrefetchReply, PrefetchRequest};
+use cairn::control::protocol::{ControlError, ErrorKind, Progress, UnreadableFile};
 use cairn::control::quota::QuotaInfo;
+use cairn::control::reclaim::{LeftContent, LeftReason, ReclaimReply, ReclaimRequest};
 use cairn::control::reply::Reply;
 use cairn::control::service::Attachment;
 use cairn::control::undelete::DeletedInfo;
@@ -19,6 +21,7 @@ use cairn::model::policy::{Limit, Policy};
 use cairn::model::quota::{Quota, Usage};
 use cairn::model::raw::RawPath;
 use serde_json::Value;
+use support::schema;
 
 use crate::fake::{run, serve, stdout, version};
 
@@ -26,6 +29,35 @@ const WHEN: i64 = 1_000_000_000;
 
 fn web() -> RepoName {
     "web".parse().unwrap()
+}
+
+/// Four files were fetched, and in the repository `broken` one could not be.
+pub(crate) fn prefetched(request: PrefetchRequest, progress: &mut dyn FnMut(Progress)) -> Reply {
+    let failed = u64::from(request.repository.as_str() == "broken");
+    if failed > 0 {
+        let path = RawPath::from(&b"a\n"[..]);
+        progress(Progress::Failures(vec![UnreadableFile { path, reason: "gone".to_owned() }]));
+    }
+    Reply::Prefetch(PrefetchReply {
+        repository: request.repository,
+        number: VersionNumber(7),
+        path: request.path,
+        files: 7 + failed,
+        present: 3,
+        fetched: 4,
+        fetched_bytes: 1536,
+        failed,
+    })
+}
+
+pub(crate) fn reclaimed(request: &ReclaimRequest) -> Reply {
+    let left = |reason, contents| LeftContent { reason, contents, bytes: contents << 10 };
+    Reply::Reclaim(ReclaimReply {
+        dry_run: request.dry_run,
+        contents: 4,
+        bytes: request.keep_bytes + 1536,
+        left: vec![left(LeftReason::Kept, 2), left(LeftReason::Open, 1)],
+    })
 }
 
 /// Answers what `cairn` asks about upkeep. The repository `broken` has an unreadable policy.
@@ -411,4 +443,32 @@ fn failures_have_code_and_hint() {
             assert!(errors.contains(text), "{args:?}: {errors}");
         }
     }
+}
+
+#[test]
+fn l12_what_was_fetched_and_what_was_not_is_said() {
+    let running = serve();
+    let printed = stdout(running.store.path(), &["prefetch", "web", "web/v1/a b"]);
+    let line = "fetched 1.5 KiB in 4 files, 3 of 7 files there already";
+    assert_eq!(printed, format!("web/7: {line}\nweb/7/a b: {line}\n"));
+    let output = run(running.store.path(), &["prefetch", "broken"]);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.starts_with("cairn: warning: a\\n: gone\n"), "{errors}");
+    let output = run(running.store.path(), &["prefetch", "broken", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let documents = schema::documents("prefetch", &String::from_utf8(output.stdout).unwrap());
+    assert_eq!(documents[0][0]["files"][0]["reason"], "gone");
+}
+
+#[test]
+fn l12_what_was_reclaimed_and_what_stays_is_said() {
+    let running = serve();
+    let printed = stdout(running.store.path(), &["reclaim", "web", "--keep", "1K", "--dry-run"]);
+    assert_eq!(
+        printed,
+        "would reclaim 2.5 KiB in 4 contents\n\
+         left 2.0 KiB in 2 contents: --keep allows it\n\
+         left 1.0 KiB in 1 content: somebody has it open\n"
+    );
 }

@@ -12,6 +12,8 @@ mod disk;
 mod full;
 mod history;
 mod import;
+#[cfg(feature = "net")]
+mod lazy_full;
 mod migrate;
 mod panic;
 mod promises;

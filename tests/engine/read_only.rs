@@ -11,7 +11,9 @@ use cairn::control::fsck::FsckRequest;
 use cairn::control::gc::GcRequest;
 use cairn::control::jobs::JobsRequest;
 use cairn::control::names::NamesOf;
+use cairn::control::prefetch::PrefetchRequest;
 use cairn::control::protocol::{ErrorKind, Request};
+use cairn::control::reclaim::ReclaimRequest;
 use cairn::control::remote::RemoteRequest;
 use cairn::control::service::Attachment;
 use cairn::control::sync::SyncRequest;
@@ -24,6 +26,7 @@ use cairn::engine::request::{Owner, Request as EngineRequest};
 use cairn::engine::scrub::{ScrubOptions, Scrubber, noted};
 use cairn::model::hash::BlobHash;
 use cairn::model::id::{AreaId, VersionNumber};
+use cairn::model::name::BaseName;
 use cairn::model::policy::{Limit, Policy, RuleChanges};
 use cairn::model::quota::{Charge, Usage};
 use cairn::model::raw::RawPath;
@@ -142,6 +145,10 @@ fn does(request: &Request) -> (usize, Does) {
         }
         Request::Sync(_) => (40, Does::Change),
         Request::Jobs(_) => (41, Does::Read),
+        // What it fetches is stored.
+        Request::Prefetch(_) => (42, Does::Change),
+        Request::Reclaim(reclaim) if reclaim.dry_run => (43, Does::Read),
+        Request::Reclaim(_) => (44, Does::Change),
         Request::Names { .. } => (37, Does::Read),
         Request::Backup(_) => (24, Does::Read),
         Request::Upkeep(upkeep) => match upkeep {
@@ -160,7 +167,7 @@ fn does(request: &Request) -> (usize, Does) {
     }
 }
 
-fn about_remotes() -> [Request; 5] {
+fn about_remotes() -> [Request; 8] {
     let remote = || "origin".parse().unwrap();
     let settings = RemoteSettings::new(RemoteKind::Sums, "http://127.0.0.1:1/".parse().unwrap());
     let sync = SyncRequest {
@@ -187,6 +194,17 @@ fn about_remotes() -> [Request; 5] {
         Request::Remote(RemoteRequest::Remove { name: remote(), force: false }),
         Request::Sync(sync),
         Request::Jobs(JobsRequest::List),
+        Request::Prefetch(PrefetchRequest {
+            repository: "web".parse().unwrap(),
+            version: BaseName::Latest,
+            path: RawPath::default(),
+        }),
+        Request::Reclaim(ReclaimRequest { repositories: Vec::new(), keep_bytes: 0, dry_run: true }),
+        Request::Reclaim(ReclaimRequest {
+            repositories: Vec::new(),
+            keep_bytes: 0,
+            dry_run: false,
+        }),
     ]
 }
 
@@ -278,7 +296,7 @@ fn every_request_that_changes_is_refused_and_every_other_is_answered() {
         }
         assert_eq!(content(&world), before, "{request:?}");
     }
-    assert_eq!(kinds, (0..=41).collect(), "each kind is asked");
+    assert_eq!(kinds, (0..=44).collect(), "each kind is asked");
     let world = world.reopen();
     assert_eq!(world.numbers(), [2, 3], "it is as it was, and takes changes");
     world.commit("open");

@@ -45,6 +45,14 @@ pub(super) fn change(request: &Request) -> Option<String> {
         Request::Gc(gc) if gc.dry_run => return None,
         Request::Gc(gc) if gc.full => "full collection".to_owned(),
         Request::Gc(_) => "collection".to_owned(),
+        Request::Reclaim(reclaim) if reclaim.dry_run => return None,
+        Request::Reclaim(reclaim) if reclaim.repositories.is_empty() => {
+            "reclaim content".to_owned()
+        }
+        Request::Reclaim(reclaim) => {
+            let names: Vec<_> = reclaim.repositories.iter().map(ToString::to_string).collect();
+            format!("reclaim content of {}", names.join(" "))
+        }
         Request::Fsck(fsck) if fsck.repair || fsck.rebuild_counts => {
             "repair of the store".to_owned()
         }
@@ -82,6 +90,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Remote(_)
         | Request::Sync(_)
         | Request::Jobs(_)
+        | Request::Prefetch(_)
         | Request::Export(_)
         | Request::Backup(_) => return None,
     })

@@ -11,7 +11,7 @@ use crate::control::protocol::{ControlError, ErrorKind, HASHES_MAX};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId};
 use crate::engine::error::EngineError;
-use crate::engine::pins::BlobPin;
+use crate::engine::pins::{BlobPin, NamePin};
 use crate::engine::registry::Repository;
 use crate::engine::request::Owner;
 use crate::model::content_name::ContentName;
@@ -52,7 +52,7 @@ impl StoreService {
     }
 
     /// Keeps a version readable until the connection ends, even when it is deleted meanwhile.
-    fn keep(
+    pub(super) fn keep(
         &self,
         caller: Caller,
         repository: &Repository,
@@ -113,7 +113,10 @@ impl StoreService {
         let mut files = Vec::with_capacity(names.len());
         let mut pins = Vec::with_capacity(names.len());
         for name in names {
+            // Pinned before it is looked up, so that it is not reclaimed in between.
+            let _looked_up = NamePin::new(&self.engine.pins, *name);
             let blob = self.engine.blob_or_fetch(name).map_err(control_error)?;
+            self.engine.note_use(name, &blob);
             // Pinned until the connection ends, as the protocol promises.
             pins.push(BlobPin::new(&self.engine.pins, blob));
             files.push(self.open_sound(&blob)?);

@@ -19,7 +19,9 @@ mod jobs;
 mod names;
 mod partial;
 mod policy;
+mod prefetch;
 mod quota;
+mod reclaim;
 #[cfg(feature = "net")]
 mod remote_notes;
 mod remotes;
@@ -103,6 +105,7 @@ pub struct StoreService {
     /// Blobs kept in place for backups.
     holds: Mutex<HashMap<ConnectionId, BlobsHold>>,
     next_import: AtomicU64,
+    next_prefetch: AtomicU64,
     /// The other ends of the connections.
     peers: Mutex<HashMap<ConnectionId, Peer>>,
     /// Number in the name of the next area that nobody sees.
@@ -166,6 +169,7 @@ impl StoreService {
             exports: Mutex::default(),
             holds: Mutex::default(),
             next_import: AtomicU64::new(1),
+            next_prefetch: AtomicU64::new(1),
             peers: Mutex::default(),
             next_hidden: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
@@ -231,6 +235,8 @@ impl StoreService {
             Request::Gc(request) => self.gc(&request, progress),
             Request::Upkeep(request) => self.upkeep(request, progress),
             Request::Wait { repository, after, seconds } => self.wait(&repository, after, seconds),
+            Request::Prefetch(request) => self.prefetch(caller, &request, None, progress),
+            Request::Reclaim(request) => self.reclaim(caller, &request, progress),
             Request::Remote(request) => self.remote(caller, request),
             #[cfg(feature = "net")]
             Request::Sync(request) => self.sync(caller, request, progress),

@@ -14,9 +14,16 @@ use crate::engine::registry::Repository;
 use crate::model::id::AreaId;
 use crate::model::name::{AreaName, RepoName};
 use crate::model::text::{count, is_or_are};
+use crate::model::tree::Attributes;
 
 /// To list a directory and to enter it.
-const READ: u32 = 0o5;
+pub(super) const READ: u32 = 0o5;
+
+/// To enter a directory.
+pub(super) const ENTER: u32 = 0o1;
+
+/// To read a file.
+pub(super) const READ_FILE: u32 = 0o4;
 
 /// To change the names in a directory.
 const WRITE: u32 = 0o3;
@@ -25,14 +32,14 @@ const WRITE: u32 = 0o3;
 const STICKY: u32 = 0o1000;
 
 /// A user with all their groups.
-struct User {
+pub(super) struct User {
     uid: u32,
     groups: Vec<u32>,
 }
 
-/// Owner and mode of a directory.
+/// Owner and mode of a directory, or of a file.
 #[derive(Debug, Clone, Copy)]
-struct Owned {
+pub(super) struct Owned {
     uid: u32,
     gid: u32,
     mode: u32,
@@ -43,12 +50,18 @@ impl Owned {
         let Repository { uid, gid, mode, .. } = *repository;
         Self { uid, gid, mode: u32::from(mode) }
     }
+
+    /// Of something in a version.
+    pub(super) fn of_entry(attributes: &Attributes) -> Self {
+        let Attributes { uid, gid, mode, .. } = *attributes;
+        Self { uid, gid, mode: u32::from(mode) }
+    }
 }
 
 impl User {
     /// Whether all of these bits are granted, as the kernel decides it: to the owner by the owner's
     /// bits alone, to a member of the group by the group's.
-    fn may(&self, wanted: u32, directory: Owned) -> bool {
+    pub(super) fn may(&self, wanted: u32, directory: Owned) -> bool {
         let shift = if self.uid == directory.uid {
             6
         } else if self.groups.contains(&directory.gid) {
@@ -98,8 +111,11 @@ impl StoreService {
             }
             Right::Publish(name, area) => owns = self.check_publish(&user, name, area)?,
         }
-        let answer = self.call(caller, request, Attachment::none(), progress);
-        let (reply, _) = answer.map_err(|error| if owns { error } else { without_paths(error) })?;
+        let answer = match request {
+            Request::Prefetch(prefetch) => self.prefetch(caller, &prefetch, Some(&user), progress),
+            other => self.call(caller, other, Attachment::none(), progress).map(|(reply, _)| reply),
+        };
+        let reply = answer.map_err(|error| if owns { error } else { without_paths(error) })?;
         match reply {
             Reply::Names(names) if names_repositories => {
                 let is_visible = |name: &String| {
@@ -214,7 +230,7 @@ fn denied(repository: &RepoName) -> ControlError {
 fn for_the_owner_alone() -> ControlError {
     let message = "permission denied: that is for the store's owner and root";
     ControlError::new(ErrorKind::Permission, message).with_hint(
-        "others may use: list, versions, show, tags, areas, wait, jobs; commit, where they may rename the \
+        "others may use: list, versions, show, tags, areas, wait, jobs, prefetch; commit, where they may rename the \
          area; diff, in repositories of their own",
     )
 }

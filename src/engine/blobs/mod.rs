@@ -6,6 +6,7 @@
 
 mod adopt;
 mod damage;
+mod reclaim;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ pub(super) use adopt::NotAdopted;
 pub use adopt::{IncomingBlob, Reuse};
 pub(super) use damage::UNCHECKED;
 use damage::Unverified;
+pub use reclaim::MadeAbsent;
 pub(super) use rows::Page;
 
 /// Name of the catalog's note: blobs up to this epoch have been flushed.

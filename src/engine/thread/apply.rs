@@ -100,6 +100,9 @@ impl MetadataThread {
             | Request::ReuseBlobs { .. }
             | Request::ReuseTrees { .. }
             | Request::KeepPages { .. }
+            | Request::MakeAbsent { .. }
+            | Request::RemoveAbsent { .. }
+            | Request::ForgetCached { .. }
             | Request::HoldBlobs { .. } => unreachable!("it is served already"),
         }
     }
@@ -117,6 +120,15 @@ impl MetadataThread {
             }
             Request::KeepPages { pages, reply } => {
                 reply(self.blobs.keep_pages(writer, &pages, now));
+            }
+            Request::MakeAbsent { contents, reply } => {
+                reply(self.blobs.make_absent(writer, contents));
+            }
+            Request::RemoveAbsent { contents, reply } => {
+                reply(self.blobs.remove_absent(writer, &contents));
+            }
+            Request::ForgetCached { names, reply } => {
+                writer.notify_apart(vec![Event::BlobsHeld(names)], move || reply(Ok(())));
             }
             Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(self.writer.pins()))),
             other => return Some(other),

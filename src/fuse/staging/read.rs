@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fuser::{INodeNo, ReplyData, ReplyDirectory, ReplyDirectoryPlus};
 
 use super::convert::listed_attr;
-use crate::engine::fetcher::NotFetched;
+use crate::engine::fetcher::{FetchOutcome, Fetched};
 use crate::fuse::operation::{Operation, attempt, guard};
 use crate::fuse::reply::{GENERATION, file_type};
 use crate::vfs::error::FsError;
@@ -36,10 +36,11 @@ pub(super) fn read(
             Ok(length) => reply.data(&buffer[..length]),
             Err(FsError::Absent(digest)) => {
                 let (fs, reader) = (Arc::clone(fs), Arc::clone(fs));
-                let then = move |fetched: Result<(), NotFetched>| {
+                let then = move |fetched: FetchOutcome| {
                     let mut buffer = vec![0; size];
                     let read = || {
-                        fetched.map_err(|_| FsError::Io)?;
+                        // An area may have changed meanwhile, so only what is stored is read.
+                        fetched.and_then(Fetched::kept).map_err(|_| FsError::Io)?;
                         fs.read(handle, offset, &mut buffer)
                     };
                     match guard("read", number, read) {

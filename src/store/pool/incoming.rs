@@ -12,7 +12,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,8 +57,8 @@ impl Incoming {
 #[derive(Debug)]
 pub struct NamedFile {
     path: PathBuf,
-    /// It has moved on.
-    moved: bool,
+    /// It has moved on, or is somebody else's to remove.
+    stays: bool,
 }
 
 impl NamedFile {
@@ -70,14 +70,14 @@ impl NamedFile {
     /// Gives it another name instead.
     pub(super) fn rename(mut self, target: &Path) -> Result<()> {
         durable::rename(&self.path, target)?;
-        self.moved = true;
+        self.stays = true;
         Ok(())
     }
 }
 
 impl Drop for NamedFile {
     fn drop(&mut self) {
-        if !self.moved {
+        if !self.stays {
             discard(&self.path);
         }
     }
@@ -97,6 +97,22 @@ impl Drop for UnnamedFile {
 }
 
 impl Pool {
+    /// Has a whole file that is elsewhere in the store moved into the pool, without a copy. It stays where it is until
+    /// [`Pool::adopt`] moves it. `None` where it is on another filesystem.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn take_over(&self, path: &Path) -> Result<Option<NamedFile>> {
+        let look = |path: &Path| fs::metadata(path).map_err(StoreError::io("look at", path));
+        if look(path)?.dev() != look(&self.layout.pool())?.dev() {
+            return Ok(None);
+        }
+        // Before it has the name: a blob is never writable.
+        fs::set_permissions(path, fs::Permissions::from_mode(BLOB_MODE))
+            .map_err(StoreError::io("change the mode of", path))?;
+        Ok(Some(NamedFile { path: path.to_owned(), stays: true }))
+    }
+
     /// Writes `data`, whose hash is `hash`, to a new file; aligned blocks of zeros become holes. A
     /// file that could not be written whole is removed.
     ///
@@ -190,7 +206,7 @@ impl Pool {
             .mode(BLOB_MODE)
             .open(&path)
             .map_err(StoreError::io("create", &path))?;
-        let named = NamedFile { path, moved: false };
+        let named = NamedFile { path, stays: false };
         sys::set_mode(&file, BLOB_MODE)
             .map_err(StoreError::io("change the mode of", named.path()))?;
         Ok((named, file))

@@ -74,7 +74,7 @@ impl StagingFs {
             self.check_writable()?;
             self.complete_links(id)?;
         }
-        let (content, only_writer) = {
+        let (content, only_writer, pin) = {
             // Under this lock a commit either sees the writer or is seen by it (H13).
             let state = self.engine.staging.read();
             let node = state.node(id).ok_or(FsError::Stale)?;
@@ -82,16 +82,17 @@ impl StagingFs {
             if changes {
                 check_open(&state, id)?;
             }
+            // Pinned before it is looked up, so that it is not reclaimed in between.
+            let pin = match content.blob() {
+                Ok(Some(name)) => Some(NamePin::new(&self.engine.pins, name)),
+                Ok(None) | Err(()) => None,
+            };
             if writable && !truncate {
                 content.check_present().map_err(log_store)?;
             }
             let only_writer = changes && content.open_writer();
             node.opens.fetch_add(1, Ordering::SeqCst);
-            (content, only_writer)
-        };
-        let pin = match content.blob() {
-            Ok(Some(name)) => Some(NamePin::new(&self.engine.pins, name)),
-            Ok(None) | Err(()) => None,
+            (content, only_writer, pin)
         };
         // An empty file too: truncating sets its time.
         if truncate {

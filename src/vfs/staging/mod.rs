@@ -36,7 +36,7 @@ use rustix::io::Errno;
 use crate::engine::Engine;
 use crate::engine::commit::{ForRename, RENAME_WAIT_MAX};
 use crate::engine::error::EngineError;
-use crate::engine::fetcher::{LOCKED_PATIENCE, NotFetched, OnFetched, READER_PATIENCE};
+use crate::engine::fetcher::{FetchOutcome, Fetched, LOCKED_PATIENCE, OnFetched, READER_PATIENCE};
 use crate::engine::poison::Blocked;
 use crate::engine::request::Request;
 use crate::engine::resolve::ResolveError;
@@ -212,7 +212,7 @@ impl StagingFs {
             // Its content is fetched first (L13).
             Err(Denied::Error(FsError::Absent(digest))) => {
                 let fs = Arc::clone(self);
-                let again = move |fetched: Result<(), NotFetched>| match fetched {
+                let again = move |fetched: FetchOutcome| match fetched.and_then(Fetched::kept) {
                     Ok(()) => fs.run_in_turn(due, patience, done, operation),
                     Err(_) => done(Err(FsError::Io)),
                 };

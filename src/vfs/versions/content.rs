@@ -68,6 +68,7 @@ where
             self.prefetch.note_read();
         }
         let (blob, file) = self.open(&name)?;
+        self.blobs.note_use(&name, &blob);
         if let ContentName::Sha256(_) = name
             && file.metadata().is_ok_and(|blob| blob.len() != size)
         {
@@ -79,6 +80,27 @@ where
         }
         file.read_exact_at(&mut buffer[..length], offset)
             .map_err(|error| self.failed(&blob, &file, size, &error))?;
+        Ok(length)
+    }
+
+    /// As [`VersionFs::read`], of a file whose content is `bytes` and not stored.
+    ///
+    /// # Errors
+    /// [`FsError::Io`] when the file is declared to have another length.
+    pub(crate) fn read_of(
+        &self,
+        ino: Ino,
+        bytes: &[u8],
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, FsError> {
+        let (size, _) = self.content(ino)?;
+        if size != bytes.len() as u64 {
+            return Err(FsError::Io);
+        }
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let length = buffer.len().min(bytes.len() - from);
+        buffer[..length].copy_from_slice(&bytes[from..from + length]);
         Ok(length)
     }
 

@@ -57,6 +57,7 @@ impl Blobs for TemporaryBlobs {
                 .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)),
         }
     }
+    fn note_use(&self, _: &ContentName, _: &BlobHash) {}
     fn fetch(&self, _: Sha256, then: OnFetched) {
         then(Err(NotFetched("nobody fetches here".to_owned())));
     }

@@ -91,6 +91,9 @@ pub(crate) trait Blobs: Send + Sync + 'static {
     /// The SHA-256 of a content, as far as it is known.
     fn sha256(&self, name: &ContentName) -> Option<Sha256>;
 
+    /// A content with a declared name is read, and has that blob.
+    fn note_use(&self, name: &ContentName, blob: &BlobHash);
+
     /// Has a content fetched that is absent, and then calls back.
     fn fetch(&self, digest: Sha256, then: OnFetched);
 

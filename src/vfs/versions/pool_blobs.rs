@@ -38,6 +38,10 @@ impl Blobs for PoolBlobs {
         known.inspect_err(|error| log::error!("SHA-256 of {name}: {error}")).ok().flatten()
     }
 
+    fn note_use(&self, name: &ContentName, blob: &BlobHash) {
+        self.engine.note_use(name, blob);
+    }
+
     fn fetch(&self, digest: Sha256, then: OnFetched) {
         self.engine.fetch(digest, then);
     }

@@ -187,6 +187,8 @@ fn remotes(run: &mut Runner<'_>) {
     assert_eq!((&waited["type"], &waited["repository"]), (&"result".into(), &"other".into()));
     let jobs = run.one(&["jobs"]);
     assert_eq!((&jobs[2]["state"], &jobs[2]["number"]), (&"done".into(), &1.into()));
+    assert_eq!(run.one(&["prefetch", "mirrored"])[0]["present_file_count"], 2);
+    assert_eq!(run.one(&["reclaim", "--dry-run"])["reclaimed_content_count"], 0);
     assert_eq!(run.one(&["remote", "remove", "origin"])["remote"], "origin");
 }
 

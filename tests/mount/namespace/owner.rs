@@ -319,3 +319,37 @@ fn jobs_of_a_repository_are_shown_to_who_may_read_it_and_ended_by_the_owner_of_t
     }
     assert!(cairn.cli(&["jobs", "--json"]).contains("secret/name"));
 }
+
+/// A prefetch fetches what its caller may read, as the kernel decides it, and says nothing of the rest.
+#[cfg(feature = "net")]
+#[test]
+fn l12_a_prefetch_fetches_what_its_caller_may_read() {
+    let cairn = shared();
+    let site = Site::default();
+    site.set_manifest(&[("a", b"first"), ("dir/b", b"second"), ("secret/c", b"third")]);
+    let server = site.serve();
+    let url = server.url("/");
+    cairn.cli(&["remote", "add", "origin", "manifest", &url, "--policy", "on_demand"]);
+    cairn.cli(&["sync", "lib", "origin"]);
+    let area = cairn.area("lib", "modes@1");
+    set_mode(&area.join("a"), 0o600);
+    set_mode(&area.join("secret"), 0o700);
+    cairn.publish("lib", "modes@1").unwrap();
+    let asked = server.asked().len();
+    let printed = answer(&cairn, BEN, &[], &["prefetch", "lib/2"]);
+    assert_eq!(printed, "lib/2: fetched 6 B in 1 file, 0 of 1 file there already\n");
+    for target in ["lib/2/a", "lib/2/secret", "lib/2/secret/c", "closed", "team"] {
+        let message = refusal(&cairn, BEN, &[], &["prefetch", target]);
+        assert!(message.contains("permission denied"), "{message}");
+    }
+    assert_eq!(server.asked().len(), asked + 1);
+    answer(&cairn, BEN, &[TEAM], &["prefetch", "team"]);
+    assert!(answer(&cairn, BEN, &[], &["prefetch", "lib/1/a"]).contains("fetched 5 B"));
+    // Why something cannot be had is for the store's owner.
+    site.take("secret/c");
+    let output = ask(&cairn, BEN, &[], &["prefetch", "lib/1"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("secret/c: it cannot be had now") && !errors.contains("http"));
+    assert_eq!(ask(&cairn, BEN, &[], &["reclaim"]).status.code(), Some(6));
+}

@@ -195,6 +195,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "events",
             "files",
             "holders",
+            "left",
             "lost",
             "problems",
             "quotas",

@@ -1,0 +1,238 @@
+//! Stored content that a remote can give back, and how it becomes absent again.
+
+use rusqlite::params;
+
+use super::codec::{blob_hash, sha256};
+use super::connection::{During, collect};
+use super::{Reader, Tx};
+use crate::model::digest::Sha256;
+use crate::model::hash::BlobHash;
+use crate::store::error::Result;
+
+/// A stored content that has nothing but its declared name, and that a remote has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReclaimableRow {
+    /// The declared digest.
+    pub sha256: Sha256,
+    /// The blob.
+    pub blob: BlobHash,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was last used, in seconds since 1970.
+    pub last_used: i64,
+}
+
+/// Why a stored content with a declared name is not to be reclaimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unreclaimable {
+    /// No remote is known to have it.
+    NoSource,
+    /// It is named by its BLAKE3 as well.
+    OtherName,
+    /// A file of a staging area has it.
+    Area,
+    /// Its file is damaged; reading it has it fetched anew.
+    Damaged,
+}
+
+/// Of all stored contents with declared names, with why one is not to be reclaimed: null where it may be.
+const STORED: &str = "SELECT content_names.sha256, blobs.hash, blobs.size, blobs.interest,
+        CASE
+            WHEN NOT EXISTS (
+                SELECT 1 FROM sources JOIN remotes ON remotes.name = sources.remote
+                WHERE sources.sha256 = content_names.sha256 AND sources.size = blobs.size
+            ) THEN 0
+            WHEN blobs.refs > 1 THEN 1
+            WHEN content_names.sha256 IN (SELECT data FROM nodes WHERE data_kind = 6) THEN 2
+            WHEN blobs.damaged <> 0 THEN 3
+        END AS reason
+    FROM content_names JOIN blobs ON blobs.hash = content_names.blob";
+
+impl Reader {
+    /// Contents that may be reclaimed, the least recently used first, from the one after `after` on. The cost follows the
+    /// number of all stored contents with declared names.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn reclaimable(
+        &self,
+        after: Option<&ReclaimableRow>,
+        limit: u32,
+    ) -> Result<Vec<ReclaimableRow>> {
+        let (last_used, hash) = match after {
+            Some(row) => (row.last_used, row.blob.as_bytes().as_slice()),
+            None => (i64::MIN, [].as_slice()),
+        };
+        let sql = format!(
+            "SELECT * FROM ({STORED}) WHERE reason IS NULL AND (interest, hash) > (?1, ?2)
+             ORDER BY interest, hash LIMIT ?3"
+        );
+        let params = params![last_used, hash, limit];
+        collect(&self.connection, "list what may be reclaimed", &sql, params, |row| {
+            let (sha256, blob) = (sha256(row, 0)?, blob_hash(row, 1)?);
+            Ok(ReclaimableRow { sha256, blob, size: row.get(2)?, last_used: row.get(3)? })
+        })
+    }
+
+    /// Number and bytes of stored contents with declared names: `None` of those that may be reclaimed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn reclaimable_totals(&self) -> Result<Vec<(Option<Unreclaimable>, u64, u64)>> {
+        let sql = format!("SELECT reason, count(*), sum(size) FROM ({STORED}) GROUP BY reason");
+        collect(&self.connection, "sum up what may be reclaimed", &sql, [], |row| {
+            let reason = match row.get::<_, Option<u8>>(0)? {
+                None => None,
+                Some(0) => Some(Unreclaimable::NoSource),
+                Some(1) => Some(Unreclaimable::OtherName),
+                Some(2) => Some(Unreclaimable::Area),
+                Some(_) => Some(Unreclaimable::Damaged),
+            };
+            Ok((reason, row.get(1)?, row.get(2)?))
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// Makes a stored content absent, and removes the row of its blob, whose file is the caller's to remove once this is
+    /// on disk. Returns `false` and changes nothing where something else needs the blob, or no remote has it any more.
+    /// An area may come to name it meanwhile: for an area, too, content may be absent (L13).
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn make_absent(&self, content: &ReclaimableRow) -> Result<bool> {
+        let ReclaimableRow { sha256, blob, size, .. } = content;
+        let named = self.declared(sha256)?;
+        let row = self.blob(blob)?;
+        let is_alone = named.is_some_and(|named| named.blob == Some(*blob))
+            && row.is_some_and(|row| row.refs == 1 && !row.is_damaged() && row.size == *size);
+        if !is_alone || !self.is_at_remote(sha256, *size)? {
+            return Ok(false);
+        }
+        self.execute_one(
+            "make content absent",
+            "UPDATE content_names SET blob = NULL WHERE sha256 = ?1",
+            [sha256.as_bytes()],
+        )?;
+        self.add_blob_refs(blob, -1)?;
+        self.delete_blob(blob)?;
+        Ok(true)
+    }
+
+    fn is_at_remote(&self, digest: &Sha256, size: u64) -> Result<bool> {
+        self.transaction
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM sources JOIN remotes ON remotes.name = sources.remote
+                 WHERE sources.sha256 = ?1 AND sources.size = ?2)",
+            )
+            .and_then(|mut look| look.query_row(params![digest.as_bytes(), size], |row| row.get(0)))
+            .during("look for a source")
+    }
+
+    /// Notes that a blob was used, where that is later than what is noted. One without a row is fine.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn note_use(&self, blob: &BlobHash, seconds: i64) -> Result<()> {
+        self.execute(
+            "note a use",
+            "UPDATE blobs SET interest = ?2 WHERE hash = ?1 AND interest < ?2",
+            params![blob.as_bytes(), seconds],
+        )
+        .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::content_name::ContentName;
+    use crate::model::time::Timestamp;
+    use crate::store::catalog::SourceRow;
+    use crate::store::testing::TestStore;
+
+    /// A store with a content of each kind: its number is its size, and when it was used.
+    fn store() -> TestStore {
+        let mut store = TestStore::new();
+        let remote = "origin".parse().unwrap();
+        let tx = store.catalog.begin().unwrap();
+        tx.put_remote(&remote, "{}").unwrap();
+        for number in 1..=6_u8 {
+            let at = Timestamp::new(i64::from(number), 0).unwrap();
+            tx.insert_blob(&blob(number), number.into(), 0, 0, at).unwrap();
+            tx.learn_digest(&digest(number), &blob(number)).unwrap();
+            tx.add_content_refs(&digest(number).into(), 2).unwrap();
+            let size = if number == 4 { 9 } else { number.into() };
+            let source = SourceRow { remote: remote.clone(), locator: b"a"[..].into(), size };
+            tx.put_source(&digest(number), &source).unwrap();
+        }
+        tx.add_content_refs(&ContentName::from(blob(5)), 1).unwrap();
+        tx.set_blob_damaged(&blob(6), true).unwrap();
+        tx.commit().unwrap();
+        store
+    }
+
+    fn blob(number: u8) -> BlobHash {
+        BlobHash::of(&[number])
+    }
+
+    fn digest(number: u8) -> Sha256 {
+        Sha256::of(&[number])
+    }
+
+    fn numbers(store: &TestStore, after: Option<&ReclaimableRow>, limit: u32) -> Vec<u64> {
+        let reader = store.catalog.reader().unwrap();
+        let rows = reader.reclaimable(after, limit).unwrap();
+        rows.iter().map(|row| row.size).collect()
+    }
+
+    #[test]
+    fn l12_what_only_its_declared_name_holds_is_listed_by_last_use() {
+        let mut store = store();
+        assert_eq!(numbers(&store, None, 9), [1, 2, 3]);
+        let reader = store.catalog.reader().unwrap();
+        let first = reader.reclaimable(None, 1).unwrap();
+        assert_eq!(numbers(&store, first.first(), 1), [2]);
+        let mut totals = reader.reclaimable_totals().unwrap();
+        totals.sort();
+        assert_eq!(
+            totals,
+            [
+                (None, 3, 6),
+                (Some(Unreclaimable::NoSource), 1, 4),
+                (Some(Unreclaimable::OtherName), 1, 5),
+                (Some(Unreclaimable::Damaged), 1, 6),
+            ]
+        );
+        let tx = store.catalog.begin().unwrap();
+        tx.note_use(&blob(1), 7).unwrap();
+        tx.note_use(&blob(3), 1).unwrap();
+        tx.note_use(&blob(99), 1).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(numbers(&store, None, 9), [2, 3, 1], "a use is never earlier than noted");
+    }
+
+    #[test]
+    fn l12_content_becomes_absent_unless_something_else_needs_it() {
+        let mut store = store();
+        let reader = store.catalog.reader().unwrap();
+        let totals = reader.totals().unwrap();
+        let rows = reader.reclaimable(None, 9).unwrap();
+        let tx = store.catalog.begin().unwrap();
+        tx.add_content_refs(&ContentName::from(blob(2)), 1).unwrap();
+        let made: Vec<bool> = rows.iter().map(|row| tx.make_absent(row).unwrap()).collect();
+        assert_eq!(made, [true, false, true]);
+        assert!(!tx.make_absent(&rows[0]).unwrap(), "it is absent already");
+        tx.commit().unwrap();
+        assert_eq!(reader.blob_of(&digest(1)).unwrap(), None);
+        assert_eq!(reader.blob(&blob(1)).unwrap(), None);
+        let named = reader.declared(&digest(1)).unwrap().unwrap();
+        assert_eq!((named.refs, named.blob), (2, None));
+        assert_eq!(reader.totals().unwrap().bytes, totals.bytes - 4);
+        let tx = store.catalog.begin().unwrap();
+        tx.delete_remote(&"origin".parse().unwrap()).unwrap();
+        assert!(!tx.make_absent(&rows[1]).unwrap());
+        tx.commit().unwrap();
+        assert_eq!(numbers(&store, None, 9), [] as [u64; 0]);
+    }
+}
