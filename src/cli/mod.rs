@@ -6,6 +6,7 @@
 
 pub(crate) mod areas;
 pub(crate) mod backup;
+pub(crate) mod cat;
 pub(crate) mod commit;
 mod complete;
 pub(crate) mod completions;
@@ -16,9 +17,11 @@ pub(crate) mod delete;
 pub(crate) mod diff;
 pub(crate) mod discard;
 mod discovery;
+pub(crate) mod doctor;
 pub(crate) mod du;
 pub mod error;
 pub(crate) mod export;
+pub(crate) mod find;
 mod flag;
 mod follow;
 pub(crate) mod fsck;
@@ -28,6 +31,7 @@ pub(crate) mod init;
 pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod lock;
+pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod mount;
 mod mount_helper;
@@ -39,6 +43,7 @@ pub(crate) mod quota;
 pub(crate) mod release;
 pub(crate) mod remote;
 mod remount;
+pub(crate) mod restore;
 mod selection;
 pub(crate) mod serve;
 pub(crate) mod show;
@@ -167,6 +172,14 @@ pub enum Verb {
     Export(export::ExportArgs),
     /// List the paths that differ between two versions
     Diff(diff::DiffArgs),
+    /// List versions with what each changed, or those in which a path changed
+    Log(log::LogArgs),
+    /// Find paths in all versions
+    Find(find::FindArgs),
+    /// Print a file of a version
+    Cat(cat::CatArgs),
+    /// Write a file or directory of a version to a place of your choice
+    Restore(restore::RestoreArgs),
     /// List open staging areas
     Areas(areas::AreasArgs),
     /// Open a staging area
@@ -203,6 +216,8 @@ pub enum Verb {
     Backup(backup::BackupArgs),
     /// Show where space goes: apparent, unique, shared, reclaimable
     Du(du::DuArgs),
+    /// Say what in this machine's set-up costs speed or safety
+    Doctor(doctor::DoctorArgs),
     /// Explain what keeps a content
     Why(why::WhyArgs),
     /// Wait until a version is published, or until a job ends
@@ -311,6 +326,10 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Versions(args) => args.run(context),
         Verb::Show(args) => args.run(context),
         Verb::Diff(args) => args.run(context),
+        Verb::Log(args) => args.run(context),
+        Verb::Find(args) => args.run(context),
+        Verb::Cat(args) => args.run(context),
+        Verb::Restore(args) => args.run(context),
         Verb::Areas(args) => args.run(context),
         Verb::Stage(args) => args.run(context),
         Verb::Commit(args) => args.run(context),
@@ -331,6 +350,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Fsck(args) => args.run(context),
         Verb::Backup(args) => args.run(context),
         Verb::Du(args) => args.run(context),
+        Verb::Doctor(args) => args.run(context),
         Verb::Why(args) => args.run(context),
         Verb::Wait(args) => args.run(context),
         Verb::Completions(args) => args.run(context),

@@ -28,6 +28,21 @@ web/b43 was not published: the base is not\\nthe newest
 }
 
 #[test]
+fn o4_a_log_is_a_table() {
+    let running = serve();
+    assert_eq!(
+        stdout(running.store.path(), &["log", "web"]),
+        "\
+VERSION  CREATED                  CHANGES    BYTES           TAGS  AUTHOR  MESSAGE
+      7  2001-09-09 01:46:40 UTC  +2 ~30 -1  +1.5 KiB -20 B  v1    ann     first line
+      3  2001-09-09 01:46:40 UTC  +0 ~1 -0   -               v1    ann     first line
+"
+    );
+    let of_path = stdout(running.store.path(), &["log", "web", "./etc//x/"]);
+    assert!(of_path.contains("  M +2 ~30 -1  "), "{of_path}");
+}
+
+#[test]
 fn people_read() {
     let running = serve();
     for (args, expected) in [
@@ -41,6 +56,7 @@ fn people_read() {
         (&["delete", "web/1-4", "web"], "deleted web/3,4\ndeleted the repository web\n"),
         (&["diff", "web/3", "web/7"], "A bin/\nD etc/a b\nM etc/\\377\\n\n"),
         (&["diff", "web/3", "web/7", "--stat"], "1 added, 1 removed, 1 modified\n"),
+        (&["find", "web", "*"], "3-7,9       bin/\n7           etc/\\377\\n\n"),
         (&["gc"], "freed 512 B in 1 unfinished download\na run is scheduled\n"),
     ] {
         assert_eq!(stdout(running.store.path(), args), expected, "{args:?}");

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use cairn::control::backup::BackupRequest;
 use cairn::control::export::ExportRequest;
+use cairn::control::find::FindRequest;
 use cairn::control::flag::Flag;
 use cairn::control::fsck::FsckRequest;
 use cairn::control::gc::GcRequest;
 use cairn::control::jobs::JobsRequest;
+use cairn::control::log::LogRequest;
 use cairn::control::names::NamesOf;
 use cairn::control::protocol::{ErrorKind, Request};
 use cairn::control::remote::RemoteRequest;
@@ -113,6 +115,8 @@ fn does(request: &Request) -> (usize, Does) {
         Request::Versions { .. } => (4, Does::Read),
         Request::Show { .. } => (5, Does::Read),
         Request::Diff { .. } => (6, Does::Read),
+        Request::Log(_) => (42, Does::Read),
+        Request::Find(_) => (43, Does::Read),
         Request::Areas { .. } => (7, Does::Read),
         Request::Stage { .. } => (8, Does::Change),
         Request::Commit(_) => (9, Does::Change),
@@ -227,6 +231,12 @@ fn requests() -> Vec<Request> {
             other_repository: web(),
             second: version("3"),
         },
+        Request::Log(LogRequest { repository: web(), path: RawPath::default(), limit: None }),
+        Request::Find(FindRequest {
+            repository: web(),
+            pattern: "*".parse().unwrap(),
+            version: None,
+        }),
         Request::Areas { repository: None },
         Request::Names { of: NamesOf::Versions(web()), prefix: String::new() },
         Request::Stage { repository: web(), name: "more".parse().unwrap(), from: None },
@@ -278,7 +288,7 @@ fn every_request_that_changes_is_refused_and_every_other_is_answered() {
         }
         assert_eq!(content(&world), before, "{request:?}");
     }
-    assert_eq!(kinds, (0..=41).collect(), "each kind is asked");
+    assert_eq!(kinds, (0..=43).collect(), "each kind is asked");
     let world = world.reopen();
     assert_eq!(world.numbers(), [2, 3], "it is as it was, and takes changes");
     world.commit("open");

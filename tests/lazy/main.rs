@@ -10,4 +10,5 @@ mod look;
 mod read;
 mod remote;
 mod shared;
+mod taken;
 mod trouble;

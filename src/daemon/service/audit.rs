@@ -70,6 +70,8 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Versions { .. }
         | Request::Show { .. }
         | Request::Diff { .. }
+        | Request::Log(_)
+        | Request::Find(_)
         | Request::Areas { .. }
         | Request::Names { .. }
         | Request::Commit(_)

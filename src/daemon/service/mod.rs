@@ -9,6 +9,7 @@ mod describe;
 mod du;
 mod errors;
 mod export;
+mod find;
 mod flags;
 mod fsck;
 mod gc;
@@ -16,6 +17,7 @@ mod health;
 mod import;
 #[cfg(feature = "net")]
 mod jobs;
+mod log;
 mod names;
 mod partial;
 mod policy;
@@ -212,6 +214,8 @@ impl StoreService {
             Request::Diff { repository, first, other_repository, second } => {
                 self.diff((&repository, &first), (&other_repository, &second), progress)
             }
+            Request::Log(request) => self.log(caller, &request, progress),
+            Request::Find(request) => self.find(caller, &request, progress),
             Request::Areas { repository } => self.areas(repository.as_ref()),
             Request::Names { of, prefix } => self.names(&of, &prefix),
             Request::Stage { repository, name, from } => {
@@ -354,7 +358,7 @@ impl Drop for StoreService {
         if self.owned
             && let Err(error) = self.engine.stop()
         {
-            log::error!("the store was not closed cleanly: {error}");
+            ::log::error!("the store was not closed cleanly: {error}");
         }
     }
 }

@@ -13,6 +13,7 @@ mod export;
 mod full;
 mod hardlink;
 mod health;
+mod history;
 mod hook;
 mod identity;
 mod immutable;
