@@ -52,6 +52,7 @@ pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod tag;
 pub(crate) mod text;
+pub(crate) mod top;
 pub(crate) mod undelete;
 pub mod unmount;
 pub(crate) mod versions;
@@ -158,6 +159,8 @@ pub enum Verb {
     Unmount(unmount::UnmountArgs),
     /// Show the store's size, open areas and health
     Status(status::StatusArgs),
+    /// Show what the daemon does, second by second
+    Top(top::TopArgs),
     /// Make a repository
     Create(create::CreateArgs),
     /// List repositories
@@ -321,6 +324,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Serve(args) => args.run(context),
         Verb::Unmount(args) => daemon::unmount(args, context),
         Verb::Status(args) => args.run(context),
+        Verb::Top(args) => args.run(context),
         Verb::Create(args) => args.run(context),
         Verb::List(args) => args.run(context),
         Verb::Versions(args) => args.run(context),

@@ -23,6 +23,7 @@ pub mod gc;
 pub mod import;
 pub mod jobs;
 pub mod log;
+pub mod metrics;
 pub mod names;
 pub mod places;
 pub mod policy;

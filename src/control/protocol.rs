@@ -122,6 +122,8 @@ pub enum Request {
     Log(LogRequest),
     /// Looks for paths in all versions. Sends [`Progress::Found`] and replies [`Reply::Done`].
     Find(FindRequest),
+    /// What the daemon has counted since it began, and what goes on. Replies [`Reply::Metrics`].
+    Metrics,
     /// Lists open staging areas. Replies [`Reply::Areas`].
     Areas {
         /// Only of this repository.

@@ -18,6 +18,7 @@ use super::fsck::FsckReply;
 use super::gc::GcReply;
 use super::import::ImportId;
 use super::jobs::JobInfo;
+use super::metrics::MetricsReply;
 use super::policy::PolicyReply;
 use super::quota::QuotaInfo;
 use super::remote::RemoteInfo;
@@ -56,6 +57,8 @@ pub enum Reply {
     Version(VersionInfo),
     /// Answers `Diff`, after the differences themselves.
     Diff(DiffReply),
+    /// Answers `Metrics`.
+    Metrics(Box<MetricsReply>),
     /// Answers `Areas`.
     Areas(Vec<AreaInfo>),
     /// Answers `Names`.

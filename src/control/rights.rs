@@ -54,6 +54,7 @@ pub(crate) fn required(request: &Request) -> Right<'_> {
         | Request::Find(FindRequest { repository, .. }) => Right::Own(repository, repository),
         Request::Commit(commit) => Right::Publish(&commit.repository, &commit.area),
         Request::Status
+        | Request::Metrics
         | Request::Names { of: NamesOf::Deleted(_), .. }
         | Request::CreateRepository { .. }
         | Request::DeleteRepository { .. }

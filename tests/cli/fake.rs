@@ -240,7 +240,9 @@ impl Service for Fake {
                 progress(changes());
                 Reply::Diff(DiffReply { added: 1, removed: 1, modified: 1 })
             }
-            Request::Log(_) | Request::Find(_) => past::answer(&request, progress),
+            Request::Metrics | Request::Log(_) | Request::Find(_) => {
+                past::answer(&request, progress)
+            }
             Request::Areas { .. } => Reply::Areas(vec![area("b42@3"), area("b43")]),
             Request::Names { .. } => Reply::Names(vec!["web".to_owned()]),
             Request::Stage { name, .. } if name.as_str() == "panic" => panic!("as asked"),

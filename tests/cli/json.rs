@@ -13,6 +13,7 @@ fn full_documents_keep_the_rules() {
         &["versions", "web"],
         &["diff", "web/3", "web/7"],
         &["diff", "web/3", "web/7", "--stat"],
+        &["top", "--once"],
         &["log", "web"],
         &["log", "web", "etc/x", "-n", "2"],
         &["find", "web", "*"],

@@ -1,8 +1,9 @@
-//! Canned answers about what was in versions.
+//! Canned answers about what was in versions, and about what the daemon did.
 
 use cairn::control::diff::DiffKind;
 use cairn::control::find::{FoundPath, VersionRange};
 use cairn::control::log::LogEntry;
+use cairn::control::metrics::{Activity, Counts, MetricsReply, OperationMetrics};
 use cairn::control::protocol::{Progress, Request};
 use cairn::control::reply::Reply;
 use cairn::model::change_size::ChangeSize;
@@ -10,18 +11,35 @@ use cairn::model::id::VersionNumber;
 
 use crate::fake::version;
 
-/// Answers a log or a search.
+/// Answers a log, a search, or with numbers.
 pub(crate) fn answer(request: &Request, progress: &mut dyn FnMut(Progress)) -> Reply {
     match request {
         Request::Log(log) => {
             progress(Progress::Log(history(!log.path.as_bytes().is_empty())));
             Reply::Done
         }
+        Request::Metrics => Reply::Metrics(Box::new(metrics())),
         Request::Find(_) => {
             progress(Progress::Found(found()));
             Reply::Done
         }
         other => panic!("{other:?}"),
+    }
+}
+
+fn metrics() -> MetricsReply {
+    MetricsReply {
+        daemon_pid: 77,
+        uptime_ms: 10_000,
+        bounds_us: vec![10, 40],
+        operations: vec![OperationMetrics {
+            operation: "read".to_owned(),
+            buckets: vec![99, 1, 0],
+            total_us: 500,
+            failures: 1,
+        }],
+        counts: Counts { commits: 3, ..Counts::default() },
+        now: Activity { state: "ok".to_owned(), ..Activity::default() },
     }
 }
 

@@ -43,6 +43,18 @@ VERSION  CREATED                  CHANGES    BYTES           TAGS  AUTHOR  MESSA
 }
 
 #[test]
+fn o2_a_table_of_all_time_is_printed_once() {
+    let running = serve();
+    let text = stdout(running.store.path(), &["top", "--once"]);
+    assert!(text.contains("daemon 77, up 10 s; since it began"), "{text}");
+    assert!(
+        text.contains("read                 10.0         5 \u{b5}s        10 \u{b5}s        1"),
+        "{text}"
+    );
+    assert!(text.contains("published    3 versions") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
 fn people_read() {
     let running = serve();
     for (args, expected) in [
@@ -91,6 +103,7 @@ fn json_is_one_document() {
         (&["tag", "-d", "web/v2"], "/tag", Value::from("v2")),
         (&["delete", "web/3-7"], "/0/numbers/2", Value::from(7)),
         (&["diff", "web/3", "web/7", "--stat"], "/added_count", Value::from(1)),
+        (&["top", "--once"], "/operations/0/p99_us", Value::from(10)),
         (&["gc", "--wait", "--protect", "10m"], "/freed_blob_count", Value::from(600)),
     ] {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();

@@ -115,6 +115,7 @@ fn does(request: &Request) -> (usize, Does) {
         Request::Versions { .. } => (4, Does::Read),
         Request::Show { .. } => (5, Does::Read),
         Request::Diff { .. } => (6, Does::Read),
+        Request::Metrics => (44, Does::Read),
         Request::Log(_) => (42, Does::Read),
         Request::Find(_) => (43, Does::Read),
         Request::Areas { .. } => (7, Does::Read),
@@ -231,6 +232,7 @@ fn requests() -> Vec<Request> {
             other_repository: web(),
             second: version("3"),
         },
+        Request::Metrics,
         Request::Log(LogRequest { repository: web(), path: RawPath::default(), limit: None }),
         Request::Find(FindRequest {
             repository: web(),
@@ -288,7 +290,7 @@ fn every_request_that_changes_is_refused_and_every_other_is_answered() {
         }
         assert_eq!(content(&world), before, "{request:?}");
     }
-    assert_eq!(kinds, (0..=43).collect(), "each kind is asked");
+    assert_eq!(kinds, (0..=44).collect(), "each kind is asked");
     let world = world.reopen();
     assert_eq!(world.numbers(), [2, 3], "it is as it was, and takes changes");
     world.commit("open");

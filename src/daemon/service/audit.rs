@@ -66,6 +66,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
         Request::Jobs(JobsRequest::Cancel { job }) => format!("cancel job {job}"),
         Request::Save { give_up: true } => "give up what cannot be saved".to_owned(),
         Request::Status
+        | Request::Metrics
         | Request::Repositories
         | Request::Versions { .. }
         | Request::Show { .. }

@@ -18,6 +18,7 @@ mod import;
 #[cfg(feature = "net")]
 mod jobs;
 mod log;
+mod metrics;
 mod names;
 mod partial;
 mod policy;
@@ -41,6 +42,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -113,6 +115,8 @@ pub struct StoreService {
     stopping: AtomicBool,
     /// Opened by a command for itself: the engine ends with the service.
     owned: bool,
+    /// When it was made.
+    began: Instant,
 }
 
 impl std::fmt::Debug for StoreService {
@@ -172,6 +176,7 @@ impl StoreService {
             next_hidden: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
             owned,
+            began: Instant::now(),
         });
         #[cfg(feature = "net")]
         service.jobs.serve(&service);
@@ -214,6 +219,7 @@ impl StoreService {
             Request::Diff { repository, first, other_repository, second } => {
                 self.diff((&repository, &first), (&other_repository, &second), progress)
             }
+            Request::Metrics => self.metrics(),
             Request::Log(request) => self.log(caller, &request, progress),
             Request::Find(request) => self.find(caller, &request, progress),
             Request::Areas { repository } => self.areas(repository.as_ref()),

@@ -71,6 +71,7 @@ pub(crate) fn requests() -> Vec<Request> {
             no_fetch: true,
         }),
         Request::Status,
+        Request::Metrics,
         Request::Repositories,
         Request::Names { of: NamesOf::Areas("web".parse().unwrap()), prefix: "b".to_owned() },
     ]);

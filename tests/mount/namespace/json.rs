@@ -221,6 +221,7 @@ fn upkeep(run: &mut Runner<'_>, scratch: &Path) {
     assert_eq!(status["quotas"][0]["repository"], "web");
     assert_eq!(status["problems"][0]["severity"], "warning");
     run.one(&["quota", "web", "--clear"]);
+    assert_eq!(run.one(&["top", "--once"])["now"]["state"], "ok");
     assert_eq!(run.one(&["doctor"])["store"], text(&run.cairn.store()));
 }
 

@@ -39,4 +39,5 @@ mod store;
 mod stray;
 mod synchronous;
 mod tag;
+mod top;
 mod unmount;

@@ -28,7 +28,7 @@ const CHANGES: [&[&str]; 17] = [
 ];
 
 /// Every verb that looks at a store.
-const READS: [&[&str]; 17] = [
+const READS: [&[&str]; 18] = [
     &["jobs"],
     &["list"],
     &["versions", "web"],
@@ -42,6 +42,7 @@ const READS: [&[&str]; 17] = [
     &["tag", "web"],
     &["remote", "list"],
     &["status"],
+    &["top", "--once"],
     &["du"],
     &["why", "web/1/f"],
     &["fsck"],

@@ -56,7 +56,7 @@ const NULLABLE: &[&str] = &[
     "version",
 ];
 
-/// Every name. What ends in `_count`, `_bytes` or `_ms` is a number and not listed one by one.
+/// Every name. What ends in `_count`, `_bytes`, `_ms` or `_us` is a number and not listed one by one.
 const NAMES: &[(Type, &[&str])] = &[
     (
         Type::Text,
@@ -76,6 +76,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "message",
             "name",
             "note",
+            "operation",
             "outcome",
             "page",
             "place",
@@ -172,6 +173,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "basic",
             "bearer",
             "client_certificate",
+            "counts",
             "debian",
             "detail",
             "error",
@@ -180,6 +182,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "last_run",
             "locked_by",
             "login",
+            "now",
             "password",
             "policy",
             "remote_changed",
@@ -208,6 +211,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "findings",
             "holders",
             "lost",
+            "operations",
             "problems",
             "quotas",
             "repositories",
@@ -220,7 +224,7 @@ const NAMES: &[(Type, &[&str])] = &[
 ];
 
 /// Sizes, counts and durations.
-const NUMBER_ENDS: [&str; 3] = ["_count", "_bytes", "_ms"];
+const NUMBER_ENDS: [&str; 4] = ["_count", "_bytes", "_ms", "_us"];
 
 fn type_of(name: &str) -> Option<Type> {
     if NUMBER_ENDS.iter().any(|end| name.ends_with(end)) {
