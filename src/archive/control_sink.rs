@@ -122,6 +122,7 @@ pub struct ControlExport<'a> {
     connection: &'a mut Connection,
     version: VersionInfo,
     root: Root,
+    no_fetch: bool,
 }
 
 impl<'a> ControlExport<'a> {
@@ -141,7 +142,13 @@ impl<'a> ControlExport<'a> {
         };
         let root = tree_format::decode_root(&attachment.payload)
             .map_err(|error| ControlError::new(ErrorKind::Failed, error.to_string()))?;
-        Ok(Self { connection, version, root })
+        Ok(Self { connection, version, root, no_fetch: false })
+    }
+
+    /// With `true`, content that was not fetched from its remote yet is an error, and is not fetched.
+    #[must_use]
+    pub fn without_fetching(self, no_fetch: bool) -> Self {
+        Self { no_fetch, ..self }
     }
 
     /// The version as the store describes it.
@@ -179,7 +186,7 @@ impl ExportSource for ControlExport<'_> {
     }
 
     fn open(&mut self, names: &[ContentName]) -> Result<Vec<File>, ArchiveError> {
-        match self.call(ExportRequest::Open { names: names.to_vec() })? {
+        match self.call(ExportRequest::Open { names: names.to_vec(), no_fetch: self.no_fetch })? {
             (Reply::Opened, attachment) => Ok(attachment.files),
             _ => Err(OTHER_ANSWER),
         }

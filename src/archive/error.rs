@@ -129,8 +129,8 @@ pub enum ArchiveError {
         /// Why.
         reason: String,
     },
-    /// An export was asked to end.
-    #[error("interrupted: nothing was exported")]
+    /// An export or a restore was asked to end.
+    #[error("interrupted: nothing was written")]
     Interrupted,
     /// What was read for a sync is not wanted any more.
     #[error("stopped")]

@@ -133,7 +133,7 @@ pub(super) fn export_directory_with(
     exported
 }
 
-fn fill(
+pub(super) fn fill(
     origin: &Origin<'_>,
     root: &Root,
     destination: &Destination<'_>,
@@ -381,7 +381,7 @@ fn refuse_blob_link(path: ArchivePath, error: Errno) -> ArchiveError {
 }
 
 /// A validated name as the kernel takes it.
-fn c_name(name: &EntryName) -> CString {
+pub(super) fn c_name(name: &EntryName) -> CString {
     // Names have no NUL; an empty one would make the call fail.
     CString::new(name.as_bytes()).unwrap_or_default()
 }

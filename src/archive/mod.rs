@@ -10,7 +10,8 @@
 //! - import of a directory: `walk` → `read` (hashing workers; `stat_cache` tells what need not be read) →
 //!   `batch` (probe, put), joined by bounded queues in `import`;
 //! - import of an archive: `tar_read` (members) → `tar_import` (rules) → `batch`;
-//! - export: `tree_walk` → `export` and `write` (directories) or `tar_write` (archives).
+//! - export: `tree_walk` → `export` and `write` (directories) or `tar_write` (archives); `restore` does
+//!   that with one path of a version.
 //!
 //! Invariant: an import that fails in any way publishes nothing. This module must not know the
 //! store (but for `caller_path`, by which commands open what their callers name) or the engine.
@@ -32,6 +33,7 @@ pub mod path;
 mod pax;
 pub(crate) mod payload;
 mod read;
+pub mod restore;
 mod stat;
 pub(crate) mod stat_cache;
 pub(crate) mod survey;
@@ -63,6 +65,7 @@ pub use path::ArchivePath;
 pub use payload::Payload;
 pub use stat::FileId;
 pub use walk::Refused;
+pub use write::Existing;
 
 /// Regular files up to this size travel inside a batch; larger ones as open files. Bytes.
 pub const INLINE_FILE_BYTES_MAX: u64 = 128 * 1024;

@@ -8,6 +8,8 @@
 //! somebody may have replaced it in between (H24). Directories stay 0700 until
 //! everything is below them; see [`Destination::complete`].
 
+mod replace;
+
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,8 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, chmod, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, readlinkat, renameat,
-    setxattr, symlinkat, unlinkat, utimensat,
+    fchmod, fchown, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat, readlinkat,
+    renameat, setxattr, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid, geteuid};
@@ -30,6 +32,8 @@ use crate::model::kind::FileKind;
 use crate::model::name::NAME_BYTES_MAX;
 use crate::model::tree::{Attributes, Content};
 use crate::store::caller_path::{self, own_path};
+
+pub use replace::Existing;
 
 /// An open directory that is being filled.
 const OPEN_DIRECTORY: OFlags =
@@ -116,10 +120,18 @@ impl<'a> Destination<'a> {
                 });
             }
         }
-        let privileged = geteuid().is_root();
-        let xattrs_dropped = AtomicU64::new(0);
-        let (path, top) = (path.to_owned(), Arc::new(top));
-        Ok(Self { path, top, privileged, xattrs_dropped, made, new })
+        Ok(Self::over(path, top, made, new))
+    }
+
+    fn over(path: &Path, top: OwnedFd, made: Made<'a>, new: Option<New>) -> Self {
+        Self {
+            path: path.to_owned(),
+            top: Arc::new(top),
+            privileged: geteuid().is_root(),
+            xattrs_dropped: AtomicU64::new(0),
+            made,
+            new,
+        }
     }
 
     /// Gives a directory that is whole its name.
@@ -132,12 +144,18 @@ impl<'a> Destination<'a> {
     /// is in it by now, since some of that may be of others.
     pub(super) fn give_up(&self) {
         let Some(New { parent, draft, .. }) = &self.new else { return };
-        let removed =
-            remove_below(&self.top).and_then(|()| Ok(unlinkat(parent, draft, AtFlags::REMOVEDIR)?));
+        let removed = fstat(&self.top)
+            .map_err(WriteError::System)
+            .and_then(|top| remove_below(&self.top, top.st_dev))
+            .and_then(|()| Ok(unlinkat(parent, draft, AtFlags::REMOVEDIR)?));
         if let Err(error) = removed {
-            let draft = self.path.with_file_name(draft.to_string_lossy().as_ref());
-            log::warn!("the half export {} cannot be removed: {error}", draft.display());
+            self.left(draft, &error);
         }
+    }
+
+    fn left(&self, draft: &CStr, error: &WriteError) {
+        let draft = self.path.with_file_name(draft.to_string_lossy().as_ref());
+        log::warn!("{} is left over and cannot be removed: {error}", draft.display());
     }
 
     /// The destination itself.
@@ -391,8 +409,11 @@ fn is_ours(parent: &OwnedFd, found: &Stat) -> Result<bool> {
     Ok(Stat::of(&probe)?.uid == found.uid)
 }
 
-/// Removes all that is in an open directory.
-fn remove_below(directory: &OwnedFd) -> Result<()> {
+/// Removes all that is in an open directory. What is mounted in it, on another device, stays.
+fn remove_below(directory: &OwnedFd, device: u64) -> Result<()> {
+    if fstat(directory)?.st_dev != device {
+        return Err(Errno::XDEV.into());
+    }
     fchmod(directory, Mode::RWXU)?;
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
@@ -401,7 +422,7 @@ fn remove_below(directory: &OwnedFd) -> Result<()> {
     for name in names.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
         match unlinkat(directory, name, AtFlags::empty()) {
             Err(Errno::ISDIR) => {
-                remove_below(&openat(directory, name, OPEN_DIRECTORY, Mode::empty())?)?;
+                remove_below(&openat(directory, name, OPEN_DIRECTORY, Mode::empty())?, device)?;
                 unlinkat(directory, name, AtFlags::REMOVEDIR)?;
             }
             removed => removed?,

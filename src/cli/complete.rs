@@ -87,7 +87,9 @@ impl Takes {
             ("stage", "REPO/NAME") => part(Part::New, false),
             ("undelete", "REPO[/VERSION]") => part(Part::Deleted, true),
             (_, "REPO") => Some(Self::Repository),
-            (_, "REPO/VERSION" | "HASH|FILE|REPO/VERSION/PATH") => part(Part::Version, false),
+            (_, "REPO/VERSION" | "REPO/VERSION/PATH" | "HASH|FILE|REPO/VERSION/PATH") => {
+                part(Part::Version, false)
+            }
             (_, "REPO[/VERSION]" | "REPO[/VERSION][/PATH]") => part(Part::Version, true),
             (_, "REPO/NAME") => part(Part::Area, false),
             (_, "REPO[/TAG]") => part(Part::Tag, true),

@@ -76,6 +76,9 @@ pub struct ExportArgs {
     /// Accept that the exported files are the store's own
     #[arg(long)]
     unsafe_hardlink: bool,
+    /// Fail where content was not fetched from its remote yet, and fetch none
+    #[arg(long)]
+    no_fetch: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -162,7 +165,8 @@ impl ExportArgs {
         raise_open_files();
         let RepositoryVersion { repository, version } = self.version;
         let mut connection = context.connect()?;
-        let mut source = ControlExport::begin(&mut connection, repository, version)?;
+        let source = ControlExport::begin(&mut connection, repository, version)?;
+        let mut source = source.without_fetching(self.no_fetch);
         let mut line = ProgressLine::new(context.json);
         let total = source.version().size_bytes;
         let mut progress = |exported: &Exported| {
@@ -213,7 +217,7 @@ impl ExportArgs {
 
 /// Returns a flag that the first SIGINT or SIGTERM sets, so that the export can remove what it has made
 /// before it ends. The second signal ends the process at once.
-fn end_on_signals() -> io::Result<Arc<AtomicBool>> {
+pub(super) fn end_on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_default(signal, Arc::clone(&stop))?;
@@ -261,12 +265,8 @@ fn usage(message: &str, hint: &str) -> CliError {
     ControlError::new(ErrorKind::Usage, message).with_hint(hint).into()
 }
 
-fn print(
-    context: &mut Context,
-    version: &VersionInfo,
-    exported: Exported,
-    form: Form,
-) -> Result<(), CliError> {
+/// Says what was not written.
+pub(super) fn warn_of_losses(exported: &Exported) {
     if exported.xattrs_dropped > 0 {
         let dropped = count(exported.xattrs_dropped, "extended attribute");
         super::error::warn(&format!(
@@ -277,6 +277,15 @@ fn print(
         let sockets = count(exported.skipped, "socket");
         super::error::warn(&format!("{sockets} left out: tar has no form for them"));
     }
+}
+
+fn print(
+    context: &mut Context,
+    version: &VersionInfo,
+    exported: Exported,
+    form: Form,
+) -> Result<(), CliError> {
+    warn_of_losses(&exported);
     if form == Form::Stdout {
         return Ok(());
     }

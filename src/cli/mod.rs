@@ -6,6 +6,7 @@
 
 pub(crate) mod areas;
 pub(crate) mod backup;
+pub(crate) mod cat;
 pub(crate) mod commit;
 mod complete;
 pub(crate) mod completions;
@@ -16,9 +17,11 @@ pub(crate) mod delete;
 pub(crate) mod diff;
 pub(crate) mod discard;
 mod discovery;
+pub(crate) mod doctor;
 pub(crate) mod du;
 pub mod error;
 pub(crate) mod export;
+pub(crate) mod find;
 mod flag;
 mod follow;
 pub(crate) mod fsck;
@@ -28,6 +31,7 @@ pub(crate) mod init;
 pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod lock;
+pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod mount;
 mod mount_helper;
@@ -41,6 +45,7 @@ pub(crate) mod reclaim;
 pub(crate) mod release;
 pub(crate) mod remote;
 mod remount;
+pub(crate) mod restore;
 mod selection;
 pub(crate) mod serve;
 pub(crate) mod show;
@@ -49,6 +54,7 @@ pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod tag;
 pub(crate) mod text;
+pub(crate) mod top;
 pub(crate) mod undelete;
 pub mod unmount;
 pub(crate) mod versions;
@@ -155,6 +161,8 @@ pub enum Verb {
     Unmount(unmount::UnmountArgs),
     /// Show the store's size, open areas and health
     Status(status::StatusArgs),
+    /// Show what the daemon does, second by second
+    Top(top::TopArgs),
     /// Make a repository
     Create(create::CreateArgs),
     /// List repositories
@@ -169,6 +177,14 @@ pub enum Verb {
     Export(export::ExportArgs),
     /// List the paths that differ between two versions
     Diff(diff::DiffArgs),
+    /// List versions with what each changed, or those in which a path changed
+    Log(log::LogArgs),
+    /// Find paths in all versions
+    Find(find::FindArgs),
+    /// Print a file of a version
+    Cat(cat::CatArgs),
+    /// Write a file or directory of a version to a place of your choice
+    Restore(restore::RestoreArgs),
     /// List open staging areas
     Areas(areas::AreasArgs),
     /// Open a staging area
@@ -209,6 +225,8 @@ pub enum Verb {
     Backup(backup::BackupArgs),
     /// Show where space goes: apparent, unique, shared, reclaimable
     Du(du::DuArgs),
+    /// Say what in this machine's set-up costs speed or safety
+    Doctor(doctor::DoctorArgs),
     /// Explain what keeps a content
     Why(why::WhyArgs),
     /// Wait until a version is published, or until a job ends
@@ -350,11 +368,16 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Serve(args) => args.run(context),
         Verb::Unmount(args) => daemon::unmount(args, context),
         Verb::Status(args) => args.run(context),
+        Verb::Top(args) => args.run(context),
         Verb::Create(args) => args.run(context),
         Verb::List(args) => args.run(context),
         Verb::Versions(args) => args.run(context),
         Verb::Show(args) => args.run(context),
         Verb::Diff(args) => args.run(context),
+        Verb::Log(args) => args.run(context),
+        Verb::Find(args) => args.run(context),
+        Verb::Cat(args) => args.run(context),
+        Verb::Restore(args) => args.run(context),
         Verb::Areas(args) => args.run(context),
         Verb::Stage(args) => args.run(context),
         Verb::Commit(args) => args.run(context),
@@ -377,6 +400,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Fsck(args) => args.run(context),
         Verb::Backup(args) => args.run(context),
         Verb::Du(args) => args.run(context),
+        Verb::Doctor(args) => args.run(context),
         Verb::Why(args) => args.run(context),
         Verb::Wait(args) => args.run(context),
         Verb::Completions(args) => args.run(context),

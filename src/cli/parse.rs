@@ -4,10 +4,14 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+use crate::archive::ArchivePath;
 use crate::model::id::{JobId, VersionNumber};
 use crate::model::manifest::DeclaredPath;
 use crate::model::name::{
@@ -366,6 +370,59 @@ fn without_parents(path: &Path) -> io::Result<PathBuf> {
 /// When there is no working directory, or the path is empty.
 pub(super) fn absolute(path: &Path) -> io::Result<PathBuf> {
     std::path::absolute(path)
+}
+
+/// Parses a path inside a version: `usr/bin`, `./usr//bin/` and what is no text as well.
+pub fn parse_path() -> impl TypedValueParser<Value = RawPath> {
+    OsStringValueParser::new().try_map(|text: OsString| {
+        match ArchivePath::parse(&text.into_vec()) {
+            Ok(path) => Ok(path.to_raw()),
+            Err(error) => Err(ParseError::Path(error.to_string())),
+        }
+    })
+}
+
+/// `REPO/VERSION/PATH`, where the path may be left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionPath {
+    /// The repository.
+    pub repository: RepoName,
+    /// The version.
+    pub version: BaseName,
+    /// The path; the root where it was left out.
+    pub path: ArchivePath,
+}
+
+impl VersionPath {
+    /// Parses one, whose path need be no text.
+    ///
+    /// # Errors
+    /// The rule that a part breaks.
+    pub fn parse(text: &[u8]) -> Result<Self, ParseError> {
+        let mut parts = text.splitn(3, |byte| *byte == b'/').map(String::from_utf8_lossy);
+        let (Some(repository), Some(version)) = (parts.next(), parts.next()) else {
+            return Err(ParseError::Shape {
+                expected: "REPO/VERSION/PATH",
+                part: "a version with a path in it",
+                example: "web/7/etc/hosts",
+            });
+        };
+        let (repository, version) = (repository.parse()?, parse_version(&version)?);
+        // As it was given: what is no text would have been changed.
+        let path = text.splitn(3, |byte| *byte == b'/').nth(2).unwrap_or_default();
+        let path = match path.is_empty() {
+            true => ArchivePath::root(),
+            false => {
+                ArchivePath::parse(path).map_err(|error| ParseError::Path(error.to_string()))?
+            }
+        };
+        Ok(Self { repository, version, path })
+    }
+
+    /// [`VersionPath::parse`] for clap.
+    pub fn parser() -> impl TypedValueParser<Value = Self> {
+        OsStringValueParser::new().try_map(|text: OsString| Self::parse(&text.into_vec()))
+    }
 }
 
 /// Parses permission bits in octal: `755`, `0750`.

@@ -32,5 +32,8 @@ pub enum ExportRequest {
     Open {
         /// At most [`OPEN_MAX`].
         names: Vec<ContentName>,
+        /// Fails where content was not fetched yet, and fetches none.
+        #[serde(default)]
+        no_fetch: bool,
     },
 }

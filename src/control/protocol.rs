@@ -15,10 +15,12 @@ use super::commit::CommitRequest;
 use super::diff::DiffEntry;
 use super::du::VersionUsage;
 use super::export::ExportRequest;
+use super::find::{FindRequest, FoundPath};
 use super::fsck::{FsckFinding, FsckRequest};
 use super::gc::GcRequest;
 use super::import::ImportRequest;
 use super::jobs::{JobInfo, JobsRequest};
+use super::log::{LogEntry, LogRequest};
 use super::names::NamesOf;
 use super::policy::Decision;
 use super::prefetch::PrefetchRequest;
@@ -117,6 +119,13 @@ pub enum Request {
         /// The second version.
         second: BaseName,
     },
+    /// Lists versions with the size of what each changed, the newest first; or those in which one path
+    /// changed. Sends [`Progress::Log`] and replies [`Reply::Done`].
+    Log(LogRequest),
+    /// Looks for paths in all versions. Sends [`Progress::Found`] and replies [`Reply::Done`].
+    Find(FindRequest),
+    /// What the daemon has counted since it began, and what goes on. Replies [`Reply::Metrics`].
+    Metrics,
     /// Lists open staging areas. Replies [`Reply::Areas`].
     Areas {
         /// Only of this repository.
@@ -274,6 +283,11 @@ pub enum Progress {
     /// The next differences of a [`Request::Diff`], in path order, at most
     /// [`CHANGES_MAX`] at a time.
     Changes(Vec<DiffEntry>),
+    /// The next versions of a [`Request::Log`], at most
+    /// [`LOG_ENTRIES_MAX`](super::log::LOG_ENTRIES_MAX) at a time.
+    Log(Vec<LogEntry>),
+    /// The next paths of a [`Request::Find`], in path order, at most [`CHANGES_MAX`] at a time.
+    Found(Vec<FoundPath>),
     /// The next findings of a [`Request::Fsck`].
     Findings(Vec<FsckFinding>),
     /// The next decisions of retention, newest versions first, at most [`CHANGES_MAX`] at a time.

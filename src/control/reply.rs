@@ -18,6 +18,7 @@ use super::fsck::FsckReply;
 use super::gc::GcReply;
 use super::import::ImportId;
 use super::jobs::JobInfo;
+use super::metrics::MetricsReply;
 use super::policy::PolicyReply;
 use super::prefetch::PrefetchReply;
 use super::quota::QuotaInfo;
@@ -58,6 +59,8 @@ pub enum Reply {
     Version(VersionInfo),
     /// Answers `Diff`, after the differences themselves.
     Diff(DiffReply),
+    /// Answers `Metrics`.
+    Metrics(Box<MetricsReply>),
     /// Answers `Areas`.
     Areas(Vec<AreaInfo>),
     /// Answers `Names`.

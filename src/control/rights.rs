@@ -4,7 +4,9 @@
 //! of the repository, as the kernel does it for the mount. One table says for each request which of
 //! these rights it needs; who adds a request adds it here.
 
+use super::find::FindRequest;
 use super::jobs::JobsRequest;
+use super::log::LogRequest;
 use super::names::NamesOf;
 use super::protocol::Request;
 use crate::model::name::{AreaName, RepoName};
@@ -19,7 +21,7 @@ pub(crate) enum Right<'a> {
     /// To list and enter the repository's directory.
     Read(&'a RepoName),
     /// To own both repositories. A comparison names paths of all directories, also of those that only
-    /// their owners can read.
+    /// their owners can read, and so does a search.
     Own(&'a RepoName, &'a RepoName),
     /// To take the area out of the repository's directory, as `mv` does: to write to that directory
     /// and to the area, and where the directory is sticky, to own one of them. The owner of the
@@ -47,8 +49,13 @@ pub(crate) fn required(request: &Request) -> Right<'_> {
         Request::Diff { repository, other_repository, .. } => {
             Right::Own(repository, other_repository)
         }
+        Request::Log(log) if log.path.as_bytes().is_empty() => Right::Read(&log.repository),
+        // That a path is there is told as well.
+        Request::Log(LogRequest { repository, .. })
+        | Request::Find(FindRequest { repository, .. }) => Right::Own(repository, repository),
         Request::Commit(commit) => Right::Publish(&commit.repository, &commit.area),
         Request::Status
+        | Request::Metrics
         | Request::Names { of: NamesOf::Deleted(_), .. }
         | Request::CreateRepository { .. }
         | Request::DeleteRepository { .. }

@@ -1,12 +1,13 @@
 //! What is counted while the daemon works: plain atomics, without a form and without a reader.
 //!
-//! The code that does something counts it here, and `web::metrics`, which shows the numbers, gives them names and a form.
+//! The code that does something counts it here, and those that show the numbers give them names and a form: `web::metrics`
+//! and, for `cairn top`, the daemon's service.
 //! The counters belong to the process, as a daemon serves one store. To count costs one or two atomic additions, and to time
 //! an operation two looks at the clock. Nothing here has a label that somebody else chooses (H58).
 
 #![cfg_attr(
     not(feature = "net"),
-    allow(dead_code, unused_imports, reason = "only the web face shows the numbers")
+    allow(dead_code, unused_imports, reason = "only the web face and remotes count some of them")
 )]
 
 mod operation;
@@ -14,7 +15,7 @@ mod operation;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub(crate) use operation::{operations, timed};
+pub(crate) use operation::{Operation, operations, timed};
 
 /// Upper bounds of the times that are told apart, in microseconds; each is four times the one before.
 pub(crate) const BOUNDS_US: [u64; 11] =
@@ -85,6 +86,8 @@ impl Times {
 pub(crate) struct Counters {
     /// Closed files that became blobs.
     pub(crate) sealed_files: Counter,
+    /// Those of them whose content the store had already.
+    pub(crate) known_files: Counter,
     /// Closed files that could not be stored, each try counted.
     pub(crate) seal_failures: Counter,
     /// Versions that were published.
@@ -105,6 +108,10 @@ pub(crate) struct Counters {
     pub(crate) fetched_bytes: Counter,
     /// Files that syncs could not have.
     pub(crate) fetch_failures: Counter,
+    /// Pages of directories that were found in memory.
+    pub(crate) tree_hits: Counter,
+    /// Pages of directories that were read from the catalog.
+    pub(crate) tree_misses: Counter,
     /// Answers of the web face, by the first digit of the status.
     pub(crate) answers: [Counter; 6],
     /// Bytes that clients of the web face took.
@@ -118,6 +125,7 @@ pub(crate) struct Counters {
 /// All of them.
 pub(crate) static COUNTERS: Counters = Counters {
     sealed_files: Counter::new(),
+    known_files: Counter::new(),
     seal_failures: Counter::new(),
     commits: Counter::new(),
     collections: Counter::new(),
@@ -128,6 +136,8 @@ pub(crate) static COUNTERS: Counters = Counters {
     fetched_files: Counter::new(),
     fetched_bytes: Counter::new(),
     fetch_failures: Counter::new(),
+    tree_hits: Counter::new(),
+    tree_misses: Counter::new(),
     answers: [const { Counter::new() }; 6],
     sent_bytes: Counter::new(),
     ended_connections: Counter::new(),

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, starts a thread or reads a clock, so everything is tested by tables and
 //! properties. Layers above may use these types; this module knows none of them.
 
+pub mod change_size;
 pub mod content_name;
 pub mod debian;
 pub mod digest;
@@ -16,6 +17,7 @@ pub mod manifest;
 pub(crate) mod merge;
 pub mod name;
 pub mod on_stale;
+pub mod path_pattern;
 pub mod policy;
 pub mod quota;
 pub mod raw;

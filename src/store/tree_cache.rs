@@ -14,6 +14,7 @@ use super::blob_names::BlobNames;
 use super::catalog::Reader;
 use super::error::{Result, StoreError};
 use super::readers::Readers;
+use crate::metrics::COUNTERS;
 use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree_format::{TreePage, TreeSource};
@@ -123,8 +124,10 @@ impl TreeSource for TreeCache {
     fn page(&self, hash: &TreeHash) -> Result<Arc<TreePage>> {
         let cached = self.shard(hash).lock().get(hash);
         if let Some(page) = cached {
+            COUNTERS.tree_hits.add(1);
             return Ok(page);
         }
+        COUNTERS.tree_misses.add(1);
         let bytes = self.fetch(hash)?;
         if TreeHash::of(&bytes) != *hash {
             return Err(StoreError::DamagedTree(*hash));

@@ -138,6 +138,11 @@ fn counters(form: &mut Form<'_, '_>) -> Result<(), Error> {
     for (name, help, counter) in [
         ("sealed_files", "Closed files that became blobs", &all.sealed_files),
         (
+            "known_files",
+            "Closed files that became blobs whose content was stored already",
+            &all.known_files,
+        ),
+        (
             "seal_failures",
             "Closed files that could not be stored, each try counted",
             &all.seal_failures,
@@ -159,6 +164,8 @@ fn counters(form: &mut Form<'_, '_>) -> Result<(), Error> {
             &all.fetched_bytes,
         ),
         ("fetch_failures", "Files that syncs could not have", &all.fetch_failures),
+        ("tree_hits", "Pages of directories that were found in memory", &all.tree_hits),
+        ("tree_misses", "Pages of directories that were read from the catalog", &all.tree_misses),
     ] {
         form.counter(name, help, counter.get())?;
     }

@@ -67,6 +67,8 @@ fn bash_knows_what_is_in_the_store() {
         ("cairn show web/", &["web/1", "web/2", "web/3", "web/latest", "web/stable"]),
         ("cairn diff web/1 web/s", &["web/stable"]),
         ("cairn export web/l", &["web/latest"]),
+        ("cairn cat web/s", &["web/stable"]),
+        ("cairn log w", &["web"]),
         ("cairn commit web/", &["web/next", "web/other"]),
         ("cairn discard web/n", &["web/next"]),
         ("cairn stage web/", &[]),

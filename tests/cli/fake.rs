@@ -41,7 +41,7 @@ use cairn::model::sync::{SyncCounts, SyncProgress};
 use cairn::model::time::Timestamp;
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::upkeep;
+use crate::{past, upkeep};
 
 /// Answers as a store with one repository `web` of versions 3, 4 and 7.
 #[derive(Debug)]
@@ -239,6 +239,9 @@ impl Service for Fake {
             Request::Diff { .. } => {
                 progress(changes());
                 Reply::Diff(DiffReply { added: 1, removed: 1, modified: 1 })
+            }
+            Request::Metrics | Request::Log(_) | Request::Find(_) => {
+                past::answer(&request, progress)
             }
             Request::Areas { .. } => Reply::Areas(vec![area("b42@3"), area("b43")]),
             Request::Names { .. } => Reply::Names(vec!["web".to_owned()]),

@@ -11,6 +11,7 @@ mod fsck;
 mod help;
 mod json;
 mod parse;
+mod past;
 mod progress;
 mod upkeep;
 mod verbs;

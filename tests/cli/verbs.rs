@@ -28,6 +28,33 @@ web/b43 was not published: the base is not\\nthe newest
 }
 
 #[test]
+fn o4_a_log_is_a_table() {
+    let running = serve();
+    assert_eq!(
+        stdout(running.store.path(), &["log", "web"]),
+        "\
+VERSION  CREATED                  CHANGES    BYTES           TAGS  AUTHOR  MESSAGE
+      7  2001-09-09 01:46:40 UTC  +2 ~30 -1  +1.5 KiB -20 B  v1    ann     first line
+      3  2001-09-09 01:46:40 UTC  +0 ~1 -0   -               v1    ann     first line
+"
+    );
+    let of_path = stdout(running.store.path(), &["log", "web", "./etc//x/"]);
+    assert!(of_path.contains("  M +2 ~30 -1  "), "{of_path}");
+}
+
+#[test]
+fn o2_a_table_of_all_time_is_printed_once() {
+    let running = serve();
+    let text = stdout(running.store.path(), &["top", "--once"]);
+    assert!(text.contains("daemon 77, up 10 s; since it began"), "{text}");
+    assert!(
+        text.contains("read                 10.0         5 \u{b5}s        10 \u{b5}s        1"),
+        "{text}"
+    );
+    assert!(text.contains("published    3 versions") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
 fn people_read() {
     let running = serve();
     for (args, expected) in [
@@ -41,6 +68,7 @@ fn people_read() {
         (&["delete", "web/1-4", "web"], "deleted web/3,4\ndeleted the repository web\n"),
         (&["diff", "web/3", "web/7"], "A bin/\nD etc/a b\nM etc/\\377\\n\n"),
         (&["diff", "web/3", "web/7", "--stat"], "1 added, 1 removed, 1 modified\n"),
+        (&["find", "web", "*"], "3-7,9       bin/\n7           etc/\\377\\n\n"),
         (&["gc"], "freed 512 B in 1 unfinished download\na run is scheduled\n"),
     ] {
         assert_eq!(stdout(running.store.path(), args), expected, "{args:?}");
@@ -75,6 +103,7 @@ fn json_is_one_document() {
         (&["tag", "-d", "web/v2"], "/tag", Value::from("v2")),
         (&["delete", "web/3-7"], "/0/numbers/2", Value::from(7)),
         (&["diff", "web/3", "web/7", "--stat"], "/added_count", Value::from(1)),
+        (&["top", "--once"], "/operations/0/p99_us", Value::from(10)),
         (&["gc", "--wait", "--protect", "10m"], "/freed_blob_count", Value::from(600)),
     ] {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();

@@ -45,7 +45,8 @@ fn files_are_open_for_reading_only() {
     world.publish("one", &[("a", b"content")]);
     let hash = BlobHash::of(b"content");
     let (_, attachment) =
-        export(&world, ExportRequest::Open { names: vec![hash.into(); 2] }).unwrap();
+        export(&world, ExportRequest::Open { names: vec![hash.into(); 2], no_fetch: false })
+            .unwrap();
     let mut files = attachment.files;
     assert_eq!(files.len(), 2);
     for file in &mut files {
@@ -63,7 +64,7 @@ fn open_content_is_kept_until_the_connection_ends() {
     let world = World::with_repository();
     world.publish("one", &[("a", b"1")]);
     let hash = BlobHash::of(b"1");
-    export(&world, ExportRequest::Open { names: vec![hash.into()] }).unwrap();
+    export(&world, ExportRequest::Open { names: vec![hash.into()], no_fetch: false }).unwrap();
     world.delete(&["1"], true).unwrap();
     assert_eq!(world.collect().blobs, 0);
     world.service.disconnected(ConnectionId(1));
@@ -76,7 +77,10 @@ fn requests_are_bounded() {
     let tree = TreeHash::from_bytes([1; 32]);
     let pages = ExportRequest::Pages { hashes: vec![tree; HASHES_MAX + 1] };
     assert_eq!(export(&world, pages).unwrap_err(), ErrorKind::Usage);
-    let open = ExportRequest::Open { names: vec![BlobHash::of(b"1").into(); OPEN_MAX + 1] };
+    let open = ExportRequest::Open {
+        names: vec![BlobHash::of(b"1").into(); OPEN_MAX + 1],
+        no_fetch: false,
+    };
     assert_eq!(export(&world, open).unwrap_err(), ErrorKind::Usage);
 }
 
@@ -87,7 +91,7 @@ fn what_is_not_there_is_refused() {
     let tree = TreeHash::from_bytes([1; 32]);
     export(&world, ExportRequest::Pages { hashes: vec![tree] }).unwrap_err();
     let names = vec![BlobHash::of(b"nowhere").into()];
-    export(&world, ExportRequest::Open { names }).unwrap_err();
+    export(&world, ExportRequest::Open { names, no_fetch: false }).unwrap_err();
 }
 
 #[test]
@@ -98,7 +102,8 @@ fn a_blob_that_is_too_short_is_not_handed_out() {
     let path = world.engine.layout.blob(&hash);
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, "con").unwrap();
-    let request = Request::Export(ExportRequest::Open { names: vec![hash.into()] });
+    let request =
+        Request::Export(ExportRequest::Open { names: vec![hash.into()], no_fetch: false });
     let error = world.ask_as(1, request, Attachment::none()).unwrap_err();
     assert!(error.message.contains(&hash.to_string()), "{error}");
     assert!(error.message.contains("damaged"), "{error}");
@@ -115,7 +120,8 @@ fn an_exported_version_stays_readable_until_the_connection_ends() {
     world.delete(&["1"], true).unwrap();
     assert_eq!((world.collect().blobs, world.collect().trees), (0, 0));
     export(&world, ExportRequest::Pages { hashes: vec![decoded.tree] }).unwrap();
-    export(&world, ExportRequest::Open { names: vec![BlobHash::of(b"1").into()] }).unwrap();
+    export(&world, ExportRequest::Open { names: vec![BlobHash::of(b"1").into()], no_fetch: false })
+        .unwrap();
 
     world.service.disconnected(ConnectionId(1));
     assert_eq!(world.collect().blobs, 1);

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use cairn::control::backup::BackupRequest;
 use cairn::control::export::ExportRequest;
+use cairn::control::find::FindRequest;
 use cairn::control::flag::Flag;
 use cairn::control::fsck::FsckRequest;
 use cairn::control::gc::GcRequest;
 use cairn::control::jobs::JobsRequest;
+use cairn::control::log::LogRequest;
 use cairn::control::names::NamesOf;
 use cairn::control::prefetch::PrefetchRequest;
 use cairn::control::protocol::{ErrorKind, Request};
@@ -116,6 +118,9 @@ fn does(request: &Request) -> (usize, Does) {
         Request::Versions { .. } => (4, Does::Read),
         Request::Show { .. } => (5, Does::Read),
         Request::Diff { .. } => (6, Does::Read),
+        Request::Metrics => (44, Does::Read),
+        Request::Log(_) => (42, Does::Read),
+        Request::Find(_) => (43, Does::Read),
         Request::Areas { .. } => (7, Does::Read),
         Request::Stage { .. } => (8, Does::Change),
         Request::Commit(_) => (9, Does::Change),
@@ -245,6 +250,13 @@ fn requests() -> Vec<Request> {
             other_repository: web(),
             second: version("3"),
         },
+        Request::Metrics,
+        Request::Log(LogRequest { repository: web(), path: RawPath::default(), limit: None }),
+        Request::Find(FindRequest {
+            repository: web(),
+            pattern: "*".parse().unwrap(),
+            version: None,
+        }),
         Request::Areas { repository: None },
         Request::Names { of: NamesOf::Versions(web()), prefix: String::new() },
         Request::Stage { repository: web(), name: "more".parse().unwrap(), from: None },

@@ -13,4 +13,5 @@ mod reclaim;
 mod reclaim_crash;
 mod remote;
 mod shared;
+mod taken;
 mod trouble;

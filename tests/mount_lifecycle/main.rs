@@ -11,6 +11,7 @@
 mod dead;
 mod fstab;
 mod log;
+mod package;
 mod readme;
 mod service;
 mod start;

@@ -99,7 +99,7 @@ impl MemoryService {
                 let lengths = pages.iter().map(|page| page.len() as u32).collect();
                 (Reply::Pages(lengths), Attachment::of_payload(pages.concat()))
             }
-            ExportRequest::Open { names } => {
+            ExportRequest::Open { names, .. } => {
                 (Reply::Opened, Attachment::of_files(store.open(names).unwrap()))
             }
         }

@@ -74,10 +74,13 @@ pub(super) fn change(request: &Request) -> Option<String> {
         Request::Jobs(JobsRequest::Cancel { job }) => format!("cancel job {job}"),
         Request::Save { give_up: true } => "give up what cannot be saved".to_owned(),
         Request::Status
+        | Request::Metrics
         | Request::Repositories
         | Request::Versions { .. }
         | Request::Show { .. }
         | Request::Diff { .. }
+        | Request::Log(_)
+        | Request::Find(_)
         | Request::Areas { .. }
         | Request::Names { .. }
         | Request::Commit(_)

@@ -47,7 +47,7 @@ impl StoreService {
                 Ok((reply, Attachment::of_payload(payload)))
             }
             ExportRequest::Pages { hashes } => self.pages(&hashes),
-            ExportRequest::Open { names } => self.open(caller, &names),
+            ExportRequest::Open { names, no_fetch } => self.open(caller, &names, no_fetch),
         }
     }
 
@@ -108,6 +108,7 @@ impl StoreService {
         &self,
         caller: Caller,
         names: &[ContentName],
+        no_fetch: bool,
     ) -> Result<(Reply, Attachment), ControlError> {
         check_count(names.len(), OPEN_MAX)?;
         let mut files = Vec::with_capacity(names.len());
@@ -115,7 +116,10 @@ impl StoreService {
         for name in names {
             // Pinned before it is looked up, so that it is not reclaimed in between.
             let _looked_up = NamePin::new(&self.engine.pins, *name);
-            let blob = self.engine.blob_or_fetch(name).map_err(control_error)?;
+            let blob = match no_fetch {
+                true => self.engine.trees.blob_names().resolve(name).map_err(absent_error)?,
+                false => self.engine.blob_or_fetch(name).map_err(control_error)?,
+            };
             self.engine.note_use(name, &blob);
             // Pinned until the connection ends, as the protocol promises.
             pins.push(BlobPin::new(&self.engine.pins, blob));
@@ -145,6 +149,18 @@ impl StoreService {
             return Err(store_error(StoreError::DamagedBlob(*hash)));
         }
         Ok(file)
+    }
+}
+
+/// Content that is asked for with the wish that none be fetched.
+fn absent_error(error: StoreError) -> ControlError {
+    match error {
+        StoreError::AbsentContent(digest) => {
+            let message = format!("the content with SHA-256 {digest} was not fetched yet");
+            ControlError::new(ErrorKind::Failed, message)
+                .with_hint("leave out --no-fetch to have it fetched from its remote")
+        }
+        error => store_error(error),
     }
 }
 

@@ -9,6 +9,7 @@ mod describe;
 mod du;
 mod errors;
 mod export;
+mod find;
 mod flags;
 mod fsck;
 mod gc;
@@ -16,6 +17,8 @@ mod health;
 mod import;
 #[cfg(feature = "net")]
 mod jobs;
+mod log;
+mod metrics;
 mod names;
 mod partial;
 mod policy;
@@ -41,6 +44,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -114,6 +118,8 @@ pub struct StoreService {
     stopping: AtomicBool,
     /// Opened by a command for itself: the engine ends with the service.
     owned: bool,
+    /// When it was made.
+    began: Instant,
 }
 
 impl std::fmt::Debug for StoreService {
@@ -174,6 +180,7 @@ impl StoreService {
             next_hidden: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
             owned,
+            began: Instant::now(),
         });
         #[cfg(feature = "net")]
         service.jobs.serve(&service);
@@ -216,6 +223,9 @@ impl StoreService {
             Request::Diff { repository, first, other_repository, second } => {
                 self.diff((&repository, &first), (&other_repository, &second), progress)
             }
+            Request::Metrics => self.metrics(),
+            Request::Log(request) => self.log(caller, &request, progress),
+            Request::Find(request) => self.find(caller, &request, progress),
             Request::Areas { repository } => self.areas(repository.as_ref()),
             Request::Names { of, prefix } => self.names(&of, &prefix),
             Request::Stage { repository, name, from } => {
@@ -360,7 +370,7 @@ impl Drop for StoreService {
         if self.owned
             && let Err(error) = self.engine.stop()
         {
-            log::error!("the store was not closed cleanly: {error}");
+            ::log::error!("the store was not closed cleanly: {error}");
         }
     }
 }

@@ -49,25 +49,13 @@ impl StoreService {
         let usage = |error| ControlError::new(ErrorKind::Usage, format!("{path:?}: {error}"));
         let names = path.components().map_err(|error| usage(error.to_string()))?;
         let (_, version) = self.version(repository, version)?;
-        let mut tree = Some(version.root.tree);
-        let mut found = None;
-        for name in names {
-            let entry = match tree.take() {
-                Some(tree) => tree_format::lookup(&*self.engine.trees, &tree, name.as_bytes())
-                    .map_err(store_error)?,
-                None => None,
-            };
-            let Some(entry) = entry else {
-                let at = format!("{repository}/{}", version.number);
-                let message = format!("no {path:?} in `{at}`");
-                return Err(ControlError::new(ErrorKind::NotFound, message));
-            };
-            if let Content::Directory { tree: below, .. } = &entry.content {
-                tree = Some(*below);
-            }
-            found = Some(entry.content);
+        let found = tree_format::lookup_path(&*self.engine.trees, &version.root.tree, &names)
+            .map_err(store_error)?;
+        if found.is_none() && !names.is_empty() {
+            let message = format!("no {path:?} in `{repository}/{}`", version.number);
+            return Err(ControlError::new(ErrorKind::NotFound, message));
         }
-        match found {
+        match found.map(|entry| entry.content) {
             Some(Content::File { blob: Some(name), .. }) => {
                 self.engine.trees.blob_names().resolve(&name).map_err(store_error)
             }

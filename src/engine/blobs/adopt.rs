@@ -10,6 +10,7 @@ use crate::engine::pins::{BlobPin, TreePin};
 use crate::engine::seal::{Hashed, SealSource};
 use crate::engine::staging::content::{FileContent, SealOutcome};
 use crate::engine::writer::StoreWriter;
+use crate::metrics::COUNTERS;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::time::Timestamp;
 use crate::store::catalog::BlobRow;
@@ -91,6 +92,9 @@ impl Blobs {
         let Some(status) = status.filter(|_| matches!(outcome, Ok(SealOutcome::Sealed))) else {
             return outcome.map(|_| false);
         };
+        if status.intact {
+            COUNTERS.known_files.add(1);
+        }
         self.used(writer, hash, size, status, now);
         writer.staging().mark_dirty(content.node);
         Ok(true)

@@ -58,6 +58,7 @@ mod page;
 mod read;
 mod record;
 mod root;
+mod together;
 mod write;
 
 #[cfg(test)]
@@ -76,9 +77,10 @@ pub use cut::{RECORD_BYTES_CUT, RECORDS_MAX, RECORDS_MIN};
 pub use diff::{Change, diff, diff_entries, is_same_content, is_same_file};
 pub use memory::{MemoryTrees, Overlay};
 pub use page::{LEVEL_MAX, PAGE_BYTES_MAX, TreePage};
-pub use read::{entries, entries_after, entry_at, entry_count, is_canonical, lookup};
+pub use read::{entries, entries_after, entry_at, entry_count, is_canonical, lookup, lookup_path};
 pub use record::{ChildRef, ContentRef, EntryRef, check_entry};
 pub use root::{decode_root, encode_root, root_hash};
+pub use together::{Having, Members, Next, walk_together};
 
 /// Bytes that are not a valid tree page, or a value that has no encoding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,8 @@ use super::page::TreePage;
 use super::record::{ChildRef, EntryRef};
 use super::{TreeError, TreeSource, build, invalid};
 use crate::model::hash::TreeHash;
-use crate::model::tree::Entry;
+use crate::model::name::EntryName;
+use crate::model::tree::{Content, Entry};
 
 /// Fetches the root page of a directory.
 pub(super) fn root_page<S: TreeSource>(
@@ -56,6 +57,28 @@ pub fn lookup<S: TreeSource>(
         page = child_page(source, &page, index)?;
     }
     Ok(page.find(name).ok().and_then(|index| page.entry(index)))
+}
+
+/// Finds a path below a directory, of one name at least; `None` where nothing is there.
+///
+/// # Errors
+/// Those of the source.
+pub fn lookup_path<S: TreeSource>(
+    source: &S,
+    tree: &TreeHash,
+    names: &[EntryName],
+) -> Result<Option<Entry>, S::Error> {
+    let (mut tree, mut found) = (Some(*tree), None);
+    for name in names {
+        // What is no directory has nothing below it.
+        let Some(directory) = tree.take() else { return Ok(None) };
+        let Some(entry) = lookup(source, &directory, name.as_bytes())? else { return Ok(None) };
+        if let Content::Directory { tree: below, .. } = &entry.content {
+            tree = Some(*below);
+        }
+        found = Some(entry);
+    }
+    Ok(found)
 }
 
 /// Number of entries of a directory (of its own, not below).

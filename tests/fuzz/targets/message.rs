@@ -2,9 +2,11 @@
 
 use cairn::control::commit::CommitRequest;
 use cairn::control::export::ExportRequest;
+use cairn::control::find::FindRequest;
 use cairn::control::fsck::FsckRequest;
 use cairn::control::gc::GcRequest;
 use cairn::control::import::{ImportId, ImportRequest};
+use cairn::control::log::LogRequest;
 use cairn::control::names::NamesOf;
 use cairn::control::protocol::{ControlError, ErrorKind, Hello, Progress, Request, ServerMessage};
 use cairn::control::reply::Reply;
@@ -64,8 +66,12 @@ pub(crate) fn requests() -> Vec<Request> {
             version: "latest".parse().unwrap(),
         }),
         Request::Export(ExportRequest::Pages { hashes: vec![TreeHash::of(b"t")] }),
-        Request::Export(ExportRequest::Open { names: vec![BlobHash::of(b"b").into()] }),
+        Request::Export(ExportRequest::Open {
+            names: vec![BlobHash::of(b"b").into()],
+            no_fetch: true,
+        }),
         Request::Status,
+        Request::Metrics,
         Request::Repositories,
         Request::Names { of: NamesOf::Areas("web".parse().unwrap()), prefix: "b".to_owned() },
     ]);
@@ -85,6 +91,12 @@ fn about_versions() -> Vec<Request> {
             other_repository: web(),
             second: latest(),
         },
+        Request::Log(LogRequest { repository: web(), path: (&b"a/b"[..]).into(), limit: Some(3) }),
+        Request::Find(FindRequest {
+            repository: web(),
+            pattern: "{a,b/**}/*.[ch]".parse().unwrap(),
+            version: Some(latest()),
+        }),
         Request::Areas { repository: Some(web()) },
         Request::Stage {
             repository: web(),

@@ -138,6 +138,7 @@ fn publish(run: &mut Runner<'_>, scratch: &Path) {
     assert_eq!(run.one(&["discard", "web/gone"])["area"], "gone");
     run.one(&["export", "web/1", text(&scratch.join("exported"))]);
     run.one(&["export", "web/1", text(&scratch.join("exported.tar.zst"))]);
+    run.one(&["restore", "web/1/f", text(&scratch.join("restored"))]);
 }
 
 /// What changes versions and repositories, and what lists them.
@@ -147,6 +148,11 @@ fn change(run: &mut Runner<'_>) {
     assert_eq!(run.one(&["show", "web/1"])["message"], "first");
     assert_eq!(run.all(&["diff", "web/1", "web/2"])[0]["change"], "M");
     assert_eq!(run.one(&["diff", "web/1", "web/2", "--stat"])["modified_count"], 1);
+    let log = run.all(&["log", "web"]);
+    assert_eq!((&log[0]["since"], &log[1]["since"]), (&1.into(), &serde_json::Value::Null));
+    assert_eq!(run.one(&["log", "web", "f", "-n", "1"])["change"], "M");
+    assert_eq!(run.one(&["find", "web", "f"])["version_ranges"][0]["to"], 2);
+    assert_eq!(run.one(&["cat", "web/1/f"])["content"], "one");
     assert_eq!(run.one(&["tag", "web/stable", "2"])["tag"], "stable");
     assert!(run.one(&["tag", "web"]).as_array().unwrap().len() > 1);
     assert_eq!(run.one(&["tag", "--delete", "web/stable"])["tag"], "stable");
@@ -217,6 +223,8 @@ fn upkeep(run: &mut Runner<'_>, scratch: &Path) {
     assert_eq!(status["quotas"][0]["repository"], "web");
     assert_eq!(status["problems"][0]["severity"], "warning");
     run.one(&["quota", "web", "--clear"]);
+    assert_eq!(run.one(&["top", "--once"])["now"]["state"], "ok");
+    assert_eq!(run.one(&["doctor"])["store"], text(&run.cairn.store()));
 }
 
 fn errors(run: &mut Runner<'_>) {

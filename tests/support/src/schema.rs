@@ -27,6 +27,8 @@ enum Type {
 const NULLABLE: &[&str] = &[
     "after",
     "base",
+    "change",
+    "command",
     "conditional",
     "daemon_pid",
     "declared_file_count",
@@ -48,11 +50,13 @@ const NULLABLE: &[&str] = &[
     "ranges",
     "retry",
     "running_permille",
+    "since",
+    "store",
     "tag",
     "version",
 ];
 
-/// Every name. What ends in `_count`, `_bytes` or `_ms` is a number and not listed one by one.
+/// Every name. What ends in `_count`, `_bytes`, `_ms` or `_us` is a number and not listed one by one.
 const NAMES: &[(Type, &[&str])] = &[
     (
         Type::Text,
@@ -61,6 +65,9 @@ const NAMES: &[(Type, &[&str])] = &[
             "author",
             "cairn_version",
             "change",
+            "check",
+            "command",
+            "cost",
             "environment",
             "failure",
             "hash",
@@ -69,6 +76,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "message",
             "name",
             "note",
+            "operation",
             "outcome",
             "page",
             "place",
@@ -93,6 +101,7 @@ const NAMES: &[(Type, &[&str])] = &[
         &[
             "ca_file",
             "certificate_file",
+            "content",
             "directory",
             "file",
             "key_file",
@@ -110,6 +119,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "daemon_pid",
             "fetched_bytes_per_second",
             "format",
+            "from",
             "gid",
             "job",
             "keep_released",
@@ -120,6 +130,8 @@ const NAMES: &[(Type, &[&str])] = &[
             "pid",
             "rate_bytes_per_second",
             "running_permille",
+            "since",
+            "to",
             "uid",
         ],
     ),
@@ -161,6 +173,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "basic",
             "bearer",
             "client_certificate",
+            "counts",
             "debian",
             "detail",
             "error",
@@ -169,6 +182,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "last_run",
             "locked_by",
             "login",
+            "now",
             "password",
             "policy",
             "remote_changed",
@@ -194,12 +208,15 @@ const NAMES: &[(Type, &[&str])] = &[
             "decisions",
             "events",
             "files",
+            "findings",
             "holders",
             "left",
             "lost",
+            "operations",
             "problems",
             "quotas",
             "repositories",
+            "version_ranges",
             "versions",
         ],
     ),
@@ -208,7 +225,7 @@ const NAMES: &[(Type, &[&str])] = &[
 ];
 
 /// Sizes, counts and durations.
-const NUMBER_ENDS: [&str; 3] = ["_count", "_bytes", "_ms"];
+const NUMBER_ENDS: [&str; 4] = ["_count", "_bytes", "_ms", "_us"];
 
 fn type_of(name: &str) -> Option<Type> {
     if NUMBER_ENDS.iter().any(|end| name.ends_with(end)) {

@@ -130,6 +130,11 @@ impl Jobs {
         self.ended.notify_all();
     }
 
+    /// How many run.
+    pub(super) fn running_count(&self) -> u64 {
+        self.table.lock().running.len() as u64
+    }
+
     fn list(&self) -> Vec<JobInfo> {
         let table = self.table.lock();
         let mut all: Vec<_> = table.ended.iter().chain(table.running.values()).cloned().collect();

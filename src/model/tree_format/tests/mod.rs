@@ -3,6 +3,7 @@
 mod behaviour;
 mod golden;
 mod properties;
+mod together;
 
 use std::collections::BTreeMap;
 
