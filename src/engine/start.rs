@@ -200,7 +200,7 @@ fn run(
     threads.push(spawn("reaper", move || reaper_thread.run())?);
     let check = (Arc::clone(&pool), recovered.unverified, requests_sender.clone(), sealers_stop);
     threads.push(spawn("check-blobs", move || verify_blobs(check))?);
-    let engine = Arc::new(Engine {
+    Ok(Arc::new(Engine {
         registry,
         staging,
         trees,
@@ -220,8 +220,7 @@ fn run(
         threads: Mutex::new(threads),
         gives_up: AtomicBool::new(false),
         sealers: Mutex::new(Some(sealers)),
-    });
-    Ok(engine)
+    }))
 }
 
 /// Makes the two queues to the durability thread: one for threads that wait for the disk, one for the

@@ -46,13 +46,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
         Request::Gc(gc) if gc.full => "full collection".to_owned(),
         Request::Gc(_) => "collection".to_owned(),
         Request::Reclaim(reclaim) if reclaim.dry_run => return None,
-        Request::Reclaim(reclaim) if reclaim.repositories.is_empty() => {
-            "reclaim content".to_owned()
-        }
-        Request::Reclaim(reclaim) => {
-            let names: Vec<_> = reclaim.repositories.iter().map(ToString::to_string).collect();
-            format!("reclaim content of {}", names.join(" "))
-        }
+        Request::Reclaim(reclaim) => reclaimed(&reclaim.repositories),
         Request::Fsck(fsck) if fsck.repair || fsck.rebuild_counts => {
             "repair of the store".to_owned()
         }
@@ -97,6 +91,16 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Export(_)
         | Request::Backup(_) => return None,
     })
+}
+
+fn reclaimed(repositories: &[RepoName]) -> String {
+    match repositories {
+        [] => "reclaim content".to_owned(),
+        some => {
+            let names: Vec<_> = some.iter().map(ToString::to_string).collect();
+            format!("reclaim content of {}", names.join(" "))
+        }
+    }
 }
 
 fn upkeep(request: &UpkeepRequest) -> Option<String> {

@@ -231,13 +231,8 @@ fn denied(repository: &RepoName) -> ControlError {
 fn for_the_owner_alone() -> ControlError {
     let message = "permission denied: that is for the store's owner and root";
     ControlError::new(ErrorKind::Permission, message).with_hint(
-<<<<<<< HEAD
-        "others may use: list, versions, show, tags, areas, wait, jobs, prefetch; commit, where they may rename the \
-         area; diff, in repositories of their own",
-=======
-        "others may use: list, versions, log, show, tags, areas, wait, jobs; commit, where they may rename \
+        "others may use: list, versions, log, show, tags, areas, wait, jobs, prefetch; commit, where they may rename \
          the area; diff, find and log of a path, in repositories of their own",
->>>>>>> feat/ops
     )
 }
 

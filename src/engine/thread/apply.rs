@@ -69,9 +69,6 @@ impl MetadataThread {
                 self.gc.sweep_ended(writer, &mut self.blobs, result, now);
             }
             Request::Durable { after, result } => self.durable(after, result, now),
-            Request::BlobVerified { hash, intact } => {
-                self.blobs.blob_verified(writer, hash, intact, now)
-            }
             Request::Fsck { job, reply } => {
                 let (blobs, journal) = (&mut self.blobs, &mut self.journal);
                 Repairs { writer, blobs, commits: &self.commits, journal }.serve(job, reply, now);
@@ -103,6 +100,7 @@ impl MetadataThread {
             | Request::MakeAbsent { .. }
             | Request::RemoveAbsent { .. }
             | Request::ForgetCached { .. }
+            | Request::BlobVerified { .. }
             | Request::HoldBlobs { .. } => unreachable!("it is served already"),
         }
     }
@@ -129,6 +127,9 @@ impl MetadataThread {
             }
             Request::ForgetCached { names, reply } => {
                 writer.notify_apart(vec![Event::BlobsHeld(names)], move || reply(Ok(())));
+            }
+            Request::BlobVerified { hash, intact } => {
+                self.blobs.blob_verified(writer, hash, intact, now)
             }
             Request::HoldBlobs { reply } => reply(Ok(BlobsHold::new(self.writer.pins()))),
             other => return Some(other),
