@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use support::{Cairn, errno};
 
 /// Every verb that changes a store, as it would succeed on one that takes changes.
-const CHANGES: [&[&str]; 17] = [
+const CHANGES: [&[&str]; 19] = [
     &["create", "other"],
     &["stage", "web/more"],
     &["commit", "web/open"],
@@ -23,6 +23,8 @@ const CHANGES: [&[&str]; 17] = [
     &["remote", "add", "origin", "sums", "http://127.0.0.1:1/"],
     &["sync", "web", "origin"],
     &["gc", "--wait"],
+    &["prefetch", "web/1"],
+    &["reclaim"],
     &["fsck", "--repair"],
     &["import", "/etc/hostname", "web"],
 ];
