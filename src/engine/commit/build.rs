@@ -91,13 +91,13 @@ pub(super) fn spawn(job: BuildJob) -> Result<(), StoreError> {
         .map_err(|source| StoreError::Io { action: "start a thread", path: name.into(), source })
 }
 
-/// Builds the trees of an area as it is, on the calling thread, and tells of their pages only. Nobody may change the area
-/// meanwhile.
+/// Builds the trees of an area as it is, on the calling thread, and tells of their pages only: when that returns they are
+/// written, so none stays in memory. Nobody may change the area meanwhile.
 ///
 /// # Errors
 /// As a commit's: damaged content, the database's.
 pub(in crate::engine) fn build_here(job: BuildJob) -> Result<TreeHash, EngineError> {
-    let mut builder = Builder::new(job);
+    let mut builder = Builder { keeps_pages: false, ..Builder::new(job) };
     let (_, built) = builder.build_area()?;
     builder.send()?;
     Ok(built.root)
@@ -126,6 +126,8 @@ impl TreeSource for Pages {
 
 struct Builder {
     job: BuildJob,
+    /// Whether pages stay readable that were told of: they may not be in the catalog yet.
+    keeps_pages: bool,
     source: Pages,
     pages: Vec<Page>,
     bytes: usize,
@@ -154,6 +156,7 @@ impl Builder {
         Self {
             source: Pages { trees: Arc::clone(&job.trees), new: HashMap::new() },
             job,
+            keeps_pages: true,
             pages: Vec::new(),
             bytes: 0,
             damaged: Vec::new(),
@@ -385,7 +388,11 @@ impl Builder {
         if pages.is_empty() {
             return Ok(());
         }
-        (self.job.tell)(BuildReport::Pages(self.job.task, pages))
+        (self.job.tell)(BuildReport::Pages(self.job.task, pages))?;
+        if !self.keeps_pages {
+            self.source.new.clear();
+        }
+        Ok(())
     }
 }
 

@@ -23,6 +23,10 @@ const WAITING_MAX: usize = 1;
 /// Bytes of small files after which what is written is brought to disk ahead of the commit.
 const FLUSH_BYTES: usize = 32 << 20;
 
+/// What is settled is about to be published. Where it has more entries than this part of the most, a checkpoint writes its
+/// trees: a commit has the pages of all directories that changed in memory.
+const SETTLED_PART: usize = 50;
+
 enum Job {
     Put(Batch),
     /// Answered when everything before it is stored.
@@ -142,7 +146,8 @@ impl Worker {
             let done = match job {
                 Job::Put(batch) => self.put(batch, &mut waiting),
                 Job::Settle(settled) => {
-                    let done = self.name(waiting.take());
+                    let done =
+                        self.name(waiting.take()).and_then(|()| self.checkpoint(SETTLED_PART));
                     self.note(done);
                     if settled.send(()).is_err() {
                         log::debug!("nobody waits for an import to settle any more");
@@ -205,11 +210,17 @@ impl Worker {
                 self.import.put_entry(entry, content).map_err(|error| at(entry, error))?;
             }
         }
-        if self.entries >= self.import.engine.intake_entries_max.load(Ordering::Relaxed) {
-            self.entries = 0;
-            self.import.checkpoint(std::mem::take(&mut self.named))?;
+        self.checkpoint(1)
+    }
+
+    /// Makes a checkpoint if the entries since the last one are this part of the most that may be in memory.
+    fn checkpoint(&mut self, part: usize) -> Result<()> {
+        let most = self.import.engine.intake_entries_max.load(Ordering::Relaxed);
+        if self.entries < (most / part).max(1) {
+            return Ok(());
         }
-        Ok(())
+        self.entries = 0;
+        self.import.checkpoint(std::mem::take(&mut self.named))
     }
 }
 
