@@ -1,6 +1,6 @@
 //! Imports of which only a part is in memory at a time (V4): what comes out is the same.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn::control::service::Attachment;
 use cairn::engine::request::Request;
@@ -141,4 +141,59 @@ fn v4_quotas_hold_over_all_parts() {
         import.put(vec![empty(number)]).unwrap();
     }
     import.finish().unwrap();
+}
+
+/// H7: the collector runs at every moment of a checkpoint, and takes nothing of it.
+#[test]
+fn v4_a_collector_that_never_rests_takes_nothing_of_an_import() {
+    let expected = {
+        let world = world(usize::MAX);
+        let import = Import::mirror(&world);
+        steps(&import);
+        committed(import.finish());
+        world.tree("1")
+    };
+    let world = world(1);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                world.run(false, 0);
+            }
+        });
+        for round in 0..5 {
+            let import = Import::mirror(&world);
+            steps(&import);
+            import.put_file("round", &[round]);
+            committed(import.finish());
+        }
+        let import = Import::mirror(&world);
+        steps(&import);
+        committed(import.finish());
+        is_over.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(world.tree("6"), expected);
+    assert_eq!(world.bytes("6", "a/b/third"), b"first");
+    let closed = world.close();
+    fsck::check_clean_store(&closed.path());
+}
+
+/// V7: what checkpoints wrote of an import that does not end is garbage, after a restart, too.
+#[test]
+fn v7_an_import_that_does_not_end_leaves_garbage_only() {
+    for restart in [false, true] {
+        let mut world = world(1);
+        let import = Import::mirror(&world);
+        steps(&import);
+        if restart {
+            world = world.reopen();
+        } else {
+            import.abort().unwrap();
+        }
+        world.run(true, 0);
+        assert!(world.numbers().is_empty());
+        assert!(world.blob(&BlobHash::of(b"first")).is_none());
+        let closed = world.close();
+        fsck::check_clean_store(&closed.path());
+    }
 }
