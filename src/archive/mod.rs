@@ -2,7 +2,7 @@
 //!
 //! Everything here runs in the caller's process and with the caller's credentials (H24): the
 //! daemon never opens a path on behalf of somebody else. What it opens itself, for a sync, are directories and
-//! archives that root or its own user made a remote ([`local`]). The store receives entries and content through
+//! archives that root, or the user it runs as, has added as remotes ([`local`]). The store receives entries and content through
 //! [`EntrySink`] and hands out tree pages and read-only blobs through [`ExportSource`]; both are
 //! small traits, so that all of it is tested without an engine.
 //!

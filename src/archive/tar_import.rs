@@ -76,8 +76,8 @@ pub(super) fn read_archive(
     }
 }
 
-/// Reads an archive to its end and keeps nothing: says how many members it has that are no directories, and how it
-/// is compressed.
+/// Reads an archive to its end without storing anything, to test it. Returns the number of members that are no
+/// directories, and the name of the compression if there is one.
 #[cfg(feature = "net")]
 pub(super) fn count(input: impl Read) -> Result<(u64, Option<&'static str>), ArchiveError> {
     fn all<R: Read>(mut reader: TarReader<R>) -> Result<u64, ArchiveError> {

@@ -39,7 +39,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct CatArgs {
-    /// The file: a repository, a version (a number, a tag or `latest`), and a path in it
+    /// The file, as REPO/VERSION/PATH; VERSION is a number, a tag or `latest`
     #[arg(value_name = "REPO/VERSION/PATH", value_parser = VersionPath::parser())]
     file: VersionPath,
     /// Fail if the content was not fetched from its remote yet, and do not fetch it

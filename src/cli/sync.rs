@@ -74,7 +74,7 @@ pub struct SyncArgs {
     /// Say what would be added, changed and removed, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Publish although files could not be had; those stay as they are in the newest version
+    /// Publish even if some files cannot be fetched or read; the new version has those as the newest one has them
     #[arg(long)]
     keep_going: bool,
     /// How many files the sync may remove: a count, or a percentage of the newest version

@@ -119,8 +119,8 @@ pub enum Request {
         /// The second version.
         second: BaseName,
     },
-    /// Lists versions with the size of what each changed, the newest first; or those in which one path
-    /// changed. Sends [`Progress::Log`] and replies [`Reply::Done`].
+    /// Lists the versions of a repository, the newest first, each with the size of what it changed. With a path it lists
+    /// only those versions in which that path changed. Sends [`Progress::Log`] and replies [`Reply::Done`].
     Log(LogRequest),
     /// Looks for paths in all versions. Sends [`Progress::Found`] and replies [`Reply::Done`].
     Find(FindRequest),

@@ -1,9 +1,9 @@
 //! Reclaim: content that a remote can give back becomes absent again (L12).
 //!
 //! ```text
-//!  caller: chooses ─▶ metadata thread: names hidden, pins looked at, rows made absent, names shown
+//!  client's thread: chooses contents ─▶ metadata thread: hides their names, looks at the pins, makes rows absent, shows the names
 //!                                      │ the WAL is made durable
-//!                     metadata thread: looked at once more, files unlinked
+//!                     metadata thread: looks at the pins once more, unlinks the files
 //! ```
 //!
 //! Nothing is lost at any instant: as long as the file may be needed after a power loss it is there, and afterwards it is
@@ -31,10 +31,11 @@ const CONTENTS_PER_FLUSH: usize = 4096;
 /// Uses that are noted in one transaction: a few milliseconds.
 const USES_PER_BATCH: usize = 512;
 
-/// How often it is looked whether the space of removed files was given back.
+/// Time between two looks whether the filesystem has freed the space of the removed files.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// What the kernel has not said within that time after the last one that it forgot is taken to be in use.
+/// The kernel tells of each inode that it forgets. When it has told of none for this long, the content that is still
+/// pinned is taken to be in use, and stays.
 const FORGET_TIME: Duration = Duration::from_millis(200);
 
 /// What became of contents.

@@ -190,7 +190,8 @@ impl Fetcher for Lazy {
         let own = flights.own();
         let (needs_worker, needs_watch) = flights.needs(FETCHES_MAX);
         drop(flights);
-        // Threads that were counted are started, whatever becomes of this reader.
+        // `needs` has counted these threads as running. So they are started even if this reader was refused: otherwise
+        // their places would be taken for ever, and at last nothing would be fetched.
         if let Some(own) = own {
             if needs_watch && !own.start("lazy-watch", |own| own.watch()) {
                 own.flights.lock().watch_ends();

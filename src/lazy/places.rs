@@ -93,8 +93,9 @@ impl Remote {
 pub(super) struct Places(BTreeMap<RemoteName, Remote>);
 
 impl Places {
-    /// Takes a place at the first candidate that has one, and says which that is. Those that rest come last. Where none
-    /// has a place the content waits: [`Places::leave`] gives it back.
+    /// Takes a place at the first remote of `candidates` that has one free, and returns its index. Remotes that rest are
+    /// tried after all others. Where no remote has a free place the content waits in line, and [`Places::leave`] returns
+    /// it once a place is given back.
     pub(super) fn enter(
         &mut self,
         digest: Sha256,

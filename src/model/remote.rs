@@ -42,9 +42,9 @@ pub enum RemoteKind {
     Sums,
     /// A Debian archive: suites, whose indexes declare packages with SHA-256 and size.
     Debian,
-    /// A directory on this machine. Nothing declares its content: it is read.
+    /// A directory on this machine. No list declares its files, so each sync walks it and reads those that changed.
     Directory,
-    /// A tar archive on this machine, which is read as well.
+    /// A tar archive on this machine. No list declares its members, so a sync reads it whole once it has changed.
     Archive,
 }
 
@@ -57,7 +57,7 @@ impl RemoteKind {
         }
     }
 
-    /// Whether it is read from this machine's files, by the daemon itself.
+    /// Whether the daemon reads the content from files of this machine, with its own rights, and not from a server.
     pub fn is_local(self) -> bool {
         matches!(self, Self::Directory | Self::Archive)
     }

@@ -66,8 +66,9 @@ pub(crate) fn open_outside(path: &Path, avoided: &[Device]) -> io::Result<OwnedF
     Ok(walk.at)
 }
 
-/// On which device `name` in `directory` is, or what is mounted there. The filesystem is not asked: this is not
-/// even a question for the attributes of the file.
+/// The device of the filesystem on which `name` in `directory` is; where something is mounted there, of what is mounted.
+/// The kernel answers without asking that filesystem for anything, so this returns also where it is a mount of ours
+/// that nobody answers (R8).
 ///
 /// # Errors
 /// The kernel's.

@@ -1,7 +1,8 @@
 //! Prefetch: the absent content of a version is fetched before somebody reads it (L12).
 //!
 //! A walk over the tree asks for what is absent, a few dozen contents ahead of what came. All reads come before these
-//! fetches (H39, `lazy`). It ends with the command that asked for it, and what came by then stays.
+//! fetches (H39, `lazy`). When the command that asked for a prefetch ends, the prefetch ends, too; what it has fetched by
+//! then stays in the store.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

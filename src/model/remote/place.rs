@@ -38,8 +38,9 @@ pub enum UrlError {
     Query,
 }
 
-/// The URL of the document that declares a remote's content, or of its directory (with `/` at the end): HTTP or
-/// HTTPS, without user, password, query and fragment. For what is on this machine, a path (`file:`).
+/// Where a remote is. On a server it is an HTTP or HTTPS URL, without user, password, query and fragment: of the document
+/// that declares the content, or of the directory in which that lies (then it ends with `/`). On this machine it is a
+/// path, as a `file:` URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RemoteUrl(Url);

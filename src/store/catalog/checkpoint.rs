@@ -208,15 +208,16 @@ mod tests {
     use crate::store::layout::Layout;
     use crate::store::testing::TestStore;
 
+    fn write(store: &mut TestStore, value: &str) {
+        let tx = store.catalog.begin().unwrap();
+        tx.set_meta("k", value).unwrap();
+        tx.commit().unwrap();
+    }
+
     #[test]
     fn checkpoints_empty_the_wal_beside_the_writer() {
         let mut store = TestStore::new();
         let checkpointer = store.catalog.checkpointer().unwrap();
-        let write = |store: &mut TestStore, value: &str| {
-            let tx = store.catalog.begin().unwrap();
-            tx.set_meta("k", value).unwrap();
-            tx.commit().unwrap();
-        };
         write(&mut store, "1");
         let waiting = checkpointer.wal_bytes().unwrap();
         assert!(waiting > 0);
@@ -236,11 +237,6 @@ mod tests {
     fn h6_a_reader_that_stays_keeps_no_writer_waiting() {
         let mut store = TestStore::new();
         let checkpointer = store.catalog.checkpointer().unwrap();
-        let write = |store: &mut TestStore, value: &str| {
-            let tx = store.catalog.begin().unwrap();
-            tx.set_meta("k", value).unwrap();
-            tx.commit().unwrap();
-        };
         write(&mut store, "1");
         let reader = super::connection::open_checkpointer(&store.layout).unwrap();
         reader.execute_batch("BEGIN").unwrap();
