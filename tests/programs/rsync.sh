@@ -13,6 +13,8 @@ mkfifo "$source/fifo"
 setfattr -n user.note -v text "$source/large"
 chmod 6751 "$source/sub/f1"
 chown daemon:games "$source/sub/f2"
+# rsync takes a file of the same size and second for unchanged, so what is changed below must have another second.
+touch -d '2020-01-01 00:00:00.5' "$source/large"
 touch -d '1969-12-31 23:00:00.123456789' "$source/sub/f3"
 touch -d '2100-01-01 00:00:00.987654321' "$source/sub"
 same() {
