@@ -12,10 +12,10 @@ use super::error::CliError;
 use super::output::json_path;
 use super::parse::{parse_duration, parse_size};
 use super::serve::parse_address;
-use crate::control::settings::{MAX_FILE_SIZE, Setting};
+use crate::control::settings::{CACHE_SIZE, MAX_FILE_SIZE, Setting};
 use crate::daemon::DaemonError;
 use crate::daemon::background::{self, Readiness};
-use crate::daemon::config::{DaemonConfig, GcOptions, ScrubOptions};
+use crate::daemon::config::{CACHE_BYTES_MAX, DaemonConfig, GcOptions, ScrubOptions};
 use crate::daemon::logging::{self, LogFormat};
 use crate::fuse::mount::{self, MountError, MountOptions};
 use crate::model::tree::FILE_BYTES_MAX;
@@ -35,7 +35,7 @@ EXAMPLES
   cairn mount /srv/cairn /mnt/cairn --on-commit /usr/local/bin/announce
 
 With -o remount,… a mount that is there is changed: ro and rw, exec and noexec, atime and noatime, and
-by root suid, nosuid, dev and nodev, as well as --max-file-size. All else is refused unless it says
+by root suid, nosuid, dev and nodev, as well as --max-file-size and --cache-size. All else is refused unless it says
 what is so already. A mount that becomes ro refuses changes by those who use it, not by commands; while
 files are open for writing it is busy (exit code 4). Only root can change flags of a mount. mount(8)
 does the same, `mount -o remount,ro /mnt/cairn`, but does not pass suid and dev on.
@@ -95,6 +95,9 @@ pub struct MountArgs {
     /// How long a file in a staging area may become, with K, M, G or T; 0: as can be stored, 16T [default: 16T]
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     pub max_file_size: Option<u64>,
+    /// Keep so much content of `streamed` remotes, with K, M, G or T; 0: as much as there is room for [default: 10G]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    pub cache_size: Option<u64>,
     /// Run this by the shell after each published version
     #[arg(long, value_name = "COMMAND")]
     pub on_commit: Option<String>,
@@ -196,6 +199,7 @@ impl MountArgs {
             ("scrub_period", seconds(self.scrub_period)),
             ("scrub_rate", self.scrub_rate.map(|bytes| bytes.to_string())),
             (MAX_FILE_SIZE, longest.map(|bytes| bytes.to_string())),
+            (CACHE_SIZE, self.cache_size.map(|bytes| bytes.to_string())),
             ("on_commit", self.on_commit.clone()),
             ("http", self.http.map(|address| address.to_string())),
             ("log", log.map(|log| log.display().to_string())),
@@ -226,6 +230,7 @@ impl MountArgs {
             foreground: self.foreground,
             gc: self.gc(),
             file_bytes_max: self.max_file_size.map_or(FILE_BYTES_MAX, longest_file),
+            cache_bytes_max: self.cache_size.unwrap_or(CACHE_BYTES_MAX),
             log_format: self.log_format(),
             on_commit: self.on_commit.clone(),
             http: self.http,
@@ -260,6 +265,7 @@ fn child_arguments(config: &DaemonConfig) -> Vec<OsString> {
     arguments.push(format!("--gc-period={}", period_seconds.unwrap_or(0)).into());
     arguments.push(format!("--protect={protect_seconds}").into());
     arguments.push(format!("--max-file-size={}", config.file_bytes_max).into());
+    arguments.push(format!("--cache-size={}", config.cache_bytes_max).into());
     arguments.extend(config.on_commit.as_ref().map(|run| format!("--on-commit={run}").into()));
     arguments.extend(config.http.map(|address| format!("--http={address}").into()));
     arguments.extend(config.log.iter().flat_map(|log| ["--log".into(), log.into()]));
@@ -320,11 +326,12 @@ mod tests {
         let hook = "--on-commit=-x 'a b' \"$CAIRN_NAME\"";
         assert_eq!(config.file_bytes_max, FILE_BYTES_MAX);
         let limit = "--max-file-size=3G";
-        let http = "--http=8080";
-        let args =
-            parse(&["mount", "--gc-period=0", "--protect", "1h", limit, http, hook, store, target]);
+        let (http, cache) = ("--http=8080", "--cache-size=1G");
+        assert_eq!(config.cache_bytes_max, CACHE_BYTES_MAX);
+        let args = ["mount", "--gc-period=0", "--protect=1h", limit, http, cache, hook];
+        let args = parse(&[&args[..], &[store, target]].concat());
         let config = args.config().unwrap();
-        assert_eq!(config.file_bytes_max, 3 << 30);
+        assert_eq!((config.file_bytes_max, config.cache_bytes_max), (3 << 30, 1 << 30));
         assert_eq!(config.http, Some("127.0.0.1:8080".parse().unwrap()));
         assert_eq!(config.gc, GcOptions { period_seconds: None, protect_seconds: 3600 });
         let child = Command::try_parse_from(child_arguments(&config)).unwrap().args;

@@ -59,6 +59,7 @@ const OWN: &[&str] = &[
     "scrub_period",
     "scrub_rate",
     "max_file_size",
+    "cache_size",
     "on_commit",
     "http",
     "log",

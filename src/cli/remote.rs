@@ -56,8 +56,10 @@ fetches it itself.
 With --policy on_demand a sync fetches lists and indexes only. The version is complete to look at; the
 daemon fetches a file when it is first read, checks it and keeps it. If no remote can give it, the read fails
 with an I/O error and is not tried again for ten seconds. `cairn status` counts contents that were not
-fetched yet. `cairn remote remove` refuses while versions need the remote (--force). The kind must declare
-sizes: manifest, debian. A change of the policy applies from the next sync on.
+fetched yet. With --policy streamed what was read is kept as a cache only: when there is more of it than the
+--cache-size of `cairn mount`, or the disk has no room for what is read now, what was used the longest time
+ago is dropped, and fetched again when it is read again. `cairn remote remove` refuses while versions need
+the remote (--force). Both want a kind that declares sizes: manifest, debian. A change of the policy applies from the next sync on.
 
 JSON
   list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,
@@ -183,7 +185,7 @@ struct Access {
     /// Bytes per second at most, over all fetches of a sync
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     limit_rate: Option<u64>,
-    /// When content is fetched: `immediate` (during the sync) or `on_demand` (when it is first read)
+    /// When content is fetched: `immediate` (during the sync), `on_demand` (when it is first read) or `streamed` (as that, but kept as a cache only)
     #[arg(long, value_name = "POLICY")]
     policy: Option<FetchPolicy>,
     /// Files fetched at a time, 1 to 64 [default: 8]
@@ -405,8 +407,11 @@ fn details(settings: &RemoteSettings) -> Vec<String> {
     let idle = settings.idle_timeout_ms.map(|ms| format!("{} at most without a byte", seconds(ms)));
     let lowest =
         settings.lowest_bytes_per_second.map(|rate| format!("{} per second at least", size(rate)));
-    let policy = (settings.policy != FetchPolicy::default())
-        .then(|| "content is fetched when it is first read".to_owned());
+    let policy = match settings.policy {
+        FetchPolicy::Immediate => None,
+        FetchPolicy::OnDemand => Some("content is fetched when it is first read".to_owned()),
+        FetchPolicy::Streamed => Some("content is fetched when it is read, and cached".to_owned()),
+    };
     let all = [policy, login, authority, certificate, rate, connections, connect, idle, lowest];
     let archive = settings.debian.iter().flat_map(super::debian::details);
     archive.chain(all.into_iter().flatten()).collect()

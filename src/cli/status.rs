@@ -31,8 +31,8 @@ JSON
   {store, format, cairn_version, daemon_pid, mount, read_only, repository_count, version_count,
   blob_count, blobs_bytes, tree_count, free_bytes, areas, unfinished_deletion_count, poisoned,
   last_run, next_run, next_run_seconds, reclaimable_bytes, protected_bytes, deleted_version_count,
-  partial_file_count, partial_bytes (downloads that are not whole), absent_content_count (declared by an
-  on_demand remote, not fetched yet), fetching_content_count (wanted by readers or a prefetch: queued or being fetched),
+  partial_file_count, partial_bytes (downloads that are not whole), absent_content_count (declared by a
+  remote and not there), cached_bytes and cache_size_bytes (content of streamed remotes), fetching_content_count (wanted by readers or a prefetch: queued or being fetched),
   waiting_read_count, failed_content_count (in the last ten seconds), quotas, scrub, problems}; areas as in
   `cairn areas`,
   quotas as in `cairn quota` (of repositories that use more than 90 %), last_run is null or {full,
@@ -221,6 +221,15 @@ fn print_upkeep(output: &mut Output, status: &StatusReply) -> Result<(), CliErro
             }
         }
         output.line(line)?;
+    }
+    if let (Some(cached), Some(limit)) = (status.cached_bytes, status.cache_size_bytes)
+        && cached > 0
+    {
+        let limit = match limit {
+            0 => "as much as there is room for".to_owned(),
+            limit => size(limit),
+        };
+        output.line(format_args!("cache     {} of {limit}", size(cached)))?;
     }
     if status.partial_files > 0 {
         output.line(format_args!(

@@ -7,6 +7,7 @@ use super::parse::{parse_remote_path, parse_removal_limit, parse_size};
 use crate::control::protocol::Request;
 use crate::control::reply::Reply;
 use crate::control::sync::SyncRequest;
+use crate::model::fetch_policy::FetchPolicy;
 use crate::model::name::{RemoteName, RepoName, TagName};
 use crate::model::raw::RawPath;
 use crate::model::sync::RemovalLimit;
@@ -52,6 +53,7 @@ EXAMPLES
   cairn sync tools releases --mirror --tag 2026-11
   cairn sync linux-tools releases/linux/x86_64 --json | jq 'select(.type == \"result\")'
   cairn sync tools releases --mirror --detach
+  cairn sync tools isos --mirror --policy immediate
   cairn remote add machine directory /
   cairn sync settings machine/etc --mirror";
 
@@ -83,6 +85,9 @@ pub struct SyncArgs {
     /// Bytes per second at most, for this sync
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     limit_rate: Option<u64>,
+    /// When content is fetched, for this sync: `immediate`, `on_demand` or `streamed` (see `cairn help remote`)
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<FetchPolicy>,
     /// Text to keep with the version
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
@@ -113,6 +118,7 @@ impl SyncArgs {
             keep_going: self.keep_going,
             removal_limit: self.max_delete,
             rate_bytes_per_second: self.limit_rate,
+            policy: self.policy,
             message: self.message.unwrap_or_default(),
             author: self.author,
             tag: self.tag,

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// How long a file may become, in bytes. A daemon can change it.
 pub(crate) const MAX_FILE_SIZE: &str = "max_file_size";
 
+/// How many bytes of content of `streamed` remotes are kept. A daemon can change it.
+pub(crate) const CACHE_SIZE: &str = "cache_size";
+
 /// Whether inode numbers of versions are below 2^32: `true` or `false`.
 pub(crate) const INODE32: &str = "inode32";
 

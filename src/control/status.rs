@@ -86,6 +86,12 @@ pub struct StatusReply {
     #[serde(default)]
     #[serde(rename = "failed_content_count")]
     pub failed_fetches: u64,
+    /// Bytes of content of `streamed` remotes that are kept; absent while nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_bytes: Option<u64>,
+    /// How many of them may be kept; 0: as many as the disk has room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_size_bytes: Option<u64>,
     /// Repositories that use more than nine tenths of their quota.
     #[serde(default)]
     pub quotas: Vec<QuotaInfo>,

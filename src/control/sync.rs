@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::versions::VersionInfo;
+use crate::model::fetch_policy::FetchPolicy;
 use crate::model::name::{RemoteName, RepoName, TagName};
 use crate::model::raw::RawPath;
 use crate::model::sync::{RemovalLimit, SyncCounts};
@@ -26,6 +27,9 @@ pub struct SyncRequest {
     pub removal_limit: RemovalLimit,
     /// The most bytes per second, instead of what the remote's settings say.
     pub rate_bytes_per_second: Option<u64>,
+    /// When content is fetched, instead of what the remote's settings say.
+    #[serde(default)]
+    pub policy: Option<FetchPolicy>,
     /// Text to keep with the version.
     pub message: String,
     /// Who asks for it; `None` for the caller's user name.

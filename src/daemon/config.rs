@@ -9,6 +9,9 @@ pub(crate) use crate::engine::gc::GcOptions;
 pub(crate) use crate::engine::scrub::ScrubOptions;
 use crate::fuse::mount::MountOptions;
 
+/// How many bytes of content of `streamed` remotes are kept if nobody says it.
+pub(crate) const CACHE_BYTES_MAX: u64 = 10 << 30;
+
 /// What to serve, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonConfig {
@@ -28,6 +31,8 @@ pub struct DaemonConfig {
     pub gc: GcOptions,
     /// How long a file may become, in bytes.
     pub file_bytes_max: u64,
+    /// How many bytes of content of `streamed` remotes are kept; 0: as much as the disk has room for.
+    pub cache_bytes_max: u64,
     /// Form of the log's lines.
     pub log_format: LogFormat,
     /// A command for the shell, run after each published version.

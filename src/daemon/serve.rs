@@ -68,6 +68,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let stop = controller.clone();
     let facts = facts(config, &plan, file_bytes_max, &web);
     let service = Arc::new(StoreService::new(Arc::clone(&engine), move || stop.stop(), facts));
+    service.look_at_cache();
     let hook = start_hook(config, &plan, &engine, &hooked)?;
     let socket = engine.layout.control_socket();
     let mut server = Server::start(&socket, service.clone()).map_err(start)?;
@@ -75,8 +76,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let signals = signals::start(controller.clone(), config.log.clone())?;
     let collector = Arc::clone(&engine);
     let mut scrubber = Scrubber::start(&engine, config.scrub).map_err(no_thread)?;
-    let mut closed = Ok(());
-    let waits = Arc::clone(&staging);
+    let (waits, mut closed) = (Arc::clone(&staging), Ok(()));
     let hooks = Hooks {
         ready: Box::new(|| {
             readiness.ready()?;
@@ -211,6 +211,7 @@ fn facts(
         read_only: config.options.read_only,
         settings: config.fixed_settings(),
         file_bytes_max,
+        cache_bytes_max: Arc::new(AtomicU64::new(config.cache_bytes_max)),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Serving a store over HTTP and to commands, without a mount.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use super::config::HttpConfig;
+use super::config::{CACHE_BYTES_MAX, HttpConfig};
 use super::error::DaemonError;
 use super::run;
 use super::serve::{collect, no_thread, prepare_process};
@@ -36,6 +37,7 @@ pub fn serve_unmounted(
     let facts = DaemonFacts {
         pid: Some(std::process::id()),
         read_only: config.read_only,
+        cache_bytes_max: Arc::new(AtomicU64::new(CACHE_BYTES_MAX)),
         ..DaemonFacts::default()
     };
     let service = Arc::new(StoreService::new(Arc::clone(&engine), move || stop.stop(), facts));

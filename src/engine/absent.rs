@@ -24,6 +24,9 @@ use crate::store::pool::Incoming;
 /// Why a read-only store has nothing fetched.
 const READ_ONLY: &str = "the store is open for reading only, so nothing can be fetched into it";
 
+/// How often a content is fetched for one who needs a blob of it.
+const FETCH_TRIES: u32 = 3;
+
 impl Engine {
     /// From now on absent content is asked of `fetcher`.
     pub fn set_fetcher(&self, fetcher: Arc<dyn Fetcher>) {
@@ -73,18 +76,20 @@ impl Engine {
     /// # Errors
     /// When it cannot be had; when it cannot be looked up.
     pub fn blob_or_fetch(&self, name: &ContentName) -> Result<BlobHash> {
-        match self.trees.blob_names().resolve(name) {
-            Err(StoreError::AbsentContent(digest)) => {
-                let (send, receive) = crossbeam_channel::bounded(1);
-                // Who went away meanwhile does not need the answer.
-                self.fetch(digest, Box::new(move |fetched| drop(send.send(fetched))));
-                let fetched = receive.recv().map_err(|_| EngineError::Stopping)?;
-                let kept = fetched.and_then(Fetched::kept);
-                kept.map_err(|reason| EngineError::NotFetched { digest, reason })?;
-                Ok(self.trees.blob_names().resolve(name)?)
-            }
-            resolved => Ok(resolved?),
+        // A small cache may have let it go again before it is looked up.
+        for _ in 0..FETCH_TRIES {
+            let digest = match self.trees.blob_names().resolve(name) {
+                Err(StoreError::AbsentContent(digest)) => digest,
+                resolved => return Ok(resolved?),
+            };
+            let (send, receive) = crossbeam_channel::bounded(1);
+            // Who went away meanwhile does not need the answer.
+            self.fetch(digest, Box::new(move |fetched| drop(send.send(fetched))));
+            let fetched = receive.recv().map_err(|_| EngineError::Stopping)?;
+            let kept = fetched.and_then(Fetched::kept);
+            kept.map_err(|reason| EngineError::NotFetched { digest, reason })?;
         }
+        Ok(self.trees.blob_names().resolve(name)?)
     }
 
     /// Notes that somebody reads a content which has a blob: what was read last is reclaimed last.
@@ -106,9 +111,9 @@ impl Engine {
         self.query(|reader| is_stored(reader, digest))
     }
 
-    /// Whether the disk has room to keep a content of `bytes` that can be had again (H37).
-    pub fn has_room_to_keep(&self, bytes: u64) -> bool {
-        self.pool.room().is_above_floor(bytes)
+    /// How many bytes have to be freed until the disk has room to keep a content of `bytes` that can be had again (H37).
+    pub fn lacks_room_to_keep(&self, bytes: u64) -> u64 {
+        self.pool.room().lacking_above_floor(bytes)
     }
 
     /// Stores a content that was fetched: `length` bytes. The caller has hashed them: they have both digests.

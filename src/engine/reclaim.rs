@@ -23,10 +23,13 @@ use super::handle::Engine;
 use super::remotes::RemoteNote;
 use super::request::Request;
 use crate::model::content_name::ContentName;
-use crate::store::catalog::ReclaimableRow;
+use crate::store::catalog::{Reader, ReclaimScope, ReclaimableRow};
 
 /// Contents that become absent between two flushes.
 const CONTENTS_PER_FLUSH: usize = 4096;
+
+/// Contents that are listed at a time to trim the cache.
+const CONTENTS_PER_PAGE: u32 = 4096;
 
 /// Uses that are noted in one transaction: a few milliseconds.
 const USES_PER_BATCH: usize = 512;
@@ -90,6 +93,54 @@ impl Engine {
         Ok(reclaimed)
     }
 
+    /// The same, also of content that nobody has open and the kernel only caches.
+    ///
+    /// # Errors
+    /// When the store takes no changes. What was done by then stays done.
+    pub fn reclaim_unless_open(&self, contents: Vec<ReclaimableRow>) -> Result<Reclaimed> {
+        let mut done = self.reclaim(contents)?;
+        if !done.held.is_empty() {
+            let (free, open) = self.release_cached(std::mem::take(&mut done.held))?;
+            done.held = open;
+            done += self.reclaim(free)?;
+        }
+        Ok(done)
+    }
+
+    /// Frees so many bytes of content that is kept as a cache only, the least recently used first; returns how many it
+    /// were. What somebody has open stays.
+    ///
+    /// # Errors
+    /// When the store takes no changes. What was done by then stays done.
+    pub fn trim_cache(&self, bytes: u64) -> Result<u64> {
+        self.note_uses()?;
+        let reader = self.open_reader()?;
+        let (mut freed, mut last) = (0, None);
+        while freed < bytes && !self.is_stopping() {
+            let rows =
+                reader.reclaimable(ReclaimScope::Cached, last.as_ref(), CONTENTS_PER_PAGE)?;
+            let mut chosen_bytes = 0;
+            let fits = |row: &ReclaimableRow| {
+                let is_wanted = freed + chosen_bytes < bytes;
+                chosen_bytes += row.size;
+                is_wanted
+            };
+            let chosen: Vec<_> = rows.into_iter().take_while(fits).collect();
+            let Some(end) = chosen.last() else { break };
+            last = Some(*end);
+            freed += self.reclaim_unless_open(chosen)?.bytes;
+        }
+        Ok(freed)
+    }
+
+    /// Bytes of content that is kept as a cache only.
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    pub fn cached_bytes(&self) -> Result<u64> {
+        self.query(Reader::cached_bytes)
+    }
+
     /// Brings all rows written so far to disk.
     fn flush_rows(&self) -> Result<()> {
         let (send, receive) = crossbeam_channel::bounded(1);
@@ -114,7 +165,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine ends.
-    pub fn release_cached(
+    fn release_cached(
         &self,
         held: Vec<ReclaimableRow>,
     ) -> Result<(Vec<ReclaimableRow>, Vec<ReclaimableRow>)> {

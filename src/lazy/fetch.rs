@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::engine::absent::FetchedContent;
 use crate::engine::fetcher::{FetchOutcome, Fetched, NO_ROOM, NotFetched};
 use crate::model::digest::Sha256;
+use crate::model::fetch_policy::FetchPolicy;
 use crate::model::hash::BlobHash;
 use crate::model::name::RemoteName;
 use crate::model::remote::RemoteSettings;
@@ -144,7 +145,7 @@ impl Lazy {
         if engine.is_stored(&digest).map_err(failed)? {
             return Ok(Fetched::Kept);
         }
-        let unkept = match engine.has_room_to_keep(source.size) {
+        let unkept = match self.make_room(engine, source.size) {
             true => None,
             // What came of it before takes room that there is not.
             false => {
@@ -191,7 +192,12 @@ impl Lazy {
             turn.remove().map_err(failed)?;
         }
         match (kept, bytes) {
-            (Ok(()), _) => Ok(Fetched::Kept),
+            (Ok(()), _) => {
+                if settings.policy == FetchPolicy::Streamed {
+                    self.note_cached(length);
+                }
+                Ok(Fetched::Kept)
+            }
             (Err(NotKept::Full), Bytes::Memory(bytes)) => Ok(Fetched::Unkept(bytes.into())),
             (Err(NotKept::Full), Bytes::File(_)) => Err(NotFetched(NO_ROOM.to_owned())),
             (Err(NotKept::Other(reason)), _) => Err(reason),

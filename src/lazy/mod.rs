@@ -11,13 +11,14 @@
 //!
 //! This room must not know who reads, nor what a mount is.
 
+mod cache;
 mod fetch;
 mod flights;
 mod places;
 mod unkept;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ use crate::model::name::RemoteName;
 use crate::net::Client;
 use crate::sync::PartialFiles;
 use crate::sys::panics;
+use cache::Cache;
 use flights::{Flights, Joined};
 
 /// Contents that are fetched at a time, over all remotes.
@@ -65,6 +67,7 @@ pub struct Lazy {
     clients: Mutex<HashMap<RemoteName, KnownClient>>,
     /// Contents under way that are not going to be kept.
     unkept: AtomicUsize,
+    cache: Cache,
     stop: AtomicBool,
 }
 
@@ -86,8 +89,13 @@ pub struct Activity {
 }
 
 impl Lazy {
-    /// For this engine. Starts no thread, and asks nobody anything, before the first content is wanted.
-    pub fn new(engine: &Arc<Engine>, partial_files: &Arc<PartialFiles>) -> Arc<Self> {
+    /// For this engine. Starts no thread, and asks nobody anything, before the first content is wanted. Content of streamed
+    /// remotes is kept up to `cache_bytes_max` bytes, or if that is 0 as long as there is room on the disk.
+    pub fn new(
+        engine: &Arc<Engine>,
+        partial_files: &Arc<PartialFiles>,
+        cache_bytes_max: Arc<AtomicU64>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|own| Self {
             engine: Arc::downgrade(engine),
             partial_files: Arc::clone(partial_files),
@@ -95,6 +103,7 @@ impl Lazy {
             changed: Condvar::new(),
             clients: Mutex::default(),
             unkept: AtomicUsize::new(0),
+            cache: Cache::new(cache_bytes_max),
             stop: AtomicBool::new(false),
         })
     }
@@ -109,6 +118,7 @@ impl Lazy {
         self.stop.store(true, Ordering::SeqCst);
         let waiting = self.flights.lock().give_up();
         self.changed.notify_all();
+        self.cache.stop();
         for then in waiting {
             then(Err(NotFetched("the daemon is stopping".to_owned())));
         }

@@ -14,6 +14,8 @@ pub enum FetchPolicy {
     Immediate,
     /// When it is first read; then it is kept.
     OnDemand,
+    /// When it is read; then it is cached: what was used the longest time ago makes room for what is read now.
+    Streamed,
 }
 
 impl FetchPolicy {
@@ -22,6 +24,15 @@ impl FetchPolicy {
         match self {
             Self::Immediate => "immediate",
             Self::OnDemand => "on_demand",
+            Self::Streamed => "streamed",
+        }
+    }
+
+    /// Whether content is fetched only when somebody reads it.
+    pub fn is_lazy(self) -> bool {
+        match self {
+            Self::Immediate => false,
+            Self::OnDemand | Self::Streamed => true,
         }
     }
 
@@ -39,14 +50,8 @@ impl fmt::Display for FetchPolicy {
 
 /// A string that is no policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FetchPolicyError {
-    /// One that this release does not know yet.
-    #[error("`streamed` is not there yet: use `on_demand`, which keeps what was read")]
-    Streamed,
-    /// None at all.
-    #[error("the policies are `immediate` and `on_demand`")]
-    Unknown,
-}
+#[error("the policies are `immediate`, `on_demand` and `streamed`")]
+pub struct FetchPolicyError;
 
 impl FromStr for FetchPolicy {
     type Err = FetchPolicyError;
@@ -55,8 +60,8 @@ impl FromStr for FetchPolicy {
         match text {
             "immediate" => Ok(Self::Immediate),
             "on_demand" | "on-demand" => Ok(Self::OnDemand),
-            "streamed" => Err(FetchPolicyError::Streamed),
-            _ => Err(FetchPolicyError::Unknown),
+            "streamed" => Ok(Self::Streamed),
+            _ => Err(FetchPolicyError),
         }
     }
 }

@@ -91,12 +91,13 @@ impl Room {
         self.recently_free() >= bytes.saturating_add(PLENTY_BYTES)
     }
 
-    /// Whether there is room for `bytes` that can be had again, with enough left for what cannot (H37).
-    pub fn is_above_floor(&self, bytes: u64) -> bool {
-        let Ok(space) = sys::statvfs(&self.root) else { return true };
+    /// How many bytes have to be freed until there is room for `bytes` that can be had again, with enough left for what
+    /// cannot (H37).
+    pub fn lacking_above_floor(&self, bytes: u64) -> u64 {
+        let Ok(space) = sys::statvfs(&self.root) else { return 0 };
         let floor = FLOOR_BYTES.min(space.blocks.saturating_mul(space.block_size) / FLOOR_PART);
         let free = space.available_bytes().saturating_sub(self.missing());
-        free >= bytes.saturating_add(floor)
+        bytes.saturating_add(floor).saturating_sub(free)
     }
 
     /// Whether the store may grow: there is more room than the journal needs.
@@ -140,7 +141,7 @@ mod tests {
         assert!(room.is_open() && room.is_plenty_for(0) && !room.is_plenty_for(u64::MAX));
         room.set_missing(u64::MAX);
         *room.looked.lock() = None;
-        assert!(!room.is_open() && !room.is_plenty_for(0) && !room.is_above_floor(0));
+        assert!(!room.is_open() && !room.is_plenty_for(0) && room.lacking_above_floor(0) > 0);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(super) enum Missing {
     IsFetched,
 }
 
-/// The stage after the query when the policy is `on_demand`: marks what the store lacks as absent, so that it is not fetched
+/// The stage after the query when content is fetched as it is read: marks what the store lacks as absent, so that it is not fetched
 /// now. Content of which the store has a damaged blob is fetched, which mends it.
 pub(super) fn defer<'a>(
     destination: &dyn Destination,

@@ -11,7 +11,6 @@ use super::query::{Item, Missing, defer, query};
 use super::save::Saver;
 use super::sort::Sorted;
 use super::{Destination, Note, Options, Origin, Seen, SyncError, Watch, add};
-use crate::model::fetch_policy::FetchPolicy;
 use crate::model::sync::{SyncCounts, SyncStage};
 
 /// How a sync ended that did not fail.
@@ -55,7 +54,7 @@ pub fn run(
     plan: Option<&mut dyn FnMut(Plan) -> Result<(), SyncError>>,
 ) -> Result<Outcome, SyncError> {
     let asked = asked(origin, options);
-    let is_lazy = origin.policy == FetchPolicy::OnDemand;
+    let is_lazy = origin.policy.is_lazy();
     let missing = match !is_lazy && destination.lacks_content()? {
         true => Missing::IsFetched,
         false => Missing::IsUnchanged,

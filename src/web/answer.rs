@@ -38,6 +38,9 @@ const NOTHING: &str = "There is nothing here that you may read.";
 /// Pages that are made at a time: some look at much of the store.
 const PAGES_MAX: usize = 4;
 
+/// How often a content is fetched for one answer.
+const FETCH_TRIES: u32 = 3;
+
 /// What the web face shows.
 pub(super) struct Site {
     engine: Arc<Engine>,
@@ -167,8 +170,8 @@ impl Site {
         }
     }
 
-    /// Prepares an answer. Content that the store lacks is fetched, and no thread waits for it; one file needs one content,
-    /// so it is tried once more.
+    /// Prepares an answer. Content that the store lacks is fetched, and no thread waits for it. One file needs one content,
+    /// which a small cache may have let go again before it is opened.
     async fn prepared(
         self: &Arc<Self>,
         question: Arc<Question>,
@@ -177,19 +180,24 @@ impl Site {
             let (site, question) = (Arc::clone(self), Arc::clone(&question));
             tokio::task::spawn_blocking(move || site.prepare(&question))
         };
-        let digest = match prepare().await {
-            Ok(Err(StoreError::AbsentContent(digest))) => digest,
-            prepared => return prepared,
-        };
-        let (then, fetched) = oneshot::channel();
-        // Who went away meanwhile does not need the answer.
-        self.engine.fetch(digest, Box::new(move |fetched| drop(then.send(fetched))));
-        match fetched.await {
-            Ok(Ok(Fetched::Kept)) => prepare().await,
+        for _ in 0..FETCH_TRIES {
+            let digest = match prepare().await {
+                Ok(Err(StoreError::AbsentContent(digest))) => digest,
+                prepared => return prepared,
+            };
+            let (then, fetched) = oneshot::channel();
+            // Who went away meanwhile does not need the answer.
+            self.engine.fetch(digest, Box::new(move |fetched| drop(then.send(fetched))));
             // A file is sent from the store, so what could not be kept is not sent.
-            Ok(Ok(Fetched::Unkept(_)) | Err(_)) | Err(_) => {
+            if !matches!(fetched.await, Ok(Ok(Fetched::Kept))) {
+                break;
+            }
+        }
+        match prepare().await {
+            Ok(Err(StoreError::AbsentContent(_))) => {
                 Ok(Ok(Prepared::Answer(refusal(StatusCode::BAD_GATEWAY, NOT_FETCHED))))
             }
+            prepared => prepared,
         }
     }
 

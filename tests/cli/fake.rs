@@ -172,6 +172,8 @@ fn status() -> StatusReply {
         fetching: 1,
         waiting_reads: 2,
         failed_fetches: 1,
+        cached_bytes: Some(5 << 20),
+        cache_size_bytes: Some(10 << 30),
         partial_bytes: 1 << 20,
         quotas: vec![upkeep::quota(Some(1 << 20))],
         problems: vec![Problem::new(ProblemKind::Damage, "one blob is damaged")],

@@ -70,3 +70,30 @@ fn h37_a_large_content_takes_its_space_once() {
     cairn.stop();
     fsck::check_clean_store(&cairn.store());
 }
+
+/// More is read than the disk has room for: what was read before makes room (L15).
+#[test]
+fn l15_a_full_disk_drops_what_is_cached() {
+    let disk = Disk::small(DISK_BYTES);
+    let mut cairn = Cairn::start_in(&disk.at);
+    let bodies: Vec<_> = (0..30).map(|number| content::bytes(number, 9 << 20)).collect();
+    let names: Vec<_> = (0..30).map(|number| format!("f{number}")).collect();
+    let files: Vec<(&str, &[u8])> =
+        names.iter().zip(&bodies).map(|(name, body)| (name.as_str(), &body[..])).collect();
+    let site = Site::default();
+    site.set_manifest(&files);
+    let server = site.serve();
+    cairn.cli(&["remote", "add", "o", "manifest", &server.url("/"), "--policy", "streamed"]);
+    cairn.cli(&["sync", "lib", "o"]);
+    for (name, body) in &files {
+        assert!(fs::read(cairn.versions("lib/1").join(name)).unwrap() == **body, "{name}");
+    }
+    assert_eq!(server.asked().len(), 1 + files.len(), "each is fetched once");
+    assert!((5..=15).contains(&(30 - absent(&cairn))), "{} are absent", absent(&cairn));
+    // A writer finds the floor free.
+    let area = cairn.area("own", "v1");
+    fs::write(area.join("new"), &bodies[0][..4 << 20]).unwrap();
+    cairn.publish("own", "v1").unwrap();
+    cairn.stop();
+    fsck::check_store(&cairn.store());
+}

@@ -184,6 +184,7 @@ fn about_remotes() -> [Request; 8] {
         keep_going: false,
         removal_limit: RemovalLimit::DEFAULT,
         rate_bytes_per_second: None,
+        policy: None,
         message: String::new(),
         author: None,
         tag: None,

@@ -6,6 +6,7 @@
 mod areas;
 mod equal;
 mod fair;
+mod faults;
 mod look;
 mod prefetch;
 mod read;
@@ -13,5 +14,6 @@ mod reclaim;
 mod reclaim_crash;
 mod remote;
 mod shared;
+mod streamed;
 mod taken;
 mod trouble;

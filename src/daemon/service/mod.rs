@@ -89,6 +89,8 @@ pub struct DaemonFacts {
     pub settings: Vec<Setting>,
     /// How long a file may become, in bytes.
     pub file_bytes_max: Arc<AtomicU64>,
+    /// How many bytes of content of `streamed` remotes are kept; 0: as much as the disk has room for.
+    pub cache_bytes_max: Arc<AtomicU64>,
 }
 
 /// The service of one store.
@@ -157,7 +159,10 @@ impl StoreService {
         #[cfg(feature = "net")]
         let partial_files = Arc::new(crate::sync::PartialFiles::new(engine.layout.partial()));
         #[cfg(feature = "net")]
-        let lazy = crate::lazy::Lazy::new(&engine, &partial_files);
+        let lazy = {
+            let cache_bytes_max = Arc::clone(&facts.cache_bytes_max);
+            crate::lazy::Lazy::new(&engine, &partial_files, cache_bytes_max)
+        };
         #[cfg(feature = "net")]
         engine.set_fetcher(Arc::clone(&lazy) as Arc<_>);
         let service = Arc::new(Self {

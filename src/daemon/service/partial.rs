@@ -36,6 +36,10 @@ impl StoreService {
         status.fetching = activity.fetching;
         status.waiting_reads = activity.waiting;
         status.failed_fetches = activity.failed;
+        if let Some((bytes, bytes_max)) = self.lazy.cached() {
+            status.cached_bytes = Some(bytes);
+            status.cache_size_bytes = Some(bytes_max);
+        }
     }
 
     /// Counts them.

@@ -17,7 +17,7 @@ use crate::model::id::RepoId;
 use crate::model::name::RepoName;
 use crate::model::tree::Content;
 use crate::model::tree_format;
-use crate::store::catalog::{Reader, ReclaimableRow, Unreclaimable};
+use crate::store::catalog::{Reader, ReclaimScope, ReclaimableRow, Unreclaimable};
 
 /// Contents that are listed at a time.
 const ROWS_PER_PAGE: u32 = 10_000;
@@ -57,6 +57,7 @@ impl StoreService {
         };
         run.count()?;
         run.pass(progress)?;
+        self.look_at_cache();
         Ok(Reply::Reclaim(run.reply()))
     }
 
@@ -169,7 +170,10 @@ impl Run<'_> {
         &self,
         last: &mut Option<ReclaimableRow>,
     ) -> Result<Option<Vec<ReclaimableRow>>, ControlError> {
-        let rows = self.reader.reclaimable(last.as_ref(), ROWS_PER_PAGE).map_err(store_error)?;
+        let rows = self
+            .reader
+            .reclaimable(ReclaimScope::All, last.as_ref(), ROWS_PER_PAGE)
+            .map_err(store_error)?;
         let Some(end) = rows.last() else { return Ok(None) };
         *last = Some(*end);
         let is_chosen =
@@ -214,14 +218,7 @@ impl Run<'_> {
             self.note(chosen.len() as u64, chosen.iter().map(|row| row.size).sum());
             return Ok(());
         }
-        let engine = &self.service.engine;
-        let mut done = engine.reclaim(chosen).map_err(control_error)?;
-        if !done.held.is_empty() {
-            let held = std::mem::take(&mut done.held);
-            let (free, open) = engine.release_cached(held).map_err(control_error)?;
-            done.held = open;
-            done += engine.reclaim(free).map_err(control_error)?;
-        }
+        let done = self.service.engine.reclaim_unless_open(chosen).map_err(control_error)?;
         self.note(done.contents, done.bytes);
         for (reason, rows) in [(LeftReason::Needed, done.needed), (LeftReason::Open, done.held)] {
             self.leave(reason, rows.len() as u64, rows.iter().map(|row| row.size).sum());

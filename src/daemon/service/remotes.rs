@@ -8,7 +8,6 @@ use crate::control::reply::Reply;
 use crate::control::service::Caller;
 use crate::engine::error::EngineError;
 use crate::engine::request::Request;
-use crate::model::fetch_policy::FetchPolicy;
 use crate::model::name::RemoteName;
 use crate::model::remote::RemoteSettings;
 use crate::model::text::{self, printable};
@@ -52,6 +51,7 @@ impl StoreService {
                 self.engine
                     .call(|reply| Request::PutRemote { name: of, settings: settings_text, reply })
                     .map_err(control_error)?;
+                self.look_at_cache();
                 Ok(Reply::Remotes(vec![RemoteInfo { name, settings: *settings }]))
             }
             RemoteRequest::Test { name } => {
@@ -65,6 +65,7 @@ impl StoreService {
                 self.engine
                     .call(|reply| Request::PutRemote { name, settings: None, reply })
                     .map_err(control_error)?;
+                self.look_at_cache();
                 Ok(Reply::Done)
             }
         }
@@ -117,8 +118,8 @@ impl StoreService {
 }
 
 /// Content can be named before it is there only if its size is declared (L2).
-fn check_policy(settings: &RemoteSettings) -> Result<(), ControlError> {
-    if settings.policy == FetchPolicy::Immediate || settings.kind.declares_sizes() {
+pub(super) fn check_policy(settings: &RemoteSettings) -> Result<(), ControlError> {
+    if !settings.policy.is_lazy() || settings.kind.declares_sizes() {
         return Ok(());
     }
     let message = if settings.kind.is_local() {

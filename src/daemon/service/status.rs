@@ -36,8 +36,7 @@ impl StoreService {
             })
             .map_err(control_error)?;
         let (running, last) = self.engine.query(scrub::noted).map_err(control_error)?;
-        let damaged = totals.damaged;
-        let repositories = self.engine.registry.all();
+        let (damaged, repositories) = (totals.damaged, self.engine.registry.all());
         let areas = repositories
             .iter()
             .flat_map(|repository| {
@@ -85,6 +84,8 @@ impl StoreService {
             fetching: 0,
             waiting_reads: 0,
             failed_fetches: 0,
+            cached_bytes: None,
+            cache_size_bytes: None,
             quotas,
             problems,
             scrub: ScrubInfo {

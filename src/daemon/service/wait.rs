@@ -59,6 +59,12 @@ impl StoreService {
         self.lazy.stop();
     }
 
+    /// Has the cache of fetched content looked at, which its size, its remotes or a reclaim may have changed.
+    pub fn look_at_cache(&self) {
+        #[cfg(feature = "net")]
+        self.lazy.look_at_cache();
+    }
+
     /// Ends all waiting and all jobs, since the daemon is about to stop.
     pub fn stop_waiting(&self) {
         self.stopping.store(true, Ordering::SeqCst);

@@ -58,7 +58,7 @@ use connection::During;
 pub use content_names::DeclaredRow;
 pub use glance::Glance;
 pub use nodes::NameRow;
-pub use reclaim::{ReclaimableRow, Unreclaimable};
+pub use reclaim::{ReclaimScope, ReclaimableRow, Unreclaimable};
 pub use row::{
     AreaRow, AreaState, BlobRow, BlobState, NodeData, NodeRow, OrphanBlob, QueuedDeletion,
     RepositoryRow, TagRow, Totals, TreeRow, VersionRow,

@@ -22,6 +22,15 @@ pub struct ReclaimableRow {
     pub last_used: i64,
 }
 
+/// Which of the contents that remotes can give back are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReclaimScope {
+    /// All of them.
+    All,
+    /// Those that are kept as a cache only: each remote that has them has the policy `streamed` (L1).
+    Cached,
+}
+
 /// Why a stored content with a declared name is not to be reclaimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unreclaimable {
@@ -48,6 +57,13 @@ const STORED: &str = "SELECT content_names.sha256, blobs.hash, blobs.size, blobs
         END AS reason
     FROM content_names JOIN blobs ON blobs.hash = content_names.blob";
 
+/// Of what may be reclaimed, that which is kept as a cache only.
+const AS_CACHE: &str = "NOT EXISTS (
+        SELECT 1 FROM sources JOIN remotes ON remotes.name = sources.remote
+        WHERE sources.sha256 = stored.sha256
+            AND coalesce(json_extract(remotes.settings, '$.policy'), '') <> 'streamed'
+    )";
+
 impl Reader {
     /// Contents that may be reclaimed, the least recently used first, from the one after `after` on. The cost follows the
     /// number of all stored contents with declared names.
@@ -56,6 +72,7 @@ impl Reader {
     /// The database's.
     pub fn reclaimable(
         &self,
+        scope: ReclaimScope,
         after: Option<&ReclaimableRow>,
         limit: u32,
     ) -> Result<Vec<ReclaimableRow>> {
@@ -64,14 +81,43 @@ impl Reader {
             None => (i64::MIN, [].as_slice()),
         };
         let sql = format!(
-            "SELECT * FROM ({STORED}) WHERE reason IS NULL AND (interest, hash) > (?1, ?2)
-             ORDER BY interest, hash LIMIT ?3"
+            "SELECT * FROM ({STORED}) AS stored
+             WHERE reason IS NULL AND {} AND (interest, hash) > (?1, ?2)
+             ORDER BY interest, hash LIMIT ?3",
+            match scope {
+                ReclaimScope::All => "TRUE",
+                ReclaimScope::Cached => AS_CACHE,
+            }
         );
         let params = params![last_used, hash, limit];
         collect(&self.connection, "list what may be reclaimed", &sql, params, |row| {
             let (sha256, blob) = (sha256(row, 0)?, blob_hash(row, 1)?);
             Ok(ReclaimableRow { sha256, blob, size: row.get(2)?, last_used: row.get(3)? })
         })
+    }
+
+    /// Bytes of the contents that are kept as a cache only. The cost follows the number of all stored contents with
+    /// declared names.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn cached_bytes(&self) -> Result<u64> {
+        let sql = format!(
+            "SELECT coalesce(sum(size), 0) FROM ({STORED}) AS stored
+             WHERE reason IS NULL AND {AS_CACHE}"
+        );
+        self.connection.query_row(&sql, [], |row| row.get(0)).during("sum up what is cached")
+    }
+
+    /// Whether any remote's content is kept as a cache only.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn any_streamed(&self) -> Result<bool> {
+        let sql = "SELECT EXISTS (
+            SELECT 1 FROM remotes WHERE json_extract(settings, '$.policy') = 'streamed'
+        )";
+        self.connection.query_row(sql, [], |row| row.get(0)).during("look for streamed remotes")
     }
 
     /// Number and bytes of stored contents with declared names: `None` of those that may be reclaimed.
@@ -182,7 +228,7 @@ mod tests {
 
     fn numbers(store: &TestStore, after: Option<&ReclaimableRow>, limit: u32) -> Vec<u64> {
         let reader = store.catalog.reader().unwrap();
-        let rows = reader.reclaimable(after, limit).unwrap();
+        let rows = reader.reclaimable(ReclaimScope::All, after, limit).unwrap();
         rows.iter().map(|row| row.size).collect()
     }
 
@@ -191,7 +237,7 @@ mod tests {
         let mut store = store();
         assert_eq!(numbers(&store, None, 9), [1, 2, 3]);
         let reader = store.catalog.reader().unwrap();
-        let first = reader.reclaimable(None, 1).unwrap();
+        let first = reader.reclaimable(ReclaimScope::All, None, 1).unwrap();
         assert_eq!(numbers(&store, first.first(), 1), [2]);
         let mut totals = reader.reclaimable_totals().unwrap();
         totals.sort();
@@ -217,7 +263,7 @@ mod tests {
         let mut store = store();
         let reader = store.catalog.reader().unwrap();
         let totals = reader.totals().unwrap();
-        let rows = reader.reclaimable(None, 9).unwrap();
+        let rows = reader.reclaimable(ReclaimScope::All, None, 9).unwrap();
         let tx = store.catalog.begin().unwrap();
         tx.add_content_refs(&ContentName::from(blob(2)), 1).unwrap();
         let made: Vec<bool> = rows.iter().map(|row| tx.make_absent(row).unwrap()).collect();
@@ -234,5 +280,33 @@ mod tests {
         assert!(!tx.make_absent(&rows[1]).unwrap());
         tx.commit().unwrap();
         assert_eq!(numbers(&store, None, 9), [] as [u64; 0]);
+    }
+
+    /// What a remote has whose content is kept when it was read is no cache, whoever has it beside that one.
+    #[test]
+    fn l1_a_cache_is_what_only_streamed_remotes_have() {
+        let mut store = store();
+        let (origin, mirror) = ("origin".parse().unwrap(), "mirror".parse().unwrap());
+        let cached = |store: &TestStore| {
+            let reader = store.catalog.reader().unwrap();
+            let rows = reader.reclaimable(ReclaimScope::Cached, None, 9).unwrap();
+            let sizes: Vec<_> = rows.iter().map(|row| row.size).collect();
+            assert_eq!(reader.cached_bytes().unwrap(), sizes.iter().sum::<u64>());
+            sizes
+        };
+        assert_eq!(cached(&store), [] as [u64; 0]);
+        assert!(!store.catalog.reader().unwrap().any_streamed().unwrap());
+        let tx = store.catalog.begin().unwrap();
+        tx.put_remote(&origin, r#"{"policy":"streamed"}"#).unwrap();
+        tx.put_remote(&mirror, r#"{"policy":"on_demand"}"#).unwrap();
+        let source = SourceRow { remote: mirror.clone(), locator: b"a"[..].into(), size: 2 };
+        tx.put_source(&digest(2), &source).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(cached(&store), [1, 3]);
+        assert!(store.catalog.reader().unwrap().any_streamed().unwrap());
+        let tx = store.catalog.begin().unwrap();
+        tx.delete_remote(&mirror).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(cached(&store), [1, 2, 3]);
     }
 }

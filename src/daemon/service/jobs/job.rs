@@ -281,6 +281,7 @@ mod tests {
             keep_going: true,
             removal_limit: RemovalLimit::DEFAULT,
             rate_bytes_per_second: None,
+            policy: None,
             message: String::new(),
             author: None,
             tag: None,

@@ -17,6 +17,7 @@ use super::errors::{control_error, store_error};
 use super::import::{Finish, RunningImport};
 use super::jobs::{Job, Work};
 use super::remote_notes::warnings;
+use super::remotes::check_policy;
 use super::{Answer, StoreService};
 use crate::archive::path::ArchivePath;
 use crate::control::commit::CommitReply;
@@ -103,6 +104,8 @@ impl StoreService {
         let mut settings = self.known_remote(&request.remote)?.settings;
         settings.rate_bytes_per_second =
             request.rate_bytes_per_second.or(settings.rate_bytes_per_second);
+        settings.policy = request.policy.unwrap_or(settings.policy);
+        check_policy(&settings)?;
         let subpath = (!request.subpath.as_bytes().is_empty())
             .then(|| DeclaredPath::new(request.subpath.as_bytes()))
             .transpose()
