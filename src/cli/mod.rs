@@ -39,6 +39,7 @@ pub(crate) mod output;
 pub mod parse;
 pub(crate) mod policy;
 pub(crate) mod prefetch;
+mod profile;
 pub(crate) mod progress;
 pub(crate) mod quota;
 pub(crate) mod reclaim;
@@ -207,6 +208,8 @@ pub enum Verb {
     Sync(sync::SyncArgs),
     /// Fetch the content of a version that is not there yet, before it is read
     Prefetch(prefetch::PrefetchArgs),
+    /// Which files of a version a command opens, to fetch them before it runs
+    Profile(profile::ProfileArgs),
     /// Drop stored content that a remote can give back
     Reclaim(reclaim::ReclaimArgs),
     /// List what goes on in the daemon, or cancel it
@@ -391,6 +394,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Remote(args) => args.run(context),
         Verb::Sync(args) => args.run(context),
         Verb::Prefetch(args) => args.run(context),
+        Verb::Profile(args) => args.run(context),
         Verb::Reclaim(args) => args.run(context),
         Verb::Jobs(args) => args.run(context),
         Verb::Lock(args) => args.run(context),

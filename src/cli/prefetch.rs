@@ -2,21 +2,26 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::Context;
 use super::error::{CliError, warn};
 use super::parse::parse_version;
+use super::profile::Profile;
 use super::progress::ProgressLine;
 use super::text::{count, escape_path, size};
+use crate::control::client::Connection;
 use crate::control::prefetch::{PrefetchReply, PrefetchRequest};
 use crate::control::protocol::{ControlError, ErrorKind, Progress, Request, UnreadableFile};
 use crate::control::reply::Reply;
 use crate::control::service::Attachment;
-use crate::model::name::BaseName;
+use crate::model::name::{BaseName, RepoName};
 use crate::model::raw::RawPath;
+
+/// Files of a profile that are named in one request.
+const PATHS_PER_REQUEST: usize = 10_000;
 
 const HELP: &str = "\
 Fetches what a version names and the store does not have, checks it, and keeps it, so that later reads need no network:
@@ -37,12 +42,13 @@ EXIT CODES
 
 JSON
   an array of {repository, number, path, file_count, present_file_count, fetched_file_count, fetched_bytes,
-  failed_file_count, files}, one for each argument; files are those that could not be had: {path, reason}
+  failed_file_count, missing_file_count (of a profile), files}, one for each argument; files are those that could not be had: {path, reason}
 
 EXAMPLES
   cairn prefetch tools/2
   cairn prefetch tools/latest/bin tools/latest/lib
   cairn prefetch /mnt/cairn/versions/tools/2/data.bin
+  cairn prefetch tools/8 --profile build.profile
   cairn prefetch tools --json | jq '.[].fetched_bytes'";
 
 /// Arguments of `cairn prefetch`.
@@ -50,8 +56,11 @@ EXAMPLES
 #[command(after_long_help = HELP)]
 pub struct PrefetchArgs {
     /// Versions, and files or directories of them: by number, tag or `latest`, or as paths on a mount
-    #[arg(value_name = "REPO[/VERSION][/PATH]", required = true)]
+    #[arg(value_name = "REPO[/VERSION][/PATH]", required_unless_present = "profile")]
     targets: Vec<OsString>,
+    /// Only the files that this profile names (see `cairn profile`) [default version: the newest of its repository]
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
 }
 
 /// What is printed with `--json` for one argument.
@@ -68,23 +77,21 @@ impl PrefetchArgs {
     /// # Errors
     /// What is named does not exist; something could not be had.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let requests: Vec<_> =
+        let profile = self.profile.as_deref().map(Profile::read).transpose()?;
+        let mut requests: Vec<_> =
             self.targets.iter().map(|target| request(context, target)).collect::<Result<_, _>>()?;
+        if let (Some(profile), true) = (&profile, requests.is_empty()) {
+            requests.push(all_of(profile.repository.clone(), BaseName::Latest));
+        }
         let mut connection = context.connect()?;
         let mut fetched = Vec::with_capacity(requests.len());
         for request in requests {
-            let mut line = ProgressLine::new(context.json);
-            let (json, mut files) = (context.json, Vec::new());
-            let mut on_progress = |progress: Progress| match progress {
-                Progress::Failures(some) if json => files.extend(some),
-                Progress::Failures(some) => line.suspend(|| some.iter().for_each(tell)),
-                other => line.show(&other),
-            };
-            let request = Request::Prefetch(request);
-            let result = connection.call(request, Attachment::none(), &mut on_progress);
-            drop(line);
-            let (Reply::Prefetch(reply), _) = result? else {
-                return Err(CliError::unexpected_reply());
+            let mut files = Vec::new();
+            let reply = match &profile {
+                None => fetch(context, &mut connection, request, &mut files)?,
+                Some(profile) => {
+                    fetch_profile(context, &mut connection, &request, profile, &mut files)?
+                }
             };
             if !context.json {
                 context.output.line(summary(&reply))?;
@@ -105,6 +112,55 @@ impl PrefetchArgs {
     }
 }
 
+fn all_of(repository: RepoName, version: BaseName) -> PrefetchRequest {
+    PrefetchRequest { repository, version, path: RawPath::default(), only: Vec::new() }
+}
+
+/// Has one request done; what could not be had is told, or with `--json` added to `files`.
+fn fetch(
+    context: &Context,
+    connection: &mut Connection,
+    request: PrefetchRequest,
+    files: &mut Vec<UnreadableFile>,
+) -> Result<PrefetchReply, CliError> {
+    let mut line = ProgressLine::new(context.json);
+    let mut on_progress = |progress: Progress| match progress {
+        Progress::Failures(some) if context.json => files.extend(some),
+        Progress::Failures(some) => line.suspend(|| some.iter().for_each(tell)),
+        other => line.show(&other),
+    };
+    let result = connection.call(Request::Prefetch(request), Attachment::none(), &mut on_progress);
+    drop(line);
+    let (Reply::Prefetch(reply), _) = result? else {
+        return Err(CliError::unexpected_reply());
+    };
+    Ok(reply)
+}
+
+/// The same for the files of a profile, of which a request has a part each.
+fn fetch_profile(
+    context: &Context,
+    connection: &mut Connection,
+    request: &PrefetchRequest,
+    profile: &Profile,
+    files: &mut Vec<UnreadableFile>,
+) -> Result<PrefetchReply, CliError> {
+    if !request.path.as_bytes().is_empty() {
+        let message = "a profile names files of a whole version: leave out the path";
+        return Err(ControlError::new(ErrorKind::Usage, message).into());
+    }
+    let mut sum: Option<PrefetchReply> = None;
+    for only in profile.paths.chunks(PATHS_PER_REQUEST) {
+        let request = PrefetchRequest { only: only.to_vec(), ..request.clone() };
+        let reply = fetch(context, connection, request, files)?;
+        sum = Some(match sum {
+            None => reply,
+            Some(before) => before + reply,
+        });
+    }
+    sum.ok_or_else(|| ControlError::new(ErrorKind::Failed, "the profile names no file").into())
+}
+
 fn tell(file: &UnreadableFile) {
     warn(&format!("{}: {}", escape_path(file.path.as_bytes()), file.reason));
 }
@@ -116,10 +172,14 @@ fn summary(reply: &PrefetchReply) -> String {
     }
     let fetched =
         format!("fetched {} in {}", size(reply.fetched_bytes), count(reply.fetched, "file"));
+    let missing = match reply.missing {
+        0 => String::new(),
+        missing => format!(", {} of the profile not in this version", count(missing, "file")),
+    };
     let present = format!("{} of {} there already", reply.present, count(reply.files, "file"));
     match reply.failed {
-        0 => format!("{at}: {fetched}, {present}"),
-        failed => format!("{at}: {fetched}, {present}, {failed} failed"),
+        0 => format!("{at}: {fetched}, {present}{missing}"),
+        failed => format!("{at}: {fetched}, {present}, {failed} failed{missing}"),
     }
 }
 
@@ -160,7 +220,7 @@ fn parse(named: &[u8]) -> Result<PrefetchRequest, ControlError> {
     };
     let path = RawPath::from(parts.next().unwrap_or_default());
     path.components().map_err(|error| usage(error.to_string()))?;
-    Ok(PrefetchRequest { repository, version, path })
+    Ok(PrefetchRequest { path, ..all_of(repository, version) })
 }
 
 #[cfg(test)]
@@ -182,7 +242,7 @@ mod tests {
             ("web/7/../a", None),
         ] {
             let found = parse(named.as_bytes()).ok();
-            let found = found.map(|PrefetchRequest { repository, version, path }| {
+            let found = found.map(|PrefetchRequest { repository, version, path, .. }| {
                 let path = String::from_utf8(path.as_bytes().to_vec()).unwrap();
                 (repository.to_string(), version.to_string(), path)
             });

@@ -6,6 +6,7 @@
 pub mod fault_injection;
 mod files;
 mod machine;
+pub(crate) mod open_events;
 pub(crate) mod open_files;
 pub(crate) mod panics;
 pub(crate) mod priority;

@@ -47,6 +47,7 @@ pub(crate) fn prefetched(request: PrefetchRequest, progress: &mut dyn FnMut(Prog
         fetched: 4,
         fetched_bytes: 1536,
         failed,
+        missing: 0,
     })
 }
 

@@ -204,6 +204,7 @@ fn about_remotes() -> [Request; 8] {
             repository: "web".parse().unwrap(),
             version: BaseName::Latest,
             path: RawPath::default(),
+            only: Vec::new(),
         }),
         Request::Reclaim(ReclaimRequest { repositories: Vec::new(), keep_bytes: 0, dry_run: true }),
         Request::Reclaim(ReclaimRequest {

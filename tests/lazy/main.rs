@@ -9,6 +9,7 @@ mod fair;
 mod faults;
 mod look;
 mod prefetch;
+mod profile;
 mod read;
 mod reclaim;
 mod reclaim_crash;

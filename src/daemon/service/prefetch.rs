@@ -24,6 +24,8 @@ use crate::engine::fetcher::{Fetched, NotFetched, PrefetchId};
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::TreeHash;
+use crate::model::name::RepoName;
+use crate::model::raw::RawPath;
 use crate::model::text::count;
 use crate::model::tree::{Attributes, Content, Entry};
 use crate::model::tree_format;
@@ -42,6 +44,15 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 enum Top {
     Directory { tree: TreeHash, bytes: u64 },
     File { size: u64, name: Option<ContentName> },
+}
+
+impl Top {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Directory { bytes, .. } => *bytes,
+            Self::File { size, .. } => *size,
+        }
+    }
 }
 
 /// Whether the caller has rights on something.
@@ -74,7 +85,7 @@ impl StoreService {
         let may = |attributes: &Attributes, wanted| {
             user.is_none_or(|user| user.may(wanted, Owned::of_entry(attributes)))
         };
-        let top = self.top_of_prefetch(&version, request, &may)?;
+        let tops = self.tops_of_prefetch(&version, request, &may)?;
         let reply = PrefetchReply {
             repository: repository.name.clone(),
             number: version.number,
@@ -84,33 +95,63 @@ impl StoreService {
             fetched: 0,
             fetched_bytes: 0,
             failed: 0,
+            missing: 0,
         };
         let mut running = Running::begin(self, self.asker(caller), reply)?;
         running.hides_reasons = user.is_some();
-        let path = request.path.as_bytes().to_vec();
-        match top {
-            Top::File { size, name } => {
-                running.total_bytes = size;
-                running.look(Found { path, size, name }, progress)?;
-            }
-            Top::Directory { tree, bytes } => {
-                running.total_bytes = bytes;
-                for found in Walk::new(&self.engine.trees, &may, path, &tree) {
-                    running.look(found.map_err(store_error)?, progress)?;
+        running.total_bytes = tops.iter().map(|(_, top)| top.bytes()).sum();
+        if !request.only.is_empty() {
+            running.reply.missing = request.only.len().saturating_sub(tops.len()) as u64;
+        }
+        for (path, top) in tops {
+            let path = path.as_bytes().to_vec();
+            match top {
+                Top::File { size, name } => {
+                    running.look(Found { path, size, name }, progress)?;
+                }
+                Top::Directory { tree, .. } => {
+                    for found in Walk::new(&self.engine.trees, &may, path, &tree) {
+                        running.look(found.map_err(store_error)?, progress)?;
+                    }
                 }
             }
         }
         running.finish(progress)
     }
 
+    /// What is at the path that was named, or the files that alone are wanted.
+    fn tops_of_prefetch<'a>(
+        &self,
+        version: &Version,
+        request: &'a PrefetchRequest,
+        may: May<'_>,
+    ) -> Result<Vec<(&'a RawPath, Top)>, ControlError> {
+        let top = |path| self.top_of_prefetch(version, &request.repository, path, may);
+        if request.only.is_empty() {
+            return Ok(vec![(&request.path, top(&request.path)?)]);
+        }
+        let mut files = Vec::with_capacity(request.only.len());
+        for path in &request.only {
+            match top(path) {
+                Ok(file @ Top::File { .. }) => files.push((path, file)),
+                Ok(Top::Directory { .. }) => {}
+                Err(error) => match error.kind {
+                    ErrorKind::NotFound | ErrorKind::Permission | ErrorKind::Usage => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(files)
+    }
+
     /// What is at the path, if the caller may know.
     fn top_of_prefetch(
         &self,
         version: &Version,
-        request: &PrefetchRequest,
+        repository: &RepoName,
+        path: &RawPath,
         may: May<'_>,
     ) -> Result<Top, ControlError> {
-        let (repository, path) = (&request.repository, &request.path);
         let error = |kind, what: &str| {
             ControlError::new(
                 kind,
