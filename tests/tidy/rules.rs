@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["model"],
     &["metrics"],
     &["store", "net"],
-    &["engine", "sync"],
+    &["engine", "sync", "bucket"],
     &["vfs", "control", "lazy"],
     &["archive", "backup", "fuse"],
     &["web"],
