@@ -18,6 +18,10 @@
 //!
 //! This room must not know the engine, nor which provider keeps the objects.
 
+pub mod fields;
+pub mod index;
 pub mod key;
 pub mod memory;
+pub mod pack;
 pub mod store;
+pub mod uses;
