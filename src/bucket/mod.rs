@@ -18,10 +18,23 @@
 //!
 //! This room must not know the engine, nor which provider keeps the objects.
 
-pub mod fields;
+pub mod collect;
+pub mod event;
+mod fields;
+pub mod fold;
+pub mod format;
 pub mod index;
 pub mod key;
+pub mod key_list;
+pub mod log;
 pub mod memory;
 pub mod pack;
+pub mod probe;
+pub mod remote;
+mod rules;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod uses;
+
+pub use fields::FormatError;

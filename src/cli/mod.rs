@@ -6,6 +6,7 @@
 
 pub(crate) mod areas;
 pub(crate) mod backup;
+mod bucket;
 pub(crate) mod cat;
 pub(crate) mod commit;
 mod complete;

@@ -343,6 +343,8 @@ fn remotes(request: &RemoteRequest) -> Reply {
             has_sizes: Some(false),
             conditional: Some(true),
             ranges: Some(false),
+            creates_once: None,
+            lists_at_once: None,
             notes: vec!["the signature was not checked".to_owned()],
         }),
         RemoteRequest::Remove { .. } => Reply::Done,

@@ -52,7 +52,16 @@ const CONFINED: &[Confined] = &[
         reason: "the rest is threads that block; two rooms have a runtime",
     },
     Confined {
-        words: &["reqwest::", "use reqwest", "rustls::", "use rustls"],
+        words: &[
+            "reqwest::",
+            "use reqwest",
+            "rustls::",
+            "use rustls",
+            "object_store::",
+            "use object_store",
+            "futures_util::",
+            "use futures_util",
+        ],
         places: &["src/net/"],
         reason: "one room fetches",
     },

@@ -4,6 +4,8 @@
 mod areas;
 mod audit;
 mod backup;
+#[cfg(feature = "net")]
+mod bucket;
 mod commit;
 mod describe;
 mod du;

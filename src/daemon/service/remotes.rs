@@ -10,7 +10,7 @@ use crate::engine::error::EngineError;
 use crate::engine::request::Request;
 use crate::model::fetch_policy::FetchPolicy;
 use crate::model::name::RemoteName;
-use crate::model::remote::RemoteSettings;
+use crate::model::remote::{RemoteKind, RemoteSettings};
 use crate::model::text::{self, printable};
 use crate::store::catalog::Reader;
 
@@ -28,7 +28,7 @@ impl StoreService {
                 Ok(Reply::Remotes(remotes?))
             }
             RemoteRequest::Show { name } => Ok(Reply::Remotes(vec![self.known_remote(&name)?])),
-            RemoteRequest::Put { name, settings, replace } => {
+            RemoteRequest::Put { name, mut settings, replace } => {
                 settings
                     .check()
                     .map_err(|error| ControlError::new(ErrorKind::Usage, error.to_string()))?;
@@ -42,6 +42,9 @@ impl StoreService {
                     Some(_) | None => {}
                 }
                 check_policy(&settings)?;
+                if settings.kind == RemoteKind::Bucket {
+                    self.probe_bucket(&mut settings)?;
+                }
                 let text = serde_json::to_string(&settings).map_err(|error| {
                     ControlError::new(
                         ErrorKind::Usage,
@@ -91,8 +94,16 @@ impl StoreService {
         ))
     }
 
+    #[cfg(not(feature = "net"))]
+    fn probe_bucket(&self, _settings: &mut RemoteSettings) -> Result<(), ControlError> {
+        Err(super::without_net())
+    }
+
     #[cfg(feature = "net")]
     fn test(&self, caller: Caller, settings: &RemoteSettings) -> Answer {
+        if settings.kind == RemoteKind::Bucket {
+            return Ok(Reply::RemoteTest(self.test_bucket(settings)));
+        }
         if !settings.kind.is_local() {
             return Ok(Reply::RemoteTest(crate::sync::probe(settings)));
         }
@@ -121,7 +132,9 @@ fn check_policy(settings: &RemoteSettings) -> Result<(), ControlError> {
     if settings.policy == FetchPolicy::Immediate || settings.kind.declares_sizes() {
         return Ok(());
     }
-    let message = if settings.kind.is_local() {
+    let message = if settings.kind == RemoteKind::Bucket {
+        "what a bucket has is fetched when it is pulled".to_owned()
+    } else if settings.kind.is_local() {
         format!("a remote of the kind `{}` is read during the sync, whole", settings.kind)
     } else {
         format!(

@@ -30,7 +30,7 @@ use crate::engine::request::{RemoteNote, Request};
 use crate::model::import::ImportOptions;
 use crate::model::manifest::DeclaredPath;
 use crate::model::name::BaseName;
-use crate::model::remote::RemoteSettings;
+use crate::model::remote::{RemoteKind, RemoteSettings};
 use crate::model::sync::{SyncCounts, SyncStage};
 use crate::model::time::Timestamp;
 use crate::net::Client;
@@ -107,6 +107,13 @@ impl StoreService {
             .then(|| DeclaredPath::new(request.subpath.as_bytes()))
             .transpose()
             .map_err(|error| ControlError::new(ErrorKind::Usage, error.to_string()))?;
+        if settings.kind == RemoteKind::Bucket {
+            let remote = &request.remote;
+            let message = format!("{remote} is a bucket, which holds whole repositories");
+            return Err(ControlError::new(ErrorKind::Usage, message).with_hint(
+                "a sync needs a remote that declares files: see `cairn remote --help`",
+            ));
+        }
         if settings.kind.is_local() {
             return local_source(request, &settings, subpath.as_ref());
         }

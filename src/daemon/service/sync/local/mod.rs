@@ -207,7 +207,7 @@ impl StoreService {
     }
 
     /// What is not read: the store itself, and where it is mounted.
-    fn boundary(&self) -> Result<Boundary, ArchiveError> {
+    pub(in crate::daemon::service) fn boundary(&self) -> Result<Boundary, ArchiveError> {
         let root = self.engine.layout.root();
         let store = File::open(root).map_err(ArchiveError::io("open", root))?;
         let id = FileId::of(&store).map_err(ArchiveError::io("stat", root))?;
