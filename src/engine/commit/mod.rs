@@ -84,6 +84,27 @@ pub struct CommitOptions {
     pub asker: Asker,
     /// When it was asked for.
     pub now: Timestamp,
+    /// The version is a copy of one that was published elsewhere.
+    pub copy: Option<Box<CopiedVersion>>,
+}
+
+/// What a version must be that is a copy of one elsewhere. Its number may leave others out: they were deleted there.
+#[derive(Debug, Clone)]
+pub struct CopiedVersion {
+    /// Its number: one that was never used here.
+    pub number: VersionNumber,
+    /// The hash of its root: what the area has must be that.
+    pub hash: TreeHash,
+    /// When it was committed.
+    pub created: Timestamp,
+    /// The version its staging area started from.
+    pub base: Option<VersionNumber>,
+    /// The name that was given at commit, whether it is a tag now or not.
+    pub name: Option<TagName>,
+    /// Whether it is released.
+    pub released: bool,
+    /// Whether it is locked.
+    pub locked: bool,
 }
 
 /// How a commit ended.
@@ -456,6 +477,12 @@ fn check_place(repository: &Repository, options: &CommitOptions) -> Result<()> {
         && repository.tags.contains_key(tag)
     {
         return Err(EngineError::TagExists(tag.to_string()));
+    }
+    if let Some(copy) = &options.copy {
+        return match copy.number >= repository.next_number {
+            true => Ok(()),
+            false => Err(EngineError::NumberTaken(copy.number)),
+        };
     }
     match options.number {
         Some(wanted) if wanted < repository.next_number => Err(EngineError::NumberTaken(wanted)),

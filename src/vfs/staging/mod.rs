@@ -477,6 +477,7 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::Unsealed { full: true, .. } => FsError::NoSpace,
         EngineError::Store(error) => log_store(error),
         EngineError::Unsealed { .. }
+        | EngineError::AnotherVersion { .. }
         | EngineError::Unsaved(_)
         | EngineError::Abandoned
         | EngineError::Damaged { .. }
