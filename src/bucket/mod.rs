@@ -18,6 +18,7 @@
 //!
 //! This room must not know the engine, nor which provider keeps the objects.
 
+pub mod agree;
 pub mod collect;
 pub mod event;
 mod fields;
@@ -30,11 +31,14 @@ pub mod log;
 pub mod memory;
 pub mod pack;
 pub mod probe;
+pub mod pull;
+pub mod push;
 pub mod remote;
 mod rules;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod transfer;
 pub mod uses;
 
 pub use fields::FormatError;

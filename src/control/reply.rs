@@ -28,6 +28,7 @@ use super::repositories::RepositoryInfo;
 use super::status::StatusReply;
 use super::sync::SyncReply;
 use super::tags::TagInfo;
+use super::transfer::TransferReply;
 use super::undelete::DeletedInfo;
 use super::versions::VersionInfo;
 use super::wait::WaitReply;
@@ -47,7 +48,9 @@ pub enum Reply {
     RemoteTest(RemoteTest),
     /// Answers `Sync`.
     Sync(Box<SyncReply>),
-    /// Answers [`JobsRequest`](super::jobs::JobsRequest), and a `Sync` that goes on by itself.
+    /// Answers `Transfer`.
+    Transfer(Box<TransferReply>),
+    /// Answers [`JobsRequest`](super::jobs::JobsRequest), and a `Sync` or `Transfer` that goes on by itself.
     Jobs(Vec<JobInfo>),
     /// Answers `CreateRepository`.
     Repository(RepositoryInfo),

@@ -21,6 +21,7 @@ pub use credentials::read_public;
 pub use error::{NetError, NetErrorKind};
 pub use fetch::{Body, Fetch, Fetched, TRIES_MAX, Watcher};
 pub use objects::{ObjectInfo, Objects};
+pub use pace::Pace;
 pub use validators::Validators;
 
 /// Threads that wait for the network. Bodies are handled by the thread that asked.

@@ -86,6 +86,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Import(_)
         | Request::Remote(_)
         | Request::Sync(_)
+        | Request::Transfer(_)
         | Request::Jobs(_)
         | Request::Prefetch(_)
         | Request::Export(_)

@@ -14,6 +14,7 @@
 
 mod asker;
 mod build;
+mod copy;
 mod prepare;
 mod publish;
 mod wait;
@@ -47,6 +48,7 @@ use crate::sys::panics;
 
 pub use asker::Asker;
 pub(super) use build::{BuildJob, BuildReport, build_here};
+pub use copy::CopiedVersion;
 use prepare::Renames;
 pub(super) use prepare::rename_prepared;
 pub use prepare::{ForRename, GivenUp};
@@ -86,25 +88,6 @@ pub struct CommitOptions {
     pub now: Timestamp,
     /// The version is a copy of one that was published elsewhere.
     pub copy: Option<Box<CopiedVersion>>,
-}
-
-/// What a version must be that is a copy of one elsewhere. Its number may leave others out: they were deleted there.
-#[derive(Debug, Clone)]
-pub struct CopiedVersion {
-    /// Its number: one that was never used here.
-    pub number: VersionNumber,
-    /// The hash of its root: what the area has must be that.
-    pub hash: TreeHash,
-    /// When it was committed.
-    pub created: Timestamp,
-    /// The version its staging area started from.
-    pub base: Option<VersionNumber>,
-    /// The name that was given at commit, whether it is a tag now or not.
-    pub name: Option<TagName>,
-    /// Whether it is released.
-    pub released: bool,
-    /// Whether it is locked.
-    pub locked: bool,
 }
 
 /// How a commit ended.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    CommitOutcome, CommitTask, Commits, CopiedVersion, check_fresh, check_place, refuse,
-    resolve_on_stale,
+    CommitOutcome, CommitTask, Commits, check_fresh, check_place, refuse, resolve_on_stale,
 };
 use crate::engine::after::After;
 use crate::engine::areas::{area_row, queue_area_deletion};
@@ -113,26 +112,11 @@ fn conclude(
         locked: false,
     };
     if let Some(copy) = &task.options.copy {
-        make_equal(&mut version, copy)?;
+        copy.give_to(&mut version)?;
     }
     check_quota(writer, repository, task.area, usage)?;
     let base = task.newest.unwrap_or(VersionNumber(0));
     Ok(Conclusion::New(Box::new((version, Charge { base, usage }))))
-}
-
-/// Gives a version what one elsewhere has, of which it is a copy.
-fn make_equal(version: &mut Version, copy: &CopiedVersion) -> Result<()> {
-    if version.hash != copy.hash {
-        let (number, found, expected) = (copy.number, version.hash, copy.hash);
-        return Err(EngineError::AnotherVersion { number, found, expected });
-    }
-    version.number = copy.number;
-    version.created = copy.created;
-    version.base = copy.base;
-    version.name.clone_from(&copy.name);
-    version.released = copy.released;
-    version.locked = copy.locked;
-    Ok(())
 }
 
 /// Whether the quota allows the version. Its space was reserved while it was written, except for what no

@@ -464,7 +464,7 @@ fn engine_error(error: EngineError) -> FsError {
         | EngineError::ImportAreaGone => FsError::NotFound,
         EngineError::RepositoryNotEmpty { .. } => FsError::NotEmpty,
         EngineError::Name { reason, .. } => reason.into(),
-        EngineError::NumberNotNext { .. } => FsError::Range,
+        EngineError::NumberNotNext { .. } | EngineError::AnotherVersion { .. } => FsError::Range,
         EngineError::Busy { .. } | EngineError::NotSealed { .. } | EngineError::CommitRunning => {
             FsError::Busy
         }
@@ -477,7 +477,6 @@ fn engine_error(error: EngineError) -> FsError {
         EngineError::Unsealed { full: true, .. } => FsError::NoSpace,
         EngineError::Store(error) => log_store(error),
         EngineError::Unsealed { .. }
-        | EngineError::AnotherVersion { .. }
         | EngineError::Unsaved(_)
         | EngineError::Abandoned
         | EngineError::Damaged { .. }

@@ -195,9 +195,18 @@ const NAMES: &[(Type, &[&str])] = &[
     ),
     (
         Type::Texts,
-        &["architectures", "components", "languages", "notes", "suites", "tags", "warnings"],
+        &[
+            "architectures",
+            "changed_tags",
+            "components",
+            "languages",
+            "notes",
+            "suites",
+            "tags",
+            "warnings",
+        ],
     ),
-    (Type::Numbers, &["numbers"]),
+    (Type::Numbers, &["deleted_numbers", "flagged_numbers", "numbers"]),
     (Type::Paths, &["conflicts", "open_files", "paths", "skipped"]),
     (
         Type::Objects,

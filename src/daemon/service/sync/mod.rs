@@ -15,7 +15,7 @@ use self::local::{Local, SeenArchive};
 use self::store::Store;
 use super::errors::{control_error, store_error};
 use super::import::{Finish, RunningImport};
-use super::jobs::{Job, Work};
+use super::jobs::{Job, JobReply, JobRequest, Work};
 use super::remote_notes::warnings;
 use super::{Answer, StoreService};
 use crate::archive::path::ArchivePath;
@@ -75,9 +75,10 @@ impl StoreService {
         } else {
             (None, None)
         };
-        let work: Work =
-            Box::new(move |service, job| service.run_sync(job, &source, sender.as_ref()));
-        let job = self.jobs.begin(caller, request, work)?;
+        let work: Work = Box::new(move |service, job| {
+            service.run_sync(job, &source, sender.as_ref()).map(JobReply::Sync)
+        });
+        let job = self.jobs.begin(caller, JobRequest::Sync(request), work)?;
         if is_detached {
             return Ok(Reply::Jobs(vec![job.info()]));
         }
@@ -129,7 +130,7 @@ impl StoreService {
         source: &Source,
         planned: Option<&Sender<SyncEvent>>,
     ) -> Result<SyncReply, ControlError> {
-        let request = &job.request;
+        let request = job.sync();
         if let Err(error) = self.partial_files.remove_old(Timestamp::now()) {
             log::warn!("old downloads stay: {error}");
         }
@@ -155,7 +156,7 @@ impl StoreService {
         source: &Source,
         planned: Option<&Sender<SyncEvent>>,
     ) -> Result<SyncReply, ControlError> {
-        let request = &job.request;
+        let request = job.sync();
         let options = ImportOptions {
             repository: request.repository.clone(),
             create: true,
@@ -220,7 +221,7 @@ impl StoreService {
         running: &RunningImport,
         planned: Option<&Sender<SyncEvent>>,
     ) -> Result<Synced, ControlError> {
-        let request = &job.request;
+        let request = job.sync();
         let destination = Store::new(self, running, &request.remote, &job.stop)?;
         let newest = destination.number();
         let seen = self.seen(request, running)?.filter(|seen| Some(seen.version) == newest);
