@@ -18,6 +18,7 @@
 //!
 //! This room must not know the engine, nor which provider keeps the objects.
 
+pub mod check;
 pub mod collect;
 pub mod event;
 mod fields;
@@ -27,6 +28,8 @@ pub mod key;
 pub mod key_list;
 pub mod log;
 pub mod memory;
+#[cfg(test)]
+mod model_test;
 pub mod probe;
 pub mod remote;
 mod rules;

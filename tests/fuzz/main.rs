@@ -44,3 +44,8 @@ fuzz! {
     catalogs: catalog, 6;
     sessions: session, 300;
 }
+
+#[cfg(feature = "net")]
+fuzz! {
+    objects_of_buckets: bucket, 100_000;
+}

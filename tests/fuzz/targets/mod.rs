@@ -2,6 +2,8 @@
 //! tests and by libFuzzer, so nothing here may know who calls.
 
 pub(crate) mod archive;
+#[cfg(feature = "net")]
+pub(crate) mod bucket;
 pub(crate) mod catalog;
 pub(crate) mod debian;
 pub(crate) mod directory;

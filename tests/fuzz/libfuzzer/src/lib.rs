@@ -12,6 +12,7 @@ mod targets;
 pub fn run(target: &str, data: &[u8]) {
     let target = match target {
         "archive" => &targets::archive::TARGET,
+        "bucket" => &targets::bucket::TARGET,
         "catalog" => &targets::catalog::TARGET,
         "debian" => &targets::debian::TARGET,
         "directory" => &targets::directory::TARGET,
