@@ -40,7 +40,7 @@ pub enum FormatFileError {
     Invalid(String),
     /// It is of another release.
     #[error("the bucket has format {0}, which this release does not know: install a newer one")]
-    Newer(u32),
+    Newer(u64),
 }
 
 /// The id of the bucket; `None` when there is none.
@@ -86,10 +86,9 @@ fn parse(bytes: &[u8]) -> Result<BucketId, FormatFileError> {
     let invalid = |error: String| FormatFileError::Invalid(error);
     let value: serde_json::Value =
         serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
-    if let Some(format) = value.get("format").and_then(serde_json::Value::as_u64) {
-        if format != u64::from(FORMAT) {
-            return Err(FormatFileError::Newer(u32::try_from(format).unwrap_or(u32::MAX)));
-        }
+    let format = value.get("format").and_then(serde_json::Value::as_u64);
+    if let Some(format) = format.filter(|format| *format != u64::from(FORMAT)) {
+        return Err(FormatFileError::Newer(format));
     }
     let content: Content =
         serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;

@@ -219,6 +219,9 @@ pub struct Intent {
     pub time: Timestamp,
 }
 
+/// What is to be published in view of a log, if anything is.
+pub type Decide<'a, F, E> = dyn FnMut(&Cursor<F>) -> Result<Option<Payload>, E> + 'a;
+
 /// A log of a bucket.
 pub struct Log<'a> {
     store: &'a dyn ObjectStore,
@@ -316,7 +319,7 @@ impl<'a> Log<'a> {
         &self,
         cursor: &mut Cursor<F>,
         intent: Intent,
-        decide: &mut dyn FnMut(&Cursor<F>) -> Result<Option<Payload>, E>,
+        decide: &mut Decide<'_, F, E>,
     ) -> Result<Option<Position>, E> {
         let mut tries = 0;
         loop {

@@ -158,11 +158,13 @@ impl Memory {
         self.state.lock().late.len()
     }
 
-    /// Lets a late write land. A conditional one is refused as ever.
-    pub fn land(&self, index: usize) {
+    /// Lets a late write land, and returns its key. A conditional one is refused as ever.
+    pub fn land(&self, index: usize) -> String {
         let mut state = self.state.lock();
         let write = state.late.remove(index);
+        let key = write.key.clone();
         state.write(write);
+        key
     }
 
     fn fault(&self, operation: Operation<'_>) -> Fault {

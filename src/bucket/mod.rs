@@ -19,6 +19,7 @@
 //! This room must not know the engine, nor which provider keeps the objects.
 
 pub mod agree;
+pub mod check;
 pub mod collect;
 pub mod event;
 mod fields;
@@ -29,6 +30,8 @@ pub mod key;
 pub mod key_list;
 pub mod log;
 pub mod memory;
+#[cfg(test)]
+mod model_test;
 pub mod pack;
 pub mod probe;
 pub mod pull;

@@ -1,6 +1,7 @@
 //! `cairn remote`: where declared content comes from.
 
 mod abilities;
+mod bucket;
 
 use std::io;
 use std::path::PathBuf;
@@ -51,6 +52,13 @@ each suite, which gpgv checks; without it no signature is checked, and each sync
 Contents, dep11, other indexes, and differences between indexes (pdiff). apt asks for the indexes of all
 architectures of its machine: if the version has fewer, say so in sources.list (`deb [arch=amd64] ...`).
 
+`cairn remote gc` removes from a bucket what no version in it needs, beside those who push and read. What nobody has needed
+for seven days is marked, so that no push uses it any more, and deleted at the first run seven days after that: run it
+regularly. Objects that are none of cairn's stay.
+
+`cairn remote fsck` reads the logs of a bucket, and looks whether all is there that its versions need and is what its name
+says. It fails if something is wrong, and says which versions are concerned.
+
 Passwords and tokens are never given on the command line, nor kept: the daemon reads them when it needs them, from a file
 that only its owner may read (mode 0600) or from a variable of its own environment. They go to the remote's own host
 and port alone, wherever it redirects to. HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the daemon's environment are used.
@@ -76,18 +84,24 @@ JSON
   {token}}, password and token are {\"file\": PATH} or {\"environment\": NAME};
   test: {remote, usable, failure, declared_file_count, has_sizes, conditional, ranges, creates_once, lists_at_once,
   notes (texts)};
+  fsck: {remote, repository_count, version_count, object_count, read_bytes, finding_count, notes (texts, 1000 at most)};
+  gc: {remote, dry_run, object_count, stranger_count, candidate_count, candidate_bytes, condemned_count, waiting_count,
+  deleted_count, deleted_bytes};
   remove: {remote}
 
 EXAMPLES
   cairn remote add releases sums https://example.org/releases/
   cairn remote add tree directory /srv/tree
   cairn remote add ball archive ./release.tar.zst
-  cairn remote add store bucket s3://releases/cairn --endpoint https://s3.example.org --user KEYID --password-file /etc/cairn/key
+  cairn remote add store bucket s3://releases/cairn --endpoint https://s3.example.org
+  cairn remote set store --user KEYID --password-file /etc/cairn/key
   cairn remote add isos manifest https://example.org/isos/ --user ci --password-file /etc/cairn/isos
   cairn remote add flat debian https://example.org/deb --suite ./ --keyring /etc/cairn/deb.asc
   cairn remote set flat --suite bookworm --component main,contrib --architecture amd64,arm64
   cairn remote set isos --limit-rate 50M --policy on_demand
   cairn remote test isos
+  cairn remote gc store --dry-run
+  cairn remote fsck store --content
   cairn remote list --json
   cairn remote set isos --no-limit-rate
   cairn remote set isos --idle-timeout 5m --lowest-rate 0
@@ -160,6 +174,24 @@ enum Verb {
         /// Its name
         #[arg(value_name = "NAME")]
         name: RemoteName,
+    },
+    /// Check a bucket against the names of what it holds
+    Fsck {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: RemoteName,
+        /// Read and hash packs and large contents as well, which are most of the bucket
+        #[arg(long)]
+        content: bool,
+    },
+    /// Remove from a bucket what no version in it needs
+    Gc {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: RemoteName,
+        /// Only say what nothing needs
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Remove a remote; versions that came from it stay
     Remove {
@@ -287,6 +319,8 @@ impl RemoteArgs {
                 put(context, name, settings, true)
             }
             Verb::Test { name } => abilities::test(context, name),
+            Verb::Fsck { name, content } => bucket::check(context, name, content),
+            Verb::Gc { name, dry_run } => bucket::collect(context, name, dry_run),
             Verb::Remove { name, force } => remove(context, name, force),
         }
     }

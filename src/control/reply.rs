@@ -23,7 +23,7 @@ use super::policy::PolicyReply;
 use super::prefetch::PrefetchReply;
 use super::quota::QuotaInfo;
 use super::reclaim::ReclaimReply;
-use super::remote::RemoteInfo;
+use super::remote::{BucketCheck, BucketCollection, RemoteInfo};
 use super::repositories::RepositoryInfo;
 use super::status::StatusReply;
 use super::sync::SyncReply;
@@ -46,6 +46,10 @@ pub enum Reply {
     Remotes(Vec<RemoteInfo>),
     /// Answers `RemoteRequest::Test`.
     RemoteTest(RemoteTest),
+    /// Answers `RemoteRequest::Fsck`.
+    BucketCheck(Box<BucketCheck>),
+    /// Answers `RemoteRequest::Gc`.
+    BucketCollection(Box<BucketCollection>),
     /// Answers `Sync`.
     Sync(Box<SyncReply>),
     /// Answers `Transfer`.

@@ -1,5 +1,7 @@
 //! A service with canned answers, and the commands that are run against it.
 
+mod remotes;
+
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -19,7 +21,6 @@ use cairn::control::places::IDLE_MAX;
 use cairn::control::protocol::{
     ControlError, ErrorDetail, ErrorKind, Progress, Request, VERSIONS_MAX,
 };
-use cairn::control::remote::{RemoteInfo, RemoteRequest};
 use cairn::control::reply::Reply;
 use cairn::control::repositories::RepositoryInfo;
 use cairn::control::server::Server;
@@ -28,13 +29,9 @@ use cairn::control::status::{Problem, ProblemKind, StatusReply};
 use cairn::control::tags::TagInfo;
 use cairn::control::utc::{Created, Ended, Expires, NextRun, Until};
 use cairn::control::versions::VersionInfo;
-use cairn::model::debian::DebianSettings;
 use cairn::model::hash::TreeHash;
 use cairn::model::id::VersionNumber;
 use cairn::model::raw::RawPath;
-use cairn::model::remote::{
-    ClientCertificate, Login, RemoteKind, RemoteSettings, RemoteTest, SecretSource,
-};
 use cairn::model::time::Timestamp;
 use crossbeam_channel::{Receiver, Sender};
 
@@ -270,7 +267,7 @@ impl Service for Fake {
             Request::Wait { after, .. } => Reply::Waited(upkeep::waited(after)),
             Request::Prefetch(request) => upkeep::prefetched(request, progress),
             Request::Reclaim(request) => upkeep::reclaimed(&request),
-            Request::Remote(request) => remotes(&request),
+            Request::Remote(request) => remotes::answer(&request),
             Request::Sync(request) => jobs::synced(&request, progress),
             Request::Transfer(request) => jobs::transferred(&request, progress),
             Request::Jobs(request) => jobs::answer(request, progress)?,
@@ -329,52 +326,6 @@ fn repository(name: &str) -> RepositoryInfo {
         tags: 1,
         created: created(),
     }
-}
-
-fn remotes(request: &RemoteRequest) -> Reply {
-    match request {
-        RemoteRequest::Test { .. } => Reply::RemoteTest(RemoteTest {
-            usable: true,
-            failure: None,
-            declared: Some(2),
-            has_sizes: Some(false),
-            conditional: Some(true),
-            ranges: Some(false),
-            creates_once: None,
-            lists_at_once: None,
-            notes: vec!["the signature was not checked".to_owned()],
-        }),
-        RemoteRequest::Remove { .. } => Reply::Done,
-        _ => Reply::Remotes(vec![remote()]),
-    }
-}
-
-/// A remote with all settings.
-fn remote() -> RemoteInfo {
-    let mut settings =
-        RemoteSettings::new(RemoteKind::Sums, "https://example.org/".parse().unwrap());
-    let password = SecretSource::File("/etc/cairn/password".into());
-    settings.login = Some(Login::Basic { user: "ci".to_owned(), password });
-    settings.ca_file = Some("/etc/cairn/ca.pem".into());
-    settings.client_certificate = Some(ClientCertificate {
-        certificate_file: "/etc/cairn/cert.pem".into(),
-        key_file: "/etc/cairn/key.pem".into(),
-    });
-    settings.rate_bytes_per_second = Some(1 << 20);
-    settings.connections = Some(2);
-    settings.connect_timeout_ms = Some(5000);
-    settings.idle_timeout_ms = Some(30_000);
-    settings.lowest_bytes_per_second = Some(100);
-    settings.debian = Some(DebianSettings {
-        suites: vec!["bookworm".parse().unwrap()],
-        components: vec!["main".parse().unwrap()],
-        architectures: vec!["amd64".parse().unwrap()],
-        languages: vec!["en".parse().unwrap()],
-        sources: true,
-        keyring_file: Some("/etc/cairn/keyring.gpg".into()),
-        allow_expired: true,
-    });
-    RemoteInfo { name: "origin".parse().unwrap(), settings }
 }
 
 fn tag(name: &str) -> TagInfo {

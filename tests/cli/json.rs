@@ -43,6 +43,8 @@ fn full_documents_keep_the_rules() {
         &["remote", "add", "origin", "sums", "https://example.org/"],
         &["remote", "set", "origin", "--connections", "2"],
         &["remote", "test", "origin"],
+        &["remote", "gc", "origin"],
+        &["remote", "fsck", "origin"],
         &["remote", "remove", "origin"],
         &["sync", "web", "origin"],
         &["sync", "web", "origin", "--detach"],

@@ -144,7 +144,12 @@ fn does(request: &Request) -> (usize, Does) {
         // Only a daemon has settings.
         Request::Remount { .. } => (36, Does::Other),
         Request::Remote(
-            RemoteRequest::List | RemoteRequest::Show { .. } | RemoteRequest::Test { .. },
+            // The last two concern a bucket, not the store.
+            RemoteRequest::List
+            | RemoteRequest::Show { .. }
+            | RemoteRequest::Test { .. }
+            | RemoteRequest::Fsck { .. }
+            | RemoteRequest::Gc { .. },
         ) => (38, Does::Read),
         Request::Remote(RemoteRequest::Put { .. } | RemoteRequest::Remove { .. }) => {
             (39, Does::Change)

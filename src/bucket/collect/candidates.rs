@@ -50,8 +50,9 @@ impl Collector<'_> {
         now: SystemTime,
         log: &Cursor<BucketState>,
         lists: &mut KeyLists,
+        dry_run: bool,
     ) -> Result<KeyList, CollectError> {
-        let needs = self.needs_now(log.state())?;
+        let needs = self.needs_now(log.state(), dry_run)?;
         let named = Condemned::for_bucket_log(self.store, lists, log.state())?;
         let unneeded = found.iter().filter(|(key, found)| {
             self.is_old(found.modified, now) && !needs.has(key) && !named.names(key)

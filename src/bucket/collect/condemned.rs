@@ -53,7 +53,7 @@ impl Condemned {
     /// uploaded a moment ago and those that it takes over from another version too.
     ///
     /// # Errors
-    /// The store's; that a list is missing or damaged.
+    /// The store's; that a list is missing or damaged; that the repository was not made yet.
     pub fn for_publisher(
         store: &dyn ObjectStore,
         lists: &mut KeyLists,
@@ -61,6 +61,9 @@ impl Condemned {
         repository: &RepositoryState,
         bucket: &BucketState,
     ) -> Result<Self, CollectError> {
+        if !bucket.has(name) {
+            return Err(CollectError::Unmade(name.clone()));
+        }
         let barriers = repository.barriers().iter();
         let mut honoured: BTreeMap<Nonce, ObjectKey> =
             barriers.map(|(mark, barrier)| (*mark, barrier.candidates)).collect();

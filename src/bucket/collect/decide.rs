@@ -110,7 +110,13 @@ impl Collector<'_> {
         needs.add_lists(before.state());
         let repositories: BTreeSet<RepoName> = bucket.made_before(marked).cloned().collect();
         for name in &repositories {
-            let log = self.barrier(name, id, candidates)?;
+            let log = if is_left_out(Rule::MarkBeforeBarriers) {
+                let mut log = Cursor::of(AtBarrier::of(id));
+                self.repository_log(name).follow(&mut log)?;
+                log
+            } else {
+                self.barrier(name, id, candidates)?
+            };
             if let Some(state) = log.state().state() {
                 needs.add_repository(self.store, state)?;
             }

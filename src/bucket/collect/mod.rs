@@ -75,6 +75,11 @@ pub enum CollectError {
         /// The rule that it breaks.
         error: FormatError,
     },
+    /// A publisher of a repository that was not made.
+    #[error(
+        "{0} is not among the repositories of the bucket: it must be made there before anything is published in it"
+    )]
+    Unmade(RepoName),
     /// The store's clock cannot be read.
     #[error(
         "what was written just now is not there: the store cannot be trusted with a collection"
@@ -158,7 +163,7 @@ impl<'a> Collector<'a> {
         for mark in undecided(log.state()) {
             self.decide(mark, &mut log, &mut lists, &mut collected)?;
         }
-        let candidates = self.candidates(&found, now, &log, &mut lists)?;
+        let candidates = self.candidates(&found, now, &log, &mut lists, false)?;
         collected.candidates = candidates.keys().len() as u64;
         if !candidates.keys().is_empty() {
             let mark = self.mark(&candidates, &mut log, &mut lists)?;
@@ -178,7 +183,7 @@ impl<'a> Collector<'a> {
         let found = self.list(now, &mut collected)?;
         let mut log = Cursor::default();
         self.bucket_log().follow(&mut log)?;
-        let candidates = self.candidates(&found, now, &log, &mut KeyLists::default())?;
+        let candidates = self.candidates(&found, now, &log, &mut KeyLists::default(), true)?;
         collected.candidates = candidates.keys().len() as u64;
         let sizes = candidates.keys().iter().filter_map(|key| found.get(key));
         Ok((collected, sizes.map(|found| found.size).sum()))

@@ -84,14 +84,20 @@ impl Fold for AtBarrier {
 }
 
 impl Collector<'_> {
-    /// What is needed now, as far as it can be seen.
-    pub(super) fn needs_now(&self, bucket: &BucketState) -> Result<Needs, CollectError> {
+    /// What is needed now, as far as it can be seen. Drafts of pushes that died end, unless nothing is to be written.
+    pub(super) fn needs_now(
+        &self,
+        bucket: &BucketState,
+        dry_run: bool,
+    ) -> Result<Needs, CollectError> {
         let mut needs = Needs::default();
         needs.add_lists(bucket);
         for name in bucket.repositories() {
             let mut log = crate::bucket::log::Cursor::default();
             self.repository_log(name).follow(&mut log)?;
-            self.end_old_drafts(name, &mut log)?;
+            if !dry_run {
+                self.end_old_drafts(name, &mut log)?;
+            }
             needs.add_repository(self.store, log.state())?;
         }
         Ok(needs)

@@ -334,7 +334,11 @@ const NO_NONCE: [u8; Nonce::BYTES] = [0; Nonce::BYTES];
 
 /// As much of an author's name as an event holds.
 fn cut(author: &str) -> &str {
-    &author[..author.floor_char_boundary(AUTHOR_BYTES_MAX)]
+    let mut end = author.len().min(AUTHOR_BYTES_MAX);
+    while !author.is_char_boundary(end) {
+        end -= 1;
+    }
+    &author[..end]
 }
 
 fn put_number(out: &mut Vec<u8>, number: Option<VersionNumber>) {

@@ -81,7 +81,7 @@ fn d4_the_format_is_what_it_was() {
 }
 
 const GOLDEN_HASH: &str = "91afe5f4676bed77eddc6e82c65c9a32d7eccf02ab9175716bedceaa4b195317";
-const GOLDEN_ABANDON: &str = "?";
+const GOLDEN_ABANDON: &str = "634556540100430001010101010101010101010101010101010000000000000018c52a7ed981fbffa12fbf611b593c451f6a5700af2206c612b5c3dd2888909b0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0effffffffffffffff050000000000100000000505050505050505050505050505050500000000";
 
 #[test]
 fn h54_no_cut_or_changed_event_panics_or_is_taken_for_another() {

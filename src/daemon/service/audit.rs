@@ -64,6 +64,9 @@ pub(super) fn change(request: &Request) -> Option<String> {
             let verb = if *replace { "change" } else { "add" };
             format!("{verb} remote {name}: {} {}", settings.kind, settings.url)
         }
+        Request::Remote(RemoteRequest::Gc { name, dry_run: false }) => {
+            format!("collect the bucket {name}")
+        }
         Request::Remote(RemoteRequest::Remove { name, .. }) => format!("remove remote {name}"),
         Request::Jobs(JobsRequest::Cancel { job }) => format!("cancel job {job}"),
         Request::Save { give_up: true } => "give up what cannot be saved".to_owned(),

@@ -61,6 +61,10 @@ impl StoreService {
                 let settings = self.known_remote(&name)?.settings;
                 self.test(caller, &settings)
             }
+            RemoteRequest::Fsck { name, with_content } => {
+                self.check_bucket(caller, name, with_content)
+            }
+            RemoteRequest::Gc { name, dry_run } => self.collect_bucket(caller, name, dry_run),
             RemoteRequest::Remove { name, force } => {
                 if !force {
                     self.check_needed(&name)?;
@@ -92,6 +96,16 @@ impl StoreService {
         Err(ControlError::new(ErrorKind::Failed, message).with_hint(
             "read the files first (`cat` them), or use --force: they cannot be read from then on",
         ))
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn check_bucket(&self, _caller: Caller, _name: RemoteName, _with_content: bool) -> Answer {
+        Err(super::without_net())
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn collect_bucket(&self, _caller: Caller, _name: RemoteName, _dry_run: bool) -> Answer {
+        Err(super::without_net())
     }
 
     #[cfg(not(feature = "net"))]
