@@ -3,6 +3,8 @@
 
 pub mod archive;
 pub mod backup;
+#[cfg(feature = "net")]
+pub mod bucket;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -10,6 +10,7 @@ use super::error::{CliError, warn};
 use super::output::Output;
 use super::progress::ProgressLine;
 use super::text::{count, escape_path, size};
+use super::transfer;
 use crate::control::client::Connection;
 use crate::control::jobs::JobInfo;
 use crate::control::protocol::{ControlError, ErrorDetail, Progress, Request};
@@ -19,6 +20,7 @@ use crate::control::sync::{SyncChange, SyncEvent, SyncReply};
 use crate::model::id::JobId;
 use crate::model::name::{RemoteName, RepoName};
 use crate::model::sync::{SyncProgress, SyncStage};
+use crate::model::transfer::TransferProgress;
 
 /// The least time between two lines of progress with `--json`, unless the stage changes.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
@@ -64,6 +66,7 @@ pub(super) fn follow(
         events: Vec::new(),
         failures: 0,
         shown: None,
+        moved: None,
         printed: Ok(()),
     };
     let result =
@@ -71,10 +74,13 @@ pub(super) fn follow(
     let Follower { job, events, failures, printed, line, .. } = follower;
     drop(line);
     printed?;
-    let (Reply::Sync(reply), _) = result.map_err(|error| shorten(error, json, failures))? else {
-        return Err(CliError::unexpected_reply());
-    };
+    let (reply, _) = result.map_err(|error| shorten(error, json, failures))?;
     let job = job.ok_or_else(CliError::unexpected_reply)?;
+    let reply = match reply {
+        Reply::Sync(reply) => reply,
+        Reply::Transfer(reply) => return transfer::print(context, &job, &reply),
+        _ => return Err(CliError::unexpected_reply()),
+    };
     if json {
         return Ok(context.output.json(&ResultDocument {
             r#type: "result",
@@ -118,6 +124,8 @@ struct Follower<'a> {
     failures: u64,
     /// The last progress that was shown, and when.
     shown: Option<(Instant, SyncProgress)>,
+    /// The same of a push or a pull.
+    moved: Option<(Instant, TransferProgress)>,
     printed: io::Result<()>,
 }
 
@@ -127,6 +135,8 @@ impl Follower<'_> {
             Progress::Job(job) => self.job = Some(*job),
             Progress::Sync(progress) if self.lines => self.print(progress),
             Progress::Sync(progress) => self.line.show(&step(&progress)),
+            Progress::Transfer(progress) if self.lines => self.print_transfer(progress),
+            Progress::Transfer(progress) => self.line.show(&transfer::step(&progress)),
             Progress::SyncEvents(some) if self.json => self.events.extend(some),
             Progress::SyncEvents(some) => self.tell(&some),
             other => self.line.show(&other),
@@ -159,6 +169,23 @@ impl Follower<'_> {
             self.printed = self.output.json(&document).and_then(|()| self.output.flush());
         }
         self.shown = Some((now, progress));
+    }
+
+    /// Prints a line of progress of a push or a pull, if one is due.
+    fn print_transfer(&mut self, progress: TransferProgress) {
+        let now = Instant::now();
+        if let Some((at, last)) = &self.moved
+            && last.stage == progress.stage
+            && now.duration_since(*at) < LINE_INTERVAL
+        {
+            return;
+        }
+        let job = self.job.as_ref().map_or(JobId(0), |job| job.job);
+        let document = transfer::ProgressDocument { r#type: "progress", job, progress: &progress };
+        if self.printed.is_ok() {
+            self.printed = self.output.json(&document).and_then(|()| self.output.flush());
+        }
+        self.moved = Some((now, progress));
     }
 
     /// Prints what happened to some paths, with the line of progress out of the way.

@@ -5,10 +5,11 @@ use super::error::CliError;
 use super::output::Align::{Left, Right};
 use super::parse::parse_job;
 use super::text::{count, instant, size};
-use crate::control::jobs::{JobInfo, JobState, JobsRequest};
+use crate::control::jobs::{JobInfo, JobKind, JobState, JobsRequest};
 use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::reply::Reply;
 use crate::model::id::JobId;
+use crate::model::transfer::TransferProgress;
 
 const HELP: &str = "\
 A job is a sync: one that a command waits for, which ends with that command, or one that was begun with `cairn sync --detach`
@@ -106,18 +107,38 @@ fn remote(job: &JobInfo) -> String {
 }
 
 fn progress(job: &JobInfo) -> String {
-    let counts = &job.progress.counts;
+    if let Some(transfer) = &job.transfer {
+        return transferred(job, transfer);
+    }
+    let Some(progress) = &job.progress else { return String::new() };
+    let counts = &progress.counts;
     let done = format!(
         "{} of {}, {} fetched",
         counts.unchanged + counts.reused + counts.fetched + counts.failed,
         count(counts.declared, "file"),
         size(counts.fetched_bytes),
     );
-    match (&job.error, job.number, &job.progress.retry) {
+    match (&job.error, job.number, &progress.retry) {
         (Some(error), ..) => error.message.clone(),
         (None, Some(number), _) => format!("{}/{number}: {done}", job.repository),
         (None, None, _) if job.state == JobState::Done => "no change".to_owned(),
-        (None, None, Some(retry)) => format!("{}: {retry}", job.progress.stage.as_str()),
-        (None, None, None) => format!("{}: {done}", job.progress.stage.as_str()),
+        (None, None, Some(retry)) => format!("{}: {retry}", progress.stage.as_str()),
+        (None, None, None) => format!("{}: {done}", progress.stage.as_str()),
+    }
+}
+
+fn transferred(job: &JobInfo, progress: &TransferProgress) -> String {
+    let counts = &progress.counts;
+    let done = format!(
+        "{} published, {} of {} moved, {}",
+        count(counts.versions, "version"),
+        counts.moved,
+        count(counts.contents, "content"),
+        size(counts.moved_bytes),
+    );
+    match (&job.error, job.kind) {
+        (Some(error), _) => error.message.clone(),
+        (None, JobKind::Push) => format!("push: {done}"),
+        (None, JobKind::Pull | JobKind::Sync) => format!("pull: {done}"),
     }
 }

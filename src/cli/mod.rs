@@ -6,6 +6,7 @@
 
 pub(crate) mod areas;
 pub(crate) mod backup;
+mod bucket;
 pub(crate) mod cat;
 pub(crate) mod commit;
 mod complete;
@@ -41,6 +42,8 @@ pub(crate) mod policy;
 pub(crate) mod prefetch;
 mod profile;
 pub(crate) mod progress;
+pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod quota;
 pub(crate) mod reclaim;
 pub(crate) mod release;
@@ -56,6 +59,7 @@ pub(crate) mod sync;
 pub(crate) mod tag;
 pub(crate) mod text;
 pub(crate) mod top;
+mod transfer;
 pub(crate) mod undelete;
 pub mod unmount;
 pub(crate) mod versions;
@@ -206,6 +210,10 @@ pub enum Verb {
     Remote(remote::RemoteArgs),
     /// Make a version of what a remote declares: fetch what is new, check it, publish it
     Sync(sync::SyncArgs),
+    /// Copy versions, tags and flags to a bucket: only what it lacks
+    Push(push::PushArgs),
+    /// Copy versions, tags and flags from a bucket: only what the store lacks
+    Pull(pull::PullArgs),
     /// Fetch the content of a version that is not there yet, before it is read
     Prefetch(prefetch::PrefetchArgs),
     /// Which files of a version a command opens, to fetch them before it runs
@@ -393,6 +401,8 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Release(args) => args.run(context),
         Verb::Remote(args) => args.run(context),
         Verb::Sync(args) => args.run(context),
+        Verb::Push(args) => args.run(context),
+        Verb::Pull(args) => args.run(context),
         Verb::Prefetch(args) => args.run(context),
         Verb::Profile(args) => args.run(context),
         Verb::Reclaim(args) => args.run(context),

@@ -1,5 +1,8 @@
 //! `cairn remote`: where declared content comes from.
 
+mod abilities;
+mod bucket;
+
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +10,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::Context;
+use super::bucket::{BucketChoice, BucketCleared};
 use super::debian::{ArchiveChoice, ArchiveCleared};
 use super::error::CliError;
 use super::output::Align::Left;
@@ -18,17 +22,22 @@ use crate::control::reply::Reply;
 use crate::model::fetch_policy::FetchPolicy;
 use crate::model::name::RemoteName;
 use crate::model::remote::{
-    ClientCertificate, Login, RemoteKind, RemoteSettings, RemoteTest, RemoteUrl, SecretSource,
+    ClientCertificate, Login, RemoteKind, RemoteSettings, RemoteUrl, SecretSource,
 };
 use crate::model::text::count;
 
 const HELP: &str = "\
-A remote is a place of which `cairn sync` makes versions. Most declare their files with digests. The kind says how:
+A remote is a place of which `cairn sync` makes versions, or a bucket that holds whole repositories. Most declare their files with digests. The kind says how:
   sums       a checksum list, as `sha256sum` writes it; a URL that ends with `/` means SHA256SUMS there
   manifest   a PULP_MANIFEST (path,sha256,size), as Pulp writes it; a URL that ends with `/` means PULP_MANIFEST there
   debian     a Debian archive: the directory that holds `dists`. Versions hold `dists` and `pool`: apt installs from them
   directory  a directory of this machine, by its path
   archive    a tar archive of this machine (plain, gzip, xz or zstd), by the path of its file
+  bucket     a bucket of S3 (s3://BUCKET/PREFIX), or a directory that is used like one: it holds whole repositories
+
+A bucket is tried before it is kept, by writing to it: whether it refuses an occupied name, also when 16 write at once,
+whether it sends parts of objects, and whether what was written shows in lists. A store that ignores such conditions is
+for one machine that pushes; `cairn remote show` says so. Key id and secret key are given as user and password.
 
 A directory and an archive declare nothing, so all of them is read, as `cairn import` reads it: versions hold types, modes,
 owners, times, links and extended attributes as well. The daemon reads them, with the rights of the user it runs as, and
@@ -42,6 +51,13 @@ ends with `/` (`./`) is a flat archive, without components. With --keyring one o
 each suite, which gpgv checks; without it no signature is checked, and each sync warns. Not taken are
 Contents, dep11, other indexes, and differences between indexes (pdiff). apt asks for the indexes of all
 architectures of its machine: if the version has fewer, say so in sources.list (`deb [arch=amd64] ...`).
+
+`cairn remote gc` removes from a bucket what no version in it needs, beside those who push and read. What nobody has needed
+for seven days is marked, so that no push uses it any more, and deleted at the first run seven days after that: run it
+regularly. Objects that are none of cairn's stay.
+
+`cairn remote fsck` reads the logs of a bucket, and looks whether all is there that its versions need and is what its name
+says. It fails if something is wrong, and says which versions are concerned.
 
 Passwords and tokens are never given on the command line, nor kept: the daemon reads them when it needs them, from a file
 that only its owner may read (mode 0600) or from a variable of its own environment. They go to the remote's own host
@@ -64,21 +80,30 @@ the remote (--force). Both want a kind that declares sizes: manifest, debian. A 
 JSON
   list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,
   key_file}, rate_bytes_per_second, connections, policy, connect_timeout_ms, idle_timeout_ms, lowest_bytes_per_second, debian {suites,
-  components, architectures, languages, with_sources, keyring_file, allow_expired}}, without what is not set; login is
+  components, architectures, languages, with_sources, keyring_file, allow_expired}, bucket {endpoint, region,
+  virtual_hosted, creates_once}}, without what is not set; login is
   {\"basic\": {user, password}} or {\"bearer\":
   {token}}, password and token are {\"file\": PATH} or {\"environment\": NAME};
-  test: {remote, usable, failure, declared_file_count, has_sizes, conditional, ranges, notes (texts)};
+  test: {remote, usable, failure, declared_file_count, has_sizes, conditional, ranges, creates_once, lists_at_once,
+  notes (texts)};
+  fsck: {remote, repository_count, version_count, object_count, read_bytes, finding_count, notes (texts, 1000 at most)};
+  gc: {remote, dry_run, object_count, stranger_count, candidate_count, candidate_bytes, condemned_count, waiting_count,
+  deleted_count, deleted_bytes};
   remove: {remote}
 
 EXAMPLES
   cairn remote add releases sums https://example.org/releases/
   cairn remote add tree directory /srv/tree
   cairn remote add ball archive ./release.tar.zst
+  cairn remote add store bucket s3://releases/cairn --endpoint https://s3.example.org
+  cairn remote set store --user KEYID --password-file /etc/cairn/key
   cairn remote add isos manifest https://example.org/isos/ --user ci --password-file /etc/cairn/isos
   cairn remote add flat debian https://example.org/deb --suite ./ --keyring /etc/cairn/deb.asc
   cairn remote set flat --suite bookworm --component main,contrib --architecture amd64,arm64
   cairn remote set isos --limit-rate 50M --policy on_demand
   cairn remote test isos
+  cairn remote gc store --dry-run
+  cairn remote fsck store --content
   cairn remote list --json
   cairn remote set isos --no-limit-rate
   cairn remote set isos --idle-timeout 5m --lowest-rate 0
@@ -99,14 +124,17 @@ enum Verb {
         /// Its name
         #[arg(value_name = "NAME")]
         name: RemoteName,
-        /// What it is: `sums`, `manifest`, `debian`, `directory` or `archive`
+        /// What it is: `sums`, `manifest`, `debian`, `directory`, `archive` or `bucket`
         #[arg(value_name = "KIND")]
         kind: RemoteKind,
-        /// The list, or its directory (with `/` at the end); a path where the kind is directory or archive
+        /// The list, or its directory (with `/` at the end); a path where the kind is directory or archive; s3://BUCKET/PREFIX or a path
+        /// where it is bucket
         #[arg(value_name = "URL|PATH", value_parser = OsStringValueParser::new().try_map(parse_place))]
         url: RemoteUrl,
         #[command(flatten)]
         archive: Box<ArchiveChoice>,
+        #[command(flatten)]
+        bucket: Box<BucketChoice>,
         #[command(flatten)]
         access: Box<Access>,
     },
@@ -123,16 +151,21 @@ enum Verb {
         /// Its name
         #[arg(value_name = "NAME")]
         name: RemoteName,
-        /// The list, or its directory (with `/` at the end); a path where the kind is directory or archive
+        /// The list, or its directory (with `/` at the end); a path where the kind is directory or archive; s3://BUCKET/PREFIX or a path
+        /// where it is bucket
         #[arg(long, value_name = "URL|PATH", value_parser = OsStringValueParser::new().try_map(parse_place))]
         url: Option<RemoteUrl>,
-        /// What it is: `sums`, `manifest`, `debian`, `directory` or `archive`
+        /// What it is: `sums`, `manifest`, `debian`, `directory`, `archive` or `bucket`
         #[arg(long, value_name = "KIND")]
         kind: Option<RemoteKind>,
         #[command(flatten)]
         archive: Box<ArchiveChoice>,
         #[command(flatten)]
         archive_cleared: ArchiveCleared,
+        #[command(flatten)]
+        bucket: Box<BucketChoice>,
+        #[command(flatten)]
+        bucket_cleared: BucketCleared,
         #[command(flatten)]
         access: Box<Access>,
         #[command(flatten)]
@@ -143,6 +176,24 @@ enum Verb {
         /// Its name
         #[arg(value_name = "NAME")]
         name: RemoteName,
+    },
+    /// Check a bucket against the names of what it holds
+    Fsck {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: RemoteName,
+        /// Read and hash packs and large contents as well, which are most of the bucket
+        #[arg(long)]
+        content: bool,
+    },
+    /// Remove from a bucket what no version in it needs
+    Gc {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: RemoteName,
+        /// Only say what nothing needs
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Remove a remote; versions that came from it stay
     Remove {
@@ -229,9 +280,10 @@ impl RemoteArgs {
     /// There is no such remote, or the settings do not fit each other.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
         match self.verb {
-            Verb::Add { name, kind, url, archive, access } => {
+            Verb::Add { name, kind, url, archive, bucket, access } => {
                 let mut settings = RemoteSettings::new(kind, url);
                 archive.apply(&mut settings)?;
+                bucket.apply(&mut settings);
                 access.apply(&mut settings)?;
                 put(context, name, settings, false)
             }
@@ -243,7 +295,17 @@ impl RemoteArgs {
                 let remotes = ask(context, RemoteRequest::Show { name })?;
                 show(context, &remotes)
             }
-            Verb::Set { name, url, kind, archive, archive_cleared, access, cleared } => {
+            Verb::Set {
+                name,
+                url,
+                kind,
+                archive,
+                archive_cleared,
+                bucket,
+                bucket_cleared,
+                access,
+                cleared,
+            } => {
                 let found = ask(context, RemoteRequest::Show { name: name.clone() })?;
                 let Some(RemoteInfo { mut settings, .. }) = found.into_iter().next() else {
                     return Err(CliError::unexpected_reply());
@@ -252,11 +314,15 @@ impl RemoteArgs {
                 settings.kind = kind.unwrap_or(settings.kind);
                 archive_cleared.apply(&mut settings);
                 archive.apply(&mut settings)?;
+                bucket_cleared.apply(&mut settings);
+                bucket.apply(&mut settings);
                 cleared.apply(&mut settings);
                 access.apply(&mut settings)?;
                 put(context, name, settings, true)
             }
-            Verb::Test { name } => test(context, name),
+            Verb::Test { name } => abilities::test(context, name),
+            Verb::Fsck { name, content } => bucket::check(context, name, content),
+            Verb::Gc { name, dry_run } => bucket::collect(context, name, dry_run),
             Verb::Remove { name, force } => remove(context, name, force),
         }
     }
@@ -414,62 +480,8 @@ fn details(settings: &RemoteSettings) -> Vec<String> {
     };
     let all = [policy, login, authority, certificate, rate, connections, connect, idle, lowest];
     let archive = settings.debian.iter().flat_map(super::debian::details);
-    archive.chain(all.into_iter().flatten()).collect()
-}
-
-fn test(context: &mut Context, name: RemoteName) -> Result<(), CliError> {
-    let request = Request::Remote(RemoteRequest::Test { name: name.clone() });
-    let Reply::RemoteTest(found) = context.connect()?.ask(request)? else {
-        return Err(CliError::unexpected_reply());
-    };
-    if context.json {
-        #[derive(serde::Serialize)]
-        struct Document<'a> {
-            remote: &'a RemoteName,
-            #[serde(flatten)]
-            found: &'a RemoteTest,
-        }
-        context.output.json(&Document { remote: &name, found: &found })?;
-    } else {
-        for line in report(&found) {
-            context.output.line(line)?;
-        }
-    }
-    if found.usable {
-        return Ok(());
-    }
-    let why = found.failure.unwrap_or_else(|| "it cannot be used".to_owned());
-    Err(ControlError::new(ErrorKind::Failed, format!("{name}: {why}")).into())
-}
-
-fn report(found: &RemoteTest) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Some(declared) = found.declared {
-        let files = count(declared, "file");
-        lines.push(match (found.conditional, found.has_sizes) {
-            // What is read from this machine is not asked whether it changed.
-            (None, _) => format!("yes  holds {files}"),
-            (Some(_), Some(true)) => format!("yes  declares {files} by SHA-256 and size"),
-            (Some(_), _) => format!("yes  declares {files} by SHA-256"),
-        });
-    }
-    let mut say = |works: Option<bool>, yes: &str, no: &str| match works {
-        Some(true) => lines.push(format!("yes  {yes}")),
-        Some(false) => lines.push(format!("no   {no}")),
-        None => {}
-    };
-    say(
-        found.conditional,
-        "says when nothing changed: that is one short answer",
-        "does not say when nothing changed: what declares the files is fetched each time",
-    );
-    say(
-        found.ranges,
-        "sends parts: a download that breaks off goes on",
-        "does not send parts: a download that breaks off begins anew",
-    );
-    lines.extend(found.notes.iter().map(|note| format!("note {note}")));
-    lines
+    let bucket = settings.bucket.iter().flat_map(super::bucket::details);
+    archive.chain(bucket).chain(all.into_iter().flatten()).collect()
 }
 
 fn remove(context: &mut Context, name: RemoteName, force: bool) -> Result<(), CliError> {

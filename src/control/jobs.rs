@@ -8,6 +8,7 @@ use crate::model::id::{JobId, VersionNumber};
 use crate::model::name::{RemoteName, RepoName};
 use crate::model::raw::RawPath;
 use crate::model::sync::SyncProgress;
+use crate::model::transfer::TransferProgress;
 
 /// Something about jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,10 @@ pub enum JobsRequest {
 pub enum JobKind {
     /// It makes a version of what a remote declares.
     Sync,
+    /// It has versions go to a bucket.
+    Push,
+    /// It has versions come from a bucket.
+    Pull,
 }
 
 /// Whether a job goes on, or how it ended.
@@ -95,10 +100,13 @@ pub struct JobInfo {
     /// When it ended; absent while it goes on.
     #[serde(default, flatten)]
     pub ended: Option<Ended>,
-    /// How far it has come.
-    #[serde(flatten)]
-    pub progress: SyncProgress,
-    /// The version that it made.
+    /// How far it has come, if it is a sync.
+    #[serde(default, flatten)]
+    pub progress: Option<SyncProgress>,
+    /// How far it has come, if it is a push or a pull.
+    #[serde(default, flatten)]
+    pub transfer: Option<TransferProgress>,
+    /// The version that it made, or the last one that it published elsewhere.
     pub number: Option<VersionNumber>,
     /// Why it failed; hidden from those who could not have begun it.
     pub error: Option<ControlError>,

@@ -43,6 +43,7 @@ mod socket_path;
 pub mod status;
 pub mod sync;
 pub mod tags;
+pub mod transfer;
 pub mod undelete;
 pub mod upkeep;
 pub mod utc;

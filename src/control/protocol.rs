@@ -29,8 +29,10 @@ use super::remote::RemoteRequest;
 use super::reply::Reply;
 use super::settings::Setting;
 use super::sync::{SyncEvent, SyncRequest};
+use super::transfer::TransferRequest;
 use super::upkeep::UpkeepRequest;
 use crate::model::sync::SyncProgress;
+use crate::model::transfer::TransferProgress;
 
 pub use super::error::{
     ControlError, DETAIL_PATHS_MAX, DETAIL_VERSIONS_MAX, ErrorDetail, ErrorKind, UnreadableFile,
@@ -220,6 +222,9 @@ pub enum Request {
     /// Makes a version of what a remote declares. Sends [`Progress::Job`], [`Progress::Sync`] and
     /// [`Progress::SyncEvents`]; replies [`Reply::Sync`], or [`Reply::Jobs`] at once if it is to go on by itself.
     Sync(SyncRequest),
+    /// Has versions go to a bucket, or come from one. Sends [`Progress::Job`] and [`Progress::Transfer`]; replies
+    /// [`Reply::Transfer`], or [`Reply::Jobs`] at once if it is to go on by itself.
+    Transfer(TransferRequest),
     /// Something about jobs.
     Jobs(JobsRequest),
     /// Brings everything that is in memory only into the store. Fails, naming the files, when that
@@ -300,6 +305,8 @@ pub enum Progress {
     Job(Box<JobInfo>),
     /// How far a sync is.
     Sync(SyncProgress),
+    /// How far a push or a pull is.
+    Transfer(TransferProgress),
     /// What a sync tells of the next paths, at most [`CHANGES_MAX`] at a time.
     SyncEvents(Vec<SyncEvent>),
 }

@@ -23,11 +23,12 @@ use super::policy::PolicyReply;
 use super::prefetch::PrefetchReply;
 use super::quota::QuotaInfo;
 use super::reclaim::ReclaimReply;
-use super::remote::RemoteInfo;
+use super::remote::{BucketCheck, BucketCollection, RemoteInfo};
 use super::repositories::RepositoryInfo;
 use super::status::StatusReply;
 use super::sync::SyncReply;
 use super::tags::TagInfo;
+use super::transfer::TransferReply;
 use super::undelete::DeletedInfo;
 use super::versions::VersionInfo;
 use super::wait::WaitReply;
@@ -45,9 +46,15 @@ pub enum Reply {
     Remotes(Vec<RemoteInfo>),
     /// Answers `RemoteRequest::Test`.
     RemoteTest(RemoteTest),
+    /// Answers `RemoteRequest::Fsck`.
+    BucketCheck(Box<BucketCheck>),
+    /// Answers `RemoteRequest::Gc`.
+    BucketCollection(Box<BucketCollection>),
     /// Answers `Sync`.
     Sync(Box<SyncReply>),
-    /// Answers [`JobsRequest`](super::jobs::JobsRequest), and a `Sync` that goes on by itself.
+    /// Answers `Transfer`.
+    Transfer(Box<TransferReply>),
+    /// Answers [`JobsRequest`](super::jobs::JobsRequest), and a `Sync` or `Transfer` that goes on by itself.
     Jobs(Vec<JobInfo>),
     /// Answers `CreateRepository`.
     Repository(RepositoryInfo),

@@ -75,6 +75,7 @@ pub(crate) fn required(request: &Request) -> Right<'_> {
         | Request::Reclaim(_)
         | Request::Remote(_)
         | Request::Sync(_)
+        | Request::Transfer(_)
         | Request::Jobs(JobsRequest::Follow { .. } | JobsRequest::Cancel { .. })
         | Request::Shutdown => Right::StoreOwner,
     }

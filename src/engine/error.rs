@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fetcher::NotFetched;
 use crate::model::digest::Sha256;
+use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, NameError, RemoteName, RepoName};
 use crate::model::text::{self, count};
@@ -77,6 +78,18 @@ pub enum EngineError {
     /// The wanted version number is taken.
     #[error("version {0} exists already, or existed once")]
     NumberTaken(VersionNumber),
+    /// What was to be a copy of a version elsewhere is not equal to it.
+    #[error(
+        "version {number} would have the root hash {found}, and the one that it is a copy of has {expected}"
+    )]
+    AnotherVersion {
+        /// Its number.
+        number: VersionNumber,
+        /// The hash of what is there.
+        found: TreeHash,
+        /// The hash of the other one.
+        expected: TreeHash,
+    },
     /// The wanted version number is not the next one.
     #[error("version {wanted} cannot be made: the next number is {next}")]
     NumberNotNext {

@@ -16,6 +16,8 @@ mod blob_hasher;
 mod blobs;
 mod check;
 pub mod commit;
+#[cfg(feature = "net")]
+mod copied;
 pub mod dry_run;
 mod durability;
 pub mod error;

@@ -1,7 +1,7 @@
 //! BLAKE3 content hashes, one newtype per thing hashed.
 //!
 //! A [`BlobHash`] names file content, a [`TreeHash`] names the canonical encoding of a directory.
-//! They are different types so that one can never be passed for the other.
+//! An [`ObjectHash`] names what a bucket keeps. They are different types so that one can never be passed for the other.
 
 use std::fmt;
 use std::str::FromStr;
@@ -103,6 +103,10 @@ hash_type! {
 hash_type! {
     /// Names a directory: BLAKE3 of its canonical encoding (see [`crate::model::tree_format`]).
     TreeHash
+}
+hash_type! {
+    /// Names an object of a bucket: BLAKE3 of its bytes.
+    ObjectHash
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod retention;
 pub mod sync;
 pub(crate) mod text;
 pub mod time;
+pub mod transfer;
 pub mod tree;
 pub mod tree_format;
 pub mod version;

@@ -2,6 +2,7 @@
 //!
 //! A password or token is never part of a remote: what is kept is where to read it (H32).
 
+mod bucket;
 mod place;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::debian::{DebianSettings, SettingsError};
 use super::fetch_policy::FetchPolicy;
 
+pub use bucket::{BucketSettings, Endpoint, S3Place};
 pub use place::{RemoteUrl, UrlError};
 
 /// Connections to a remote at a time, unless its settings say otherwise.
@@ -46,6 +48,8 @@ pub enum RemoteKind {
     Directory,
     /// A tar archive on this machine. No list declares its members, so a sync reads it whole once it has changed.
     Archive,
+    /// A bucket of an object store, or a directory that is used like one: repositories are pushed to it and pulled from it.
+    Bucket,
 }
 
 impl RemoteKind {
@@ -53,7 +57,7 @@ impl RemoteKind {
     pub fn declares_sizes(self) -> bool {
         match self {
             Self::Manifest | Self::Debian => true,
-            Self::Sums | Self::Directory | Self::Archive => false,
+            Self::Sums | Self::Directory | Self::Archive | Self::Bucket => false,
         }
     }
 
@@ -63,8 +67,8 @@ impl RemoteKind {
     }
 
     /// All kinds.
-    pub const ALL: [Self; 5] =
-        [Self::Manifest, Self::Sums, Self::Debian, Self::Directory, Self::Archive];
+    pub const ALL: [Self; 6] =
+        [Self::Manifest, Self::Sums, Self::Debian, Self::Directory, Self::Archive, Self::Bucket];
 
     /// As users write it.
     pub fn as_str(self) -> &'static str {
@@ -74,6 +78,7 @@ impl RemoteKind {
             Self::Debian => "debian",
             Self::Directory => "directory",
             Self::Archive => "archive",
+            Self::Bucket => "bucket",
         }
     }
 
@@ -82,7 +87,7 @@ impl RemoteKind {
         match self {
             Self::Manifest => Some("PULP_MANIFEST"),
             Self::Sums => Some("SHA256SUMS"),
-            Self::Debian | Self::Directory | Self::Archive => None,
+            Self::Debian | Self::Directory | Self::Archive | Self::Bucket => None,
         }
     }
 }
@@ -95,7 +100,9 @@ impl fmt::Display for RemoteKind {
 
 /// A string that is no kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the kinds of remotes are `manifest`, `sums`, `debian`, `directory` and `archive`")]
+#[error(
+    "the kinds of remotes are `manifest`, `sums`, `debian`, `directory`, `archive` and `bucket`"
+)]
 pub struct KindError;
 
 impl FromStr for RemoteKind {
@@ -153,7 +160,10 @@ pub struct RemoteSettings {
     /// What is wanted of a Debian archive; `None` for all other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debian: Option<DebianSettings>,
-    /// How to get in; `None` where everybody may.
+    /// What a server of S3 has to be told; `None` for all other kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketSettings>,
+    /// How to get in; `None` where everybody may. User and password are key id and secret key of a bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
     /// Authorities to believe besides those of the machine, in PEM.
@@ -189,6 +199,7 @@ impl RemoteSettings {
             kind,
             url,
             debian: None,
+            bucket: None,
             login: None,
             ca_file: None,
             client_certificate: None,
@@ -226,6 +237,19 @@ impl RemoteSettings {
     /// What is missing, or means nothing to a remote of that kind.
     pub fn check(&self) -> Result<(), SettingsError> {
         let kind = self.kind.as_str();
+        if self.kind == RemoteKind::Bucket {
+            return self.check_bucket();
+        }
+        if self.bucket.is_some() {
+            return Err(SettingsError::NoBucket);
+        }
+        if self.url.s3_place().is_some() {
+            return Err(if self.kind.is_local() {
+                SettingsError::NoPath(kind)
+            } else {
+                SettingsError::NoServer(kind)
+            });
+        }
         match (self.kind.is_local(), self.url.local_path().is_some()) {
             (true, false) => return Err(SettingsError::NoPath(kind)),
             (false, true) => return Err(SettingsError::NoServer(kind)),
@@ -240,10 +264,35 @@ impl RemoteSettings {
         }
     }
 
+    fn check_bucket(&self) -> Result<(), SettingsError> {
+        if self.debian.is_some() {
+            return Err(SettingsError::NoArchive);
+        }
+        if matches!(self.login, Some(Login::Bearer { .. })) {
+            return Err(SettingsError::NoToken);
+        }
+        if self.client_certificate.is_some() {
+            return Err(SettingsError::NoCertificate);
+        }
+        if self.url.s3_place().is_some() {
+            return Ok(());
+        }
+        let told =
+            self.bucket.as_ref().map(|told| BucketSettings { creates_once: None, ..told.clone() });
+        match self.url.local_path() {
+            None => Err(SettingsError::BucketUrl),
+            Some(_) if told.is_some_and(|told| told != BucketSettings::default()) => {
+                Err(SettingsError::NoEndpoint)
+            }
+            Some(_) if self.says_only_where() => Ok(()),
+            Some(_) => Err(SettingsError::OnlyPlace("bucket, in a directory,")),
+        }
+    }
+
     /// Whether nothing but kind, place and policy is set.
     fn says_only_where(&self) -> bool {
         let plain = Self { policy: self.policy, ..Self::new(self.kind, self.url.clone()) };
-        *self == Self { debian: self.debian.clone(), ..plain }
+        *self == Self { debian: self.debian.clone(), bucket: self.bucket.clone(), ..plain }
     }
 
     /// The URL beside which its files lie.
@@ -253,7 +302,8 @@ impl RemoteSettings {
             RemoteKind::Manifest
             | RemoteKind::Sums
             | RemoteKind::Directory
-            | RemoteKind::Archive => self.url.clone(),
+            | RemoteKind::Archive
+            | RemoteKind::Bucket => self.url.clone(),
         }
     }
 
@@ -280,6 +330,12 @@ pub struct RemoteTest {
     pub conditional: Option<bool>,
     /// Parts of a file can be had: a download that broke off goes on.
     pub ranges: Option<bool>,
+    /// Of a bucket: of several who create one object at once, one does, and what is there is not overwritten.
+    #[serde(default)]
+    pub creates_once: Option<bool>,
+    /// Of a bucket: what was written shows in a list at once.
+    #[serde(default)]
+    pub lists_at_once: Option<bool>,
     /// What else is to be known about it.
     pub notes: Vec<String>,
 }
@@ -306,6 +362,34 @@ mod tests {
         }
         let manifest = RemoteSettings::new(RemoteKind::Manifest, url("file:///srv/x"));
         assert!(manifest.check().unwrap_err().to_string().contains("http://"));
+    }
+
+    #[test]
+    fn d1_a_bucket_is_one_of_s3_or_a_directory() {
+        let check = |settings: &RemoteSettings| settings.check().map_err(|error| error.to_string());
+        let told = BucketSettings {
+            endpoint: Some("https://s3.example.org".parse().unwrap()),
+            ..BucketSettings::default()
+        };
+        let mut settings = RemoteSettings::new(RemoteKind::Bucket, url("s3://releases/cairn"));
+        settings.bucket = Some(told);
+        assert_eq!(check(&settings), Ok(()));
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<RemoteSettings>(&text).unwrap(), settings);
+        settings.url = url("file:///srv/bucket");
+        assert!(check(&settings).unwrap_err().contains("--endpoint"));
+        settings.bucket = None;
+        assert_eq!(check(&settings), Ok(()));
+        settings.connections = Some(2);
+        assert!(check(&settings).unwrap_err().contains("directory"));
+        settings = RemoteSettings::new(RemoteKind::Bucket, url("https://h/"));
+        assert!(check(&settings).unwrap_err().contains("s3://"));
+        for kind in [RemoteKind::Sums, RemoteKind::Directory] {
+            assert!(check(&RemoteSettings::new(kind, url("s3://a"))).is_err());
+        }
+        settings = RemoteSettings::new(RemoteKind::Sums, url("https://h/"));
+        settings.bucket = Some(BucketSettings::default());
+        assert!(check(&settings).unwrap_err().contains("bucket"));
     }
 
     #[test]

@@ -141,8 +141,13 @@ fn leads_on(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
+/// A client that cannot be made.
+pub(super) fn client_error(settings: &RemoteSettings, error: reqwest::Error) -> NetError {
+    NetError::of(&settings.url.document(settings.kind), error)
+}
+
 /// What all clients of a remote have.
-fn builder(settings: &RemoteSettings) -> Result<ClientBuilder, NetError> {
+pub(super) fn builder(settings: &RemoteSettings) -> Result<ClientBuilder, NetError> {
     use_provider();
     let mut headers = HeaderMap::new();
     // Sizes, ranges and digests are those of the bytes as they are.
@@ -152,6 +157,8 @@ fn builder(settings: &RemoteSettings) -> Result<ClientBuilder, NetError> {
         .user_agent(USER_AGENT)
         .default_headers(headers)
         .redirect(Policy::none())
+        // Connections are counted and measured one by one, which those of HTTP/2 would not be.
+        .http1_only()
         .connect_timeout(settings.connect_timeout())
         .pool_max_idle_per_host(connections);
     let Some(path) = &settings.ca_file else {

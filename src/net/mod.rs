@@ -7,6 +7,7 @@ mod client;
 mod credentials;
 mod error;
 mod fetch;
+mod objects;
 mod pace;
 mod speed;
 mod validators;
@@ -19,6 +20,8 @@ pub use client::Client;
 pub use credentials::read_public;
 pub use error::{NetError, NetErrorKind};
 pub use fetch::{Body, Fetch, Fetched, TRIES_MAX, Watcher};
+pub use objects::{ObjectInfo, Objects};
+pub use pace::Pace;
 pub use validators::Validators;
 
 /// Threads that wait for the network. Bodies are handled by the thread that asked.

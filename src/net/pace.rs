@@ -9,7 +9,7 @@ const BURST: Duration = Duration::from_millis(250);
 
 /// A limit of bytes per second.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     bytes_per_second: Option<u64>,
     /// When all bytes taken so far will have been paid for.
     paid_at: Mutex<Option<Instant>>,
@@ -17,12 +17,12 @@ pub(super) struct Pace {
 
 impl Pace {
     /// `None` for no limit.
-    pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
+    pub fn new(bytes_per_second: Option<u64>) -> Self {
         Self { bytes_per_second, paid_at: Mutex::default() }
     }
 
     /// Takes `bytes` that came; returns how long to wait before the next ones.
-    pub(super) fn take(&self, bytes: usize, now: Instant) -> Duration {
+    pub fn take(&self, bytes: usize, now: Instant) -> Duration {
         let Some(rate) = self.bytes_per_second.filter(|rate| *rate > 0) else {
             return Duration::ZERO;
         };

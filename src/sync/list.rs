@@ -51,7 +51,7 @@ fn parse(
         RemoteKind::Manifest => ManifestForm::Pulp,
         RemoteKind::Sums => ManifestForm::Sums,
         // No list declares what these have: they are asked otherwise.
-        RemoteKind::Debian | RemoteKind::Directory | RemoteKind::Archive => {
+        RemoteKind::Debian | RemoteKind::Directory | RemoteKind::Archive | RemoteKind::Bucket => {
             return Err(SyncError::Ended);
         }
     };

@@ -18,7 +18,7 @@ pub use files::{
     FsSpace, O_DSYNC, copy_between, copy_range, drop_page_cache, fallocate, link_open,
     read_passing, seek_hole_data, set_mode, share_blocks, statvfs,
 };
-pub use machine::{boot_id, new_uuid, user_name};
+pub use machine::{boot_id, new_uuid, random_bytes, user_name};
 pub use process::{bound_free_memory, leave_descriptors, return_free_memory};
 pub use sockets::{
     FDS_PER_MESSAGE_MAX, PeerCredentials, limit_unsent_bytes, peer_credentials, peer_groups,

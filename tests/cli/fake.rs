@@ -1,5 +1,7 @@
 //! A service with canned answers, and the commands that are run against it.
 
+mod remotes;
+
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -15,33 +17,25 @@ use cairn::control::fsck::{
     FsckFinding, FsckOutcome, FsckReply, FsckRequest, ScrubInfo, ScrubResult,
 };
 use cairn::control::gc::{GcReply, GcRequest};
-use cairn::control::jobs::{JobInfo, JobKind, JobState, JobsRequest};
 use cairn::control::places::IDLE_MAX;
 use cairn::control::protocol::{
-    ControlError, ErrorDetail, ErrorKind, Progress, Request, UnreadableFile, VERSIONS_MAX,
+    ControlError, ErrorDetail, ErrorKind, Progress, Request, VERSIONS_MAX,
 };
-use cairn::control::remote::{RemoteInfo, RemoteRequest};
 use cairn::control::reply::Reply;
 use cairn::control::repositories::RepositoryInfo;
 use cairn::control::server::Server;
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
 use cairn::control::status::{Problem, ProblemKind, StatusReply};
-use cairn::control::sync::{SyncChange, SyncEvent, SyncReply};
 use cairn::control::tags::TagInfo;
-use cairn::control::utc::{Began, Created, Ended, Expires, NextRun, Until};
+use cairn::control::utc::{Created, Ended, Expires, NextRun, Until};
 use cairn::control::versions::VersionInfo;
-use cairn::model::debian::DebianSettings;
 use cairn::model::hash::TreeHash;
-use cairn::model::id::{JobId, VersionNumber};
+use cairn::model::id::VersionNumber;
 use cairn::model::raw::RawPath;
-use cairn::model::remote::{
-    ClientCertificate, Login, RemoteKind, RemoteSettings, RemoteTest, SecretSource,
-};
-use cairn::model::sync::{SyncCounts, SyncProgress};
 use cairn::model::time::Timestamp;
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::{past, upkeep};
+use crate::{jobs, past, upkeep};
 
 /// Answers as a store with one repository `web` of versions 3, 4 and 7.
 #[derive(Debug)]
@@ -275,10 +269,10 @@ impl Service for Fake {
             Request::Wait { after, .. } => Reply::Waited(upkeep::waited(after)),
             Request::Prefetch(request) => upkeep::prefetched(request, progress),
             Request::Reclaim(request) => upkeep::reclaimed(&request),
-            Request::Remote(request) => remotes(&request),
-            Request::Sync(sync) if sync.detach => Reply::Jobs(vec![job(JobState::Running)]),
-            Request::Sync(_) => synced(progress),
-            Request::Jobs(request) => jobs(request, progress)?,
+            Request::Remote(request) => remotes::answer(&request),
+            Request::Sync(request) => jobs::synced(&request, progress),
+            Request::Transfer(request) => jobs::transferred(&request, progress),
+            Request::Jobs(request) => jobs::answer(request, progress)?,
             Request::Import(_) => return Ok((Reply::Done, echo(attachment))),
             Request::DeleteRepository { .. }
             | Request::Discard { .. }
@@ -334,111 +328,6 @@ fn repository(name: &str) -> RepositoryInfo {
         tags: 1,
         created: created(),
     }
-}
-
-fn remotes(request: &RemoteRequest) -> Reply {
-    match request {
-        RemoteRequest::Test { .. } => Reply::RemoteTest(RemoteTest {
-            usable: true,
-            failure: None,
-            declared: Some(2),
-            has_sizes: Some(false),
-            conditional: Some(true),
-            ranges: Some(false),
-            notes: vec!["the signature was not checked".to_owned()],
-        }),
-        RemoteRequest::Remove { .. } => Reply::Done,
-        _ => Reply::Remotes(vec![remote()]),
-    }
-}
-
-fn synced(progress: &mut dyn FnMut(Progress)) -> Reply {
-    progress(Progress::Job(Box::new(job(JobState::Running))));
-    progress(Progress::Sync(SyncProgress::default()));
-    progress(Progress::SyncEvents(vec![SyncEvent {
-        path: RawPath::from(&b"a/b"[..]),
-        change: SyncChange::Failed,
-        reason: Some("404 Not Found".to_owned()),
-    }]));
-    Reply::Sync(Box::new(SyncReply {
-        changed: true,
-        version: Some(version(8)),
-        tag: None,
-        unchanged_remote: false,
-        warnings: vec!["the signature was not checked".to_owned()],
-        counts: SyncCounts { declared: 3, added: 2, failed: 1, ..SyncCounts::default() },
-    }))
-}
-
-/// A job; one that failed names its files.
-fn job(state: JobState) -> JobInfo {
-    let detail = ErrorDetail::FailedFiles {
-        files: vec![UnreadableFile {
-            path: RawPath::from(&b"a/b"[..]),
-            reason: "404 Not Found".to_owned(),
-        }],
-        total: 1,
-    };
-    let error = ControlError::new(ErrorKind::Failed, "1 file could not be fetched");
-    JobInfo {
-        job: JobId(3),
-        kind: JobKind::Sync,
-        state,
-        repository: "web".parse().unwrap(),
-        remote: "origin".parse().unwrap(),
-        path: RawPath::default(),
-        dry_run: false,
-        detached: true,
-        user: "ann".to_owned(),
-        pid: 77,
-        began: Began::at(1_000_000_000),
-        ended: (state != JobState::Running).then(|| Ended::at(1_000_000_060)),
-        progress: SyncProgress { retry: Some("try 1 of 5".to_owned()), ..SyncProgress::default() },
-        number: None,
-        error: (state == JobState::Failed).then(|| error.with_detail(detail)),
-    }
-}
-
-fn jobs(request: JobsRequest, progress: &mut dyn FnMut(Progress)) -> Result<Reply, ControlError> {
-    Ok(match request {
-        JobsRequest::List => Reply::Jobs(vec![job(JobState::Failed), job(JobState::Running)]),
-        JobsRequest::Cancel { .. } => Reply::Jobs(vec![job(JobState::Cancelled)]),
-        JobsRequest::Follow { job: JobId(13), .. } => return Err(changed_meanwhile()),
-        JobsRequest::Follow { .. } => synced(progress),
-    })
-}
-
-fn changed_meanwhile() -> ControlError {
-    let detail = ErrorDetail::RemoteChanged { remote: "origin".parse().unwrap() };
-    ControlError::new(ErrorKind::Busy, "what it declares changed").with_detail(detail)
-}
-
-/// A remote with all settings.
-fn remote() -> RemoteInfo {
-    let mut settings =
-        RemoteSettings::new(RemoteKind::Sums, "https://example.org/".parse().unwrap());
-    let password = SecretSource::File("/etc/cairn/password".into());
-    settings.login = Some(Login::Basic { user: "ci".to_owned(), password });
-    settings.ca_file = Some("/etc/cairn/ca.pem".into());
-    settings.client_certificate = Some(ClientCertificate {
-        certificate_file: "/etc/cairn/cert.pem".into(),
-        key_file: "/etc/cairn/key.pem".into(),
-    });
-    settings.rate_bytes_per_second = Some(1 << 20);
-    settings.connections = Some(2);
-    settings.connect_timeout_ms = Some(5000);
-    settings.idle_timeout_ms = Some(30_000);
-    settings.lowest_bytes_per_second = Some(100);
-    settings.debian = Some(DebianSettings {
-        suites: vec!["bookworm".parse().unwrap()],
-        components: vec!["main".parse().unwrap()],
-        architectures: vec!["amd64".parse().unwrap()],
-        languages: vec!["en".parse().unwrap()],
-        sources: true,
-        keyring_file: Some("/etc/cairn/keyring.gpg".into()),
-        allow_expired: true,
-    });
-    RemoteInfo { name: "origin".parse().unwrap(), settings }
 }
 
 fn tag(name: &str) -> TagInfo {

@@ -9,6 +9,7 @@ mod exit_codes;
 mod fake;
 mod fsck;
 mod help;
+mod jobs;
 mod json;
 mod parse;
 mod past;

@@ -19,6 +19,7 @@ use cairn::control::reclaim::ReclaimRequest;
 use cairn::control::remote::RemoteRequest;
 use cairn::control::service::Attachment;
 use cairn::control::sync::SyncRequest;
+use cairn::control::transfer::{Direction, TransferRequest};
 use cairn::control::upkeep::UpkeepRequest;
 use cairn::control::why::WhyTarget;
 use cairn::engine::commit::CommitOptions;
@@ -143,12 +144,19 @@ fn does(request: &Request) -> (usize, Does) {
         // Only a daemon has settings.
         Request::Remount { .. } => (36, Does::Other),
         Request::Remote(
-            RemoteRequest::List | RemoteRequest::Show { .. } | RemoteRequest::Test { .. },
+            // The last two concern a bucket, not the store.
+            RemoteRequest::List
+            | RemoteRequest::Show { .. }
+            | RemoteRequest::Test { .. }
+            | RemoteRequest::Fsck { .. }
+            | RemoteRequest::Gc { .. },
         ) => (38, Does::Read),
         Request::Remote(RemoteRequest::Put { .. } | RemoteRequest::Remove { .. }) => {
             (39, Does::Change)
         }
         Request::Sync(_) => (40, Does::Change),
+        // A dry run too: it is a job, and asks a bucket.
+        Request::Transfer(_) => (45, Does::Change),
         Request::Jobs(_) => (41, Does::Read),
         // What it fetches is stored.
         Request::Prefetch(_) => (42, Does::Change),
@@ -172,7 +180,7 @@ fn does(request: &Request) -> (usize, Does) {
     }
 }
 
-fn about_remotes() -> [Request; 8] {
+fn about_remotes() -> [Request; 9] {
     let remote = || "origin".parse().unwrap();
     let settings = RemoteSettings::new(RemoteKind::Sums, "http://127.0.0.1:1/".parse().unwrap());
     let sync = SyncRequest {
@@ -190,8 +198,19 @@ fn about_remotes() -> [Request; 8] {
         tag: None,
         detach: false,
     };
+    let transfer = TransferRequest {
+        direction: Direction::Pull,
+        repository: "web".parse().unwrap(),
+        versions: Vec::new(),
+        delete: false,
+        remote: remote(),
+        dry_run: true,
+        rate_bytes_per_second: None,
+        detach: false,
+    };
     [
         Request::Remote(RemoteRequest::List),
+        Request::Transfer(transfer),
         Request::Remote(RemoteRequest::Put {
             name: remote(),
             settings: Box::new(settings),

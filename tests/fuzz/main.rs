@@ -44,3 +44,9 @@ fuzz! {
     catalogs: catalog, 6;
     sessions: session, 300;
 }
+
+#[cfg(feature = "net")]
+fuzz! {
+    objects_of_buckets: bucket, 100_000;
+    packs_and_indexes: pack, 50_000;
+}

@@ -49,7 +49,8 @@ fn a_test_says_what_works() {
     let found = test(&synced.cairn);
     let expected = serde_json::json!({
         "remote": "origin", "usable": true, "failure": null, "declared_file_count": 1,
-        "has_sizes": false, "conditional": true, "ranges": true, "notes": [],
+        "has_sizes": false, "conditional": true, "ranges": true, "creates_once": null,
+        "lists_at_once": null, "notes": [],
     });
     assert_eq!(found, expected);
 

@@ -64,6 +64,9 @@ pub(super) fn change(request: &Request) -> Option<String> {
             let verb = if *replace { "change" } else { "add" };
             format!("{verb} remote {name}: {} {}", settings.kind, settings.url)
         }
+        Request::Remote(RemoteRequest::Gc { name, dry_run: false }) => {
+            format!("collect the bucket {name}")
+        }
         Request::Remote(RemoteRequest::Remove { name, .. }) => format!("remove remote {name}"),
         Request::Jobs(JobsRequest::Cancel { job }) => format!("cancel job {job}"),
         Request::Save { give_up: true } => "give up what cannot be saved".to_owned(),
@@ -86,6 +89,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Import(_)
         | Request::Remote(_)
         | Request::Sync(_)
+        | Request::Transfer(_)
         | Request::Jobs(_)
         | Request::Prefetch(_)
         | Request::Export(_)

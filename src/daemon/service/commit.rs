@@ -46,6 +46,7 @@ impl StoreService {
             allow_empty: request.allow_empty,
             asker: self.asker(caller),
             now: Timestamp::now(),
+            copy: None,
         };
         let outcome = self.publish(&repository, area, options)?;
         self.commit_reply(&repository, &outcome, tag).map(Reply::Commit)

@@ -46,6 +46,7 @@ fn kind(error: &EngineError) -> ErrorKind {
         | EngineError::NameTaken(_)
         | EngineError::NumberTaken(_)
         | EngineError::NumberNotNext { .. }
+        | EngineError::AnotherVersion { .. }
         | EngineError::RepositoryNotEmpty { .. }
         | EngineError::TooManyAreas { .. }
         | EngineError::Protected { .. }

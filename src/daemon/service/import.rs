@@ -259,6 +259,7 @@ impl StoreService {
             allow_empty: finish.allow_empty,
             asker: finish.asker,
             now: Timestamp::now(),
+            copy: None,
         };
         let outcome = self.publish(&running.repository, running.intake.area(), options)?;
         self.commit_reply(&running.repository, &outcome, running.options.tag.clone())

@@ -4,6 +4,8 @@
 mod areas;
 mod audit;
 mod backup;
+#[cfg(feature = "net")]
+mod bucket;
 mod commit;
 mod describe;
 mod du;
@@ -35,6 +37,8 @@ mod status;
 #[cfg(feature = "net")]
 mod sync;
 mod tags;
+#[cfg(feature = "net")]
+mod transfer;
 mod undelete;
 mod versions;
 mod wait;
@@ -256,9 +260,11 @@ impl StoreService {
             #[cfg(feature = "net")]
             Request::Sync(request) => self.sync(caller, request, progress),
             #[cfg(feature = "net")]
+            Request::Transfer(request) => self.transfer(caller, request, progress),
+            #[cfg(feature = "net")]
             Request::Jobs(request) => self.jobs(caller, request, progress),
             #[cfg(not(feature = "net"))]
-            Request::Sync(_) | Request::Jobs(_) => Err(without_net()),
+            Request::Sync(_) | Request::Transfer(_) | Request::Jobs(_) => Err(without_net()),
             Request::Save { give_up } => self.save(give_up),
             Request::Remount { settings, check } => self.remount(&settings, check),
             Request::Shutdown => {

@@ -9,7 +9,7 @@ use crate::control::service::Caller;
 use crate::engine::error::EngineError;
 use crate::engine::request::Request;
 use crate::model::name::RemoteName;
-use crate::model::remote::RemoteSettings;
+use crate::model::remote::{RemoteKind, RemoteSettings};
 use crate::model::text::{self, printable};
 use crate::store::catalog::Reader;
 
@@ -27,7 +27,7 @@ impl StoreService {
                 Ok(Reply::Remotes(remotes?))
             }
             RemoteRequest::Show { name } => Ok(Reply::Remotes(vec![self.known_remote(&name)?])),
-            RemoteRequest::Put { name, settings, replace } => {
+            RemoteRequest::Put { name, mut settings, replace } => {
                 settings
                     .check()
                     .map_err(|error| ControlError::new(ErrorKind::Usage, error.to_string()))?;
@@ -41,6 +41,9 @@ impl StoreService {
                     Some(_) | None => {}
                 }
                 check_policy(&settings)?;
+                if settings.kind == RemoteKind::Bucket {
+                    self.probe_bucket(&mut settings)?;
+                }
                 let text = serde_json::to_string(&settings).map_err(|error| {
                     ControlError::new(
                         ErrorKind::Usage,
@@ -58,6 +61,10 @@ impl StoreService {
                 let settings = self.known_remote(&name)?.settings;
                 self.test(caller, &settings)
             }
+            RemoteRequest::Fsck { name, with_content } => {
+                self.check_bucket(caller, name, with_content)
+            }
+            RemoteRequest::Gc { name, dry_run } => self.collect_bucket(caller, name, dry_run),
             RemoteRequest::Remove { name, force } => {
                 if !force {
                     self.check_needed(&name)?;
@@ -92,8 +99,26 @@ impl StoreService {
         ))
     }
 
+    #[cfg(not(feature = "net"))]
+    fn check_bucket(&self, _caller: Caller, _name: RemoteName, _with_content: bool) -> Answer {
+        Err(super::without_net())
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn collect_bucket(&self, _caller: Caller, _name: RemoteName, _dry_run: bool) -> Answer {
+        Err(super::without_net())
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn probe_bucket(&self, _settings: &mut RemoteSettings) -> Result<(), ControlError> {
+        Err(super::without_net())
+    }
+
     #[cfg(feature = "net")]
     fn test(&self, caller: Caller, settings: &RemoteSettings) -> Answer {
+        if settings.kind == RemoteKind::Bucket {
+            return Ok(Reply::RemoteTest(self.test_bucket(settings)));
+        }
         if !settings.kind.is_local() {
             return Ok(Reply::RemoteTest(crate::sync::probe(settings)));
         }
@@ -122,7 +147,9 @@ pub(super) fn check_policy(settings: &RemoteSettings) -> Result<(), ControlError
     if !settings.policy.is_lazy() || settings.kind.declares_sizes() {
         return Ok(());
     }
-    let message = if settings.kind.is_local() {
+    let message = if settings.kind == RemoteKind::Bucket {
+        "what a bucket has is fetched when it is pulled".to_owned()
+    } else if settings.kind.is_local() {
         format!("a remote of the kind `{}` is read during the sync, whole", settings.kind)
     } else {
         format!(

@@ -186,7 +186,9 @@ impl StoreService {
                 for job in &mut all {
                     // It may name paths and URLs.
                     job.error = None;
-                    job.progress.retry = None;
+                    if let Some(progress) = &mut job.progress {
+                        progress.retry = None;
+                    }
                 }
                 Reply::Jobs(all)
             }

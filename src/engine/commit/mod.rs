@@ -14,6 +14,7 @@
 
 mod asker;
 mod build;
+mod copy;
 mod prepare;
 mod publish;
 mod wait;
@@ -47,6 +48,7 @@ use crate::sys::panics;
 
 pub use asker::Asker;
 pub(super) use build::{BuildJob, BuildReport, build_here};
+pub use copy::CopiedVersion;
 use prepare::Renames;
 pub(super) use prepare::rename_prepared;
 pub use prepare::{ForRename, GivenUp};
@@ -84,6 +86,8 @@ pub struct CommitOptions {
     pub asker: Asker,
     /// When it was asked for.
     pub now: Timestamp,
+    /// The version is a copy of one that was published elsewhere.
+    pub copy: Option<Box<CopiedVersion>>,
 }
 
 /// How a commit ended.
@@ -456,6 +460,12 @@ fn check_place(repository: &Repository, options: &CommitOptions) -> Result<()> {
         && repository.tags.contains_key(tag)
     {
         return Err(EngineError::TagExists(tag.to_string()));
+    }
+    if let Some(copy) = &options.copy {
+        return match copy.number >= repository.next_number {
+            true => Ok(()),
+            false => Err(EngineError::NumberTaken(copy.number)),
+        };
     }
     match options.number {
         Some(wanted) if wanted < repository.next_number => Err(EngineError::NumberTaken(wanted)),

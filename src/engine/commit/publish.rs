@@ -92,11 +92,12 @@ fn conclude(
     if let Some(latest) = latest.filter(|latest| latest.hash == hash)
         && !task.options.allow_empty
         && task.options.number.is_none()
+        && task.options.copy.is_none()
     {
         log::info!("{}: nothing changed since version {}", repository.name, latest.number);
         return Ok(Conclusion::Unchanged(latest));
     }
-    let version = Version {
+    let mut version = Version {
         number: repository.next_number,
         hash,
         root,
@@ -110,6 +111,9 @@ fn conclude(
         released: false,
         locked: false,
     };
+    if let Some(copy) = &task.options.copy {
+        copy.give_to(&mut version)?;
+    }
     check_quota(writer, repository, task.area, usage)?;
     let base = task.newest.unwrap_or(VersionNumber(0));
     Ok(Conclusion::New(Box::new((version, Charge { base, usage }))))

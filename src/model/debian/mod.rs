@@ -91,6 +91,25 @@ pub enum SettingsError {
          mean nothing to it"
     )]
     OnlyPlace(&'static str),
+    /// Nobody would look at them.
+    #[error("endpoints, regions and the form of addresses are for remotes of kind `bucket`")]
+    NoBucket,
+    /// Neither S3 nor a directory.
+    #[error("the URL of a remote of the kind `bucket` is s3://BUCKET/PREFIX or file:///PATH")]
+    BucketUrl,
+    /// A directory has none.
+    #[error(
+        "a bucket in a directory has no server: --endpoint, --region and --virtual-hosted mean nothing to it"
+    )]
+    NoEndpoint,
+    /// S3 knows keys alone.
+    #[error(
+        "a bucket takes a key: its id with --user, the secret key with --password-file or --password-env"
+    )]
+    NoToken,
+    /// S3 knows keys alone.
+    #[error("a bucket takes a key and no client certificate")]
+    NoCertificate,
     /// Too many names.
     #[error(
         "a list of suites, components, architectures or languages has at most {NAMES_MAX} names"

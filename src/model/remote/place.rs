@@ -8,10 +8,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::RemoteKind;
+use super::{RemoteKind, S3Place};
 
 /// The scheme of URLs that name files of this machine.
 const FILE: &str = "file";
+
+/// The scheme of URLs that name a bucket of S3.
+const S3: &str = "s3";
 
 /// Why a URL was refused. Never repeats it: it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,9 +24,16 @@ pub enum UrlError {
     Invalid(url::ParseError),
     /// Another scheme.
     #[error(
-        "the URL of a remote begins with http:// or https://, or is a path of this machine (file:///…)"
+        "the URL of a remote begins with http:// or https://, that of a bucket with s3://, or it is a path of this machine \
+         (file:///…)"
     )]
     Scheme,
+    /// An endpoint of another scheme.
+    #[error("an endpoint begins with http:// or https://")]
+    Endpoint,
+    /// `s3:` without a bucket, or with a prefix that names no place.
+    #[error("the URL of a bucket names it and a prefix in it, as in s3://BUCKET/PREFIX")]
+    Bucket,
     /// `file:` and another machine, or no path.
     #[error("a file: URL names an absolute path of this machine, as in file:///srv/tree")]
     Path,
@@ -74,6 +84,27 @@ impl RemoteUrl {
         if self.0.scheme() == FILE { self.0.to_file_path().ok() } else { None }
     }
 
+    /// Bucket and prefix, where it is one of S3.
+    pub fn s3_place(&self) -> Option<S3Place> {
+        if self.0.scheme() != S3 {
+            return None;
+        }
+        let bucket = self.0.host_str()?.to_owned();
+        Some(S3Place { bucket, prefix: self.0.path().trim_matches('/').to_owned() })
+    }
+
+    /// Names of buckets are those of hosts, and a prefix has names that need no escape.
+    fn check_bucket(url: Url) -> Result<Self, UrlError> {
+        let is_plain = |part: &str| {
+            let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            !part.is_empty() && part.bytes().all(is_fine)
+        };
+        let path = url.path().trim_matches('/');
+        let has_place = url.host_str().is_some_and(is_plain) && url.port().is_none();
+        let is_prefix = path.is_empty() || path.split('/').all(is_plain);
+        if has_place && is_prefix { Ok(Self(url)) } else { Err(UrlError::Bucket) }
+    }
+
     /// The URL of the list of a remote of that kind; the remote's own where its content is not declared by a list.
     pub fn document(&self, kind: RemoteKind) -> Url {
         let mut url = self.0.clone();
@@ -116,7 +147,7 @@ impl FromStr for RemoteUrl {
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let url = Url::parse(text).map_err(UrlError::Invalid)?;
-        if !matches!(url.scheme(), "http" | "https" | FILE) {
+        if !matches!(url.scheme(), "http" | "https" | FILE | S3) {
             return Err(UrlError::Scheme);
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -125,7 +156,11 @@ impl FromStr for RemoteUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(UrlError::Query);
         }
-        if url.scheme() == FILE { Self::check_path(url) } else { Ok(Self(url)) }
+        match url.scheme() {
+            FILE => Self::check_path(url),
+            S3 => Self::check_bucket(url),
+            _ => Ok(Self(url)),
+        }
     }
 }
 
@@ -189,6 +224,19 @@ mod tests {
         ] {
             let error = bad.parse::<RemoteUrl>().unwrap_err().to_string();
             assert!(!error.contains("secret"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_has_a_name_and_a_prefix() {
+        let place = |text| url(text).s3_place().map(|place| (place.bucket, place.prefix));
+        let found = |bucket: &str, prefix: &str| Some((bucket.to_owned(), prefix.to_owned()));
+        assert_eq!(place("s3://a.b-c"), found("a.b-c", ""));
+        assert_eq!(place("s3://a/"), found("a", ""));
+        assert_eq!(place("s3://a/x/y_1/"), found("a", "x/y_1"));
+        assert_eq!(place("https://a/x"), None);
+        for bad in ["s3:///x", "s3://", "s3://a/x//y", "s3://a/x y", "s3://a:1/", "s3://a b/"] {
+            assert!(bad.parse::<RemoteUrl>().is_err(), "{bad}");
         }
     }
 

@@ -57,7 +57,7 @@ use damaged::Marks;
 pub use damaged::{Damage, OnDamage};
 use fd_cache::FdCache;
 pub use file::BlobFile;
-pub use incoming::{Incoming, UnnamedFile};
+pub use incoming::{Incoming, NamedFile, UnnamedFile};
 pub use names::PoolName;
 
 /// Blob files kept open unless told otherwise.

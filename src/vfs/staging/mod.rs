@@ -464,7 +464,7 @@ fn engine_error(error: EngineError) -> FsError {
         | EngineError::ImportAreaGone => FsError::NotFound,
         EngineError::RepositoryNotEmpty { .. } => FsError::NotEmpty,
         EngineError::Name { reason, .. } => reason.into(),
-        EngineError::NumberNotNext { .. } => FsError::Range,
+        EngineError::NumberNotNext { .. } | EngineError::AnotherVersion { .. } => FsError::Range,
         EngineError::Busy { .. } | EngineError::NotSealed { .. } | EngineError::CommitRunning => {
             FsError::Busy
         }

@@ -181,6 +181,7 @@ impl StagingFs {
             allow_empty: false,
             asker: Asker::default(),
             now: Timestamp::now(),
+            copy: None,
         };
         let staging = Arc::clone(&self.engine.staging);
         let done: Done<_> = Box::new(move |outcome: Result<_, FsError>| {

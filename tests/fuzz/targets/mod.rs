@@ -2,6 +2,8 @@
 //! tests and by libFuzzer, so nothing here may know who calls.
 
 pub(crate) mod archive;
+#[cfg(feature = "net")]
+pub(crate) mod bucket;
 pub(crate) mod catalog;
 pub(crate) mod debian;
 pub(crate) mod directory;
@@ -10,6 +12,8 @@ pub(crate) mod input;
 pub(crate) mod manifest;
 pub(crate) mod message;
 pub(crate) mod name;
+#[cfg(feature = "net")]
+pub(crate) mod pack;
 pub(crate) mod page;
 pub(crate) mod path;
 pub(crate) mod policy;

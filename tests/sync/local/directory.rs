@@ -220,7 +220,8 @@ fn v13_a_place_is_a_path_or_a_url_and_what_a_test_says_of_it() {
     let notes = ["it is read by the daemon; files that did not change are not read again"];
     let expected = serde_json::json!({
         "remote": "r2", "usable": true, "failure": null, "declared_file_count": 2,
-        "has_sizes": null, "conditional": null, "ranges": null, "notes": notes,
+        "has_sizes": null, "conditional": null, "ranges": null, "creates_once": null,
+        "lists_at_once": null, "notes": notes,
     });
     assert_eq!(found, expected);
     assert!(cairn.cli(&["remote", "test", "r2"]).starts_with("yes  holds 2 files\n"));

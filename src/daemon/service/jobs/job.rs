@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::bucket::transfer::TransferTally;
 use crate::control::jobs::{JobInfo, JobKind, JobState};
 use crate::control::protocol::{
     CHANGES_MAX, ControlError, DETAIL_PATHS_MAX, ErrorKind, UnreadableFile,
 };
+use crate::control::reply::Reply;
 use crate::control::service::Caller;
 use crate::control::sync::{SyncChange, SyncEvent, SyncReply, SyncRequest};
+use crate::control::transfer::{Direction, TransferReply, TransferRequest};
 use crate::control::utc::{Began, Ended};
 use crate::daemon::service::commit::user_name;
-use crate::model::id::JobId;
+use crate::model::id::{JobId, VersionNumber};
 use crate::model::raw::RawPath;
 use crate::model::time::Timestamp;
 use crate::sync::{Failure, Tally};
@@ -22,16 +25,80 @@ use crate::sync::{Failure, Tally};
 /// Failures of a job that its followers may not have read yet. Of more, they miss the oldest.
 const FAILURES_MAX: usize = 10_000;
 
+/// What a job was asked for.
+pub(in crate::daemon::service) enum JobRequest {
+    Sync(SyncRequest),
+    Transfer(TransferRequest),
+}
+
+impl JobRequest {
+    /// Whether nothing is to be changed.
+    pub(super) fn is_dry_run(&self) -> bool {
+        match self {
+            Self::Sync(request) => request.dry_run,
+            Self::Transfer(request) => request.dry_run,
+        }
+    }
+
+    /// As the log of changes has it.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Sync(request) => {
+                let how = if request.mirror { "mirror" } else { "add" };
+                format!("sync {} with {} ({how})", request.repository, request.remote)
+            }
+            Self::Transfer(TransferRequest { direction, repository, remote, delete, .. }) => {
+                match (direction, delete) {
+                    (Direction::Push, true) => format!("delete of {repository} in {remote}"),
+                    (Direction::Push, false) => format!("push {repository} to {remote}"),
+                    (Direction::Pull, _) => format!("pull {repository} from {remote}"),
+                }
+            }
+        }
+    }
+}
+
+/// What a job is answered with.
+#[derive(Debug, Clone)]
+pub(in crate::daemon::service) enum JobReply {
+    Sync(SyncReply),
+    Transfer(TransferReply),
+}
+
+impl JobReply {
+    /// The version that was made, or the last one that was published elsewhere.
+    fn number(&self) -> Option<VersionNumber> {
+        match self {
+            Self::Sync(reply) if reply.changed => {
+                reply.version.as_ref().map(|version| version.number)
+            }
+            Self::Sync(_) => None,
+            Self::Transfer(reply) => reply.numbers.last().copied(),
+        }
+    }
+}
+
+impl From<JobReply> for Reply {
+    fn from(reply: JobReply) -> Self {
+        match reply {
+            JobReply::Sync(reply) => Self::Sync(Box::new(reply)),
+            JobReply::Transfer(reply) => Self::Transfer(Box::new(reply)),
+        }
+    }
+}
+
 /// A job.
 pub(in crate::daemon::service) struct Job {
     pub(super) id: JobId,
-    pub(in crate::daemon::service) request: SyncRequest,
+    pub(super) request: JobRequest,
     pub(in crate::daemon::service) caller: Caller,
     pub(in crate::daemon::service) user: String,
     began: Timestamp,
     /// Read by all that the job does.
     pub(in crate::daemon::service) stop: AtomicBool,
     pub(in crate::daemon::service) tally: Tally,
+    /// How far a push or a pull is.
+    pub(in crate::daemon::service) transfer: TransferTally,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -50,7 +117,7 @@ struct State {
 
 struct End {
     at: Timestamp,
-    result: Result<SyncReply, ControlError>,
+    result: Result<JobReply, ControlError>,
 }
 
 /// Why a job is to end before it is done.
@@ -72,15 +139,15 @@ impl Cancelled {
                 ControlError::new(ErrorKind::Failed, format!("cancelled by {user}")).with_hint(kept)
             }
             Self::Gone => ControlError::new(ErrorKind::Busy, "the command that began it has gone")
-                .with_hint(format!("`--detach` has a sync go on by itself; {kept}")),
+                .with_hint(format!("`--detach` has it go on by itself; {kept}")),
             Self::Stop => ControlError::new(ErrorKind::Busy, "the daemon stopped meanwhile")
-                .with_hint(format!("start it, and sync again: {kept}")),
+                .with_hint(format!("start it, and try again: {kept}")),
         }
     }
 }
 
 impl Job {
-    pub(super) fn new(id: JobId, caller: Caller, request: SyncRequest) -> Self {
+    pub(super) fn new(id: JobId, caller: Caller, request: JobRequest) -> Self {
         Self {
             id,
             request,
@@ -89,6 +156,7 @@ impl Job {
             began: Timestamp::now(),
             stop: AtomicBool::new(false),
             tally: Tally::default(),
+            transfer: TransferTally::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -97,6 +165,14 @@ impl Job {
     /// Its number.
     pub(in crate::daemon::service) fn id(&self) -> JobId {
         self.id
+    }
+
+    /// What was asked for, of a job that is a sync.
+    pub(in crate::daemon::service) fn sync(&self) -> &SyncRequest {
+        match &self.request {
+            JobRequest::Sync(request) => request,
+            JobRequest::Transfer(_) => unreachable!("only the work of a sync asks for this"),
+        }
     }
 
     /// Whether it was told to end. That it stops for a reason of its own is another matter.
@@ -152,7 +228,7 @@ impl Job {
         }
     }
 
-    pub(super) fn end(&self, result: Result<SyncReply, ControlError>) {
+    pub(super) fn end(&self, result: Result<JobReply, ControlError>) {
         let mut state = self.state.lock();
         let result = match (&state.cancelled, result) {
             (Some(cancelled), Err(_)) => Err(cancelled.error()),
@@ -165,32 +241,45 @@ impl Job {
 
     pub(in crate::daemon::service) fn info(&self) -> JobInfo {
         let state = self.state.lock();
-        let request = &self.request;
         let reply = state.end.as_ref().and_then(|end| end.result.as_ref().ok());
         let error = state.end.as_ref().and_then(|end| end.result.as_ref().err());
+        let is_dry_run = self.request.is_dry_run();
+        let (kind, repository, remote, path, detached) = match &self.request {
+            JobRequest::Sync(SyncRequest { repository, remote, subpath, detach, .. }) => {
+                (JobKind::Sync, repository, remote, subpath.clone(), *detach)
+            }
+            JobRequest::Transfer(TransferRequest {
+                direction, repository, remote, detach, ..
+            }) => {
+                let kind = match direction {
+                    Direction::Push => JobKind::Push,
+                    Direction::Pull => JobKind::Pull,
+                };
+                (kind, repository, remote, RawPath::default(), *detach)
+            }
+        };
+        let is_sync = kind == JobKind::Sync;
         JobInfo {
             job: self.id,
-            kind: JobKind::Sync,
+            kind,
             state: match &state.end {
                 None => JobState::Running,
                 Some(End { result: Ok(_), .. }) => JobState::Done,
                 Some(_) if state.cancelled.is_some() => JobState::Cancelled,
                 Some(_) => JobState::Failed,
             },
-            repository: request.repository.clone(),
-            remote: request.remote.clone(),
-            path: request.subpath.clone(),
-            dry_run: request.dry_run,
-            detached: request.detach,
+            repository: repository.clone(),
+            remote: remote.clone(),
+            path,
+            dry_run: is_dry_run,
+            detached,
             user: self.user.clone(),
             pid: self.caller.pid,
             began: Began::from(self.began),
             ended: state.end.as_ref().map(|end| Ended::from(end.at)),
-            progress: self.tally.progress(),
-            number: reply
-                .filter(|reply| reply.changed && !request.dry_run)
-                .and_then(|reply| reply.version.as_ref())
-                .map(|version| version.number),
+            progress: is_sync.then(|| self.tally.progress()),
+            transfer: (!is_sync).then(|| self.transfer.progress()),
+            number: reply.filter(|_| !is_dry_run).and_then(JobReply::number),
             error: error.cloned(),
         }
     }
@@ -228,7 +317,7 @@ impl Job {
         state.end.is_some()
     }
 
-    pub(super) fn result(&self) -> Option<Result<SyncReply, ControlError>> {
+    pub(super) fn result(&self) -> Option<Result<JobReply, ControlError>> {
         self.state.lock().end.as_ref().map(|end| end.result.clone())
     }
 }
@@ -288,7 +377,7 @@ mod tests {
             detach: true,
         };
         let caller = Caller { uid: 0, gid: 0, pid: 0, connection: ConnectionId(0) };
-        Job::new(JobId(1), caller, request)
+        Job::new(JobId(1), caller, JobRequest::Sync(request))
     }
 
     fn fail(job: &Job, count: usize) {

@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::{Condvar, Mutex};
 
-pub(super) use self::job::Job;
 use self::job::{Cancelled, Following};
+pub(super) use self::job::{Job, JobReply, JobRequest};
 use super::commit::user_name;
 use super::{Answer, StoreService, audit};
 use crate::control::jobs::{JobInfo, JobsRequest};
 use crate::control::protocol::{CHANGES_MAX, ControlError, ErrorKind, Progress};
 use crate::control::reply::Reply;
 use crate::control::service::Caller;
-use crate::control::sync::{SyncEvent, SyncReply, SyncRequest};
+use crate::control::sync::SyncEvent;
 use crate::model::id::JobId;
 use crate::model::sync::SyncProgress;
+use crate::model::transfer::TransferProgress;
 use crate::sys::panics;
 
 /// Jobs that run at a time.
@@ -56,7 +57,7 @@ struct Table {
 
 /// What a job does, on its own thread.
 pub(super) type Work =
-    Box<dyn FnOnce(&StoreService, &Arc<Job>) -> Result<SyncReply, ControlError> + Send>;
+    Box<dyn FnOnce(&StoreService, &Arc<Job>) -> Result<JobReply, ControlError> + Send>;
 
 impl Jobs {
     /// Tells whose jobs these are.
@@ -69,7 +70,7 @@ impl Jobs {
     pub(super) fn begin(
         self: &Arc<Self>,
         caller: Caller,
-        request: SyncRequest,
+        request: JobRequest,
         work: Work,
     ) -> Result<Arc<Job>, ControlError> {
         let job = {
@@ -111,15 +112,12 @@ impl Jobs {
         self.finish(job, result);
     }
 
-    fn finish(&self, job: &Arc<Job>, result: Result<SyncReply, ControlError>) {
+    fn finish(&self, job: &Arc<Job>, result: Result<JobReply, ControlError>) {
         job.end(result);
-        if !job.request.dry_run {
-            let request = &job.request;
-            let how = if request.mirror { "mirror" } else { "add" };
-            let what = format!("sync {} with {} ({how})", request.repository, request.remote);
-            if let Some(result) = job.result() {
-                audit::log(job.caller, &what, result.as_ref().map(drop));
-            }
+        if !job.request.is_dry_run()
+            && let Some(result) = job.result()
+        {
+            audit::log(job.caller, &job.request.text(), result.as_ref().map(drop));
         }
         let mut table = self.table.lock();
         table.running.remove(&job.id);
@@ -231,6 +229,7 @@ fn follow(
     let _following = Following::begin(job);
     progress(Progress::Job(Box::new(job.info())));
     let (mut read, mut told) = (0, SyncProgress::default());
+    let mut moved = TransferProgress::default();
     if let Some(planned) = planned {
         pass_on(planned, progress, give_up);
     }
@@ -244,8 +243,13 @@ fn follow(
             progress(Progress::Sync(now.clone()));
             told = now;
         }
+        let now = job.transfer.progress();
+        if now != moved {
+            progress(Progress::Transfer(now));
+            moved = now;
+        }
         if has_ended && let Some(result) = job.result() {
-            return result.map(|reply| Reply::Sync(Box::new(reply)));
+            return result.map(Reply::from);
         }
         if give_up() {
             return Err(ControlError::new(ErrorKind::Busy, format!("job {} goes on", job.id)));

@@ -15,7 +15,7 @@ use self::local::{Local, SeenArchive};
 use self::store::Store;
 use super::errors::{control_error, store_error};
 use super::import::{Finish, RunningImport};
-use super::jobs::{Job, Work};
+use super::jobs::{Job, JobReply, JobRequest, Work};
 use super::remote_notes::warnings;
 use super::remotes::check_policy;
 use super::{Answer, StoreService};
@@ -31,7 +31,7 @@ use crate::engine::request::{RemoteNote, Request};
 use crate::model::import::ImportOptions;
 use crate::model::manifest::DeclaredPath;
 use crate::model::name::BaseName;
-use crate::model::remote::RemoteSettings;
+use crate::model::remote::{RemoteKind, RemoteSettings};
 use crate::model::sync::{SyncCounts, SyncStage};
 use crate::model::time::Timestamp;
 use crate::net::Client;
@@ -76,9 +76,10 @@ impl StoreService {
         } else {
             (None, None)
         };
-        let work: Work =
-            Box::new(move |service, job| service.run_sync(job, &source, sender.as_ref()));
-        let job = self.jobs.begin(caller, request, work)?;
+        let work: Work = Box::new(move |service, job| {
+            service.run_sync(job, &source, sender.as_ref()).map(JobReply::Sync)
+        });
+        let job = self.jobs.begin(caller, JobRequest::Sync(request), work)?;
         if is_detached {
             return Ok(Reply::Jobs(vec![job.info()]));
         }
@@ -110,6 +111,13 @@ impl StoreService {
             .then(|| DeclaredPath::new(request.subpath.as_bytes()))
             .transpose()
             .map_err(|error| ControlError::new(ErrorKind::Usage, error.to_string()))?;
+        if settings.kind == RemoteKind::Bucket {
+            let remote = &request.remote;
+            let message = format!("{remote} is a bucket, which holds whole repositories");
+            return Err(ControlError::new(ErrorKind::Usage, message).with_hint(
+                "a sync needs a remote that declares files: see `cairn remote --help`",
+            ));
+        }
         if settings.kind.is_local() {
             return local_source(request, &settings, subpath.as_ref());
         }
@@ -125,7 +133,7 @@ impl StoreService {
         source: &Source,
         planned: Option<&Sender<SyncEvent>>,
     ) -> Result<SyncReply, ControlError> {
-        let request = &job.request;
+        let request = job.sync();
         if let Err(error) = self.partial_files.remove_old(Timestamp::now()) {
             log::warn!("old downloads stay: {error}");
         }
@@ -151,7 +159,7 @@ impl StoreService {
         source: &Source,
         planned: Option<&Sender<SyncEvent>>,
     ) -> Result<SyncReply, ControlError> {
-        let request = &job.request;
+        let request = job.sync();
         let options = ImportOptions {
             repository: request.repository.clone(),
             create: true,
@@ -216,7 +224,7 @@ impl StoreService {
         running: &RunningImport,
         planned: Option<&Sender<SyncEvent>>,
     ) -> Result<Synced, ControlError> {
-        let request = &job.request;
+        let request = job.sync();
         let destination = Store::new(self, running, &request.remote, &job.stop)?;
         let newest = destination.number();
         let seen = self.seen(request, running)?.filter(|seen| Some(seen.version) == newest);

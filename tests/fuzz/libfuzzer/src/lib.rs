@@ -12,6 +12,7 @@ mod targets;
 pub fn run(target: &str, data: &[u8]) {
     let target = match target {
         "archive" => &targets::archive::TARGET,
+        "bucket" => &targets::bucket::TARGET,
         "catalog" => &targets::catalog::TARGET,
         "debian" => &targets::debian::TARGET,
         "directory" => &targets::directory::TARGET,
@@ -19,6 +20,7 @@ pub fn run(target: &str, data: &[u8]) {
         "manifest" => &targets::manifest::TARGET,
         "message" => &targets::message::TARGET,
         "name" => &targets::name::TARGET,
+        "pack" => &targets::pack::TARGET,
         "page" => &targets::page::TARGET,
         "path" => &targets::path::TARGET,
         "policy" => &targets::policy::TARGET,

@@ -421,6 +421,7 @@ pub fn commit_options() -> CommitOptions {
         allow_empty: false,
         asker: Asker::default(),
         now: Timestamp::now(),
+        copy: None,
     }
 }
 

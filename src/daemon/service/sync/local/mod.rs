@@ -84,7 +84,7 @@ impl StoreService {
         running: &RunningImport,
         planned: Option<&Sender<SyncEvent>>,
     ) -> Result<Synced, ControlError> {
-        let request = &job.request;
+        let request = job.sync();
         job.tally.reset();
         let read_error = |error| {
             let failed = (job.failed_files(), job.tally.counts().failed);
@@ -140,7 +140,7 @@ impl StoreService {
             read_all: false,
             now: Timestamp::now(),
         };
-        let keep_going = job.request.keep_going;
+        let keep_going = job.sync().keep_going;
         let choices = Choices { stat_cache, keep_going, stop: &job.stop };
         let (totals, noted) = top.read(choices, sink, looker)?;
         let (files, unread) = (count(totals.files, "file"), totals.unread_files);
@@ -161,7 +161,7 @@ impl StoreService {
     ) -> Result<Read, ArchiveError> {
         let archive = OpenArchive::open(&local.path, &self.boundary()?)?;
         let (now, before) = (Timestamp::now(), archive.state()?);
-        let how = if job.request.mirror { "mirror" } else { "additive" };
+        let how = if job.sync().mirror { "mirror" } else { "additive" };
         let below = local.below.as_ref().map_or_else(String::new, ToString::to_string);
         let asked = format!("{how} {below}");
         if self.has_seen(job, newest, &before, &asked).map_err(ArchiveError::Store)? {
@@ -188,7 +188,7 @@ impl StoreService {
         now: &FileState,
         asked: &str,
     ) -> Result<bool, ControlError> {
-        let request = &job.request;
+        let request = job.sync();
         // A tag is given by publishing.
         if request.tag.is_some() {
             return Ok(false);
@@ -207,7 +207,7 @@ impl StoreService {
     }
 
     /// What is not read: the store itself, and where it is mounted.
-    fn boundary(&self) -> Result<Boundary, ArchiveError> {
+    pub(in crate::daemon::service) fn boundary(&self) -> Result<Boundary, ArchiveError> {
         let root = self.engine.layout.root();
         let store = File::open(root).map_err(ArchiveError::io("open", root))?;
         let id = FileId::of(&store).map_err(ArchiveError::io("stat", root))?;
@@ -323,5 +323,5 @@ fn warnings(totals: &ImportTotals) -> Vec<String> {
 }
 
 fn local_error(job: &Job) -> impl Fn(SyncError) -> ControlError + '_ {
-    |error| sync_error(error, &job.request.remote, Vec::new())
+    |error| sync_error(error, &job.sync().remote, Vec::new())
 }

@@ -63,7 +63,7 @@ impl<'a> Sink<'a> {
         order: Order,
         planned: Option<&'a Sender<SyncEvent>>,
     ) -> Result<(Self, Looker<'a>), SyncError> {
-        let removals = match job.request.mirror {
+        let removals = match job.sync().mirror {
             true => Some(Removals::new(newest, order)?),
             false => None,
         };

@@ -1,0 +1,192 @@
+//! Remotes of the kind `bucket`: how the daemon gets at one, and what works with it.
+
+use std::io;
+use std::path::Path;
+
+use super::{Answer, StoreService};
+use crate::bucket::check::{Check, Finding};
+use crate::bucket::collect::Collector;
+use crate::bucket::event::BucketId;
+use crate::bucket::format;
+use crate::bucket::key::Nonce;
+use crate::bucket::probe::{Probe, probe};
+use crate::bucket::remote::patience;
+use crate::control::protocol::{ControlError, ErrorKind};
+use crate::control::remote::{BucketCheck, BucketCollection};
+use crate::control::reply::Reply;
+use crate::control::service::Caller;
+use crate::model::id::VersionNumber;
+use crate::model::name::{RemoteName, RepoName};
+use crate::model::remote::{BucketSettings, RemoteKind, RemoteSettings, RemoteTest};
+use crate::model::time::Timestamp;
+use crate::net::Objects;
+use crate::store::caller_path::open_outside;
+
+impl StoreService {
+    /// The store of a bucket.
+    ///
+    /// # Errors
+    /// What of it cannot be used; a directory that leads through a mount of this daemon.
+    pub(super) fn open_bucket(&self, settings: &RemoteSettings) -> Result<Objects, ControlError> {
+        let failed =
+            |error: &dyn std::fmt::Display| ControlError::new(ErrorKind::Failed, error.to_string());
+        if let Some(path) = settings.url.local_path() {
+            self.check_outside(&path)
+                .map_err(|error| failed(&format!("cannot use {}: {error}", path.display())))?;
+        }
+        Objects::open(settings).map_err(|error| failed(&error))
+    }
+
+    /// Refuses a directory in a mount of this daemon, which would wait for itself (R8).
+    fn check_outside(&self, path: &Path) -> io::Result<()> {
+        let boundary = self.boundary().map_err(|error| io::Error::other(error.to_string()))?;
+        // What is not there is made below what is.
+        for path in path.ancestors() {
+            match open_outside(path, &boundary.avoided) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened.map(drop),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a bucket for all that pushing and pulling need. What fails is part of the answer.
+    pub(super) fn test_bucket(&self, settings: &RemoteSettings) -> RemoteTest {
+        let found = self
+            .open_bucket(settings)
+            .map_err(|error| error.to_string())
+            .and_then(|store| probe(&store, &mut Nonce::random).map_err(|error| error.to_string()));
+        let mut test = RemoteTest::default();
+        match found {
+            Err(failure) => test.failure = Some(failure),
+            Ok(Probe { creates_once, ranges, lists_at_once }) => {
+                test.usable = true;
+                test.ranges = Some(ranges);
+                test.creates_once = Some(creates_once);
+                test.lists_at_once = Some(lists_at_once);
+                if settings.url.s3_place().is_some() {
+                    test.notes.push(LIFECYCLE.to_owned());
+                }
+            }
+        }
+        test
+    }
+
+    /// Asks a bucket before its settings are kept, and notes what was found (H44).
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(super) fn probe_bucket(&self, settings: &mut RemoteSettings) -> Result<(), ControlError> {
+        let test = self.test_bucket(settings);
+        if let Some(failure) = test.failure {
+            return Err(ControlError::new(ErrorKind::Failed, failure)
+                .with_hint("a bucket is tried before it is kept: see to its server and key, then do this again"));
+        }
+        let bucket = settings.bucket.get_or_insert_default();
+        *bucket = BucketSettings { creates_once: test.creates_once, ..bucket.clone() };
+        Ok(())
+    }
+}
+
+impl StoreService {
+    /// A bucket that is there, with its id.
+    fn known_bucket(&self, remote: &RemoteName) -> Result<(Objects, BucketId), ControlError> {
+        let settings = self.known_remote(remote)?.settings;
+        if settings.kind != RemoteKind::Bucket {
+            return Err(ControlError::new(ErrorKind::Usage, format!("{remote} is no bucket")));
+        }
+        let store = self.open_bucket(&settings)?;
+        let bucket = format::read_id(&store).map_err(|error| failed(remote, &error))?;
+        let bucket = bucket.ok_or_else(|| failed(remote, &format::FormatFileError::Missing))?;
+        Ok((store, bucket))
+    }
+
+    /// Removes what no log of a bucket needs. It ends early when nobody waits for it any more; the next one goes on.
+    pub(super) fn collect_bucket(
+        &self,
+        caller: Caller,
+        remote: RemoteName,
+        dry_run: bool,
+    ) -> Answer {
+        let (store, bucket) = self.known_bucket(&remote)?;
+        let asker = self.asker(caller);
+        let retry = patience(move || asker.is_gone());
+        let collector = Collector::new(&store, bucket, &retry, &Nonce::random, Timestamp::now());
+        let (collected, candidate_bytes) = if dry_run {
+            let found = collector.dry_run().map_err(|error| failed(&remote, &error))?;
+            (found.0, Some(found.1))
+        } else {
+            (collector.run().map_err(|error| failed(&remote, &error))?, None)
+        };
+        Ok(Reply::BucketCollection(Box::new(BucketCollection {
+            remote,
+            dry_run,
+            objects: collected.objects,
+            strangers: collected.strangers,
+            candidates: collected.candidates,
+            candidate_bytes,
+            condemned: collected.condemned,
+            waiting: collected.waiting,
+            deleted: collected.deleted,
+            deleted_bytes: collected.deleted_bytes,
+        })))
+    }
+
+    /// Checks a bucket against its names, as long as somebody waits for it.
+    pub(super) fn check_bucket(
+        &self,
+        caller: Caller,
+        remote: RemoteName,
+        with_content: bool,
+    ) -> Answer {
+        let (store, bucket) = self.known_bucket(&remote)?;
+        let asker = self.asker(caller);
+        let is_gone = || asker.is_gone();
+        let (mut found, mut notes) = (0, Vec::new());
+        let check = Check::new(&store, bucket, &|_| false, with_content, &is_gone);
+        let checked = check.run(&mut |finding| {
+            found += 1;
+            if notes.len() < FINDINGS_MAX {
+                notes.push(text(&finding));
+            }
+        });
+        let checked = checked.map_err(|error| failed(&remote, &error))?;
+        Ok(Reply::BucketCheck(Box::new(BucketCheck {
+            remote,
+            repositories: checked.repositories,
+            versions: checked.versions,
+            objects: checked.objects,
+            read_bytes: checked.read_bytes,
+            found,
+            notes,
+        })))
+    }
+}
+
+fn failed(remote: &RemoteName, error: &dyn std::fmt::Display) -> ControlError {
+    ControlError::new(ErrorKind::Failed, format!("{remote}: {error}"))
+}
+
+/// A finding in words.
+fn text(finding: &Finding) -> String {
+    let of = |needed_by: &Option<(RepoName, VersionNumber)>| match needed_by {
+        Some((name, number)) => format!("version {number} of {name} needs it"),
+        None => "a mark of a collection needs it".to_owned(),
+    };
+    match finding {
+        Finding::Log { log, reason } => format!("{log} cannot be read to its end: {reason}"),
+        Finding::Missing { key, needed_by } => {
+            format!("{key} is missing, and {}", of(needed_by))
+        }
+        Finding::Damaged { key, needed_by, reason } => {
+            format!("{key} is damaged, and {}: {reason}", of(needed_by))
+        }
+    }
+}
+
+/// Findings that are told one by one; all are counted.
+const FINDINGS_MAX: usize = 1000;
+
+/// What a probe cannot see, since the library does not ask for it.
+const LIFECYCLE: &str = "let the server remove unfinished multipart uploads after some days, and no object by its age: \
+                         only `cairn remote gc` knows what is needed";

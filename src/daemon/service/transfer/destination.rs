@@ -1,0 +1,202 @@
+//! The store as a pull writes into it.
+//!
+//! All that is stored is pinned until this is dropped, which is after the version was published or given up.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::bucket::pull::Destination;
+use crate::bucket::transfer::TransferError;
+use crate::engine::Engine;
+use crate::engine::error::EngineError;
+use crate::engine::pins::{BlobPin, TreePin};
+use crate::engine::request::{IncomingBlob, RemoteNote, Request, Reuse};
+use crate::model::digest::Sha256;
+use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::tree_format::{TreePage, TreeSource};
+use crate::store::catalog::Reader;
+use crate::store::error::StoreError;
+use crate::store::pool::{Incoming, NamedFile};
+
+/// Small contents, and bytes of them, that are taken into the pool at a time.
+const BATCH_MAX: usize = 256;
+const BATCH_BYTES: u64 = 16 << 20;
+
+/// How long a batch waits for more, so that little of what was fetched is lost with it (H30).
+const BATCH_TIME: Duration = Duration::from_millis(500);
+
+/// Zeros of this length are left out of a file.
+const HOLE_BYTES: usize = 64 << 10;
+
+/// The store as a pull writes into it.
+pub(super) struct Store<'a> {
+    engine: &'a Engine,
+    reader: Mutex<Reader>,
+    /// Content is absent or damaged somewhere, so that a tree does not tell whether all that it names is stored.
+    lacks_content: bool,
+    blobs: Mutex<Vec<BlobPin>>,
+    trees: Mutex<Vec<TreePin>>,
+    batch: Mutex<Batch>,
+}
+
+#[derive(Default)]
+struct Batch {
+    blobs: Vec<IncomingBlob>,
+    bytes: u64,
+    /// When the first of them came.
+    since: Option<Instant>,
+}
+
+impl Batch {
+    fn add(&mut self, blob: IncomingBlob, now: Instant) {
+        self.bytes += blob.size;
+        self.blobs.push(blob);
+        self.since.get_or_insert(now);
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.blobs.len() >= BATCH_MAX
+            || self.bytes >= BATCH_BYTES
+            || self.since.is_some_and(|since| now.duration_since(since) >= BATCH_TIME)
+    }
+}
+
+impl<'a> Store<'a> {
+    pub(super) fn new(engine: &'a Engine) -> Result<Self, EngineError> {
+        let reader = engine.open_reader()?;
+        let lacks_content = reader.absent_count()? > 0 || !reader.damaged_blobs()?.is_empty();
+        Ok(Self {
+            engine,
+            reader: Mutex::new(reader),
+            lacks_content,
+            blobs: Mutex::default(),
+            trees: Mutex::default(),
+            batch: Mutex::default(),
+        })
+    }
+
+    fn adopt(&self, blobs: Vec<IncomingBlob>) -> Result<(), TransferError> {
+        if blobs.is_empty() {
+            return Ok(());
+        }
+        let pins = self.engine.call(|reply| Request::AdoptBlobs { blobs, reply });
+        self.blobs.lock().extend(pins.map_err(TransferError::local)?);
+        Ok(())
+    }
+}
+
+impl Destination for Store<'_> {
+    type Large = LargeFile;
+
+    fn hold_trees(&self, trees: &[TreeHash]) -> Result<Vec<bool>, TransferError> {
+        if self.lacks_content || trees.is_empty() {
+            return Ok(vec![false; trees.len()]);
+        }
+        let trees = trees.to_vec();
+        let pins = self.engine.call(|reply| Request::ReuseTrees { trees, reply });
+        let pins = pins.map_err(TransferError::local)?;
+        let held = pins.iter().map(Option::is_some).collect();
+        self.trees.lock().extend(pins.into_iter().flatten());
+        Ok(held)
+    }
+
+    fn page(&self, hash: &TreeHash) -> Result<Option<Arc<TreePage>>, TransferError> {
+        match self.engine.trees.page(hash) {
+            Ok(page) => Ok(Some(page)),
+            Err(StoreError::MissingTree(_)) => Ok(None),
+            Err(error) => Err(TransferError::local(error)),
+        }
+    }
+
+    fn blob_of(&self, digest: &Sha256) -> Result<Option<BlobHash>, TransferError> {
+        self.reader.lock().blob_of(digest).map_err(TransferError::local)
+    }
+
+    fn hold(&self, blobs: Vec<BlobHash>) -> Result<Vec<Option<u64>>, TransferError> {
+        let found = self.engine.call(|reply| Request::ReuseBlobs { hashes: blobs, reply });
+        let mut pins = self.blobs.lock();
+        let lengths = found.map_err(TransferError::local)?.into_iter().map(|found| match found {
+            Reuse::Whole(pin, bytes) => {
+                pins.push(pin);
+                Some(bytes)
+            }
+            Reuse::Broken | Reuse::Nothing => None,
+        });
+        Ok(lengths.collect())
+    }
+
+    fn large(&self) -> Result<LargeFile, TransferError> {
+        let (named, file) = self.engine.pool.incoming_file().map_err(TransferError::local)?;
+        Ok(LargeFile { named, file, length: 0 })
+    }
+
+    fn keep_large(
+        &self,
+        name: &BlobHash,
+        bytes: u64,
+        file: LargeFile,
+    ) -> Result<(), TransferError> {
+        let LargeFile { named, file, .. } = file;
+        // A hole at the end is a part of it, too.
+        file.set_len(bytes).map_err(TransferError::local)?;
+        let pin = BlobPin::new(&self.engine.pins, *name);
+        self.adopt(vec![IncomingBlob { file: Incoming::Named(named), pin, size: bytes }])
+    }
+
+    fn keep(&self, name: &BlobHash, content: &[u8]) -> Result<(), TransferError> {
+        let pin = BlobPin::new(&self.engine.pins, *name);
+        let file = self.engine.pool.write_incoming(content, name).map_err(TransferError::local)?;
+        let size = content.len() as u64;
+        let full = {
+            let (mut batch, now) = (self.batch.lock(), Instant::now());
+            batch.add(IncomingBlob { file, pin, size }, now);
+            batch.is_due(now).then(|| std::mem::take(&mut *batch))
+        };
+        full.map_or(Ok(()), |batch| self.adopt(batch.blobs))
+    }
+
+    fn settle(&self) -> Result<(), TransferError> {
+        let batch = std::mem::take(&mut *self.batch.lock());
+        self.adopt(batch.blobs)
+    }
+
+    fn note_digests(&self, digests: Vec<(Sha256, BlobHash)>) -> Result<(), TransferError> {
+        let note = RemoteNote::Digests(digests);
+        let noted = self.engine.call(|reply| Request::NoteRemote { note, reply });
+        noted.map_err(TransferError::local)
+    }
+
+    fn keep_pages(&self, pages: Vec<(TreeHash, Vec<u8>)>) -> Result<(), TransferError> {
+        let pins = self.engine.call(|reply| Request::KeepPages { pages, reply });
+        self.trees.lock().extend(pins.map_err(TransferError::local)?);
+        Ok(())
+    }
+}
+
+/// A large content on its way into the pool; gone when it is dropped.
+pub(super) struct LargeFile {
+    named: NamedFile,
+    file: File,
+    length: u64,
+}
+
+impl Write for LargeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.chunks(HOLE_BYTES) {
+            if part.iter().any(|byte| *byte != 0) {
+                self.file.write_all_at(part, self.length)?;
+            }
+            self.length += part.len() as u64;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Push and pull: jobs that have versions go to a bucket, or come from one (D1).
+//!
+//! A job opens the bucket and reads its logs ([`session`]), decides what is to go where (`bucket::agree`), has contents and trees
+//! moved (`bucket::push`, `bucket::pull`), and publishes: a push by an event of the log, a pull by a commit of the
+//! local store. Whatever ends it in between leaves only what nobody names, and the next one finds that.
+
+mod destination;
+mod error;
+mod local;
+mod pull;
+mod push;
+mod session;
+
+use std::sync::Arc;
+
+use self::error::{Failure, transfer_error};
+use super::errors::control_error;
+use super::jobs::{Job, JobReply, JobRequest, Work};
+use super::{Answer, StoreService};
+use crate::bucket::transfer::Watch;
+use crate::control::protocol::{ControlError, ErrorKind, Progress};
+use crate::control::reply::Reply;
+use crate::control::service::Caller;
+use crate::control::transfer::{Direction, TransferReply, TransferRequest};
+use crate::engine::error::EngineError;
+use crate::model::name::BaseName;
+use crate::model::remote::{RemoteKind, RemoteSettings};
+
+/// How often a version is pushed again since a collector asks for keys meanwhile.
+const TRIES: u32 = 5;
+
+impl StoreService {
+    pub(super) fn transfer(
+        &self,
+        caller: Caller,
+        request: TransferRequest,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Answer {
+        self.check_transfer(&request)?;
+        let settings = self.bucket_settings(&request)?;
+        let is_detached = request.detach;
+        let of_job = request.clone();
+        let work: Work = Box::new(move |service, job| {
+            service.run_transfer(job, &of_job, &settings).map(JobReply::Transfer)
+        });
+        let job = self.jobs.begin(caller, JobRequest::Transfer(request), work)?;
+        if is_detached {
+            return Ok(Reply::Jobs(vec![job.info()]));
+        }
+        self.attend(&job, None, progress)
+    }
+
+    fn bucket_settings(&self, request: &TransferRequest) -> Result<RemoteSettings, ControlError> {
+        let remote = &request.remote;
+        let settings = self.known_remote(remote)?.settings;
+        if settings.kind == RemoteKind::Bucket {
+            return Ok(settings);
+        }
+        let message = format!(
+            "{remote} is a remote of the kind `{}`, and only a bucket takes and gives versions",
+            settings.kind
+        );
+        Err(ControlError::new(ErrorKind::Usage, message).with_hint(
+            "`cairn remote add NAME bucket URL` adds a bucket; `cairn sync` reads from other remotes",
+        ))
+    }
+
+    /// Checks what can be checked at once.
+    fn check_transfer(&self, request: &TransferRequest) -> Result<(), ControlError> {
+        let usage = |message: &str| Err(ControlError::new(ErrorKind::Usage, message));
+        // What was in common is remembered, and a pull makes versions.
+        if self.engine.is_read_only() {
+            return Err(control_error(EngineError::ReadOnly));
+        }
+        if request.detach && self.owned {
+            let message = "no daemon is running that could go on with it";
+            return Err(ControlError::new(ErrorKind::Failed, message)
+                .with_hint("start one with `cairn mount`, or leave out --detach"));
+        }
+        match (request.direction, request.delete) {
+            (Direction::Pull, true) => usage("a pull deletes nothing in the bucket"),
+            (Direction::Pull, false) if !request.versions.is_empty() => {
+                usage("a repository is pulled as a whole, so that its versions keep their order")
+            }
+            (Direction::Push, true) if request.versions.is_empty() => {
+                usage("name the versions and tags to delete in the bucket, as REPO/7 or REPO/TAG")
+            }
+            (Direction::Push, true) if request.versions.contains(&BaseName::Latest) => {
+                usage("`latest` is another version with each publication: name one by its number")
+            }
+            (Direction::Push, _) if !request.delete => {
+                self.repository(&request.repository)?;
+                for version in &request.versions {
+                    self.version(&request.repository, version)?;
+                }
+                Ok(())
+            }
+            (Direction::Push | Direction::Pull, _) => Ok(()),
+        }
+    }
+
+    /// The work of the job.
+    fn run_transfer(
+        &self,
+        job: &Arc<Job>,
+        request: &TransferRequest,
+        settings: &RemoteSettings,
+    ) -> Result<TransferReply, ControlError> {
+        let rate = request.rate_bytes_per_second.or(settings.rate_bytes_per_second);
+        let watch = Watch::new(&job.stop, &job.transfer, rate);
+        let run = || -> Result<TransferReply, Failure> {
+            let stopping = Arc::clone(job);
+            let store = self.open_bucket(settings)?;
+            let retry = crate::bucket::remote::patience(move || stopping.is_cancelled());
+            let mut reply = match request.direction {
+                Direction::Push => self.push(job, request, &store, &watch, &retry)?,
+                Direction::Pull => self.pull(job, request, &store, &watch, &retry)?,
+            };
+            if request.direction == Direction::Push {
+                reply.warnings.extend(publisher_warning(settings, request));
+            }
+            reply.counts = job.transfer.progress().counts;
+            Ok(reply)
+        };
+        run().map_err(|failure| transfer_error(failure, request))
+    }
+}
+
+/// What to say of a store on which two publishers might not notice each other (D3).
+fn publisher_warning(settings: &RemoteSettings, request: &TransferRequest) -> Option<String> {
+    let remote = &request.remote;
+    match settings.bucket.as_ref().and_then(|bucket| bucket.creates_once) {
+        Some(true) => None,
+        Some(false) => Some(format!(
+            "{remote} lets a second writer replace an event, so what another machine pushes at the same time may be lost: \
+             push to it from one machine alone"
+        )),
+        None => Some(format!(
+            "whether {remote} keeps two publishers apart was not tried: `cairn remote test {remote}` does"
+        )),
+    }
+}

@@ -1,0 +1,249 @@
+//! A pull: versions, tags and flags of the bucket's log become those of the local store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::StoreService;
+use super::super::errors::control_error;
+use super::super::import::RunningImport;
+use super::super::jobs::Job;
+use super::destination::Store;
+use super::error::Failure;
+use super::push::{flags, hashes, tags};
+use super::session::{Common, FlagMap, Session};
+use crate::bucket::agree::{agree, in_common, to_pull};
+use crate::bucket::fold::FoldedVersion;
+use crate::bucket::log::Retry;
+use crate::bucket::pull::Catalog;
+use crate::bucket::store::ObjectStore;
+use crate::bucket::transfer::Watch;
+use crate::control::transfer::{TransferReply, TransferRequest};
+use crate::engine::commit::{Asker, CommitOptions, CopiedVersion};
+use crate::engine::registry::Repository;
+use crate::engine::request::{FlagChange, Request};
+use crate::model::hash::TreeHash;
+use crate::model::id::VersionNumber;
+use crate::model::import::ImportOptions;
+use crate::model::name::TagName;
+use crate::model::on_stale::OnStale;
+use crate::model::text::count;
+use crate::model::time::Timestamp;
+use crate::model::transfer::TransferStage;
+
+impl StoreService {
+    pub(super) fn pull(
+        &self,
+        job: &Arc<Job>,
+        request: &TransferRequest,
+        store: &dyn ObjectStore,
+        watch: &Watch<'_>,
+        retry: &Retry,
+    ) -> Result<TransferReply, Failure> {
+        let known = self.engine.registry.by_name(request.repository.as_str());
+        let seen = match &known {
+            Some(repository) => self.seen_bucket(repository, &request.remote)?,
+            None => None,
+        };
+        let session = Session::open(store, watch, retry, &request.repository, seen, false)?;
+        let session = session.ok_or(Failure::NoBucket)?;
+        if !session.has_repository() {
+            return Err(Failure::NoRepository);
+        }
+        let (local, next) = match &known {
+            Some(repository) => (hashes(repository), repository.next_number),
+            None => (BTreeMap::<VersionNumber, TreeHash>::new(), VersionNumber(1)),
+        };
+        let versions = to_pull(session.state(), &local, next)?;
+        let mut reply = TransferReply::default();
+        if !versions.passed.is_empty() {
+            reply.warnings.push(format!(
+                "{} of the bucket stays away: the number was used here, and what had it was deleted",
+                count(versions.passed.len(), "version")
+            ));
+        }
+        if request.dry_run {
+            reply.numbers = versions.missing;
+            reply.changed = !reply.numbers.is_empty();
+            return Ok(reply);
+        }
+        let mut catalog = Catalog::new(store, watch);
+        for number in &versions.missing {
+            let Some(version) = session.state().versions().get(number) else { continue };
+            self.pull_version(job, request, &session, &mut catalog, version)?;
+            watch.tally().note_version();
+            reply.numbers.push(*number);
+        }
+        if let Some(repository) = self.engine.registry.by_name(request.repository.as_str()) {
+            self.pull_names(request, &session, &repository, &mut reply)?;
+        }
+        reply.changed = !(reply.numbers.is_empty()
+            && reply.changed_tags.is_empty()
+            && reply.flagged_numbers.is_empty());
+        Ok(reply)
+    }
+
+    fn pull_version(
+        &self,
+        job: &Arc<Job>,
+        request: &TransferRequest,
+        session: &Session<'_>,
+        catalog: &mut Catalog<'_>,
+        version: &FoldedVersion,
+    ) -> Result<(), Failure> {
+        let tally = session.watch.tally();
+        tally.enter(TransferStage::Move);
+        let commit = &version.commit;
+        let options = ImportOptions {
+            repository: request.repository.clone(),
+            create: true,
+            mirror: true,
+            message: commit.message.clone(),
+            author: Some(commit.author.clone()),
+            tag: None,
+        };
+        // What is stored is held until the version is published.
+        let destination = Store::new(&self.engine).map_err(control_error)?;
+        let mut copy = OpenCopy {
+            service: self,
+            running: self.begin_on(job.caller, options, None)?,
+            is_published: false,
+        };
+        catalog.fetch(&destination, &commit.uses, &commit.root)?;
+        tally.enter(TransferStage::Publish);
+        self.engine.rest_area_on(copy.running.intake().area(), &commit.root);
+        self.publish_copy(job, session, &copy.running, version)?;
+        copy.is_published = true;
+        Ok(())
+    }
+
+    fn publish_copy(
+        &self,
+        job: &Arc<Job>,
+        session: &Session<'_>,
+        running: &RunningImport,
+        version: &FoldedVersion,
+    ) -> Result<(), Failure> {
+        let commit = &version.commit;
+        let waiting = Arc::clone(job);
+        let repository = self.repository(&session.name)?;
+        let copy = CopiedVersion {
+            number: commit.number,
+            hash: commit.hash(),
+            created: commit.created,
+            base: commit.base,
+            name: commit.name.clone(),
+            released: version.released,
+            locked: version.locked,
+        };
+        // The name that it got at its commit is its tag here too, if it is there.
+        let is_tag = |tag: &TagName| {
+            let there = session.state().tags().get(tag);
+            let is_its = there.is_some_and(|tag| tag.number == commit.number && !tag.protects);
+            is_its && !repository.tags.contains_key(tag)
+        };
+        let options = CommitOptions {
+            tag: commit.name.clone().filter(is_tag),
+            number: None,
+            message: Some(commit.message.clone()),
+            author: Some(commit.author.clone()),
+            caller: job.user.clone(),
+            wait: false,
+            in_rename: false,
+            on_stale: Some(OnStale::Force),
+            allow_empty: true,
+            asker: Asker::new(move || waiting.is_cancelled()),
+            now: Timestamp::now(),
+            copy: Some(Box::new(copy)),
+        };
+        self.publish(&repository, running.intake().area(), options)?;
+        Ok(())
+    }
+
+    /// Tags and flags that were changed in the bucket since the last push or pull.
+    fn pull_names(
+        &self,
+        request: &TransferRequest,
+        session: &Session<'_>,
+        repository: &Arc<Repository>,
+        reply: &mut TransferReply,
+    ) -> Result<(), Failure> {
+        let base = session.seen.common.clone();
+        let (base_tags, base_flags) =
+            (base.as_ref().map(Common::tags), base.as_ref().map(Common::flags));
+        let agreement = agree(&session.tags(), &tags(repository), base_tags.as_ref());
+        for tag in &agreement.conflicts {
+            reply.warnings.push(format!(
+                "tag {tag} was changed here as well and stays as it is here; the bucket has it at version {}",
+                session.tags().get(tag).map_or_else(|| "none".to_owned(), ToString::to_string)
+            ));
+        }
+        for change in agreement.changes {
+            if self.pull_tag(repository, &change.key, change.after)? {
+                reply.changed_tags.push(change.key);
+            }
+        }
+        let there = session.flags();
+        let here = flags(repository);
+        let both = there.iter().filter(|(number, _)| here.contains_key(number));
+        let both: FlagMap = both.map(|(number, flags)| (*number, *flags)).collect();
+        let agreement = agree(&both, &here, base_flags.as_ref());
+        for number in agreement.conflicts {
+            reply.warnings.push(format!(
+                "version {number} is released or locked differently here and in the bucket, and stays so"
+            ));
+        }
+        for change in agreement.changes {
+            let (number, Some((released, locked))) = (change.key, change.after) else { continue };
+            let (repo, numbers) = (repository.id, vec![number]);
+            let change = FlagChange { released: Some(released), locked: Some(locked) };
+            let make = |reply| Request::FlagVersions { repo, numbers, change, reply };
+            self.engine.call(make).map_err(control_error)?;
+            reply.flagged_numbers.push(number);
+        }
+        let now = self.repository(&request.repository)?;
+        let common = Common::new(
+            in_common(&session.tags(), &tags(&now), base_tags.as_ref()),
+            in_common(&there, &flags(&now), base_flags.as_ref()),
+        );
+        self.remember_bucket(&now, &request.remote, &session.to_remember(common));
+        Ok(())
+    }
+
+    /// Makes, moves or removes a tag. One of a version that is not here stays away.
+    fn pull_tag(
+        &self,
+        repository: &Repository,
+        tag: &TagName,
+        target: Option<VersionNumber>,
+    ) -> Result<bool, Failure> {
+        let (repo, tag, now) = (repository.id, tag.clone(), Timestamp::now());
+        match target {
+            Some(number) if !repository.versions.contains_key(&number) => return Ok(false),
+            Some(number) => {
+                let fresh = false;
+                let make = |reply| Request::SetTag { repo, tag, number, fresh, now, reply };
+                self.engine.call(make).map_err(control_error)?;
+            }
+            None => {
+                let make = |reply| Request::DeleteTag { repo, tag, now, reply };
+                self.engine.call(make).map_err(control_error)?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A copy of a version that leaves nothing behind unless it was published.
+struct OpenCopy<'a> {
+    service: &'a StoreService,
+    running: RunningImport,
+    is_published: bool,
+}
+
+impl Drop for OpenCopy<'_> {
+    fn drop(&mut self) {
+        if !self.is_published {
+            self.service.end_import(&self.running);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A version that is a copy of one which was published elsewhere.
+
+use crate::engine::error::{EngineError, Result};
+use crate::model::hash::TreeHash;
+use crate::model::id::VersionNumber;
+use crate::model::name::TagName;
+use crate::model::time::Timestamp;
+use crate::model::version::Version;
+
+/// What a version must be that is a copy of one elsewhere. Its number may leave others out: they were deleted there.
+#[derive(Debug, Clone)]
+pub struct CopiedVersion {
+    /// Its number: one that was never used here.
+    pub number: VersionNumber,
+    /// The hash of its root: what the area has must be that.
+    pub hash: TreeHash,
+    /// When it was committed.
+    pub created: Timestamp,
+    /// The version its staging area started from.
+    pub base: Option<VersionNumber>,
+    /// The name that was given at commit, whether it is a tag now or not.
+    pub name: Option<TagName>,
+    /// Whether it is released.
+    pub released: bool,
+    /// Whether it is locked.
+    pub locked: bool,
+}
+
+impl CopiedVersion {
+    /// Makes a version equal to it.
+    pub(super) fn give_to(&self, version: &mut Version) -> Result<()> {
+        if version.hash != self.hash {
+            let (number, found, expected) = (self.number, version.hash, self.hash);
+            return Err(EngineError::AnotherVersion { number, found, expected });
+        }
+        version.number = self.number;
+        version.created = self.created;
+        version.base = self.base;
+        version.name.clone_from(&self.name);
+        version.released = self.released;
+        version.locked = self.locked;
+        Ok(())
+    }
+}

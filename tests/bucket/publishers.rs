@@ -1,0 +1,76 @@
+//! Two machines that publish into one repository (D3)
+
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+use support::cairn::binary;
+use support::fsck;
+
+use crate::shared::{Bucket, files, import, result, shown};
+
+#[test]
+fn d3_who_was_not_first_is_refused_and_loses_nothing() {
+    let bucket = Bucket::new();
+    let (one, two) = (bucket.store(), bucket.store());
+    let source = one.scratch().join("source");
+    files(&source, 1, 3, 100);
+    import(&one, &source, "lib");
+    one.cli(&["push", "lib", "store"]);
+    two.cli(&["pull", "lib", "store"]);
+    files(&source, 2, 3, 100);
+    import(&one, &source, "lib");
+    files(&source, 3, 3, 100);
+    import(&two, &source, "lib");
+    one.cli(&["push", "lib", "store"]);
+    let mine = shown(&two, "lib/2");
+    for verb in ["push", "pull"] {
+        let refused = two.run(&[verb, "lib", "store"]);
+        let text = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(5), "{text}");
+        assert!(
+            text.contains("version 2 of the bucket is another one than version 2 here"),
+            "{text}"
+        );
+        assert!(text.contains("cairn export lib/2 DIR"), "{text}");
+    }
+    assert_eq!(shown(&two, "lib/2"), mine);
+    // What the message says helps.
+    let saved = two.scratch().join("saved");
+    two.cli(&["export", "lib/2", saved.to_str().unwrap()]);
+    two.cli(&["delete", "lib/1-2", "lib", "--force"]);
+    assert_eq!(result(&two, &["pull", "lib", "store"])["numbers"], json!([1, 2]));
+    import(&two, &saved, "lib");
+    assert_eq!(result(&two, &["push", "lib", "store"])["numbers"], json!([3]));
+    one.cli(&["pull", "lib", "store"]);
+    assert_eq!(shown(&one, "lib/3")["hash"], mine["hash"]);
+    [one, two].iter().for_each(|cairn| fsck::check_store(&cairn.store()));
+}
+
+#[test]
+fn d3_of_pushes_at_the_same_time_one_publishes_each_number() {
+    let bucket = Bucket::new();
+    let stores: Vec<_> = (0..3).map(|_| bucket.store()).collect();
+    for (seed, cairn) in (1..).zip(&stores) {
+        let source = cairn.scratch().join("source");
+        files(&source, seed, 20, 1000);
+        import(cairn, &source, "lib");
+    }
+    let pushes: Vec<_> = stores
+        .iter()
+        .map(|cairn| {
+            let mut command = Command::new(binary());
+            command.args(["push", "lib", "store"]).env("CAIRN_STORE", cairn.store());
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    let ended: Vec<_> = pushes.into_iter().map(|push| push.wait_with_output().unwrap()).collect();
+    let codes: Vec<_> = ended.iter().map(|output| output.status.code().unwrap()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{ended:?}");
+    assert!(codes.iter().all(|code| [0, 5].contains(code)), "{ended:?}");
+    let winner = codes.iter().position(|code| *code == 0).unwrap();
+    let reader = bucket.store();
+    reader.cli(&["pull", "lib", "store"]);
+    assert_eq!(shown(&reader, "lib/1"), shown(&stores[winner], "lib/1"));
+    assert_eq!(bucket.events("lib"), 1);
+}
