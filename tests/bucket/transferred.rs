@@ -82,6 +82,7 @@ fn d1_a_version_arrives_as_it_is() {
         assert_eq!(again["changed"], false);
         assert_eq!(again["numbers"], serde_json::json!([]));
     }
+    one.cli(&["remote", "fsck", "store", "--content"]);
     for cairn in [&mut one, &mut two] {
         cairn.stop();
         fsck::check_store(&cairn.store());
