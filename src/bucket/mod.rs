@@ -10,7 +10,7 @@
 //! probe/NONCE                    what a probe of the store wrote
 //! log/REPOSITORY/NUMBER          an event of a repository
 //! log/=bucket/NUMBER             an event of the bucket itself
-//! head                           a hint at the newest numbers
+//! head                           reserved: a hint at the newest numbers
 //! ```
 //!
 //! The log is the repository: an event is published by creating the next number, if nobody else did ([`store`]). All

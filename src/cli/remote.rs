@@ -93,8 +93,8 @@ EXAMPLES
   cairn remote add releases sums https://example.org/releases/
   cairn remote add tree directory /srv/tree
   cairn remote add ball archive ./release.tar.zst
-  cairn remote add store bucket s3://releases/cairn --endpoint https://s3.example.org
-  cairn remote set store --user KEYID --password-file /etc/cairn/key
+  cairn remote add store bucket /srv/bucket
+  cairn remote add amazon bucket s3://releases/cairn --user KEYID --password-file /etc/cairn/key
   cairn remote add isos manifest https://example.org/isos/ --user ci --password-file /etc/cairn/isos
   cairn remote add flat debian https://example.org/deb --suite ./ --keyring /etc/cairn/deb.asc
   cairn remote set flat --suite bookworm --component main,contrib --architecture amd64,arm64

@@ -22,11 +22,11 @@ fn retry(tries: u32) -> bool {
     tries < 50
 }
 
-fn make(store: &Objects) -> BucketId {
+pub(crate) fn make(store: &Objects) -> BucketId {
     format::make(store, Nonce::random().unwrap(), &retry).unwrap()
 }
 
-fn register(store: &Objects, bucket: BucketId, name: &str) {
+pub(crate) fn register(store: &Objects, bucket: BucketId, name: &str) {
     let log = Log::new(store, bucket, LogName::Bucket, &retry);
     let intent = Intent { nonce: Nonce::random().unwrap(), time: Timestamp::now() };
     let payload = Payload::Repository { name: name.parse().unwrap() };

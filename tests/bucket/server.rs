@@ -51,8 +51,13 @@ impl Place {
         }
         let (process, port) = moto(home.path());
         let endpoint = format!("http://127.0.0.1:{port}");
-        let settings =
-            settings(home.path(), &format!("s3://releases/{prefix}"), &endpoint, "key", "secret");
+        let settings = settings(
+            home.path(),
+            &format!("s3://releases/{prefix}"),
+            &endpoint,
+            "key",
+            "sesame-key",
+        );
         Self { settings, process: Some(process), _home: home }
     }
 

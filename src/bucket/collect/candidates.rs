@@ -22,6 +22,9 @@ impl Collector<'_> {
         let mut found = FoundKeys::new();
         let mut left = Vec::new();
         self.store.list("", &mut |listed| {
+            if (self.is_stopped)() {
+                return ControlFlow::Break(());
+            }
             match listed.key.parse::<Key>() {
                 Ok(Key::Object(key)) => {
                     found.insert(key, Found { size: listed.size, modified: listed.modified });
@@ -32,6 +35,7 @@ impl Collector<'_> {
             }
             ControlFlow::Continue(())
         })?;
+        self.go_on()?;
         for keys in left.chunks(DELETE_KEYS_MAX) {
             self.store.delete(keys)?;
         }

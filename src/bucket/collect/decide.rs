@@ -110,6 +110,7 @@ impl Collector<'_> {
         needs.add_lists(before.state());
         let repositories: BTreeSet<RepoName> = bucket.made_before(marked).cloned().collect();
         for name in &repositories {
+            self.go_on()?;
             let log = if is_left_out(Rule::MarkBeforeBarriers) {
                 let mut log = Cursor::of(AtBarrier::of(id));
                 self.repository_log(name).follow(&mut log)?;

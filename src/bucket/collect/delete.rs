@@ -33,6 +33,7 @@ impl Collector<'_> {
                 continue;
             }
             for keys in left.chunks(DELETE_KEYS_MAX) {
+                self.go_on()?;
                 self.bucket_log().seen(mark.at).verify_seen()?;
                 self.bucket_log().seen(sentence).verify_seen()?;
                 let texts: Vec<String> = keys.iter().map(ToString::to_string).collect();

@@ -85,6 +85,9 @@ pub enum CollectError {
         "what was written just now is not there: the store cannot be trusted with a collection"
     )]
     NoClock,
+    /// It was asked to stop.
+    #[error("stopped; the next collection goes on")]
+    Stopped,
     /// No randomness.
     #[error("the system has no randomness to offer: {0}")]
     Random(io::Error),
@@ -125,6 +128,7 @@ pub struct Collector<'a> {
     patience: Patience,
     /// By this machine's clock, for people to read.
     now: Timestamp,
+    is_stopped: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Collector<'a> {
@@ -136,7 +140,18 @@ impl<'a> Collector<'a> {
         nonce: &'a dyn Fn() -> io::Result<Nonce>,
         now: Timestamp,
     ) -> Self {
-        Self { store, bucket, retry, nonce, patience: Patience::default(), now }
+        let patience = Patience::default();
+        Self { store, bucket, retry, nonce, patience, now, is_stopped: &|| false }
+    }
+
+    /// Ends early when `is_stopped` says so.
+    #[must_use]
+    pub fn stopped_by(self, is_stopped: &'a dyn Fn() -> bool) -> Self {
+        Self { is_stopped, ..self }
+    }
+
+    fn go_on(&self) -> Result<(), CollectError> {
+        if (self.is_stopped)() { Err(CollectError::Stopped) } else { Ok(()) }
     }
 
     /// With other times.

@@ -93,6 +93,7 @@ impl Collector<'_> {
         let mut needs = Needs::default();
         needs.add_lists(bucket);
         for name in bucket.repositories() {
+            self.go_on()?;
             let mut log = crate::bucket::log::Cursor::default();
             self.repository_log(name).follow(&mut log)?;
             if !dry_run {

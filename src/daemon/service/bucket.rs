@@ -110,8 +110,11 @@ impl StoreService {
     ) -> Answer {
         let (store, bucket) = self.known_bucket(&remote)?;
         let asker = self.asker(caller);
-        let retry = patience(move || asker.is_gone());
-        let collector = Collector::new(&store, bucket, &retry, &Nonce::random, Timestamp::now());
+        let of_retry = asker.clone();
+        let retry = patience(move || of_retry.is_gone());
+        let is_gone = || asker.is_gone();
+        let collector = Collector::new(&store, bucket, &retry, &Nonce::random, Timestamp::now())
+            .stopped_by(&is_gone);
         let (collected, candidate_bytes) = if dry_run {
             let found = collector.dry_run().map_err(|error| failed(&remote, &error))?;
             (found.0, Some(found.1))
