@@ -12,10 +12,10 @@ use crate::model::id::JobId;
 use crate::model::transfer::TransferProgress;
 
 const HELP: &str = "\
-A job is a sync: one that a command waits for, which ends with that command, or one that was begun with `cairn sync --detach`
-and goes on by itself. `cairn wait --job N` waits for the end of one and exits as it does. Jobs that have ended are listed
+A job is a sync, a push or a pull: one that a command waits for, which ends with that command, or one that was begun with
+--detach and goes on by itself. `cairn wait --job N` waits for the end of one and exits as it does. Jobs that have ended are listed
 until a hundred others have. All jobs end with the daemon, and it forgets them: what was fetched is kept for a while, so that
-another sync goes on where they were.
+the same command goes on where they were.
 
 --cancel stops a job and returns when it has ended. It publishes nothing; what it fetched is kept for a
 while.
@@ -23,11 +23,12 @@ while.
 JSON
   an array of {job, kind, state, repository, remote, path, dry_run, detached, user, pid, began, began_seconds, ended,
   ended_seconds, stage, retry, number, error, declared_file_count, unchanged_file_count, reused_file_count, fetched_file_count,
-  fetched_bytes, added_file_count, changed_file_count, removed_file_count, failed_file_count}; kind is sync; state is running,
-  done, failed or cancelled; stage is declare (the list is fetched and checked), fetch or publish; retry says why it waits to
-  ask the remote again, or is null; number is that of the version that it made, or null; error is null or the kind, message,
-  hint and detail of the error that it ended with (failed_files in detail has {files {path, reason},
-  file_count}); ended and ended_seconds are left out while it is running
+  fetched_bytes, added_file_count, changed_file_count, removed_file_count, failed_file_count}; kind is sync, push or pull; state is
+  running, done, failed or cancelled; stage is declare (the list is fetched and checked), fetch or publish; retry says why it
+  waits to ask the remote again, or is null; number is that of the version that it made, or null; error is null or the kind,
+  message, hint and detail of the error that it ended with (failed_files in detail has {files {path, reason},
+  file_count}); ended and ended_seconds are left out while it is running. A push or a pull has the stages look, move and
+  publish, no retry, and instead of these counts those of `cairn push`
 
 EXAMPLES
   cairn jobs

@@ -1,5 +1,6 @@
 //! Two machines that publish into one repository (D3)
 
+use std::fs;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -73,4 +74,33 @@ fn d3_of_pushes_at_the_same_time_one_publishes_each_number() {
     reader.cli(&["pull", "lib", "store"]);
     assert_eq!(shown(&reader, "lib/1"), shown(&stores[winner], "lib/1"));
     assert_eq!(bucket.events("lib"), 1);
+}
+
+#[test]
+fn h48_a_bucket_that_was_rolled_back_or_replaced_is_an_alarm() {
+    let (bucket, other) = (Bucket::new(), Bucket::new());
+    let (one, two) = (bucket.store(), bucket.store());
+    let source = one.scratch().join("source");
+    for seed in 1..=2 {
+        files(&source, seed, 3, 100);
+        import(&one, &source, "lib");
+    }
+    one.cli(&["push", "lib", "store"]);
+    two.cli(&["pull", "lib", "store"]);
+    let last = bucket.path().join("log/lib/0000000000000002");
+    let saved = fs::read(&last).unwrap();
+    fs::remove_file(&last).unwrap();
+    for (cairn, verb) in [(&one, "push"), (&two, "pull")] {
+        let alarm = cairn.cli_fails(&[verb, "lib", "store"]);
+        assert!(alarm.contains("was rolled back"), "{alarm}");
+    }
+    fs::write(&last, saved).unwrap();
+    assert_eq!(result(&two, &["pull", "lib", "store"])["changed"], false);
+    let third = other.store();
+    import(&third, &source, "lib");
+    third.cli(&["push", "lib", "store"]);
+    fs::remove_dir_all(bucket.path()).unwrap();
+    fs::rename(other.path(), bucket.path()).unwrap();
+    let alarm = two.cli_fails(&["pull", "lib", "store"]);
+    assert!(alarm.contains("it is another bucket than the one"), "{alarm}");
 }

@@ -95,16 +95,26 @@ fn settings(home: &Path, url: &str, endpoint: &str, key: &str, secret: &str) -> 
     settings
 }
 
+/// Runs moto with one thread. As it is started otherwise, it looks whether a name is free and writes in two steps, between
+/// which others may write: the probe found that out.
+const ONE_AT_A_TIME: &str = "
+import sys
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+application = DomainDispatcherApplication(create_backend_app)
+run_simple('127.0.0.1', int(sys.argv[1]), application, threaded=False)
+";
+
 /// Starts moto with an empty bucket `releases`.
 fn moto(home: &Path) -> (Child, u16) {
     let program: PathBuf =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("moto/bin/moto_server");
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("moto/bin/python");
     // Somebody else may take the port before it does: then it ends, and another one is tried.
     for _ in 0..5 {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = fs::File::create(home.join("log")).unwrap();
         let mut process = Command::new(&program)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-c", ONE_AT_A_TIME, &port.to_string()])
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

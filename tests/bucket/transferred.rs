@@ -7,8 +7,9 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use support::{content, fsck, tree};
+use support::{Cairn, content, fsck, tree};
 
+use crate::server::Place;
 use crate::shared::{Bucket, files, import, result, set_mode, shown};
 
 /// One of everything that a version keeps.
@@ -82,10 +83,37 @@ fn d1_a_version_arrives_as_it_is() {
         assert_eq!(again["changed"], false);
         assert_eq!(again["numbers"], serde_json::json!([]));
     }
+    one.cli(&["remote", "fsck", "store", "--content"]);
     for cairn in [&mut one, &mut two] {
         cairn.stop();
         fsck::check_store(&cairn.store());
     }
+}
+
+#[test]
+fn d1_a_version_goes_over_a_server_of_s3() {
+    let place = Place::server();
+    let arguments = place.arguments();
+    let add: Vec<&str> = ["remote", "add", "store"]
+        .into_iter()
+        .chain(arguments.iter().map(String::as_str))
+        .collect();
+    let (one, two) = (Cairn::unmounted(), Cairn::unmounted());
+    [&one, &two].into_iter().for_each(|cairn| drop(cairn.cli(&add)));
+    let source = one.scratch().join("source");
+    sample(&source);
+    import(&one, &source, "lib");
+    one.cli(&["push", "lib", "store"]);
+    fs::write(source.join("new"), "new").unwrap();
+    import(&one, &source, "lib");
+    let pushed = result(&one, &["push", "lib", "store"]);
+    assert_eq!(pushed["transferred_content_count"], 1);
+    two.cli(&["pull", "lib", "store"]);
+    for version in ["lib/1", "lib/2"] {
+        assert_eq!(shown(&one, version), shown(&two, version));
+    }
+    one.cli(&["remote", "fsck", "store", "--content"]);
+    fsck::check_clean_store(&two.store());
 }
 
 #[test]

@@ -44,7 +44,9 @@ impl Collector<'_> {
     }
 
     fn is_old(&self, modified: SystemTime, now: SystemTime) -> bool {
-        now.duration_since(modified).is_ok_and(|age| age >= self.patience.young)
+        // Stores tell the time of an object to the millisecond in a list and to the second elsewhere, so what was written
+        // just now may seem to come from the future.
+        now.duration_since(modified).unwrap_or_default() >= self.patience.young
     }
 
     /// Of the listed keys those that nobody needs, that are not young, and that no mark names already.
