@@ -27,6 +27,7 @@ mod flag;
 mod follow;
 pub(crate) mod fsck;
 pub(crate) mod gc;
+mod help_text;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod jobs;
@@ -70,7 +71,7 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::control::client::{Connection, OpenLocal};
 use crate::control::protocol::{ControlError, ErrorKind};
@@ -337,7 +338,12 @@ impl Context {
 
 /// The whole command line as clap knows it: for help, completions and manual pages.
 pub fn command() -> clap::Command {
-    Cli::command()
+    help_text::in_paragraphs(Cli::command())
+}
+
+fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut matches = command().try_get_matches_from(args)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command()))
 }
 
 /// Runs one command line, program name included, and returns the exit code.
@@ -352,7 +358,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, hooks: Hooks) -> u8 {
         Ok(Helper::Run(command)) => args = command,
         Err(error) => return error::report(&error.into(), false),
     }
-    let cli = match Cli::try_parse_from(&args) {
+    let cli = match parse(&args) {
         Ok(cli) => cli,
         Err(usage) => return error::report_usage(&usage, args.iter().any(|arg| arg == "--json")),
     };

@@ -11,7 +11,7 @@ fn profile_path(origin: &Origin) -> String {
 fn shown(origin: &Origin, profile: &str) -> Vec<String> {
     let shown = origin.cairn.json(&["profile", "show", profile]);
     assert_eq!((&shown["repository"], &shown["number"]), (&"lib".into(), &1.into()));
-    let files = shown["files"].as_array().unwrap().iter();
+    let files = shown["paths"].as_array().unwrap().iter();
     files.map(|file| file.as_str().unwrap().to_owned()).collect()
 }
 

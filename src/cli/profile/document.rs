@@ -32,7 +32,6 @@ pub(in crate::cli) struct Profile {
     #[serde(rename = "number")]
     pub(in crate::cli) version: VersionNumber,
     /// The files, each once, in the order in which they were opened first.
-    #[serde(rename = "files")]
     pub(in crate::cli) paths: Vec<RawPath>,
 }
 

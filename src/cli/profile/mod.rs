@@ -46,8 +46,8 @@ EXIT CODES of record
   others, as in `cairn help`: there is no profile
 
 JSON
-  record: {repository, number, profile, file_count, command_succeeded}
-  show: {repository, number, files}; files are paths
+  record: {repository, number, file, file_count, succeeded}; succeeded is whether the command did
+  show: {repository, number, paths}
 
 EXAMPLES
   cairn profile record tools/7 build.profile -- make -j8
@@ -89,9 +89,9 @@ struct Recorded<'a> {
     repository: &'a RepoName,
     number: u64,
     #[serde(serialize_with = "super::output::json_path")]
-    profile: &'a Path,
+    file: &'a Path,
     file_count: u64,
-    command_succeeded: bool,
+    succeeded: bool,
 }
 
 impl ProfileArgs {
@@ -219,9 +219,9 @@ fn record(
         context.output.json(&Recorded {
             repository: &profile.repository,
             number: number.0,
-            profile: path,
+            file: path,
             file_count: files,
-            command_succeeded: succeeded,
+            succeeded,
         })?;
     } else {
         let (of, files) = (&profile.repository, count(files, "file"));

@@ -68,6 +68,8 @@ fn every_command_prints_what_the_rules_allow() {
     change(&mut run);
     upkeep(&mut run, &scratch);
     remotes(&mut run);
+    profiles(&mut run, &scratch);
+    buckets(&mut run, &scratch);
     serve(&mut run);
     errors(&mut run);
     let known: BTreeSet<String> = cairn::cli::command()
@@ -196,6 +198,23 @@ fn remotes(run: &mut Runner<'_>) {
     assert_eq!(run.one(&["prefetch", "mirrored"])[0]["present_file_count"], 2);
     assert_eq!(run.one(&["reclaim", "--dry-run"])["reclaimed_content_count"], 0);
     assert_eq!(run.one(&["remote", "remove", "origin"])["remote"], "origin");
+}
+
+/// What a command opens of a version.
+fn profiles(run: &mut Runner<'_>, scratch: &Path) {
+    let file = scratch.join("opened");
+    let record = ["profile", "record", "web/1", text(&file), "--json", "--", "true"];
+    let recorded = schema::documents("profile", &run.cairn.cli(&record));
+    assert_eq!((&recorded[0]["file_count"], &recorded[0]["succeeded"]), (&0.into(), &true.into()));
+    assert_eq!(run.one(&["profile", "show", text(&file)])["repository"], "web");
+}
+
+/// What goes to a bucket and comes from there.
+fn buckets(run: &mut Runner<'_>, scratch: &Path) {
+    run.one(&["remote", "add", "shared", "bucket", text(&scratch.join("bucket"))]);
+    let pushed = run.last(&["push", "web", "shared"]);
+    assert_eq!((&pushed["repository"], &pushed["changed"]), (&"web".into(), &true.into()));
+    assert_eq!(run.last(&["pull", "web", "shared"])["changed"], false);
 }
 
 /// Retention, quotas, collection, checks, and the store as a whole.

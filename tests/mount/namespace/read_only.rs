@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use support::{Cairn, errno};
 
 /// Every verb that changes a store, as it would succeed on one that takes changes.
-const CHANGES: [&[&str]; 19] = [
+const CHANGES: [&[&str]; 21] = [
     &["create", "other"],
     &["stage", "web/more"],
     &["commit", "web/open"],
@@ -22,6 +22,8 @@ const CHANGES: [&[&str]; 19] = [
     &["quota", "web", "--files", "9"],
     &["remote", "add", "origin", "sums", "http://127.0.0.1:1/"],
     &["sync", "web", "origin"],
+    &["push", "web", "origin"],
+    &["pull", "web", "origin"],
     &["gc", "--wait"],
     &["prefetch", "web/1"],
     &["reclaim"],
@@ -52,13 +54,14 @@ const READS: [&[&str]; 18] = [
 ];
 
 /// Verbs that are about no store, or about the daemon.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
     "init",
     "mount",
     "serve",
     "unmount",
     "doctor",
     "export",
+    "profile",
     "restore",
     "backup",
     "wait",

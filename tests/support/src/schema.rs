@@ -169,6 +169,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "released",
             "repository_deleted",
             "stale",
+            "succeeded",
             "unchanged_remote",
             "usable",
             "virtual_hosted",
