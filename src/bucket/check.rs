@@ -274,7 +274,7 @@ mod tests {
         );
         let pack = put(&store, ObjectKind::Pack, b"pack", 3);
         let index = put(&store, ObjectKind::Index, b"index", 4);
-        let uses = put(&store, ObjectKind::Uses, &encode(&[pack, index].into(), None), 5);
+        let uses = put(&store, ObjectKind::Uses, &encode(&[pack, index].into(), None).0, 5);
         let payload = Payload::Commit(Box::new(commit(1, uses)));
         append::<RepositoryState>(&store, LogName::Repository(name), &payload, 6);
         (store, pack, index)

@@ -1,5 +1,7 @@
 //! Reading fixed-width little-endian fields off the front of an object of a bucket, never past its end.
 
+use crate::model::hash::HASH_BYTES;
+
 /// An object of a bucket that is none of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid {object}: {rule}")]
@@ -25,6 +27,17 @@ impl<'a> Fields<'a> {
     /// Of `bytes`, which errors call `object`.
     pub(super) fn new(object: &'static str, bytes: &'a [u8]) -> Self {
         Self { object, rest: bytes }
+    }
+
+    /// Of an object that ends with the BLAKE3 of all before, which is compared.
+    pub(super) fn checked(object: &'static str, bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let Some((body, checksum)) = bytes.split_last_chunk::<HASH_BYTES>() else {
+            return Err(FormatError::new(object, "it is shorter than its checksum"));
+        };
+        if blake3::hash(body) != *checksum {
+            return Err(FormatError::new(object, "it does not match its checksum"));
+        }
+        Ok(Self::new(object, body))
     }
 
     pub(super) fn refuse(&self, rule: impl Into<String>) -> FormatError {

@@ -103,13 +103,7 @@ impl Index {
     /// What is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let refuse = |rule: &str| FormatError::new(OBJECT, rule);
-        let Some((body, checksum)) = bytes.split_last_chunk::<HASH_BYTES>() else {
-            return Err(refuse("it is shorter than its checksum"));
-        };
-        if blake3::hash(body) != *checksum {
-            return Err(refuse("it does not match its checksum"));
-        }
-        let mut fields = Fields::new(OBJECT, body);
+        let mut fields = Fields::checked(OBJECT, bytes)?;
         fields.head(MAGIC, FORMAT_VERSION)?;
         if fields.array::<3>()? != [0; 3] {
             return Err(refuse("bytes that must be zero are not"));
@@ -348,7 +342,7 @@ impl IndexBuilder {
         self.entries.is_empty() && self.digests.is_empty()
     }
 
-    /// The objects that are ready to be uploaded: none if it says nothing, and more than one where one would be too long.
+    /// The bytes of the index: of none where it says nothing, of several where one would be too long.
     pub fn finish(self) -> Vec<Vec<u8>> {
         let entries: Vec<_> = self.entries.into_iter().collect();
         let digests: Vec<_> = self.digests.into_iter().collect();

@@ -16,14 +16,13 @@
 //! ```
 //!
 //! A version that changes little names the uses of the version before it as its base, so that the list does not grow with the
-//! repository. The bases themselves are needed as well: [`Uses::needs`] has them all. Where this list was incomplete, a
-//! collector would take what a live version needs (H47).
+//! repository. The lists that it builds on are needed as well: [`Uses::needs`] names them, too. A collector keeps what these lists name
+//! and nothing else, so a key that is missing in them is lost to a live version (H47).
 
 use std::collections::BTreeSet;
 
 use super::fields::{Fields, FormatError, put_length};
 use super::key::{ObjectKey, ObjectKind};
-use crate::model::hash::HASH_BYTES;
 
 const MAGIC: [u8; 4] = *b"cUSE";
 const FORMAT_VERSION: u8 = 1;
@@ -49,13 +48,7 @@ impl Changes {
     /// What is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let refuse = |rule: &str| FormatError::new(OBJECT, rule);
-        let Some((body, checksum)) = bytes.split_last_chunk::<HASH_BYTES>() else {
-            return Err(refuse("it is shorter than its checksum"));
-        };
-        if blake3::hash(body) != *checksum {
-            return Err(refuse("it does not match its checksum"));
-        }
-        let mut fields = Fields::new(OBJECT, body);
+        let mut fields = Fields::checked(OBJECT, bytes)?;
         fields.head(MAGIC, FORMAT_VERSION)?;
         let (flags, below) = (fields.u8()?, fields.u16()?);
         let base = match (flags, below) {
@@ -150,8 +143,12 @@ impl Uses {
     }
 }
 
-/// The list of a version that needs `keys`, as changes of `base` where that is shorter.
-pub fn encode(keys: &BTreeSet<ObjectKey>, base: Option<&Uses>) -> Vec<u8> {
+/// The list of a version that needs `keys`, as changes of `base` where that is shorter. Returns its bytes, and the lists
+/// that whoever reads it reads as well: those of the base, or none.
+pub fn encode<'a>(
+    keys: &BTreeSet<ObjectKey>,
+    base: Option<&'a Uses>,
+) -> (Vec<u8>, &'a [ObjectKey]) {
     let changes = base.and_then(|base| {
         let below = u16::try_from(base.lists.len()).ok().filter(|below| *below <= BASES_MAX)?;
         let added: BTreeSet<ObjectKey> = keys.difference(&base.keys).copied().collect();
@@ -160,17 +157,19 @@ pub fn encode(keys: &BTreeSet<ObjectKey>, base: Option<&Uses>) -> Vec<u8> {
         let is_shorter = added.len() + removed.len() + 1 < keys.len();
         is_shorter.then_some(Changes { base: Some((key, below)), added, removed })
     });
-    let Changes { base, added, removed } = changes.unwrap_or_else(|| Changes {
+    let is_based = changes.is_some();
+    let Changes { base: named, added, removed } = changes.unwrap_or_else(|| Changes {
         base: None,
         added: keys.clone(),
         removed: BTreeSet::new(),
     });
+    let bases = base.filter(|_| is_based).map_or(&[][..], |uses| &uses.lists);
     let mut out = Vec::new();
     out.extend_from_slice(&MAGIC);
     out.push(FORMAT_VERSION);
-    out.push(if base.is_some() { FLAG_BASE } else { 0 });
-    out.extend_from_slice(&base.as_ref().map_or(0, |(_, below)| *below).to_le_bytes());
-    if let Some((key, _)) = &base {
+    out.push(if is_based { FLAG_BASE } else { 0 });
+    out.extend_from_slice(&named.as_ref().map_or(0, |(_, below)| *below).to_le_bytes());
+    if let Some((key, _)) = &named {
         out.extend_from_slice(&key.to_bytes());
     }
     put_length(&mut out, added.len());
@@ -180,7 +179,7 @@ pub fn encode(keys: &BTreeSet<ObjectKey>, base: Option<&Uses>) -> Vec<u8> {
     }
     let checksum = blake3::hash(&out);
     out.extend_from_slice(checksum.as_bytes());
-    out
+    (out, bases)
 }
 
 #[cfg(test)]
@@ -191,6 +190,7 @@ mod tests {
 
     use super::*;
     use crate::bucket::key::Nonce;
+    use crate::model::hash::HASH_BYTES;
     use crate::model::hash::ObjectHash;
 
     fn key(kind: ObjectKind, number: u8) -> ObjectKey {
@@ -225,12 +225,12 @@ mod tests {
 
     #[test]
     fn the_format_does_not_change() {
-        let bytes = encode(&keys([1]), None);
+        let (bytes, _) = encode(&keys([1]), None);
         assert_eq!(bytes[..16], *b"cUSE\x01\0\0\0\x01\0\0\0\0\0\0\0");
         assert_eq!(bytes[16..65], key(ObjectKind::Pack, 1).to_bytes());
         assert_eq!(bytes.len(), 65 + 32);
         let base = Uses { keys: keys(0..9), lists: vec![list(1)] };
-        let bytes = encode(&keys(1..10), Some(&base));
+        let (bytes, _) = encode(&keys(1..10), Some(&base));
         assert_eq!(bytes[..8], *b"cUSE\x01\x01\x01\0");
         assert_eq!(bytes[8..57], list(1).to_bytes());
         assert_eq!(bytes[57..65], *b"\x01\0\0\0\x01\0\0\0");
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_damaged_list_is_refused() {
-        let good = encode(&keys(0..9), None);
+        let (good, _) = encode(&keys(0..9), None);
         for at in 0..good.len() {
             let mut changed = good.clone();
             changed[at] ^= 1;
@@ -272,12 +272,12 @@ mod tests {
     #[test]
     fn h47_a_base_that_is_gone_or_another_one_is_an_error() {
         let mut lists = Lists::default();
-        lists.0.insert(list(1), encode(&keys(0..9), None));
+        lists.0.insert(list(1), encode(&keys(0..9), None).0);
         let base = lists.read(list(1)).unwrap();
-        lists.0.insert(list(2), encode(&keys(0..10), Some(&base)));
+        lists.0.insert(list(2), encode(&keys(0..10), Some(&base)).0);
         let second = lists.read(list(2)).unwrap();
         assert_eq!(second.needs().filter(|key| key.kind == ObjectKind::Uses).count(), 2);
-        lists.0.insert(list(3), encode(&keys(0..11), Some(&second)));
+        lists.0.insert(list(3), encode(&keys(0..11), Some(&second)).0);
         lists.0.remove(&list(1));
         assert_eq!(lists.read(list(3)), Err(Failed::Missing(list(1))));
         // A base that is its own base would never end.
@@ -305,9 +305,11 @@ mod tests {
                     wanted.extend(keys(few));
                 }
                 let key = list(number);
-                lists.0.insert(key, encode(&wanted, base.as_ref()));
+                let (bytes, bases) = encode(&wanted, base.as_ref());
+                lists.0.insert(key, bytes);
                 let read = lists.read(key).unwrap();
                 prop_assert_eq!(&read.keys, &wanted);
+                prop_assert_eq!(&read.lists[1..], bases);
                 prop_assert!(read.lists.len() <= usize::from(BASES_MAX) + 1);
                 base = Some(read);
             }

@@ -203,7 +203,8 @@ impl Publisher<'_> {
         self.seat.shared.left_out == Some(rule)
     }
 
-    /// Uploads what is missing, and the list of what the version needs, none of which is condemned.
+    /// Uploads what is missing of a version, and the list of what it needs. Returns the key of the list. No key in it is
+    /// condemned, as far as this publisher can know.
     fn uses(
         &mut self,
         log: &RepositoryLog,
@@ -257,7 +258,8 @@ impl Publisher<'_> {
         }
         // A base whose own lists are condemned is none.
         let base = base.filter(|base| base.lists.iter().all(is_fine));
-        let uses = self.seat.upload(ObjectKind::Uses, &encode(&keys, base.as_ref()));
+        let (bytes, _) = encode(&keys, base.as_ref());
+        let uses = self.seat.upload(ObjectKind::Uses, &bytes);
         Ok(uses)
     }
 

@@ -170,7 +170,7 @@ impl Maker {
     }
 
     fn pull_into(&mut self, here: &Here, root: &Root) -> Result<(), TransferError> {
-        let bytes = encode(&self.uses, None);
+        let (bytes, _) = encode(&self.uses, None);
         let uses = self.put(ObjectKind::Uses, &bytes);
         let (stop, tally) = (AtomicBool::new(false), TransferTally::default());
         let watch = Watch::new(&stop, &tally, None);

@@ -109,11 +109,11 @@ impl<'a> Push<'a> {
         root: &Root,
     ) -> Result<(ObjectKey, Uses), TransferError> {
         let needs = objects::push_objects(self.store, self.watch, local, &mut self.have, root)?;
-        let bytes = encode(&needs, self.base.as_ref());
+        let (bytes, bases) = encode(&needs, self.base.as_ref());
         let key = new_key(ObjectKind::Uses, ObjectHash::of(&bytes))?;
         upload(self.store, self.watch, key, &Body::Memory(bytes))?;
-        let uses = read_uses(self.store, self.watch, &key)?;
-        Ok((key, uses))
+        let lists = [&[key], bases].concat();
+        Ok((key, Uses { keys: needs, lists }))
     }
 
     /// The version with this list was published: the next one may build on it.

@@ -144,6 +144,34 @@ fn h47_what_a_mark_names_is_uploaded_under_another_key() {
     assert_eq!(of_kind(&store, ObjectKind::Pack), 4, "{again:?}");
 }
 
+/// What was just uploaded is known: a push of many versions does not read their lists again.
+#[test]
+fn d1_a_push_of_several_versions_reads_no_list_that_it_wrote() {
+    let (mut here, store) = (Here::default(), Memory::default());
+    let reads = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&reads);
+    let counting = store.with_faults(Box::new(move |operation| {
+        let is_list = |key: &str| key.starts_with(ObjectKind::Uses.directory());
+        if matches!(operation, Operation::Get(key) if is_list(key)) {
+            seen.fetch_add(1, Ordering::Relaxed);
+        }
+        Fault::None
+    }));
+    let (stop, tally) = (AtomicBool::new(false), TransferTally::default());
+    let watch = Watch::new(&stop, &tally, None);
+    let mut push = Push::begin(&counting, &watch, None, &|_| false).unwrap();
+    let mut all = files(30, 10_000);
+    for number in 0..5 {
+        all.insert("changing".to_owned(), noise(1000 + number, 1000));
+        let root = here.version(&all, false);
+        let (key, uses) = push.version(&here, &root).unwrap();
+        let read = read_uses(&store, &watch, &key).unwrap();
+        assert_eq!(uses, read, "it is what a reader finds");
+        push.published(uses);
+    }
+    assert_eq!(reads.load(Ordering::Relaxed), 0);
+}
+
 #[test]
 fn h50_many_indexes_become_one() {
     let (mut here, store) = (Here::default(), Memory::default());

@@ -94,7 +94,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let with = |kind: u8, bytes: Vec<u8>| [vec![kind], bytes].concat();
     let mut seeds: Vec<Vec<u8>> = events.into_iter().map(|bytes| with(0, bytes)).collect();
     seeds.push(with(1, KeyList::of(keys.iter().copied()).encode()));
-    seeds.push(with(2, encode(&keys, None)));
+    seeds.push(with(2, encode(&keys, None).0));
     seeds.extend(texts.map(|text| with(3, text.into_bytes())));
     seeds
 }

@@ -65,6 +65,6 @@ fn seeds() -> Vec<Vec<u8>> {
     builder.add_digest(Sha256::of(b"one"), BlobHash::of(b"one"));
     let keys: BTreeSet<ObjectKey> = (0..5).map(|number| key(ObjectKind::Pack, number)).collect();
     let mut seeds = builder.finish();
-    seeds.extend([pack.bytes, encode(&keys, None)]);
+    seeds.extend([pack.bytes, encode(&keys, None).0]);
     seeds
 }
