@@ -2,8 +2,7 @@
 
 use super::Context;
 use super::error::CliError;
-use super::parse::parse_size;
-use super::transfer::run;
+use super::transfer::{HowToTransfer, run};
 use crate::control::transfer::{Direction, TransferRequest};
 use crate::model::name::{RemoteName, RepoName};
 
@@ -50,12 +49,8 @@ pub struct PullArgs {
     /// Say which versions would be made, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Bytes per second at most, for this pull
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    limit_rate: Option<u64>,
-    /// Return at once and print the numbers of the jobs, which go on in the daemon (see `cairn jobs`)
-    #[arg(long, conflicts_with = "dry_run")]
-    detach: bool,
+    #[command(flatten)]
+    how: HowToTransfer,
 }
 
 impl PullArgs {
@@ -71,8 +66,8 @@ impl PullArgs {
             delete: false,
             remote: self.remote.clone(),
             dry_run: self.dry_run,
-            rate_bytes_per_second: self.limit_rate,
-            detach: self.detach,
+            rate_bytes_per_second: self.how.limit_rate,
+            detach: self.how.detach,
         });
         run(context, requests)
     }

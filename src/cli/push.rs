@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Context;
 use super::error::CliError;
-use super::parse::{UsageTarget, parse_size};
-use super::transfer::run;
+use super::parse::UsageTarget;
+use super::transfer::{HowToTransfer, run};
 use crate::control::transfer::{Direction, TransferRequest};
 use crate::model::name::{BaseName, RemoteName, RepoName};
 
@@ -60,12 +60,8 @@ pub struct PushArgs {
     /// Delete these versions and tags in the bucket; here they stay
     #[arg(long)]
     delete: bool,
-    /// Bytes per second at most, for this push
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    limit_rate: Option<u64>,
-    /// Return at once and print the numbers of the jobs, which go on in the daemon (see `cairn jobs`)
-    #[arg(long, conflicts_with = "dry_run")]
-    detach: bool,
+    #[command(flatten)]
+    how: HowToTransfer,
 }
 
 impl PushArgs {
@@ -91,8 +87,8 @@ impl PushArgs {
             delete: self.delete,
             remote: self.remote.clone(),
             dry_run: self.dry_run,
-            rate_bytes_per_second: self.limit_rate,
-            detach: self.detach,
+            rate_bytes_per_second: self.how.limit_rate,
+            detach: self.how.detach,
         });
         run(context, requests)
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Context;
 use super::error::{CliError, warn};
 use super::follow::follow;
+use super::parse::parse_size;
 use super::text::{count, size};
 use crate::control::jobs::{JobInfo, JobKind};
 use crate::control::protocol::{Progress, Request};
@@ -13,6 +14,17 @@ use crate::control::transfer::{TransferReply, TransferRequest};
 use crate::model::id::{JobId, VersionNumber};
 use crate::model::name::{RemoteName, RepoName};
 use crate::model::transfer::{TransferProgress, TransferStage};
+
+/// Options that a push and a pull have in common.
+#[derive(Debug, clap::Args)]
+pub(super) struct HowToTransfer {
+    /// Bytes per second at most, instead of what the remote's settings say
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) limit_rate: Option<u64>,
+    /// Return at once and print the numbers of the jobs, which go on in the daemon (see `cairn jobs`)
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) detach: bool,
+}
 
 /// What is printed with `--json` at the end.
 #[derive(Debug, Serialize)]

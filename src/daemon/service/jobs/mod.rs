@@ -15,12 +15,14 @@ use parking_lot::{Condvar, Mutex};
 use self::job::{Cancelled, Following};
 pub(super) use self::job::{Job, JobReply, JobRequest};
 use super::commit::user_name;
+use super::errors::control_error;
 use super::{Answer, StoreService, audit};
 use crate::control::jobs::{JobInfo, JobsRequest};
 use crate::control::protocol::{CHANGES_MAX, ControlError, ErrorKind, Progress};
 use crate::control::reply::Reply;
 use crate::control::service::Caller;
 use crate::control::sync::SyncEvent;
+use crate::engine::error::EngineError;
 use crate::model::id::JobId;
 use crate::model::sync::SyncProgress;
 use crate::model::transfer::TransferProgress;
@@ -176,6 +178,19 @@ impl Jobs {
 }
 
 impl StoreService {
+    /// Refuses a job that would change a store which takes no changes, and one that is to go on where no daemon is.
+    pub(super) fn check_job(&self, detach: bool) -> Result<(), ControlError> {
+        if self.engine.is_read_only() {
+            return Err(control_error(EngineError::ReadOnly));
+        }
+        if detach && self.owned {
+            let message = "no daemon is running that could go on with it";
+            return Err(ControlError::new(ErrorKind::Failed, message)
+                .with_hint("start one with `cairn mount`, or leave out --detach"));
+        }
+        Ok(())
+    }
+
     pub(super) fn jobs(
         &self,
         caller: Caller,

@@ -26,7 +26,6 @@ use crate::control::reply::Reply;
 use crate::control::service::Caller;
 use crate::control::sync::{SyncChange, SyncEvent, SyncReply, SyncRequest};
 use crate::engine::commit::Asker;
-use crate::engine::error::EngineError;
 use crate::engine::request::{RemoteNote, Request};
 use crate::model::import::ImportOptions;
 use crate::model::manifest::DeclaredPath;
@@ -88,14 +87,7 @@ impl StoreService {
 
     /// Checks what can be checked at once.
     fn source(&self, request: &SyncRequest) -> Result<Source, ControlError> {
-        if self.engine.is_read_only() {
-            return Err(control_error(EngineError::ReadOnly));
-        }
-        if request.detach && self.owned {
-            let message = "no daemon is running that could go on with it";
-            return Err(ControlError::new(ErrorKind::Failed, message)
-                .with_hint("start one with `cairn mount`, or leave out --detach"));
-        }
+        self.check_job(request.detach)?;
         if request.detach && request.dry_run {
             let message = "a dry run has nothing to go on with: --detach is not for it";
             return Err(ControlError::new(ErrorKind::Usage, message));

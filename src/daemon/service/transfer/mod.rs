@@ -14,7 +14,6 @@ mod session;
 use std::sync::Arc;
 
 use self::error::{Failure, transfer_error};
-use super::errors::control_error;
 use super::jobs::{Job, JobReply, JobRequest, Work};
 use super::{Answer, StoreService};
 use crate::bucket::transfer::Watch;
@@ -22,7 +21,6 @@ use crate::control::protocol::{ControlError, ErrorKind, Progress};
 use crate::control::reply::Reply;
 use crate::control::service::Caller;
 use crate::control::transfer::{Direction, TransferReply, TransferRequest};
-use crate::engine::error::EngineError;
 use crate::model::name::BaseName;
 use crate::model::remote::{RemoteKind, RemoteSettings};
 
@@ -68,15 +66,8 @@ impl StoreService {
     /// Checks what can be checked at once.
     fn check_transfer(&self, request: &TransferRequest) -> Result<(), ControlError> {
         let usage = |message: &str| Err(ControlError::new(ErrorKind::Usage, message));
-        // What was in common is remembered, and a pull makes versions.
-        if self.engine.is_read_only() {
-            return Err(control_error(EngineError::ReadOnly));
-        }
-        if request.detach && self.owned {
-            let message = "no daemon is running that could go on with it";
-            return Err(ControlError::new(ErrorKind::Failed, message)
-                .with_hint("start one with `cairn mount`, or leave out --detach"));
-        }
+        // A pull makes versions, and a push notes what both sides have in common.
+        self.check_job(request.detach)?;
         match (request.direction, request.delete) {
             (Direction::Pull, true) => usage("a pull deletes nothing in the bucket"),
             (Direction::Pull, false) if !request.versions.is_empty() => {
