@@ -1,8 +1,8 @@
 //! The cache: content of `streamed` remotes is kept up to a size, and as long as the disk has room (L1, L15).
 //!
-//! Whenever fetched content takes the cache over its size, a thread drops what was used the longest time ago. Where the disk
-//! has no room for what somebody reads, whoever fetches that drops cached content first. What
-//! somebody has open or mapped stays (H42), so the cache may be larger than its size for as long as that is so.
+//! When a fetch has made the cache larger than its size, a thread drops the content that was read the longest time ago. When the
+//! disk has no room for a content that is wanted, the thread that is to fetch it drops cached content first. What a
+//! program has open or mapped is not dropped (H42), so for that long the cache may be larger than its size.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ struct State {
     is_wanted: bool,
     /// There is a thread that does so.
     is_watched: bool,
-    /// Nothing is dropped before, since not as much as was wanted could be.
+    /// Less could be dropped than was wanted, so nothing is tried before this time.
     rests_until: Option<Instant>,
     rest: Duration,
 }
@@ -159,8 +159,8 @@ impl Lazy {
         }
     }
 
-    /// Drops what is too much. Ends when the cache has its size; where programs have too much of it open, it tries again
-    /// later.
+    /// Drops content until the cache has its size, and returns. While programs have too much of it open for that, it waits and
+    /// tries again.
     fn watch_cache(&self) {
         loop {
             self.cache.state.lock().is_wanted = false;
@@ -213,7 +213,8 @@ impl Lazy {
         let state = self.cache.state.lock();
         let (cached, rests) = (state.bytes.unwrap_or(0), state.rests());
         drop(state);
-        if lacking > 0 && cached > 0 && !rests && !engine.is_read_only() {
+        // Where all of the cache would be too little, it would be dropped in vain.
+        if lacking > 0 && lacking <= cached && !rests && !engine.is_read_only() {
             self.cache.trim(engine, lacking.saturating_add(freed_beyond(cached)));
         }
         engine.lacks_room_to_keep(bytes) == 0
