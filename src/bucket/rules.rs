@@ -17,7 +17,7 @@ pub(super) enum Rule {
     MarksBeforeRepository,
     /// A key of a mark without a decision is not used.
     UndecidedMarks,
-    /// A sentence leaves out what versions need that were published before the barrier.
+    /// A sentence does not condemn keys that a version needs which was published before the barrier.
     NeedsAtBarrier,
 }
 

@@ -61,7 +61,8 @@ impl RemoteKind {
         }
     }
 
-    /// Whether the daemon reads the content from files of this machine, with its own rights, and not from a server.
+    /// Whether it is a directory or an archive of this machine, which the daemon reads with its own rights. The others are asked over
+    /// the network, or are buckets.
     pub fn is_local(self) -> bool {
         matches!(self, Self::Directory | Self::Archive)
     }

@@ -97,8 +97,8 @@ fn decode(bytes: &[u8]) -> libc::fanotify_event_metadata {
     unsafe { event.assume_init() }
 }
 
-/// Gives the calling thread, and what it starts, mounts of its own: what is mounted or unmounted outside from now on is there
-/// as well, and not the other way round.
+/// Gives the calling thread, and the programs that it starts, a mount namespace of their own. What others mount or unmount
+/// from now on shows in it as well; what is mounted or unmounted in it does not show outside.
 ///
 /// # Errors
 /// The system calls'; `EPERM` for those who are not root.

@@ -1,4 +1,4 @@
-//! What an actor sees of the store: others go first at its calls, and calls fail.
+//! The store as an actor of the model test has it: at each call other actors may run first, and the call may fail.
 
 use std::io::Read;
 use std::ops::{ControlFlow, Range};
@@ -11,10 +11,10 @@ use super::world::Shared;
 use crate::bucket::memory::{Fault, Memory, Operation};
 use crate::bucket::store::{Created, Listed, ObjectStore, StoreError};
 
-/// Reads that others do not go before, of a hundred: there are many of them.
+/// Of a hundred reads, so many go on without letting another actor run: most calls are reads, and histories would have little else.
 const READS_AT_ONCE: usize = 70;
 
-/// The store as one actor sees it. All actors are on one thread, which the wrapper sees to.
+/// The store as one actor sees it. All actors run on one thread; the wrapper panics where another one would use it.
 pub(super) struct Seat<'a> {
     yielder: SendWrapper<&'a Yielder<(), ()>>,
     memory: Memory,

@@ -118,7 +118,7 @@ impl Have {
         }
     }
 
-    /// Reads an index. One that cannot be used is passed over: what it names is uploaded again.
+    /// Reads an index of the bucket. One that is missing or damaged is passed over, with a warning: what it names is uploaded again.
     fn add_index(
         &mut self,
         store: &dyn ObjectStore,

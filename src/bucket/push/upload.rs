@@ -84,7 +84,7 @@ pub(super) struct Uploads<'scope> {
 }
 
 impl<'scope> Uploads<'scope> {
-    /// Starts them. They end with [`Uploads::finish`], or when this is dropped.
+    /// Starts the threads that upload. They end when [`Uploads::finish`] is called, or this is dropped.
     pub(super) fn start<'env: 'scope>(
         scope: &'scope Scope<'scope, 'env>,
         store: &'env dyn ObjectStore,

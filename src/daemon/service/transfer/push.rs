@@ -142,7 +142,7 @@ impl StoreService {
         let there = session.tags();
         let mut agreement = agree(&tags, &there, base_tags.as_ref());
         if let Some(wanted) = &wanted.tags {
-            // Who names a tag wants it to be there as it is here, whoever changed it.
+            // A tag that the command names becomes in the bucket what it is here, even if somebody changed it there since.
             agreement.conflicts.clear();
             agreement.changes =
                 wanted.iter().filter_map(|tag| forced(tag, &tags, &there)).collect();
