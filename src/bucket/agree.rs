@@ -42,7 +42,7 @@ pub fn agree<K: Ord + Clone, V: PartialEq + Clone>(
         let (from, to) = (sender.get(key), receiver.get(key));
         let before = base.and_then(|base| base.get(key));
         let change = || Change { key: key.clone(), before: to.cloned(), after: from.cloned() };
-        // Without a base nothing tells whether what the sender lacks was removed there, or never was.
+        // Without a base nobody knows whether the sender removed what it does not have, or never had it: then it stays.
         let is_sent = from.is_some() || base.is_some();
         if from == to || !is_sent {
             continue;
@@ -81,7 +81,7 @@ pub enum Disagreement {
     /// Both sides have a version of that number, and not the same.
     #[error("version {0} of the bucket is another one than version {0} here")]
     Diverged(VersionNumber),
-    /// A version that is to be pushed has a number that the bucket does not take any more.
+    /// The bucket has used higher numbers already, so it does not take this version.
     #[error("version {number} cannot be pushed: the bucket has used all numbers up to {highest}")]
     NumberUsed {
         /// The version.

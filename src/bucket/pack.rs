@@ -247,10 +247,10 @@ pub(super) fn check_lengths(stored_bytes: u32, bytes: u32) -> Result<(), FormatE
     Ok(())
 }
 
-/// The bytes of an entry, by its stored ones: as many as were declared, and those that its name stands for.
+/// Unpacks the stored bytes of an entry, and checks that the result has the declared length and the hash that is its name.
 ///
 /// # Errors
-/// When they are not.
+/// When it has not.
 pub fn unpack(name: &BlobHash, bytes: u32, stored: &[u8]) -> Result<Vec<u8>, FormatError> {
     let refuse = |rule: String| FormatError::new(OBJECT, rule);
     let stored_bytes = u32::try_from(stored.len()).unwrap_or(u32::MAX);

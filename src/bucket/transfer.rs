@@ -184,7 +184,8 @@ impl<R: Read> Read for PacedReader<'_, R> {
     }
 }
 
-/// An error of the object store, or that of the stop that caused it.
+/// The error to end with after a call of the object store failed: [`TransferError::Stopped`] if the job was cancelled, which
+/// makes calls fail.
 pub(super) fn store_error(watch: &Watch<'_>, error: StoreError) -> TransferError {
     match watch.check() {
         Err(stopped) => stopped,

@@ -137,7 +137,7 @@ fn fetch(
     Ok(reply)
 }
 
-/// The same for the files of a profile, of which a request has a part each.
+/// The same for the files of a profile, in several requests where they are many.
 fn fetch_profile(
     context: &Context,
     connection: &mut Connection,

@@ -94,7 +94,7 @@ impl Cache {
 
     /// Wakes the thread that watches, so that it ends.
     pub(super) fn stop(&self) {
-        // It either has seen that the daemon stops, or waits already.
+        // With this lock the thread is either before its look at `stop`, or already waiting to be woken.
         let _state = self.state.lock();
         self.changed.notify_all();
     }

@@ -22,7 +22,7 @@ fn refused_after(damage: impl Fn(&Bucket)) -> String {
     let refused = two.cli_fails(&["pull", "lib", "store"]);
     assert!(two.json(&["list"]).as_array().unwrap().is_empty(), "no repository stays");
     fsck::check_store(&two.store());
-    // With the bucket as it was, what came is used and the rest follows.
+    // Once the bucket is whole again a pull goes on with what it has fetched.
     fs::remove_dir_all(bucket.path()).unwrap();
     fs::rename(copy, bucket.path()).unwrap();
     two.cli(&["pull", "lib", "store"]);

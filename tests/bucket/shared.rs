@@ -97,7 +97,7 @@ pub(crate) fn import(cairn: &Cairn, directory: &Path, repository: &str) {
     cairn.cli(&["import", directory.to_str().unwrap(), repository, "--mirror", "-m", "as it was"]);
 }
 
-/// All that a version of another store must be equal in.
+/// What `cairn show` says of a version: a copy in another store must show the same.
 pub(crate) fn shown(cairn: &Cairn, version: &str) -> Value {
     cairn.json(&["show", version])
 }

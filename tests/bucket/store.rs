@@ -23,7 +23,7 @@ fn keys(store: &dyn ObjectStore, prefix: &str) -> Vec<(String, u64)> {
     keys
 }
 
-/// Bytes that differ from place to place.
+/// Bytes of which no part is like another one, so that parts in a wrong order are noticed.
 fn bytes(length: usize) -> impl Iterator<Item = u8> {
     (0..length).map(|at| u8::try_from((at ^ (at >> 8) ^ (at >> 16)) & 0xff).unwrap())
 }

@@ -66,8 +66,8 @@ impl Collector<'_> {
         Ok(KeyList::of(unneeded.map(|(key, _)| *key)))
     }
 
-    /// Ends drafts of pushes that died. Should one of them live, it only loses a protection: what it needs is looked at
-    /// when it publishes.
+    /// Ends drafts of pushes that seem to have died. If such a push still runs it loses nothing but the protection: it checks
+    /// all keys that it needs when it publishes.
     pub(super) fn end_old_drafts(
         &self,
         name: &RepoName,

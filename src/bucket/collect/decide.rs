@@ -93,8 +93,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Which of the candidates nothing needs that was published before the barriers. All collectors find the same, as
-    /// all of it lies before events that are there.
+    /// Of the candidates those that are needed by nothing that was published before the barriers. All collectors find the
+    /// same: what they look at lies before events that never change.
     fn judge(
         &self,
         id: Nonce,

@@ -75,7 +75,7 @@ pub enum CollectError {
         /// The rule that it breaks.
         error: FormatError,
     },
-    /// A publisher of a repository that was not made.
+    /// Somebody wants to publish in a repository that the bucket does not have.
     #[error(
         "{0} is not among the repositories of the bucket: it must be made there before anything is published in it"
     )]
@@ -188,7 +188,7 @@ impl<'a> Collector<'a> {
         Ok(collected)
     }
 
-    /// What a run would mark, and nothing is written but a note to read the store's clock.
+    /// Says what a run would mark. It writes nothing but a small object, which it removes: to read the store's clock.
     ///
     /// # Errors
     /// Why that cannot be told.

@@ -127,7 +127,7 @@ pub enum Payload {
         /// The draft.
         draft: Nonce,
     },
-    /// From here on who publishes here honours that mark.
+    /// Whoever publishes in this repository after this event uses no key that the mark names.
     Barrier {
         /// The mark.
         mark: Nonce,

@@ -256,7 +256,7 @@ impl Publisher<'_> {
             let (pack, index) = self.upload(contents);
             keys.extend([pack, index]);
         }
-        // A base whose own lists are condemned is none.
+        // A list whose objects are condemned cannot be built on.
         let base = base.filter(|base| base.lists.iter().all(is_fine));
         let (bytes, _) = encode(&keys, base.as_ref());
         let uses = self.seat.upload(ObjectKind::Uses, &bytes);

@@ -36,7 +36,7 @@ const HISTORIES_MAX: u64 = 5_000;
 pub(super) enum PublisherRule {
     /// What a publisher uploaded itself may be condemned as well.
     OwnUploads,
-    /// Whether the version from which another one takes over is still there is looked at each time.
+    /// A publisher looks each time whether the version whose keys it takes over is still live.
     Inherited,
 }
 

@@ -92,7 +92,7 @@ impl<R: Receiver> Fetcher<'_, R> {
             let mut started = Vec::new();
             for _ in 1..threads.get() {
                 let builder = thread::Builder::new().name("download".to_owned());
-                // Where there are no more threads, fewer do it.
+                // If the system has no more threads, those that there are fetch everything.
                 started.extend(builder.spawn_scoped(scope, work));
             }
             let mut result = work();

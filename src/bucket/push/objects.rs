@@ -47,7 +47,7 @@ pub(super) fn push_objects(
         };
         let walked = version.walk(root);
         let Version { index, digests, needs, .. } = version;
-        // What a thread failed with says more than that it does not take anything any more.
+        // Once an upload has failed the walk is stopped: the reason is that of the upload.
         match (walked, uploads.finish()) {
             (Err(TransferError::Stopped) | Ok(()), Err(failed)) => Err(failed),
             (Err(failed), _) => Err(failed),
@@ -106,7 +106,7 @@ struct Version<'a, 'scope> {
 
 impl Version<'_, '_> {
     fn walk(&mut self, root: &Root) -> Result<(), TransferError> {
-        // Where pages wait, the next one in the order of paths is last.
+        // A stack: the page that comes next in the order of paths is the last one.
         let mut waiting = vec![root.tree];
         while let Some(hash) = waiting.pop() {
             self.watch.check()?;
@@ -263,7 +263,8 @@ impl Version<'_, '_> {
     }
 }
 
-/// Whether an object of one content is as long as the content. The list of a pack was checked when it was read.
+/// Whether an object that no index names can be used for a content of so many bytes: one of a single content must be as long; the
+/// list of a pack was checked when it was read.
 fn is_long_enough(left: &Unindexed, bytes: u64) -> bool {
     left.key.kind == ObjectKind::Pack || left.object_bytes == bytes
 }

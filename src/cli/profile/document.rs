@@ -20,7 +20,7 @@ use crate::model::raw::RawPath;
 /// The format that this release writes and reads.
 const FORMAT: u32 = 1;
 
-/// A longer file is no profile: it would have to name a million files.
+/// Of a longer file only so much is read: a profile of a million files is shorter.
 const BYTES_MAX: u64 = 256 << 20;
 
 /// Which files of a version a command opened.

@@ -27,7 +27,7 @@ use crate::model::name::RepoName;
 use crate::model::raw::RawPath;
 use crate::sys::open_events::{OpenEvents, leave_mounts};
 
-/// How long the command is not looked at while it opens nothing.
+/// Time between two looks whether the command has ended, while no file is opened.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 const HELP: &str = "\

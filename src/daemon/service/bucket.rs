@@ -40,7 +40,7 @@ impl StoreService {
     /// Refuses a directory in a mount of this daemon, which would wait for itself (R8).
     fn check_outside(&self, path: &Path) -> io::Result<()> {
         let boundary = self.boundary().map_err(|error| io::Error::other(error.to_string()))?;
-        // What is not there is made below what is.
+        // A directory that does not exist yet would be made in the nearest one above it that does.
         for path in path.ancestors() {
             match open_outside(path, &boundary.avoided) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -209,7 +209,8 @@ impl StoreService {
         Ok(())
     }
 
-    /// Makes, moves or removes a tag. One of a version that is not here stays away.
+    /// Makes, moves or removes a tag here. A tag of a version that this store does not have is not made; returns whether
+    /// anything was done.
     fn pull_tag(
         &self,
         repository: &Repository,
