@@ -11,6 +11,7 @@ use super::event::BucketId;
 use super::fold::{BucketState, Decision, RepositoryState};
 use super::key::{Key, LogName, ObjectKey, ObjectKind};
 use super::log::{Cursor, Fold, Log, LogError, Retry};
+use super::signature::Signatures;
 use super::store::{ObjectStore, StoreError};
 use super::uses::Uses;
 use crate::model::hash::ObjectHash;
@@ -68,6 +69,7 @@ pub struct Check<'a> {
     store: &'a dyn ObjectStore,
     bucket: BucketId,
     retry: &'a Retry,
+    signatures: &'a Signatures,
     with_content: bool,
     is_stopped: &'a dyn Fn() -> bool,
 }
@@ -81,7 +83,13 @@ impl<'a> Check<'a> {
         with_content: bool,
         is_stopped: &'a dyn Fn() -> bool,
     ) -> Self {
-        Self { store, bucket, retry, with_content, is_stopped }
+        Self { store, bucket, retry, signatures: Signatures::NONE, with_content, is_stopped }
+    }
+
+    /// Compares signatures as well.
+    #[must_use]
+    pub fn signatures(self, signatures: &'a Signatures) -> Self {
+        Self { signatures, ..self }
     }
 
     /// Looks at everything, and tells what is wrong as it is found.
@@ -139,7 +147,8 @@ impl<'a> Check<'a> {
         tell: &mut dyn FnMut(Finding),
     ) -> Result<Cursor<F>, StoreError> {
         let mut cursor = Cursor::default();
-        match Log::new(self.store, self.bucket, name.clone(), self.retry).follow(&mut cursor) {
+        let log = Log::new(self.store, self.bucket, name.clone(), self.retry);
+        match log.signatures(self.signatures).follow(&mut cursor) {
             Ok(()) => {}
             Err(LogError::Store { error, .. }) => return Err(error),
             Err(error) => tell(Finding::Log { log: name, reason: error.to_string() }),

@@ -7,16 +7,23 @@
 //! To publish, the caller says what is to happen in view of all that is there; the event is created at the next number
 //! if that is free. After a lost answer *the same bytes* are put there again until the number is occupied, and then
 //! the nonce says whose event it is (H45): only an event of somebody else is a reason to look at everything anew.
+//!
+//! Signatures are compared of what is new to a reader. What was seen before is held by the chain of hashes that leads to
+//! it, so it is read without asking who signed it.
+
+mod error;
+
+pub use error::LogError;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use super::event::{BucketId, EVENT_BYTES_MAX, Event, Payload};
-use super::fields::FormatError;
 use super::fold::Refusal;
 use super::key::{LogName, Nonce, Seq};
 use super::rules::{self, Rule};
+use super::signature::Signatures;
 use super::store::{Created, ObjectStore, StoreError, StoreErrorKind};
 use crate::model::hash::ObjectHash;
 use crate::model::time::Timestamp;
@@ -54,108 +61,6 @@ impl FromStr for Position {
         let seq = seq.parse().ok().and_then(Seq::new).ok_or(PositionError)?;
         Ok(Self { seq, hash: hash.parse().map_err(|_| PositionError)? })
     }
-}
-
-/// Why a log cannot be followed, or an event not be published.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The store failed.
-    #[error("{log}: {error}")]
-    Store {
-        /// Which log.
-        log: LogName,
-        /// What happened.
-        error: StoreError,
-    },
-    /// An event cannot be read.
-    #[error("{log}: event {seq} cannot be read, and nothing after it was: {error}")]
-    Unreadable {
-        /// Which log.
-        log: LogName,
-        /// Which event.
-        seq: Seq,
-        /// The rule that it breaks.
-        error: FormatError,
-    },
-    /// An event belongs elsewhere.
-    #[error(
-        "{log}: at number {seq} is an event of another place ({found}): somebody copied it there, and nothing after it \
-         was read"
-    )]
-    Foreign {
-        /// Which log.
-        log: LogName,
-        /// Which event.
-        seq: Seq,
-        /// Where it belongs.
-        found: String,
-    },
-    /// An event breaks a rule of what may happen.
-    #[error("{log}: event {seq} is not allowed, and nothing after it was read: {refusal}")]
-    NotAllowed {
-        /// Which log.
-        log: LogName,
-        /// Which event.
-        seq: Seq,
-        /// The rule.
-        refusal: Refusal,
-    },
-    /// The log is older than what was seen of it.
-    #[error(
-        "{log} was rolled back: it ends before event {}, which was there before (event {}). Nothing is taken from it. A \
-         mirror or a cache may be behind: try again later, or read from the bucket itself. If the bucket was restored \
-         from an older copy, pushes since then are lost there: push again from a machine that has them, into a new bucket",
-        .seen.seq, .seen
-    )]
-    Rollback {
-        /// Which log.
-        log: LogName,
-        /// The newest event that was seen.
-        seen: Position,
-    },
-    /// Another event is where one was.
-    #[error(
-        "{log} was forked: event {} is {found} here and was {} before. Nothing is taken from it. Two histories cannot be \
-         merged: find out who wrote the other one",
-        .known.seq, .known.hash
-    )]
-    Fork {
-        /// Which log.
-        log: LogName,
-        /// What is known.
-        known: Position,
-        /// The hash of what is there, or that the next event names.
-        found: ObjectHash,
-    },
-    /// An event may have been published, or may be yet.
-    #[error(
-        "{log}: whether event {seq} was published is not known: {error}. Try again: if it was, that is found out and it \
-         is not published a second time"
-    )]
-    Unsettled {
-        /// Which log.
-        log: LogName,
-        /// Its number.
-        seq: Seq,
-        /// The last failure.
-        error: StoreError,
-    },
-    /// An event cannot be made of that.
-    #[error("{log}: {error}")]
-    Unfit {
-        /// Which log.
-        log: LogName,
-        /// The rule that it breaks.
-        error: FormatError,
-    },
-    /// What is to be published is not allowed.
-    #[error("{log}: {refusal}")]
-    Refused {
-        /// Which log.
-        log: LogName,
-        /// The rule.
-        refusal: Refusal,
-    },
 }
 
 /// What a log is folded into.
@@ -228,6 +133,7 @@ pub struct Log<'a> {
     bucket: BucketId,
     name: LogName,
     seen: Position,
+    signatures: &'a Signatures,
     retry: &'a Retry,
 }
 
@@ -239,7 +145,13 @@ impl<'a> Log<'a> {
         name: LogName,
         retry: &'a Retry,
     ) -> Self {
-        Self { store, bucket, name, seen: Position::START, retry }
+        Self { store, bucket, name, seen: Position::START, signatures: Signatures::NONE, retry }
+    }
+
+    /// The same log, with those whose events are believed, and who signs what is published.
+    #[must_use]
+    pub fn signatures(self, signatures: &'a Signatures) -> Self {
+        Self { signatures, ..self }
     }
 
     /// The same log, of which that much was seen before: an older or another one is an error.
@@ -288,6 +200,13 @@ impl<'a> Log<'a> {
             if seq == self.seen.seq && at != self.seen {
                 return Err(self.fork(self.seen, at.hash));
             }
+            if seq > self.seen.seq {
+                self.signatures.check(&event).map_err(|error| LogError::Signature {
+                    log: self.name.clone(),
+                    seq,
+                    error,
+                })?;
+            }
             self.take(cursor, &event, at)?;
         }
         Ok(())
@@ -329,7 +248,7 @@ impl<'a> Log<'a> {
                 return Ok(Some(at));
             }
             let Some(payload) = decide(cursor)? else { return Ok(None) };
-            let event = Event {
+            let mut event = Event {
                 bucket: self.bucket,
                 log: self.name.clone(),
                 seq: cursor.position.seq.next(),
@@ -341,8 +260,25 @@ impl<'a> Log<'a> {
             };
             let refused = |refusal| LogError::Refused { log: self.name.clone(), refusal };
             cursor.state.check(&event).map_err(refused)?;
+            self.sign(&mut event)?;
             self.settle(&event)?;
         }
+    }
+
+    /// Signs an event that is to be published, and looks whether others would believe it.
+    fn sign(&self, event: &mut Event) -> Result<(), LogError> {
+        let log = || self.name.clone();
+        match &self.signatures.signer {
+            Some(signer) => {
+                let signed = signer.sign(&event.signed_bytes());
+                event.signature =
+                    signed.map_err(|error| LogError::NotSigned { log: log(), error })?;
+            }
+            None if self.signatures.required => return Err(LogError::NoSigner { log: log() }),
+            None => {}
+        }
+        let checked = self.signatures.check(event);
+        checked.map_err(|error| LogError::OwnSignature { log: log(), error })
     }
 
     /// Puts the event until its number is occupied, by whomever.

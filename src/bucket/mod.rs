@@ -38,6 +38,7 @@ pub mod pull;
 pub mod push;
 pub mod remote;
 mod rules;
+pub mod signature;
 pub mod store;
 #[cfg(test)]
 mod testing;

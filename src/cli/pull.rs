@@ -64,6 +64,7 @@ impl PullArgs {
             repository,
             versions: Vec::new(),
             delete: false,
+            sign: None,
             remote: self.remote.clone(),
             dry_run: self.dry_run,
             rate_bytes_per_second: self.how.limit_rate,

@@ -1,8 +1,10 @@
 //! `cairn push`: versions go to a bucket.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::Context;
+use super::bucket::signing_key;
 use super::error::CliError;
 use super::parse::UsageTarget;
 use super::transfer::{HowToTransfer, run};
@@ -21,6 +23,10 @@ Content that is absent here and that the bucket has is not fetched for this.
 
 --delete deletes versions and tags in the bucket instead, which need not be here. What is locked, released, tagged or the newest stays.
 What retention deletes here stays in the bucket.
+
+With --sign, or where the remote names a key (`cairn remote set REMOTE --sign-key KEY`), each event that this publishes is
+signed, as `ssh-keygen -Y sign -n cairn` does. See `cairn remote` for who checks that. The daemon reads the key with its own rights; a
+key with a passphrase has to be in an agent (ssh-add), and KEY is its .pub file then.
 
 A push is a job, as a sync is: see `cairn sync` for --detach, and `cairn jobs`.
 
@@ -42,6 +48,7 @@ EXAMPLES
   cairn push tools web store
   cairn push tools/7 tools/stable store --limit-rate 10M
   cairn push tools/3 store --delete
+  cairn push tools store --sign ~/.ssh/id_ed25519
   cairn push tools store --json | jq 'select(.type == \"result\").numbers'";
 
 /// Arguments of `cairn push`.
@@ -60,6 +67,9 @@ pub struct PushArgs {
     /// Delete these versions and tags in the bucket; here they stay
     #[arg(long)]
     delete: bool,
+    /// Sign what is published with this SSH key, or with the agent's where it is a .pub file
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
     #[command(flatten)]
     how: HowToTransfer,
 }
@@ -70,6 +80,7 @@ impl PushArgs {
     /// # Errors
     /// The first refusal; what was pushed before it stays.
     pub fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let sign = self.sign.as_deref().map(signing_key).transpose()?;
         // A repository alone means all of it, whatever else is named.
         let mut repositories: BTreeMap<RepoName, Option<Vec<BaseName>>> = BTreeMap::new();
         for UsageTarget { repository, version } in self.targets {
@@ -85,6 +96,7 @@ impl PushArgs {
             repository,
             versions: versions.unwrap_or_default(),
             delete: self.delete,
+            sign: sign.clone(),
             remote: self.remote.clone(),
             dry_run: self.dry_run,
             rate_bytes_per_second: self.how.limit_rate,

@@ -2,6 +2,7 @@
 
 mod abilities;
 mod bucket;
+mod help;
 
 use std::io;
 use std::path::PathBuf;
@@ -20,98 +21,15 @@ use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::remote::{RemoteInfo, RemoteRequest};
 use crate::control::reply::Reply;
 use crate::model::fetch_policy::FetchPolicy;
-use crate::model::name::RemoteName;
+use crate::model::name::{RemoteName, RepoName};
 use crate::model::remote::{
     ClientCertificate, Login, RemoteKind, RemoteSettings, RemoteUrl, SecretSource,
 };
 use crate::model::text::count;
 
-const HELP: &str = "\
-A remote is a place of which `cairn sync` makes versions, or a bucket that holds whole repositories. Most declare their files with digests. The kind says how:
-  sums       a checksum list, as `sha256sum` writes it; a URL that ends with `/` means SHA256SUMS there
-  manifest   a PULP_MANIFEST (path,sha256,size), as Pulp writes it; a URL that ends with `/` means PULP_MANIFEST there
-  debian     a Debian archive: the directory that holds `dists`. Versions hold `dists` and `pool`: apt installs from them
-  directory  a directory of this machine, by its path
-  archive    a tar archive of this machine (plain, gzip, xz or zstd), by the path of its file
-  bucket     a bucket of S3 (s3://BUCKET/PREFIX), or a directory that is used like one: it holds whole repositories
-
-A bucket is tried before it is kept, by writing to it: whether it refuses an occupied name, also when 16 write at once,
-whether it sends parts of objects, and whether what was written shows in lists. A store that ignores such conditions is
-for one machine that pushes; `cairn remote show` says so. Key id and secret key are given as user and password.
-
-A directory and an archive declare nothing, so all of them is read, as `cairn import` reads it: versions hold types, modes,
-owners, times, links and extended attributes as well. The daemon reads them, with the rights of the user it runs as, and
-only root and that user may add, change and sync such a remote. A file that did not change since the last sync (inode,
-size and times) is not read again, nor is an archive. Neither can be in the mount of the store itself, which `cairn
-import` can read. A policy other than immediate, logins, rates and timeouts mean nothing to them.
-
-Of a Debian archive a sync takes the packages of each --suite, --component and --architecture, packages for
-all architectures, descriptions in each --language, and with --sources the source packages. A suite that
-ends with `/` (`./`) is a flat archive, without components. With --keyring one of its keys must have signed
-each suite, which gpgv checks; without it no signature is checked, and each sync warns. Not taken are
-Contents, dep11, other indexes, and differences between indexes (pdiff). apt asks for the indexes of all
-architectures of its machine: if the version has fewer, say so in sources.list (`deb [arch=amd64] ...`).
-
-`cairn remote gc` removes from a bucket what no version in it needs, beside those who push and read. What nobody has needed
-for seven days is marked, so that no push uses it any more, and deleted at the first run seven days after that: run it
-regularly. Objects that are none of cairn's stay.
-
-`cairn remote fsck` reads the logs of a bucket, and looks whether all is there that its versions need and is what its name
-says. It fails if something is wrong, and says which versions are concerned.
-
-Passwords and tokens are never given on the command line, nor kept: the daemon reads them when it needs them, from a file
-that only its owner may read (mode 0600) or from a variable of its own environment. They go to the remote's own host
-and port alone, wherever it redirects to. HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the daemon's environment are used.
-
-A try fails when no connection is made within --connect-timeout, when nothing comes for --idle-timeout, or
-when a file comes slower than --lowest-rate over that time. The next try goes on where that one ended. After
-five tries in a row without progress the file has failed. A content that another sync is fetching is not
-fetched a second time; only if it comes from another remote, and slower than 64K per second, this sync
-fetches it itself.
-
-With --policy on_demand a sync fetches lists and indexes only. The version is complete to look at; the
-daemon fetches a file when it is first read, checks it and keeps it. If no remote can give it, the read fails
-with an I/O error and is not tried again for ten seconds. `cairn status` counts contents that were not
-fetched yet. With --policy streamed what was read is kept as a cache only: when there is more of it than the
---cache-size of `cairn mount`, or the disk has no room for what is read now, what was used the longest time
-ago is dropped, and fetched again when it is read again. `cairn remote remove` refuses while versions need
-the remote (--force). Both want a kind that declares sizes: manifest, debian. A change of the policy applies from the next sync on.
-
-JSON
-  list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,
-  key_file}, rate_bytes_per_second, connections, policy, connect_timeout_ms, idle_timeout_ms, lowest_bytes_per_second, debian {suites,
-  components, architectures, languages, with_sources, keyring_file, allow_expired}, bucket {endpoint, region,
-  virtual_hosted, creates_once}}, without what is not set; login is
-  {\"basic\": {user, password}} or {\"bearer\":
-  {token}}, password and token are {\"file\": PATH} or {\"environment\": NAME};
-  test: {remote, usable, failure, declared_file_count, has_sizes, conditional, ranges, creates_once, lists_at_once,
-  notes (texts)};
-  fsck: {remote, repository_count, version_count, object_count, read_bytes, finding_count, notes (texts, 1000 at most)};
-  gc: {remote, dry_run, object_count, stranger_count, candidate_count, candidate_bytes, condemned_count, waiting_count,
-  deleted_count, deleted_bytes};
-  remove: {remote}
-
-EXAMPLES
-  cairn remote add releases sums https://example.org/releases/
-  cairn remote add tree directory /srv/tree
-  cairn remote add ball archive ./release.tar.zst
-  cairn remote add store bucket /srv/bucket
-  cairn remote add amazon bucket s3://releases/cairn --user KEYID --password-file /etc/cairn/key
-  cairn remote add isos manifest https://example.org/isos/ --user ci --password-file /etc/cairn/isos
-  cairn remote add flat debian https://example.org/deb --suite ./ --keyring /etc/cairn/deb.asc
-  cairn remote set flat --suite bookworm --component main,contrib --architecture amd64,arm64
-  cairn remote set isos --limit-rate 50M --policy on_demand
-  cairn remote test isos
-  cairn remote gc store --dry-run
-  cairn remote fsck store --content
-  cairn remote list --json
-  cairn remote set isos --no-limit-rate
-  cairn remote set isos --idle-timeout 5m --lowest-rate 0
-  cairn remote remove isos";
-
 /// Arguments of `cairn remote`.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = HELP)]
+#[command(after_long_help = help::HELP)]
 pub struct RemoteArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -194,6 +112,18 @@ enum Verb {
         /// Only say what nothing needs
         #[arg(long)]
         dry_run: bool,
+        /// Sign what is published in the logs with this SSH key, or with the agent's where it is a .pub file
+        #[arg(long, value_name = "KEY")]
+        sign: Option<PathBuf>,
+    },
+    /// Take what a bucket holds of a repository for the truth, after an alarm about its log
+    Accept {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: RemoteName,
+        /// The repository
+        #[arg(value_name = "REPO")]
+        repository: RepoName,
     },
     /// Remove a remote; versions that came from it stay
     Remove {
@@ -283,7 +213,7 @@ impl RemoteArgs {
             Verb::Add { name, kind, url, archive, bucket, access } => {
                 let mut settings = RemoteSettings::new(kind, url);
                 archive.apply(&mut settings)?;
-                bucket.apply(&mut settings);
+                bucket.apply(&mut settings)?;
                 access.apply(&mut settings)?;
                 put(context, name, settings, false)
             }
@@ -315,14 +245,17 @@ impl RemoteArgs {
                 archive_cleared.apply(&mut settings);
                 archive.apply(&mut settings)?;
                 bucket_cleared.apply(&mut settings);
-                bucket.apply(&mut settings);
+                bucket.apply(&mut settings)?;
                 cleared.apply(&mut settings);
                 access.apply(&mut settings)?;
                 put(context, name, settings, true)
             }
             Verb::Test { name } => abilities::test(context, name),
             Verb::Fsck { name, content } => bucket::check(context, name, content),
-            Verb::Gc { name, dry_run } => bucket::collect(context, name, dry_run),
+            Verb::Gc { name, dry_run, sign } => {
+                bucket::collect(context, name, dry_run, sign.as_deref())
+            }
+            Verb::Accept { name, repository } => bucket::accept(context, name, repository),
             Verb::Remove { name, force } => remove(context, name, force),
         }
     }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::name::RemoteName;
+use super::transfer::SigningKey;
+use crate::model::name::{RemoteName, RepoName};
 use crate::model::remote::RemoteSettings;
 
 /// Something about remotes.
@@ -44,6 +45,17 @@ pub enum RemoteRequest {
         name: RemoteName,
         /// Only says what it would ask to be given up.
         dry_run: bool,
+        /// Signs the events that it publishes, instead of the key that the remote's settings name.
+        #[serde(default)]
+        sign: Option<SigningKey>,
+    },
+    /// Takes what a bucket holds of a repository for the truth from now on, although it was something else before, or is
+    /// signed by nobody. Replies [`Reply::Done`](super::reply::Reply::Done).
+    Accept {
+        /// Which.
+        name: RemoteName,
+        /// A repository of this store.
+        repository: RepoName,
     },
     /// Removes one; versions that came from it stay. Replies [`Reply::Done`](super::reply::Reply::Done).
     Remove {

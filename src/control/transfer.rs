@@ -1,5 +1,7 @@
 //! Pushes to a bucket and pulls from one.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::id::VersionNumber;
@@ -26,6 +28,16 @@ impl Direction {
     }
 }
 
+/// A key that signs what is published in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKey {
+    /// A private key, or the public one of a key that an agent has. The daemon reads it, with its own rights.
+    pub file: PathBuf,
+    /// The socket of the caller's agent.
+    #[serde(default)]
+    pub agent_socket: Option<PathBuf>,
+}
+
 /// What of a repository is to go where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferRequest {
@@ -39,6 +51,9 @@ pub struct TransferRequest {
     /// Deletes them in the bucket instead.
     #[serde(default)]
     pub delete: bool,
+    /// Signs what a push publishes, instead of the key that the remote's settings name.
+    #[serde(default)]
+    pub sign: Option<SigningKey>,
     /// The bucket.
     pub remote: RemoteName,
     /// Says what would be done, and does nothing.

@@ -161,7 +161,7 @@ pub struct RemoteSettings {
     /// What is wanted of a Debian archive; `None` for all other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debian: Option<DebianSettings>,
-    /// What a server of S3 has to be told; `None` for all other kinds.
+    /// What has to be known of a bucket; `None` for all other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<BucketSettings>,
     /// How to get in; `None` where everybody may. User and password are key id and secret key of a bucket.
@@ -275,14 +275,19 @@ impl RemoteSettings {
         if self.client_certificate.is_some() {
             return Err(SettingsError::NoCertificate);
         }
+        if self
+            .bucket
+            .as_ref()
+            .is_some_and(|bucket| bucket.require_signed && bucket.allowed_signers_file.is_none())
+        {
+            return Err(SettingsError::NoSigners);
+        }
         if self.url.s3_place().is_some() {
             return Ok(());
         }
-        let told =
-            self.bucket.as_ref().map(|told| BucketSettings { creates_once: None, ..told.clone() });
         match self.url.local_path() {
             None => Err(SettingsError::BucketUrl),
-            Some(_) if told.is_some_and(|told| told != BucketSettings::default()) => {
+            Some(_) if self.bucket.as_ref().is_some_and(BucketSettings::is_of_server) => {
                 Err(SettingsError::NoEndpoint)
             }
             Some(_) if self.says_only_where() => Ok(()),

@@ -15,5 +15,6 @@ mod publishers;
 mod remote;
 mod server;
 mod shared;
+mod signed;
 mod store;
 mod transferred;

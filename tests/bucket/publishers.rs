@@ -104,3 +104,30 @@ fn h48_a_bucket_that_was_rolled_back_or_replaced_is_an_alarm() {
     let alarm = two.cli_fails(&["pull", "lib", "store"]);
     assert!(alarm.contains("it is another bucket than the one"), "{alarm}");
 }
+
+#[test]
+fn h48_an_alarm_ends_when_somebody_accepts_what_is_there() {
+    let bucket = Bucket::new();
+    let (one, two) = (bucket.store(), bucket.store());
+    let source = one.scratch().join("source");
+    for seed in 1..=2 {
+        files(&source, seed, 3, 100);
+        import(&one, &source, "lib");
+    }
+    let error = one.cli_fails(&["remote", "accept", "store", "lib"]);
+    assert!(error.contains("no bucket"), "{error}");
+    one.cli(&["push", "lib", "store"]);
+    two.cli(&["pull", "lib", "store"]);
+    fs::remove_file(bucket.path().join("log/lib/0000000000000002")).unwrap();
+    for (cairn, verb) in [(&one, "push"), (&two, "pull")] {
+        let alarm = cairn.cli_fails(&[verb, "lib", "store"]);
+        assert!(alarm.contains("cairn remote accept store lib"), "{alarm}");
+        cairn.cli(&["remote", "accept", "store", "lib"]);
+    }
+    assert_eq!(result(&two, &["pull", "lib", "store"])["changed"], false);
+    assert_eq!(result(&one, &["push", "lib", "store"])["numbers"], json!([2]));
+    assert_eq!(result(&two, &["pull", "lib", "store"])["changed"], false);
+    assert_eq!(shown(&two, "lib/2"), shown(&one, "lib/2"));
+    let error = two.cli_fails(&["remote", "accept", "store", "web"]);
+    assert!(error.contains("web"), "{error}");
+}

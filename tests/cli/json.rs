@@ -45,6 +45,7 @@ fn full_documents_keep_the_rules() {
         &["remote", "test", "origin"],
         &["remote", "gc", "origin"],
         &["remote", "fsck", "origin"],
+        &["remote", "accept", "origin", "web"],
         &["remote", "remove", "origin"],
         &["sync", "web", "origin"],
         &["sync", "web", "origin", "--detach"],

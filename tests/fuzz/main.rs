@@ -49,4 +49,5 @@ fuzz! {
 fuzz! {
     objects_of_buckets: bucket, 100_000;
     packs_and_indexes: pack, 50_000;
+    signatures_of_events: signature, 20_000;
 }

@@ -66,6 +66,11 @@ const CONFINED: &[Confined] = &[
         reason: "one room fetches",
     },
     Confined {
+        words: &["ssh_key::", "use ssh_key"],
+        places: &["src/bucket/signature/"],
+        reason: "events alone are signed",
+    },
+    Confined {
         words: &[
             "hyper::",
             "use hyper",

@@ -29,6 +29,7 @@ use super::fields::FormatError;
 use super::fold::BucketState;
 use super::key::{Key, LogName, Nonce, ObjectKey};
 use super::log::{Cursor, Intent, Log, LogError, Retry};
+use super::signature::Signatures;
 use super::store::{ObjectStore, StoreError, StoreErrorKind};
 use crate::model::name::RepoName;
 use crate::model::time::Timestamp;
@@ -126,6 +127,7 @@ pub struct Collector<'a> {
     retry: &'a Retry,
     nonce: &'a dyn Fn() -> io::Result<Nonce>,
     patience: Patience,
+    signatures: &'a Signatures,
     /// By this machine's clock, for people to read.
     now: Timestamp,
     is_stopped: &'a dyn Fn() -> bool,
@@ -141,7 +143,14 @@ impl<'a> Collector<'a> {
         now: Timestamp,
     ) -> Self {
         let patience = Patience::default();
-        Self { store, bucket, retry, nonce, patience, now, is_stopped: &|| false }
+        let signatures = Signatures::NONE;
+        Self { store, bucket, retry, nonce, patience, signatures, now, is_stopped: &|| false }
+    }
+
+    /// Believes signed events, and signs its own.
+    #[must_use]
+    pub fn signatures(self, signatures: &'a Signatures) -> Self {
+        Self { signatures, ..self }
     }
 
     /// Ends early when `is_stopped` says so.
@@ -205,11 +214,12 @@ impl<'a> Collector<'a> {
     }
 
     fn bucket_log(&self) -> Log<'a> {
-        Log::new(self.store, self.bucket, LogName::Bucket, self.retry)
+        Log::new(self.store, self.bucket, LogName::Bucket, self.retry).signatures(self.signatures)
     }
 
     fn repository_log(&self, name: &RepoName) -> Log<'a> {
-        Log::new(self.store, self.bucket, LogName::Repository(name.clone()), self.retry)
+        let name = LogName::Repository(name.clone());
+        Log::new(self.store, self.bucket, name, self.retry).signatures(self.signatures)
     }
 
     fn new_nonce(&self) -> Result<Nonce, CollectError> {

@@ -3,7 +3,8 @@
 //! Three places say it: the indexes that live versions name, indexes that a killed push left, and the lists in packs that no
 //! index names, which it left too. What they name is used only where a listing that was made after the last look at the marks
 //! shows the object, as long as it should be (H46), and where no mark names it (H47). Where an index lies about a place (H51),
-//! nobody notices here: a pull does, by the content's name.
+//! nobody notices here: a pull does, by the content's name. So where events have to be signed, only indexes count that
+//! they lead to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -60,22 +61,29 @@ pub(super) struct Have {
 }
 
 impl Have {
-    /// Looks. `live` are indexes that live versions name, `refused` says which keys a mark names.
+    /// Looks. `live` are indexes that live versions name, `refused` says which keys a mark names. Of indexes, only the `trusted` ones
+    /// are believed; without that, all, and the lists in packs.
     pub(super) fn look(
         store: &dyn ObjectStore,
         watch: &Watch<'_>,
         live: &BTreeSet<ObjectKey>,
+        trusted: Option<&BTreeSet<ObjectKey>>,
         refused: &dyn Fn(&ObjectKey) -> bool,
     ) -> Result<Self, TransferError> {
         let mut have = Self { usable: listed(store, watch, refused)?, ..Self::default() };
         let all: Vec<ObjectKey> = have.usable.keys().copied().collect();
         let of = |kind| all.iter().filter(move |key| key.kind == kind);
+        let is_trusted = |key: &&ObjectKey| trusted.is_none_or(|trusted| trusted.contains(*key));
         // Those that live versions name come first: there are readers who have them already.
         for is_live in [true, false] {
-            for key in of(ObjectKind::Index).filter(|key| live.contains(*key) == is_live) {
+            let indexes = of(ObjectKind::Index).filter(is_trusted);
+            for key in indexes.filter(|key| live.contains(*key) == is_live) {
                 watch.check()?;
                 have.add_index(store, watch, *key)?;
             }
+        }
+        if trusted.is_some() {
+            return Ok(have);
         }
         let named: BTreeSet<ObjectKey> = have
             .indexes

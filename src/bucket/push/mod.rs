@@ -72,7 +72,8 @@ impl std::fmt::Debug for Push<'_> {
 
 impl<'a> Push<'a> {
     /// Looks what the bucket has. `newest` is the list of the newest version, if there is one; `refused` says which
-    /// keys may not be named, because a mark does that is not decided, or that condemns them.
+    /// keys may not be named, because a mark does that is not decided, or that condemns them. Where `trusted` are lists of versions,
+    /// only the indexes that these name are believed (H51): what else is in the bucket is uploaded again.
     ///
     /// # Errors
     /// The object store's.
@@ -80,6 +81,7 @@ impl<'a> Push<'a> {
         store: &'a dyn ObjectStore,
         watch: &'a Watch<'a>,
         newest: Option<&ObjectKey>,
+        trusted: Option<&[ObjectKey]>,
         refused: &dyn Fn(&ObjectKey) -> bool,
     ) -> Result<Self, TransferError> {
         let read = |key| match read_uses(store, watch, key) {
@@ -93,7 +95,12 @@ impl<'a> Push<'a> {
         let base = newest.map(read).transpose()?.flatten();
         let base = base.filter(|uses| !uses.lists.iter().any(refused));
         let live: BTreeSet<ObjectKey> = base.iter().flat_map(|uses| &uses.keys).copied().collect();
-        let mut have = Have::look(store, watch, &live, refused)?;
+        let mut indexes = trusted.map(|_| BTreeSet::new());
+        for list in trusted.unwrap_or_default() {
+            let keys = read(list)?.into_iter().flat_map(|uses| uses.keys);
+            indexes.get_or_insert_default().extend(keys);
+        }
+        let mut have = Have::look(store, watch, &live, indexes.as_ref(), refused)?;
         have.merge_small(&live);
         Ok(Self { store, watch, have, base })
     }

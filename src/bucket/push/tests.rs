@@ -85,10 +85,22 @@ fn push(
     newest: Option<&Uses>,
     refused: &BTreeSet<ObjectKey>,
 ) -> Result<Uses, TransferError> {
+    push_trusting(store, here, root, (newest, None), refused)
+}
+
+/// The same, where only indexes count that the `trusted` lists name.
+fn push_trusting(
+    store: &dyn ObjectStore,
+    here: &Here,
+    root: &Root,
+    (newest, trusted): (Option<&Uses>, Option<&[ObjectKey]>),
+    refused: &BTreeSet<ObjectKey>,
+) -> Result<Uses, TransferError> {
     let (stop, tally) = (AtomicBool::new(false), TransferTally::default());
     let watch = Watch::new(&stop, &tally, None);
     let newest = newest.map(|uses| uses.lists[0]);
-    let mut push = Push::begin(store, &watch, newest.as_ref(), &|key| refused.contains(key))?;
+    let is_refused = |key: &ObjectKey| refused.contains(key);
+    let mut push = Push::begin(store, &watch, newest.as_ref(), trusted, &is_refused)?;
     Ok(push.version(here, root)?.1)
 }
 
@@ -144,6 +156,27 @@ fn h47_what_a_mark_names_is_uploaded_under_another_key() {
     assert_eq!(of_kind(&store, ObjectKind::Pack), 4, "{again:?}");
 }
 
+#[test]
+fn h51_where_events_are_signed_what_no_version_leads_to_is_not_used() {
+    let (mut here, store) = (Here::default(), Memory::default());
+    let mut all = files(5, 1000);
+    let root = here.version(&all, false);
+    // A stranger's: all of it could be lies.
+    push(&store, &here, &root, None, &BTreeSet::new()).unwrap();
+    let nobody = BTreeSet::new();
+    let first = push_trusting(&store, &here, &root, (None, Some(&[])), &nobody).unwrap();
+    assert_eq!(of_kind(&store, ObjectKind::Pack), 4, "uploaded again");
+    let lists = [first.lists[0]];
+    let trusted = Some(lists.as_slice());
+    let again = push_trusting(&store, &here, &root, (Some(&first), trusted), &nobody).unwrap();
+    assert_eq!(of_kind(&store, ObjectKind::Pack), 4, "it is of a version that is believed");
+    assert_eq!(again.keys, first.keys);
+    all.insert("more".to_owned(), noise(7, 1000));
+    let root = here.version(&all, false);
+    push_trusting(&store, &here, &root, (Some(&first), trusted), &nobody).unwrap();
+    assert_eq!(of_kind(&store, ObjectKind::Pack), 6);
+}
+
 /// What was just uploaded is known: a push of many versions does not read their lists again.
 #[test]
 fn d1_a_push_of_several_versions_reads_no_list_that_it_wrote() {
@@ -159,7 +192,7 @@ fn d1_a_push_of_several_versions_reads_no_list_that_it_wrote() {
     }));
     let (stop, tally) = (AtomicBool::new(false), TransferTally::default());
     let watch = Watch::new(&stop, &tally, None);
-    let mut push = Push::begin(&counting, &watch, None, &|_| false).unwrap();
+    let mut push = Push::begin(&counting, &watch, None, None, &|_| false).unwrap();
     let mut all = files(30, 10_000);
     for number in 0..5 {
         all.insert("changing".to_owned(), noise(1000 + number, 1000));

@@ -1,20 +1,25 @@
 //! `cairn remote gc` and `cairn remote fsck`: what nothing needs in a bucket is removed, what is needed is checked.
 
+use std::path::Path;
+
 use crate::cli::Context;
+use crate::cli::bucket::signing_key;
 use crate::cli::error::CliError;
 use crate::cli::text::size;
 use crate::control::protocol::{ControlError, ErrorKind, Request};
 use crate::control::remote::{BucketCheck, BucketCollection, RemoteRequest};
 use crate::control::reply::Reply;
-use crate::model::name::RemoteName;
+use crate::model::name::{RemoteName, RepoName};
 use crate::model::text::count;
 
 pub(super) fn collect(
     context: &mut Context,
     name: RemoteName,
     dry_run: bool,
+    sign: Option<&Path>,
 ) -> Result<(), CliError> {
-    let request = Request::Remote(RemoteRequest::Gc { name, dry_run });
+    let sign = sign.map(signing_key).transpose()?;
+    let request = Request::Remote(RemoteRequest::Gc { name, dry_run, sign });
     let Reply::BucketCollection(done) = context.connect()?.ask(request)? else {
         return Err(CliError::unexpected_reply());
     };
@@ -56,6 +61,23 @@ fn report(done: &BucketCollection) -> Vec<String> {
         lines.push(format!("{} that cairn did not make stay", count(done.strangers, "thing")));
     }
     lines
+}
+
+pub(super) fn accept(
+    context: &mut Context,
+    name: RemoteName,
+    repository: RepoName,
+) -> Result<(), CliError> {
+    let request = RemoteRequest::Accept { name: name.clone(), repository: repository.clone() };
+    let Reply::Done = context.connect()?.ask(Request::Remote(request))? else {
+        return Err(CliError::unexpected_reply());
+    };
+    if context.json {
+        let done = serde_json::json!({ "remote": name, "repository": repository });
+        return Ok(context.output.json(&done)?);
+    }
+    let line = format_args!("what {name} holds of {repository} is taken for the truth from now on");
+    Ok(context.output.line(line)?)
 }
 
 pub(super) fn check(

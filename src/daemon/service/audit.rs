@@ -60,14 +60,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
                 settings.iter().map(|setting| format!("{}={}", setting.name, setting.value));
             format!("change settings: {}", settings.collect::<Vec<_>>().join(","))
         }
-        Request::Remote(RemoteRequest::Put { name, settings, replace }) => {
-            let verb = if *replace { "change" } else { "add" };
-            format!("{verb} remote {name}: {} {}", settings.kind, settings.url)
-        }
-        Request::Remote(RemoteRequest::Gc { name, dry_run: false }) => {
-            format!("collect the bucket {name}")
-        }
-        Request::Remote(RemoteRequest::Remove { name, .. }) => format!("remove remote {name}"),
+        Request::Remote(request) => return remote(request),
         Request::Jobs(JobsRequest::Cancel { job }) => format!("cancel job {job}"),
         Request::Save { give_up: true } => "give up what cannot be saved".to_owned(),
         Request::Status
@@ -87,13 +80,31 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Save { .. }
         | Request::Remount { .. }
         | Request::Import(_)
-        | Request::Remote(_)
         | Request::Sync(_)
         | Request::Transfer(_)
         | Request::Jobs(_)
         | Request::Prefetch(_)
         | Request::Export(_)
         | Request::Backup(_) => return None,
+    })
+}
+
+fn remote(request: &RemoteRequest) -> Option<String> {
+    Some(match request {
+        RemoteRequest::Put { name, settings, replace } => {
+            let verb = if *replace { "change" } else { "add" };
+            format!("{verb} remote {name}: {} {}", settings.kind, settings.url)
+        }
+        RemoteRequest::Gc { name, dry_run: false, .. } => format!("collect the bucket {name}"),
+        RemoteRequest::Accept { name, repository } => {
+            format!("take what {name} holds of {repository} for the truth")
+        }
+        RemoteRequest::Remove { name, .. } => format!("remove remote {name}"),
+        RemoteRequest::List
+        | RemoteRequest::Show { .. }
+        | RemoteRequest::Test { .. }
+        | RemoteRequest::Fsck { .. }
+        | RemoteRequest::Gc { .. } => return None,
     })
 }
 

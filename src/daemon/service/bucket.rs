@@ -11,15 +11,17 @@ use crate::bucket::format;
 use crate::bucket::key::Nonce;
 use crate::bucket::probe::{Probe, probe};
 use crate::bucket::remote::patience;
+use crate::bucket::signature::{AllowedSigners, Signatures, Signer, SshKeygen};
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::remote::{BucketCheck, BucketCollection};
 use crate::control::reply::Reply;
 use crate::control::service::Caller;
+use crate::control::transfer::SigningKey;
 use crate::model::id::VersionNumber;
 use crate::model::name::{RemoteName, RepoName};
 use crate::model::remote::{BucketSettings, RemoteKind, RemoteSettings, RemoteTest};
 use crate::model::time::Timestamp;
-use crate::net::Objects;
+use crate::net::{Objects, read_public};
 use crate::store::caller_path::open_outside;
 
 impl StoreService {
@@ -72,6 +74,14 @@ impl StoreService {
         test
     }
 
+    /// Looks whether the file of allowed signers can be used, before settings are kept that name it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn check_signers(&self, settings: &RemoteSettings) -> Result<(), ControlError> {
+        signatures(settings, None).map(drop)
+    }
+
     /// Asks a bucket before its settings are kept, and notes what was found (H44).
     ///
     /// # Errors
@@ -89,16 +99,37 @@ impl StoreService {
 }
 
 impl StoreService {
-    /// A bucket that is there, with its id.
-    fn known_bucket(&self, remote: &RemoteName) -> Result<(Objects, BucketId), ControlError> {
+    /// The settings of a remote that is a bucket.
+    ///
+    /// # Errors
+    /// There is no such remote; it is of another kind.
+    pub(super) fn bucket_settings(
+        &self,
+        remote: &RemoteName,
+    ) -> Result<RemoteSettings, ControlError> {
         let settings = self.known_remote(remote)?.settings;
-        if settings.kind != RemoteKind::Bucket {
-            return Err(ControlError::new(ErrorKind::Usage, format!("{remote} is no bucket")));
+        if settings.kind == RemoteKind::Bucket {
+            return Ok(settings);
         }
+        let message = format!(
+            "{remote} is a remote of the kind `{}`, and only a bucket takes and gives versions",
+            settings.kind
+        );
+        Err(ControlError::new(ErrorKind::Usage, message).with_hint(
+            "`cairn remote add NAME bucket URL` adds a bucket; `cairn sync` reads from other remotes",
+        ))
+    }
+
+    /// A bucket that is there, with its id and what is known of it.
+    fn known_bucket(
+        &self,
+        remote: &RemoteName,
+    ) -> Result<(Objects, BucketId, RemoteSettings), ControlError> {
+        let settings = self.bucket_settings(remote)?;
         let store = self.open_bucket(&settings)?;
         let bucket = format::read_id(&store).map_err(|error| failed(remote, &error))?;
         let bucket = bucket.ok_or_else(|| failed(remote, &format::FormatFileError::Missing))?;
-        Ok((store, bucket))
+        Ok((store, bucket, settings))
     }
 
     /// Removes what no log of a bucket needs. It ends early when nobody waits for it any more; the next one goes on.
@@ -107,13 +138,16 @@ impl StoreService {
         caller: Caller,
         remote: RemoteName,
         dry_run: bool,
+        sign: Option<&SigningKey>,
     ) -> Answer {
-        let (store, bucket) = self.known_bucket(&remote)?;
+        let (store, bucket, settings) = self.known_bucket(&remote)?;
+        let signatures = signatures(&settings, sign)?;
         let asker = self.asker(caller);
         let of_retry = asker.clone();
         let retry = patience(move || of_retry.is_gone());
         let is_gone = || asker.is_gone();
         let collector = Collector::new(&store, bucket, &retry, &Nonce::random, Timestamp::now())
+            .signatures(&signatures)
             .stopped_by(&is_gone);
         let (collected, candidate_bytes) = if dry_run {
             let found = collector.dry_run().map_err(|error| failed(&remote, &error))?;
@@ -142,12 +176,13 @@ impl StoreService {
         remote: RemoteName,
         with_content: bool,
     ) -> Answer {
-        let (store, bucket) = self.known_bucket(&remote)?;
+        let (store, bucket, settings) = self.known_bucket(&remote)?;
+        let signatures = signatures(&settings, None)?;
         let asker = self.asker(caller);
         let is_gone = || asker.is_gone();
         let (mut found, mut notes) = (0, Vec::new());
         let check = Check::new(&store, bucket, &|_| false, with_content, &is_gone);
-        let checked = check.run(&mut |finding| {
+        let checked = check.signatures(&signatures).run(&mut |finding| {
             found += 1;
             if notes.len() < FINDINGS_MAX {
                 notes.push(text(&finding));
@@ -164,6 +199,37 @@ impl StoreService {
             notes,
         })))
     }
+}
+
+/// Whose events of a bucket are believed, and who signs those that are made here: `sign`, or the key of the settings.
+///
+/// # Errors
+/// The file of allowed signers cannot be used.
+pub(super) fn signatures(
+    settings: &RemoteSettings,
+    sign: Option<&SigningKey>,
+) -> Result<Signatures, ControlError> {
+    let bucket = settings.bucket.clone().unwrap_or_default();
+    let allowed = bucket.allowed_signers_file.as_deref().map(read_signers).transpose()?;
+    let of_settings = bucket.signing_key_file.map(|file| SshKeygen::new(file, None));
+    let signer = match sign {
+        Some(key) => Some(SshKeygen::new(key.file.clone(), key.agent_socket.clone())),
+        None => of_settings,
+    };
+    let signer = signer.map(|signer| Box::new(signer) as Box<dyn Signer>);
+    Ok(Signatures { allowed, required: bucket.require_signed, signer })
+}
+
+fn read_signers(path: &Path) -> Result<AllowedSigners, ControlError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        let message = format!("the file of allowed signers cannot be used: {error}");
+        ControlError::new(ErrorKind::Failed, message).with_hint(
+            "its lines are as in ssh-keygen(1), ALLOWED SIGNERS: `alice@example.org ssh-ed25519 AAAA…`",
+        )
+    };
+    let bytes = read_public(path).map_err(|error| failed(&error))?;
+    let in_file = |error| failed(&format!("{}: {error}", path.display()));
+    AllowedSigners::parse(&bytes).map_err(in_file)
 }
 
 fn failed(remote: &RemoteName, error: &dyn std::fmt::Display) -> ControlError {

@@ -6,9 +6,13 @@ use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::remote::{RemoteInfo, RemoteRequest};
 use crate::control::reply::Reply;
 use crate::control::service::Caller;
+#[cfg(not(feature = "net"))]
+use crate::control::transfer::SigningKey;
 use crate::engine::error::EngineError;
 use crate::engine::request::Request;
 use crate::model::name::RemoteName;
+#[cfg(not(feature = "net"))]
+use crate::model::name::RepoName;
 use crate::model::remote::{RemoteKind, RemoteSettings};
 use crate::model::text::{self, printable};
 use crate::store::catalog::Reader;
@@ -42,6 +46,7 @@ impl StoreService {
                 }
                 check_policy(&settings)?;
                 if settings.kind == RemoteKind::Bucket {
+                    self.check_signers(&settings)?;
                     self.probe_bucket(&mut settings)?;
                 }
                 let text = serde_json::to_string(&settings).map_err(|error| {
@@ -64,7 +69,12 @@ impl StoreService {
             RemoteRequest::Fsck { name, with_content } => {
                 self.check_bucket(caller, name, with_content)
             }
-            RemoteRequest::Gc { name, dry_run } => self.collect_bucket(caller, name, dry_run),
+            RemoteRequest::Gc { name, dry_run, sign } => {
+                self.collect_bucket(caller, name, dry_run, sign.as_ref())
+            }
+            RemoteRequest::Accept { name, repository } => {
+                self.accept_bucket(caller, &name, &repository)
+            }
             RemoteRequest::Remove { name, force } => {
                 if !force {
                     self.check_needed(&name)?;
@@ -105,7 +115,23 @@ impl StoreService {
     }
 
     #[cfg(not(feature = "net"))]
-    fn collect_bucket(&self, _caller: Caller, _name: RemoteName, _dry_run: bool) -> Answer {
+    fn collect_bucket(
+        &self,
+        _caller: Caller,
+        _name: RemoteName,
+        _dry_run: bool,
+        _sign: Option<&SigningKey>,
+    ) -> Answer {
+        Err(super::without_net())
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn accept_bucket(&self, _caller: Caller, _name: &RemoteName, _of: &RepoName) -> Answer {
+        Err(super::without_net())
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn check_signers(&self, _settings: &RemoteSettings) -> Result<(), ControlError> {
         Err(super::without_net())
     }
 

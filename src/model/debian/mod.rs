@@ -110,6 +110,9 @@ pub enum SettingsError {
     /// S3 knows keys alone.
     #[error("a bucket takes a key and no client certificate")]
     NoCertificate,
+    /// Signatures are required, and whose is not said.
+    #[error("--require-signed needs --allowed-signers FILE: it says whose signatures count")]
+    NoSigners,
     /// Too many names.
     #[error(
         "a list of suites, components, architectures or languages has at most {NAMES_MAX} names"

@@ -1,6 +1,7 @@
 //! What is said of a remote of the kind `bucket` beside its URL.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -75,7 +76,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What a server of S3 has to be told.
+/// What has to be known of a bucket besides its place.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct BucketSettings {
     /// The server; `None` for Amazon's.
@@ -90,6 +91,23 @@ pub struct BucketSettings {
     /// Whether the store honours conditions (H44), as a probe found it; `None` before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creates_once: Option<bool>,
+    /// The key that signs what is published, unless another one is named: a private key, or the public one of a key that an agent
+    /// has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_key_file: Option<PathBuf>,
+    /// Whose signatures count: a file as `ssh-keygen` reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_signers_file: Option<PathBuf>,
+    /// Events without a signature are refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_signed: bool,
+}
+
+impl BucketSettings {
+    /// Whether a server of S3 is told anything: a directory needs nothing of that.
+    pub(super) fn is_of_server(&self) -> bool {
+        self.endpoint.is_some() || self.region.is_some() || self.virtual_hosted
+    }
 }
 
 #[cfg(test)]

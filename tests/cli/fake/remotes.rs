@@ -29,7 +29,7 @@ pub(super) fn answer(request: &RemoteRequest) -> Reply {
             found: 0,
             notes: Vec::new(),
         })),
-        RemoteRequest::Gc { name, dry_run } => {
+        RemoteRequest::Gc { name, dry_run, .. } => {
             Reply::BucketCollection(Box::new(BucketCollection {
                 remote: name.clone(),
                 dry_run: *dry_run,
@@ -43,7 +43,7 @@ pub(super) fn answer(request: &RemoteRequest) -> Reply {
                 deleted_bytes: 50,
             }))
         }
-        RemoteRequest::Remove { .. } => Reply::Done,
+        RemoteRequest::Remove { .. } | RemoteRequest::Accept { .. } => Reply::Done,
         _ => Reply::Remotes(vec![remote()]),
     }
 }

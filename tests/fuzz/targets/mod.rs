@@ -19,6 +19,8 @@ pub(crate) mod path;
 pub(crate) mod policy;
 pub(crate) mod root;
 pub(crate) mod session;
+#[cfg(feature = "net")]
+pub(crate) mod signature;
 pub(crate) mod sink;
 pub(crate) mod store;
 

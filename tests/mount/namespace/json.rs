@@ -215,6 +215,7 @@ fn buckets(run: &mut Runner<'_>, scratch: &Path) {
     let pushed = run.last(&["push", "web", "shared"]);
     assert_eq!((&pushed["repository"], &pushed["changed"]), (&"web".into(), &true.into()));
     assert_eq!(run.last(&["pull", "web", "shared"])["changed"], false);
+    assert_eq!(run.one(&["remote", "accept", "shared", "web"])["repository"], "web");
 }
 
 /// Retention, quotas, collection, checks, and the store as a whole.

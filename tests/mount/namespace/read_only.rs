@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use support::{Cairn, errno};
 
 /// Every verb that changes a store, as it would succeed on one that takes changes.
-const CHANGES: [&[&str]; 21] = [
+const CHANGES: [&[&str]; 22] = [
     &["create", "other"],
     &["stage", "web/more"],
     &["commit", "web/open"],
@@ -24,6 +24,7 @@ const CHANGES: [&[&str]; 21] = [
     &["sync", "web", "origin"],
     &["push", "web", "origin"],
     &["pull", "web", "origin"],
+    &["remote", "accept", "origin", "web"],
     &["gc", "--wait"],
     &["prefetch", "web/1"],
     &["reclaim"],

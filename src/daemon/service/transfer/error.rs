@@ -77,10 +77,7 @@ pub(super) fn transfer_error(failure: Failure, request: &TransferRequest) -> Con
         ),
         Failure::OtherBucket => make(
             ErrorKind::Failed,
-            format!(
-                "if that is meant, add it under another name (`cairn remote add NAME bucket URL`); if not, \
-                 `cairn remote show {remote}` shows the URL"
-            ),
+            format!("`cairn remote show {remote}` shows the URL. {}", accept_hint(request)),
         ),
         Failure::Publish(PublishError::Barrier) => {
             make(ErrorKind::Busy, "try again: what was uploaded is used then".to_owned())
@@ -108,6 +105,14 @@ fn disagreement_hint(error: Disagreement, request: &TransferRequest) -> String {
     }
 }
 
+/// How to go on after an alarm.
+fn accept_hint(request: &TransferRequest) -> String {
+    let (repository, remote) = (&request.repository, &request.remote);
+    format!(
+        "If you know why that is, `cairn remote accept {remote} {repository}` takes what is there now for the truth"
+    )
+}
+
 fn log_error(error: &LogError, message: &str, request: &TransferRequest) -> ControlError {
     let make = |kind, hint: &str| ControlError::new(kind, message).with_hint(hint);
     match error {
@@ -118,11 +123,25 @@ fn log_error(error: &LogError, message: &str, request: &TransferRequest) -> Cont
             "unlock it (`cairn lock --off`) or move its tag here, and push that first; the newest version is never deleted",
         ),
         LogError::Refused { .. } => make(ErrorKind::Conflict, "pull, and decide again"),
+        LogError::NoSigner { .. } => make(
+            ErrorKind::Usage,
+            "`cairn push --sign KEY` signs once, `cairn remote set NAME --sign-key KEY` always",
+        ),
+        LogError::OwnSignature { .. } => make(
+            ErrorKind::Failed,
+            "add the key to the file of allowed signers, here and on the machines that pull, or sign with another one",
+        ),
+        LogError::NotSigned { .. } => ControlError::new(ErrorKind::Failed, message),
+        LogError::Signature { .. } => ControlError::new(ErrorKind::Failed, message).with_hint(format!(
+            "find out who wrote that event. If it is one of yours, add its key to the file of allowed signers. {}",
+            accept_hint(request)
+        )),
+        LogError::Rollback { .. } | LogError::Fork { .. } => {
+            ControlError::new(ErrorKind::Failed, message).with_hint(accept_hint(request))
+        }
         LogError::Unreadable { .. }
         | LogError::Foreign { .. }
         | LogError::NotAllowed { .. }
-        | LogError::Rollback { .. }
-        | LogError::Fork { .. }
         | LogError::Unfit { .. } => ControlError::new(ErrorKind::Failed, message),
     }
 }

@@ -4,6 +4,7 @@
 //! moved (`bucket::push`, `bucket::pull`), and publishes: a push by an event of the log, a pull by a commit of the
 //! local store. Whatever ends it in between leaves only what nobody names, and the next one finds that.
 
+mod accept;
 mod destination;
 mod error;
 mod local;
@@ -14,6 +15,8 @@ mod session;
 use std::sync::Arc;
 
 use self::error::{Failure, transfer_error};
+use self::session::Access;
+use super::bucket::signatures;
 use super::jobs::{Job, JobReply, JobRequest, Work};
 use super::{Answer, StoreService};
 use crate::bucket::transfer::Watch;
@@ -22,7 +25,7 @@ use crate::control::reply::Reply;
 use crate::control::service::Caller;
 use crate::control::transfer::{Direction, TransferReply, TransferRequest};
 use crate::model::name::BaseName;
-use crate::model::remote::{RemoteKind, RemoteSettings};
+use crate::model::remote::RemoteSettings;
 
 /// How often a version is pushed again since a collector asks for keys meanwhile.
 const TRIES: u32 = 5;
@@ -35,7 +38,7 @@ impl StoreService {
         progress: &mut dyn FnMut(Progress),
     ) -> Answer {
         self.check_transfer(&request)?;
-        let settings = self.bucket_settings(&request)?;
+        let settings = self.bucket_settings(&request.remote)?;
         let is_detached = request.detach;
         let of_job = request.clone();
         let work: Work = Box::new(move |service, job| {
@@ -46,21 +49,6 @@ impl StoreService {
             return Ok(Reply::Jobs(vec![job.info()]));
         }
         self.attend(&job, None, progress)
-    }
-
-    fn bucket_settings(&self, request: &TransferRequest) -> Result<RemoteSettings, ControlError> {
-        let remote = &request.remote;
-        let settings = self.known_remote(remote)?.settings;
-        if settings.kind == RemoteKind::Bucket {
-            return Ok(settings);
-        }
-        let message = format!(
-            "{remote} is a remote of the kind `{}`, and only a bucket takes and gives versions",
-            settings.kind
-        );
-        Err(ControlError::new(ErrorKind::Usage, message).with_hint(
-            "`cairn remote add NAME bucket URL` adds a bucket; `cairn sync` reads from other remotes",
-        ))
     }
 
     /// Checks what can be checked at once.
@@ -103,9 +91,12 @@ impl StoreService {
             let stopping = Arc::clone(job);
             let store = self.open_bucket(settings)?;
             let retry = crate::bucket::remote::patience(move || stopping.is_cancelled());
+            let signatures = signatures(settings, request.sign.as_ref())?;
+            let access =
+                Access { store: &store, watch: &watch, retry: &retry, signatures: &signatures };
             let mut reply = match request.direction {
-                Direction::Push => self.push(job, request, &store, &watch, &retry)?,
-                Direction::Pull => self.pull(job, request, &store, &watch, &retry)?,
+                Direction::Push => self.push(job, request, access)?,
+                Direction::Pull => self.pull(job, request, access)?,
             };
             if request.direction == Direction::Push {
                 reply.warnings.extend(publisher_warning(settings, request));

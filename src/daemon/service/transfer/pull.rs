@@ -10,13 +10,10 @@ use super::super::jobs::Job;
 use super::destination::Store;
 use super::error::Failure;
 use super::push::{flags, hashes, tags};
-use super::session::{Common, FlagMap, Session};
+use super::session::{Access, Common, FlagMap, Session};
 use crate::bucket::agree::{agree, in_common, to_pull};
 use crate::bucket::fold::FoldedVersion;
-use crate::bucket::log::Retry;
 use crate::bucket::pull::Catalog;
-use crate::bucket::store::ObjectStore;
-use crate::bucket::transfer::Watch;
 use crate::control::transfer::{TransferReply, TransferRequest};
 use crate::engine::commit::{Asker, CommitOptions, CopiedVersion};
 use crate::engine::registry::Repository;
@@ -35,16 +32,14 @@ impl StoreService {
         &self,
         job: &Arc<Job>,
         request: &TransferRequest,
-        store: &dyn ObjectStore,
-        watch: &Watch<'_>,
-        retry: &Retry,
+        access: Access<'_>,
     ) -> Result<TransferReply, Failure> {
         let known = self.engine.registry.by_name(request.repository.as_str());
         let seen = match &known {
             Some(repository) => self.seen_bucket(repository, &request.remote)?,
             None => None,
         };
-        let session = Session::open(store, watch, retry, &request.repository, seen, false)?;
+        let session = Session::open(access, &request.repository, seen, false)?;
         let session = session.ok_or(Failure::NoBucket)?;
         if !session.has_repository() {
             return Err(Failure::NoRepository);
@@ -66,11 +61,11 @@ impl StoreService {
             reply.changed = !reply.numbers.is_empty();
             return Ok(reply);
         }
-        let mut catalog = Catalog::new(store, watch);
+        let mut catalog = Catalog::new(access.store, access.watch);
         for number in &versions.missing {
             let Some(version) = session.state().versions().get(number) else { continue };
             self.pull_version(job, request, &session, &mut catalog, version)?;
-            watch.tally().note_version();
+            access.watch.tally().note_version();
             reply.numbers.push(*number);
         }
         if let Some(repository) = self.engine.registry.by_name(request.repository.as_str()) {

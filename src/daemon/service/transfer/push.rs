@@ -8,18 +8,17 @@ use super::super::errors::control_error;
 use super::super::jobs::Job;
 use super::error::Failure;
 use super::local::Store;
-use super::session::{Common, FlagMap, Session, TagMap};
+use super::session::{Access, Common, FlagMap, Session, TagMap};
 use super::{TRIES, session};
 use crate::bucket::agree::{agree, in_common, to_push};
 use crate::bucket::event::{Commit, TagChange};
 use crate::bucket::key::ObjectKey;
-use crate::bucket::log::Retry;
 use crate::bucket::push::Push;
 use crate::bucket::push::publish::{
     PublishError, intent, publish_deletion, publish_flags, publish_tag, publish_version,
 };
-use crate::bucket::store::ObjectStore;
-use crate::bucket::transfer::{TransferError, Watch};
+use crate::bucket::transfer::TransferError;
+use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::transfer::{TransferReply, TransferRequest};
 use crate::engine::registry::Repository;
 use crate::engine::request::{Owner, RemoteNote, Request};
@@ -35,17 +34,15 @@ impl StoreService {
         &self,
         job: &Job,
         request: &TransferRequest,
-        store: &dyn ObjectStore,
-        watch: &Watch<'_>,
-        retry: &Retry,
+        access: Access<'_>,
     ) -> Result<TransferReply, Failure> {
         if request.delete {
-            return self.delete_in_bucket(request, store, watch, retry);
+            return self.delete_in_bucket(request, access);
         }
         let repository = self.repository(&request.repository)?;
         let seen = self.seen_bucket(&repository, &request.remote)?;
         let make = !request.dry_run;
-        let session = Session::open(store, watch, retry, &request.repository, seen, make)?;
+        let session = Session::open(access, &request.repository, seen, make)?;
         let wanted = Wanted::of(&repository, request);
         let mut reply = TransferReply::default();
         let Some(mut session) = session else {
@@ -190,16 +187,14 @@ impl StoreService {
     fn delete_in_bucket(
         &self,
         request: &TransferRequest,
-        store: &dyn ObjectStore,
-        watch: &Watch<'_>,
-        retry: &Retry,
+        access: Access<'_>,
     ) -> Result<TransferReply, Failure> {
         let known = self.engine.registry.by_name(request.repository.as_str());
         let seen = match &known {
             Some(repository) => self.seen_bucket(repository, &request.remote)?,
             None => None,
         };
-        let session = Session::open(store, watch, retry, &request.repository, seen, false)?;
+        let session = Session::open(access, &request.repository, seen, false)?;
         let mut session = session.ok_or(Failure::NoBucket)?;
         let mut reply = TransferReply::default();
         for version in &request.versions {
@@ -267,16 +262,26 @@ impl StoreService {
         remote: &RemoteName,
         seen: &session::Seen,
     ) {
-        let noted = serde_json::to_string(seen).map_err(|error| error.to_string());
-        let noted = noted.and_then(|state| {
-            let (repo, remote) = (repository.id, remote.clone());
-            let note = RemoteNote::Seen { repo, remote, state };
-            let noted = self.engine.call(|reply| Request::NoteRemote { note, reply });
-            noted.map_err(|error| error.to_string())
-        });
-        if let Err(error) = noted {
+        if let Err(error) = self.note_bucket(repository, remote, seen) {
             log::warn!("what {remote} has is not kept in mind: {error}");
         }
+    }
+
+    /// The same, where it matters whether that can be done.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub(super) fn note_bucket(
+        &self,
+        repository: &Repository,
+        remote: &RemoteName,
+        seen: &session::Seen,
+    ) -> Result<(), ControlError> {
+        let state = serde_json::to_string(seen)
+            .map_err(|error| ControlError::new(ErrorKind::Failed, error.to_string()))?;
+        let (repo, remote) = (repository.id, remote.clone());
+        let note = RemoteNote::Seen { repo, remote, state };
+        self.engine.call(|reply| Request::NoteRemote { note, reply }).map_err(control_error)
     }
 }
 
@@ -286,7 +291,13 @@ fn begin<'a>(session: &mut Session<'a>) -> Result<Push<'a>, Failure> {
     let condemned = session.condemned()?;
     let newest = session.state().latest().map(|version| version.commit.uses);
     let is_refused = |key: &ObjectKey| condemned.names(key);
-    Ok(Push::begin(session.store, session.watch, newest.as_ref(), &is_refused)?)
+    // Where signatures are required, what strangers wrote into the bucket is not used (H51).
+    let trusted: Option<Vec<ObjectKey>> = session
+        .signatures
+        .required
+        .then(|| session.state().versions().values().map(|version| version.commit.uses).collect());
+    let (store, watch) = (session.store, session.watch);
+    Ok(Push::begin(store, watch, newest.as_ref(), trusted.as_deref(), &is_refused)?)
 }
 
 fn push_flags(

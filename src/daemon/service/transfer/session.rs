@@ -13,6 +13,7 @@ use crate::bucket::format;
 use crate::bucket::key::{LogName, Nonce};
 use crate::bucket::log::{Cursor, Log, Position, Retry};
 use crate::bucket::push::publish::{PublishError, intent};
+use crate::bucket::signature::Signatures;
 use crate::bucket::store::ObjectStore;
 use crate::bucket::transfer::Watch;
 use crate::model::id::VersionNumber;
@@ -33,6 +34,9 @@ pub(super) struct Seen {
     bucket: String,
     /// How far the log of the repository went, as NUMBER:HASH.
     repository: Option<String>,
+    /// The same of the bucket's own log.
+    #[serde(default)]
+    bucket_log: Option<String>,
     /// What both had in common then.
     pub(super) common: Option<Common>,
 }
@@ -63,11 +67,21 @@ impl Common {
     }
 }
 
+/// How a bucket is reached, and whom of those who write into it to believe.
+#[derive(Clone, Copy)]
+pub(super) struct Access<'a> {
+    pub(super) store: &'a dyn ObjectStore,
+    pub(super) watch: &'a Watch<'a>,
+    pub(super) retry: &'a Retry,
+    pub(super) signatures: &'a Signatures,
+}
+
 /// A bucket whose logs were read.
 pub(super) struct Session<'a> {
     pub(super) store: &'a dyn ObjectStore,
     pub(super) watch: &'a Watch<'a>,
     retry: &'a Retry,
+    pub(super) signatures: &'a Signatures,
     pub(super) name: RepoName,
     id: BucketId,
     pub(super) bucket: Cursor<BucketState>,
@@ -79,9 +93,7 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Reads the logs; `None` where there is no bucket, unless it is to be made.
     pub(super) fn open(
-        store: &'a dyn ObjectStore,
-        watch: &'a Watch<'a>,
-        retry: &'a Retry,
+        Access { store, watch, retry, signatures }: Access<'a>,
         name: &RepoName,
         seen: Option<Seen>,
         make: bool,
@@ -103,6 +115,7 @@ impl<'a> Session<'a> {
             store,
             watch,
             retry,
+            signatures,
             name: name.clone(),
             id,
             bucket: Cursor::default(),
@@ -115,14 +128,17 @@ impl<'a> Session<'a> {
     }
 
     fn bucket_log(&self) -> Log<'a> {
-        Log::new(self.store, self.id, LogName::Bucket, self.retry)
+        self.log_of(LogName::Bucket, self.seen.bucket_log.as_deref())
+    }
+
+    fn log_of(&self, name: LogName, seen: Option<&str>) -> Log<'a> {
+        let seen = seen.and_then(|text| text.parse().ok()).unwrap_or(Position::START);
+        let log = Log::new(self.store, self.id, name, self.retry);
+        log.signatures(self.signatures).seen(seen)
     }
 
     pub(super) fn log(&self) -> Log<'a> {
-        let log = LogName::Repository(self.name.clone());
-        let log = Log::new(self.store, self.id, log, self.retry);
-        let position = self.seen.repository.as_deref().and_then(|text| text.parse().ok());
-        log.seen(position.unwrap_or(Position::START))
+        self.log_of(LogName::Repository(self.name.clone()), self.seen.repository.as_deref())
     }
 
     /// Reads what came since.
@@ -187,6 +203,7 @@ impl<'a> Session<'a> {
     pub(super) fn to_remember(&self, common: Common) -> Seen {
         Seen {
             repository: Some(self.repository.position().to_string()),
+            bucket_log: Some(self.bucket.position().to_string()),
             common: Some(common),
             ..self.seen.clone()
         }

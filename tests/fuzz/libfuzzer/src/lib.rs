@@ -26,6 +26,7 @@ pub fn run(target: &str, data: &[u8]) {
         "policy" => &targets::policy::TARGET,
         "root" => &targets::root::TARGET,
         "session" => &targets::session::TARGET,
+        "signature" => &targets::signature::TARGET,
         other => panic!("there is no target {other}"),
     };
     (target.run)(data);
