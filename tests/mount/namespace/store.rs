@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use support::Cairn;
 use support::area::set_mode;
 use support::cairn::binary;
+use support::{Cairn, content};
 
 fn run(arguments: &[&Path]) -> Output {
     Command::new(binary()).args(arguments).output().unwrap()
@@ -96,4 +96,26 @@ fn a_copied_store_works_elsewhere() {
     let output = output.unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains('1'));
+}
+
+/// A page that the disk does not give would be SIGBUS in a mapping: the end of the daemon, where a read is an error (R3).
+#[test]
+fn no_file_of_the_store_is_mapped() {
+    let cairn = Cairn::start();
+    let area = cairn.area("lib", "new");
+    for number in 0..20 {
+        fs::create_dir(area.join(number.to_string())).unwrap();
+        fs::write(area.join(format!("{number}/file")), content::bytes(number, 5000)).unwrap();
+    }
+    cairn.publish("lib", "new").unwrap();
+    for number in 0..20 {
+        let directory = cairn.versions(format!("lib/1/{number}"));
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        assert_eq!(fs::read(directory.join("file")).unwrap(), content::bytes(number, 5000));
+    }
+    let store = cairn.store().canonicalize().unwrap();
+    let maps = fs::read_to_string(format!("/proc/{}/maps", cairn.pid())).unwrap();
+    let mapped: Vec<_> =
+        maps.lines().filter(|line| line.contains(store.to_str().unwrap())).collect();
+    assert_eq!(mapped, Vec::<&str>::new());
 }
