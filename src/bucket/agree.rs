@@ -89,6 +89,17 @@ pub enum Disagreement {
         /// The highest number that was used.
         highest: VersionNumber,
     },
+    /// The log does not reach a version that came from it.
+    #[error(
+        "version {number} came from the bucket, whose log of the repository now says that none above {highest} was ever \
+         published"
+    )]
+    Lost {
+        /// The version.
+        number: VersionNumber,
+        /// The highest number that the log knows.
+        highest: VersionNumber,
+    },
 }
 
 /// Which versions are to go to a bucket.
@@ -160,9 +171,106 @@ pub fn to_pull(
     Ok(versions)
 }
 
+/// What makes the versions of an edge those of the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mirroring {
+    /// To be deleted here, since they were deleted there.
+    pub deleted: Vec<VersionNumber>,
+    /// To be fetched first, in this order: what came since, or of a repository that is new here its newest version.
+    pub newer: Vec<VersionNumber>,
+    /// To be fetched when there is time, in this order: older ones, the newest of them first.
+    pub older: Vec<VersionNumber>,
+}
+
+/// What an edge does to have the versions of the bucket, and no others.
+///
+/// # Errors
+/// A version here is another one than that of the bucket, or the bucket's log does not reach it: then it is not the log that the
+/// versions came from, or an old copy of it.
+pub fn to_mirror(
+    state: &RepositoryState,
+    local: &BTreeMap<VersionNumber, TreeHash>,
+) -> Result<Mirroring, Disagreement> {
+    check_common(state, local)?;
+    if let Some((number, _)) = local.last_key_value().filter(|(last, _)| **last > state.highest()) {
+        return Err(Disagreement::Lost { number: *number, highest: state.highest() });
+    }
+    let (kept, deleted): (Vec<_>, Vec<_>) =
+        local.keys().partition(|number| state.versions().contains_key(*number));
+    let missing: Vec<_> =
+        state.versions().keys().filter(|number| !local.contains_key(number)).copied().collect();
+    let first_newer = match kept.last() {
+        Some(last) => missing.partition_point(|number| number < last),
+        None => missing.len().saturating_sub(1),
+    };
+    let (older, newer) = missing.split_at(first_newer);
+    let older = older.iter().rev().copied().collect();
+    Ok(Mirroring { deleted, newer: newer.to_vec(), older })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bucket::event::{Event, Payload};
+    use crate::bucket::fold::RepositoryState;
+    use crate::bucket::key::{LogName, ObjectKind, Seq};
+    use crate::bucket::log::{Fold, Position};
+    use crate::bucket::testing::{commit, key, nonce};
+    use crate::model::hash::ObjectHash;
+    use crate::model::time::Timestamp;
+
+    /// What a log says that published these versions and deleted some of them.
+    fn state(published: &[u64], deleted: &[u64]) -> RepositoryState {
+        let commits = published
+            .iter()
+            .map(|number| Payload::Commit(Box::new(commit(*number, key(ObjectKind::Uses, 1)))));
+        let deletions = deleted
+            .iter()
+            .map(|number| Payload::Delete { number: VersionNumber(*number), force: true });
+        let mut state = RepositoryState::default();
+        for payload in commits.chain(deletions) {
+            let event = Event {
+                bucket: crate::bucket::event::BucketId(nonce(1)),
+                log: LogName::Repository("lib".parse().unwrap()),
+                seq: Seq::NONE.next(),
+                before: ObjectHash::from_bytes([0; 32]),
+                nonce: nonce(2),
+                time: Timestamp::default(),
+                payload,
+                signature: Vec::new(),
+            };
+            state.check(&event).unwrap();
+            state.apply(&event, Position::START);
+        }
+        state
+    }
+
+    fn mirrored(state: &RepositoryState, local: &[u64]) -> Result<[Vec<u64>; 3], Disagreement> {
+        let hash = commit(1, key(ObjectKind::Uses, 1)).hash();
+        let local = local.iter().map(|number| (VersionNumber(*number), hash)).collect();
+        let Mirroring { deleted, newer, older } = to_mirror(state, &local)?;
+        Ok([deleted, newer, older].map(|some| some.into_iter().map(|number| number.0).collect()))
+    }
+
+    #[test]
+    fn d2_an_edge_takes_the_newest_version_first_and_then_what_comes_in_order() {
+        let log = state(&[1, 2, 3, 5, 6, 8], &[2]);
+        assert_eq!(mirrored(&log, &[]), Ok([vec![], vec![8], vec![6, 5, 3, 1]]));
+        assert_eq!(mirrored(&log, &[5]), Ok([vec![], vec![6, 8], vec![3, 1]]));
+        assert_eq!(mirrored(&log, &[1, 2, 8]), Ok([vec![2], vec![], vec![6, 5, 3]]));
+        assert_eq!(mirrored(&log, &[2]), Ok([vec![2], vec![8], vec![6, 5, 3, 1]]));
+        assert_eq!(mirrored(&state(&[], &[]), &[]), Ok([vec![], vec![], vec![]]));
+        assert_eq!(mirrored(&state(&[1], &[1]), &[1]), Ok([vec![1], vec![], vec![]]));
+    }
+
+    #[test]
+    fn h48_a_log_that_ends_before_what_came_from_it_deletes_nothing() {
+        let lost = Disagreement::Lost { number: VersionNumber(3), highest: VersionNumber(2) };
+        assert_eq!(mirrored(&state(&[1, 2], &[1]), &[1, 2, 3]), Err(lost));
+        let other = BTreeMap::from([(VersionNumber(1), TreeHash::of(b"other"))]);
+        let found = to_mirror(&state(&[1], &[]), &other);
+        assert_eq!(found, Err(Disagreement::Diverged(VersionNumber(1))));
+    }
 
     fn map(values: &[(&'static str, u64)]) -> BTreeMap<&'static str, u64> {
         values.iter().copied().collect()

@@ -240,12 +240,22 @@ pub enum LogName {
 }
 
 impl LogName {
+    /// The directory of its events, below `log`.
+    pub fn directory(&self) -> String {
+        match self {
+            Self::Bucket => BUCKET_LOG.to_owned(),
+            Self::Repository(name) => escape(name.as_str()),
+        }
+    }
+
+    /// The log of that directory; `None` when there can be none.
+    pub fn of_directory(text: &str) -> Option<Self> {
+        Self::parse(text, text).ok()
+    }
+
     /// The prefix of its keys.
     pub fn prefix(&self) -> String {
-        match self {
-            Self::Bucket => format!("log/{BUCKET_LOG}/"),
-            Self::Repository(name) => format!("log/{}/", escape(name.as_str())),
-        }
+        format!("log/{}/", self.directory())
     }
 
     /// The key of an event.

@@ -10,7 +10,7 @@
 //! probe/NONCE                    what a probe of the store wrote
 //! log/REPOSITORY/NUMBER          an event of a repository
 //! log/=bucket/NUMBER             an event of the bucket itself
-//! head                           reserved: a hint at the newest numbers
+//! head                           a hint at the newest numbers, which edges poll
 //! ```
 //!
 //! The log is the repository: an event is published by creating the next number, if nobody else did ([`store`]). All
@@ -24,7 +24,9 @@ pub mod collect;
 pub mod event;
 mod fields;
 pub mod fold;
+pub mod follow;
 pub mod format;
+pub mod head;
 pub mod index;
 pub mod key;
 pub mod key_list;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bucket::event::{BucketId, Commit};
 use crate::bucket::fold::{BucketState, RepositoryState};
+use crate::bucket::follow::Follower;
 use crate::bucket::key::{Key, LogName, ObjectKey};
 use crate::bucket::log::{Cursor, Fold, Log};
 use crate::bucket::memory::Memory;
@@ -120,6 +121,25 @@ impl Checker {
                 .map_err(|error| error.to_string())?;
             if again.state() != cursor.state() {
                 return Err(format!("two who folded {name} disagree"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with an edge that has followed all logs, if anything is.
+    pub(super) fn check_edge(&self, edge: &Follower) -> Result<(), String> {
+        for (name, cursor) in &self.repositories {
+            // A log without an event that makes the repository known is one that nobody can know of.
+            if !self.own.state().has(name) {
+                continue;
+            }
+            match edge.repository(name) {
+                Some(known) if known.position() == cursor.position() => {}
+                Some(known) => {
+                    let (at, end) = (known.position().seq, cursor.position().seq);
+                    return Err(format!("an edge knows {name} up to {at}, and its log has {end}"));
+                }
+                None => return Err(format!("an edge does not know {name}")),
             }
         }
         Ok(())

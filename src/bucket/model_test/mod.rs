@@ -8,13 +8,15 @@
 //! - one push was published twice,
 //! - a reader within its grace misses what it may still read,
 //!
-//! and at the end whether a push that was acknowledged is in the log, and whether all who folded a log came to the same
-//! state. A rule that is left out must be missed: otherwise the histories would not show that it is needed.
+//! and at the end whether a push that was acknowledged is in the log, and whether all who folded a log came to the
+//! same state, the edges among them, whatever heads told them (H48). A rule that is left out must be missed:
+//! otherwise the histories would not show that it is needed.
 //!
 //! `CAIRN_BUCKET_MODEL=SECONDS` plays for as long; `CAIRN_BUCKET_SEED=N` plays that one history and shows it.
 
 mod actors;
 mod checker;
+mod edges;
 mod random;
 mod seat;
 mod world;
@@ -70,7 +72,7 @@ fn h47_no_history_loses_what_a_live_version_needs() {
     }
     say(&format!(
         "{histories} histories: {} calls, {} events, {} versions, {} keys deleted, {} crashes, {} lost answers, \
-         {} late writes, {} old lists",
+         {} late writes, {} old lists, {} edges",
         sum.calls,
         sum.events,
         sum.versions,
@@ -78,10 +80,12 @@ fn h47_no_history_loses_what_a_live_version_needs() {
         sum.crashes,
         sum.lost,
         sum.late,
-        sum.stale
+        sum.stale,
+        sum.edges
     ));
     assert!(histories >= 20, "only {histories} histories in {time:?}");
     assert!(sum.deleted > 0 && sum.versions > 0 && sum.crashes > 0 && sum.late > 0, "{sum:?}");
+    assert!(sum.edges > histories, "edges that had followed before the end: {sum:?}");
 }
 
 /// Plays until a violation is found, and says which.

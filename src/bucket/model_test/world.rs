@@ -9,9 +9,12 @@ use parking_lot::Mutex;
 use super::PublisherRule;
 use super::actors;
 use super::checker::Checker;
+use super::edges;
 use super::random::Random;
 use super::seat::Seat;
 use crate::bucket::event::BucketId;
+use crate::bucket::follow::Follower;
+use crate::bucket::format;
 use crate::bucket::key::Nonce;
 use crate::bucket::memory::Memory;
 use crate::model::name::RepoName;
@@ -30,6 +33,7 @@ pub(super) struct Played {
     pub(super) lost: u64,
     pub(super) late: u64,
     pub(super) stale: u64,
+    pub(super) edges: u64,
     pub(super) violation: Option<String>,
     pub(super) trace: Vec<String>,
 }
@@ -45,6 +49,7 @@ impl Played {
             (&mut self.lost, other.lost),
             (&mut self.late, other.late),
             (&mut self.stale, other.stale),
+            (&mut self.edges, other.edges),
         ] {
             *sum += one;
         }
@@ -60,6 +65,8 @@ pub(super) struct Shared {
     pub(super) left_out: Option<PublisherRule>,
     /// Pushes that were told to have been published.
     pub(super) acknowledged: Mutex<Vec<(RepoName, String)>>,
+    /// Edges that rest, with what they have read.
+    pub(super) edges: Mutex<Vec<Follower>>,
     checker: Mutex<Checker>,
     is_shown: bool,
     numbers: Mutex<u128>,
@@ -107,7 +114,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, left_out: Option<PublisherRule>, is_shown: bool) -> Self {
         let memory = Memory::default();
-        let bucket = BucketId(Nonce::from_bytes([0xb; 16]));
+        let bucket = format::make(&memory, Nonce::from_bytes([0xb; 16]), &|_| true)
+            .expect("a store without faults");
         let shared = Shared {
             checker: Mutex::new(Checker::new(memory.clone(), bucket)),
             memory,
@@ -116,6 +124,7 @@ impl World {
             counts: Mutex::new(Played::default()),
             left_out,
             acknowledged: Mutex::new(Vec::new()),
+            edges: Mutex::new(Vec::new()),
             is_shown,
             numbers: Mutex::new(0),
         };
@@ -176,7 +185,9 @@ impl World {
             match kind {
                 0..50 => actors::publish(&seat),
                 50..80 => actors::collect(&seat),
-                80..85 => actors::abandon(&seat),
+                80..84 => actors::abandon(&seat),
+                84..90 => edges::follow(&seat),
+                90..93 => edges::tell(&seat),
                 _ => actors::read(&seat),
             }
         }));
@@ -199,6 +210,15 @@ impl World {
         if played.violation.is_none() {
             let acknowledged = self.shared.acknowledged.lock();
             played.violation = checker.check_end(&acknowledged).err();
+        }
+        if played.violation.is_none() {
+            let (rested, shared) = (std::mem::take(&mut *self.shared.edges.lock()), &self.shared);
+            let is_as_logged = |edge: &Follower| checker.check_edge(edge);
+            let checked = edges::check_end(rested, &shared.memory, shared.bucket, &is_as_logged);
+            match checked {
+                Ok(edges) => played.edges = edges,
+                Err(violation) => played.violation = Some(violation),
+            }
         }
         played.events = checker.events();
         played.versions = checker.versions();

@@ -42,6 +42,12 @@ pub(super) enum Failure {
     Control(ControlError),
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Transfer(error.into())
+    }
+}
+
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         Self::Control(error)
@@ -99,6 +105,10 @@ fn disagreement_hint(error: Disagreement, request: &TransferRequest) -> String {
              {repository}`), `cairn pull {repository} {remote}`, `cairn import DIR {repository}`, and push again. To pull \
              before each publication avoids this"
         ),
+        Disagreement::Lost { .. } => format!(
+            "nothing was changed. If the bucket was restored from an older copy, what was pushed since is lost there: see \
+             `cairn remote show {remote}`"
+        ),
         Disagreement::NumberUsed { .. } => format!(
             "`cairn pull {repository} {remote}` first: what is published after that has a higher number"
         ),
@@ -120,7 +130,7 @@ fn log_error(error: &LogError, message: &str, request: &TransferRequest) -> Cont
         LogError::Unsettled { .. } => make(ErrorKind::Busy, "run the same command again"),
         LogError::Refused { refusal: Refusal::Protected { .. }, .. } => make(
             ErrorKind::Failed,
-            "unlock it (`cairn lock --off`) or move its tag here, and push that first; the newest version is never deleted",
+            "unlock it (`cairn lock --undo`) or move its tag here, and push that first; the newest version is never deleted",
         ),
         LogError::Refused { .. } => make(ErrorKind::Conflict, "pull, and decide again"),
         LogError::NoSigner { .. } => make(
