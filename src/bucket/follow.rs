@@ -17,6 +17,7 @@ use super::format::{self, FormatFileError};
 use super::head::{self, Head};
 use super::key::{LogName, Seq};
 use super::log::{Cursor, Fold, Log, LogError, Position};
+use super::signature::Signatures;
 use super::store::{ObjectStore, StoreErrorKind};
 use crate::model::name::RepoName;
 use crate::model::time::Timestamp;
@@ -64,6 +65,8 @@ pub struct Alarm {
 pub struct Poll<'a> {
     /// The bucket.
     pub store: &'a dyn ObjectStore,
+    /// Whose events are believed.
+    pub signatures: &'a Signatures,
     /// Somebody asked for it: all logs are looked at.
     pub is_asked: bool,
     /// The time, for alarms.
@@ -72,6 +75,8 @@ pub struct Poll<'a> {
     pub is_wanted: &'a dyn Fn(&RepoName) -> bool,
     /// What is remembered of a repository's log from an earlier run.
     pub seen: &'a dyn Fn(&RepoName) -> Position,
+    /// What is remembered of the bucket's own log from an earlier run.
+    pub seen_own: &'a dyn Fn() -> Position,
     /// Repositories whose log is looked at in any case, since what it named before could not be had.
     pub is_urgent: &'a dyn Fn(&RepoName) -> bool,
 }
@@ -192,8 +197,12 @@ impl Follower {
         let never = |_: u32| false;
         let own = promised(&LogName::Bucket);
         if self.own.is_due(own, poll.is_asked || is_turn(0)) {
-            let seen = self.own.cursor.position();
-            let log = Log::new(poll.store, self.bucket, LogName::Bucket, &never).seen(seen);
+            let at = self.own.cursor.position();
+            let seen = if self.own.is_whole { at } else { (poll.seen_own)() };
+            let seen = if at.seq >= seen.seq { at } else { seen };
+            let log = Log::new(poll.store, self.bucket, LogName::Bucket, &never)
+                .signatures(poll.signatures)
+                .seen(seen);
             self.own.look(&log, own, is_turn(0), poll.now)?;
         }
         let names: Vec<_> =
@@ -208,7 +217,9 @@ impl Follower {
             }
             let (at, seen) = (followed.cursor.position(), (poll.seen)(name));
             let seen = if at.seq >= seen.seq { at } else { seen };
-            let log = Log::new(poll.store, self.bucket, log, &never).seen(seen);
+            let log = Log::new(poll.store, self.bucket, log, &never)
+                .signatures(poll.signatures)
+                .seen(seen);
             followed.look(&log, promised, is_turn(place), poll.now)?;
         }
         Ok(())
@@ -227,6 +238,11 @@ impl Follower {
     pub fn repository(&self, name: &RepoName) -> Option<&Cursor<RepositoryState>> {
         let followed = self.repositories.get(name)?;
         (followed.is_whole && followed.alarm.is_none()).then_some(&followed.cursor)
+    }
+
+    /// What the bucket's own log says, as far as it was read.
+    pub fn own(&self) -> &Cursor<BucketState> {
+        &self.own.cursor
     }
 
     /// How many repositories are followed.

@@ -1,4 +1,4 @@
-//! Where a bucket is: options of `cairn remote add` and `cairn remote set`.
+//! Where a bucket is: options of `cairn remote add`, `cairn remote set` and `cairn mount --edge`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::control::transfer::SigningKey;
 use crate::model::remote::{BucketSettings, Endpoint, RemoteKind, RemoteSettings};
 
 /// What is said of a bucket besides its place.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub(super) struct BucketChoice {
     /// Of kind `bucket`: the server, where it is not Amazon's
     #[arg(long, value_name = "URL")]
@@ -51,19 +51,24 @@ pub(super) struct BucketCleared {
 }
 
 impl BucketChoice {
+    /// Whether nothing was said.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The server that was named.
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.as_ref()
+    }
+
     /// Puts what was said into settings; whoever keeps them checks whether it fits.
     ///
     /// # Errors
     /// The working directory cannot be found.
     pub(super) fn apply(self, settings: &mut RemoteSettings) -> io::Result<()> {
+        let is_empty = self.is_empty();
         let Self { endpoint, region, virtual_hosted, sign_key, allowed_signers, require_signed } =
             self;
-        let is_empty = endpoint.is_none()
-            && region.is_none()
-            && !virtual_hosted
-            && sign_key.is_none()
-            && allowed_signers.is_none()
-            && !require_signed;
         if settings.kind != RemoteKind::Bucket && is_empty {
             settings.bucket = None;
         }

@@ -22,6 +22,8 @@ pub(super) fn mount(args: MountArgs, context: &mut Context) -> Result<(), CliErr
     if super::remount::is_asked(&args) {
         return super::remount::run(&args, context);
     }
+    args.edge.check()?;
+    let args = if args.edge.edge { super::edge::prepare(args, context)? } else { args };
     let serves = args.foreground || args.daemon_child;
     let report = args.run(context.hooks.serve)?;
     if serves {

@@ -20,6 +20,7 @@ pub(crate) mod discard;
 mod discovery;
 pub(crate) mod doctor;
 pub(crate) mod du;
+mod edge;
 pub mod error;
 pub(crate) mod export;
 pub(crate) mod find;
@@ -47,6 +48,7 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod quota;
 pub(crate) mod reclaim;
+pub(crate) mod refresh;
 pub(crate) mod release;
 pub(crate) mod remote;
 mod remount;
@@ -215,6 +217,8 @@ pub enum Verb {
     Push(push::PushArgs),
     /// Copy versions, tags and flags from a bucket: only what the store lacks
     Pull(pull::PullArgs),
+    /// Ask the bucket of an edge for news now
+    Refresh(refresh::RefreshArgs),
     /// Fetch the content of a version that is not there yet, before it is read
     Prefetch(prefetch::PrefetchArgs),
     /// Which files of a version a command opens, to fetch them before it runs
@@ -409,6 +413,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), CliError> {
         Verb::Sync(args) => args.run(context),
         Verb::Push(args) => args.run(context),
         Verb::Pull(args) => args.run(context),
+        Verb::Refresh(args) => args.run(context),
         Verb::Prefetch(args) => args.run(context),
         Verb::Profile(args) => args.run(context),
         Verb::Reclaim(args) => args.run(context),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::edge::EdgeArgs;
 use super::error::CliError;
 use super::output::json_path;
 use super::parse::{parse_duration, parse_size};
@@ -33,6 +34,16 @@ EXAMPLES
   cairn mount /srv/cairn /mnt/cairn --max-file-size 100G
   cairn mount /srv/cairn /mnt/cairn --http 8080
   cairn mount /srv/cairn /mnt/cairn --on-commit /usr/local/bin/announce
+  cairn mount --edge s3://releases/cairn /mnt/cairn --user KEYID --password-file /etc/cairn/key
+  cairn mount --edge /net/bucket /mnt/cairn --cache /var/cache/tools --repo gcc --poll 5m
+
+With --edge any number of machines show the repositories of a bucket (`cairn push` brings them there). Nothing can be
+changed. The edge follows the bucket: new versions, tags, flags and deletions show within the time of --poll, or after
+`cairn refresh`. Of a repository that is new here the newest version comes first. What was fetched is kept in the directory of
+--cache, a store that serves nothing else, so that the mount works while the bucket is out of reach. Only the very first
+mount waits for the bucket, for ten seconds at most. `cairn mount DIR MNT` goes on with the edge of that directory as
+it was; --edge tells it anew what to follow and how to get there. A log that was rolled back or rewritten is not
+followed any more, which `cairn status` says; what came from it stays.
 
 With -o remount,… a mount that is there is changed: ro and rw, exec and noexec, atime and noatime, and
 by root suid, nosuid, dev and nodev, as well as --max-file-size and --cache-size. All else is refused unless it says
@@ -58,7 +69,7 @@ SIGHUP reopens a log file, for logrotate.";
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct MountArgs {
-    /// Directory of the store
+    /// Directory of the store; with --edge, the bucket
     // Named so, since `store` is the global option.
     #[arg(value_name = "STORE")]
     pub store_path: PathBuf,
@@ -104,6 +115,8 @@ pub struct MountArgs {
     /// Show the store over HTTP as well: on this port of this machine alone, or on IP:PORT; see `cairn serve`
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub http: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(super) edge: Box<EdgeArgs>,
     /// This process is the daemon (see `daemon::background`)
     #[arg(long, hide = true)]
     pub daemon_child: bool,

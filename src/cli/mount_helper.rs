@@ -64,6 +64,12 @@ const OWN: &[&str] = &[
     "http",
     "log",
     "log_format",
+    "cache",
+    "poll",
+    "endpoint",
+    "region",
+    "password_file",
+    "limit_rate",
 ];
 
 /// What a name of the program asks for.
@@ -144,7 +150,14 @@ fn mount(arguments: &[OsString]) -> Result<Helper, ControlError> {
         if foreign || option.to_ascii_lowercase().starts_with("x-") {
             continue;
         }
-        if OWN.contains(&name) {
+        if option == "edge" {
+            command.push("--edge".into());
+        } else if name == "repo" {
+            command.push(format!("--repo={value}").into());
+        } else if name == "login" {
+            // `user` is an option of mount(8).
+            command.push(format!("--user={value}").into());
+        } else if OWN.contains(&name) {
             let own = format!("--{}=", name.replace('_', "-"));
             // The value of the command line comes after that of fstab, and the later one holds.
             command.retain(|word: &OsString| !word.to_string_lossy().starts_with(&own));
@@ -238,6 +251,10 @@ mod tests {
                 "cairn mount --protect=1h -o rw,noexec,remount,atime -- /s /m",
             ),
             ("mount.cairn -sr /s /m -o acl,noexec", "cairn mount -o noexec,ro -- /s /m"),
+            (
+                "mount.cairn s3://b/p /m -o ro,edge,repo=a,repo=b,login=key,password_file=/k,poll=5m",
+                "cairn mount --edge --repo=a --repo=b --user=key --password-file=/k --poll=5m -o ro -- s3://b/p /m",
+            ),
             ("mount.cairn /s /m -o acl", "cairn mount -o acl -- /s /m"),
             ("umount.fuse.cairn /m", "cairn unmount -- /m"),
             ("/sbin/umount.fuse.cairn /m -l -t fuse.cairn", "cairn unmount --lazy -- /m"),

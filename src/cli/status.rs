@@ -8,6 +8,7 @@ use super::error::{CliError, Finding};
 use super::output::Output;
 use super::text::{count, instant, printable, size};
 use super::{Context, areas, quota};
+use crate::control::edge::EdgeInfo;
 use crate::control::protocol::Request;
 use crate::control::reply::Reply;
 use crate::control::status::{Problem, ProblemKind, Severity, StatusReply};
@@ -41,7 +42,10 @@ JSON
   damaged_blob_count}, last is null or {ended, ended_seconds, hashed_blob_count, hashed_bytes,
   damaged_blob_count}; problems is an array of {kind, severity, message}, the worst first, where
   severity is warning or critical, and kind is poisoned, full, damage, failed_seals, dead_mount,
-  low_space, limit, quota, policy, failed_run or replaced_binary
+  low_space, limit, quota, policy, failed_run, replaced_binary, edge_behind or edge_alarm; edge is null, or what an edge follows:
+  {remote, url, bucket_id (null until it was reached), chosen (the names of --repo), poll_ms, last_contact, last_contact_seconds (both
+  absent while the bucket has not answered this daemon), followed_repository_count, missing_version_count (of those whose logs were read),
+  failures and alarms (arrays of {repository (null: the bucket), message, began, began_seconds})}
 
 EXAMPLES
   cairn status
@@ -180,6 +184,24 @@ fn print_scrub(output: &mut Output, status: &StatusReply) -> io::Result<()> {
     ))
 }
 
+/// What an edge follows.
+fn print_edge(output: &mut Output, edge: &EdgeInfo) -> io::Result<()> {
+    let heard = match &edge.contact {
+        Some(contact) => format!("heard of {}", instant(contact)),
+        None => "not heard of since the daemon began".to_owned(),
+    };
+    let followed = match edge.chosen.len() {
+        0 => format!("all {}", count(edge.followed, "repository")),
+        chosen => format!("{} of {chosen} chosen", edge.followed),
+    };
+    output.line(format_args!("edge      of {}, {heard}", printable(&edge.url)))?;
+    let missing = match edge.missing {
+        0 => String::new(),
+        missing => format!("; {} to come", count(missing, "version")),
+    };
+    output.line(format_args!("follows   {followed}{missing}"))
+}
+
 /// Collection runs, and quotas that are used up.
 fn print_upkeep(output: &mut Output, status: &StatusReply) -> Result<(), CliError> {
     if let Some(run) = &status.last_run {
@@ -208,6 +230,9 @@ fn print_upkeep(output: &mut Output, status: &StatusReply) -> Result<(), CliErro
             size(protected),
             count(status.deleted_versions, "deleted version"),
         ))?;
+    }
+    if let Some(edge) = &status.edge {
+        print_edge(output, edge)?;
     }
     if status.absent > 0 {
         let mut line = format!("absent    {}", count(status.absent, "content"));

@@ -13,6 +13,7 @@ pub mod commit;
 pub mod delete;
 pub mod diff;
 pub mod du;
+pub mod edge;
 pub mod error;
 pub mod export;
 pub mod find;

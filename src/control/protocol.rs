@@ -227,6 +227,11 @@ pub enum Request {
     Transfer(TransferRequest),
     /// Something about jobs.
     Jobs(JobsRequest),
+    /// Has an edge ask its bucket for news now. Replies [`Reply::Edge`].
+    Refresh {
+        /// Only once all of them are here, or cannot be had.
+        wait: bool,
+    },
     /// Brings everything that is in memory only into the store. Fails, naming the files, when that
     /// cannot be done, unless `give_up` says that a stop may lose them.
     Save {

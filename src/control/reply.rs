@@ -14,6 +14,7 @@ use super::commit::CommitReply;
 use super::delete::DeleteReply;
 use super::diff::DiffReply;
 use super::du::DuReply;
+use super::edge::EdgeInfo;
 use super::fsck::FsckReply;
 use super::gc::GcReply;
 use super::import::ImportId;
@@ -54,6 +55,8 @@ pub enum Reply {
     Sync(Box<SyncReply>),
     /// Answers `Transfer`.
     Transfer(Box<TransferReply>),
+    /// Answers `Refresh`.
+    Edge(Box<EdgeInfo>),
     /// Answers [`JobsRequest`](super::jobs::JobsRequest), and a `Sync` or `Transfer` that goes on by itself.
     Jobs(Vec<JobInfo>),
     /// Answers `CreateRepository`.

@@ -76,6 +76,7 @@ pub(crate) fn required(request: &Request) -> Right<'_> {
         | Request::Remote(_)
         | Request::Sync(_)
         | Request::Transfer(_)
+        | Request::Refresh { .. }
         | Request::Jobs(JobsRequest::Follow { .. } | JobsRequest::Cancel { .. })
         | Request::Shutdown => Right::StoreOwner,
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::areas::AreaInfo;
+use super::edge::EdgeInfo;
 use super::fsck::ScrubInfo;
 use super::gc::RunInfo;
 use super::quota::QuotaInfo;
@@ -92,6 +93,9 @@ pub struct StatusReply {
     /// How many of them may be kept; 0: as many as the disk has room for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_size_bytes: Option<u64>,
+    /// What it follows; `None` of a store that is no edge.
+    #[serde(default)]
+    pub edge: Option<EdgeInfo>,
     /// Repositories that use more than nine tenths of their quota.
     #[serde(default)]
     pub quotas: Vec<QuotaInfo>,
@@ -156,21 +160,29 @@ pub enum ProblemKind {
     FailedRun,
     /// The program that the daemon runs was replaced or removed.
     ReplacedBinary,
+    /// An edge cannot have what is new in its bucket.
+    EdgeBehind,
+    /// The bucket of an edge, or a log in it, is not what it was: it is not followed any more.
+    EdgeAlarm,
 }
 
 impl ProblemKind {
     /// How bad a problem of this kind is.
     pub fn severity(self) -> Severity {
         match self {
-            Self::Poisoned | Self::Full | Self::Damage | Self::FailedSeals | Self::DeadMount => {
-                Severity::Critical
-            }
+            Self::Poisoned
+            | Self::Full
+            | Self::Damage
+            | Self::FailedSeals
+            | Self::DeadMount
+            | Self::EdgeAlarm => Severity::Critical,
             Self::LowSpace
             | Self::Limit
             | Self::Quota
             | Self::Policy
             | Self::FailedRun
-            | Self::ReplacedBinary => Severity::Warning,
+            | Self::ReplacedBinary
+            | Self::EdgeBehind => Severity::Warning,
         }
     }
 }

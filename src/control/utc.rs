@@ -61,6 +61,10 @@ moment! {
     NextRun { next_run, next_run_seconds }
 }
 moment! {
+    /// When an edge last heard from its bucket.
+    Contact { last_contact, last_contact_seconds }
+}
+moment! {
     /// When something began.
     Began { began, began_seconds }
 }

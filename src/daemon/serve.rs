@@ -14,10 +14,11 @@ use super::housekeeping::Housekeeper;
 use super::logging;
 use super::privileges;
 use super::run::{self, Filesystems, Hooks};
-use super::service::{DaemonFacts, StoreService, store_error};
+use super::service::{DaemonFacts, EdgeThread, StoreService, is_edge, store_error};
 use super::service_manager::ServiceManager;
 use super::signals;
 use super::web::Web;
+use crate::control::protocol::ControlError;
 use crate::control::public_socket;
 use crate::control::server::Server;
 use crate::engine::error::EngineError;
@@ -54,6 +55,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let observer = Arc::new(MountObserver::new(Arc::clone(&kernel) as Arc<_>));
     let hooked = Arc::new(HookObserver::new(Arc::clone(&observer) as Arc<_>));
     let engine = open(config, &hooked)?;
+    let config = &mounted_as(config, &engine)?;
     log_limits(&engine);
     // This process holds the store's lock from here on, so other mounts of the store are leftovers.
     let plan =
@@ -74,11 +76,13 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let mut server = Server::start(&socket, service.clone()).map_err(start)?;
     serve_others(&mut server, &engine, config.options.allow_other);
     let signals = signals::start(controller.clone(), config.log.clone())?;
+    let edge = service.follow_bucket().map_err(start_error)?;
     let collector = Arc::clone(&engine);
     let mut scrubber = Scrubber::start(&engine, config.scrub).map_err(no_thread)?;
     let (waits, mut closed) = (Arc::clone(&staging), Ok(()));
     let hooks = Hooks {
         ready: Box::new(|| {
+            edge.iter().try_for_each(EdgeThread::wait_for_first).map_err(start_error)?;
             readiness.ready()?;
             manager.ready(&format!("serving {}", plan.target.display()));
             Ok(())
@@ -94,6 +98,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
             service.stop_waiting();
             server.stop();
             service.wait_for_jobs();
+            edge.iter().for_each(EdgeThread::stop);
             scrubber.stop();
             drop(housekeeper);
             if let Some(hook) = hook {
@@ -102,12 +107,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
             waits.end_waits();
             drop(waits);
             observer.disconnect();
-            if let Err(error) = engine.stop() {
-                log::error!("the store was not closed cleanly: {error}");
-                if matches!(error, EngineError::Unsaved(_)) {
-                    closed = Err(DaemonError::Start(Box::new(error)));
-                }
-            }
+            closed = close(&engine);
         }),
     };
     let filesystems = Filesystems {
@@ -154,6 +154,27 @@ fn open(config: &DaemonConfig, observer: &Arc<HookObserver>) -> Result<Arc<Engin
         None => {}
     }
     Ok(engine)
+}
+
+/// Closes the store. Fails only if something is lost by that.
+fn close(engine: &Engine) -> Result<(), DaemonError> {
+    let Err(error) = engine.stop() else { return Ok(()) };
+    log::error!("the store was not closed cleanly: {error}");
+    match error {
+        EngineError::Unsaved(_) => Err(DaemonError::Start(Box::new(error))),
+        _ => Ok(()),
+    }
+}
+
+/// How it is served: an edge takes changes from its bucket, and its mount none.
+fn mounted_as(config: &DaemonConfig, engine: &Engine) -> Result<DaemonConfig, DaemonError> {
+    let mut config = config.clone();
+    config.options.read_only |= is_edge(engine).map_err(start_error)?;
+    Ok(config)
+}
+
+fn start_error(error: ControlError) -> DaemonError {
+    DaemonError::Start(Box::new(error))
 }
 
 /// Limits and privileges of the process, before any thread is started. `port` is that of the web face, or 0.

@@ -3,6 +3,7 @@
 //! A password or token is never part of a remote: what is kept is where to read it (H32).
 
 mod bucket;
+mod edge;
 mod place;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use super::debian::{DebianSettings, SettingsError};
 use super::fetch_policy::FetchPolicy;
 
 pub use bucket::{BucketSettings, Endpoint, S3Place};
+pub use edge::EdgeSettings;
 pub use place::{RemoteUrl, UrlError};
 
 /// Connections to a remote at a time, unless its settings say otherwise.
@@ -164,6 +166,9 @@ pub struct RemoteSettings {
     /// What has to be known of a bucket; `None` for all other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<BucketSettings>,
+    /// The store is an edge of this bucket; `None` for all other kinds, and for a bucket that versions are pushed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<EdgeSettings>,
     /// How to get in; `None` where everybody may. User and password are key id and secret key of a bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
@@ -201,6 +206,7 @@ impl RemoteSettings {
             url,
             debian: None,
             bucket: None,
+            edge: None,
             login: None,
             ca_file: None,
             client_certificate: None,
@@ -241,7 +247,7 @@ impl RemoteSettings {
         if self.kind == RemoteKind::Bucket {
             return self.check_bucket();
         }
-        if self.bucket.is_some() {
+        if self.bucket.is_some() || self.edge.is_some() {
             return Err(SettingsError::NoBucket);
         }
         if self.url.s3_place().is_some() {
@@ -298,7 +304,8 @@ impl RemoteSettings {
     /// Whether nothing but kind, place and policy is set.
     fn says_only_where(&self) -> bool {
         let plain = Self { policy: self.policy, ..Self::new(self.kind, self.url.clone()) };
-        *self == Self { debian: self.debian.clone(), bucket: self.bucket.clone(), ..plain }
+        let (debian, bucket, edge) = (self.debian.clone(), self.bucket.clone(), self.edge.clone());
+        *self == Self { debian, bucket, edge, ..plain }
     }
 
     /// The URL beside which its files lie.

@@ -8,6 +8,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
 mod damaged;
+mod edge;
+mod edge_trouble;
 mod killed;
 mod log;
 mod names;

@@ -10,6 +10,7 @@ use support::Cairn;
 use support::cairn::binary;
 use support::wait::until;
 
+use crate::edge::Edge;
 use crate::shared::{Bucket, files, import, result};
 
 /// SSH keys in a directory.
@@ -259,4 +260,34 @@ fn d4_a_key_with_a_passphrase_signs_by_the_agent_of_the_caller() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("cannot sign with"), "{error}");
     assert_eq!(bucket.events("lib"), 1);
+}
+
+#[test]
+fn d4_an_edge_shows_what_an_allowed_key_signed_and_goes_on_when_another_one_is_allowed() {
+    let bucket = Bucket::new();
+    let one = bucket.store();
+    let keys = Keys::new(&one);
+    let alice = keys.make("alice", &["-t", "ed25519"], "");
+    let bob = keys.make("bob", &["-t", "ed25519"], "");
+    let list = keys.allow(&[&alice]);
+    let source = one.scratch().join("source");
+    let publish = |seed, key: &Path| {
+        files(&source, seed, 3, 1000);
+        import(&one, &source, "lib");
+        one.cli(&["push", "lib", "store", "--sign", text(key)]);
+    };
+    publish(1, &alice);
+    let options = ["--poll", "1h", "--allowed-signers", text(&list), "--require-signed"];
+    let mut edge = Edge::start(&bucket, &options);
+    edge.refresh();
+    publish(2, &bob);
+    let refused = edge.cairn.cli_fails(&["refresh", "--wait"]);
+    assert!(refused.contains("not in the file of allowed signers"), "{refused}");
+    assert_eq!(edge.numbers("lib"), [1].into());
+    // What was believed before stays so when its key goes, also after a restart.
+    keys.allow(&[&bob]);
+    edge.cairn.restart();
+    edge.refresh();
+    assert_eq!(edge.numbers("lib"), [1, 2].into());
+    edge.end();
 }

@@ -13,6 +13,7 @@ use cairn::control::client::SOCKET_NAME;
 use cairn::control::commit::CommitReply;
 use cairn::control::delete::DeleteReply;
 use cairn::control::diff::{DiffEntry, DiffKind, DiffReply};
+use cairn::control::edge::{EdgeInfo, EdgeTrouble};
 use cairn::control::fsck::{
     FsckFinding, FsckOutcome, FsckReply, FsckRequest, ScrubInfo, ScrubResult,
 };
@@ -27,7 +28,7 @@ use cairn::control::server::Server;
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
 use cairn::control::status::{Problem, ProblemKind, StatusReply};
 use cairn::control::tags::TagInfo;
-use cairn::control::utc::{Created, Ended, Expires, NextRun, Until};
+use cairn::control::utc::{Began, Contact, Created, Ended, Expires, NextRun, Until};
 use cairn::control::versions::VersionInfo;
 use cairn::model::hash::TreeHash;
 use cairn::model::id::VersionNumber;
@@ -169,6 +170,7 @@ fn status() -> StatusReply {
         cached_bytes: Some(5 << 20),
         cache_size_bytes: Some(10 << 30),
         partial_bytes: 1 << 20,
+        edge: Some(edge()),
         quotas: vec![upkeep::quota(Some(1 << 20))],
         problems: vec![Problem::new(ProblemKind::Damage, "one blob is damaged")],
         scrub: ScrubInfo {
@@ -181,6 +183,27 @@ fn status() -> StatusReply {
             }),
             damaged: 1,
         },
+    }
+}
+
+/// An edge with something wrong about it.
+fn edge() -> EdgeInfo {
+    let trouble = |repository: Option<&str>, message: &str| EdgeTrouble {
+        repository: repository.map(|name| name.parse().unwrap()),
+        message: message.to_owned(),
+        began: Began::at(1_000_000_000),
+    };
+    EdgeInfo {
+        remote: "origin".parse().unwrap(),
+        url: "s3://releases/cairn".to_owned(),
+        bucket_id: Some("0b".repeat(16)),
+        chosen: vec!["web".parse().unwrap()],
+        poll_ms: 60_000,
+        contact: Some(Contact::at(1_000_000_000)),
+        followed: 1,
+        missing: 2,
+        failures: vec![trouble(None, "no route to host")],
+        alarms: vec![trouble(Some("web"), "the log of web was rolled back")],
     }
 }
 
@@ -273,6 +296,7 @@ impl Service for Fake {
             Request::Sync(request) => jobs::synced(&request, progress),
             Request::Transfer(request) => jobs::transferred(&request, progress),
             Request::Jobs(request) => jobs::answer(request, progress)?,
+            Request::Refresh { .. } => Reply::Edge(Box::new(edge())),
             Request::Import(_) => return Ok((Reply::Done, echo(attachment))),
             Request::DeleteRepository { .. }
             | Request::Discard { .. }

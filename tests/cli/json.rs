@@ -39,6 +39,7 @@ fn full_documents_keep_the_rules() {
         &["why", "web/7/a/b"],
         &["prefetch", "web", "web/7/a"],
         &["reclaim", "--keep", "1G"],
+        &["refresh", "--wait"],
         &["remote", "list"],
         &["remote", "add", "origin", "sums", "https://example.org/"],
         &["remote", "set", "origin", "--connections", "2"],

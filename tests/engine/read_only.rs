@@ -141,6 +141,8 @@ fn does(request: &Request) -> (usize, Does) {
         Request::Export(_) => (23, Does::Read),
         // There is nothing to save.
         Request::Save { .. } => (35, Does::Other),
+        // Only an edge has a bucket that it follows.
+        Request::Refresh { .. } => (46, Does::Other),
         // Only a daemon has settings.
         Request::Remount { .. } => (36, Does::Other),
         Request::Remote(

@@ -86,10 +86,12 @@ fn poll_seen(
 ) -> Result<(), FollowError> {
     follower.poll(&Poll {
         store,
+        signatures: Signatures::NONE,
         is_asked,
         now: Timestamp::default(),
         is_wanted: &|name| name.as_str() != "unwanted",
         seen: &|_| seen,
+        seen_own: &|| Position::START,
         is_urgent: &|_| false,
     })
 }

@@ -6,6 +6,7 @@ use crate::bucket::follow::{Follower, Poll, TURN};
 use crate::bucket::head;
 use crate::bucket::key::{LogName, Seq};
 use crate::bucket::log::Position;
+use crate::bucket::signature::Signatures;
 use crate::bucket::store::{ObjectStore, StoreError};
 use crate::model::name::RepoName;
 use crate::model::time::Timestamp;
@@ -16,10 +17,12 @@ const POLLS: usize = 6;
 fn poll(follower: &mut Follower, store: &dyn ObjectStore, is_asked: bool) -> Result<(), String> {
     let polled = follower.poll(&Poll {
         store,
+        signatures: Signatures::NONE,
         is_asked,
         now: Timestamp::default(),
         is_wanted: &|_| true,
         seen: &|_| Position::START,
+        seen_own: &|| Position::START,
         is_urgent: &|_| false,
     });
     polled.map_err(|error| error.to_string())?;

@@ -64,7 +64,7 @@ JSON
   list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,
   key_file}, rate_bytes_per_second, connections, policy, connect_timeout_ms, idle_timeout_ms, lowest_bytes_per_second, debian {suites,
   components, architectures, languages, with_sources, keyring_file, allow_expired}, bucket {endpoint, region,
-  virtual_hosted, creates_once, signing_key_file, allowed_signers_file, require_signed}}, without what is not set; login is
+  virtual_hosted, creates_once, signing_key_file, allowed_signers_file, require_signed}, edge {chosen, poll_ms, bucket_id}}, without what is not set; login is
   {\"basic\": {user, password}} or {\"bearer\":
   {token}}, password and token are {\"file\": PATH} or {\"environment\": NAME};
   test: {remote, usable, failure, declared_file_count, has_sizes, conditional, ranges, creates_once, lists_at_once,

@@ -82,6 +82,7 @@ pub(super) fn change(request: &Request) -> Option<String> {
         | Request::Import(_)
         | Request::Sync(_)
         | Request::Transfer(_)
+        | Request::Refresh { .. }
         | Request::Jobs(_)
         | Request::Prefetch(_)
         | Request::Export(_)

@@ -39,6 +39,19 @@ impl StoreService {
         Objects::open(settings).map_err(|error| failed(&error))
     }
 
+    /// Whether there is a directory at a path, outside of the mounts of this daemon.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub(super) fn has_directory(&self, path: &Path) -> io::Result<bool> {
+        let boundary = self.boundary().map_err(|error| io::Error::other(error.to_string()))?;
+        match open_outside(path, &boundary.avoided) {
+            Ok(opened) => Ok(std::fs::File::from(opened).metadata()?.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Refuses a directory in a mount of this daemon, which would wait for itself (R8).
     fn check_outside(&self, path: &Path) -> io::Result<()> {
         let boundary = self.boundary().map_err(|error| io::Error::other(error.to_string()))?;

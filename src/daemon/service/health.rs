@@ -69,6 +69,9 @@ impl StoreService {
                 format!("{} in the last collection run: see the log", count(errors, "error"));
             problems.push(Problem::new(ProblemKind::FailedRun, message));
         }
+        // Where that cannot be told, the status fails.
+        let edge = self.edge_info().ok().flatten();
+        problems.extend(edge.iter().flat_map(Self::edge_problems));
         if self.facts.pid.is_some() && is_replaced() {
             let message = "the daemon's program was replaced or removed: unmount and mount again, \
                            to run the new one";

@@ -9,6 +9,7 @@ mod bucket;
 mod commit;
 mod describe;
 mod du;
+mod edge;
 mod errors;
 mod export;
 mod find;
@@ -65,6 +66,7 @@ use crate::engine::registry::Repository;
 use crate::model::name::{BaseName, RepoName};
 use crate::model::version::Version;
 
+pub use edge::{EdgeThread, is_edge};
 pub use errors::{control_error, init_error, store_error};
 use export::Export;
 pub use fsck::open_bare;
@@ -112,6 +114,9 @@ pub struct StoreService {
     lazy: Arc<crate::lazy::Lazy>,
     #[cfg(feature = "net")]
     jobs: Arc<jobs::Jobs>,
+    /// How far the bucket of an edge is followed, once that has begun.
+    #[cfg(feature = "net")]
+    edge_state: std::sync::OnceLock<Arc<edge::EdgeState>>,
     /// Blobs kept in place for backups.
     holds: Mutex<HashMap<ConnectionId, BlobsHold>>,
     next_import: AtomicU64,
@@ -176,6 +181,8 @@ impl StoreService {
             lazy,
             #[cfg(feature = "net")]
             jobs: Arc::default(),
+            #[cfg(feature = "net")]
+            edge_state: std::sync::OnceLock::new(),
             engine,
             facts,
             shutdown: Box::new(shutdown),
@@ -265,6 +272,7 @@ impl StoreService {
             Request::Jobs(request) => self.jobs(caller, request, progress),
             #[cfg(not(feature = "net"))]
             Request::Sync(_) | Request::Transfer(_) | Request::Jobs(_) => Err(without_net()),
+            Request::Refresh { wait } => self.refresh(caller, wait),
             Request::Save { give_up } => self.save(give_up),
             Request::Remount { settings, check } => self.remount(&settings, check),
             Request::Shutdown => {
@@ -348,7 +356,9 @@ impl Service for StoreService {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Reply, Attachment), ControlError> {
         let change = audit::change(&request);
-        let result = self.dispatch(caller, request, attachment, progress);
+        let result = self
+            .refuse_at_edge(&request)
+            .and_then(|()| self.dispatch(caller, request, attachment, progress));
         if let Some(change) = change {
             audit::log(caller, &change, result.as_ref().map(drop));
         }
@@ -361,6 +371,7 @@ impl Service for StoreService {
         request: Request,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Reply, ControlError> {
+        self.refuse_at_edge(&request)?;
         self.answer_other(caller, request, progress)
     }
 

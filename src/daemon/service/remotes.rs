@@ -9,7 +9,7 @@ use crate::control::service::Caller;
 #[cfg(not(feature = "net"))]
 use crate::control::transfer::SigningKey;
 use crate::engine::error::EngineError;
-use crate::engine::request::Request;
+use crate::engine::request::{RemoteNote, Request};
 use crate::model::name::RemoteName;
 #[cfg(not(feature = "net"))]
 use crate::model::name::RepoName;
@@ -44,21 +44,16 @@ impl StoreService {
                     None if replace => return Err(no_remote(&name)),
                     Some(_) | None => {}
                 }
+                self.check_edge(&mut settings)?;
                 check_policy(&settings)?;
                 if settings.kind == RemoteKind::Bucket {
                     self.check_signers(&settings)?;
+                }
+                // A probe writes into the bucket, and an edge only reads.
+                if settings.kind == RemoteKind::Bucket && settings.edge.is_none() {
                     self.probe_bucket(&mut settings)?;
                 }
-                let text = serde_json::to_string(&settings).map_err(|error| {
-                    ControlError::new(
-                        ErrorKind::Usage,
-                        format!("these settings cannot be kept: {error}"),
-                    )
-                })?;
-                let (of, settings_text) = (name.clone(), Some(text));
-                self.engine
-                    .call(|reply| Request::PutRemote { name: of, settings: settings_text, reply })
-                    .map_err(control_error)?;
+                self.keep_remote(&name, &settings)?;
                 self.look_at_cache();
                 Ok(Reply::Remotes(vec![RemoteInfo { name, settings: *settings }]))
             }
@@ -86,6 +81,43 @@ impl StoreService {
                 Ok(Reply::Done)
             }
         }
+    }
+
+    /// Keeps settings. What was seen of the bucket of an edge stays known: other settings make it no other bucket.
+    fn keep_remote(
+        &self,
+        name: &RemoteName,
+        settings: &RemoteSettings,
+    ) -> Result<(), ControlError> {
+        let text = serde_json::to_string(settings).map_err(|error| {
+            let message = format!("these settings cannot be kept: {error}");
+            ControlError::new(ErrorKind::Usage, message)
+        })?;
+        let seen = match settings.edge {
+            Some(_) => self.seen_of(name)?,
+            None => Vec::new(),
+        };
+        let (name, settings) = (name.clone(), Some(text));
+        self.engine
+            .call(|reply| Request::PutRemote { name, settings, reply })
+            .map_err(control_error)?;
+        for note in seen {
+            let noted = self.engine.call(|reply| Request::NoteRemote { note, reply });
+            noted.map_err(control_error)?;
+        }
+        Ok(())
+    }
+
+    /// What was seen of a bucket, by repository.
+    fn seen_of(&self, name: &RemoteName) -> Result<Vec<RemoteNote>, ControlError> {
+        let repositories = self.engine.registry.all();
+        let seen = repositories.iter().filter_map(|repository| {
+            let state = self.engine.query(|reader| reader.sync_state(repository.id, name));
+            let note =
+                |state| RemoteNote::Seen { repo: repository.id, remote: name.clone(), state };
+            state.map(|state| state.map(note)).transpose()
+        });
+        seen.collect::<Result<_, _>>().map_err(control_error)
     }
 
     /// Refuses the removal of a remote that alone has content which versions need (L7).
@@ -192,7 +224,7 @@ fn no_remote(name: &RemoteName) -> ControlError {
         .with_hint("`cairn remote list` shows all remotes")
 }
 
-fn describe(name: RemoteName, settings: &str) -> Result<RemoteInfo, ControlError> {
+pub(super) fn describe(name: RemoteName, settings: &str) -> Result<RemoteInfo, ControlError> {
     let settings: RemoteSettings = serde_json::from_str(settings).map_err(|error| {
         let message = format!("the settings of remote {name} cannot be read: {error}");
         ControlError::new(ErrorKind::Failed, message)

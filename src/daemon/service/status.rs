@@ -56,7 +56,6 @@ impl StoreService {
         let space = self.engine.space().ok();
         let last_run = last_run.as_ref();
         let seen = health::Seen { blocked, damaged, space, last_run, repositories: &repositories };
-        let problems = self.problems(&seen, &quotas);
         let mut status = StatusReply {
             store: shown(self.engine.layout.root()).display().to_string(),
             format: FORMAT,
@@ -86,8 +85,9 @@ impl StoreService {
             failed_fetches: 0,
             cached_bytes: None,
             cache_size_bytes: None,
+            edge: self.edge_info()?,
+            problems: self.problems(&seen, &quotas),
             quotas,
-            problems,
             scrub: ScrubInfo {
                 running_permille: running.map(|scrub| scrub.done_permille()),
                 last: last.filter(|scrub| scrub.blobs > 0).map(result),

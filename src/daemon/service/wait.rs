@@ -71,6 +71,10 @@ impl StoreService {
         self.engine.registry.wake_waiters();
         #[cfg(feature = "net")]
         self.jobs.stop();
+        #[cfg(feature = "net")]
+        if let Some(edge) = self.edge_state.get() {
+            edge.stop();
+        }
         self.stop_fetching();
     }
 }

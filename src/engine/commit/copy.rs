@@ -1,6 +1,7 @@
 //! A version that is a copy of one which was published elsewhere.
 
 use crate::engine::error::{EngineError, Result};
+use crate::engine::registry::Repository;
 use crate::model::hash::TreeHash;
 use crate::model::id::VersionNumber;
 use crate::model::name::TagName;
@@ -12,6 +13,8 @@ use crate::model::version::Version;
 pub struct CopiedVersion {
     /// Its number: one that was never used here.
     pub number: VersionNumber,
+    /// Its number may be lower than that of a version that is here: an edge has the newest one first.
+    pub may_be_older: bool,
     /// The hash of its root: what the area has must be that.
     pub hash: TreeHash,
     /// When it was committed.
@@ -27,6 +30,13 @@ pub struct CopiedVersion {
 }
 
 impl CopiedVersion {
+    /// Whether its number can be given in that repository.
+    pub(super) fn fits(&self, repository: &Repository) -> bool {
+        let is_used = repository.versions.contains_key(&self.number)
+            || repository.deleted.contains_key(&self.number);
+        self.number >= repository.next_number || (self.may_be_older && !is_used)
+    }
+
     /// Makes a version equal to it.
     pub(super) fn give_to(&self, version: &mut Version) -> Result<()> {
         if version.hash != self.hash {

@@ -462,7 +462,7 @@ fn check_place(repository: &Repository, options: &CommitOptions) -> Result<()> {
         return Err(EngineError::TagExists(tag.to_string()));
     }
     if let Some(copy) = &options.copy {
-        return match copy.number >= repository.next_number {
+        return match copy.fits(repository) {
             true => Ok(()),
             false => Err(EngineError::NumberTaken(copy.number)),
         };

@@ -158,7 +158,8 @@ fn write_conclusion(
         Conclusion::BuildAgain => return Ok(()),
         Conclusion::New(new) => {
             let number = new.0.number;
-            (Some(&**new), number, VersionNumber(number.0 + 1))
+            let next_number = repository.next_number.max(VersionNumber(number.0 + 1));
+            (Some(&**new), number, next_number)
         }
         Conclusion::Unchanged(latest) => (None, latest.number, repository.next_number),
     };
@@ -201,7 +202,7 @@ fn published_new(
     let number = version.number;
     let unpublished = Unpublished { task: task.id, area: task.area, created: Some(number) };
     writer.hold_back(repository, unpublished, |repository| {
-        repository.next_number = VersionNumber(number.0 + 1);
+        repository.next_number = repository.next_number.max(VersionNumber(number.0 + 1));
         repository.changed = task.options.now;
         repository.versions.set_charge(number, charge);
         repository.versions.insert(Arc::clone(&version));

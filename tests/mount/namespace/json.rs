@@ -216,6 +216,16 @@ fn buckets(run: &mut Runner<'_>, scratch: &Path) {
     assert_eq!((&pushed["repository"], &pushed["changed"]), (&"web".into(), &true.into()));
     assert_eq!(run.last(&["pull", "web", "shared"])["changed"], false);
     assert_eq!(run.one(&["remote", "accept", "shared", "web"])["repository"], "web");
+    let mut edge = Cairn::edge(text(&scratch.join("bucket")), &scratch.join("cache"));
+    edge.set_arguments(&["--repo", "web"]);
+    edge.mount();
+    let told = schema::documents("refresh", &edge.cli(&["refresh", "--wait", "--json"])).remove(0);
+    assert_eq!((&told["chosen"][0], &told["missing_version_count"]), (&"web".into(), &0.into()));
+    run.verbs.insert("refresh".to_owned());
+    let status = schema::documents("status", &edge.cli(&["status", "--json"])).remove(0);
+    assert_eq!(status["edge"]["bucket_id"], told["bucket_id"]);
+    let remotes = schema::documents("remote", &edge.cli(&["remote", "list", "--json"])).remove(0);
+    assert_eq!(remotes[0]["edge"]["bucket_id"], told["bucket_id"]);
 }
 
 /// Retention, quotas, collection, checks, and the store as a whole.

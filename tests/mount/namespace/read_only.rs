@@ -55,7 +55,7 @@ const READS: [&[&str]; 18] = [
 ];
 
 /// Verbs that are about no store, or about the daemon.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "init",
     "mount",
     "serve",
@@ -63,6 +63,7 @@ const OTHERS: [&str; 12] = [
     "doctor",
     "export",
     "profile",
+    "refresh",
     "restore",
     "backup",
     "wait",

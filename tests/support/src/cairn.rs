@@ -48,6 +48,8 @@ fn build_directory() -> PathBuf {
 /// Dropping it stops the daemon and asserts that nothing stays mounted.
 pub struct Cairn {
     store: PathBuf,
+    /// What is mounted in place of the store, which is the cache of an edge: its bucket.
+    bucket: Option<String>,
     mount_home: TempDir,
     /// Holds the store, unless it is somebody else's.
     _home: Option<TempDir>,
@@ -98,6 +100,7 @@ impl Cairn {
     pub fn over(store: &Path) -> Self {
         let cairn = Self {
             store: store.to_owned(),
+            bucket: None,
             mount_home: tempfile::Builder::new().prefix("cairn-").tempdir().expect("a directory"),
             _home: None,
             options: Vec::new(),
@@ -109,6 +112,14 @@ impl Cairn {
         // Other users must be able to reach the mount point; the store protects itself.
         fs::set_permissions(cairn.mount_home.path(), Permissions::from_mode(0o755)).expect("chmod");
         fs::create_dir(cairn.mnt()).expect("mkdir");
+        cairn
+    }
+
+    /// An edge of a bucket that keeps what it has in `cache`, which the first mount makes and which stays when this
+    /// is dropped.
+    pub fn edge(bucket: &str, cache: &Path) -> Self {
+        let mut cairn = Self::over(cache);
+        cairn.bucket = Some(bucket.to_owned());
         cairn
     }
 
@@ -215,7 +226,12 @@ impl Cairn {
             .arg(binary())
             .arg("mount")
             .arg("--foreground");
-        command.args(&self.options).arg(self.store()).arg(self.mnt());
+        command.args(&self.options);
+        match &self.bucket {
+            Some(bucket) => command.args(["--edge", bucket, "--cache"]).arg(self.store()),
+            None => command.arg(self.store()),
+        };
+        command.arg(self.mnt());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
         self.daemon =

@@ -27,6 +27,7 @@ enum Type {
 const NULLABLE: &[&str] = &[
     "after",
     "base",
+    "bucket_id",
     "candidate_bytes",
     "change",
     "command",
@@ -35,6 +36,7 @@ const NULLABLE: &[&str] = &[
     "daemon_pid",
     "declared_file_count",
     "directory",
+    "edge",
     "error",
     "has_sizes",
     "failure",
@@ -51,6 +53,7 @@ const NULLABLE: &[&str] = &[
     "quota_bytes",
     "quota_file_count",
     "ranges",
+    "repository",
     "retry",
     "running_permille",
     "since",
@@ -66,6 +69,7 @@ const NAMES: &[(Type, &[&str])] = &[
         &[
             "area",
             "author",
+            "bucket_id",
             "cairn_version",
             "change",
             "check",
@@ -186,6 +190,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "counts",
             "debian",
             "detail",
+            "edge",
             "error",
             "failed_files",
             "last",
@@ -208,6 +213,7 @@ const NAMES: &[(Type, &[&str])] = &[
         &[
             "architectures",
             "changed_tags",
+            "chosen",
             "components",
             "languages",
             "notes",
@@ -221,11 +227,13 @@ const NAMES: &[(Type, &[&str])] = &[
     (
         Type::Objects,
         &[
+            "alarms",
             "areas",
             "between",
             "damaged_blobs",
             "decisions",
             "events",
+            "failures",
             "files",
             "findings",
             "holders",
@@ -239,7 +247,10 @@ const NAMES: &[(Type, &[&str])] = &[
             "versions",
         ],
     ),
-    (Type::Time, &["began", "created", "deleted", "ended", "expires", "next_run", "until"]),
+    (
+        Type::Time,
+        &["began", "created", "deleted", "ended", "expires", "last_contact", "next_run", "until"],
+    ),
     (Type::Mode, &["mode"]),
 ];
 

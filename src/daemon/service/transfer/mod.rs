@@ -1,13 +1,15 @@
 //! Push and pull: jobs that have versions go to a bucket, or come from one (D1).
 //!
-//! A job opens the bucket and reads its logs ([`session`]), decides what is to go where (`bucket::agree`), has contents and trees
-//! moved (`bucket::push`, `bucket::pull`), and publishes: a push by an event of the log, a pull by a commit of the
-//! local store. Whatever ends it in between leaves only what nobody names, and the next one finds that.
+//! A job opens the bucket and reads its logs ([`session`]), decides what is to go where (`bucket::agree`), has
+//! contents and trees moved (`bucket::push`, `bucket::pull`), and publishes: a push by an event of the log, a pull by
+//! a commit of the local store. What an edge does with a log that it has read is in [`mirror`]. Whatever ends it in
+//! between leaves only what nobody names, and the next one finds that.
 
 mod accept;
 mod destination;
 mod error;
 mod local;
+mod mirror;
 mod pull;
 mod push;
 mod session;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 use self::error::{Failure, transfer_error};
 use self::session::Access;
+pub(super) use self::session::EdgeLog;
 use super::bucket::signatures;
 use super::jobs::{Job, JobReply, JobRequest, Work};
 use super::{Answer, StoreService};

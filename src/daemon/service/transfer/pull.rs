@@ -77,7 +77,7 @@ impl StoreService {
         Ok(reply)
     }
 
-    fn pull_version(
+    pub(super) fn pull_version(
         &self,
         job: &Arc<Job>,
         request: &TransferRequest,
@@ -123,6 +123,7 @@ impl StoreService {
         let repository = self.repository(&session.name)?;
         let copy = CopiedVersion {
             number: commit.number,
+            may_be_older: session.is_edge,
             hash: commit.hash(),
             created: commit.created,
             base: commit.base,
@@ -155,14 +156,19 @@ impl StoreService {
     }
 
     /// Tags and flags that were changed in the bucket since the last push or pull.
-    fn pull_names(
+    pub(super) fn pull_names(
         &self,
         request: &TransferRequest,
         session: &Session<'_>,
         repository: &Arc<Repository>,
         reply: &mut TransferReply,
     ) -> Result<(), Failure> {
-        let base = session.seen.common.clone();
+        let base = if session.is_edge {
+            // Nobody but the bucket changes anything here.
+            Some(Common::new(tags(repository), flags(repository)))
+        } else {
+            session.seen.common.clone()
+        };
         let (base_tags, base_flags) =
             (base.as_ref().map(Common::tags), base.as_ref().map(Common::flags));
         let agreement = agree(&session.tags(), &tags(repository), base_tags.as_ref());

@@ -44,15 +44,31 @@ impl StoreService {
         let make = !request.dry_run;
         let session = Session::open(access, &request.repository, seen, make)?;
         let wanted = Wanted::of(&repository, request);
-        let mut reply = TransferReply::default();
         let Some(mut session) = session else {
             // A dry run of a push that would make the bucket.
+            let mut reply = TransferReply::default();
             let all = repository.versions.keys();
             reply.numbers = all.filter(|number| wanted.has(**number)).copied().collect();
             reply.changed = !reply.numbers.is_empty();
             return Ok(reply);
         };
-        let local = hashes(&repository);
+        let pushed = self.push_into(job, request, &repository, &mut session, &wanted);
+        if !request.dry_run {
+            session.update_head();
+        }
+        pushed
+    }
+
+    fn push_into(
+        &self,
+        job: &Job,
+        request: &TransferRequest,
+        repository: &Repository,
+        session: &mut Session<'_>,
+        wanted: &Wanted,
+    ) -> Result<TransferReply, Failure> {
+        let mut reply = TransferReply::default();
+        let local = hashes(repository);
         let versions = to_push(session.state(), &local, wanted.numbers.as_ref())?;
         if !versions.passed.is_empty() {
             reply.warnings.push(format!(
@@ -65,10 +81,9 @@ impl StoreService {
             reply.numbers = versions.missing;
         } else if !versions.missing.is_empty() {
             session.make_repository(Timestamp::now())?;
-            reply.numbers =
-                self.push_versions(job, &mut session, &repository, &versions.missing)?;
+            reply.numbers = self.push_versions(job, session, repository, &versions.missing)?;
         }
-        self.push_names(request, &mut session, &wanted, &mut reply)?;
+        self.push_names(request, session, wanted, &mut reply)?;
         reply.changed = !(reply.numbers.is_empty()
             && reply.changed_tags.is_empty()
             && reply.flagged_numbers.is_empty());
@@ -196,6 +211,24 @@ impl StoreService {
         };
         let session = Session::open(access, &request.repository, seen, false)?;
         let mut session = session.ok_or(Failure::NoBucket)?;
+        let deleted = self.delete_each(request, &mut session);
+        if !request.dry_run {
+            session.update_head();
+        }
+        let reply = deleted?;
+        if let (Some(repository), false) = (&known, request.dry_run) {
+            let common = session.seen.common.clone().unwrap_or_default();
+            let seen = session.to_remember(common);
+            self.remember_bucket(repository, &request.remote, &seen);
+        }
+        Ok(reply)
+    }
+
+    fn delete_each(
+        &self,
+        request: &TransferRequest,
+        session: &mut Session<'_>,
+    ) -> Result<TransferReply, Failure> {
         let mut reply = TransferReply::default();
         for version in &request.versions {
             let log = session.log();
@@ -212,7 +245,7 @@ impl StoreService {
                     let before = session.tags().get(tag).copied();
                     let (tag, target) = (tag.clone(), None);
                     let change = TagChange { tag: tag.clone(), target, before, protects: false };
-                    if request.dry_run || self.push_tag(&mut session, &change)? {
+                    if request.dry_run || self.push_tag(session, &change)? {
                         reply.changed_tags.push(tag);
                     }
                 }
@@ -221,11 +254,6 @@ impl StoreService {
                     return Err(Failure::NotThere(what));
                 }
             }
-        }
-        if let (Some(repository), false) = (&known, request.dry_run) {
-            let common = session.seen.common.clone().unwrap_or_default();
-            let seen = session.to_remember(common);
-            self.remember_bucket(repository, &request.remote, &seen);
         }
         reply.changed = !(reply.deleted_numbers.is_empty() && reply.changed_tags.is_empty());
         Ok(reply)

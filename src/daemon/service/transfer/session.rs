@@ -10,6 +10,7 @@ use crate::bucket::collect::{CollectError, Condemned, KeyLists};
 use crate::bucket::event::{BucketId, Payload};
 use crate::bucket::fold::{BucketState, RepositoryState};
 use crate::bucket::format;
+use crate::bucket::head;
 use crate::bucket::key::{LogName, Nonce};
 use crate::bucket::log::{Cursor, Log, Position, Retry};
 use crate::bucket::push::publish::{PublishError, intent};
@@ -39,6 +40,20 @@ pub(super) struct Seen {
     bucket_log: Option<String>,
     /// What both had in common then.
     pub(super) common: Option<Common>,
+}
+
+impl Seen {
+    /// How far the log of the repository went.
+    pub(super) fn position(&self) -> Position {
+        let position = self.repository.as_deref().and_then(|text| text.parse().ok());
+        position.unwrap_or(Position::START)
+    }
+
+    /// How far the bucket's own log went.
+    pub(super) fn own_position(&self) -> Position {
+        let position = self.bucket_log.as_deref().and_then(|text| text.parse().ok());
+        position.unwrap_or(Position::START)
+    }
 }
 
 /// What both sides had in common.
@@ -76,6 +91,13 @@ pub(super) struct Access<'a> {
     pub(super) signatures: &'a Signatures,
 }
 
+/// What an edge has read of a bucket, as far as one repository needs it.
+pub(in crate::daemon::service) struct EdgeLog {
+    pub(in crate::daemon::service) bucket: BucketId,
+    pub(in crate::daemon::service) own: Cursor<BucketState>,
+    pub(in crate::daemon::service) repository: Cursor<RepositoryState>,
+}
+
 /// A bucket whose logs were read.
 pub(super) struct Session<'a> {
     pub(super) store: &'a dyn ObjectStore,
@@ -88,6 +110,8 @@ pub(super) struct Session<'a> {
     pub(super) repository: Cursor<RepositoryState>,
     lists: KeyLists,
     pub(super) seen: Seen,
+    /// What is here comes from the bucket alone, so where both differ the bucket is right.
+    pub(super) is_edge: bool,
 }
 
 impl<'a> Session<'a> {
@@ -122,9 +146,33 @@ impl<'a> Session<'a> {
             repository: Cursor::default(),
             lists: KeyLists::default(),
             seen,
+            is_edge: false,
         };
         session.follow()?;
         Ok(Some(session))
+    }
+
+    /// What an edge has read of a log.
+    pub(super) fn of_edge(
+        Access { store, watch, retry, signatures }: Access<'a>,
+        name: &RepoName,
+        log: EdgeLog,
+        seen: Option<Seen>,
+    ) -> Self {
+        let seen = seen.unwrap_or_default();
+        Self {
+            store,
+            watch,
+            retry,
+            signatures,
+            name: name.clone(),
+            id: log.bucket,
+            bucket: log.own,
+            repository: log.repository,
+            lists: KeyLists::default(),
+            seen: Seen { bucket: log.bucket.to_string(), ..seen },
+            is_edge: true,
+        }
     }
 
     fn bucket_log(&self) -> Log<'a> {
@@ -159,6 +207,28 @@ impl<'a> Session<'a> {
         self.bucket.state().has(&self.name)
     }
 
+    /// Has the bucket's head say how far the two logs are, for edges. Without that they find out later.
+    pub(super) fn update_head(&mut self) {
+        let (store, id) = (self.store, self.id);
+        let updated = head::update(store, id, &mut |head| {
+            let ends = |session: &Self| {
+                [
+                    (LogName::Repository(session.name.clone()), session.repository.position().seq),
+                    (LogName::Bucket, session.bucket.position().seq),
+                ]
+            };
+            let promised = |log: &LogName| head.and_then(|head| head.of(log));
+            // Somebody else has published since, or the head is wrong.
+            if ends(self).iter().any(|(log, seq)| promised(log).is_some_and(|told| told > *seq)) {
+                self.follow()?;
+            }
+            Ok::<_, Failure>(ends(self).to_vec())
+        });
+        if let Err(error) = updated {
+            log::warn!("edges learn late what is new in {}: {error}", self.name);
+        }
+    }
+
     /// Makes the repository in the bucket, if it is not there.
     pub(super) fn make_repository(&mut self, now: Timestamp) -> Result<(), Failure> {
         let (log, name) = (self.bucket_log(), self.name.clone());
@@ -190,13 +260,12 @@ impl<'a> Session<'a> {
 
     /// The tags of the bucket.
     pub(super) fn tags(&self) -> TagMap {
-        self.state().tags().iter().map(|(tag, found)| (tag.clone(), found.number)).collect()
+        tags_of(self.state())
     }
 
     /// The flags of the bucket's versions.
     pub(super) fn flags(&self) -> FlagMap {
-        let versions = self.state().versions().iter();
-        versions.map(|(number, found)| (*number, (found.released, found.locked))).collect()
+        flags_of(self.state())
     }
 
     /// What is to be remembered.
@@ -208,4 +277,15 @@ impl<'a> Session<'a> {
             ..self.seen.clone()
         }
     }
+}
+
+/// The tags of a log.
+pub(super) fn tags_of(log: &RepositoryState) -> TagMap {
+    log.tags().iter().map(|(tag, found)| (tag.clone(), found.number)).collect()
+}
+
+/// The flags of a log's versions.
+pub(super) fn flags_of(log: &RepositoryState) -> FlagMap {
+    let versions = log.versions().iter();
+    versions.map(|(number, found)| (*number, (found.released, found.locked))).collect()
 }

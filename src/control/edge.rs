@@ -1,0 +1,46 @@
+//! What an edge follows, and how far it is.
+
+use serde::{Deserialize, Serialize};
+
+use super::utc::{Began, Contact};
+use crate::model::name::{RemoteName, RepoName};
+
+/// An edge: a store that shows what is in a bucket, and takes changes from there alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeInfo {
+    /// The bucket, as a remote of the store.
+    pub remote: RemoteName,
+    /// Where it is.
+    pub url: String,
+    /// Its id; `None` until it was reached for the first time.
+    pub bucket_id: Option<String>,
+    /// Only these repositories are followed; empty for all.
+    pub chosen: Vec<RepoName>,
+    /// How often it asks for news.
+    pub poll_ms: u64,
+    /// When the bucket last answered; absent while it has not since the daemon began.
+    #[serde(default, flatten)]
+    pub contact: Option<Contact>,
+    /// Repositories that are followed.
+    #[serde(rename = "followed_repository_count")]
+    pub followed: u64,
+    /// Versions of the bucket that are not here yet, as far as its logs were read.
+    #[serde(rename = "missing_version_count")]
+    pub missing: u64,
+    /// What goes wrong, and is tried again.
+    pub failures: Vec<EdgeTrouble>,
+    /// Logs that are not followed any more, since they are not what they were. What came from them stays.
+    pub alarms: Vec<EdgeTrouble>,
+}
+
+/// Something that is wrong with a bucket, or with the log of a repository in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeTrouble {
+    /// The repository; `None` where it concerns the bucket.
+    pub repository: Option<RepoName>,
+    /// What is wrong.
+    pub message: String,
+    /// Since when.
+    #[serde(flatten)]
+    pub began: Began,
+}
