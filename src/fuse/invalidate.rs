@@ -24,6 +24,9 @@
 //! order. The third thread detaches what is below names that expired. Nobody waits for that, and it
 //! may come late: if the name has become valid again by then, dropping it costs one look-up.
 //!
+//! A thread that waits for a page cannot be killed, and keeps its connection open. If the READ that holds the page is
+//! answered by this process alone and it is killed, the guard ends the connection ([`super::guard`]).
+//!
 //! The queues have no bound, since the engine must never wait for the kernel. They stay short
 //! because nearly every job answers a request, of which the kernel and the control server allow a
 //! limited number. A warning is logged beyond [`QUEUE_WARN`].
