@@ -65,7 +65,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     let versions = versions(&engine, &config.options);
     let file_bytes_max = Arc::new(AtomicU64::new(config.file_bytes_max));
     let staging = staging(&engine, config, &plan, &file_bytes_max);
-    connect(&observer, &staging, &versions);
+    connect((&observer, &kernel), &staging, &versions, guard.state());
     let housekeeper = housekeeper(&engine, &kernel, &versions)?;
     let (controller, events) = run::controller();
     let stop = controller.clone();
@@ -221,10 +221,12 @@ fn facts(
 
 /// From now on events concern these filesystems.
 fn connect(
-    observer: &MountObserver,
+    (observer, kernel): (&MountObserver, &KernelInvalidator),
     staging: &StagingFs,
     versions: &Arc<VersionFs<crate::store::tree_cache::TreeCache, PoolBlobs>>,
+    watch: WatchState,
 ) {
+    versions.connect(Arc::new(kernel.version_pages(watch)));
     let (root, held) = (Arc::clone(versions), Arc::clone(versions));
     observer.connect(
         staging,

@@ -1,7 +1,7 @@
 //! The guard: whatever the end of a daemon, nobody hangs, no dead mount is left, and no other mount is
 //! touched (R8, H8, H60).
 
-use std::fs;
+use std::fs::{self, FileType};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ use crate::toy::{FILE, MountDirectories, Serving, Toy, endless, require_mounting
 /// How often a daemon is killed at the instant of a notification; `scripts/soak guard` asks for more.
 const ROUNDS: &str = "CAIRN_GUARD_ROUNDS";
 
-/// Tells the child which of its filesystems has the file that is read.
+/// Tells the child which of its filesystems has the file that is read, or to hand content over.
 const PART: &str = "CAIRN_TEST_PART";
 
 fn guard(plan: &MountPlan) -> Guard {
@@ -36,7 +36,8 @@ fn guard(plan: &MountPlan) -> Guard {
 #[test]
 fn child_is_killed_while_it_notifies() {
     let Some(plan) = child_plan() else { return };
-    let of_versions = std::env::var_os(PART).is_some_and(|part| part == "versions");
+    let part = std::env::var(PART).unwrap();
+    let of_versions = part != "outer";
     let (sender, parked) = crossbeam_channel::unbounded();
     let silent = Toy { parked: Some(sender), ..Toy::default() };
     let (outer, versions) = if of_versions {
@@ -53,10 +54,18 @@ fn child_is_killed_while_it_notifies() {
     let reader = Command::new("cat").arg(file).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     fs::write(target.with_file_name("reader"), reader.unwrap().id().to_string()).unwrap();
     let reply = parked.recv().unwrap();
-    let forget = vec![Forget::Content { ino: FILE }];
-    let (versions, staging) = if of_versions { (forget, Vec::new()) } else { (Vec::new(), forget) };
-    serving.invalidator.submit(Invalidation::silent(versions, staging));
-    wait::until("the notification waits in the kernel", || is_stuck("invalidate"));
+    if part == "store" {
+        let pages = serving.invalidator.version_pages(state);
+        let store = move || pages.store(FILE, b"0");
+        std::thread::Builder::new().name("store".to_owned()).spawn(store).unwrap();
+        wait::until("content waits to be handed over", || is_stuck("store"));
+    } else {
+        let forget = vec![Forget::Content { ino: FILE }];
+        let (versions, staging) =
+            if of_versions { (forget, Vec::new()) } else { (Vec::new(), forget) };
+        serving.invalidator.submit(Invalidation::silent(versions, staging));
+        wait::until("the notification waits in the kernel", || is_stuck("invalidate"));
+    }
     eprint!("!");
     serving.join().unwrap();
     drop(reply);
@@ -112,16 +121,16 @@ fn killed(mut child: Child, place: &MountDirectories) {
 #[test]
 fn r8_h60_a_daemon_that_is_killed_while_it_notifies_ends_and_hangs_nobody() {
     require_mounting();
-    let rounds = std::env::var(ROUNDS).map_or(4, |rounds| rounds.parse().unwrap());
+    let rounds: usize = std::env::var(ROUNDS).map_or(6, |rounds| rounds.parse().unwrap());
     let place = MountDirectories::new();
     let another = MountDirectories::new();
     let neighbour = another.serve(endless()).ready();
     for round in 0..rounds {
-        let part = if round % 2 == 0 { "versions" } else { "outer" };
+        let part = ["versions", "outer", "store"][round % 3];
         let test = "guard::child_is_killed_while_it_notifies";
         let child = start_child_with(&place, test, &[(PART, part)]);
         let reader = fs::read_to_string(place.target.with_file_name("reader")).unwrap();
-        let guard = guard_of(child.id()).expect("a guard");
+        let guard = guard_of(child.id());
         killed(child, &place);
         wait::until("the reader gets an error", || has_ended(reader.parse().unwrap()));
         wait::until("the guard ends", || has_ended(guard));
@@ -150,7 +159,7 @@ fn h60_the_next_mount_with_the_same_numbers_is_let_alone() {
     };
     wait::until("the kernel used the numbers of both mounts again", || {
         let mut child = start_child(&place, "guard::child_serves_with_a_guard");
-        let guard = guard_of(child.id()).expect("a guard");
+        let guard = guard_of(child.id());
         let before = numbers();
         // It comes too late.
         signal(guard, Signal::STOP);
@@ -173,7 +182,7 @@ fn h60_the_next_mount_with_the_same_numbers_is_let_alone() {
 fn r8_a_killed_daemon_leaves_no_mount_and_the_next_one_serves() {
     let mut cairn = Cairn::start();
     for _ in 0..3 {
-        let guard = cairn.guard().expect("a guard");
+        let guard = cairn.guard();
         cairn.kill9_and_unmount();
         wait::until("the guard ends", || has_ended(guard));
         assert!(fs::read_dir(cairn.mnt()).unwrap().next().is_none(), "the bare mount point");
@@ -199,7 +208,7 @@ fn h60_the_guard_goes_with_its_daemon_however_that_ends() {
     ];
     for (how, command) in ends {
         cairn.mount();
-        let guard = cairn.guard().expect("a guard");
+        let guard = cairn.guard();
         let mut end = Command::new(command[0]);
         end.args(&command[1..]).args([&cairn.store(), &cairn.mnt()]).arg(binary());
         assert!(end.status().unwrap().success(), "{how}");
@@ -214,12 +223,12 @@ fn h60_the_guard_goes_with_its_daemon_however_that_ends() {
 fn h60_a_daemon_whose_guard_was_killed_goes_on() {
     let mut cairn = Cairn::start();
     assert_eq!(cairn.json(&["status"])["guard"], "ends");
-    let first = cairn.guard().expect("a guard");
+    let first = cairn.guard();
     // What ends daemons by mistake does not reach it.
     for mild in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1] {
         signal(first, mild);
     }
-    assert_eq!(cairn.guard(), Some(first));
+    assert_eq!(cairn.guard(), first);
     cairn.kill_guard();
     wait::until("the status says it", || cairn.json(&["status"])["guard"].is_null());
     assert!(cairn.cli(&["status"]).contains("guard     none"));
@@ -234,19 +243,22 @@ fn h60_a_daemon_whose_guard_was_killed_goes_on() {
 #[test]
 fn h60_the_guard_has_nothing_open_and_is_told_from_its_daemon() {
     let cairn = Cairn::start();
-    let guard = PathBuf::from(format!("/proc/{}", cairn.guard().expect("a guard")));
+    let guard = PathBuf::from(format!("/proc/{}", cairn.guard()));
     assert_eq!(fs::read_link(guard.join("cwd")).unwrap(), Path::new("/"));
-    let mut open = Vec::new();
-    for descriptor in fs::read_dir(guard.join("fd")).unwrap().flatten() {
-        let target = fs::read_link(descriptor.path()).unwrap();
-        let kind = fs::metadata(descriptor.path()).unwrap().file_type();
+    let opened = || -> Vec<(PathBuf, FileType)> {
+        let descriptors = fs::read_dir(guard.join("fd")).unwrap().flatten();
+        let look = |path: PathBuf| {
+            Some((fs::read_link(&path).ok()?, fs::metadata(&path).ok()?.file_type()))
+        };
+        descriptors.filter_map(|descriptor| look(descriptor.path())).collect()
+    };
+    wait::until("it was told of both mounts", || opened().len() == 6);
+    for (target, kind) in opened() {
         let expected = kind.is_socket()
             || target == Path::new("/dev/null")
             || (target.ends_with("abort") && kind.is_file());
         assert!(expected, "{}", target.display());
-        open.push(target);
     }
-    assert_eq!(open.len(), 6, "{open:?}");
     let command = fs::read_to_string(guard.join("cmdline")).unwrap();
     assert_eq!(command, format!("cairn-guard\0{}\0", cairn.mnt().display()));
     let stat = fs::read_to_string(guard.join("stat")).unwrap();

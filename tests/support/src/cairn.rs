@@ -251,16 +251,15 @@ impl Cairn {
         status.expect("set by the condition")
     }
 
-    /// The process that guards the daemon, if there is one.
-    pub fn guard(&self) -> Option<u32> {
+    /// The process that guards the daemon. A daemon serves while its guard is still beginning.
+    pub fn guard(&self) -> u32 {
         guard_of(self.pid())
     }
 
     /// Kills the daemon's guard, so that the mount stays when the daemon is killed as well.
     pub fn kill_guard(&self) {
-        let guard = self.guard().expect("the daemon has a guard");
-        kill_process(process_id(guard), Signal::KILL).expect("kill");
-        wait::until("the guard has ended", || self.guard().is_none());
+        kill_process(process_id(self.guard()), Signal::KILL).expect("kill");
+        wait::until("the guard has ended", || find_guard(self.pid()).is_none());
     }
 
     /// Kills the daemon: the store is as a crash leaves it, and the guard takes the dead mount away a moment
@@ -423,8 +422,17 @@ impl Drop for Cairn {
     }
 }
 
-/// The guard of the daemon with this process id, if there is one that has not ended.
-pub fn guard_of(daemon: u32) -> Option<u32> {
+/// The guard of the daemon with this process id.
+pub fn guard_of(daemon: u32) -> u32 {
+    let mut found = None;
+    wait::until("the daemon has a guard", || {
+        found = find_guard(daemon);
+        found.is_some()
+    });
+    found.expect("set by the condition")
+}
+
+fn find_guard(daemon: u32) -> Option<u32> {
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     numbers.find(|pid| {
