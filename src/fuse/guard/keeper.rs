@@ -25,7 +25,7 @@ use crate::sys;
 #[derive(Debug)]
 pub(super) enum Order {
     /// Open what ends the connection of a mount, say in `opened` whether that went well, and tell the guard
-    /// of the mount once `is_ours` says yes.
+    /// of the mount once `is_ours` says yes, and say so by `opened` again.
     Watch { watched: Watched, opened: Sender<bool>, is_ours: Receiver<bool> },
     /// Tell the guard that it is not needed any more, and end.
     Bye,
@@ -85,6 +85,7 @@ fn keep(socket: &UnixStream, orders: &Receiver<Order>) {
                 if asked.is_ok() && is_ours.recv() == Ok(true) {
                     // If the guard has ended, that is noticed by whoever waits for it.
                     drop(send(socket, &Message::Watch(watched), abort.as_ref()));
+                    opened.send(true).unwrap_or_default();
                 }
             }
             Order::Bye => return drop(send(socket, &Message::Bye, None)),

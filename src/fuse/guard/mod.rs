@@ -125,7 +125,9 @@ impl Guard {
         let has_abort = self.orders.send(order).is_ok().then(|| is_open.recv().ok()).flatten();
         // What was opened belongs to the connection that has the number now: to ours, as long as ours lives.
         let is_connected = mount.connection().is_alive();
-        let told = sure.send(is_connected);
+        // Nobody is to be answered before the guard can end the connection.
+        let told =
+            sure.send(is_connected).map_err(drop).and_then(|()| is_open.recv().map_err(drop));
         let watch =
             match has_abort {
                 Some(has_abort) if is_connected && told.is_ok() => {
