@@ -56,11 +56,11 @@ class Store:
             self.mounted = False
 
     def kill(self):
-        """Ends the daemon as a crash does, and removes the dead mount."""
+        """Ends the daemon as a crash does, and waits until its guard has taken the dead mount away."""
         pid = self.pid()
         os.kill(pid, signal.SIGKILL)
         wait_for_end(pid)
-        run(["umount", "--lazy", self.mnt] if os.geteuid() == 0 else ["fusermount3", "-uz", self.mnt])
+        wait_for_no_mount(self.mnt)
         self.mounted = False
 
     def pid(self):
@@ -104,6 +104,14 @@ def wait_for_end(pid):
         select.select([descriptor], [], [])
     finally:
         os.close(descriptor)
+
+
+def wait_for_no_mount(target, seconds=60):
+    deadline = time.monotonic() + seconds
+    while any(line.split()[1] == str(target) for line in Path("/proc/self/mounts").read_text().splitlines()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{target} is still mounted")
+        time.sleep(0.01)
 
 
 def cpu_ticks(pid):
@@ -172,6 +180,17 @@ class World:
     def sync(self):
         """Writes what is dirty on this filesystem, and not what others left on theirs."""
         run(["sync", "--file-system", self.directory])
+
+    def anew(self, store=None):
+        """As after a publish: content is in memory, as pages of the pool, and the kernel knows nothing of the
+        mount, which is made anew."""
+        if store:
+            store.unmount()
+            store.mount()
+            for path in sorted((store.path / "pool").rglob("*")):
+                if path.is_file():
+                    path.read_bytes()
+        self.sync()
 
     def cold(self, store=None):
         """Drops pages, names and inodes; cairn's daemon is started anew, so that it has nothing in

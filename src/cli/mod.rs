@@ -77,6 +77,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::control::client::{Connection, OpenLocal};
 use crate::control::protocol::{ControlError, ErrorKind};
+use crate::daemon::stand_guard;
+use crate::fuse::guard::PROGRAM as GUARD;
 use crate::fuse::mount::MountTable;
 
 use error::CliError;
@@ -353,6 +355,9 @@ fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
 /// Runs one command line, program name included, and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, hooks: Hooks) -> u8 {
     let mut args: Vec<OsString> = args.into_iter().collect();
+    if args.first().is_some_and(|name| name == GUARD) {
+        return stand_guard();
+    }
     if let Some(code) = complete::answer(&args, hooks) {
         return code;
     }

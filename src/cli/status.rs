@@ -11,7 +11,7 @@ use super::{Context, areas, quota};
 use crate::control::edge::EdgeInfo;
 use crate::control::protocol::Request;
 use crate::control::reply::Reply;
-use crate::control::status::{Problem, ProblemKind, Severity, StatusReply};
+use crate::control::status::{GuardKind, Problem, ProblemKind, Severity, StatusReply};
 use crate::fuse::mount::{MountEntry, MountTable};
 
 const HELP: &str = "\
@@ -29,7 +29,7 @@ EXIT CODES
   others, as in `cairn help`: the store could not be asked
 
 JSON
-  {store, format, cairn_version, daemon_pid, mount, read_only, repository_count, version_count,
+  {store, format, cairn_version, daemon_pid, mount, read_only, guard, repository_count, version_count,
   blob_count, blobs_bytes, tree_count, free_bytes, areas, unfinished_deletion_count, poisoned,
   last_run, next_run, next_run_seconds, reclaimable_bytes, protected_bytes, deleted_version_count,
   partial_file_count, partial_bytes (downloads that are not whole), absent_content_count (declared by a
@@ -40,7 +40,8 @@ JSON
   began, began_seconds, duration_ms, expired_version_count, expired_area_count, freed_blob_count,
   freed_bytes, pinned_blob_count, pinned_bytes, error_count}; scrub is {running_permille, last,
   damaged_blob_count}, last is null or {ended, ended_seconds, hashed_blob_count, hashed_bytes,
-  damaged_blob_count}; problems is an array of {kind, severity, message}, the worst first, where
+  damaged_blob_count}; guard says what happens if the daemon is killed: `ends` the connections and
+  takes the mounts away, only `detaches` dead mounts, or null; problems is an array of {kind, severity, message}, the worst first, where
   severity is warning or critical, and kind is poisoned, full, damage, failed_seals, dead_mount,
   low_space, limit, quota, policy, failed_run, replaced_binary, edge_behind or edge_alarm; edge is null, or what an edge follows:
   {remote, url, bucket_id (null until it was reached), chosen (the names of --repo), poll_ms, last_contact, last_contact_seconds (both
@@ -138,12 +139,23 @@ fn print(context: &mut Context, status: &StatusReply) -> Result<(), CliError> {
             format!("pid {pid}, mounted at {}{mode}", printable(mount))
         }
     };
+    let guard = match status.guard {
+        _ if status.mount.is_none() => None,
+        Some(GuardKind::Ends) => Some("takes the mounts away if the daemon is killed"),
+        Some(GuardKind::Detaches) => {
+            Some("takes dead mounts away; cannot end one that hangs, see `cairn doctor`")
+        }
+        None => Some("none: if the daemon is killed, its mounts stay and fail"),
+    };
     output.line(format_args!(
         "store     {} (format {})",
         printable(&status.store),
         status.format
     ))?;
     output.line(format_args!("daemon    {daemon}"))?;
+    if let Some(guard) = guard {
+        output.line(format_args!("guard     {guard}"))?;
+    }
     output.line(format_args!(
         "holds     {}, {}, {}",
         count(status.repositories, "repository"),

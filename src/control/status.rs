@@ -25,6 +25,9 @@ pub struct StatusReply {
     pub mount: Option<String>,
     /// Whether that mount has no staging.
     pub read_only: bool,
+    /// What a guard would do if the daemon ended now; `None` when there is no guard.
+    #[serde(default)]
+    pub guard: Option<GuardKind>,
     /// Number of repositories.
     #[serde(rename = "repository_count")]
     pub repositories: u64,
@@ -104,6 +107,16 @@ pub struct StatusReply {
     /// How far the scrub is, and how the last one ended.
     #[serde(default)]
     pub scrub: ScrubInfo,
+}
+
+/// What a guard does when its daemon ends without having unmounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardKind {
+    /// It takes dead mounts away. It cannot end a connection that hangs.
+    Detaches,
+    /// It ends the connections, so that nobody waits, and takes the mounts away.
+    Ends,
 }
 
 /// Something about a store that needs attention.

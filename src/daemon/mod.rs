@@ -4,6 +4,7 @@
 pub(crate) mod background;
 pub(crate) mod config;
 mod error;
+mod guard;
 pub(crate) mod hook;
 pub(crate) mod housekeeping;
 pub(crate) mod logging;
@@ -18,5 +19,6 @@ mod unmounted;
 mod web;
 
 pub use error::DaemonError;
+pub use guard::stand as stand_guard;
 pub use stop::Timing;
 pub use unmounted::serve_unmounted;

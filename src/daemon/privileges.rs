@@ -30,6 +30,9 @@ const NEEDED: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::DAC_READ_SEARCH)
     .union(CapabilitySet::SYS_PTRACE);
 
+/// How eagerly the OOM killer chooses this process: from -1000, never, to 1000.
+const OOM: &str = "/proc/self/oom_score_adj";
+
 /// To listen on a port below [`ORDINARY_PORT`].
 const LOW_PORTS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 
@@ -55,7 +58,20 @@ pub(super) fn drop_unneeded(starts_programs: bool, port: u16) {
         warn("limit what programs may do", limit_programs(needed));
         warn("forbid new privileges", set_no_new_privs(true));
     }
+    let wanted = permit_safety();
     warn("give up capabilities", keep_needed(needed));
+    if let Some(wanted) = wanted
+        && let Err(error) = std::fs::write(OOM, wanted)
+    {
+        log::warn!("cannot be chosen by the OOM killer as before: {error}");
+    }
+}
+
+/// Lets the guard, which inherits it, put itself out of reach of the OOM killer: a process without the capability
+/// for that may go down to the least value that was set with it. Returns the value that there was.
+fn permit_safety() -> Option<String> {
+    let before = std::fs::read_to_string(OOM).ok()?;
+    std::fs::write(OOM, "-1000").ok().map(|()| before)
 }
 
 fn limit_programs(needed: CapabilitySet) -> io::Result<()> {

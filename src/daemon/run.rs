@@ -21,7 +21,7 @@ use super::error::DaemonError;
 use super::stop::{Running, Timing, within};
 use crate::fuse::invalidate::KernelInvalidator;
 use crate::fuse::mount::{
-    self, Force, MountError, MountOptions, MountPlan, NewMount, VersionsPlacement,
+    self, Force, MountError, MountOptions, MountPlan, Mounted, NewMount, VersionsPlacement,
 };
 use crate::fuse::session::{self, Filesystem, MountPart, SessionHandle};
 
@@ -81,6 +81,8 @@ pub struct Filesystems<O, V> {
 
 /// What the caller does at the turning points. Each runs on the thread that serves.
 pub struct Hooks<'a> {
+    /// A mount was made, and nobody answers on it yet.
+    pub mounted: Box<dyn Fn(&Mounted) + 'a>,
     /// Both filesystems are mounted and answer: say so to whoever waits. An error stops the
     /// daemon.
     pub ready: Box<dyn FnOnce() -> Result<(), DaemonError> + 'a>,
@@ -137,9 +139,10 @@ pub fn serve_with<O: Filesystem, V: Filesystem>(
     hooks: Hooks<'_>,
     timing: &Timing,
 ) -> Result<(), DaemonError> {
-    let Hooks { ready, mut collect, may_stop, stopping, shutdown } = hooks;
+    let Hooks { mounted, ready, mut collect, may_stop, stopping, shutdown } = hooks;
     let mut running = Running::default();
-    let starter = Starter { plan, workers, invalidator, controller, timing };
+    let mounted = &*mounted;
+    let starter = Starter { plan, workers, invalidator, controller, mounted, timing };
     let started = starter.start(&mut running, filesystems).and_then(|()| {
         // Logged before anybody is told of the mount, so that whoever waited for it finds the line.
         info!("serving {} at {}", plan.store.display(), plan.target.display());
@@ -249,6 +252,7 @@ struct Starter<'a> {
     workers: usize,
     invalidator: &'a KernelInvalidator,
     controller: &'a Controller,
+    mounted: &'a dyn Fn(&Mounted),
     timing: &'a Timing,
 }
 
@@ -289,6 +293,7 @@ impl Starter<'_> {
         let target = mount.target().to_owned();
         // Noted before it is answered, so that a failed start unmounts it.
         let mount = running.add(connection, mount);
+        (self.mounted)(&mount);
         let controller = self.controller.clone();
         let session: SessionHandle = session::start(
             connection,

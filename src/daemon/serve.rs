@@ -9,6 +9,7 @@ use rustix::process::{getgid, getuid};
 use super::background::Readiness;
 use super::config::DaemonConfig;
 use super::error::DaemonError;
+use super::guard::Guarded;
 use super::hook::{Hook, HookCommand, HookObserver};
 use super::housekeeping::Housekeeper;
 use super::logging;
@@ -26,6 +27,7 @@ use crate::engine::gc::RunKind;
 use crate::engine::request::Request;
 use crate::engine::scrub::Scrubber;
 use crate::engine::{Engine, REPOSITORY_AREAS_MAX};
+use crate::fuse::guard::WatchState;
 use crate::fuse::invalidate::KernelInvalidator;
 use crate::fuse::mount::{Method, MountOptions, MountPlan, VersionsPlacement};
 use crate::fuse::session::default_workers;
@@ -60,15 +62,16 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     // This process holds the store's lock from here on, so other mounts of the store are leftovers.
     let plan =
         MountPlan::prepare(&config.target, &config.store, config.options.clone(), Method::Auto)?;
+    let guard = Guarded::start(config, &plan);
     let web = Web::start(&engine, config.http)?;
     let versions = versions(&engine, &config.options);
     let file_bytes_max = Arc::new(AtomicU64::new(config.file_bytes_max));
     let staging = staging(&engine, config, &plan, &file_bytes_max);
-    connect(&observer, &staging, &versions);
+    connect((&observer, &kernel), &staging, &versions, guard.state());
     let housekeeper = housekeeper(&engine, &kernel, &versions)?;
     let (controller, events) = run::controller();
     let stop = controller.clone();
-    let facts = facts(config, &plan, file_bytes_max, &web);
+    let facts = facts(config, &plan, file_bytes_max, &web, guard.state());
     let service = Arc::new(StoreService::new(Arc::clone(&engine), move || stop.stop(), facts));
     service.look_at_cache();
     let hook = start_hook(config, &plan, &engine, &hooked)?;
@@ -77,10 +80,10 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
     serve_others(&mut server, &engine, config.options.allow_other);
     let signals = signals::start(controller.clone(), config.log.clone())?;
     let edge = service.follow_bucket().map_err(start_error)?;
-    let collector = Arc::clone(&engine);
     let mut scrubber = Scrubber::start(&engine, config.scrub).map_err(no_thread)?;
-    let (waits, mut closed) = (Arc::clone(&staging), Ok(()));
+    let (waits, collector, mut closed) = (Arc::clone(&staging), Arc::clone(&engine), Ok(()));
     let hooks = Hooks {
+        mounted: Box::new(|mount| guard.watch(mount)),
         ready: Box::new(|| {
             edge.iter().try_for_each(EdgeThread::wait_for_first).map_err(start_error)?;
             readiness.ready()?;
@@ -94,6 +97,7 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
             service.stop_fetching();
         }),
         shutdown: Box::new(|| {
+            guard.end();
             web.stop();
             service.stop_waiting();
             server.stop();
@@ -110,10 +114,8 @@ pub fn serve(config: &DaemonConfig, readiness: &mut Readiness) -> Result<(), Dae
             closed = close(&engine);
         }),
     };
-    let filesystems = Filesystems {
-        outer: StagingConnection::new(staging),
-        versions: VersionsConnection::new(versions),
-    };
+    let (outer, versions) = (StagingConnection::new(staging), VersionsConnection::new(versions));
+    let filesystems = Filesystems { outer, versions };
     let served =
         run::serve(&plan, filesystems, default_workers(), &kernel, (&controller, &events), hooks);
     drop(signals);
@@ -223,6 +225,7 @@ fn facts(
     plan: &MountPlan,
     file_bytes_max: Arc<AtomicU64>,
     web: &Web,
+    watch: WatchState,
 ) -> DaemonFacts {
     // Port 0 stands for the port that was free.
     let config = &DaemonConfig { http: web.address(), ..config.clone() };
@@ -230,6 +233,7 @@ fn facts(
         pid: Some(std::process::id()),
         mount: Some(plan.target.clone()),
         read_only: config.options.read_only,
+        watch,
         settings: config.fixed_settings(),
         file_bytes_max,
         cache_bytes_max: Arc::new(AtomicU64::new(config.cache_bytes_max)),
@@ -238,10 +242,12 @@ fn facts(
 
 /// From now on events concern these filesystems.
 fn connect(
-    observer: &MountObserver,
+    (observer, kernel): (&MountObserver, &KernelInvalidator),
     staging: &StagingFs,
     versions: &Arc<VersionFs<crate::store::tree_cache::TreeCache, PoolBlobs>>,
+    watch: WatchState,
 ) {
+    versions.connect(Arc::new(kernel.version_pages(watch)));
     let (root, held) = (Arc::clone(versions), Arc::clone(versions));
     observer.connect(
         staging,

@@ -24,6 +24,9 @@
 //! order. The third thread detaches what is below names that expired. Nobody waits for that, and it
 //! may come late: if the name has become valid again by then, dropping it costs one look-up.
 //!
+//! A thread that waits for a page cannot be killed, and keeps its connection open. If the READ that holds the page is
+//! answered by this process alone and it is killed, the guard ends the connection ([`super::guard`]).
+//!
 //! The queues have no bound, since the engine must never wait for the kernel. They stay short
 //! because nearly every job answers a request, of which the kernel and the control server allow a
 //! limited number. A warning is logged beyond [`QUEUE_WARN`].
@@ -38,10 +41,13 @@ use log::{debug, warn};
 use rustix::io::Errno;
 use std::sync::Arc;
 
+use super::guard::{Watch, WatchState};
 use super::notify::KernelNotifier;
 use super::session::MountPart;
+use crate::model::id::Ino;
 use crate::sys::panics;
 use crate::vfs::invalidation::{Forget, Invalidation, Invalidator};
+use crate::vfs::versions::KernelPages;
 
 /// Length of a queue above which a warning is logged at each job.
 const QUEUE_WARN: usize = 10_000;
@@ -77,6 +83,11 @@ impl KernelInvalidator {
         Ok(Self { connections, names, content })
     }
 
+    /// The kernel's cache of the files of versions.
+    pub fn version_pages(&self, watch: WatchState) -> VersionPages {
+        VersionPages { connections: Arc::clone(&self.connections), watch }
+    }
+
     /// Makes a connection known; call it before the first request on it is answered.
     pub fn connect(&self, connection: MountPart, notifier: KernelNotifier) {
         let slot = match connection {
@@ -84,6 +95,41 @@ impl KernelInvalidator {
             MountPart::Versions => &self.connections.versions,
         };
         assert!(slot.set(notifier).is_ok(), "connection {connection:?} was known already");
+    }
+}
+
+/// Hands content over on the connection of versions, while a guard watches that can end the connection.
+#[derive(Debug)]
+pub struct VersionPages {
+    connections: Arc<Connections>,
+    watch: WatchState,
+}
+
+impl VersionPages {
+    /// Gives the kernel the content of a file; says whether it knows the inode. Waits for pages that are being
+    /// read.
+    ///
+    /// # Errors
+    /// The kernel's refusal; there is no connection.
+    pub fn store(&self, ino: u64, content: &[u8]) -> io::Result<bool> {
+        let notifier = self.connections.versions.get().ok_or(io::ErrorKind::NotConnected)?;
+        notifier.store(ino, content)
+    }
+}
+
+impl KernelPages for VersionPages {
+    fn takes_content(&self) -> bool {
+        self.watch.get() == Watch::Ends
+    }
+
+    fn hand_over(&self, ino: Ino, content: &[u8]) -> io::Result<bool> {
+        self.store(ino.0, content)
+    }
+
+    fn forget(&self, ino: Ino) {
+        if let Some(notifier) = self.connections.versions.get() {
+            tell(notifier, &Forget::Content { ino: ino.0 });
+        }
     }
 }
 

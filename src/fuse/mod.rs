@@ -5,6 +5,7 @@
 //! filesystem behind it knows what the answer is.
 
 pub(crate) mod errno;
+pub mod guard;
 pub mod invalidate;
 pub mod mount;
 mod notify;

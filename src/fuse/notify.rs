@@ -1,5 +1,13 @@
 //! Telling the kernel what to forget, by fuser where it can and by hand where it cannot.
 //!
+//! `FUSE_NOTIFY_STORE` is sent by hand because fuser copies the content once more:
+//!
+//! ```text
+//! struct fuse_out_header       { u32 len; i32 error = 4; u64 unique = 0; }
+//! struct fuse_notify_store_out { u64 nodeid; u64 offset; u32 size; u32 padding; }
+//! content
+//! ```
+//!
 //! Two things are missing in fuser 0.18 (include/uapi/linux/fuse.h). `FUSE_NOTIFY_PRUNE` makes the
 //! kernel drop inodes that it keeps for nobody (Linux 6.18, protocol 7.45):
 //!
@@ -19,7 +27,7 @@
 //! ```
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -27,10 +35,14 @@ use fuser::{INodeNo, Notifier};
 
 /// The codes of the notifications.
 const FUSE_NOTIFY_INVAL_ENTRY: i32 = 3;
+const FUSE_NOTIFY_STORE: i32 = 4;
 const FUSE_NOTIFY_PRUNE: i32 = 9;
 
 /// The flag of an entry that only expires.
 const FUSE_EXPIRE_ONLY: u32 = 1;
+
+/// What is set aside at first for a message; content is not copied into one.
+const HEAD_BYTES: usize = 64;
 
 /// Inodes in one message; one page with its headers.
 const PRUNE_INODES_MAX: usize = 500;
@@ -75,6 +87,21 @@ impl KernelNotifier {
         }
     }
 
+    /// Gives the kernel the content of a file from its start on; says whether it knows the inode. Waits for
+    /// pages that are being read.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn store(&self, ino: u64, content: &[u8]) -> io::Result<bool> {
+        let head = store_head(ino, content.len());
+        let parts = [IoSlice::new(&head), IoSlice::new(content)];
+        match rustix::io::writev(&self.device, &parts) {
+            Ok(_) => Ok(true),
+            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Drops those of the inodes that nobody uses. Kernels before 6.18 cannot: then inodes go when
     /// their memory is needed.
     ///
@@ -101,6 +128,16 @@ fn prune_message(inos: &[u64]) -> Vec<u8> {
     message
 }
 
+/// A message that gives content, without the content.
+fn store_head(ino: u64, length: usize) -> Vec<u8> {
+    let mut message = header(FUSE_NOTIFY_STORE, 24 + length);
+    message.extend(ino.to_ne_bytes());
+    message.extend(0_u64.to_ne_bytes());
+    message.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
+    message.extend(0_u32.to_ne_bytes());
+    message
+}
+
 fn expire_message(parent: u64, name: &[u8]) -> Vec<u8> {
     let mut message = header(FUSE_NOTIFY_INVAL_ENTRY, 16 + name.len() + 1);
     message.extend(parent.to_ne_bytes());
@@ -114,7 +151,7 @@ fn expire_message(parent: u64, name: &[u8]) -> Vec<u8> {
 /// The start of a message with that many bytes after it.
 fn header(code: i32, length: usize) -> Vec<u8> {
     let length = 16 + length;
-    let mut message = Vec::with_capacity(length);
+    let mut message = Vec::with_capacity(length.min(HEAD_BYTES));
     message.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
     message.extend(code.to_ne_bytes());
     message.extend(0_u64.to_ne_bytes());
@@ -137,6 +174,18 @@ mod tests {
         assert_eq!(message[32..40], 0x0102_0304_0506_0708_u64.to_ne_bytes());
         assert_eq!(message[40..], 9_u64.to_ne_bytes());
     }
+    #[test]
+    fn the_head_of_content_is_as_the_kernel_reads_it() {
+        let head = store_head(7, 5);
+        assert_eq!(head.len(), 40);
+        assert_eq!(head[..4], 45_u32.to_ne_bytes());
+        assert_eq!(head[4..8], 4_i32.to_ne_bytes());
+        assert_eq!(head[16..24], 7_u64.to_ne_bytes());
+        assert_eq!(head[24..32], [0; 8]);
+        assert_eq!(head[32..36], 5_u32.to_ne_bytes());
+        assert_eq!(head[36..], [0; 4]);
+    }
+
     #[test]
     fn a_message_that_expires_a_name_is_as_the_kernel_reads_it() {
         let message = expire_message(7, b"12");

@@ -244,7 +244,10 @@ where
             })
         });
         match listed {
-            Ok(()) => reply.ok(),
+            Ok(files) => {
+                reply.ok();
+                self.fs.listed(files);
+            }
             Err(errno) => reply.error(errno),
         }
     }

@@ -15,7 +15,7 @@ mod operation;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub(crate) use operation::{Operation, operations, timed};
+pub(crate) use operation::{Operation, named, operations, timed};
 
 /// Upper bounds of the times that are told apart, in microseconds; each is four times the one before.
 pub(crate) const BOUNDS_US: [u64; 11] =

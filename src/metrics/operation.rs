@@ -50,10 +50,15 @@ pub(crate) fn operations() -> impl Iterator<Item = (&'static str, &'static Opera
     NAMES.into_iter().zip(&OPERATIONS)
 }
 
+/// The operations of a name.
+pub(crate) fn named(name: &str) -> &'static Operation {
+    let index = NAMES.iter().position(|known| *known == name).unwrap_or(NAMES.len() - 1);
+    &OPERATIONS[index]
+}
+
 /// Runs an operation, and counts it under its name.
 pub(crate) fn timed<R>(name: &str, run: impl FnOnce(&'static Operation) -> R) -> R {
-    let index = NAMES.iter().position(|known| *known == name).unwrap_or(NAMES.len() - 1);
-    let operation = &OPERATIONS[index];
+    let operation = named(name);
     let began = Instant::now();
     let result = run(operation);
     operation.times.add(began.elapsed());

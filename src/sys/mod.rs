@@ -19,7 +19,10 @@ pub use files::{
     read_passing, seek_hole_data, set_mode, share_blocks, statvfs,
 };
 pub use machine::{boot_id, new_uuid, random_bytes, user_name};
-pub use process::{bound_free_memory, leave_descriptors, return_free_memory};
+pub use process::{
+    bound_free_memory, leave_all_descriptors, leave_descriptors, return_free_memory,
+};
+pub(crate) use signals::block_signals;
 pub use sockets::{
     FDS_PER_MESSAGE_MAX, PeerCredentials, limit_unsent_bytes, peer_credentials, peer_groups,
     recv_fds, send_fds,

@@ -73,6 +73,25 @@ pub fn leave_descriptors(unwanted: impl Fn(RawFd, &Path) -> bool) -> io::Result<
     Ok(())
 }
 
+/// Gives the calling thread a table of descriptors of its own with nothing in it. The process keeps all for
+/// its other threads. The calling thread must not use any descriptor from before, nor own one; standard
+/// error is closed, too.
+///
+/// # Errors
+/// The system call's.
+pub fn leave_all_descriptors() -> io::Result<()> {
+    // SAFETY: the table of the other threads stays as it is; nothing of this thread uses a descriptor of its
+    // own one, as the caller has to see to.
+    let left = unsafe {
+        libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE)
+    };
+    match left {
+        0 => Ok(()),
+        // Before Linux 5.9.
+        _ => leave_descriptors(|_, _| true),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[cfg(target_env = "gnu")]

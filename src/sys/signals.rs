@@ -1,4 +1,22 @@
-//! What the kernel tells of the signals of other threads.
+//! The signals of threads: what the kernel tells of those of others, and blocking one's own.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+/// Blocks all signals that can be blocked for the calling thread, and for programs and threads that it starts.
+///
+/// # Errors
+/// The system call's.
+pub(crate) fn block_signals() -> io::Result<()> {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the pointer is valid for writes.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set was filled in; the old one is not asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
 
 /// Whether a thread has got a signal that ends it, and is still waiting for the kernel to let it go.
 /// `false` where nobody knows.

@@ -26,7 +26,7 @@ use cairn::control::reply::Reply;
 use cairn::control::repositories::RepositoryInfo;
 use cairn::control::server::Server;
 use cairn::control::service::{Attachment, Caller, ConnectionId, Service};
-use cairn::control::status::{Problem, ProblemKind, StatusReply};
+use cairn::control::status::{GuardKind, Problem, ProblemKind, StatusReply};
 use cairn::control::tags::TagInfo;
 use cairn::control::utc::{Began, Contact, Created, Ended, Expires, NextRun, Until};
 use cairn::control::versions::VersionInfo;
@@ -148,6 +148,7 @@ fn status() -> StatusReply {
         daemon_pid: Some(77),
         mount: Some("/mnt".to_owned()),
         read_only: false,
+        guard: Some(GuardKind::Ends),
         repositories: 1,
         versions: 3,
         blobs: 20,

@@ -256,10 +256,11 @@ fn replaced_on_a_full_disk(end: impl FnOnce(&mut Cairn)) {
     for number in 0..9 {
         fs::write(area.join(number.to_string()), old(number)).unwrap();
     }
-    File::open(area.join("0")).unwrap().sync_all().unwrap();
     wait::until("all is sealed", || {
         (0..9).all(|number: u64| hash_of(&area.join(number.to_string())).is_some())
     });
+    // What nobody synced may be lost by a crash, names among it.
+    File::open(&area).unwrap().sync_all().unwrap();
     let filler = disk.fill();
     let mut refused = 0;
     for number in 0..9 {

@@ -16,7 +16,7 @@ use support::wait;
 const CHILD: &str = "CAIRN_TEST_CHILD";
 
 /// What this process is to mount, if it is a child.
-fn child_plan() -> Option<MountPlan> {
+pub(crate) fn child_plan() -> Option<MountPlan> {
     let root = std::env::var_os(CHILD).map(PathBuf::from)?;
     let (target, store) = (root.join("m nt"), root.join("st ore"));
     Some(MountPlan::prepare(&target, &store, MountOptions::default(), Method::Auto).unwrap())
@@ -49,10 +49,20 @@ fn child_starts_until_it_is_killed() {
 }
 
 /// Starts a test of this program as a daemon at `place`, and waits for its sign.
-fn start_child(place: &MountDirectories, test: &str) -> Child {
+pub(crate) fn start_child(place: &MountDirectories, test: &str) -> Child {
+    start_child_with(place, test, &[])
+}
+
+/// As [`start_child`], with variables.
+pub(crate) fn start_child_with(
+    place: &MountDirectories,
+    test: &str,
+    variables: &[(&str, &str)],
+) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, place.root().canonicalize().unwrap())
+        .envs(variables.iter().copied())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0)

@@ -10,6 +10,7 @@
 
 mod dead;
 mod fstab;
+mod guard;
 mod log;
 mod package;
 mod readme;

@@ -1,5 +1,6 @@
 //! Two filesystems of one file each, and a place to mount them.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cairn::daemon::run::{Controller, Filesystems, Hooks, controller, serve_with};
 use cairn::daemon::{DaemonError, Timing};
+use cairn::fuse::guard::Guard;
 use cairn::fuse::invalidate::KernelInvalidator;
 use cairn::fuse::mount::{Force, Method, MountOptions, MountPlan, MountTable, unmount_path};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -189,6 +191,17 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(plan: MountPlan, outer: Toy, versions: Toy, timing: Timing) -> Self {
+        Self::guarded(plan, outer, versions, timing, None)
+    }
+
+    /// As [`Serving::start`], with a guard.
+    pub(crate) fn guarded(
+        plan: MountPlan,
+        outer: Toy,
+        versions: Toy,
+        timing: Timing,
+        guard: Option<Guard>,
+    ) -> Self {
         let (controller, events) = controller();
         let (sender, ready) = bounded(1);
         let invalidator = Arc::new(KernelInvalidator::start().unwrap());
@@ -196,7 +209,11 @@ impl Serving {
         let own = (controller.clone(), Arc::clone(&invalidator));
         let counts = (Arc::clone(&collected), Arc::clone(&shut_down));
         let thread = std::thread::spawn(move || {
+            let guard = RefCell::new(guard);
             let hooks = Hooks {
+                mounted: Box::new(|mount| {
+                    guard.borrow().iter().for_each(|guard| guard.watch(mount));
+                }),
                 may_stop: Box::new(drop),
                 ready: Box::new(move || {
                     sender.send(()).unwrap();
@@ -204,7 +221,10 @@ impl Serving {
                 }),
                 collect: Box::new(|| count(&counts.0)),
                 stopping: Box::new(|| ()),
-                shutdown: Box::new(|| count(&counts.1)),
+                shutdown: Box::new(|| {
+                    guard.take().into_iter().for_each(Guard::end);
+                    count(&counts.1);
+                }),
             };
             let filesystems = Filesystems { outer, versions };
             serve_with(&plan, filesystems, 2, &own.1, (&own.0, &events), hooks, &timing)

@@ -9,6 +9,7 @@ pub(super) const ALL: &[Check] = &[
     fuse_device,
     fusermount,
     allow_other,
+    connections,
     kernel,
     uring,
     request_timeout,
@@ -77,6 +78,17 @@ fn allow_other(facts: &Facts) -> Vec<Finding> {
                 `versions` is mounted beside and linked to";
     let found = Finding::new("allow_other", Severity::Note, message, cost);
     vec![found.mended_by("echo user_allow_other >> /etc/fuse.conf")]
+}
+
+fn connections(facts: &Facts) -> Vec<Finding> {
+    if facts.connections != Some(false) || facts.is_root {
+        return Vec::new();
+    }
+    let message = "fusectl, where the kernel lists FUSE connections, is not mounted";
+    let cost = "a daemon that is killed while it has the kernel forget a page that somebody is reading may hang \
+                its mount: its guard cannot end the connection";
+    let found = Finding::new("connections", Severity::Warning, message, cost);
+    vec![found.mended_by("mount -t fusectl none /sys/fs/fuse/connections")]
 }
 
 fn kernel(facts: &Facts) -> Vec<Finding> {

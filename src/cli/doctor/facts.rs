@@ -71,6 +71,8 @@ pub(super) struct Facts {
     pub(super) fusermount: Option<bool>,
     /// `user_allow_other` in `/etc/fuse.conf`.
     pub(super) allow_other: bool,
+    /// Whether the kernel's list of FUSE connections is mounted, where that can be told.
+    pub(super) connections: Option<bool>,
     /// Whether the kernel offers FUSE over io_uring; `None` where it does not know it.
     pub(super) uring: Option<bool>,
     /// Seconds after which the kernel ends a connection that has not answered a request; 0 is never.
@@ -121,6 +123,10 @@ impl Facts {
             allow_other: below
                 .text("etc/fuse.conf")
                 .is_some_and(|conf| conf.lines().any(|line| line.trim() == "user_allow_other")),
+            connections: mounts
+                .all()
+                .next()
+                .map(|_| mounts.all().any(|mount| mount.kind == "fusectl")),
             uring: below
                 .text("sys/module/fuse/parameters/enable_uring")
                 .map(|text| text.trim() == "Y"),

@@ -136,7 +136,7 @@ fn of_store(change: impl FnOnce(&mut StoreFacts)) -> Vec<(&'static str, Severity
 
 #[test]
 fn o3_what_only_users_need_is_no_fault_for_root() {
-    use Severity::{Bad, Note};
+    use Severity::{Bad, Note, Warning};
     for (is_root, severity) in [(true, Note), (false, Bad)] {
         let none = severities(|facts| (facts.is_root, facts.fusermount) = (is_root, None));
         assert_eq!(none, [("fusermount", severity)]);
@@ -144,6 +144,9 @@ fn o3_what_only_users_need_is_no_fault_for_root() {
         assert_eq!(plain, [("fusermount", severity)]);
     }
     assert_eq!(severities(|facts| facts.allow_other = false), [("allow_other", Note)]);
+    let connections =
+        |is_root| severities(|facts| (facts.is_root, facts.connections) = (is_root, Some(false)));
+    assert_eq!((connections(true), connections(false)), (vec![], vec![("connections", Warning)]));
     assert_eq!(severities(|facts| (facts.is_root, facts.allow_other) = (true, false)), []);
     assert_eq!(severities(|facts| facts.device = Device::Denied), [("fuse_device", Bad)]);
 }

@@ -63,6 +63,7 @@ use crate::engine::Engine;
 use crate::engine::event::NoObserver;
 use crate::engine::pins::BlobsHold;
 use crate::engine::registry::Repository;
+use crate::fuse::guard::WatchState;
 use crate::model::name::{BaseName, RepoName};
 use crate::model::version::Version;
 
@@ -91,6 +92,8 @@ pub struct DaemonFacts {
     pub mount: Option<PathBuf>,
     /// Whether the mount takes no changes.
     pub read_only: bool,
+    /// What happens to the mounts if the daemon is killed.
+    pub watch: WatchState,
     /// What it was told at the mount and does not change, by the names of fstab.
     pub settings: Vec<Setting>,
     /// How long a file may become, in bytes.

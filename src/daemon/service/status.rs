@@ -7,12 +7,13 @@ use super::gc::describe_run;
 use super::{Answer, StoreService, health, quota};
 use crate::control::fsck::{ScrubInfo, ScrubResult};
 use crate::control::reply::Reply;
-use crate::control::status::StatusReply;
+use crate::control::status::{GuardKind, StatusReply};
 use crate::control::utc::{Ended, NextRun};
 use crate::engine::gc::protection_limit;
 use crate::engine::poison::Blocked;
 use crate::engine::registry::Repository;
 use crate::engine::scrub::{self, Scrub};
+use crate::fuse::guard::Watch;
 use crate::model::time::Timestamp;
 use crate::store::FORMAT;
 use crate::store::catalog::Reader;
@@ -63,6 +64,7 @@ impl StoreService {
             daemon_pid: self.facts.pid,
             mount: self.facts.mount.as_ref().map(|path| path.display().to_string()),
             read_only: self.facts.read_only,
+            guard: guard(self.facts.watch.get()),
             repositories: repositories.len() as u64,
             versions: repositories.iter().map(|r| r.versions.size() as u64).sum(),
             blobs: totals.blobs,
@@ -88,16 +90,28 @@ impl StoreService {
             edge: self.edge_info()?,
             problems: self.problems(&seen, &quotas),
             quotas,
-            scrub: ScrubInfo {
-                running_permille: running.map(|scrub| scrub.done_permille()),
-                last: last.filter(|scrub| scrub.blobs > 0).map(result),
-                damaged,
-            },
+            scrub: scrub_info(running, last, damaged),
         };
         self.count_partial_files(&mut status);
         #[cfg(feature = "net")]
         self.count_fetches(&mut status);
         Ok(Reply::Status(Box::new(status)))
+    }
+}
+
+fn guard(watch: Watch) -> Option<GuardKind> {
+    match watch {
+        Watch::Nothing => None,
+        Watch::Detaches => Some(GuardKind::Detaches),
+        Watch::Ends => Some(GuardKind::Ends),
+    }
+}
+
+fn scrub_info(running: Option<Scrub>, last: Option<Scrub>, damaged: u64) -> ScrubInfo {
+    ScrubInfo {
+        running_permille: running.map(|scrub| scrub.done_permille()),
+        last: last.filter(|scrub| scrub.blobs > 0).map(result),
+        damaged,
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod apart;
 mod busy;
+pub(crate) mod connections;
 mod error;
 mod helper;
 mod kernel_users;
@@ -25,6 +26,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::{debug, warn};
@@ -45,9 +47,6 @@ pub use together::{Together, unmount_together};
 
 /// The device through which the kernel and a FUSE filesystem speak.
 const DEVICE: &str = "/dev/fuse";
-
-/// Where the kernel lists FUSE connections, if that filesystem is mounted.
-const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
 /// Where the kernel lists what filesystems lie on, with how much is read ahead of each.
 const BACKING_DEVICES: &str = "/sys/class/bdi";
@@ -85,14 +84,32 @@ pub struct NewMount {
     pub mount: Mounted,
 }
 
+/// A connection to the kernel, to ask whether it still is one.
+#[derive(Debug)]
+pub(crate) struct Connection(OwnedFd);
+
+impl Connection {
+    /// Whether the kernel still has it. It ends with an abort, or once the mount is unmounted and its last
+    /// user has gone.
+    pub(crate) fn is_alive(&self) -> bool {
+        let mut asked = [PollFd::new(&self.0, PollFlags::empty())];
+        match poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(_) => !asked[0].revents().contains(PollFlags::ERR),
+            Err(error) => {
+                warn!("cannot ask the kernel for a connection: {error}");
+                true
+            }
+        }
+    }
+}
+
 /// A mount of ours. Dropping it detaches it.
 #[derive(Debug)]
 pub struct Mounted {
     id: MountId,
     device: (u32, u32),
     target: PathBuf,
-    /// The connection, to ask whether it still is one.
-    connection: OwnedFd,
+    connection: Arc<Connection>,
     /// Set once it was unmounted.
     gone: AtomicBool,
 }
@@ -122,7 +139,7 @@ pub fn mount(
     if !metadata.is_dir() {
         return Err(MountError::NotDirectory(target.to_owned()));
     }
-    let source = options.fsname.as_ref().map_or(store.as_os_str(), OsStr::new);
+    let source = options.source(store);
     let device = if method == Method::Auto && geteuid().is_root() {
         match mount_directly(target, source, options) {
             // Root may lack the capability, as in some containers; fusermount3 may have it.
@@ -136,7 +153,7 @@ pub fn mount(
     } else {
         helper::mount(target, source, options)?
     };
-    let connection = device.try_clone().map_err(MountError::Device)?;
+    let connection = Connection(device.try_clone().map_err(MountError::Device)?);
     let found = MountTable::read()?.at(target).filter(|entry| entry.is_cairn()).cloned();
     let entry = found.ok_or_else(|| MountError::NotMounted(target.to_owned()))?;
     debug!("mounted {} as {:?}", target.display(), entry.id);
@@ -144,7 +161,7 @@ pub fn mount(
         id: entry.id,
         device: entry.device,
         target: entry.target,
-        connection,
+        connection: Arc::new(connection),
         gone: AtomicBool::new(false),
     };
     Ok(NewMount { device, mount })
@@ -207,6 +224,11 @@ impl Mounted {
         self.id
     }
 
+    /// Major and minor number of its device.
+    pub(crate) fn device(&self) -> (u32, u32) {
+        self.device
+    }
+
     /// Whether the kernel still lists the mount for this process.
     ///
     /// # Errors
@@ -220,7 +242,7 @@ impl Mounted {
     /// While the connection lives, its device is nobody else's; that is asked after the table was
     /// read. One that was aborted is still where it was mounted.
     fn find<'table>(&self, table: &'table MountTable) -> Option<&'table MountEntry> {
-        let is_connected = self.is_connected();
+        let is_connected = self.connection.is_alive();
         let found = table.by_id(self.id).filter(|entry| {
             let ours = is_connected || entry.target == self.target;
             ours && entry.device == self.device && entry.is_cairn()
@@ -233,17 +255,9 @@ impl Mounted {
         found.or_else(put_back)
     }
 
-    /// Whether the kernel still has the connection. It ends with an abort, or once the mount is
-    /// unmounted and its last user has gone.
-    fn is_connected(&self) -> bool {
-        let mut asked = [PollFd::new(&self.connection, PollFlags::empty())];
-        match poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-            Ok(_) => !asked[0].revents().contains(PollFlags::ERR),
-            Err(error) => {
-                warn!("cannot ask for the connection of {}: {error}", self.target.display());
-                true
-            }
-        }
+    /// Its connection.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// Unmounts it wherever it is by now. One that is gone already, since someone else unmounted
@@ -280,26 +294,26 @@ impl Mounted {
     pub fn read_ahead(&self) {
         let (major, minor) = self.device;
         let path = Path::new(BACKING_DEVICES).join(format!("{major}:{minor}/read_ahead_kb"));
-        if let Err(error) = self.write_if_ours(&path, READ_AHEAD_KIBIBYTES) {
+        let file = File::options().write(true).open(path);
+        if let Err(error) = self.write_if_ours(file, READ_AHEAD_KIBIBYTES) {
             debug!("{} reads ahead as it did: {error}", self.target.display());
         }
     }
 
-    /// Writes to a file of the kernel that is called after the device. It is opened before the
+    /// Writes to a file of the kernel that is called after the device. It was opened before the
     /// question: what was opened belongs to the connection that has the number then, and that is ours
     /// if ours still lives.
-    fn write_if_ours(&self, path: &Path, text: &str) -> io::Result<()> {
-        let mut file = File::options().write(true).open(path)?;
-        if self.is_connected() { file.write_all(text.as_bytes()) } else { Ok(()) }
+    fn write_if_ours(&self, file: io::Result<File>, text: &str) -> io::Result<()> {
+        let mut file = file?;
+        if self.connection.is_alive() { file.write_all(text.as_bytes()) } else { Ok(()) }
     }
 
     /// Ends the connection: what waits for an answer fails, and so does every later request. Needs
-    /// the filesystem `fusectl`, which containers often lack; without it only the end of this
+    /// the filesystem `fusectl`, which a user's container may lack; without it only the end of this
     /// process does the same.
     pub fn abort(&self) {
-        let path = Path::new(CONNECTIONS).join(self.device.1.to_string()).join("abort");
-        if let Err(error) = self.write_if_ours(&path, "1") {
-            debug!("cannot abort by {}: {error}", path.display());
+        if let Err(error) = self.write_if_ours(connections::open_abort(self.device.1), "1") {
+            debug!("cannot end the connection of {}: {error}", self.target.display());
         }
     }
 }

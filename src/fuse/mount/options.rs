@@ -3,7 +3,9 @@
 //! Some things are not for the user to choose: the kernel checks permissions
 //! (`default_permissions`, R7), and mounts are nosuid and nodev unless root asks otherwise.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use rustix::mount::MountFlags;
@@ -75,6 +77,11 @@ impl FromStr for MountOptions {
 }
 
 impl MountOptions {
+    /// What the kernel lists as the source of a mount of the store at `store`.
+    pub(super) fn source<'a>(&'a self, store: &'a Path) -> &'a OsStr {
+        self.fsname.as_ref().map_or(store.as_os_str(), OsStr::new)
+    }
+
     /// Adds a comma-separated list; of two that contradict each other the later one holds.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //! mounted with allow_other (H16). Then versions are mounted beside, and the outer filesystem
 //! shows `versions` as a symlink to that place.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,11 @@ impl MountPlan {
             VersionsPlacement::Beside(beside(&target))
         };
         Ok(Self { target, store, options, versions, method })
+    }
+
+    /// What the kernel lists as the source of the mounts.
+    pub fn source(&self) -> &OsStr {
+        self.options.source(&self.store)
     }
 
     /// Where versions are mounted, as a path.

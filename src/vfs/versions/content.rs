@@ -65,7 +65,7 @@ where
             return Ok(0);
         }
         if offset == 0 {
-            self.prefetch.note_read();
+            self.prefetch.note_read(ino);
         }
         let (blob, file) = self.open(&name)?;
         self.blobs.note_use(&name, &blob);

@@ -17,6 +17,7 @@ use crate::vfs::error::FsError;
 
 use super::inode::DirectoryPlace;
 use super::number::{Class, ROOT, repository_ino};
+use super::prefetch::Batch;
 use super::{Blobs, NewInode, VersionFs, class, repository_attr, version_inode};
 
 /// Offset of the first entry after `.` and `..`.
@@ -98,8 +99,7 @@ where
     }
 
     /// Lists a directory with attributes from `offset` on until `emit` returns true: the reply is
-    /// full and did not take the entry. Starts the read-ahead of small files that the kernel did
-    /// not know.
+    /// full and did not take the entry. Returns the small files that the kernel did not know.
     ///
     /// # Errors
     /// [`FsError::NotFound`] when the repository or version was deleted. No lookup is counted then.
@@ -108,7 +108,7 @@ where
         ino: Ino,
         offset: u64,
         emit: &mut dyn FnMut(ListedPlus<'_>) -> bool,
-    ) -> Result<(), FsError> {
+    ) -> Result<Batch, FsError> {
         let mut entered = Vec::new();
         let mut ahead = self.prefetch.batch();
         let listed = self.list(ino, offset, &mut |next, name, row| {
@@ -116,9 +116,14 @@ where
                 Row::Dots(attr) => return emit(ListedPlus { attr, next, name }),
                 Row::Repository(repository) => repository_attr(repository),
                 Row::Version(repository, version) => self.enter_version(repository.id, version),
-                Row::Entry(place, entry) => self.enter(place, ino, entry, |blob| {
-                    ahead.add(blob, entry);
-                }),
+                Row::Entry(place, entry) => {
+                    let mut new = None;
+                    let attr = self.enter(place, ino, entry, |blob| new = Some(blob));
+                    if let Some(blob) = new {
+                        ahead.add(attr.ino, blob, attr.size);
+                    }
+                    attr
+                }
             };
             let full = emit(ListedPlus { attr, next, name });
             if full {
@@ -135,10 +140,18 @@ where
             Err(error) => Err(error),
         };
         match result {
-            Ok(()) => self.prefetch.send(ahead),
-            Err(_) => entered.iter().for_each(|ino| self.forget(*ino, 1)),
+            Ok(()) => Ok(ahead),
+            Err(error) => {
+                entered.iter().for_each(|ino| self.forget(*ino, 1));
+                Err(error)
+            }
         }
-        result
+    }
+
+    /// Begins what is done ahead of the reads of what [`VersionFs::readdirplus`] listed. Call it when the
+    /// listing was answered: before that the kernel does not know the files.
+    pub(crate) fn listed(&self, files: Batch) {
+        self.prefetch.send(files);
     }
 
     /// Calls `each` for all rows from `offset` on. Returns the directory's place if it is inside

@@ -72,6 +72,7 @@ use inode_table::Table;
 use new_inode::NewInode;
 pub(crate) use number::Numbering;
 use number::{Class, Numbers, PathHash};
+pub(crate) use prefetch::KernelPages;
 use prefetch::Prefetch;
 
 /// Permissions of the root directory.
@@ -187,6 +188,11 @@ where
             ambiguous: AmbiguousLinks::default(),
             prefetch,
         }
+    }
+
+    /// From now on content of small files is handed to the kernel.
+    pub(crate) fn connect(&self, kernel: Arc<dyn KernelPages>) {
+        self.prefetch.connect(kernel);
     }
 
     /// Looks a name up and counts a lookup of what it finds. `None` says that the name is absent

@@ -72,6 +72,8 @@ fn damage(blob: &Path) {
 fn a_mount_whose_daemon_was_killed_is_critical_until_it_is_mounted_again() {
     let mut cairn = Cairn::start();
     published(&cairn);
+    // Or it would take the mount away.
+    cairn.kill_guard();
     cairn.kill9();
     let printed = check(&cairn, CRITICAL);
     let line = format!("the mount at {} has ended", cairn.mnt().display());

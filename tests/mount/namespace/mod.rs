@@ -1,6 +1,7 @@
 //! What only cairn does: repositories, areas, versions, tags, one file per thing a user does.
 
 mod access;
+mod ahead;
 mod backup;
 mod base;
 mod busy;

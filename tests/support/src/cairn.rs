@@ -267,17 +267,29 @@ impl Cairn {
         status.expect("set by the condition")
     }
 
-    /// Kills the daemon: the mount is dead afterwards, the store as a crash leaves it.
+    /// The process that guards the daemon. A daemon serves while its guard is still beginning.
+    pub fn guard(&self) -> u32 {
+        guard_of(self.pid())
+    }
+
+    /// Kills the daemon's guard, so that the mount stays when the daemon is killed as well.
+    pub fn kill_guard(&self) {
+        kill_process(process_id(self.guard()), Signal::KILL).expect("kill");
+        wait::until("the guard has ended", || find_guard(self.pid()).is_none());
+    }
+
+    /// Kills the daemon: the store is as a crash leaves it, and the guard takes the dead mount away a moment
+    /// later, unless it was killed, too.
     pub fn kill9(&mut self) {
         let mut daemon = self.daemon.take().expect("the daemon runs");
         daemon.kill().expect("kill");
         daemon.wait().expect("wait");
     }
 
-    /// Kills the daemon and takes the dead mount away.
+    /// Kills the daemon and waits until its guard has taken the dead mount away.
     pub fn kill9_and_unmount(&mut self) {
         self.kill9();
-        self.cli(&["unmount", "--lazy", self.mnt().to_str().expect("a path of ours")]);
+        wait::until("the guard takes the mounts away", || mounts::below(&self.mnt()).is_empty());
     }
 
     /// Stops the daemon as a service manager does and asserts that it went cleanly.
@@ -424,6 +436,27 @@ impl Drop for Cairn {
             assert!(left.is_empty(), "left mounted: {left:?}\n{}", self.log());
         }
     }
+}
+
+/// The guard of the daemon with this process id.
+pub fn guard_of(daemon: u32) -> u32 {
+    let mut found = None;
+    wait::until("the daemon has a guard", || {
+        found = find_guard(daemon);
+        found.is_some()
+    });
+    found.expect("set by the condition")
+}
+
+fn find_guard(daemon: u32) -> Option<u32> {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    numbers.find(|pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let has = |line: &str| status.lines().any(|found| found.starts_with(line));
+        let parent = format!("PPid:\t{daemon}");
+        status.lines().any(|line| line == parent) && has("Name:\tcairn-guard") && !has("State:\tZ")
+    })
 }
 
 fn process_id(pid: u32) -> Pid {

@@ -1,5 +1,6 @@
 //! Operations against trees in memory and blobs in temporary files.
 
+mod ahead;
 mod deleted;
 mod files;
 mod identity;
