@@ -186,6 +186,15 @@ impl Places {
         waited
     }
 
+    /// Everybody who waits for a place, to ask once more: who was next may have needed none.
+    pub(super) fn ask_again(&mut self) -> Vec<ContentName> {
+        let lines = self
+            .0
+            .values_mut()
+            .flat_map(|remote| remote.waiting.drain(..).chain(remote.waiting_prefetches.drain(..)));
+        lines.collect()
+    }
+
     /// Nobody waits any more.
     pub(super) fn give_up(&mut self) {
         for remote in self.0.values_mut() {

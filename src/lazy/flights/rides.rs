@@ -83,5 +83,12 @@ impl Flights {
                 Class::Prefetch => self.prefetch_queue.push_front(name),
             }
         }
+        for name in self.places.ask_again() {
+            match self.flights.get(&name).map(|flight| flight.class) {
+                Some(Class::Read) => self.queue.push_back(name),
+                Some(Class::Prefetch) => self.prefetch_queue.push_back(name),
+                None => {}
+            }
+        }
     }
 }
