@@ -62,10 +62,7 @@ impl StoreService {
             reply.changed = !reply.numbers.is_empty();
             return Ok(reply);
         }
-        let depth = match self.known_remote(&request.remote)?.settings.policy.is_lazy() {
-            true => Depth::Names,
-            false => Depth::Whole,
-        };
+        let depth = self.depth_of(&request.remote)?;
         let looks_after = self.needs_look_after(&request.remote, depth)?;
         let mut catalog = Catalog::new(access.store, access.watch);
         for number in &versions.missing {
@@ -85,6 +82,14 @@ impl StoreService {
             && reply.changed_tags.is_empty()
             && reply.flagged_numbers.is_empty());
         Ok(reply)
+    }
+
+    /// How much of a version comes with a pull, by the policy of the bucket.
+    pub(super) fn depth_of(&self, remote: &RemoteName) -> Result<Depth, Failure> {
+        Ok(match self.known_remote(remote)?.settings.policy.is_lazy() {
+            true => Depth::Names,
+            false => Depth::Whole,
+        })
     }
 
     /// Whether a pull looks after what is absent of versions that are here: where the bucket's content is to come with the pull
