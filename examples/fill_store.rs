@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::id::{RepoId, VersionNumber};
@@ -93,7 +94,7 @@ fn main() -> Outcome<()> {
     let store = Store::open(&arguments.store)?;
     let checkpointer = store.catalog.checkpointer()?;
     let layout = store.layout.clone();
-    let trees = TreeCache::new(move || Reader::open(&layout), TREE_CACHE_BYTES);
+    let trees = TreeCache::new(move || Reader::open(&layout), TREE_CACHE_BYTES, &Arc::default());
     let published = HashMap::new();
     let mut filler = Filler { store, checkpointer, trees, published, now: Timestamp::now() };
     match arguments.what {

@@ -14,7 +14,7 @@ use super::error::{BackupError, Result};
 use super::target::Target;
 use crate::control::backup::{BackupReport, DAMAGED_MAX, DamagedBlob};
 use crate::control::protocol::Progress;
-use crate::store::catalog::BlobFacts;
+use crate::store::catalog::{BlobFacts, Presence};
 use crate::store::durable;
 use crate::store::error::{StoreError, is_damage};
 use crate::store::layout::Layout;
@@ -71,9 +71,10 @@ impl<'a> BlobCopier<'a> {
             let Some(last) = blobs.last() else { return Ok(()) };
             after = Some(last.hash);
             let mut changes = Vec::new();
-            for blob in &blobs {
+            // What a bucket has is in no pool, and the backup's catalog says where it can be had.
+            for blob in blobs.iter().filter(|blob| blob.presence != Presence::Absent) {
                 let damage = self.bring(blob, first, &mut shown)?;
-                if damage.is_some() != blob.damaged {
+                if damage.is_some() != (blob.presence == Presence::Damaged) {
                     changes.push((blob.hash, damage.is_some()));
                 }
                 self.count(blob, damage);

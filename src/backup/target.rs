@@ -142,7 +142,7 @@ impl Target {
             return Ok(true);
         }
         if let Some(first) = first
-            && first.blob(&blob.hash)?.is_some_and(|row| !row.is_damaged())
+            && first.blob(&blob.hash)?.is_some_and(|row| row.is_stored())
         {
             return Ok(true);
         }
@@ -179,7 +179,7 @@ impl Target {
         for first_byte in 0..=u8::MAX {
             for name in self.pool.names(first_byte)? {
                 let PoolName::Blob(hash) = name else { continue };
-                if reader.blob(&hash)?.is_none() {
+                if reader.blob(&hash)?.is_none_or(|row| row.is_absent()) {
                     drop(self.pool.remove(&self.lock, &hash, None)?);
                     removed += 1;
                 }

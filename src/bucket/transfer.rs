@@ -1,6 +1,7 @@
 //! What a push and a pull share: how they fail, how far they are, and when they are to stop.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -127,13 +128,18 @@ pub(super) fn add(count: &AtomicU64, more: u64) {
 pub struct Watch<'a> {
     stop: &'a AtomicBool,
     tally: &'a TransferTally,
-    pace: Pace,
+    pace: Arc<Pace>,
 }
 
 impl<'a> Watch<'a> {
     /// `rate` is in bytes per second.
     pub fn new(stop: &'a AtomicBool, tally: &'a TransferTally, rate: Option<u64>) -> Self {
-        Self { stop, tally, pace: Pace::new(rate) }
+        Self::at_pace(stop, tally, Arc::new(Pace::new(rate)))
+    }
+
+    /// The same of one of many transfers, which keep a pace together.
+    pub fn at_pace(stop: &'a AtomicBool, tally: &'a TransferTally, pace: Arc<Pace>) -> Self {
+        Self { stop, tally, pace }
     }
 
     /// How far it is.

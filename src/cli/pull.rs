@@ -9,7 +9,8 @@ use crate::model::name::{RemoteName, RepoName};
 const HELP: &str = "\
 Makes the versions of a bucket that are not here, with the same numbers, times, messages and root hashes, and the tags and
 flags that were changed there since the last push or pull. Only contents that the store lacks are fetched; each is compared with its name,
-and each version with its root hash, before anybody sees it. If this is interrupted, the versions that came stay, and the next pull
+and each version with its root hash, before anybody sees it. If the policy of the bucket is on_demand or streamed, contents come when
+they are read (see `cairn remote --help`). If this is interrupted, the versions that came stay, and the next pull
 goes on with what was fetched: contents for as long as unreferenced content is protected (ten minutes unless told otherwise).
 
 A version that was deleted here, by somebody or by retention, is not made again, and one that was deleted in the bucket stays

@@ -13,7 +13,8 @@ use crate::model::name::RepoName;
 
 const HELP: &str = "\
 Content whose only name is the digest that a remote declares, and that a remote is known to have (one that is, or was, synced
-with --policy on_demand), becomes absent again: the versions stay as they are, and the next read fetches it. What was
+with --policy on_demand), becomes absent again: the versions stay as they are, and the next read fetches it. So does what
+was pulled from a bucket, unless somebody stored it here as well. What was
 read the longest time ago goes first. Reads that the kernel answers from its own cache are not seen, and a restart of the
 daemon forgets some.
 

@@ -101,6 +101,10 @@ pub(super) fn print(
 
 fn summary(job: &JobInfo, reply: &TransferReply) -> String {
     let (repository, remote) = (&job.repository, &job.remote);
+    if !reply.changed && reply.counts.moved > 0 {
+        let fetched = count(reply.counts.moved, "content");
+        return format!("fetched {fetched} of {repository}, {}", size(reply.counts.moved_bytes));
+    }
     if !reply.changed {
         return format!("no change: {remote} and this store agree on {repository}");
     }
@@ -134,6 +138,10 @@ fn summary(job: &JobInfo, reply: &TransferReply) -> String {
             counts.present + counts.contents,
             size(counts.moved_bytes)
         ));
+        if !is_push && counts.moved < counts.contents {
+            let left = count(counts.contents - counts.moved, "content");
+            parts.push(format!("{left} to be fetched when read"));
+        }
     }
     parts.join(", ")
 }

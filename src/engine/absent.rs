@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Seek};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::error::{EngineError, Result};
@@ -16,8 +17,9 @@ use super::request::{IncomingBlob, RemoteNote, Request};
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
+use crate::model::name::RemoteName;
 use crate::model::time::Timestamp;
-use crate::store::catalog::Reader;
+use crate::store::catalog::{BucketPlace, Reader};
 use crate::store::error::StoreError;
 use crate::store::pool::Incoming;
 
@@ -36,18 +38,18 @@ impl Engine {
     }
 
     /// Has a content fetched for a reader; returns at once.
-    pub fn fetch(&self, digest: Sha256, then: OnFetched) {
-        self.fetch_within(digest, READER_PATIENCE, then);
+    pub fn fetch(&self, name: ContentName, then: OnFetched) {
+        self.fetch_within(name, READER_PATIENCE, then);
     }
 
     /// The same for who waits no longer than `patience`.
-    pub fn fetch_within(&self, digest: Sha256, patience: Duration, then: OnFetched) {
-        self.fetch_for(digest, Purpose::Read(patience), then);
+    pub fn fetch_within(&self, name: ContentName, patience: Duration, then: OnFetched) {
+        self.fetch_for(name, Purpose::Read(patience), then);
     }
 
     /// Has a content fetched that is read later, perhaps. Until [`Engine::end_prefetch`] it is waited for.
-    pub fn prefetch(&self, digest: Sha256, prefetch: PrefetchId, then: OnFetched) {
-        self.fetch_for(digest, Purpose::Prefetch(prefetch), then);
+    pub fn prefetch(&self, name: ContentName, prefetch: PrefetchId, then: OnFetched) {
+        self.fetch_for(name, Purpose::Prefetch(prefetch), then);
     }
 
     /// Bytes that have come of what is being fetched for a prefetch.
@@ -62,11 +64,11 @@ impl Engine {
         }
     }
 
-    fn fetch_for(&self, digest: Sha256, purpose: Purpose, then: OnFetched) {
+    fn fetch_for(&self, name: ContentName, purpose: Purpose, then: OnFetched) {
         match self.fetcher.get() {
             // Nothing may be written into the store, not even a part of it on its way.
             _ if self.is_read_only() => then(Err(NotFetched(READ_ONLY.to_owned()))),
-            Some(fetcher) => fetcher.fetch(digest, purpose, then),
+            Some(fetcher) => fetcher.fetch(name, purpose, then),
             None => then(Err(NotFetched("this daemon cannot fetch from remotes".to_owned()))),
         }
     }
@@ -78,37 +80,46 @@ impl Engine {
     pub fn blob_or_fetch(&self, name: &ContentName) -> Result<BlobHash> {
         // A small cache may have let it go again before it is looked up.
         for _ in 0..FETCH_TRIES {
-            let digest = match self.trees.blob_names().resolve(name) {
-                Err(StoreError::AbsentContent(digest)) => digest,
+            let name = match self.trees.blob_names().resolve(name) {
+                Err(StoreError::AbsentContent(name)) => name,
                 resolved => return Ok(resolved?),
             };
             let (send, receive) = crossbeam_channel::bounded(1);
             // Who went away meanwhile does not need the answer.
-            self.fetch(digest, Box::new(move |fetched| drop(send.send(fetched))));
+            self.fetch(name, Box::new(move |fetched| drop(send.send(fetched))));
             let fetched = receive.recv().map_err(|_| EngineError::Stopping)?;
             let kept = fetched.and_then(Fetched::kept);
-            kept.map_err(|reason| EngineError::NotFetched { digest, reason })?;
+            kept.map_err(|reason| EngineError::NotFetched { name, reason })?;
         }
         Ok(self.trees.blob_names().resolve(name)?)
     }
 
-    /// Notes that somebody reads a content which has a blob: what was read last is reclaimed last.
+    /// How many contents are absent. The cost follows their number.
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    pub fn absent_count(&self) -> Result<u64> {
+        Ok(self.query(Reader::absent_names_count)? + self.pool.absent().len() as u64)
+    }
+
+    /// Notes that somebody reads a content which has a blob: what was read last is reclaimed last. Of blobs that have no other
+    /// name that is noted once a bucket was pulled from.
     pub fn note_use(&self, name: &ContentName, blob: &BlobHash) {
-        if let ContentName::Sha256(_) = name {
+        if name.sha256().is_some() || self.buckets_give_back.load(Ordering::Relaxed) {
             self.uses.note(blob, Timestamp::now());
         }
     }
 
-    /// Whether the store has a declared content.
+    /// Whether the store has a content.
     ///
     /// # Errors
     /// When that cannot be looked up.
-    pub fn is_stored(&self, digest: &Sha256) -> Result<bool> {
-        // What is about to be reclaimed is hidden there.
-        if self.trees.blob_names().blob_of(digest)?.is_none() {
-            return Ok(false);
+    pub fn is_stored(&self, name: &ContentName) -> Result<bool> {
+        match self.trees.blob_names().resolve(name) {
+            Ok(blob) => Ok(!self.pool.is_damaged(&blob)),
+            Err(StoreError::AbsentContent(_)) => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        self.query(|reader| is_stored(reader, digest))
     }
 
     /// How many bytes have to be freed until the disk has room to keep a content of `bytes` that can be had again (H37).
@@ -116,14 +127,14 @@ impl Engine {
         self.pool.room().lacking_above_floor(bytes)
     }
 
-    /// Stores a content that was fetched: `length` bytes. The caller has hashed them: they have both digests.
-    /// From then on readers of files with either name get them.
+    /// Stores a content that was fetched: `length` bytes. The caller has hashed them: they have the BLAKE3, and the other
+    /// digest if there is one. From then on readers of files with either name get them.
     ///
     /// # Errors
     /// When the store cannot keep it.
     pub fn keep_fetched(
         &self,
-        digest: Sha256,
+        digest: Option<Sha256>,
         blob: BlobHash,
         length: u64,
         content: FetchedContent<'_>,
@@ -134,15 +145,52 @@ impl Engine {
                 FetchedContent::Memory(bytes) => self.pool.write_incoming(bytes, &blob)?,
                 FetchedContent::File(file, path) => self.take_over(file, path)?,
             };
-            let incoming = IncomingBlob { file, pin, size: length };
+            let incoming = IncomingBlob { file, pin, size: length, is_own: false };
             let pins = self.call(|reply| Request::AdoptBlobs { blobs: vec![incoming], reply })?;
-            let note = RemoteNote::Digests(vec![(digest, blob)]);
+            let note = match digest {
+                Some(digest) => RemoteNote::Digests(vec![(digest, blob)]),
+                None => RemoteNote::Stored(vec![blob]),
+            };
             self.call(|reply| Request::NoteRemote { note, reply })?;
             drop(pins);
             // The store was written to anyway.
             self.note_some_uses()?;
         }
         Ok(())
+    }
+
+    /// Stores small contents that were fetched and hashed.
+    ///
+    /// # Errors
+    /// When the store cannot keep them.
+    pub fn keep_fetched_blobs(&self, contents: &[(BlobHash, Vec<u8>)]) -> Result<()> {
+        let mut blobs = Vec::with_capacity(contents.len());
+        for (blob, bytes) in contents.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            let pin = BlobPin::new(&self.pins, *blob);
+            let file = self.pool.write_incoming(bytes, blob)?;
+            blobs.push(IncomingBlob { file, pin, size: bytes.len() as u64, is_own: false });
+        }
+        let pins = self.call(|reply| Request::AdoptBlobs { blobs, reply })?;
+        let note = RemoteNote::Stored(pins.iter().map(|pin| *pin.hash()).collect());
+        self.call(|reply| Request::NoteRemote { note, reply })?;
+        drop(pins);
+        self.note_some_uses().map(drop)
+    }
+
+    /// Notes where a bucket has blobs, with their lengths. Those that the store lacks become absent blobs if `are_absent`, which
+    /// trees may name; the caller has pinned them.
+    ///
+    /// # Errors
+    /// When the store takes no changes.
+    pub fn note_in_bucket(
+        &self,
+        remote: RemoteName,
+        places: Vec<(BucketPlace, u64)>,
+        are_absent: bool,
+    ) -> Result<()> {
+        self.buckets_give_back.store(true, Ordering::Relaxed);
+        let note = RemoteNote::InBucket { remote, places, are_absent };
+        self.call(|reply| Request::NoteRemote { note, reply })
     }
 
     /// Makes a file one on its way into the pool: moved if it has a name in the store, else copied.
@@ -167,16 +215,4 @@ pub enum FetchedContent<'a> {
     Memory(&'a [u8]),
     /// A file of it, and its name in the store if it has one, which nobody else uses.
     File(File, Option<&'a Path>),
-}
-
-/// Whether the store has a declared content, by the catalog as `reader` sees it.
-///
-/// # Errors
-/// The database's.
-pub fn is_stored(reader: &Reader, digest: &Sha256) -> std::result::Result<bool, StoreError> {
-    let row = match reader.blob_of(digest)? {
-        Some(blob) => reader.blob(&blob)?,
-        None => None,
-    };
-    Ok(row.is_some_and(|row| !row.is_damaged()))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fetcher::NotFetched;
-use crate::model::digest::Sha256;
+use crate::model::content_name::ContentName;
 use crate::model::hash::TreeHash;
 use crate::model::id::{AreaId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, NameError, RemoteName, RepoName};
@@ -54,10 +54,10 @@ pub enum EngineError {
     #[error("no version `{0}`")]
     NoVersion(String),
     /// Content that is not in the store could not be fetched.
-    #[error("the content with SHA-256 {digest} could not be fetched: {reason}")]
+    #[error("the content {name} could not be fetched: {reason}")]
     NotFetched {
         /// Which.
-        digest: Sha256,
+        name: ContentName,
         /// Why.
         reason: NotFetched,
     },

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::digest::Sha256;
+use crate::model::content_name::ContentName;
 
 /// A reader waits no longer than that, however fast bytes come: a file of many gigabytes takes several reads.
 pub const READER_PATIENCE: Duration = Duration::from_secs(600);
@@ -66,7 +66,7 @@ pub enum Purpose {
 /// Fetches content that is absent.
 pub trait Fetcher: Send + Sync {
     /// Fetches a content, once however many ask, and then calls back. Returns at once, perhaps after it called back.
-    fn fetch(&self, digest: Sha256, purpose: Purpose, then: OnFetched);
+    fn fetch(&self, name: ContentName, purpose: Purpose, then: OnFetched);
 
     /// Bytes that have come of what is being fetched for a prefetch and is not whole yet.
     fn came(&self, prefetch: PrefetchId) -> u64;

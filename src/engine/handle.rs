@@ -53,6 +53,8 @@ pub struct Engine {
     pub layout: Layout,
     /// When content was last read, as far as the catalog does not say it yet.
     pub uses: Uses,
+    /// A bucket is known to have blobs, so that those may be reclaimed which have no declared name.
+    pub(super) buckets_give_back: AtomicBool,
     /// Who fetches content that is absent.
     pub(super) fetcher: OnceLock<Arc<dyn Fetcher>>,
     pub(super) subject: Subject,

@@ -169,7 +169,7 @@ impl Engine {
         &self,
         held: Vec<ReclaimableRow>,
     ) -> Result<(Vec<ReclaimableRow>, Vec<ReclaimableRow>)> {
-        let both = |content: &ReclaimableRow| [content.blob.into(), content.sha256.into()];
+        let both = |content: &ReclaimableRow| [content.blob.into(), content.name];
         let names: Arc<BTreeSet<ContentName>> = Arc::new(held.iter().flat_map(both).collect());
         self.call(|reply| Request::ForgetCached { names, reply })?;
         let (mut free, mut left) = (Vec::new(), held);
@@ -188,7 +188,7 @@ impl Engine {
 
     /// Whether somebody holds a content: has it open, has the kernel cache it, or is about to use it.
     pub fn is_held(&self, content: &ReclaimableRow) -> bool {
-        self.pins.is_pinned(&content.blob.into()) || self.pins.is_pinned(&content.sha256.into())
+        self.pins.is_pinned(&content.blob.into()) || self.pins.is_pinned(&content.name)
     }
 
     /// Notes in the catalog when contents were last read.

@@ -43,7 +43,7 @@ impl Repairs<'_> {
     }
 
     fn unshare(&self, hash: &BlobHash, copy: Incoming) -> Result<bool> {
-        let wanted = self.writer.reader().blob(hash)?.is_some_and(|row| !row.is_damaged());
+        let wanted = self.writer.reader().blob(hash)?.is_some_and(|row| row.is_stored());
         let pool = &self.writer.store().pool;
         if !wanted || pool.look_at(hash)?.is_none_or(|file| file.names < 2) {
             return Ok(false);
@@ -55,7 +55,7 @@ impl Repairs<'_> {
     fn confirm(&self, suspicion: &Suspicion) -> Result<bool> {
         Ok(match suspicion {
             Suspicion::Blob(hash, size) => {
-                self.writer.reader().blob(hash)?.is_some()
+                self.writer.reader().blob(hash)?.is_some_and(|row| !row.is_absent())
                     && self.writer.store().pool.size_on_disk(hash)? != Some(*size)
             }
             Suspicion::ExtraBlob(hash) => {

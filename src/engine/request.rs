@@ -117,11 +117,12 @@ pub enum Request {
     Save { reply: Reply<Remaining> },
     /// Takes hashed files into the pool; the pins keep them until something names them.
     AdoptBlobs { blobs: Vec<IncomingBlob>, reply: Reply<Vec<BlobPin>> },
-    /// Pins and touches the blobs that exist, and says how long they are.
-    ReuseBlobs { hashes: Vec<BlobHash>, reply: Reply<Vec<Reuse>> },
-    /// Pins those of the trees that exist. While any blob is damaged it pins none: only a look at each
-    /// blob of a tree could tell whether the tree has it.
-    ReuseTrees { trees: Vec<TreeHash>, reply: Reply<Vec<Option<TreePin>>> },
+    /// Pins and touches the blobs that exist, and says how long they are. `is_own`: whoever asks has the content itself, and
+    /// relies on this store to keep it.
+    ReuseBlobs { hashes: Vec<BlobHash>, is_own: bool, reply: Reply<Vec<Reuse>> },
+    /// Pins those of the trees that exist. While any blob is damaged, or absent (except `with_absent`), it pins none: only a
+    /// look at each blob of a tree could tell whether the tree has it.
+    ReuseTrees { trees: Vec<TreeHash>, with_absent: bool, reply: Reply<Vec<Option<TreePin>>> },
     /// Writes pages of trees, children first, and pins each: nothing references them yet.
     KeepPages { pages: Vec<Page>, reply: Reply<Vec<TreePin>> },
     /// Asks for a collection run. It is answered when a run that began after the request ended.

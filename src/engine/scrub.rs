@@ -21,7 +21,7 @@ use super::request::Request;
 use crate::model::hash::BlobHash;
 use crate::model::text::count;
 use crate::model::time::Timestamp;
-use crate::store::catalog::{BlobFacts, Reader, Snapshot};
+use crate::store::catalog::{BlobFacts, Presence, Reader, Snapshot};
 use crate::store::error::StoreError;
 use crate::store::pool::Damage;
 use crate::sys::panics;
@@ -290,7 +290,8 @@ impl Worker {
             if rows.is_empty() {
                 return Ok(());
             }
-            for row in rows {
+            let last = rows.last().map(|row| row.hash);
+            for row in rows.into_iter().filter(|row| row.presence != Presence::Absent) {
                 self.scrub_blob(&latest, &row, scrub)?;
                 if noted.elapsed() >= NOTE_INTERVAL {
                     noted = Instant::now();
@@ -298,6 +299,7 @@ impl Worker {
                     self.note(RUNNING, scrub)?;
                 }
             }
+            scrub.after = last;
         }
     }
 
@@ -309,7 +311,7 @@ impl Worker {
     ) -> std::result::Result<(), Ended> {
         let examined = match self.examine(row)? {
             Examined::Ended => return Err(Ended::Stopped),
-            Examined::Damaged(..) if latest.blob(&row.hash)?.is_none() => None,
+            Examined::Damaged(..) if is_gone(latest.blob(&row.hash)?) => None,
             // It may have been healed since its row was read, so it is looked at once more.
             Examined::Damaged(..) => Some(self.examine(row)?),
             Examined::Sound(_) => None,
@@ -319,7 +321,7 @@ impl Worker {
         {
             log::error!("blob {} of {}: {damage}", row.hash, count(row.size, "byte"));
             scrub.damaged += 1;
-            if !row.damaged {
+            if row.presence == Presence::Stored {
                 self.engine.mark_damaged(vec![Damage { hash: row.hash, file }])?;
             }
         }
@@ -363,6 +365,11 @@ impl Worker {
         let job = Job::Note(key, scrub.to_string());
         self.engine.call(|reply| Request::Fsck { job, reply }).map(drop)
     }
+}
+
+/// Whether there need be no file any more.
+fn is_gone(row: Option<BlobFacts>) -> bool {
+    row.is_none_or(|row| row.presence == Presence::Absent)
 }
 
 #[cfg(test)]

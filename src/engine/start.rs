@@ -1,7 +1,7 @@
 //! Starting the engine on a store, whatever state the last run left it in.
 //!
-//! No step scans the store (H10): leftovers are what `incoming/` holds, half-made areas and the
-//! deletion queue; all of it is swept in the background.
+//! No step scans the store (H10): the lists of damaged and of absent blobs are read, and leftovers are what `incoming/`
+//! holds, half-made areas and the deletion queue; all of it is swept in the background.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -72,6 +72,13 @@ struct Recovered {
     unverified: Vec<(BlobHash, u64)>,
 }
 
+impl Recovered {
+    fn blobs(&self) -> Blobs {
+        let unverified = self.unverified.iter().map(|(hash, _)| *hash);
+        Blobs::new(self.epoch, self.durable_epoch, unverified)
+    }
+}
+
 /// An open store with what readers share, before any thread runs.
 struct Opened {
     store: Store,
@@ -90,9 +97,10 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     let reader = store.catalog.reader()?;
     let recovered = recover(&store.layout, &mut store.catalog, &reader)?;
     store.pool.mark_damaged(reader.damaged_blobs()?);
+    store.pool.mark_absent(reader.absent_blobs()?);
     sweep_incoming(&store)?;
     fill_reserve(&store);
-    let (pins, trees) = (Arc::new(Pins::default()), tree_cache(store.layout.clone()));
+    let (pins, trees) = (Arc::new(Pins::default()), tree_cache(&store));
     let (staging, seal_queue, wake) =
         Staging::new(ContentStore::new(&store, trees.blob_names(), &pins, recovered.next_id));
     let staging = Arc::new(staging);
@@ -159,11 +167,12 @@ fn run(
     let (sealers, sealers_stop) = bounded(1);
     let pool = request::have_damage_reported(&store.pool, &requests_sender);
     let (layout, last_run) = (store.layout.clone(), LastRun::default());
-    let stop_points = Arc::new(StopPoints::default());
+    let stop_points = Arc::<StopPoints>::default();
     let durable = durability_thread(&store, &staging, &requests_sender, jobs, &stop_points)?;
     let lines = seal::Lines { jobs: seal_queue, stop: sealers_stop.clone(), results };
     let mut threads = seal::start(&store.catalog, &pool, lines, &stop_points)?;
     let (engine_reader, subject) = (store.catalog.reader()?, Subject::new(&store));
+    let buckets_give_back = engine_reader.any_places()?.into();
     let (reaper, reaper_thread) = reaper();
     let writer = StoreWriter::new(Parts {
         store,
@@ -187,11 +196,7 @@ fn run(
         gc: Collector::new(gc_options, Arc::clone(&last_run), uncharged(&registry), gc_workers),
         rounds_without_slice: 0,
         commits: Commits::new(workers(&requests_sender, &trees, &stop_points), Instant::now()),
-        blobs: Blobs::new(
-            recovered.epoch,
-            recovered.durable_epoch,
-            recovered.unverified.iter().map(|(hash, _)| *hash),
-        ),
+        blobs: recovered.blobs(),
         unsaved: Unsaved::default(),
     };
     metadata.collect_at_start();
@@ -212,6 +217,7 @@ fn run(
         stop_points,
         last_run,
         uses: Uses::default(),
+        buckets_give_back,
         fetcher: OnceLock::new(),
         subject,
         reader: Mutex::new(engine_reader),
@@ -266,8 +272,10 @@ fn workers<T: Into<Request>>(
     }
 }
 
-fn tree_cache(layout: Layout) -> Arc<TreeCache> {
-    Arc::new(TreeCache::new(move || Reader::open(&layout), TREE_CACHE_BYTES))
+fn tree_cache(store: &Store) -> Arc<TreeCache> {
+    let layout = store.layout.clone();
+    let open = move || Reader::open(&layout);
+    Arc::new(TreeCache::new(open, TREE_CACHE_BYTES, store.pool.absent()))
 }
 
 /// Repositories with versions whose charge is out of date.

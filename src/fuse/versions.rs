@@ -31,7 +31,7 @@ use fuser::{
 };
 
 use crate::engine::fetcher::{FetchOutcome, Fetched};
-use crate::model::digest::Sha256;
+use crate::model::content_name::ContentName;
 use crate::model::tree_format::TreeSource;
 use crate::vfs::error::FsError;
 use crate::vfs::versions::{Blobs, Seek, VersionFs};
@@ -90,7 +90,7 @@ where
     /// Answers a READ once the content is fetched. The worker goes on with other requests meanwhile (L14).
     fn read_later(
         &self,
-        digest: Sha256,
+        name: ContentName,
         number: INodeNo,
         (offset, size): (u64, usize),
         reply: ReplyData,
@@ -107,7 +107,7 @@ where
                 Err(errno) => reply.error(errno),
             }
         };
-        self.fs.fetch(digest, Box::new(then));
+        self.fs.fetch(name, Box::new(then));
     }
 }
 

@@ -4,27 +4,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use super::bucket::{Asked, Bucket};
 use super::{FETCHES_PER_REMOTE_MAX, Lazy, UNKEPT_BYTES_MAX, UNKEPT_MAX};
 use crate::engine::Engine;
 use crate::engine::absent::FetchedContent;
+use crate::engine::error::EngineError;
 use crate::engine::fetcher::{FetchOutcome, Fetched, NO_ROOM, NotFetched};
+use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::fetch_policy::FetchPolicy;
-use crate::model::hash::BlobHash;
 use crate::model::name::RemoteName;
-use crate::model::remote::RemoteSettings;
+use crate::model::remote::{RemoteKind, RemoteSettings};
 use crate::net::Client;
-use crate::store::catalog::SourceRow;
+use crate::store::catalog::{Source, SourceAt};
 use crate::sync::{Bytes, Download, NotHad, SMALL_BYTES, Waiter, Wanted};
 
-fn failed(error: impl std::fmt::Display) -> NotFetched {
+pub(super) fn failed(error: impl std::fmt::Display) -> NotFetched {
     NotFetched(error.to_string())
 }
 
 /// A place at a remote, given back when dropped.
 struct Place<'a> {
     lazy: &'a Lazy,
-    digest: Sha256,
+    content: ContentName,
     remote: RemoteName,
     was_reached: bool,
 }
@@ -32,20 +34,38 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut flights = self.lazy.flights.lock();
-        flights.leave(&self.remote, &self.digest, self.was_reached, Instant::now());
+        flights.leave(&self.remote, &self.content, self.was_reached, Instant::now());
         drop(flights);
         self.lazy.changed.notify_all();
     }
 }
 
 /// Why a content is not in the store.
-enum NotKept {
+pub(super) enum NotKept {
     Full,
     Other(NotFetched),
 }
 
+/// The digest by which remotes declare a content.
+fn digest_of(engine: &Engine, content: &ContentName) -> Result<Sha256, NotFetched> {
+    let blob = match content {
+        ContentName::Sha256(digest) => return Ok(*digest),
+        ContentName::Blake3(blob) => blob,
+    };
+    let digest = engine.query(|reader| reader.digest_of(blob)).map_err(failed)?;
+    digest.ok_or_else(|| NotFetched("its SHA-256 is not known".to_owned()))
+}
+
+/// Tells a full disk from other reasons.
+pub(super) fn unless_full(kept: Result<(), EngineError>) -> Result<(), NotKept> {
+    kept.map_err(|error| match error.is_full() {
+        true => NotKept::Full,
+        false => NotKept::Other(failed(error)),
+    })
+}
+
 /// A place among the contents that are handed over and not kept, given back when dropped.
-struct UnkeptPlace<'a>(&'a AtomicUsize);
+pub(super) struct UnkeptPlace<'a>(&'a AtomicUsize);
 
 impl Drop for UnkeptPlace<'_> {
     fn drop(&mut self) {
@@ -54,22 +74,35 @@ impl Drop for UnkeptPlace<'_> {
 }
 
 /// A source, and how it is asked.
-struct Reachable {
-    source: SourceRow,
-    client: Arc<Client>,
-    settings: RemoteSettings,
+pub(super) struct Reachable {
+    pub(super) source: Source,
+    access: Access,
+    pub(super) settings: RemoteSettings,
+}
+
+/// What a remote is asked by.
+#[derive(Debug, Clone)]
+pub(super) enum Access {
+    /// For files at paths.
+    Http(Arc<Client>),
+    /// For objects.
+    Bucket(Arc<Bucket>),
 }
 
 impl Lazy {
-    /// Has the store keep a content that it lacks. `None` when all remotes that may have it are busy, or when it made way for
-    /// a reader: it is begun again later.
-    pub(super) fn fetch_one(&self, engine: &Arc<Engine>, digest: Sha256) -> Option<FetchOutcome> {
-        let stop = self.flights.lock().stop(&digest);
+    /// Has the store keep a content that it lacks. `None` when all remotes that may have it are busy, when it made way for
+    /// a reader, or when it comes along with another: it is begun again later.
+    pub(super) fn fetch_one(
+        &self,
+        engine: &Arc<Engine>,
+        content: ContentName,
+    ) -> Option<FetchOutcome> {
+        let stop = self.flights.lock().stop(&content);
         loop {
             if stop.load(Ordering::SeqCst) {
-                return self.put_back(digest);
+                return self.put_back(content);
             }
-            let mut sources = match self.sources(engine, &digest) {
+            let mut sources = match self.sources(engine, &content) {
                 Ok(sources) => sources,
                 Err(reason) => return Some(Err(reason)),
             };
@@ -78,49 +111,56 @@ impl Lazy {
                 (found.source.remote.clone(), places)
             };
             let candidates: Vec<_> = sources.iter().map(candidate).collect();
-            let chosen = self.flights.lock().enter(digest, &candidates, Instant::now())?;
+            let chosen = self.flights.lock().enter(content, &candidates, Instant::now())?;
             let found = sources.swap_remove(chosen);
             let remote = found.source.remote.clone();
-            let mut place = Place { lazy: self, digest, remote, was_reached: true };
+            let mut place = Place { lazy: self, content, remote, was_reached: true };
             let was_reached = &mut place.was_reached;
-            let fetched = self.fetch_from(engine, digest, &found, (&stop, was_reached));
+            let fetched = self.fetch_from(engine, content, &found, (&stop, was_reached));
             drop(place);
-            let Err(reason) = fetched else { return Some(fetched) };
+            let reason = match fetched? {
+                Ok(fetched) => return Some(Ok(fetched)),
+                Err(reason) => reason,
+            };
             if stop.load(Ordering::SeqCst) {
                 continue;
             }
-            self.flights.lock().note_tried(&digest, found.source, reason);
+            self.flights.lock().note_tried(&content, found.source, reason);
         }
     }
 
     /// What ends before it is done is begun again, unless the daemon stops.
-    fn put_back(&self, digest: Sha256) -> Option<FetchOutcome> {
+    fn put_back(&self, content: ContentName) -> Option<FetchOutcome> {
         if self.stop.load(Ordering::SeqCst) {
             return Some(Err(NotFetched("the daemon is stopping".to_owned())));
         }
-        self.flights.lock().put_back(digest);
+        self.flights.lock().put_back(content);
         self.changed.notify_all();
         None
     }
 
     /// The sources that were not tried yet; never none.
-    fn sources(&self, engine: &Engine, digest: &Sha256) -> Result<Vec<Reachable>, NotFetched> {
-        let sources = engine.query(|reader| reader.sources(digest)).map_err(failed)?;
+    fn sources(
+        &self,
+        engine: &Engine,
+        content: &ContentName,
+    ) -> Result<Vec<Reachable>, NotFetched> {
+        let sources = engine.query(|reader| reader.sources_of(content)).map_err(failed)?;
         let mut left = Vec::with_capacity(sources.len());
         for source in sources {
-            if self.flights.lock().tried(digest).iter().any(|(tried, _)| *tried == source) {
+            if self.flights.lock().tried(content).iter().any(|(tried, _)| *tried == source) {
                 continue;
             }
-            match self.client(engine, &source.remote) {
-                Ok((client, settings)) => left.push(Reachable { source, client, settings }),
-                Err(reason) => self.flights.lock().note_tried(digest, source, reason),
+            match self.access(engine, &source.remote) {
+                Ok((access, settings)) => left.push(Reachable { source, access, settings }),
+                Err(reason) => self.flights.lock().note_tried(content, source, reason),
             }
         }
         if left.is_empty() {
             let flights = self.flights.lock();
             let reason =
-                |(source, reason): &(SourceRow, NotFetched)| format!("{}: {reason}", source.remote);
-            let reasons: Vec<_> = flights.tried(digest).iter().map(reason).collect();
+                |(source, reason): &(Source, NotFetched)| format!("{}: {reason}", source.remote);
+            let reasons: Vec<_> = flights.tried(content).iter().map(reason).collect();
             return Err(NotFetched(match reasons.is_empty() {
                 true => "no remote is known to have it".to_owned(),
                 false => reasons.join("; "),
@@ -129,20 +169,44 @@ impl Lazy {
         Ok(left)
     }
 
+    /// Fetches a content from one source. `None` when it comes along with another.
     fn fetch_from(
         &self,
         engine: &Engine,
-        digest: Sha256,
+        content: ContentName,
         found: &Reachable,
         (stop, was_reached): (&AtomicBool, &mut bool),
+    ) -> Option<FetchOutcome> {
+        match (&found.access, &found.source.at) {
+            (Access::Http(client), SourceAt::Path(path)) => {
+                Some(self.fetch_file(engine, content, (found, client, path), (stop, was_reached)))
+            }
+            (Access::Bucket(bucket), SourceAt::Bucket(place)) => {
+                let asked = Asked { engine, content, found, place, bucket, stop };
+                self.fetch_place(&asked, was_reached)
+            }
+            (Access::Http(_), SourceAt::Bucket(_)) | (Access::Bucket(_), SourceAt::Path(_)) => {
+                Some(Err(NotFetched("the remote is of another kind by now".to_owned())))
+            }
+        }
+    }
+
+    /// Fetches a file that a remote has at a path.
+    fn fetch_file(
+        &self,
+        engine: &Engine,
+        content: ContentName,
+        (found, client, path): (&Reachable, &Client, &[u8]),
+        (stop, was_reached): (&AtomicBool, &mut bool),
     ) -> FetchOutcome {
-        let Reachable { source, client, settings } = found;
+        let Reachable { source, settings, .. } = found;
+        let digest = digest_of(engine, &content)?;
         let from = settings.url.to_string();
         let waiter = Waiter { from: &from, patience: settings.idle_timeout(), stop };
-        let turn = self.partial_files.turn(digest, waiter);
+        let turn = self.partial_files.turn(digest.into(), waiter);
         let turn = turn.ok_or_else(|| NotFetched("the daemon is stopping".to_owned()))?;
         // Whoever had the turn before, a sync perhaps, has stored it.
-        if engine.is_stored(&digest).map_err(failed)? {
+        if engine.is_stored(&content).map_err(failed)? {
             return Ok(Fetched::Kept);
         }
         let unkept = match self.make_room(engine, source.size) {
@@ -153,10 +217,10 @@ impl Lazy {
                 Some(self.unkept_place(source.size)?)
             }
         };
-        let came = self.flights.lock().came(&digest);
+        let came = self.flights.lock().came(&content);
         let wanted = Wanted {
             client,
-            url: settings.files().file(&source.locator),
+            url: settings.files().file(path),
             sha256: digest,
             size_bytes: Some(source.size),
             memory_bytes_max: if unkept.is_some() { UNKEPT_BYTES_MAX } else { SMALL_BYTES },
@@ -171,20 +235,21 @@ impl Lazy {
             *was_reached = !error.is_temporary();
         }
         let Download { bytes, length, blob } = downloaded.map_err(failed)?;
+        if content.sha256().is_none() && content != blob.into() {
+            turn.remove().map_err(failed)?;
+            return Err(NotFetched("the content has another BLAKE3".to_owned()));
+        }
         let kept = match &bytes {
             Bytes::Memory(_) if unkept.is_some() => Err(NotKept::Full),
             Bytes::Memory(bytes) => {
-                self.keep(engine, (digest, blob), length, FetchedContent::Memory(bytes))
+                let content = FetchedContent::Memory(bytes);
+                unless_full(engine.keep_fetched(Some(digest), blob, length, content))
             }
             Bytes::File(file) => {
                 let file = file.try_clone().map_err(failed)?;
                 let path = turn.path();
-                self.keep(
-                    engine,
-                    (digest, blob),
-                    length,
-                    FetchedContent::File(file, path.as_deref()),
-                )
+                let content = FetchedContent::File(file, path.as_deref());
+                unless_full(engine.keep_fetched(Some(digest), blob, length, content))
             }
         };
         // What came stays for the next try, but a disk that is full needs the space more.
@@ -204,21 +269,8 @@ impl Lazy {
         }
     }
 
-    fn keep(
-        &self,
-        engine: &Engine,
-        (digest, blob): (Sha256, BlobHash),
-        length: u64,
-        content: FetchedContent<'_>,
-    ) -> Result<(), NotKept> {
-        engine.keep_fetched(digest, blob, length, content).map_err(|error| match error.is_full() {
-            true => NotKept::Full,
-            false => NotKept::Other(failed(error)),
-        })
-    }
-
     /// A place for a content that is handed over and not kept.
-    fn unkept_place(&self, size: u64) -> Result<UnkeptPlace<'_>, NotFetched> {
+    pub(super) fn unkept_place(&self, size: u64) -> Result<UnkeptPlace<'_>, NotFetched> {
         let fits = usize::try_from(size).is_ok_and(|size| size <= UNKEPT_BYTES_MAX);
         let taken = fits && self.unkept.fetch_add(1, Ordering::SeqCst) < UNKEPT_MAX;
         if taken {
@@ -230,22 +282,27 @@ impl Lazy {
         Err(NotFetched(NO_ROOM.to_owned()))
     }
 
-    /// The client of a remote, which is kept as long as the remote's settings stay the same.
-    fn client(
+    /// How a remote is asked, which is kept as long as the remote's settings stay the same.
+    fn access(
         &self,
         engine: &Engine,
         remote: &RemoteName,
-    ) -> Result<(Arc<Client>, RemoteSettings), NotFetched> {
+    ) -> Result<(Access, RemoteSettings), NotFetched> {
         let text = engine.query(|reader| reader.remote(remote)).map_err(failed)?;
         let text = text.ok_or_else(|| NotFetched("the remote was removed".to_owned()))?;
         let settings: RemoteSettings = serde_json::from_str(&text).map_err(failed)?;
-        if let Some((same, client)) = self.clients.lock().get(remote)
+        if let Some((same, access)) = self.accesses.lock().get(remote)
             && *same == text
         {
-            return Ok((Arc::clone(client), settings));
+            return Ok((access.clone(), settings));
         }
-        let client = Arc::new(Client::new(&settings).map_err(failed)?);
-        self.clients.lock().insert(remote.clone(), (text, Arc::clone(&client)));
-        Ok((client, settings))
+        let access = match settings.kind {
+            RemoteKind::Bucket => {
+                Access::Bucket(Arc::new(Bucket::open(&settings).map_err(failed)?))
+            }
+            _ => Access::Http(Arc::new(Client::new(&settings).map_err(failed)?)),
+        };
+        self.accesses.lock().insert(remote.clone(), (text, access.clone()));
+        Ok((access, settings))
     }
 }

@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use self::rides::Rides;
 use super::places::{Candidate, Class, Entered, Places};
 use super::unkept::Unkept;
 use super::{Activity, Lazy};
 use crate::engine::fetcher::{FetchOutcome, Fetched, NotFetched, OnFetched, PrefetchId, Purpose};
-use crate::model::digest::Sha256;
+use crate::model::content_name::ContentName;
 use crate::model::name::RemoteName;
-use crate::store::catalog::SourceRow;
+use crate::store::catalog::Source;
+
+mod rides;
 
 /// A reader waits for so long without a further byte, then it gets an error and the fetch goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -67,7 +70,7 @@ struct Flight {
     /// The count at the last look, and since when it has been that.
     seen: (u64, Instant),
     /// The sources that did not have it, and why.
-    tried: Vec<(SourceRow, NotFetched)>,
+    tried: Vec<(Source, NotFetched)>,
 }
 
 impl Flight {
@@ -91,17 +94,18 @@ struct Failed {
 /// Contents that are wanted.
 pub(super) struct Flights {
     own: Weak<Lazy>,
-    flights: BTreeMap<Sha256, Flight>,
+    flights: BTreeMap<ContentName, Flight>,
     /// Not begun yet, the longest wanted first.
-    queue: VecDeque<Sha256>,
+    queue: VecDeque<ContentName>,
     /// The same of what only prefetches want: begun when nothing else is left.
-    prefetch_queue: VecDeque<Sha256>,
+    prefetch_queue: VecDeque<ContentName>,
     /// What is being fetched only for prefetches.
-    prefetching: BTreeSet<Sha256>,
+    prefetching: BTreeSet<ContentName>,
     /// Who fetches from which remote, or waits to.
     places: Places,
-    failed: BTreeMap<Sha256, Failed>,
+    failed: BTreeMap<ContentName, Failed>,
     unkept: Unkept,
+    rides: Rides,
     waiting: usize,
     next_number: u64,
     workers: usize,
@@ -120,6 +124,7 @@ impl Flights {
             places: Places::default(),
             failed: BTreeMap::new(),
             unkept: Unkept::default(),
+            rides: Rides::default(),
             waiting: 0,
             next_number: 0,
             workers: 0,
@@ -135,25 +140,25 @@ impl Flights {
     /// Somebody wants a content.
     pub(super) fn join(
         &mut self,
-        digest: Sha256,
+        content: ContentName,
         purpose: Purpose,
         then: OnFetched,
         now: Instant,
     ) -> Joined {
-        if let Some(failed) = self.failed.get(&digest) {
+        if let Some(failed) = self.failed.get(&content) {
             if now < failed.until {
                 return Joined::Answered(then, Err(failed.reason.clone()));
             }
-            self.failed.remove(&digest);
+            self.failed.remove(&content);
         }
-        if let Some(bytes) = self.unkept.get(&digest, now) {
+        if let Some(bytes) = self.unkept.get(&content, now) {
             return Joined::Answered(then, Ok(Fetched::Unkept(bytes)));
         }
         let is_reader = matches!(purpose, Purpose::Read(_));
         if is_reader {
-            self.promote(&digest, now);
+            self.promote(&content, now);
             // Others have waited for so long in vain: whoever asks again, as the kernel does for one page, waits for no more.
-            if let Some(flight) = self.flights.get(&digest)
+            if let Some(flight) = self.flights.get(&content)
                 && now.saturating_duration_since(flight.seen.1) >= PATIENCE
                 && flight.came.load(Ordering::Relaxed) == flight.seen.0
             {
@@ -164,12 +169,12 @@ impl Flights {
         let crowded = if is_reader { self.make_room() } else { None };
         self.next_number += 1;
         let waiter = Waiter { number: self.next_number, since: now, purpose, then };
-        let flight = self.flights.entry(digest).or_insert_with(|| {
+        let flight = self.flights.entry(content).or_insert_with(|| {
             let (class, queue) = match is_reader {
                 true => (Class::Read, &mut self.queue),
                 false => (Class::Prefetch, &mut self.prefetch_queue),
             };
-            queue.push_back(digest);
+            queue.push_back(content);
             Flight::new(class, now)
         });
         flight.waiters.push(waiter);
@@ -184,18 +189,18 @@ impl Flights {
     }
 
     /// Somebody reads what only prefetches wanted so far: it is first from now on, and nobody has waited for it yet.
-    fn promote(&mut self, digest: &Sha256, now: Instant) {
-        let Some(flight) = self.flights.get_mut(digest) else { return };
+    fn promote(&mut self, content: &ContentName, now: Instant) {
+        let Some(flight) = self.flights.get_mut(content) else { return };
         if flight.class == Class::Read {
             return;
         }
         flight.class = Class::Read;
         flight.seen = (flight.came.load(Ordering::Relaxed), now);
-        self.prefetching.remove(digest);
+        self.prefetching.remove(content);
         let queued = self.prefetch_queue.len();
-        self.prefetch_queue.retain(|other| other != digest);
-        if self.prefetch_queue.len() < queued || self.places.promote(digest) {
-            self.queue.push_back(*digest);
+        self.prefetch_queue.retain(|other| other != content);
+        if self.prefetch_queue.len() < queued || self.places.promote(content) {
+            self.queue.push_back(*content);
         }
     }
 
@@ -204,15 +209,15 @@ impl Flights {
         if self.waiting < WAITING_MAX {
             return None;
         }
-        let (digest, _) = self
+        let (content, _) = self
             .flights
             .iter()
-            .filter_map(|(digest, flight)| {
+            .filter_map(|(content, flight)| {
                 let reader = flight.waiters.iter().find(|waiter| waiter.is_reader())?;
-                Some((*digest, reader.number))
+                Some((*content, reader.number))
             })
             .min_by_key(|(_, number)| *number)?;
-        let flight = self.flights.get_mut(&digest)?;
+        let flight = self.flights.get_mut(&content)?;
         let reader = flight.waiters.iter().position(Waiter::is_reader)?;
         self.waiting -= 1;
         Some(flight.waiters.remove(reader).then)
@@ -255,39 +260,39 @@ impl Flights {
     }
 
     /// The next content to fetch: what somebody reads, or else what a prefetch wants.
-    pub(super) fn begin(&mut self) -> Option<Sha256> {
-        if let Some(digest) = self.queue.pop_front() {
-            return Some(digest);
+    pub(super) fn begin(&mut self) -> Option<ContentName> {
+        if let Some(content) = self.queue.pop_front() {
+            return Some(content);
         }
         while self.prefetching.len() < PREFETCHES_MAX {
-            let digest = self.prefetch_queue.pop_front()?;
-            if self.flights.get(&digest).is_some_and(|flight| !flight.waiters.is_empty()) {
-                self.prefetching.insert(digest);
-                return Some(digest);
+            let content = self.prefetch_queue.pop_front()?;
+            if self.flights.get(&content).is_some_and(|flight| !flight.waiters.is_empty()) {
+                self.prefetching.insert(content);
+                return Some(content);
             }
-            self.flights.remove(&digest);
+            self.flights.remove(&content);
         }
         None
     }
 
     /// Is set when the fetch of a content is to end.
-    pub(super) fn stop(&self, digest: &Sha256) -> Arc<AtomicBool> {
-        let stop = self.flights.get(digest).map(|flight| Arc::clone(&flight.stop));
+    pub(super) fn stop(&self, content: &ContentName) -> Arc<AtomicBool> {
+        let stop = self.flights.get(content).map(|flight| Arc::clone(&flight.stop));
         stop.unwrap_or_else(|| Arc::new(AtomicBool::new(true)))
     }
 
     /// The fetch of a content ended before it was done: it made way, or a prefetch was abandoned. It is begun again if
     /// somebody wants it.
-    pub(super) fn put_back(&mut self, digest: Sha256) {
-        self.prefetching.remove(&digest);
-        let Some(flight) = self.flights.get_mut(&digest) else { return };
+    pub(super) fn put_back(&mut self, content: ContentName) {
+        self.prefetching.remove(&content);
+        let Some(flight) = self.flights.get_mut(&content) else { return };
         match flight.class {
-            Class::Read => self.queue.push_back(digest),
+            Class::Read => self.queue.push_back(content),
             Class::Prefetch if flight.waiters.is_empty() => {
-                self.flights.remove(&digest);
+                self.flights.remove(&content);
                 return;
             }
-            Class::Prefetch => self.prefetch_queue.push_front(digest),
+            Class::Prefetch => self.prefetch_queue.push_front(content),
         }
         flight.stop = Arc::default();
     }
@@ -296,21 +301,21 @@ impl Flights {
     pub(super) fn abandon(&mut self, prefetch: PrefetchId) -> Vec<OnFetched> {
         let mut left = Vec::new();
         let mut unwanted = Vec::new();
-        for (digest, flight) in &mut self.flights {
+        for (content, flight) in &mut self.flights {
             let before = left.len();
             left.extend(flight.waiters.extract_if(.., |waiter| waiter.is_of(prefetch)));
             let is_unwanted = flight.class == Class::Prefetch && flight.waiters.is_empty();
             if left.len() > before && is_unwanted {
                 flight.stop.store(true, Ordering::SeqCst);
-                unwanted.push(*digest);
+                unwanted.push(*content);
             }
         }
-        for digest in unwanted {
+        for content in unwanted {
             // What is under way ends, and then it is put back.
-            if !self.prefetching.contains(&digest) {
-                self.prefetch_queue.retain(|other| *other != digest);
-                self.places.promote(&digest);
-                self.flights.remove(&digest);
+            if !self.prefetching.contains(&content) {
+                self.prefetch_queue.retain(|other| *other != content);
+                self.places.promote(&content);
+                self.flights.remove(&content);
             }
         }
         left.into_iter().map(|waiter| waiter.then).collect()
@@ -318,19 +323,19 @@ impl Flights {
 
     /// Bytes that have come of what a prefetch waits for.
     pub(super) fn came_for(&self, prefetch: PrefetchId) -> u64 {
-        let wanted = self.prefetching.iter().filter_map(|digest| self.flights.get(digest));
+        let wanted = self.prefetching.iter().filter_map(|content| self.flights.get(content));
         let wanted = wanted.filter(|flight| flight.waiters.iter().any(|it| it.is_of(prefetch)));
         wanted.map(|flight| flight.came.load(Ordering::Relaxed)).sum()
     }
 
     /// The sources of a content that were tried, and why they did not have it.
-    pub(super) fn tried(&self, digest: &Sha256) -> &[(SourceRow, NotFetched)] {
-        self.flights.get(digest).map_or(&[], |flight| &flight.tried)
+    pub(super) fn tried(&self, content: &ContentName) -> &[(Source, NotFetched)] {
+        self.flights.get(content).map_or(&[], |flight| &flight.tried)
     }
 
     /// A source does not have a content.
-    pub(super) fn note_tried(&mut self, digest: &Sha256, source: SourceRow, reason: NotFetched) {
-        if let Some(flight) = self.flights.get_mut(digest) {
+    pub(super) fn note_tried(&mut self, content: &ContentName, source: Source, reason: NotFetched) {
+        if let Some(flight) = self.flights.get_mut(content) {
             flight.tried.push((source, reason));
         }
     }
@@ -338,15 +343,15 @@ impl Flights {
     /// Takes a place at a remote for a content. Where none has one, the content comes up again as soon as there is.
     pub(super) fn enter(
         &mut self,
-        digest: Sha256,
+        content: ContentName,
         candidates: &[Candidate],
         now: Instant,
     ) -> Option<usize> {
-        let class = self.flights.get(&digest).map_or(Class::Read, |flight| flight.class);
-        match self.places.enter(digest, class, candidates, now) {
+        let class = self.flights.get(&content).map_or(Class::Read, |flight| flight.class);
+        match self.places.enter(content, class, candidates, now) {
             Entered::At(index) => Some(index),
             Entered::Waits(makes_way) => {
-                self.prefetching.remove(&digest);
+                self.prefetching.remove(&content);
                 if let Some(flight) = makes_way.and_then(|other| self.flights.get(&other)) {
                     flight.stop.store(true, Ordering::SeqCst);
                 }
@@ -359,41 +364,46 @@ impl Flights {
     pub(super) fn leave(
         &mut self,
         remote: &RemoteName,
-        digest: &Sha256,
+        content: &ContentName,
         was_reached: bool,
         now: Instant,
     ) {
-        let Some(next) = self.places.leave(remote, digest, was_reached, now) else { return };
+        let Some(next) = self.places.leave(remote, content, was_reached, now) else { return };
         match self.flights.get(&next).map(|flight| flight.class) {
             Some(Class::Prefetch) => self.prefetch_queue.push_front(next),
             Some(Class::Read) | None => self.queue.push_back(next),
         }
     }
 
+    /// Whether nobody but a prefetch wants a content.
+    pub(super) fn is_prefetch(&self, content: &ContentName) -> bool {
+        self.flights.get(content).is_some_and(|flight| flight.class == Class::Prefetch)
+    }
+
     /// Where bytes that come of a content are counted.
-    pub(super) fn came(&self, digest: &Sha256) -> Arc<AtomicU64> {
-        self.flights.get(digest).map(|flight| Arc::clone(&flight.came)).unwrap_or_default()
+    pub(super) fn came(&self, content: &ContentName) -> Arc<AtomicU64> {
+        self.flights.get(content).map(|flight| Arc::clone(&flight.came)).unwrap_or_default()
     }
 
     /// A fetch has ended. Returns who is to be told.
     pub(super) fn end(
         &mut self,
-        digest: &Sha256,
+        content: &ContentName,
         outcome: &FetchOutcome,
         now: Instant,
     ) -> Vec<OnFetched> {
         if let Ok(Fetched::Unkept(bytes)) = outcome {
-            self.unkept.put(*digest, Arc::clone(bytes), now);
+            self.unkept.put(*content, Arc::clone(bytes), now);
         }
         if let Err(reason) = outcome {
             self.failed.retain(|_, failed| now < failed.until);
             if self.failed.len() < FAILED_MAX {
                 let failed = Failed { until: now + COOLDOWN, reason: reason.clone() };
-                self.failed.insert(*digest, failed);
+                self.failed.insert(*content, failed);
             }
         }
-        self.prefetching.remove(digest);
-        let waiters = self.flights.remove(digest).map(|flight| flight.waiters).unwrap_or_default();
+        self.prefetching.remove(content);
+        let waiters = self.flights.remove(content).map(|flight| flight.waiters).unwrap_or_default();
         self.waiting -= waiters.iter().filter(|waiter| waiter.is_reader()).count();
         waiters.into_iter().map(|waiter| waiter.then).collect()
     }
@@ -435,6 +445,7 @@ impl Flights {
         self.prefetch_queue.clear();
         self.prefetching.clear();
         self.places.give_up();
+        self.rides.clear();
         self.waiting = 0;
         let flights = std::mem::take(&mut self.flights);
         flights.values().for_each(|flight| flight.stop.store(true, Ordering::SeqCst));

@@ -1,23 +1,28 @@
 //! Lazy content: what a version names and the store does not have is fetched when somebody reads it (L4).
 //!
 //! Whoever needs a content asks [`Lazy`] and is called back; nobody's thread waits for the network but those here. All who
-//! ask for one content share one fetch. It is handed to nobody before it has the declared digest and is in the pool; from
+//! ask for one content share one fetch. It is handed to nobody before its bytes were compared with the name and are in the pool; from
 //! then on it is an ordinary blob. Where the disk has no room for it, small content is handed to readers all the same, and
 //! forgotten after a moment (H37). After a failure the
 //! next requests for that content fail at once for ten seconds.
+//!
+//! Small contents of a bucket are back to back in packs. What is absent and comes right after a content that is read comes with the
+//! same request ([`windows`]), and who wants it meanwhile waits for that request.
 //!
 //! Readers come first (H39): what only a prefetch wants is begun when no reader waits for a thread or a place, and its fetch
 //! ends early, keeping what came, when a reader finds no place at the remote.
 //!
 //! This room must not know who reads, nor what a mount is.
 
+mod bucket;
 mod cache;
 mod fetch;
 mod flights;
 mod places;
 mod unkept;
+mod windows;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -27,13 +32,14 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::engine::Engine;
 use crate::engine::fetcher::{Fetcher, NotFetched, OnFetched, PrefetchId, Purpose};
-use crate::model::digest::Sha256;
+use crate::model::content_name::ContentName;
 use crate::model::name::RemoteName;
-use crate::net::Client;
 use crate::sync::PartialFiles;
 use crate::sys::panics;
 use cache::Cache;
+use fetch::Access;
 use flights::{Flights, Joined};
+use windows::Windows;
 
 /// Contents that are fetched at a time, over all remotes.
 const FETCHES_MAX: usize = 256;
@@ -54,8 +60,8 @@ const IDLE_TIME: Duration = Duration::from_secs(10);
 /// How often the watching thread looks for readers who have waited too long.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A client for a remote, with the settings that it was made of.
-type KnownClient = (String, Arc<Client>);
+/// How a remote is asked, with the settings that it was made of.
+type KnownAccess = (String, Access);
 
 /// Fetches the content that a store lacks.
 pub struct Lazy {
@@ -64,7 +70,10 @@ pub struct Lazy {
     flights: Mutex<Flights>,
     /// There is something to do, or it is to stop.
     changed: Condvar,
-    clients: Mutex<HashMap<RemoteName, KnownClient>>,
+    accesses: Mutex<HashMap<RemoteName, KnownAccess>>,
+    windows: Mutex<Windows>,
+    /// Buckets of which something was not where it was noted to be.
+    moved: Mutex<BTreeSet<RemoteName>>,
     /// Contents under way that are not going to be kept.
     unkept: AtomicUsize,
     cache: Cache,
@@ -101,7 +110,9 @@ impl Lazy {
             partial_files: Arc::clone(partial_files),
             flights: Mutex::new(Flights::new(own.clone())),
             changed: Condvar::new(),
-            clients: Mutex::default(),
+            accesses: Mutex::default(),
+            windows: Mutex::default(),
+            moved: Mutex::default(),
             unkept: AtomicUsize::new(0),
             cache: Cache::new(cache_bytes_max),
             stop: AtomicBool::new(false),
@@ -111,6 +122,16 @@ impl Lazy {
     /// What is going on now.
     pub fn activity(&self) -> Activity {
         self.flights.lock().activity(Instant::now())
+    }
+
+    /// Something was not where a bucket was noted to have it.
+    fn note_moved(&self, remote: &RemoteName) {
+        self.moved.lock().insert(remote.clone());
+    }
+
+    /// Whether something was not where a bucket was noted to have it, since the last time that somebody asked this.
+    pub fn take_moved(&self, remote: &RemoteName) -> bool {
+        self.moved.lock().remove(remote)
     }
 
     /// Fetches nothing more: who waits is told so. What came so far is kept for the next run.
@@ -127,11 +148,11 @@ impl Lazy {
     /// Fetches contents until there are none for a while.
     fn work(self: &Arc<Self>) {
         loop {
-            let Some(digest) = self.next() else { return };
+            let Some(content) = self.next() else { return };
             let outcome = match self.engine.upgrade() {
                 Some(engine) => panics::contain("a fetch of content", || {
                     panics::point("lazy");
-                    self.fetch_one(&engine, digest)
+                    self.fetch_one(&engine, content)
                 })
                 .unwrap_or_else(|panicked| Some(Err(NotFetched(panicked.to_string())))),
                 None => Some(Err(NotFetched("the store is closed".to_owned()))),
@@ -139,9 +160,9 @@ impl Lazy {
             // It waits for a place at a remote, or made way for a reader.
             let Some(outcome) = outcome else { continue };
             if let Err(reason) = &outcome {
-                log::warn!("content sha256:{digest} cannot be had: {reason}");
+                log::warn!("content {content} cannot be had: {reason}");
             }
-            let waiting = self.flights.lock().end(&digest, &outcome, Instant::now());
+            let waiting = self.flights.lock().end(&content, &outcome, Instant::now());
             for then in waiting {
                 then(outcome.clone());
             }
@@ -149,12 +170,12 @@ impl Lazy {
     }
 
     /// The next content to fetch; `None` when the thread is to end.
-    fn next(&self) -> Option<Sha256> {
+    fn next(&self) -> Option<ContentName> {
         let mut flights = self.flights.lock();
         let until = Instant::now() + IDLE_TIME;
         loop {
-            if let Some(digest) = flights.begin() {
-                return Some(digest);
+            if let Some(content) = flights.begin() {
+                return Some(content);
             }
             flights.rests(true);
             let late = self.changed.wait_until(&mut flights, until).timed_out();
@@ -190,13 +211,13 @@ impl Lazy {
 }
 
 impl Fetcher for Lazy {
-    fn fetch(&self, digest: Sha256, purpose: Purpose, then: OnFetched) {
+    fn fetch(&self, content: ContentName, purpose: Purpose, then: OnFetched) {
         let mut flights = self.flights.lock();
         if self.stop.load(Ordering::SeqCst) {
             drop(flights);
             return then(Err(NotFetched("the daemon is stopping".to_owned())));
         }
-        let joined = flights.join(digest, purpose, then, Instant::now());
+        let joined = flights.join(content, purpose, then, Instant::now());
         let own = flights.own();
         let (needs_worker, needs_watch) = flights.needs(FETCHES_MAX);
         drop(flights);

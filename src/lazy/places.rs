@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::model::digest::Sha256;
+use crate::model::content_name::ContentName;
 use crate::model::name::RemoteName;
 
 /// How long a remote that could not be reached is asked after all others.
@@ -34,7 +34,7 @@ pub(super) enum Entered {
     /// It has one at the candidate of this index.
     At(usize),
     /// There is none. The prefetch of that content is to make way.
-    Waits(Option<Sha256>),
+    Waits(Option<ContentName>),
 }
 
 #[derive(Default)]
@@ -43,13 +43,13 @@ struct Remote {
     places: u32,
     taken: u32,
     /// What prefetches have places for.
-    prefetched: BTreeSet<Sha256>,
+    prefetched: BTreeSet<ContentName>,
     /// Those of them that were told to make way.
-    make_way: BTreeSet<Sha256>,
+    make_way: BTreeSet<ContentName>,
     /// Contents that wait for a place, the first first.
-    waiting: VecDeque<Sha256>,
+    waiting: VecDeque<ContentName>,
     /// The same of prefetches.
-    waiting_prefetches: VecDeque<Sha256>,
+    waiting_prefetches: VecDeque<ContentName>,
     rests_until: Option<Instant>,
 }
 
@@ -75,15 +75,15 @@ impl Remote {
             }
     }
 
-    fn take(&mut self, digest: Sha256, class: Class) {
+    fn take(&mut self, content: ContentName, class: Class) {
         self.taken += 1;
         if class == Class::Prefetch {
-            self.prefetched.insert(digest);
+            self.prefetched.insert(content);
         }
     }
 
     /// A prefetch that has a place and was not told yet to make way.
-    fn to_make_way(&self) -> Option<Sha256> {
+    fn to_make_way(&self) -> Option<ContentName> {
         self.prefetched.difference(&self.make_way).next().copied()
     }
 }
@@ -98,7 +98,7 @@ impl Places {
     /// it once a place is given back.
     pub(super) fn enter(
         &mut self,
-        digest: Sha256,
+        content: ContentName,
         class: Class,
         candidates: &[Candidate],
         now: Instant,
@@ -114,7 +114,7 @@ impl Places {
             let remote = self.0.entry(name.clone()).or_default();
             remote.places = *places;
             if remote.has_place(class) {
-                remote.take(digest, class);
+                remote.take(content, class);
                 return Entered::At(*index);
             }
         }
@@ -128,11 +128,11 @@ impl Places {
         let remote = self.0.entry(name.clone()).or_default();
         match class {
             Class::Prefetch => {
-                remote.waiting_prefetches.push_back(digest);
+                remote.waiting_prefetches.push_back(content);
                 Entered::Waits(None)
             }
             Class::Read => {
-                remote.waiting.push_back(digest);
+                remote.waiting.push_back(content);
                 let makes_way = remote.to_make_way();
                 remote.make_way.extend(makes_way);
                 Entered::Waits(makes_way)
@@ -145,14 +145,14 @@ impl Places {
     pub(super) fn leave(
         &mut self,
         name: &RemoteName,
-        digest: &Sha256,
+        content: &ContentName,
         was_reached: bool,
         now: Instant,
-    ) -> Option<Sha256> {
+    ) -> Option<ContentName> {
         let remote = self.0.get_mut(name)?;
         remote.taken = remote.taken.saturating_sub(1);
-        remote.prefetched.remove(digest);
-        remote.make_way.remove(digest);
+        remote.prefetched.remove(content);
+        remote.make_way.remove(content);
         remote.rests_until = (!was_reached).then(|| now + REST_TIME);
         let next = remote.waiting.pop_front();
         next.or_else(|| {
@@ -162,16 +162,37 @@ impl Places {
     }
 
     /// Somebody reads what only a prefetch wanted. Says whether the content waited for a place: now it does not.
-    pub(super) fn promote(&mut self, digest: &Sha256) -> bool {
+    pub(super) fn promote(&mut self, content: &ContentName) -> bool {
         let mut waited = false;
         for remote in self.0.values_mut() {
-            remote.prefetched.remove(digest);
-            remote.make_way.remove(digest);
+            remote.prefetched.remove(content);
+            remote.make_way.remove(content);
             let before = remote.waiting_prefetches.len();
-            remote.waiting_prefetches.retain(|waiting| waiting != digest);
+            remote.waiting_prefetches.retain(|waiting| waiting != content);
             waited |= remote.waiting_prefetches.len() < before;
         }
         waited
+    }
+
+    /// These contents need no place of their own. Returns those that waited for one.
+    pub(super) fn withdraw(&mut self, contents: &BTreeSet<ContentName>) -> BTreeSet<ContentName> {
+        let mut waited = BTreeSet::new();
+        for remote in self.0.values_mut() {
+            for line in [&mut remote.waiting, &mut remote.waiting_prefetches] {
+                waited.extend(line.iter().filter(|content| contents.contains(content)).copied());
+                line.retain(|content| !contents.contains(content));
+            }
+        }
+        waited
+    }
+
+    /// Everybody who waits for a place, to ask once more: who was next may have needed none.
+    pub(super) fn ask_again(&mut self) -> Vec<ContentName> {
+        let lines = self
+            .0
+            .values_mut()
+            .flat_map(|remote| remote.waiting.drain(..).chain(remote.waiting_prefetches.drain(..)));
+        lines.collect()
     }
 
     /// Nobody waits any more.
@@ -186,13 +207,18 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::hash::BlobHash;
+
+    fn name(content: &[u8]) -> ContentName {
+        BlobHash::of(content).into()
+    }
 
     fn candidates(names: &[&str], places: u32) -> Vec<Candidate> {
         names.iter().map(|name| (name.parse().unwrap(), places)).collect()
     }
 
-    fn digests<const N: usize>() -> [Sha256; N] {
-        std::array::from_fn(|number| Sha256::of(&number.to_le_bytes()))
+    fn contents<const N: usize>() -> [ContentName; N] {
+        std::array::from_fn(|number| name(&number.to_le_bytes()))
     }
 
     const WAITS: Entered = Entered::Waits(None);
@@ -201,37 +227,50 @@ mod tests {
     fn l14_each_remote_has_places_of_its_own() {
         let (mut places, now) = (Places::default(), Instant::now());
         let (one, other) = (candidates(&["one"], 2), candidates(&["other"], 2));
-        let digests = digests::<4>();
+        let contents = contents::<4>();
         let mut read =
-            |digest, candidates: &[_]| places.enter(digest, Class::Read, candidates, now);
-        let entered = digests.map(|digest| read(digest, &one));
+            |content, candidates: &[_]| places.enter(content, Class::Read, candidates, now);
+        let entered = contents.map(|content| read(content, &one));
         assert_eq!(entered, [Entered::At(0), Entered::At(0), WAITS, WAITS]);
-        assert_eq!(read(digests[0], &other), Entered::At(0));
+        assert_eq!(read(contents[0], &other), Entered::At(0));
         let both = candidates(&["one", "other"], 2);
-        assert_eq!(read(digests[0], &both), Entered::At(1), "who has a place is asked");
-        let mut leave = |digest| places.leave(&one[0].0, digest, true, now);
-        assert_eq!(leave(&digests[0]), Some(digests[2]), "who waited longest");
-        assert_eq!(leave(&digests[1]), Some(digests[3]));
-        assert_eq!(leave(&digests[2]), None);
-        assert_eq!(places.enter(digests[0], Class::Read, &one, now), Entered::At(0));
+        assert_eq!(read(contents[0], &both), Entered::At(1), "who has a place is asked");
+        let mut leave = |content| places.leave(&one[0].0, content, true, now);
+        assert_eq!(leave(&contents[0]), Some(contents[2]), "who waited longest");
+        assert_eq!(leave(&contents[1]), Some(contents[3]));
+        assert_eq!(leave(&contents[2]), None);
+        assert_eq!(places.enter(contents[0], Class::Read, &one, now), Entered::At(0));
     }
 
     #[test]
     fn l5_a_remote_that_was_not_reached_is_asked_last_for_a_while() {
         let (mut places, now) = (Places::default(), Instant::now());
-        let (both, [digest]) = (candidates(&["down", "up"], 2), digests());
+        let (both, [content]) = (candidates(&["down", "up"], 2), contents());
         let enter = |places: &mut Places, candidates: &[_], now| {
-            places.enter(digest, Class::Read, candidates, now)
+            places.enter(content, Class::Read, candidates, now)
         };
         assert_eq!(enter(&mut places, &both, now), Entered::At(0));
-        places.leave(&both[0].0, &digest, false, now);
+        places.leave(&both[0].0, &content, false, now);
         assert_eq!(enter(&mut places, &both, now), Entered::At(1));
         let alone = enter(&mut places, &both[..1], now);
         assert_eq!(alone, Entered::At(0), "but it is asked where no other is");
-        places.leave(&both[0].0, &digest, false, now);
+        places.leave(&both[0].0, &content, false, now);
         assert_eq!(enter(&mut places, &both, now + REST_TIME), Entered::At(0));
-        places.leave(&both[0].0, &digest, true, now + REST_TIME);
+        places.leave(&both[0].0, &content, true, now + REST_TIME);
         assert_eq!(enter(&mut places, &both, now + REST_TIME), Entered::At(0), "it was reached");
+    }
+
+    /// Who is next has to use the place: one that needs none any more would keep all behind it waiting.
+    #[test]
+    fn l12_what_comes_along_with_another_waits_for_no_place() {
+        let (mut places, now) = (Places::default(), Instant::now());
+        let one = candidates(&["one"], 1);
+        let [first, second, third, fourth] = contents();
+        for content in [first, second, third, fourth] {
+            places.enter(content, Class::Prefetch, &one, now);
+        }
+        assert_eq!(places.withdraw(&[first, second, third].into()), [second, third].into());
+        assert_eq!(places.leave(&one[0].0, &first, true, now), Some(fourth));
     }
 
     #[test]
@@ -239,13 +278,12 @@ mod tests {
         for (all, most) in [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6), (16, 12)] {
             let (mut places, now) = (Places::default(), Instant::now());
             let one = candidates(&["one"], all);
-            let ahead = digests::<20>();
+            let ahead = contents::<20>();
             let entered =
-                ahead.map(|digest| places.enter(digest, Class::Prefetch, &one, now) != WAITS);
+                ahead.map(|content| places.enter(content, Class::Prefetch, &one, now) != WAITS);
             assert_eq!(entered.iter().filter(|entered| **entered).count(), most, "{all}");
             for number in 0..20_u32 {
-                let entered =
-                    places.enter(Sha256::of(b"read"), Class::Read, &one, now) == Entered::At(0);
+                let entered = places.enter(name(b"read"), Class::Read, &one, now) == Entered::At(0);
                 assert_eq!(entered, (number as usize) < all as usize - most, "{all} {number}");
             }
         }
@@ -255,8 +293,8 @@ mod tests {
     fn h39_a_prefetch_makes_way_for_a_reader_and_waits_behind_all_of_them() {
         let (mut places, now) = (Places::default(), Instant::now());
         let one = candidates(&["one"], 1);
-        let [ahead, next, first, second] = digests();
-        let mut enter = |digest, class| places.enter(digest, class, &one, now);
+        let [ahead, next, first, second] = contents();
+        let mut enter = |content, class| places.enter(content, class, &one, now);
         assert_eq!(enter(ahead, Class::Prefetch), Entered::At(0));
         assert_eq!(enter(next, Class::Prefetch), WAITS);
         assert_eq!(enter(first, Class::Read), Entered::Waits(Some(ahead)));
@@ -273,7 +311,7 @@ mod tests {
     fn h39_what_somebody_reads_is_a_prefetch_no_more() {
         let (mut places, now) = (Places::default(), Instant::now());
         let one = candidates(&["one"], 1);
-        let [ahead, next, other] = digests();
+        let [ahead, next, other] = contents();
         places.enter(ahead, Class::Prefetch, &one, now);
         places.enter(next, Class::Prefetch, &one, now);
         assert!(!places.promote(&ahead), "it has a place");

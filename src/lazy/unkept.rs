@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::digest::Sha256;
+use crate::model::content_name::ContentName;
 
 /// How long a content stays.
 const TIME: Duration = Duration::from_secs(10);
@@ -13,7 +13,7 @@ const TIME: Duration = Duration::from_secs(10);
 const BYTES_MAX: usize = 64 << 20;
 
 struct Held {
-    digest: Sha256,
+    content: ContentName,
     bytes: Arc<[u8]>,
     until: Instant,
 }
@@ -24,16 +24,16 @@ pub(super) struct Unkept(VecDeque<Held>);
 
 impl Unkept {
     /// The bytes of a content, if they are here.
-    pub(super) fn get(&mut self, digest: &Sha256, now: Instant) -> Option<Arc<[u8]>> {
+    pub(super) fn get(&mut self, content: &ContentName, now: Instant) -> Option<Arc<[u8]>> {
         self.expire(now);
-        self.0.iter().find(|held| held.digest == *digest).map(|held| Arc::clone(&held.bytes))
+        self.0.iter().find(|held| held.content == *content).map(|held| Arc::clone(&held.bytes))
     }
 
     /// Keeps the bytes of a content for a while. The oldest go where there are too many.
-    pub(super) fn put(&mut self, digest: Sha256, bytes: Arc<[u8]>, now: Instant) {
+    pub(super) fn put(&mut self, content: ContentName, bytes: Arc<[u8]>, now: Instant) {
         self.expire(now);
-        self.0.retain(|held| held.digest != digest);
-        self.0.push_back(Held { digest, bytes, until: now + TIME });
+        self.0.retain(|held| held.content != content);
+        self.0.push_back(Held { content, bytes, until: now + TIME });
         while self.0.iter().map(|held| held.bytes.len()).sum::<usize>() > BYTES_MAX {
             self.0.pop_front();
         }
@@ -53,11 +53,16 @@ impl Unkept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::hash::BlobHash;
+
+    fn name(content: &[u8]) -> ContentName {
+        BlobHash::of(content).into()
+    }
 
     #[test]
     fn h37_what_is_not_kept_stays_for_a_moment_and_memory_has_a_bound() {
         let (mut unkept, now) = (Unkept::default(), Instant::now());
-        let [first, second, third] = [b"1", b"2", b"3"].map(|content| Sha256::of(content));
+        let [first, second, third] = [b"1", b"2", b"3"].map(|content| name(content));
         let bytes = |length: usize| -> Arc<[u8]> { vec![1; length].into() };
         unkept.put(first, bytes(10), now);
         assert_eq!(unkept.get(&first, now + TIME / 2), Some(bytes(10)));

@@ -58,8 +58,8 @@ impl RemoteKind {
     /// Whether sizes are declared: only then can files be shown whose bytes are not there (L2).
     pub fn declares_sizes(self) -> bool {
         match self {
-            Self::Manifest | Self::Debian => true,
-            Self::Sums | Self::Directory | Self::Archive | Self::Bucket => false,
+            Self::Manifest | Self::Debian | Self::Bucket => true,
+            Self::Sums | Self::Directory | Self::Archive => false,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Which blob a declared name stands for: the one place where a name of content becomes a file of the pool.
+//! Which blob a name of content stands for, and whether it is here: the one place where a name becomes a file of the pool.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hashlink::LruCache;
 use parking_lot::Mutex;
 
+use super::absent_blobs::AbsentBlobs;
 use super::catalog::Reader;
 use super::error::{Result, StoreError};
 use super::readers::Readers;
@@ -20,6 +21,7 @@ const KNOWN_MAX: usize = 65_536;
 /// Finds the blobs of names, and keeps what it found last.
 pub struct BlobNames {
     readers: Arc<Readers>,
+    absent: Arc<AbsentBlobs>,
     known: Mutex<Known>,
 }
 
@@ -39,10 +41,10 @@ impl fmt::Debug for BlobNames {
 }
 
 impl BlobNames {
-    /// Looks names up in the catalog.
-    pub fn new(readers: Arc<Readers>) -> Self {
+    /// Looks names up in the catalog, and blobs in the set of those that are absent.
+    pub fn new(readers: Arc<Readers>, absent: Arc<AbsentBlobs>) -> Self {
         let known = Known { blobs: LruCache::new(KNOWN_MAX), removals: 0, hidden: BTreeSet::new() };
-        Self { readers, known: Mutex::new(known) }
+        Self { readers, absent, known: Mutex::new(known) }
     }
 
     /// The blob of a declared digest; `None` when the store has never had its content.
@@ -109,14 +111,18 @@ impl BlobNames {
     /// The blob of a content.
     ///
     /// # Errors
-    /// [`StoreError::AbsentContent`]; the database's.
+    /// [`StoreError::AbsentContent`], with the name by which it can be fetched; the database's.
     pub fn resolve(&self, name: &ContentName) -> Result<BlobHash> {
-        match name {
-            ContentName::Blake3(blob) => Ok(*blob),
+        let blob = match name {
+            ContentName::Blake3(blob) => *blob,
             ContentName::Sha256(digest) => {
-                self.blob_of(digest)?.ok_or(StoreError::AbsentContent(*digest))
+                self.blob_of(digest)?.ok_or(StoreError::AbsentContent(*name))?
             }
+        };
+        if self.absent.has(&blob) {
+            return Err(StoreError::AbsentContent(blob.into()));
         }
+        Ok(blob)
     }
 }
 
@@ -129,11 +135,12 @@ mod tests {
     fn a_name_is_looked_up_until_it_is_known() {
         let mut store = TestStore::new();
         let layout = store.layout.clone();
-        let names = BlobNames::new(Arc::new(Readers::new(move || Reader::open(&layout))));
+        let names =
+            BlobNames::new(Arc::new(Readers::new(move || Reader::open(&layout))), Arc::default());
         let (digest, blob) = (Sha256::of(b"x"), BlobHash::of(b"x"));
         assert_eq!(names.resolve(&blob.into()).unwrap(), blob);
         let absent = names.resolve(&digest.into());
-        assert!(matches!(absent, Err(StoreError::AbsentContent(name)) if name == digest));
+        assert!(matches!(absent, Err(StoreError::AbsentContent(name)) if name == digest.into()));
         let tx = store.catalog.begin().unwrap();
         tx.put_digest(&digest, &blob).unwrap();
         tx.commit().unwrap();
@@ -152,7 +159,8 @@ mod tests {
     fn a_hidden_name_stands_for_nothing() {
         let mut store = TestStore::new();
         let layout = store.layout.clone();
-        let names = BlobNames::new(Arc::new(Readers::new(move || Reader::open(&layout))));
+        let names =
+            BlobNames::new(Arc::new(Readers::new(move || Reader::open(&layout))), Arc::default());
         let (digest, blob) = (Sha256::of(b"x"), BlobHash::of(b"x"));
         let tx = store.catalog.begin().unwrap();
         tx.put_digest(&digest, &blob).unwrap();

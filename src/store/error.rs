@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::layout::shown;
-use crate::model::digest::Sha256;
+use crate::model::content_name::ContentName;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::text::{count, is_or_are};
 use crate::model::tree_format::TreeError;
@@ -64,8 +64,8 @@ pub enum StoreError {
         max: u64,
     },
     /// Content that is not in the store.
-    #[error("the content with SHA-256 {0} is not in the store")]
-    AbsentContent(Sha256),
+    #[error("the content {0} is not in the store")]
+    AbsentContent(ContentName),
     /// The quota of a repository is used up.
     #[error("the repository's quota is used up")]
     OverQuota,

@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+pub mod absent_blobs;
 pub mod blob_names;
 pub(crate) mod caller_path;
 pub mod catalog;

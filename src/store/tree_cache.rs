@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hashlink::LruCache;
 use parking_lot::Mutex;
 
+use super::absent_blobs::AbsentBlobs;
 use super::blob_names::BlobNames;
 use super::catalog::Reader;
 use super::error::{Result, StoreError};
@@ -62,16 +63,18 @@ impl fmt::Debug for TreeCache {
 }
 
 impl TreeCache {
-    /// Keeps about `bytes_max` bytes of pages; `new_reader` opens a connection to the catalog.
+    /// Keeps about `bytes_max` bytes of pages; `new_reader` opens a connection to the catalog. `absent` are the blobs that
+    /// the store lacks.
     pub fn new(
         new_reader: impl Fn() -> Result<Reader> + Send + Sync + 'static,
         bytes_max: usize,
+        absent: &Arc<AbsentBlobs>,
     ) -> Self {
         let readers = Arc::new(Readers::new(new_reader));
         Self {
             shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
             bytes_per_shard: bytes_max / SHARDS,
-            blob_names: Arc::new(BlobNames::new(Arc::clone(&readers))),
+            blob_names: Arc::new(BlobNames::new(Arc::clone(&readers), Arc::clone(absent))),
             readers,
         }
     }
@@ -181,7 +184,7 @@ mod tests {
 
     fn cache(layout: &Layout, bytes_max: usize) -> TreeCache {
         let layout = layout.clone();
-        TreeCache::new(move || Reader::open(&layout), bytes_max)
+        TreeCache::new(move || Reader::open(&layout), bytes_max, &Arc::default())
     }
 
     #[test]

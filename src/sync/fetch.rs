@@ -106,7 +106,7 @@ fn work<'a>(
             patience: context.origin.patience,
             stop: context.stop,
         };
-        let Some(turn) = partial_files.turn(file.sha256, waiter) else {
+        let Some(turn) = partial_files.turn(file.sha256.into(), waiter) else {
             return Err(SyncError::Stopped);
         };
         // Whoever had the turn before has noted what it is.

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
+use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::durable;
 use crate::store::error::StoreError;
@@ -23,6 +25,9 @@ const STOP_INTERVAL: Duration = Duration::from_millis(200);
 /// themselves: from a better place, as a rule.
 const SHARED_BYTES_PER_SECOND: u64 = 64 << 10;
 
+/// What the names of files begin with whose content is named by BLAKE3.
+const BLAKE3_PREFIX: &str = "blake3-";
+
 /// How long one that nobody asks for any more is kept.
 const KEPT_SECONDS: i64 = 7 * 24 * 60 * 60;
 
@@ -30,7 +35,7 @@ const KEPT_SECONDS: i64 = 7 * 24 * 60 * 60;
 #[derive(Debug)]
 pub struct PartialFiles {
     directory: PathBuf,
-    fetching: Mutex<HashMap<Sha256, Fetching>>,
+    fetching: Mutex<HashMap<ContentName, Fetching>>,
     ended: Condvar,
 }
 
@@ -58,25 +63,28 @@ pub struct Waiter<'a> {
 #[derive(Debug)]
 pub struct Turn<'a> {
     files: &'a PartialFiles,
-    sha256: Sha256,
+    name: ContentName,
     /// Bytes that came, by which others see whether to wait. `None` for one that fetches beside a slow one: it keeps no file.
     came: Option<Arc<AtomicU64>>,
 }
 
 impl Turn<'_> {
     /// Whether there is something of the content.
-    pub(super) fn is_there(&self) -> bool {
-        self.came.is_some() && self.files.path(&self.sha256).exists()
+    pub fn is_there(&self) -> bool {
+        self.came.is_some() && self.files.path(&self.name).exists()
     }
 
     /// Opens what there is of the content, or begins it.
-    pub(super) fn open(&self) -> io::Result<File> {
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open(&self) -> io::Result<File> {
         let directory = &self.files.directory;
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         if self.came.is_none() {
             return tempfile::tempfile_in(directory);
         }
-        let path = self.files.path(&self.sha256);
+        let path = self.files.path(&self.name);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         match options.open(&path) {
@@ -91,7 +99,7 @@ impl Turn<'_> {
 
     /// Where the content is, if it is in a file that has a name.
     pub fn path(&self) -> Option<PathBuf> {
-        self.is_there().then(|| self.files.path(&self.sha256))
+        self.is_there().then(|| self.files.path(&self.name))
     }
 
     /// Lets go of the name of the content, which is whole, or of no use.
@@ -99,11 +107,11 @@ impl Turn<'_> {
     /// # Errors
     /// The disk's.
     pub fn remove(&self) -> Result<(), StoreError> {
-        if self.is_there() { durable::unlink(&self.files.path(&self.sha256)) } else { Ok(()) }
+        if self.is_there() { durable::unlink(&self.files.path(&self.name)) } else { Ok(()) }
     }
 
     /// Notes that bytes came.
-    pub(super) fn note(&self, bytes: usize) {
+    pub fn note(&self, bytes: usize) {
         if let Some(came) = &self.came {
             came.fetch_add(bytes as u64, Ordering::Relaxed);
         }
@@ -113,7 +121,7 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if self.came.is_some() {
-            self.files.fetching.lock().remove(&self.sha256);
+            self.files.fetching.lock().remove(&self.name);
             self.files.ended.notify_all();
         }
     }
@@ -136,15 +144,15 @@ impl PartialFiles {
 
     /// Takes the turn to fetch a content, once nobody else is at it, or another remote is too slow at it; `None` when it
     /// is to stop before. The store may have the content by then.
-    pub fn turn(&self, sha256: Sha256, waiter: Waiter<'_>) -> Option<Turn<'_>> {
+    pub fn turn(&self, name: ContentName, waiter: Waiter<'_>) -> Option<Turn<'_>> {
         let mut fetching = self.fetching.lock();
         let mut watched: Option<(Arc<AtomicU64>, u64, Instant)> = None;
         loop {
-            let Some(Fetching { from, came }) = fetching.get(&sha256) else {
+            let Some(Fetching { from, came }) = fetching.get(&name) else {
                 let came = Arc::new(AtomicU64::new(0));
                 let ours = Fetching { from: waiter.from.to_owned(), came: Arc::clone(&came) };
-                fetching.insert(sha256, ours);
-                return Some(Turn { files: self, sha256, came: Some(came) });
+                fetching.insert(name, ours);
+                return Some(Turn { files: self, name, came: Some(came) });
             };
             if waiter.stop.load(Ordering::Relaxed) {
                 return None;
@@ -155,7 +163,7 @@ impl PartialFiles {
                     let waited = since.elapsed();
                     if waited >= waiter.patience && from != waiter.from {
                         if is_slow(bytes - *before, waited) {
-                            return Some(Turn { files: self, sha256, came: None });
+                            return Some(Turn { files: self, name, came: None });
                         }
                         (*before, *since) = (bytes, Instant::now());
                     }
@@ -166,8 +174,20 @@ impl PartialFiles {
         }
     }
 
-    fn path(&self, sha256: &Sha256) -> PathBuf {
-        self.directory.join(sha256.to_string())
+    /// Files of declared names have the digest as their name, as in earlier releases; others have `blake3-` before it.
+    fn path(&self, name: &ContentName) -> PathBuf {
+        self.directory.join(match name {
+            ContentName::Sha256(digest) => digest.to_string(),
+            ContentName::Blake3(blob) => format!("{BLAKE3_PREFIX}{blob}"),
+        })
+    }
+
+    fn name(file: &Path) -> Option<ContentName> {
+        let file = file.file_name()?.to_str()?;
+        match file.strip_prefix(BLAKE3_PREFIX) {
+            Some(blob) => blob.parse::<BlobHash>().ok().map(ContentName::from),
+            None => file.parse::<Sha256>().ok().map(ContentName::from),
+        }
     }
 
     /// What there is of downloads.
@@ -216,13 +236,12 @@ impl PartialFiles {
             if found.mtime() > since {
                 continue;
             }
-            let name = path.file_name().and_then(|name| name.to_str());
             // As long as this has the turn, nobody begins to go on with it. It is not waited for.
-            let turn = match name.and_then(|name| name.parse().ok()) {
-                Some(sha256) => {
+            let turn = match Self::name(&path) {
+                Some(name) => {
                     let stop = AtomicBool::new(true);
                     let waiter = Waiter { from: "", patience: Duration::MAX, stop: &stop };
-                    let turn = self.turn(sha256, waiter);
+                    let turn = self.turn(name, waiter);
                     if turn.is_none() {
                         continue;
                     }
@@ -274,6 +293,10 @@ fn is_slow(bytes: u64, waited: Duration) -> bool {
 mod tests {
     use super::*;
 
+    fn name(content: &[u8]) -> ContentName {
+        BlobHash::of(content).into()
+    }
+
     static GO_ON: AtomicBool = AtomicBool::new(false);
 
     /// Longer than a test takes.
@@ -284,7 +307,7 @@ mod tests {
     }
 
     fn turn<'a>(files: &'a PartialFiles, content: &[u8]) -> Turn<'a> {
-        files.turn(Sha256::of(content), waiter("one", PATIENCE)).unwrap()
+        files.turn(name(content), waiter("one", PATIENCE)).unwrap()
     }
 
     #[test]
@@ -296,9 +319,7 @@ mod tests {
             let second = scope.spawn(|| drop(turn(&files, b"a")));
             let stop = AtomicBool::new(true);
             assert!(
-                files
-                    .turn(Sha256::of(b"a"), Waiter { stop: &stop, ..waiter("two", PATIENCE) })
-                    .is_none(),
+                files.turn(name(b"a"), Waiter { stop: &stop, ..waiter("two", PATIENCE) }).is_none(),
                 "it is to stop"
             );
             drop(first);
@@ -336,7 +357,7 @@ mod tests {
         let slow = turn(&files, b"a");
         slow.note(10);
         let patience = Duration::from_millis(10);
-        let beside = files.turn(Sha256::of(b"a"), waiter("two", patience)).unwrap();
+        let beside = files.turn(name(b"a"), waiter("two", patience)).unwrap();
         assert!(!slow.is_there());
         drop(slow.open().unwrap());
         assert!(slow.is_there() && !beside.is_there(), "it has a file of its own");
@@ -356,7 +377,7 @@ mod tests {
         assert_eq!(files.usage().unwrap(), PartialUsage::default());
         let mine = turn(&files, b"a");
         for content in [&b"a"[..], b"b"] {
-            let path = files.path(&Sha256::of(content));
+            let path = files.path(&name(content));
             drop(mine.open().unwrap());
             fs::write(path, content).unwrap();
         }

@@ -1,6 +1,6 @@
 //! What a filesystem operation can fail with. `fuse::errno` maps each to one errno, exhaustively.
 
-use crate::model::digest::Sha256;
+use crate::model::content_name::ContentName;
 
 /// Failure of a filesystem operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +79,7 @@ pub(crate) enum FsError {
     Stale,
     /// EIO, unless the content with that digest is fetched first.
     #[error("the content is not in the store")]
-    Absent(Sha256),
+    Absent(ContentName),
     /// EINTR: who asked is being killed.
     #[error("interrupted")]
     Interrupted,

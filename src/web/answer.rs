@@ -181,13 +181,13 @@ impl Site {
             tokio::task::spawn_blocking(move || site.prepare(&question))
         };
         for _ in 0..FETCH_TRIES {
-            let digest = match prepare().await {
-                Ok(Err(StoreError::AbsentContent(digest))) => digest,
+            let name = match prepare().await {
+                Ok(Err(StoreError::AbsentContent(name))) => name,
                 prepared => return prepared,
             };
             let (then, fetched) = oneshot::channel();
             // Who went away meanwhile does not need the answer.
-            self.engine.fetch(digest, Box::new(move |fetched| drop(then.send(fetched))));
+            self.engine.fetch(name, Box::new(move |fetched| drop(then.send(fetched))));
             // A file is sent from the store, so what could not be kept is not sent.
             if !matches!(fetched.await, Ok(Ok(Fetched::Kept))) {
                 break;

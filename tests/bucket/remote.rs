@@ -56,7 +56,6 @@ fn a_bucket_that_cannot_be_used_is_not_kept() {
         (&["https://h/"], "s3://"),
         (&["s3://b", "--token-env", "T"], "--user"),
         (&["/srv/x", "--endpoint", "https://h"], "mean nothing"),
-        (&["s3://b", "--policy", "on_demand"], "pulled"),
         (&["s3://b", "--suite", "x"], "debian"),
     ] {
         let mut all = vec!["remote", "add", "store", "bucket"];

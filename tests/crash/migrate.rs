@@ -72,7 +72,9 @@ fn take_back_to_first(catalog: &Path) {
     let tables = text("SELECT group_concat(name) FROM sqlite_schema WHERE type = 'table'");
     for table in tables.split(',').filter(|name| !name.starts_with("sqlite_")) {
         let columns = text(&format!("SELECT group_concat(name) FROM pragma_table_info('{table}')"));
-        let copy = format!("INSERT INTO main.{table}({columns}) SELECT {columns} FROM new.{table}");
+        // One column has another name by now.
+        let found = columns.replace("damaged", "state");
+        let copy = format!("INSERT INTO main.{table}({columns}) SELECT {found} FROM new.{table}");
         connection.execute_batch(&copy).unwrap();
     }
     connection

@@ -104,7 +104,10 @@ fn content_that_readers_may_look_for_is_not_absent() {
     let (lost, none) = (BlobHash::of(b"lost"), BlobHash::of(b"none"));
     fs::remove_file(world.engine.layout.blob(&lost)).unwrap();
     let hashes = vec![lost, none];
-    let found = world.engine.call(|reply| EngineRequest::ReuseBlobs { hashes, reply }).unwrap();
+    let found = world
+        .engine
+        .call(|reply| EngineRequest::ReuseBlobs { hashes, is_own: true, reply })
+        .unwrap();
     assert!(matches!(found[..], [Reuse::Broken, Reuse::Nothing]), "{found:?}");
 }
 
@@ -138,7 +141,10 @@ fn r5_a_check_marks_what_it_finds_and_the_next_store_heals_it() {
     assert_eq!(is_damaged(&world, &hash), Some(true), "nobody asked for a repair");
     assert!(is_marked(&world.engine.pool.open(&hash).unwrap_err()));
     let hashes = vec![hash];
-    let found = world.engine.call(|reply| EngineRequest::ReuseBlobs { hashes, reply }).unwrap();
+    let found = world
+        .engine
+        .call(|reply| EngineRequest::ReuseBlobs { hashes, is_own: true, reply })
+        .unwrap();
     assert!(matches!(found[..], [Reuse::Broken]), "{found:?}");
     // A seal of the good bytes is no hit.
     world.publish("v2", &[("g", b"good bytes")]);

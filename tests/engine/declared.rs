@@ -309,7 +309,7 @@ fn a_name_that_stands_for_nothing_is_told() {
     let closed = mirrored().close();
     let sql = "DELETE FROM digests; UPDATE content_names SET blob = NULL WHERE refs = 2";
     let found = findings_after(&closed, sql);
-    let absent = Finding::Absent { sha256: Sha256::of(TEXT), refs: 2 };
+    let absent = Finding::Absent { name: Sha256::of(TEXT).into(), refs: 2 };
     assert!(found.contains(&absent), "{found:?}");
     assert!(!absent.is_repairable());
 }

@@ -121,7 +121,8 @@ fn an_upload_probe_that_comes_after_the_choice_keeps_the_blob() {
         let collected = collecting(&world, scope);
         hold.wait_reached();
         let hashes = vec![BlobHash::of(CONTENT)];
-        let pins = world.engine.call(|reply| Request::ReuseBlobs { hashes, reply }).unwrap();
+        let pins =
+            world.engine.call(|reply| Request::ReuseBlobs { hashes, is_own: true, reply }).unwrap();
         assert!(matches!(pins[0], Reuse::Whole(..)));
         drop(hold);
         assert_eq!(collected.join().unwrap(), 0);
@@ -141,7 +142,9 @@ fn an_upload_probe_that_came_and_went_after_the_choice_keeps_the_blob() {
         let collected = collecting(&world, scope);
         hold.wait_reached();
         let hashes = vec![BlobHash::of(CONTENT)];
-        drop(world.engine.call(|reply| Request::ReuseBlobs { hashes, reply }).unwrap());
+        drop(
+            world.engine.call(|reply| Request::ReuseBlobs { hashes, is_own: true, reply }).unwrap(),
+        );
         world.engine.call(|reply| Request::Flush { reply }).unwrap();
         drop(hold);
         assert_eq!(collected.join().unwrap(), 0);

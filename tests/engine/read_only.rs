@@ -422,7 +422,8 @@ fn a_change_is_refused_before_it_is_looked_at() {
     refused("a number that is taken", published.err());
     assert_eq!(world.engine.staging.read().areas[&area].error, "", "no refusal was noted");
     let hashes = vec![BlobHash::of(b"2")];
-    let pinned = world.engine.call(|reply| EngineRequest::ReuseBlobs { hashes, reply });
+    let pinned =
+        world.engine.call(|reply| EngineRequest::ReuseBlobs { hashes, is_own: true, reply });
     refused("content to be used again", pinned.err());
 }
 

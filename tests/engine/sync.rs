@@ -43,7 +43,10 @@ fn a_flush_ends_while_more_synced_files_change_than_may_wait_in_line() {
     // It waits for the journal, and the journal for the seals.
     let flushed = sync_journal(&world);
     for _ in 0..100 {
-        world.engine.call(|reply| Request::ReuseBlobs { hashes: Vec::new(), reply }).unwrap();
+        world
+            .engine
+            .call(|reply| Request::ReuseBlobs { hashes: Vec::new(), is_own: true, reply })
+            .unwrap();
     }
     drop(hold);
     flushed.recv_timeout(wait::PATIENCE).unwrap().unwrap();

@@ -4,9 +4,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
 mod areas;
+mod bucket;
+mod bucket_faults;
 mod equal;
 mod fair;
 mod faults;
+mod gateway;
 mod look;
 mod prefetch;
 mod profile;
@@ -14,6 +17,9 @@ mod read;
 mod reclaim;
 mod reclaim_crash;
 mod remote;
+#[allow(dead_code, reason = "the tests of buckets use all of it")]
+#[path = "../bucket/server.rs"]
+mod server;
 mod shared;
 mod streamed;
 mod taken;

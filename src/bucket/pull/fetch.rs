@@ -1,28 +1,21 @@
-//! Contents and pages of a bucket: asked for by ranges, several at a time, and compared with their names.
+//! Contents and pages of a bucket: asked for by ranges, several at a time.
 //!
-//! What an index says of a place is only a proposal (H51). Where a place does not have what was said, the other indexes are
-//! asked, and nothing is handed on whose bytes do not hash to its name.
+//! Where a place does not have what an index says, the other indexes are asked (H51).
 
 use std::io::Write;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use super::content::{GAP_BYTES, RANGE_BYTES_MAX, fetch_entries, fetch_whole, span};
 use crate::bucket::index::{Indexes, Location, Place};
 use crate::bucket::key::ObjectKey;
-use crate::bucket::pack::unpack;
 use crate::bucket::store::ObjectStore;
-use crate::bucket::transfer::{TransferError, Watch, add, store_error};
+use crate::bucket::transfer::{TransferError, Watch};
 use crate::model::hash::BlobHash;
 
 /// Requests at a time.
 const REQUESTS: usize = 8;
-
-/// Entries that are no further apart are asked for together: the bytes between them cost less than a request.
-const GAP_BYTES: u64 = 64 << 10;
-
-/// Bytes of one request.
-const RANGE_BYTES_MAX: u64 = 8 << 20;
 
 /// Who gets what came, on the threads that fetch. All of it has its name.
 pub(super) trait Receiver: Sync {
@@ -112,14 +105,8 @@ impl<R: Receiver> Fetcher<'_, R> {
         {
             return self.fetch_large(name, location);
         }
-        let came = self.range(&task.key, task.start, task.end);
-        for (name, location) in &task.entries {
-            let content = match &came {
-                Ok(bytes) => entry(name, location, task.start, bytes),
-                Err(TransferError::Store(error)) => return Err(error.clone().into()),
-                Err(TransferError::Stopped) => return Err(TransferError::Stopped),
-                Err(error) => Err(lies(&task.key, name, error.to_string())),
-            };
+        let came = fetch_entries(self.store, self.watch, &task.entries)?;
+        for ((name, _), content) in task.entries.iter().zip(came) {
             match content {
                 Ok(content) => self.receiver.take(name, &content)?,
                 Err(error) => self.fetch_elsewhere(name, &task.key, error)?,
@@ -136,92 +123,37 @@ impl<R: Receiver> Fetcher<'_, R> {
         error: TransferError,
     ) -> Result<(), TransferError> {
         for (_, location) in self.indexes.find(name) {
-            let Place::Entry { offset, stored_bytes, .. } = location.place else { continue };
-            if location.key == *failed {
+            if location.place == Place::Whole || location.key == *failed {
                 continue;
             }
-            let start = u64::from(offset);
-            let tried = self
-                .range(&location.key, start, start + u64::from(stored_bytes))
-                .and_then(|bytes| entry(name, &location, start, &bytes));
-            match tried {
-                Ok(content) => return self.receiver.take(name, &content),
+            let tried = fetch_entries(self.store, self.watch, &[(*name, location)]);
+            match tried.map(|mut contents| contents.pop()) {
+                Ok(Some(Ok(content))) => return self.receiver.take(name, &content),
                 Err(TransferError::Stopped) => return Err(TransferError::Stopped),
-                Err(other) => log::warn!("{other}"),
+                Ok(Some(Err(other))) | Err(other) => log::warn!("{other}"),
+                Ok(None) => {}
             }
         }
         Err(error)
     }
 
-    fn range(&self, key: &ObjectKey, start: u64, end: u64) -> Result<Vec<u8>, TransferError> {
-        self.watch.check()?;
-        let found = self.store.get_range(&key.to_string(), start..end);
-        let found = found.map_err(|error| store_error(self.watch, error))?;
-        let bytes = found.ok_or(TransferError::MissingObject(*key))?;
-        add(&self.watch.tally().moved_bytes, bytes.len() as u64);
-        self.watch.keep_pace(bytes.len())?;
-        Ok(bytes)
-    }
-
     fn fetch_large(&self, name: &BlobHash, location: &Location) -> Result<(), TransferError> {
         let mut file = self.receiver.large(name)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut done = 0;
-        while done < location.object_bytes {
-            let end = location.object_bytes.min(done + RANGE_BYTES_MAX);
-            let bytes = self.range(&location.key, done, end)?;
-            if bytes.len() as u64 != end - done {
-                return Err(lies(&location.key, name, "it is shorter".to_owned()));
-            }
-            hasher.update(&bytes);
-            file.write_all(&bytes).map_err(TransferError::local)?;
-            done = end;
-        }
-        if BlobHash::from(hasher.finalize()) != *name {
-            let reason = "its bytes are not those of its name".to_owned();
-            return Err(lies(&location.key, name, reason));
-        }
-        self.receiver.take_large(name, done, file)
+        let start = (0, blake3::Hasher::new());
+        let take = &mut |bytes: &[u8]| file.write_all(bytes);
+        let length = fetch_whole(self.store, self.watch, (name, location), start, take)?;
+        self.receiver.take_large(name, length, file)
     }
-}
-
-fn lies(key: &ObjectKey, name: &BlobHash, reason: String) -> TransferError {
-    TransferError::Lies { key: *key, name: *name, reason }
-}
-
-/// An entry out of the bytes of a pack from `start` on.
-fn entry(
-    name: &BlobHash,
-    location: &Location,
-    start: u64,
-    bytes: &[u8],
-) -> Result<Vec<u8>, TransferError> {
-    let Place::Entry { offset, stored_bytes, bytes: length } = location.place else {
-        return Err(lies(&location.key, name, "it is no pack".to_owned()));
-    };
-    let from = usize::try_from(u64::from(offset) - start).unwrap_or(usize::MAX);
-    let stored = usize::try_from(stored_bytes).unwrap_or(usize::MAX);
-    let to = from.saturating_add(stored);
-    let stored =
-        bytes.get(from..to).ok_or_else(|| lies(&location.key, name, "it is shorter".to_owned()))?;
-    unpack(name, length, stored).map_err(|error| lies(&location.key, name, error.to_string()))
 }
 
 /// Which ranges are to be asked for.
 fn plan(mut places: Vec<(BlobHash, Location)>) -> Vec<Task> {
-    let start = |location: &Location| match location.place {
-        Place::Entry { offset, .. } => u64::from(offset),
-        Place::Whole => 0,
-    };
-    places.sort_by_key(|(name, location)| (location.key, start(location), *name));
+    let place = |location: &Location| span(location).unwrap_or((0, location.object_bytes));
+    places.sort_by_key(|(name, location)| (location.key, place(location).0, *name));
     places.dedup_by_key(|(name, _)| *name);
     let mut tasks: Vec<Task> = Vec::new();
     for (name, location) in places {
-        let from = start(&location);
-        let to = match location.place {
-            Place::Entry { stored_bytes, .. } => from + u64::from(stored_bytes),
-            Place::Whole => location.object_bytes,
-        };
+        let (from, to) = place(&location);
         let joined = tasks.last_mut().filter(|task| {
             location.place != Place::Whole
                 && task.key == location.key

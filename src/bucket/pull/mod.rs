@@ -3,9 +3,13 @@
 //! In this order, so that whatever is killed in between leaves only what nobody names: the indexes of the version, its tree, the contents
 //! that are missing, the pages. The caller publishes after that, and the next pull finds what came.
 //!
+//! Where contents are to come when they are read, only their places are noted instead ([`Depth::Names`]). These are hints
+//! of the indexes (H51), so whoever fetches compares what comes ([`fetch_entries`], [`fetch_whole`]).
+//!
 //! Everything is compared with its name before it is kept: contents and pages by BLAKE3, contents of a declared name by
 //! SHA-256 as well, lengths and totals by what names them. This room must not know how a store keeps them.
 
+mod content;
 mod fetch;
 mod tree;
 
@@ -15,9 +19,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use self::content::{Entries, GAP_BYTES, fetch_entries, fetch_whole};
 use self::fetch::{Fetcher, Receiver};
 use self::tree::Tree;
-use super::index::{Index, Indexes};
+use super::index::{Index, Indexes, Location};
 use super::key::{ObjectKey, ObjectKind};
 use super::store::ObjectStore;
 use super::transfer::{TransferError, Watch, add, format_error, get, read_uses};
@@ -31,9 +36,35 @@ use crate::store::durable;
 /// Contents that are looked up at a time.
 const LOOKED_UP_MAX: usize = 4096;
 
+/// Places that are noted at a time.
+const PLACES_MAX: usize = 4096;
+
 /// Pages, and bytes of pages, that are handed over at a time.
 const PAGES_MAX: usize = 256;
 const PAGE_BYTES: usize = 1 << 20;
+
+/// How much of a version comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Depth {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Its tree, and where its contents are.
+    Names,
+}
+
+/// Where the bucket has a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The name that a tree has for it.
+    pub name: ContentName,
+    /// The blob that is said to be its.
+    pub blob: BlobHash,
+    /// Its length.
+    pub bytes: u64,
+    /// Where it is.
+    pub location: Location,
+}
 
 /// The local store, as a pull sees it. What it holds stays until the version is published or given up.
 pub trait Destination: Sync {
@@ -93,6 +124,12 @@ pub trait Destination: Sync {
     /// The store's.
     fn settle(&self) -> Result<(), TransferError>;
 
+    /// Notes where contents are. Those that the store lacks are held as absent ones if `are_absent`.
+    ///
+    /// # Errors
+    /// The store's.
+    fn note_places(&self, places: &[Placed], are_absent: bool) -> Result<(), TransferError>;
+
     /// Notes digests of contents that are held.
     ///
     /// # Errors
@@ -112,6 +149,8 @@ pub struct Catalog<'a> {
     watch: &'a Watch<'a>,
     indexes: Indexes,
     read: BTreeSet<ObjectKey>,
+    /// What the version needs whose indexes were read last: the objects that are sure to stay as long as it does.
+    needed: BTreeSet<ObjectKey>,
 }
 
 impl std::fmt::Debug for Catalog<'_> {
@@ -123,7 +162,8 @@ impl std::fmt::Debug for Catalog<'_> {
 impl<'a> Catalog<'a> {
     /// No index was read so far.
     pub fn new(store: &'a dyn ObjectStore, watch: &'a Watch<'a>) -> Self {
-        Self { store, watch, indexes: Indexes::default(), read: BTreeSet::new() }
+        let (read, needed) = (BTreeSet::new(), BTreeSet::new());
+        Self { store, watch, indexes: Indexes::default(), read, needed }
     }
 
     /// Reads the indexes of a version. One that cannot be read is only an error if something is found in no other.
@@ -143,10 +183,11 @@ impl<'a> Catalog<'a> {
                 Err(error) => return Err(error),
             }
         }
+        self.needed = uses.keys;
         Ok(())
     }
 
-    /// Has everything in the local store that a version needs, and holds it there.
+    /// Has everything in the local store that a version needs, or where that is, and holds it there.
     ///
     /// # Errors
     /// The stores', and that something in the bucket is missing or is not what it should be.
@@ -155,21 +196,15 @@ impl<'a> Catalog<'a> {
         destination: &D,
         uses: &ObjectKey,
         root: &Root,
+        depth: Depth,
     ) -> Result<(), TransferError> {
         self.read(uses)?;
         let tree = Tree::fetch(self.store, self.watch, &self.indexes, destination, root)?;
         let missing = self.missing(destination, &tree)?;
-        let digests = Mutex::default();
-        let contents = Contents { destination, wanted: &missing, watch: self.watch, digests };
-        let (store, watch, indexes) = (self.store, self.watch, &self.indexes);
-        let fetcher = Fetcher { store, watch, indexes, receiver: &contents };
-        let not_indexed = |blob| TransferError::NotIndexed(ContentName::Blake3(blob));
-        fetcher.run(missing.keys().copied(), not_indexed)?;
-        destination.settle()?;
-        let digests = contents.digests.into_inner();
-        if !digests.is_empty() {
-            destination.note_digests(digests)?;
+        if depth == Depth::Whole {
+            self.fetch_contents(destination, &missing)?;
         }
+        self.note_places(destination, &missing, depth == Depth::Names)?;
         step("pull: contents are stored")?;
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -186,6 +221,72 @@ impl<'a> Catalog<'a> {
             destination.keep_pages(batch)?;
         }
         step("pull: pages are stored")
+    }
+
+    /// Reads the indexes of a version, so that [`Catalog::placed`] knows what they say.
+    ///
+    /// # Errors
+    /// As of [`Catalog::fetch`].
+    pub fn look_into(&mut self, uses: &ObjectKey) -> Result<(), TransferError> {
+        self.read(uses)
+    }
+
+    /// Where a content is in the version that was looked into last, by the indexes that were read.
+    pub fn placed(&self, name: ContentName) -> Option<Placed> {
+        let is_needed = |found: &Location| self.needed.contains(&found.key);
+        let find = |blob: BlobHash| Some((blob, self.find(&blob).filter(is_needed)?));
+        let (blob, location) = match &name {
+            ContentName::Blake3(blob) => find(*blob),
+            ContentName::Sha256(digest) => self.indexes.blobs_of(digest).find_map(find),
+        }?;
+        Some(Placed { name, blob, bytes: location.content_bytes(), location })
+    }
+
+    /// Where a blob is: as far as is known in an object that the version needs.
+    fn find(&self, blob: &BlobHash) -> Option<Location> {
+        let places = || self.indexes.find(blob).map(|(_, location)| location);
+        places().find(|location| self.needed.contains(&location.key)).or_else(|| places().next())
+    }
+
+    fn fetch_contents<D: Destination>(
+        &self,
+        destination: &D,
+        missing: &HashMap<BlobHash, Wanted>,
+    ) -> Result<(), TransferError> {
+        let digests = Mutex::default();
+        let contents = Contents { destination, wanted: missing, watch: self.watch, digests };
+        let (store, watch, indexes) = (self.store, self.watch, &self.indexes);
+        let fetcher = Fetcher { store, watch, indexes, receiver: &contents };
+        let not_indexed = |blob| TransferError::NotIndexed(ContentName::Blake3(blob));
+        fetcher.run(missing.keys().copied(), not_indexed)?;
+        destination.settle()?;
+        let digests = contents.digests.into_inner();
+        if digests.is_empty() { Ok(()) } else { destination.note_digests(digests) }
+    }
+
+    /// Has the store note where contents are, in the order of their places.
+    fn note_places<D: Destination>(
+        &self,
+        destination: &D,
+        contents: &HashMap<BlobHash, Wanted>,
+        are_absent: bool,
+    ) -> Result<(), TransferError> {
+        let mut places = Vec::with_capacity(contents.len());
+        #[expect(clippy::iter_over_hash_type, reason = "they are sorted below")]
+        for (blob, wanted) in contents {
+            let Some(location) = self.find(blob) else { continue };
+            let own = wanted.is_named.then_some(ContentName::Blake3(*blob));
+            let names = own.into_iter().chain(wanted.digests.iter().map(|name| (*name).into()));
+            let bytes = wanted.bytes;
+            places.extend(names.map(|name| Placed { name, blob: *blob, bytes, location }));
+        }
+        places
+            .sort_unstable_by_key(|placed| (placed.location.key, content::span(&placed.location)));
+        for some in places.chunks(PLACES_MAX) {
+            self.watch.check()?;
+            destination.note_places(some, are_absent)?;
+        }
+        Ok(())
     }
 
     /// The contents of a tree that the store lacks, by their blobs.
@@ -217,6 +318,7 @@ impl<'a> Catalog<'a> {
                 check_length(name, bytes, **size)?;
                 let wanted = missing.entry(blob).or_default();
                 wanted.digests.extend(name.sha256().copied());
+                wanted.is_named |= name.sha256().is_none();
                 wanted.bytes = bytes;
             }
         }
@@ -248,6 +350,8 @@ impl<'a> Catalog<'a> {
 struct Wanted {
     /// The names by which trees declare it.
     digests: BTreeSet<Sha256>,
+    /// Trees name it by its BLAKE3.
+    is_named: bool,
     bytes: u64,
 }
 

@@ -21,6 +21,8 @@ struct Here {
     pages: Mutex<HashMap<TreeHash, Vec<u8>>>,
     blobs: Mutex<BTreeMap<BlobHash, Vec<u8>>>,
     digests: Mutex<Vec<(Sha256, BlobHash)>>,
+    places: Mutex<Vec<Placed>>,
+    depth: Depth,
 }
 
 impl Destination for Here {
@@ -65,6 +67,12 @@ impl Destination for Here {
         Ok(())
     }
 
+    fn note_places(&self, places: &[Placed], are_absent: bool) -> Result<(), TransferError> {
+        assert_eq!(are_absent, self.depth == Depth::Names);
+        self.places.lock().extend(places);
+        Ok(())
+    }
+
     fn note_digests(&self, digests: Vec<(Sha256, BlobHash)>) -> Result<(), TransferError> {
         for (digest, blob) in &digests {
             assert_eq!(Sha256::of(&self.blobs.lock()[blob]), *digest);
@@ -87,7 +95,12 @@ impl Destination for Here {
                         self.blob_of(&digest).unwrap().is_some()
                     }
                 };
-                assert!(is_there, "what a page names comes before it");
+                let is_placed = |name| self.places.lock().iter().any(|placed| placed.name == name);
+                let is_absent = match reference {
+                    Reference::Blob(name) => self.depth == Depth::Names && is_placed(name),
+                    Reference::Tree(_) => false,
+                };
+                assert!(is_there || is_absent, "what a page names comes before it");
             }
             pages.insert(hash, bytes);
         }
@@ -174,7 +187,7 @@ impl Maker {
         let uses = self.put(ObjectKind::Uses, &bytes);
         let (stop, tally) = (AtomicBool::new(false), TransferTally::default());
         let watch = Watch::new(&stop, &tally, None);
-        Catalog::new(&self.store, &watch).fetch(here, &uses, root)
+        Catalog::new(&self.store, &watch).fetch(here, &uses, root, here.depth)
     }
 
     /// What a pull is refused with; it keeps no page.
@@ -214,6 +227,33 @@ fn d4_a_version_is_pulled_whole_and_once() {
     let packs: Vec<_> = keys.filter(|key| key.starts_with("packs/")).collect();
     bucket.store.delete(&packs).unwrap();
     bucket.pull_into(&here, &root(&tree)).unwrap();
+}
+
+#[test]
+fn l3_where_contents_are_is_noted_and_none_of_them_is_fetched() {
+    let (tree, contents) = version();
+    let mut bucket = Maker::default();
+    let mut index = IndexBuilder::default();
+    bucket.trees(&mut index, &[&tree]);
+    let bytes = contents.iter().map(Vec::as_slice);
+    let pack = bucket.pack(&mut index, PackKind::Content, bytes, |_| ());
+    index.add_digest(Sha256::of(&contents[1]), BlobHash::of(&contents[1]));
+    bucket.index(index);
+    let packed = bucket.store.get(&pack.to_string()).unwrap().unwrap();
+    bucket.store.delete(&[pack.to_string()]).unwrap();
+    let here = Here { depth: Depth::Names, ..Here::default() };
+    bucket.pull_into(&here, &root(&tree)).unwrap();
+    assert_eq!((here.pages.lock().len(), here.blobs.lock().len()), (2, 0));
+    bucket.store.put(&pack.to_string(), &packed).unwrap();
+    let places = here.places.lock();
+    let names: Vec<ContentName> = places.iter().map(|placed| placed.name).collect();
+    assert_eq!(names, [BlobHash::of(&contents[0]).into(), Sha256::of(&contents[1]).into()]);
+    let entries: Vec<_> = places.iter().map(|placed| (placed.blob, placed.location)).collect();
+    let (stop, tally) = (AtomicBool::new(false), TransferTally::default());
+    let watch = Watch::new(&stop, &tally, None);
+    let fetched = fetch_entries(&bucket.store, &watch, &entries).unwrap();
+    let fetched: Vec<_> = fetched.into_iter().map(|content| content.unwrap()).collect();
+    assert_eq!(fetched, contents, "one request brings both");
 }
 
 #[test]

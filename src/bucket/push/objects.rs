@@ -156,9 +156,13 @@ impl Version<'_, '_> {
         let blob = match self.local.blob(name)? {
             Some(blob) => blob,
             // What is absent here is only named, if the bucket has it (H52).
-            None => match name.sha256().and_then(|digest| self.have.blob_of(digest)) {
-                Some(blob) => blob,
-                None => self.local.fetch(name)?,
+            None => match name {
+                ContentName::Blake3(blob) if self.is_there(blob, size) => *blob,
+                ContentName::Sha256(digest) => match self.have.blob_of(digest) {
+                    Some(blob) => blob,
+                    None => self.local.fetch(name)?,
+                },
+                ContentName::Blake3(_) => self.local.fetch(name)?,
             },
         };
         if let ContentName::Sha256(digest) = name {

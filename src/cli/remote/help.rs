@@ -52,13 +52,14 @@ five tries in a row without progress the file has failed. A content that another
 fetched a second time; only if it comes from another remote, and slower than 64K per second, this sync
 fetches it itself.
 
-With --policy on_demand a sync fetches lists and indexes only. The version is complete to look at; the
+With --policy on_demand a sync fetches lists and indexes only, and a pull from a bucket the trees. The version is complete to look at; the
 daemon fetches a file when it is first read, checks it and keeps it. If no remote can give it, the read fails
 with an I/O error and is not tried again for ten seconds. `cairn status` counts contents that were not
 fetched yet. With --policy streamed what was read is kept as a cache only: when there is more of it than the
 --cache-size of `cairn mount`, or the disk has no room for what is read now, what was used the longest time
 ago is dropped, and fetched again when it is read again. `cairn remote remove` refuses while versions need
-the remote (--force). Both want a kind that declares sizes: manifest, debian. A change of the policy applies from the next sync on.
+the remote (--force). Both want a kind that declares sizes: manifest, debian, bucket. A change of the policy applies from the next sync
+or pull on; if that is to immediate, it fetches what is absent. Small files of a bucket that are beside one that is read come with it.
 
 JSON
   list, add, show, set: an array of {remote, kind, url, login, ca_file, client_certificate {certificate_file,

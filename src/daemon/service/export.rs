@@ -155,8 +155,8 @@ impl StoreService {
 /// Content that is asked for with the wish that none be fetched.
 fn absent_error(error: StoreError) -> ControlError {
     match error {
-        StoreError::AbsentContent(digest) => {
-            let message = format!("the content with SHA-256 {digest} was not fetched yet");
+        StoreError::AbsentContent(name) => {
+            let message = format!("the content {name} was not fetched yet");
             ControlError::new(ErrorKind::Failed, message)
                 .with_hint("leave out --no-fetch to have it fetched from its remote")
         }

@@ -1,6 +1,6 @@
 //! Prefetch: the absent content of a version is fetched before somebody reads it (L12).
 //!
-//! A walk over the tree asks for what is absent, a few dozen contents ahead of what came. All reads come before these
+//! A walk over the tree asks for what is absent, some contents ahead of what came. All reads come before these
 //! fetches (H39, `lazy`). When the command that asked for a prefetch ends, the prefetch ends, too; what it has fetched by
 //! then stays in the store.
 
@@ -17,12 +17,10 @@ use crate::control::prefetch::{PrefetchReply, PrefetchRequest};
 use crate::control::protocol::{CHANGES_MAX, ControlError, ErrorKind, Progress, UnreadableFile};
 use crate::control::reply::Reply;
 use crate::control::service::Caller;
-use crate::engine::absent::is_stored;
 use crate::engine::commit::Asker;
 use crate::engine::error::EngineError;
 use crate::engine::fetcher::{Fetched, NotFetched, PrefetchId};
 use crate::model::content_name::ContentName;
-use crate::model::digest::Sha256;
 use crate::model::hash::TreeHash;
 use crate::model::name::RepoName;
 use crate::model::raw::RawPath;
@@ -30,12 +28,11 @@ use crate::model::text::count;
 use crate::model::tree::{Attributes, Content, Entry};
 use crate::model::tree_format;
 use crate::model::version::Version;
-use crate::store::catalog::Reader;
 use crate::store::error::StoreError;
 use crate::store::tree_cache::TreeCache;
 
-/// Contents that a prefetch has asked for and that have not come yet.
-const AHEAD_MAX: usize = 64;
+/// Contents that a prefetch has asked for and that have not come yet. Many small ones come with one request to a bucket.
+const AHEAD_MAX: usize = 1024;
 
 /// How often it says how far it is, and looks whether anybody waits for it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -66,7 +63,7 @@ struct Found {
 }
 
 /// What became of a content that was asked for.
-type Outcome = (Sha256, Result<(), NotFetched>);
+type Outcome = (ContentName, Result<(), NotFetched>);
 
 impl StoreService {
     /// Fetches what `user` may read; `None` is somebody who may read everything.
@@ -261,10 +258,9 @@ impl Iterator for Walk<'_> {
 struct Running<'a> {
     service: &'a StoreService,
     asker: Asker,
-    reader: Reader,
     id: PrefetchId,
     /// What was asked for, with the files that have it.
-    asked: BTreeMap<Sha256, Vec<Found>>,
+    asked: BTreeMap<ContentName, Vec<Found>>,
     tell: Sender<Outcome>,
     told: Receiver<Outcome>,
     reply: PrefetchReply,
@@ -288,14 +284,12 @@ impl<'a> Running<'a> {
         asker: Asker,
         reply: PrefetchReply,
     ) -> Result<Self, ControlError> {
-        let reader = service.engine.open_reader().map_err(control_error)?;
         let id = PrefetchId(service.next_prefetch.fetch_add(1, Ordering::Relaxed));
         // Its length is that of `asked`.
         let (tell, told) = unbounded();
         Ok(Self {
             service,
             asker,
-            reader,
             id,
             asked: BTreeMap::new(),
             tell,
@@ -322,26 +316,25 @@ impl<'a> Running<'a> {
         if self.shown.elapsed() >= LOOK_INTERVAL {
             self.show(progress)?;
         }
-        // What only this store names cannot be had elsewhere.
-        let Some(ContentName::Sha256(digest)) = found.name else {
+        let Some(name) = found.name else {
             self.is_present(&found);
             return Ok(());
         };
-        if let Some(files) = self.asked.get_mut(&digest) {
+        if let Some(files) = self.asked.get_mut(&name) {
             files.push(found);
             return Ok(());
         }
-        if is_stored(&self.reader, &digest).map_err(store_error)? {
+        if self.service.engine.is_stored(&name).map_err(control_error)? {
             self.is_present(&found);
             return Ok(());
         }
-        self.asked.insert(digest, vec![found]);
+        self.asked.insert(name, vec![found]);
         let tell = self.tell.clone();
         // Who went away meanwhile does not need the answer.
         let then = Box::new(move |fetched: Result<Fetched, NotFetched>| {
-            drop(tell.send((digest, fetched.and_then(Fetched::kept))));
+            drop(tell.send((name, fetched.and_then(Fetched::kept))));
         });
-        self.service.engine.prefetch(digest, self.id, then);
+        self.service.engine.prefetch(name, self.id, then);
         Ok(())
     }
 
@@ -357,7 +350,7 @@ impl<'a> Running<'a> {
     /// Waits until a content came, or until there is something to show.
     fn wait(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<(), ControlError> {
         match self.told.recv_timeout(LOOK_INTERVAL.saturating_sub(self.shown.elapsed())) {
-            Ok((digest, fetched)) => self.note(&digest, fetched),
+            Ok((name, fetched)) => self.note(&name, fetched),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         if self.shown.elapsed() >= LOOK_INTERVAL || self.failures.len() >= CHANGES_MAX {
@@ -366,8 +359,8 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    fn note(&mut self, digest: &Sha256, fetched: Result<(), NotFetched>) {
-        let files = self.asked.remove(digest).unwrap_or_default();
+    fn note(&mut self, name: &ContentName, fetched: Result<(), NotFetched>) {
+        let files = self.asked.remove(name).unwrap_or_default();
         for (index, file) in files.into_iter().enumerate() {
             match &fetched {
                 Ok(()) if index == 0 => {

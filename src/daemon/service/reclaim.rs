@@ -11,7 +11,6 @@ use crate::control::service::Caller;
 use crate::engine::commit::Asker;
 use crate::engine::error::EngineError;
 use crate::model::content_name::ContentName;
-use crate::model::digest::Sha256;
 use crate::model::hash::TreeHash;
 use crate::model::id::RepoId;
 use crate::model::name::RepoName;
@@ -62,28 +61,31 @@ impl StoreService {
     }
 
     /// What the versions of these repositories have, deleted ones among them, and those of no other repository.
-    fn own_contents(&self, repositories: &[RepoName]) -> Result<HashSet<Sha256>, ControlError> {
+    fn own_contents(
+        &self,
+        repositories: &[RepoName],
+    ) -> Result<HashSet<ContentName>, ControlError> {
         let chosen = repositories
             .iter()
             .map(|name| self.repository(name).map(|found| found.id))
             .collect::<Result<BTreeSet<RepoId>, _>>()?;
         let (mut own, mut seen) = (HashSet::new(), HashSet::new());
-        self.visit(|id| chosen.contains(&id), &mut seen, &mut |digest| {
-            own.insert(*digest);
+        self.visit(|id| chosen.contains(&id), &mut seen, &mut |name| {
+            own.insert(*name);
         })?;
         seen.clear();
-        self.visit(|id| !chosen.contains(&id), &mut seen, &mut |digest| {
-            own.remove(digest);
+        self.visit(|id| !chosen.contains(&id), &mut seen, &mut |name| {
+            own.remove(name);
         })?;
         Ok(own)
     }
 
-    /// Calls `each` with the declared names in all versions of the repositories that are wanted; each tree is looked at once.
+    /// Calls `each` with the names of contents in all versions of the repositories that are wanted; each tree is looked at once.
     fn visit(
         &self,
         is_wanted: impl Fn(RepoId) -> bool,
         seen: &mut HashSet<TreeHash>,
-        each: &mut dyn FnMut(&Sha256),
+        each: &mut dyn FnMut(&ContentName),
     ) -> Result<(), ControlError> {
         let retired = self.engine.registry.deleted();
         let retired = retired.iter().map(|(repository, _)| repository);
@@ -101,7 +103,7 @@ impl StoreService {
             for entry in tree_format::entries(&*self.engine.trees, &tree, 0) {
                 match entry.map_err(store_error)?.content {
                     Content::Directory { tree, .. } => open.push(tree),
-                    Content::File { blob: Some(ContentName::Sha256(digest)), .. } => each(&digest),
+                    Content::File { blob: Some(name), .. } => each(&name),
                     _ => {}
                 }
             }
@@ -117,7 +119,7 @@ struct Run<'a> {
     request: &'a ReclaimRequest,
     reader: Reader,
     /// Only these, if they are chosen.
-    own: Option<HashSet<Sha256>>,
+    own: Option<HashSet<ContentName>>,
     left: BTreeMap<LeftReason, (u64, u64)>,
     contents: u64,
     bytes: u64,
@@ -177,7 +179,7 @@ impl Run<'_> {
         let Some(end) = rows.last() else { return Ok(None) };
         *last = Some(*end);
         let is_chosen =
-            |row: &ReclaimableRow| self.own.as_ref().is_none_or(|own| own.contains(&row.sha256));
+            |row: &ReclaimableRow| self.own.as_ref().is_none_or(|own| own.contains(&row.name));
         Ok(Some(rows.into_iter().filter(is_chosen).collect()))
     }
 

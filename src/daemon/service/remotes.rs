@@ -205,9 +205,7 @@ pub(super) fn check_policy(settings: &RemoteSettings) -> Result<(), ControlError
     if !settings.policy.is_lazy() || settings.kind.declares_sizes() {
         return Ok(());
     }
-    let message = if settings.kind == RemoteKind::Bucket {
-        "what a bucket has is fetched when it is pulled".to_owned()
-    } else if settings.kind.is_local() {
+    let message = if settings.kind.is_local() {
         format!("a remote of the kind `{}` is read during the sync, whole", settings.kind)
     } else {
         format!(
@@ -216,7 +214,7 @@ pub(super) fn check_policy(settings: &RemoteSettings) -> Result<(), ControlError
         )
     };
     Err(ControlError::new(ErrorKind::Usage, message)
-        .with_hint("leave out --policy, or use a remote of the kind `manifest`"))
+        .with_hint("leave out --policy, or use a remote of the kind `manifest` or a bucket"))
 }
 
 fn no_remote(name: &RemoteName) -> ControlError {

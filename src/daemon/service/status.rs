@@ -16,7 +16,6 @@ use crate::engine::scrub::{self, Scrub};
 use crate::fuse::guard::Watch;
 use crate::model::time::Timestamp;
 use crate::store::FORMAT;
-use crate::store::catalog::Reader;
 use crate::store::layout::shown;
 
 impl StoreService {
@@ -81,7 +80,7 @@ impl StoreService {
             deleted_versions: self.deleted_versions(&repositories),
             partial_files: 0,
             partial_bytes: 0,
-            absent: self.engine.query(Reader::absent_count).map_err(control_error)?,
+            absent: self.engine.absent_count().map_err(control_error)?,
             fetching: 0,
             waiting_reads: 0,
             failed_fetches: 0,

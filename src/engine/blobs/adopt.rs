@@ -26,6 +26,8 @@ pub struct IncomingBlob {
     pub pin: BlobPin,
     /// Its length in bytes.
     pub size: u64,
+    /// It was not fetched from a bucket: from now on the store is where it can be had.
+    pub is_own: bool,
 }
 
 /// What there is of a content.
@@ -51,6 +53,8 @@ pub(in crate::engine) struct NotAdopted {
 struct BlobStatus {
     /// It has a row for sure: it is changed, not made.
     has_row: bool,
+    /// So far nobody could read it, and no kernel has anything of it.
+    was_absent: bool,
     /// Its file can be trusted to have it right.
     intact: bool,
 }
@@ -95,7 +99,7 @@ impl Blobs {
         if status.intact {
             COUNTERS.known_files.add(1);
         }
-        self.used(writer, hash, size, status, now);
+        self.used(writer, (hash, size, true), status, now);
         writer.staging().mark_dirty(content.node);
         Ok(true)
     }
@@ -122,7 +126,7 @@ impl Blobs {
         // Nearly always no file has the name, and the link itself finds that out. If there was a row whose
         // file was lost, the file is back now.
         if pool.adopt_new(lock, &incoming, hash)? {
-            return Ok(BlobStatus { has_row: false, intact: false });
+            return Ok(BlobStatus { has_row: false, was_absent: false, intact: false });
         }
         let status = self.status(writer, hash, size)?;
         if !status.intact {
@@ -156,29 +160,29 @@ impl Blobs {
     ) -> std::result::Result<BlobStatus, StoreError> {
         let (has_row, recorded) = match self.pending.get(hash) {
             Some(pending) => (!matches!(pending.change, Change::New { .. }), true),
-            None => (row.is_some(), row.is_some_and(|row| !row.is_damaged())),
+            None => (row.is_some(), row.is_some_and(|row| row.is_stored())),
         };
+        let was_absent = row.is_some_and(|row| row.is_absent());
         let pool = &writer.store().pool;
         let intact = recorded
             && !self.unverified.concern(hash)
             && !pool.is_damaged(hash)
             && pool.size_on_disk(hash)? == Some(size);
-        Ok(BlobStatus { has_row, intact })
+        Ok(BlobStatus { has_row, was_absent, intact })
     }
 
     /// Notes that a blob was made or reused: its last-used time is now (G5).
     fn used(
         &mut self,
         writer: &StoreWriter,
-        hash: BlobHash,
-        size: u64,
+        (hash, size, is_own): (BlobHash, u64, bool),
         before: BlobStatus,
         now: Instant,
     ) {
         if !before.intact {
             let was_unverified = self.unverified.renewed(&hash);
             writer.store().pool.forget_fd(&hash);
-            if before.has_row || was_unverified {
+            if before.has_row && !before.was_absent || was_unverified {
                 let changed = Event::BlobsChanged(writer.names_of([hash]));
                 writer.notify_apart(vec![changed], || ());
             }
@@ -189,7 +193,8 @@ impl Blobs {
         self.pending_since.get_or_insert(now);
         let epoch = self.epoch;
         let change = if before.has_row { Change::Reused } else { Change::New { epoch } };
-        let blob = self.pending.entry(hash).or_insert(PendingBlob { size, change });
+        let blob = self.pending.entry(hash).or_insert(PendingBlob { size, change, is_own });
+        blob.is_own |= is_own;
         if !before.intact {
             blob.change = match blob.change {
                 Change::New { .. } => Change::New { epoch },
@@ -209,11 +214,11 @@ impl Blobs {
         writer.check_writable().map_err(|error| NotAdopted { error, leftovers: Vec::new() })?;
         let mut pins = Vec::with_capacity(blobs.len());
         let mut blobs = blobs.into_iter();
-        let failed = blobs.by_ref().find_map(|IncomingBlob { file, pin, size }| {
+        let failed = blobs.by_ref().find_map(|IncomingBlob { file, pin, size, is_own }| {
             let hash = *pin.hash();
             pins.push(pin);
             match self.take_in(writer, file, &hash, size) {
-                Ok(status) => self.used(writer, hash, size, status, now),
+                Ok(status) => self.used(writer, (hash, size, is_own), status, now),
                 Err(error) => return Some((hash, error)),
             }
             None
@@ -225,11 +230,13 @@ impl Blobs {
         Err(NotAdopted { error: error.into(), leftovers })
     }
 
-    /// Pins and touches those of the blobs that can be reused, and says how long they are.
+    /// Pins and touches those of the blobs that can be reused, and says how long they are. If whoever reuses them has the
+    /// content itself (`is_own`), they are not the cache of a bucket any more.
     pub(in crate::engine) fn reuse_blobs(
         &mut self,
         writer: &StoreWriter,
         hashes: &[BlobHash],
+        is_own: bool,
         now: Instant,
     ) -> Result<Vec<Reuse>> {
         let rows = writer.reader().blobs(hashes.iter().copied())?;
@@ -243,7 +250,7 @@ impl Blobs {
             let status = self.judge(writer, hash, size, row)?;
             if status.intact {
                 let pin = BlobPin::new(writer.pins(), *hash);
-                self.used(writer, *hash, size, status, now);
+                self.used(writer, (*hash, size, is_own), status, now);
                 found.push(Reuse::Whole(pin, size));
             } else {
                 found.push(Reuse::Broken);
@@ -254,14 +261,17 @@ impl Blobs {
 
     /// Pins and touches those of the trees that can be reused with all that they name. The blobs below are
     /// not looked at one by one, so while any blob of the store is unverified or damaged, no tree is reused
-    /// (H3, R5).
+    /// (H3, R5). The same while any is absent, unless the caller takes absent blobs for granted.
     pub(in crate::engine) fn reuse_trees(
         &self,
         writer: &mut StoreWriter,
         trees: &[TreeHash],
+        with_absent: bool,
         now: Timestamp,
     ) -> Result<Vec<Option<TreePin>>> {
-        if !self.unverified.is_empty() || writer.store().pool.has_damage() {
+        let pool = &writer.store().pool;
+        let lacks_content = pool.has_damage() || !with_absent && !pool.absent().is_empty();
+        if !self.unverified.is_empty() || lacks_content {
             return Ok(trees.iter().map(|_| None).collect());
         }
         let exist: Vec<bool> =

@@ -148,7 +148,11 @@ impl Blobs {
     fn is_damaged_now(&self, writer: &StoreWriter, damage: &Damage) -> Result<bool> {
         let size = match self.pending.get(&damage.hash) {
             Some(pending) => Some(pending.size),
-            None => writer.reader().blob(&damage.hash)?.map(|row| row.size),
+            // One that is absent has no file that could be damaged.
+            None => writer
+                .reader()
+                .blob(&damage.hash)?
+                .and_then(|row| (!row.is_absent()).then_some(row.size)),
         };
         match size {
             Some(size) if !writer.store().pool.is_damaged(&damage.hash) => {
@@ -162,8 +166,8 @@ impl Blobs {
         let pending = &self.pending;
         writer.write(|tx| {
             write_blobs(tx, pending, &[*hash], BTreeMap::new(), now.time)?;
-            // One without a row has been collected: nothing is left to be marked.
-            if tx.blob(hash)?.is_some() {
+            // One without a row has been collected, and one that is absent has no file: nothing is left to be marked.
+            if tx.blob(hash)?.is_some_and(|row| !row.is_absent()) {
                 tx.set_blob_damaged(hash, true)?;
             }
             Ok(())

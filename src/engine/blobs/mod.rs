@@ -19,8 +19,9 @@ use super::writer::StoreWriter;
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
+use crate::model::name::RemoteName;
 use crate::model::time::Timestamp;
-use crate::store::catalog::Tx;
+use crate::store::catalog::{BucketPlace, Tx};
 use crate::store::error::StoreError;
 pub(super) use adopt::NotAdopted;
 pub use adopt::{IncomingBlob, Reuse};
@@ -46,6 +47,8 @@ const PENDING_MAX: usize = 65_536;
 struct PendingBlob {
     size: u64,
     change: Change,
+    /// Somebody stored it, or has it and relies on this store, by other means than a fetch from a bucket.
+    is_own: bool,
 }
 
 /// What is to be noted of a pending blob.
@@ -163,6 +166,47 @@ impl Blobs {
             }
             rows::write_counted(tx, pending, held, now.time)
         })?;
+        self.written(&written, now.instant);
+        Ok(())
+    }
+
+    /// Notes where a bucket has blobs. Those that the store lacks get rows as absent ones if `are_absent`; the caller has
+    /// pinned them.
+    pub(super) fn note_in_bucket(
+        &self,
+        writer: &mut StoreWriter,
+        remote: &RemoteName,
+        (places, are_absent): (&[(BucketPlace, u64)], bool),
+        now: Now,
+    ) -> Result<()> {
+        let pending = &self.pending;
+        let absent = writer.write(|tx| {
+            tx.put_places(remote, places)?;
+            let mut absent = Vec::new();
+            // A pending one is stored, whatever its row says.
+            let lacking = places.iter().filter(|(place, _)| !pending.contains_key(&place.blob));
+            for (place, size) in lacking.filter(|_| are_absent) {
+                if tx.insert_absent_blob(&place.blob, *size, now.time)? {
+                    absent.push(place.blob);
+                }
+            }
+            Ok(absent)
+        })?;
+        writer.store().pool.mark_absent(absent);
+        Ok(())
+    }
+
+    /// Writes the rows of those of the blobs that are pending.
+    pub(super) fn write_rows(
+        &mut self,
+        writer: &mut StoreWriter,
+        hashes: &[BlobHash],
+        now: Now,
+    ) -> Result<()> {
+        let is_pending = |hash: &&BlobHash| self.pending.contains_key(*hash);
+        let written: Vec<BlobHash> = hashes.iter().filter(is_pending).copied().collect();
+        let pending = &self.pending;
+        writer.write(|tx| rows::write_blobs(tx, pending, &written, BTreeMap::new(), now.time))?;
         self.written(&written, now.instant);
         Ok(())
     }

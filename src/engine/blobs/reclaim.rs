@@ -1,10 +1,12 @@
 //! Content becomes absent and its file goes: what [`crate::engine::reclaim`] has the metadata thread do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Blobs;
 use crate::engine::error::Result;
 use crate::engine::writer::StoreWriter;
+use crate::model::hash::BlobHash;
 use crate::store::catalog::ReclaimableRow;
 
 /// What one slice of a reclaim did.
@@ -20,14 +22,20 @@ pub struct MadeAbsent {
 
 impl Blobs {
     /// Makes contents absent that nobody holds. Meanwhile their names resolve to nothing: whoever found one before has
-    /// pinned it before that, so the look at the pins sees it.
+    /// pinned it before that, so the look at the pins sees it. A file of an area pins nothing; for an area, too, content may
+    /// be absent (L13).
     pub(in crate::engine) fn make_absent(
         &self,
         writer: &mut StoreWriter,
         contents: Vec<ReclaimableRow>,
     ) -> Result<MadeAbsent> {
         let names = Arc::clone(&writer.staging().store.names);
-        names.hide(contents.iter().map(|content| content.sha256));
+        let pool = Arc::clone(&writer.store().pool);
+        names.hide(contents.iter().filter_map(|content| content.name.sha256().copied()));
+        let own = |content: &&ReclaimableRow| content.name.sha256().is_none();
+        let blobs: Vec<BlobHash> =
+            contents.iter().filter(own).map(|content| content.blob).collect();
+        pool.mark_absent(blobs.iter().copied());
         let (held, free): (Vec<_>, Vec<_>) =
             contents.into_iter().partition(|content| self.is_held(writer, content));
         let made = writer.write(|tx| {
@@ -42,6 +50,12 @@ impl Blobs {
         });
         names.removed();
         names.show_all();
+        let absent: BTreeSet<BlobHash> =
+            made.iter().flat_map(|made| &made.absent).map(|content| content.blob).collect();
+        blobs
+            .iter()
+            .filter(|blob| !absent.contains(blob))
+            .for_each(|blob| pool.unmark_absent(blob));
         Ok(MadeAbsent { held, ..made? })
     }
 
@@ -55,7 +69,8 @@ impl Blobs {
     ) -> Result<bool> {
         writer.check_writable()?;
         for content in contents {
-            if self.is_held(writer, content) || writer.reader().blob(&content.blob)?.is_some() {
+            let row = writer.reader().blob(&content.blob)?;
+            if self.is_held(writer, content) || row.is_some_and(|row| !row.is_absent()) {
                 continue;
             }
             let (pool, lock) = (&writer.store().pool, &writer.store().lock);
@@ -76,7 +91,7 @@ impl Blobs {
     fn is_held(&self, writer: &StoreWriter, content: &ReclaimableRow) -> bool {
         let pins = writer.pins();
         pins.is_pinned(&content.blob.into())
-            || pins.is_pinned(&content.sha256.into())
+            || pins.is_pinned(&content.name)
             || self.is_pending(&content.blob)
             || self.unverified.concern(&content.blob)
     }

@@ -108,6 +108,9 @@ pub(super) fn write_blobs(
             }
             Change::Reused => tx.touch_blob(hash, added, now)?,
         }
+        if blob.is_own {
+            tx.forget_places_of(hash)?;
+        }
     }
     for (hash, delta) in references {
         tx.add_blob_refs(&hash, delta)?;

@@ -45,6 +45,8 @@ impl ToDisk<'_> {
         let file = match self.pool.open(hash) {
             // Its content is lost already, and whoever uses it was told. A sync would not change that.
             Err(StoreError::DamagedBlob(_)) => return Ok(()),
+            // A bucket has it, so nothing of it need be on this disk.
+            Err(StoreError::AbsentContent(_)) => return Ok(()),
             opened => opened?,
         };
         durable::fdatasync(&file, &self.layout.blob(hash)).map_err(|error| self.poison(error))?;
@@ -63,11 +65,15 @@ impl ToDisk<'_> {
             if let Some(file) = &file {
                 let directory = self.layout.area(content.area.id);
                 match &file.data {
-                    NodeData::Blob(name) => {
-                        let blob = self.staging.store.names.resolve(name)?;
-                        durable::fdatasync(file.file(), &self.layout.blob(&blob))
-                            .and_then(|()| self.pool.sync_fan_out(&blob))
-                    }
+                    NodeData::Blob(name) => match self.staging.store.names.resolve(name) {
+                        // It was reclaimed since its file was opened.
+                        Err(StoreError::AbsentContent(_)) => Ok(()),
+                        blob => {
+                            let blob = blob?;
+                            durable::fdatasync(file.file(), &self.layout.blob(&blob))
+                                .and_then(|()| self.pool.sync_fan_out(&blob))
+                        }
+                    },
                     _ => durable::fdatasync(file.file(), &directory)
                         .and_then(|()| durable::sync_dir(&directory)),
                 }

@@ -87,7 +87,7 @@ impl Sink for Alone<'_> {
 fn mark(store: &mut Store, hashes: &[BlobHash]) -> Result<()> {
     let tx = store.catalog.begin()?;
     for hash in hashes {
-        if tx.blob(hash)?.is_some_and(|row| !row.is_damaged()) {
+        if tx.blob(hash)?.is_some_and(|row| row.is_stored()) {
             tx.set_blob_damaged(hash, true)?;
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::finding::{BlobDamage, Finding};
 use super::{Check, Stopped, Suspicion};
 use crate::model::hash::BlobHash;
-use crate::store::catalog::BlobFacts;
+use crate::store::catalog::{BlobFacts, Presence};
 use crate::store::error::{Result, StoreError, is_damage};
 use crate::store::hash_file::hash_file;
 use crate::store::pool::{BlobFile, Damage, Pool};
@@ -141,17 +141,22 @@ impl Check<'_> {
             let seen = Damage { hash: blob.hash, file };
             Ok(Some(Unconfirmed { seen, size: blob.size, damage }))
         };
+        if blob.presence == Presence::Absent {
+            return Ok(None);
+        }
         self.report.blobs += 1;
         let damage = match self.examine(blob, total)? {
             Examined::Ended => return Err(Stopped::Cancelled),
-            Examined::Sound(file) if !blob.damaged => {
+            Examined::Sound(file) if blob.presence == Presence::Stored => {
                 self.check_file(blob, file);
                 return Ok(None);
             }
             // Collected, healed or changed in between: the row says so.
             examined => match self.subject.snapshots.latest()?.blob(&blob.hash)? {
-                None => return Ok(None),
-                Some(now) => (examined, now.damaged),
+                Some(now) if now.presence != Presence::Absent => {
+                    (examined, now.presence == Presence::Damaged)
+                }
+                Some(_) | None => return Ok(None),
             },
         };
         match damage {

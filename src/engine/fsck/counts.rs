@@ -30,7 +30,7 @@ struct Counts {
     names: Option<Table>,
     lost_names: BTreeMap<Sha256, i64>,
     /// Names that stand for nothing, with the references on them.
-    absent: Vec<(Sha256, i64)>,
+    absent: Vec<(ContentName, i64)>,
     blobs: Table,
     /// The blobs of this walk are above this and not above `to`.
     after: Option<BlobHash>,
@@ -161,8 +161,8 @@ impl Check<'_> {
         if self.bad_tables.contains("content_names") {
             return;
         }
-        for (sha256, refs) in &counts.absent {
-            self.found(Finding::Absent { sha256: *sha256, refs: *refs });
+        for (name, refs) in &counts.absent {
+            self.found(Finding::Absent { name: *name, refs: *refs });
         }
         for (sha256, counted) in &counts.lost_names {
             let (sha256, counted) = (*sha256, *counted);
@@ -319,8 +319,12 @@ impl Counts {
         for (sha256, refs) in absent {
             // What a remote still has is no loss.
             if !snapshot.has_source(&sha256)? {
-                self.absent.push((sha256, refs));
+                self.absent.push((sha256.into(), refs));
             }
+        }
+        if self.names.is_some() {
+            let lost = snapshot.lost_absent_blobs()?;
+            self.absent.extend(lost.into_iter().map(|(blob, refs)| (blob.into(), refs)));
         }
         for blob in lost {
             let size = pool.size_on_disk(&blob)?.unwrap_or(0);

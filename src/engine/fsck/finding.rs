@@ -5,6 +5,7 @@ mod words;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
@@ -202,8 +203,8 @@ pub enum Finding {
     },
     /// Content that files are said to have is not in the store, and no remote is known to have it.
     Absent {
-        /// Its declared digest.
-        sha256: Sha256,
+        /// Its name.
+        name: ContentName,
         /// How many files are said to have it.
         refs: i64,
     },

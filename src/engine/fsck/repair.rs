@@ -208,7 +208,7 @@ impl Step {
             Self::Protect(_) => {}
             // Content that is known to be damaged has nothing to keep apart.
             Self::Unshare(hash, _) => {
-                return Ok(tx.blob(hash)?.is_some_and(|row| !row.is_damaged()));
+                return Ok(tx.blob(hash)?.is_some_and(|row| row.is_stored()));
             }
             Self::Remove(Leftover::Page(page)) => return tx.delete_stray_page(*page),
             Self::Remove(

@@ -207,6 +207,7 @@ impl Collector {
             writer.staging().store.names.removed();
         }
         for orphan in removed {
+            writer.store().pool.unmark_absent(&orphan.hash);
             // The row is gone: a file that cannot be removed is a leftover, replaced when the
             // content is stored again, or swept by the next full run.
             match writer.store().pool.remove(&writer.store().lock, &orphan.hash, Some(orphan.size))

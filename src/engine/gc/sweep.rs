@@ -114,7 +114,7 @@ fn remove_leftover(writer: &mut StoreWriter, blobs: &Blobs, leftover: Leftover) 
     match leftover {
         Leftover::Blob(hash) => {
             let held = writer.watch_blob(&hash) || blobs.is_pending(&hash);
-            if held || writer.reader().blob(&hash)?.is_some() {
+            if held || has_file(writer.reader(), &hash)? {
                 return Ok(false);
             }
             writer.let_go(writer.store().pool.remove(lock, &hash, None)?);
@@ -132,6 +132,12 @@ fn remove_leftover(writer: &mut StoreWriter, blobs: &Blobs, leftover: Leftover) 
     Ok(true)
 }
 
+/// Whether a blob should have a file. One that is absent should not: a crash left it before it was noted as stored, or somebody
+/// is writing it.
+fn has_file(reader: &Reader, hash: &BlobHash) -> Result<bool> {
+    Ok(reader.blob(hash)?.is_some_and(|row| !row.is_absent()))
+}
+
 impl Sweeper {
     fn run(mut self) -> Result<()> {
         let reader = Reader::open(&self.layout)?;
@@ -139,7 +145,7 @@ impl Sweeper {
             for name in self.pool.names(first_byte)? {
                 // Other names are no leftovers of a crash; `cairn fsck` reports them.
                 let PoolName::Blob(hash) = name else { continue };
-                if reader.blob(&hash)?.is_none() {
+                if !has_file(&reader, &hash)? {
                     self.report(Leftover::Blob(hash))?;
                 }
             }

@@ -77,7 +77,8 @@ impl Import {
         let newest = repository.and_then(|repository| repository.latest().cloned());
         let Some(newest) = newest else { return Ok((None, None)) };
         let trees = vec![newest.root.tree];
-        let pins = self.engine.call(|reply| Request::ReuseTrees { trees, reply })?;
+        let pins =
+            self.engine.call(|reply| Request::ReuseTrees { trees, with_absent: false, reply })?;
         let pin = pins.into_iter().next().flatten();
         // While there is damage no tree can be pinned, and so content keeps no name of the newest version.
         Ok((pin.is_some().then_some(newest), pin))

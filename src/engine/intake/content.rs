@@ -211,7 +211,7 @@ impl Import {
                 return Err(error.into());
             }
         };
-        blobs.push(IncomingBlob { file, pin, size: bytes.len() as u64 });
+        blobs.push(IncomingBlob { file, pin, size: bytes.len() as u64, is_own: true });
         Ok(Some(hash))
     }
 
@@ -233,7 +233,7 @@ impl Import {
             return Err(EngineError::SourceShrank);
         };
         let pin = BlobPin::new(&self.engine.pins, hash);
-        blobs.push(IncomingBlob { file: Incoming::Named(named), pin, size });
+        blobs.push(IncomingBlob { file: Incoming::Named(named), pin, size, is_own: true });
         Ok(Some(hash))
     }
 
@@ -246,7 +246,8 @@ impl Import {
             return Ok(None);
         }
         let hashes = vec![*blob];
-        let found = self.engine.call(|reply| Request::ReuseBlobs { hashes, reply })?;
+        let found =
+            self.engine.call(|reply| Request::ReuseBlobs { hashes, is_own: true, reply })?;
         let Some(Reuse::Whole(pin, size)) = found.into_iter().next() else { return Ok(None) };
         self.held.lock().insert(*blob, (size, pin));
         Ok(Some(size))

@@ -116,8 +116,11 @@ impl Intake {
     /// When the engine refuses, or has ended.
     pub fn known(&self, hashes: Vec<BlobHash>) -> Result<Vec<bool>> {
         let asked = hashes.clone();
-        let found =
-            self.import.engine.call(|reply| Request::ReuseBlobs { hashes: asked, reply })?;
+        let found = self.import.engine.call(|reply| Request::ReuseBlobs {
+            hashes: asked,
+            is_own: true,
+            reply,
+        })?;
         let mut held = self.import.held.lock();
         let mut absent = self.import.absent.lock();
         if absent.len() > ABSENT_MAX {
@@ -149,7 +152,11 @@ impl Intake {
     /// When a path is none, or a tree cannot be read; when the engine has ended.
     pub fn known_trees(&self, wanted: &[WantedTree]) -> Result<Vec<bool>> {
         let trees = wanted.iter().map(|wanted| wanted.tree).collect();
-        let pins = self.import.engine.call(|reply| Request::ReuseTrees { trees, reply })?;
+        let pins = self.import.engine.call(|reply| Request::ReuseTrees {
+            trees,
+            with_absent: false,
+            reply,
+        })?;
         let _shared = self.import.shared.read();
         let known = wanted.iter().zip(pins).map(|(wanted, pin)| match pin {
             Some(pin) => self.import.hold_tree(wanted, pin),

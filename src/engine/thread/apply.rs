@@ -110,11 +110,11 @@ impl MetadataThread {
         let writer = &mut self.writer;
         match request {
             Request::AdoptBlobs { blobs, reply } => reply(self.adopt_blobs(blobs, now.instant)),
-            Request::ReuseBlobs { hashes, reply } => {
-                reply(self.blobs.reuse_blobs(writer, &hashes, now.instant))
+            Request::ReuseBlobs { hashes, is_own, reply } => {
+                reply(self.blobs.reuse_blobs(writer, &hashes, is_own, now.instant))
             }
-            Request::ReuseTrees { trees, reply } => {
-                reply(self.blobs.reuse_trees(writer, &trees, now.time))
+            Request::ReuseTrees { trees, with_absent, reply } => {
+                reply(self.blobs.reuse_trees(writer, &trees, with_absent, now.time))
             }
             Request::KeepPages { pages, reply } => {
                 reply(self.blobs.keep_pages(writer, &pages, now));

@@ -34,7 +34,7 @@ pub(super) fn read(
         }
         match attempt("read", || fs.read(handle, offset, &mut buffer[..size])) {
             Ok(length) => reply.data(&buffer[..length]),
-            Err(FsError::Absent(digest)) => {
+            Err(FsError::Absent(name)) => {
                 let (fs, reader) = (Arc::clone(fs), Arc::clone(fs));
                 let then = move |fetched: FetchOutcome| {
                     let mut buffer = vec![0; size];
@@ -48,7 +48,7 @@ pub(super) fn read(
                         Err(errno) => reply.error(errno),
                     }
                 };
-                reader.fetch(digest, Box::new(then));
+                reader.fetch(name, Box::new(then));
             }
             Err(error) => reply.error(Operation::new("read", number).errno(error)),
         }

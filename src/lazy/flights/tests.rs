@@ -4,17 +4,22 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 use crate::engine::fetcher::READER_PATIENCE;
+use crate::model::hash::BlobHash;
 
 fn flights() -> Flights {
     Flights::new(Weak::new())
 }
 
+fn name(content: &[u8]) -> ContentName {
+    BlobHash::of(content).into()
+}
+
 /// Somebody who wants a content; what it was told can be looked at.
-fn join(flights: &mut Flights, digest: Sha256, now: Instant) -> Receiver<FetchOutcome> {
+fn join(flights: &mut Flights, content: ContentName, now: Instant) -> Receiver<FetchOutcome> {
     let (send, told) = channel();
     let then: OnFetched = Box::new(move |fetched| send.send(fetched).unwrap());
     let purpose = Purpose::Read(READER_PATIENCE);
-    if let Joined::Answered(then, outcome) = flights.join(digest, purpose, then, now) {
+    if let Joined::Answered(then, outcome) = flights.join(content, purpose, then, now) {
         then(outcome);
     }
     told
@@ -23,7 +28,7 @@ fn join(flights: &mut Flights, digest: Sha256, now: Instant) -> Receiver<FetchOu
 #[test]
 fn l4_a_content_is_fetched_once_however_many_want_it() {
     let (mut flights, now) = (flights(), Instant::now());
-    let (one, other) = (Sha256::of(b"1"), Sha256::of(b"2"));
+    let (one, other) = (name(b"1"), name(b"2"));
     let told: Vec<_> = (0..200).map(|_| join(&mut flights, one, now)).collect();
     let second = join(&mut flights, other, now);
     assert_eq!(flights.activity(now), Activity { fetching: 2, waiting: 201, failed: 0 });
@@ -38,29 +43,29 @@ fn l4_a_content_is_fetched_once_however_many_want_it() {
 #[test]
 fn l5_what_could_not_be_had_rests_for_a_while() {
     let (mut flights, now) = (flights(), Instant::now());
-    let digest = Sha256::of(b"1");
-    drop(join(&mut flights, digest, now));
+    let content = name(b"1");
+    drop(join(&mut flights, content, now));
     flights.begin();
     let failed = Err(NotFetched("gone".to_owned()));
-    drop(flights.end(&digest, &failed, now));
-    let told = join(&mut flights, digest, now + COOLDOWN / 2);
+    drop(flights.end(&content, &failed, now));
+    let told = join(&mut flights, content, now + COOLDOWN / 2);
     assert_eq!(told.recv().unwrap(), failed, "at once");
     assert_eq!(flights.begin(), None);
-    let told = join(&mut flights, digest, now + COOLDOWN);
+    let told = join(&mut flights, content, now + COOLDOWN);
     assert!(told.try_recv().is_err());
-    assert_eq!(flights.begin(), Some(digest), "it is tried again");
+    assert_eq!(flights.begin(), Some(content), "it is tried again");
 }
 
 #[test]
 fn l14_a_reader_without_progress_gets_an_error_and_the_fetch_goes_on() {
     let (mut flights, now) = (flights(), Instant::now());
-    let digest = Sha256::of(b"1");
-    let told = join(&mut flights, digest, now);
-    let came = flights.came(&digest);
+    let content = name(b"1");
+    let told = join(&mut flights, content, now);
+    let came = flights.came(&content);
     assert!(flights.late(now + PATIENCE / 2).0.is_empty());
     came.fetch_add(1, Ordering::Relaxed);
     assert!(flights.late(now + PATIENCE).0.is_empty(), "a byte came");
-    let later = join(&mut flights, digest, now + PATIENCE);
+    let later = join(&mut flights, content, now + PATIENCE);
     let (late, is_last) = flights.late(now + PATIENCE * 2);
     assert!(!is_last);
     for (then, reason) in late {
@@ -68,16 +73,16 @@ fn l14_a_reader_without_progress_gets_an_error_and_the_fetch_goes_on() {
     }
     assert!(told.recv().unwrap().is_err());
     assert!(later.recv().unwrap().is_err());
-    assert!(flights.end(&digest, &Ok(Fetched::Kept), now).is_empty());
+    assert!(flights.end(&content, &Ok(Fetched::Kept), now).is_empty());
     assert!(flights.late(now).1, "nothing is left to watch");
 }
 
 #[test]
 fn a_reader_is_not_kept_for_ever_by_a_trickle() {
     let (mut flights, now) = (flights(), Instant::now());
-    let digest = Sha256::of(b"1");
-    let told = join(&mut flights, digest, now);
-    let came = flights.came(&digest);
+    let content = name(b"1");
+    let told = join(&mut flights, content, now);
+    let came = flights.came(&content);
     let mut at = now;
     while at < now + READER_PATIENCE {
         came.fetch_add(1, Ordering::Relaxed);
@@ -93,21 +98,21 @@ fn a_reader_is_not_kept_for_ever_by_a_trickle() {
 #[test]
 fn too_many_readers_cost_the_oldest_its_place() {
     let (mut flights, now) = (flights(), Instant::now());
-    let first = join(&mut flights, Sha256::of(b"first"), now);
+    let first = join(&mut flights, name(b"first"), now);
     let others: Vec<_> =
-        (1..WAITING_MAX).map(|n| join(&mut flights, Sha256::of(&n.to_le_bytes()), now)).collect();
+        (1..WAITING_MAX).map(|n| join(&mut flights, name(&n.to_le_bytes()), now)).collect();
     assert!(first.try_recv().is_err());
-    let last = join(&mut flights, Sha256::of(b"last"), now);
+    let last = join(&mut flights, name(b"last"), now);
     assert!(first.recv().unwrap().is_err());
     assert!(last.try_recv().is_err() && others.iter().all(|told| told.try_recv().is_err()));
     assert_eq!(flights.give_up().len(), WAITING_MAX);
 }
 
 /// A prefetch that wants a content.
-fn prefetch(flights: &mut Flights, digest: Sha256, now: Instant) -> Receiver<FetchOutcome> {
+fn prefetch(flights: &mut Flights, content: ContentName, now: Instant) -> Receiver<FetchOutcome> {
     let (send, told) = channel();
     let then: OnFetched = Box::new(move |fetched| send.send(fetched).unwrap());
-    let joined = flights.join(digest, Purpose::Prefetch(PREFETCH), then, now);
+    let joined = flights.join(content, Purpose::Prefetch(PREFETCH), then, now);
     assert!(matches!(joined, Joined::Waits));
     told
 }
@@ -122,7 +127,7 @@ fn candidates() -> [Candidate; 1] {
 #[test]
 fn h39_what_somebody_reads_is_begun_before_all_that_is_prefetched() {
     let (mut flights, now) = (flights(), Instant::now());
-    let [ahead, next, read] = [b"1", b"2", b"3"].map(|content| Sha256::of(content));
+    let [ahead, next, read] = [b"1", b"2", b"3"].map(|content| name(content));
     let told = prefetch(&mut flights, ahead, now);
     let second = prefetch(&mut flights, next, now);
     let first = join(&mut flights, read, now);
@@ -146,7 +151,7 @@ fn h39_what_somebody_reads_is_begun_before_all_that_is_prefetched() {
 #[test]
 fn h39_a_prefetch_makes_way_and_goes_on_afterwards() {
     let (mut flights, now) = (flights(), Instant::now());
-    let [ahead, read] = [b"1", b"2"].map(|content| Sha256::of(content));
+    let [ahead, read] = [b"1", b"2"].map(|content| name(content));
     let [(one, _)] = candidates();
     drop(prefetch(&mut flights, ahead, now));
     assert_eq!(flights.begin(), Some(ahead));
@@ -175,8 +180,9 @@ fn h39_a_prefetch_makes_way_and_goes_on_afterwards() {
 #[test]
 fn h39_what_an_abandoned_prefetch_wanted_ends_unless_somebody_reads_it() {
     let (mut flights, now) = (flights(), Instant::now());
-    let [runs, read, waits, queued] = [b"1", b"2", b"3", b"4"].map(|content| Sha256::of(content));
-    let told: Vec<_> = [runs, read, waits].map(|digest| prefetch(&mut flights, digest, now)).into();
+    let [runs, read, waits, queued] = [b"1", b"2", b"3", b"4"].map(|content| name(content));
+    let told: Vec<_> =
+        [runs, read, waits].map(|content| prefetch(&mut flights, content, now)).into();
     assert_eq!(flights.begin(), Some(runs));
     assert_eq!(flights.enter(runs, &candidates(), now), Some(0));
     let reader = join(&mut flights, read, now);
@@ -196,4 +202,33 @@ fn h39_what_an_abandoned_prefetch_wanted_ends_unless_somebody_reads_it() {
         .for_each(|then| then(Ok(Fetched::Kept)));
     assert!(reader.recv().unwrap().is_ok());
     drop(told);
+}
+
+#[test]
+fn l4_what_comes_along_is_fetched_by_nobody_else_and_begun_again_if_it_did_not_come() {
+    let (mut flights, now) = (flights(), Instant::now());
+    let [own, queued, waits, late] = [b"1", b"2", b"3", b"4"].map(|content| name(content));
+    let one = [("one".parse().unwrap(), 1)];
+    let told: Vec<_> = [own, waits, queued].map(|it| join(&mut flights, it, now)).into();
+    assert_eq!(flights.begin(), Some(own));
+    assert_eq!(flights.enter(own, &one, now), Some(0));
+    assert_eq!(flights.begin(), Some(waits));
+    assert_eq!(flights.enter(waits, &one, now), None, "there is one place");
+    let near = flights.claim(own, &[queued, waits, late]).unwrap();
+    assert_eq!(near.len(), 3);
+    assert_eq!(flights.begin(), None);
+    let told_late = join(&mut flights, late, now);
+    assert_eq!(flights.begin(), Some(late));
+    assert_eq!(flights.claim(late, &[]), None, "it comes along");
+    for content in [own, queued] {
+        flights.came_along(&content, now).into_iter().for_each(|then| then(Ok(Fetched::Kept)));
+    }
+    assert!(told[0].try_recv().is_ok() && told[2].try_recv().is_ok());
+    assert!(told[1].try_recv().is_err() && told_late.try_recv().is_err());
+    flights.give_back(near);
+    flights.leave(&one[0].0, &own, true, now);
+    let again = [flights.begin(), flights.begin()];
+    assert!(again.contains(&Some(waits)) && again.contains(&Some(late)), "{again:?}");
+    assert_eq!(flights.begin(), None);
+    assert!(flights.claim(late, &[own]).is_some(), "nobody claims it any more");
 }

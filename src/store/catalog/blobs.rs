@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::codec::blob_hash;
 use super::connection::{During, changed_count, collect, still_referenced};
 use super::totals::{Sums, take_blob};
-use super::{BlobRow, BlobState, OrphanBlob, Reader, Tx};
+use super::{BlobRow, BlobState, OrphanBlob, Presence, Reader, Tx};
 use crate::model::hash::BlobHash;
 use crate::model::time::Timestamp;
 use crate::store::error::{Result, StoreError};
@@ -15,13 +15,12 @@ use crate::store::error::{Result, StoreError};
 fn get(connection: &Connection, hash: &BlobHash) -> Result<Option<BlobRow>> {
     let read = || {
         connection
-            .prepare_cached(
-                "SELECT size, refs, interest, epoch, damaged FROM blobs WHERE hash = ?1",
-            )?
+            .prepare_cached("SELECT size, refs, interest, epoch, state FROM blobs WHERE hash = ?1")?
             .query_row([hash.as_bytes()], |row| {
-                let state = match row.get(4)? {
-                    true => BlobState::Damaged,
-                    false => BlobState::Stored { epoch: row.get(3)? },
+                let state = match Presence::of(row.get(4)?) {
+                    Presence::Stored => BlobState::Stored { epoch: row.get(3)? },
+                    Presence::Damaged => BlobState::Damaged,
+                    Presence::Absent => BlobState::Absent,
                 };
                 let (size, refs, last_used) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 Ok(BlobRow { size, refs, last_used, state })
@@ -55,12 +54,13 @@ impl Tx<'_> {
     ) -> Result<()> {
         let added = self.execute(
             "add a blob",
-            "INSERT INTO blobs(hash, size, refs, interest, epoch, damaged)
+            "INSERT INTO blobs(hash, size, refs, interest, epoch, state)
              VALUES(?1, ?2, ?5, ?3, ?4, 0) ON CONFLICT(hash) DO NOTHING",
             params![hash.as_bytes(), size, now.seconds, epoch, refs],
         )?;
+        let there = Sums::of_blob(size, Presence::Stored);
         if added > 0 {
-            self.add_up(Sums { blobs: 1, bytes: size.into(), ..Sums::default() });
+            self.add_up(there);
             return Ok(());
         }
         let Some(old) = self.blob(hash)? else {
@@ -68,12 +68,11 @@ impl Tx<'_> {
         };
         self.execute_one(
             "add a blob",
-            "UPDATE blobs SET size = ?2, interest = ?3, epoch = ?4, damaged = 0, refs = refs + ?5
+            "UPDATE blobs SET size = ?2, interest = ?3, epoch = ?4, state = 0, refs = refs + ?5
              WHERE hash = ?1",
             params![hash.as_bytes(), size, now.seconds, epoch, refs],
         )?;
-        let bytes = i128::from(size) - i128::from(old.size);
-        self.add_up(Sums { bytes, damaged: -i128::from(old.is_damaged()), ..Sums::default() });
+        self.add_up(there.minus(old.sums()));
         Ok(())
     }
 
@@ -131,9 +130,8 @@ impl Tx<'_> {
     /// When it is referenced; the database's.
     pub fn delete_blob(&self, hash: &BlobHash) -> Result<()> {
         match take_blob(&self.transaction, hash.as_bytes()).during("remove a blob")? {
-            Some((size, damaged)) => {
-                let (bytes, damaged) = (-i128::from(size), -i128::from(damaged));
-                self.add_up(Sums { blobs: -1, bytes, damaged, trees: 0 });
+            Some(change) => {
+                self.add_up(change);
                 Ok(())
             }
             None => match self.blob(hash)? {
@@ -153,15 +151,15 @@ impl Tx<'_> {
         };
         self.execute_one(
             "change a blob",
-            "UPDATE blobs SET epoch = ?2, damaged = 0 WHERE hash = ?1",
+            "UPDATE blobs SET epoch = ?2, state = 0 WHERE hash = ?1",
             params![hash.as_bytes(), epoch],
         )?;
-        self.add_up(Sums { damaged: -i128::from(old.is_damaged()), ..Sums::default() });
+        self.add_up(Sums::of_blob(old.size, Presence::Stored).minus(old.sums()));
         Ok(())
     }
 
     /// Sets whether a blob's file is known to be altered (H5). One that is found to be right after all
-    /// is of the epoch that it was of.
+    /// is of the epoch that it was of. The caller knows that the blob is not absent.
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`]; the database's.
@@ -171,11 +169,11 @@ impl Tx<'_> {
         };
         self.execute_one(
             "change a blob",
-            "UPDATE blobs SET damaged = ?2 WHERE hash = ?1",
+            "UPDATE blobs SET state = ?2 WHERE hash = ?1",
             params![hash.as_bytes(), damaged],
         )?;
-        let change = i128::from(damaged) - i128::from(old.is_damaged());
-        self.add_up(Sums { damaged: change, ..Sums::default() });
+        let presence = if damaged { Presence::Damaged } else { Presence::Stored };
+        self.add_up(Sums::of_blob(old.size, presence).minus(old.sums()));
         Ok(())
     }
 
@@ -219,7 +217,7 @@ impl Tx<'_> {
             "list recent blobs",
             // `epoch > 0` is what makes the partial index usable.
             "SELECT hash, size FROM blobs
-             WHERE epoch > 0 AND epoch > ?1 AND damaged = 0 ORDER BY epoch LIMIT ?2",
+             WHERE epoch > 0 AND epoch > ?1 AND state = 0 ORDER BY epoch LIMIT ?2",
             params![epoch, limit],
             |row| Ok((blob_hash(row, 0)?, row.get(1)?)),
         )
@@ -241,6 +239,18 @@ impl Tx<'_> {
     }
 }
 
+impl BlobRow {
+    /// What it is in the sums over the store.
+    pub(super) fn sums(&self) -> Sums {
+        let presence = match self.state {
+            BlobState::Stored { .. } => Presence::Stored,
+            BlobState::Damaged => Presence::Damaged,
+            BlobState::Absent => Presence::Absent,
+        };
+        Sums::of_blob(self.size, presence)
+    }
+}
+
 fn found(changed: usize, hash: &BlobHash) -> Result<()> {
     if changed == 0 { Err(StoreError::MissingBlob(*hash)) } else { Ok(()) }
 }
@@ -258,7 +268,7 @@ pub(super) fn orphan_blobs(
     collect(
         connection,
         "list orphaned blobs",
-        "SELECT hash, size, interest FROM blobs
+        "SELECT hash, iif(state = 2, 0, size), interest FROM blobs
          WHERE refs = 0 AND interest <= ?1 AND (interest, hash) > (?2, ?3)
          ORDER BY interest, hash LIMIT ?4",
         params![last_used_max, last_used.unwrap_or(i64::MIN), hash, limit],
@@ -275,8 +285,7 @@ impl Reader {
     /// # Errors
     /// The database's.
     pub fn damaged_blobs(&self) -> Result<Vec<BlobHash>> {
-        // `damaged <> 0` is what makes the partial index usable.
-        let sql = "SELECT hash FROM blobs WHERE damaged <> 0";
+        let sql = "SELECT hash FROM blobs WHERE state = 1";
         collect(&self.connection, "list damaged blobs", sql, [], |row| blob_hash(row, 0))
     }
 
@@ -300,7 +309,7 @@ impl Reader {
         self.connection
             .prepare_cached(
                 "SELECT count(*), coalesce(sum(size), 0) FROM blobs
-                 WHERE refs = 0 AND interest <= ?1",
+                 WHERE refs = 0 AND interest <= ?1 AND state <> 2",
             )
             .and_then(|mut statement| {
                 statement.query_row([last_used_max], |row| Ok((row.get(0)?, row.get(1)?)))

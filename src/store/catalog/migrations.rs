@@ -8,7 +8,7 @@ use super::connection::During;
 use crate::store::durable;
 use crate::store::error::{Result, StoreError};
 
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("migration_1.sql"),
     include_str!("migration_2.sql"),
     include_str!("migration_3.sql"),
@@ -19,6 +19,7 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("migration_8.sql"),
     include_str!("migration_9.sql"),
     include_str!("migration_10.sql"),
+    include_str!("migration_11.sql"),
 ];
 
 /// Takes the steps that are missing, in one transaction.
@@ -79,7 +80,7 @@ mod tests {
         store.catalog.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(store);
         let error = Store::open(directory.path()).unwrap_err();
-        assert!(matches!(error, StoreError::NewerFormat { found: 99, supported: 10 }), "{error}");
+        assert!(matches!(error, StoreError::NewerFormat { found: 99, supported: 11 }), "{error}");
     }
 
     #[test]

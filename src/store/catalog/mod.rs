@@ -5,12 +5,14 @@
 //! repositories, versions, tags              what is published
 //! trees(hash, refs, interest, page)         directories: counts apart from bytes,
 //! tree_pages(page, data)                    so that counting never rewrites a page
-//! blobs(hash, size, refs, interest, epoch)  files in the pool
+//! blobs(hash, size, refs, interest, epoch, state)  files in the pool, and those that buckets have and it lacks
 //! areas, nodes, names                       staging
 //! doomed(seq, …)                            the deletion queue
 //! remotes, syncs, digests(sha256, blob)     where declared content comes from, what was seen of it
 //! content_names(sha256, refs, blob)         declared names that trees and areas have
 //! sources(sha256, remote, locator, size)    where their content can be had
+//! bucket_objects(id, remote, key, bytes)    packs and objects of buckets
+//! bucket_places(blob, object, at, …)        where in them a blob can be had
 //! ```
 //!
 //! Invariants: one [`Catalog`] writes, through [`Tx`]; counts never become negative; ids are never
@@ -18,6 +20,7 @@
 //! synced after it ([`crate::store::durable::sync_file`] on [`Layout::wal`]), or a checkpoint ran.
 //! What rows mean, and what may be deleted when, is the engine's to know.
 
+mod absent;
 mod areas;
 mod blobs;
 mod checkpoint;
@@ -31,6 +34,7 @@ mod inspect;
 mod meta;
 mod migrations;
 mod nodes;
+mod places;
 mod reclaim;
 mod remotes;
 mod repair;
@@ -58,10 +62,11 @@ use connection::During;
 pub use content_names::DeclaredRow;
 pub use glance::Glance;
 pub use nodes::NameRow;
+pub use places::{BucketPlace, Source, SourceAt};
 pub use reclaim::{ReclaimScope, ReclaimableRow, Unreclaimable};
 pub use row::{
-    AreaRow, AreaState, BlobRow, BlobState, NodeData, NodeRow, OrphanBlob, QueuedDeletion,
-    RepositoryRow, TagRow, Totals, TreeRow, VersionRow,
+    AreaRow, AreaState, BlobRow, BlobState, NodeData, NodeRow, OrphanBlob, Presence,
+    QueuedDeletion, RepositoryRow, TagRow, Totals, TreeRow, VersionRow,
 };
 pub use snapshot::{
     AreaFacts, BadRow, BlobFacts, Missized, NodeFacts, RepositoryFacts, Snapshot, Snapshots,

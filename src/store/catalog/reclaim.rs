@@ -5,15 +5,16 @@ use rusqlite::params;
 use super::codec::{blob_hash, sha256};
 use super::connection::{During, collect};
 use super::{Reader, Tx};
+use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::store::error::Result;
 
-/// A stored content that has nothing but its declared name, and that a remote has.
+/// A stored content that has one name only, and that a remote has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReclaimableRow {
-    /// The declared digest.
-    pub sha256: Sha256,
+    /// The name: declared, or of the blob where a bucket has it and nobody stored it here but by fetching it.
+    pub name: ContentName,
     /// The blob.
     pub blob: BlobHash,
     /// Its length in bytes.
@@ -31,12 +32,12 @@ pub enum ReclaimScope {
     Cached,
 }
 
-/// Why a stored content with a declared name is not to be reclaimed.
+/// Why a stored content that came from a remote is not to be reclaimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unreclaimable {
     /// No remote is known to have it.
     NoSource,
-    /// It is named by its BLAKE3 as well.
+    /// It has a declared name, and is named by its BLAKE3 as well.
     OtherName,
     /// A file of a staging area has it.
     Area,
@@ -44,8 +45,10 @@ pub enum Unreclaimable {
     Damaged,
 }
 
-/// Of all stored contents with declared names, with why one is not to be reclaimed: null where it may be.
-const STORED: &str = "SELECT content_names.sha256, blobs.hash, blobs.size, blobs.interest,
+/// Of all stored contents with declared names, and of those that a bucket has, with why one is not to be reclaimed: null
+/// where it may be.
+const STORED: &str = "SELECT 1 AS is_declared, content_names.sha256 AS name, blobs.hash AS hash,
+        blobs.size AS size, blobs.interest AS interest,
         CASE
             WHEN NOT EXISTS (
                 SELECT 1 FROM sources JOIN remotes ON remotes.name = sources.remote
@@ -53,16 +56,36 @@ const STORED: &str = "SELECT content_names.sha256, blobs.hash, blobs.size, blobs
             ) THEN 0
             WHEN blobs.refs > 1 THEN 1
             WHEN content_names.sha256 IN (SELECT data FROM nodes WHERE data_kind = 6) THEN 2
-            WHEN blobs.damaged <> 0 THEN 3
+            WHEN blobs.state <> 0 THEN 3
         END AS reason
-    FROM content_names JOIN blobs ON blobs.hash = content_names.blob";
+    FROM content_names JOIN blobs ON blobs.hash = content_names.blob
+    UNION ALL SELECT 0, hash, hash, size, interest,
+        CASE
+            WHEN NOT EXISTS (
+                SELECT 1 FROM bucket_places AS place JOIN bucket_objects ON id = object
+                    JOIN remotes ON remotes.name = remote
+                WHERE place.blob = hash AND place.size = blobs.size
+            ) THEN 0
+            WHEN EXISTS (
+                SELECT 1 FROM digests JOIN content_names USING(sha256) WHERE digests.blob = hash
+            ) THEN 1
+            WHEN hash IN (SELECT data FROM nodes WHERE data_kind = 1) THEN 2
+            WHEN state <> 0 THEN 3
+        END
+    FROM (SELECT DISTINCT blob FROM bucket_places) AS known JOIN blobs ON hash = known.blob
+    WHERE state <> 2 AND refs > 0";
 
 /// Of what may be reclaimed, that which is kept as a cache only.
-const AS_CACHE: &str = "NOT EXISTS (
+const AS_CACHE: &str = "CASE is_declared WHEN 1 THEN NOT EXISTS (
         SELECT 1 FROM sources JOIN remotes ON remotes.name = sources.remote
-        WHERE sources.sha256 = stored.sha256
+        WHERE sources.sha256 = stored.name
             AND coalesce(json_extract(remotes.settings, '$.policy'), '') <> 'streamed'
-    )";
+    ) ELSE NOT EXISTS (
+        SELECT 1 FROM bucket_places AS place JOIN bucket_objects ON id = object
+            JOIN remotes ON remotes.name = remote
+        WHERE place.blob = hash
+            AND coalesce(json_extract(remotes.settings, '$.policy'), '') <> 'streamed'
+    ) END";
 
 impl Reader {
     /// Contents that may be reclaimed, the least recently used first, from the one after `after` on. The cost follows the
@@ -91,8 +114,12 @@ impl Reader {
         );
         let params = params![last_used, hash, limit];
         collect(&self.connection, "list what may be reclaimed", &sql, params, |row| {
-            let (sha256, blob) = (sha256(row, 0)?, blob_hash(row, 1)?);
-            Ok(ReclaimableRow { sha256, blob, size: row.get(2)?, last_used: row.get(3)? })
+            let blob = blob_hash(row, 2)?;
+            let name = match row.get(0)? {
+                true => sha256(row, 1)?.into(),
+                false => blob.into(),
+            };
+            Ok(ReclaimableRow { name, blob, size: row.get(3)?, last_used: row.get(4)? })
         })
     }
 
@@ -140,16 +167,29 @@ impl Reader {
 }
 
 impl Tx<'_> {
-    /// Makes a stored content absent, and removes the row of its blob, whose file is the caller's to remove once this is
-    /// on disk. Returns `false` and changes nothing where something else needs the blob, or no remote has it any more.
+    /// Makes a stored content absent. The row of a blob with a declared name goes, another one says so. The blob's file is the
+    /// caller's to remove once this is on disk. Returns `false` and changes nothing where something else needs the blob, or no remote has it any more.
     /// An area may come to name it meanwhile: for an area, too, content may be absent (L13).
     ///
     /// # Errors
     /// The database's.
     pub fn make_absent(&self, content: &ReclaimableRow) -> Result<bool> {
-        let ReclaimableRow { sha256, blob, size, .. } = content;
-        let named = self.declared(sha256)?;
+        let ReclaimableRow { name, blob, size, .. } = content;
         let row = self.blob(blob)?;
+        let sha256 = match name {
+            ContentName::Sha256(sha256) => sha256,
+            ContentName::Blake3(_) => {
+                let digest = self.digest_of(blob)?;
+                let named = digest.map(|digest| self.declared(&digest)).transpose()?.flatten();
+                let is_alone =
+                    named.is_none() && row.is_some_and(|row| row.is_stored() && row.size == *size);
+                if !is_alone || !self.is_in_bucket(blob, *size)? {
+                    return Ok(false);
+                }
+                return self.let_blob_go(blob).map(|()| true);
+            }
+        };
+        let named = self.declared(sha256)?;
         let is_alone = named.is_some_and(|named| named.blob == Some(*blob))
             && row.is_some_and(|row| row.refs == 1 && !row.is_damaged() && row.size == *size);
         if !is_alone || !self.is_at_remote(sha256, *size)? {
@@ -163,6 +203,17 @@ impl Tx<'_> {
         self.add_blob_refs(blob, -1)?;
         self.delete_blob(blob)?;
         Ok(true)
+    }
+
+    fn is_in_bucket(&self, blob: &BlobHash, size: u64) -> Result<bool> {
+        self.transaction
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM bucket_places AS place
+                     JOIN bucket_objects ON id = object JOIN remotes ON remotes.name = remote
+                 WHERE place.blob = ?1 AND place.size = ?2)",
+            )
+            .and_then(|mut look| look.query_row(params![blob.as_bytes(), size], |row| row.get(0)))
+            .during("look for a place")
     }
 
     fn is_at_remote(&self, digest: &Sha256, size: u64) -> Result<bool> {
@@ -192,7 +243,6 @@ impl Tx<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::content_name::ContentName;
     use crate::model::time::Timestamp;
     use crate::store::catalog::SourceRow;
     use crate::store::testing::TestStore;
@@ -280,6 +330,40 @@ mod tests {
         assert!(!tx.make_absent(&rows[1]).unwrap());
         tx.commit().unwrap();
         assert_eq!(numbers(&store, None, 9), [] as [u64; 0]);
+    }
+
+    /// What somebody stored here by other means than a fetch has no place in a bucket any more, and stays.
+    #[test]
+    fn l12_what_a_bucket_has_is_reclaimed_unless_it_is_stored_here_as_well() {
+        use crate::store::catalog::BucketPlace;
+        let mut store = TestStore::new();
+        let remote = "bucket".parse().unwrap();
+        let tx = store.catalog.begin().unwrap();
+        tx.put_remote(&remote, r#"{"policy":"streamed"}"#).unwrap();
+        for number in 1..=4_u8 {
+            let at = Timestamp::new(i64::from(number), 0).unwrap();
+            tx.insert_blob(&blob(number), number.into(), 0, 1, at).unwrap();
+            let (key, entry) = (b"pack"[..].into(), Some((0, 1)));
+            let place = BucketPlace { blob: blob(number), key, object_bytes: 9, entry };
+            tx.put_places(&remote, &[(place, number.into())]).unwrap();
+        }
+        tx.forget_places_of(&blob(2)).unwrap();
+        tx.learn_digest(&digest(3), &blob(3)).unwrap();
+        tx.add_content_refs(&digest(3).into(), 1).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(numbers(&store, None, 9), [1, 4]);
+        let reader = store.catalog.reader().unwrap();
+        assert_eq!(reader.cached_bytes().unwrap(), 5);
+        let rows = reader.reclaimable(ReclaimScope::Cached, None, 9).unwrap();
+        let before = reader.totals().unwrap();
+        let tx = store.catalog.begin().unwrap();
+        assert!(tx.make_absent(&rows[0]).unwrap());
+        assert!(!tx.make_absent(&rows[0]).unwrap(), "it is absent already");
+        tx.commit().unwrap();
+        let row = reader.blob(&blob(1)).unwrap().unwrap();
+        assert!(row.is_absent() && row.refs == 1);
+        assert_eq!(reader.totals().unwrap().bytes, before.bytes - 1);
+        assert_eq!(numbers(&store, None, 9), [4]);
     }
 
     /// What a remote has whose content is kept when it was read is no cache, whoever has it beside that one.

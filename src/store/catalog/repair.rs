@@ -93,7 +93,7 @@ impl Tx<'_> {
     ) -> Result<()> {
         self.execute_one(
             "add a lost blob",
-            "INSERT INTO blobs(hash, size, refs, interest, epoch, damaged)
+            "INSERT INTO blobs(hash, size, refs, interest, epoch, state)
              VALUES(?1, ?2, ?3, ?4, 0, 1)",
             params![hash.as_bytes(), size, refs, now.seconds],
         )?;

@@ -89,12 +89,49 @@ pub enum BlobState {
     },
     /// It was found to be altered, or missing.
     Damaged,
+    /// There is none: a bucket has the content, and it comes when somebody reads it.
+    Absent,
+}
+
+/// What is known of a blob's file, as a check needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is as it was stored.
+    Stored,
+    /// It was found to be altered, or missing.
+    Damaged,
+    /// There is none, and a bucket has the content.
+    Absent,
+}
+
+impl Presence {
+    /// From the column `state`. What nobody writes is damage.
+    pub(super) fn of(state: i64) -> Self {
+        match state {
+            0 => Self::Stored,
+            2 => Self::Absent,
+            _ => Self::Damaged,
+        }
+    }
 }
 
 impl BlobRow {
     /// Whether the file was found to be altered, or missing.
     pub fn is_damaged(&self) -> bool {
         self.state == BlobState::Damaged
+    }
+
+    /// Whether a bucket has the content, and the store has not.
+    pub fn is_absent(&self) -> bool {
+        self.state == BlobState::Absent
+    }
+
+    /// Whether there is a file that is right, as far as is known.
+    pub fn is_stored(&self) -> bool {
+        match self.state {
+            BlobState::Stored { .. } => true,
+            BlobState::Damaged | BlobState::Absent => false,
+        }
     }
 }
 
@@ -208,7 +245,7 @@ pub enum QueuedDeletion {
     Area(AreaId),
 }
 
-/// Sums over the whole store.
+/// Sums over the whole store. Absent blobs are not among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// Number of blobs.

@@ -17,7 +17,22 @@ CREATE TABLE blobs(
     refs INTEGER NOT NULL CHECK(refs >= 0),
     interest INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
-    damaged INTEGER NOT NULL
+    state INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE bucket_objects(
+    id INTEGER PRIMARY KEY,
+    remote TEXT NOT NULL,
+    key BLOB NOT NULL,
+    bytes INTEGER NOT NULL,
+    UNIQUE(remote, key)
+) STRICT;
+CREATE TABLE bucket_places(
+    blob BLOB NOT NULL CHECK(length(blob) = 32),
+    object INTEGER NOT NULL,
+    at INTEGER,
+    stored INTEGER,
+    size INTEGER NOT NULL,
+    PRIMARY KEY(blob, object)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE content_names(
     sha256 BLOB NOT NULL PRIMARY KEY CHECK(length(sha256) = 32),
@@ -143,9 +158,11 @@ CREATE TABLE versions(
     PRIMARY KEY(repository, number)
 ) STRICT;
 CREATE UNIQUE INDEX areas_open ON areas(repository, name) WHERE state = 0;
-CREATE INDEX blobs_damaged ON blobs(hash) WHERE damaged <> 0;
+CREATE INDEX blobs_absent ON blobs(hash) WHERE state = 2;
+CREATE INDEX blobs_damaged ON blobs(hash) WHERE state = 1;
 CREATE INDEX blobs_orphaned ON blobs(interest) WHERE refs = 0;
 CREATE INDEX blobs_unsettled ON blobs(epoch) WHERE epoch > 0;
+CREATE INDEX bucket_places_by_object ON bucket_places(object, at);
 CREATE INDEX content_names_absent ON content_names(sha256) WHERE blob IS NULL;
 CREATE INDEX digests_by_blob ON digests(blob);
 CREATE INDEX sources_by_remote ON sources(remote);

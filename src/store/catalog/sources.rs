@@ -1,10 +1,10 @@
-//! Where declared content can be had.
+//! Where declared content can be had, and what only one remote has.
 
 use rusqlite::params;
 
 use super::codec::text;
 use super::connection::{During, collect};
-use super::{Reader, Snapshot, Tx};
+use super::{Reader, Snapshot, Source, SourceAt, Tx};
 use crate::model::digest::Sha256;
 use crate::model::name::RemoteName;
 use crate::store::error::Result;
@@ -21,11 +21,19 @@ pub struct SourceRow {
 }
 
 impl Tx<'_> {
-    /// Notes where a content can be had. A remote may have it at several paths.
+    /// Notes where a content can be had. A remote may have it at several paths. Of the places in a bucket only the last that
+    /// was noted stays.
     ///
     /// # Errors
     /// The database's.
     pub fn put_source(&self, digest: &Sha256, source: &SourceRow) -> Result<()> {
+        if source.locator.first() == Some(&0) {
+            self.execute(
+                "note a source",
+                "DELETE FROM sources WHERE sha256 = ?1 AND remote = ?2",
+                params![digest.as_bytes(), source.remote.as_str()],
+            )?;
+        }
         self.execute(
             "note a source",
             "INSERT OR REPLACE INTO sources(sha256, remote, locator, size) VALUES(?1, ?2, ?3, ?4)",
@@ -40,7 +48,8 @@ impl Tx<'_> {
     /// The database's.
     pub fn forget_sources(&self, remote: &RemoteName) -> Result<()> {
         let sql = "DELETE FROM sources WHERE remote = ?1";
-        self.execute("forget the sources of a remote", sql, [remote.as_str()]).map(drop)
+        self.execute("forget the sources of a remote", sql, [remote.as_str()])?;
+        self.forget_places(remote)
     }
 }
 
@@ -58,7 +67,8 @@ impl Reader {
         })
     }
 
-    /// How many contents are absent that nobody but this remote has, and some of their paths in it.
+    /// How many contents are absent that nobody but this remote has, and some of their paths in it. Of a bucket they are
+    /// names of contents.
     ///
     /// # Errors
     /// The database's.
@@ -67,26 +77,48 @@ impl Reader {
              WHERE sources.remote = ?1 AND content_names.blob IS NULL AND NOT EXISTS (
                  SELECT 1 FROM sources AS other
                  WHERE other.sha256 = sources.sha256 AND other.remote <> ?1)";
-        let count = self
+        let count: u64 = self
             .connection
             .prepare_cached(&format!("SELECT count(DISTINCT sources.sha256) {ONLY}"))
             .and_then(|mut count| count.query_row([remote.as_str()], |row| row.get(0)))
             .during("look what only a remote has")?;
         let sql = format!("SELECT sources.locator {ONLY} ORDER BY sources.locator LIMIT ?2");
         let params = params![remote.as_str(), limit];
-        let some = collect(&self.connection, "look what only a remote has", &sql, params, |row| {
-            Ok(row.get_ref(0)?.as_blob()?.into())
-        })?;
-        Ok((count, some))
+        let mut some =
+            collect(&self.connection, "look what only a remote has", &sql, params, |row| {
+                let locator: Box<[u8]> = row.get_ref(0)?.as_blob()?.into();
+                Ok(match Source::from(SourceRow { remote: remote.clone(), locator, size: 0 }).at {
+                    SourceAt::Path(path) => path,
+                    SourceAt::Bucket(place) => place.blob.to_string().into_bytes().into(),
+                })
+            })?;
+        let (blobs, more) = self.blobs_only_at(remote, limit)?;
+        some.extend(more.iter().map(|blob| blob.to_string().into_bytes().into()));
+        some.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok((count + blobs, some))
     }
 
-    /// How many contents are absent. The cost follows their number.
+    /// How many contents with declared names are absent. The cost follows their number.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn absent_names_count(&self) -> Result<u64> {
+        self.connection
+            .prepare_cached("SELECT count(*) FROM content_names WHERE blob IS NULL")
+            .and_then(|mut count| count.query_row([], |row| row.get(0)))
+            .during("count absent names")
+    }
+
+    /// How many contents are absent by their rows, which follow what is stored in a moment. The cost follows their number.
     ///
     /// # Errors
     /// The database's.
     pub fn absent_count(&self) -> Result<u64> {
         self.connection
-            .prepare_cached("SELECT count(*) FROM content_names WHERE blob IS NULL")
+            .prepare_cached(
+                "SELECT (SELECT count(*) FROM content_names WHERE blob IS NULL)
+                     + (SELECT count(*) FROM blobs WHERE state = 2)",
+            )
             .and_then(|mut count| count.query_row([], |row| row.get(0)))
             .during("count absent content")
     }

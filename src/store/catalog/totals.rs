@@ -7,12 +7,12 @@
 //! "BLOBS MIB REST DAMAGED TREES"    their bytes are MIB * 2^20 + REST; DAMAGED of BLOBS
 //! ```
 //!
-//! Where the note is lost it stays so, and rows are counted, until a repair writes it.
+//! Absent blobs are in none of them: they take no space. Where the note is lost it stays so, and rows are counted, until a repair writes it.
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::connection::During;
-use super::{Reader, Snapshot, Totals, Tx};
+use super::{Presence, Reader, Snapshot, Totals, Tx};
 use crate::store::error::Result;
 
 /// Key of the note.
@@ -20,7 +20,7 @@ const NOTE: &str = "totals";
 
 /// The note as it would be if it was written now, from all rows.
 const COUNTED: &str = "(SELECT count(*) || ' ' || ifnull(sum(size / 1048576), 0) || ' '
-         || ifnull(sum(size % 1048576), 0) || ' ' || ifnull(sum(damaged <> 0), 0) FROM blobs)
+         || ifnull(sum(size % 1048576), 0) || ' ' || ifnull(sum(state = 1), 0) FROM blobs WHERE state <> 2)
     || ' ' || (SELECT count(*) FROM trees)";
 
 /// What a transaction adds, or the sums themselves. Sums of bytes can exceed 64 bits, since files
@@ -53,6 +53,25 @@ impl Sums {
             bytes: self.bytes + other.bytes,
             damaged: self.damaged + other.damaged,
             trees: self.trees + other.trees,
+        }
+    }
+
+    pub(super) fn minus(self, other: Self) -> Self {
+        Self {
+            blobs: self.blobs - other.blobs,
+            bytes: self.bytes - other.bytes,
+            damaged: self.damaged - other.damaged,
+            trees: self.trees - other.trees,
+        }
+    }
+
+    /// What a blob is in them.
+    pub(super) fn of_blob(size: u64, presence: Presence) -> Self {
+        let there = Self { blobs: 1, bytes: size.into(), ..Self::default() };
+        match presence {
+            Presence::Stored => there,
+            Presence::Damaged => Self { damaged: 1, ..there },
+            Presence::Absent => Self::default(),
         }
     }
 
@@ -135,20 +154,18 @@ impl Snapshot {
     }
 }
 
-/// Removes a blob's row that has no references, with what is known of its digest; returns its size and
-/// whether it was damaged.
-pub(super) fn take_blob(
-    connection: &Connection,
-    hash: &[u8],
-) -> rusqlite::Result<Option<(u64, bool)>> {
+/// Removes a blob's row that has no references, with what is known of its digest and of where buckets have it; returns
+/// what that changes of the sums.
+pub(super) fn take_blob(connection: &Connection, hash: &[u8]) -> rusqlite::Result<Option<Sums>> {
     let taken = connection
-        .prepare_cached("DELETE FROM blobs WHERE hash = ?1 AND refs = 0 RETURNING size, damaged")?
-        .query_row([hash], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached("DELETE FROM blobs WHERE hash = ?1 AND refs = 0 RETURNING size, state")?
+        .query_row([hash], |row| Ok(Sums::of_blob(row.get(0)?, Presence::of(row.get(1)?))))
         .optional()?;
     if taken.is_some() {
         connection.prepare_cached("DELETE FROM digests WHERE blob = ?1")?.execute([hash])?;
+        connection.prepare_cached("DELETE FROM bucket_places WHERE blob = ?1")?.execute([hash])?;
     }
-    Ok(taken)
+    Ok(taken.map(|sums| Sums::default().minus(sums)))
 }
 
 #[cfg(test)]
@@ -166,6 +183,8 @@ mod tests {
         DeleteBlob(u8),
         Damage(u8, bool),
         LoseBlob(u8),
+        AbsentBlob(u8, u64),
+        LetBlobGo(u8),
         InsertTree(u8),
         DeleteTree(u8),
         BlankTree(u8),
@@ -178,6 +197,8 @@ mod tests {
             (0_u8..6).prop_map(Step::DeleteBlob),
             (0_u8..6, any::<bool>()).prop_map(|(blob, damaged)| Step::Damage(blob, damaged)),
             (0_u8..6).prop_map(Step::LoseBlob),
+            (0_u8..6, 0_u64..3 << 20).prop_map(|(blob, size)| Step::AbsentBlob(blob, size)),
+            (0_u8..6).prop_map(Step::LetBlobGo),
             (0_u8..4).prop_map(Step::InsertTree),
             (0_u8..4).prop_map(Step::DeleteTree),
             (0_u8..4).prop_map(Step::BlankTree),
@@ -193,6 +214,8 @@ mod tests {
             Step::DeleteBlob(n) => tx.delete_blob(&blob(n)),
             Step::Damage(n, damaged) => tx.set_blob_damaged(&blob(n), *damaged),
             Step::LoseBlob(n) => tx.insert_lost_blob(&blob(n), 7, 0, now),
+            Step::AbsentBlob(n, size) => tx.insert_absent_blob(&blob(n), *size, now).map(drop),
+            Step::LetBlobGo(n) => tx.let_blob_go(&blob(n)),
             Step::InsertTree(n) => tx.insert_tree(&tree(n), &[*n], now).map(drop),
             Step::DeleteTree(n) => tx.delete_tree(&tree(n)).map(drop),
             Step::BlankTree(n) => tx.blank_tree(&tree(n), 0, now),

@@ -51,7 +51,7 @@ impl Pool {
             Incoming::Placed(placed) => self.keep_name(&placed.file, &target),
         };
         match adopted {
-            Ok(()) => self.renamed(hash),
+            Ok(()) => self.stored(hash),
             // It may have the name, or not: the file is as damaged as it was before.
             Err(_) => self.fds.forget(hash),
         }
@@ -75,14 +75,14 @@ impl Pool {
             Incoming::Placed(placed) => {
                 let named = has_name(&placed.file, &self.layout.blob(hash))?;
                 if named {
-                    self.renamed(hash);
+                    self.stored(hash);
                 }
                 return Ok(named);
             }
         };
         match link_outcome(durable::link_open(&unnamed.file, &self.layout.blob(hash))) {
             Ok(()) => {
-                self.renamed(hash);
+                self.stored(hash);
                 Ok(true)
             }
             Err((Fallback::Replace, _)) => Ok(false),
@@ -132,7 +132,7 @@ impl Pool {
             Err((Fallback::Fail, error)) => Err(error),
         };
         match linked {
-            Ok(()) => self.renamed(hash),
+            Ok(()) => self.stored(hash),
             Err(_) => self.fds.forget(hash),
         }
         linked

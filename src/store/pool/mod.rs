@@ -25,9 +25,28 @@
 //! | is the content known? (seals and imports, `engine::blobs`) | length only | counts as not known, so that storing it replaces the file |
 //! | `stat` (blocks), [`Pool::look_at`] | stat | as any other |
 //!
-//! Content that is absent has no blob, so nobody comes here for it: [`crate::store::blob_names`] turns names into blobs, and
-//! answers [`StoreError::AbsentContent`]. READ, export, the web face and a change of a part of a file have it fetched
-//! ([`crate::engine::fetcher`]); read-ahead, `lseek`, `stat`, fsync and the check of a commit go on without it.
+//! # And what an absent blob is to them
+//!
+//! Content with a declared name that is absent has no blob. A blob of a bucket that is absent has a row with its references
+//! and no file, and is in [`AbsentBlobs`]. Whoever turns a name into a blob ([`crate::store::blob_names`]) or opens a
+//! blob here gets [`StoreError::AbsentContent`] for both, and no mark is set:
+//!
+//! | who | absent content |
+//! |---|---|
+//! | READ, export, the web face, a change of a part of a file, a push that the bucket lacks it for | is fetched first ([`crate::engine::fetcher`]) |
+//! | read-ahead, listing prefetch | is skipped |
+//! | lseek | is all data |
+//! | `stat` (blocks) | as many as its length takes |
+//! | copy_file_range of a whole file, commit | the name alone is used |
+//! | fsync, the flush of a commit, the check after an outage | nothing of it is on any disk here |
+//! | fsck, scrub | is not looked at; fsck says so where nobody has it any more |
+//! | backup | its row and where it can be had are copied, and no file is expected |
+//! | is the content known? (seals and imports) | no: storing it makes the blob a stored one, with the references that it has |
+//! | damage reports | are not about it |
+//! | collector | removes its row when nothing names it; there is no file to remove |
+//!
+//! A file that has the name of an absent blob is a leftover of a crash, or of somebody who is writing it: nobody reads it, and
+//! storing the content replaces it (H1).
 
 use std::fs::{self, File};
 use std::io;
@@ -36,6 +55,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::absent_blobs::AbsentBlobs;
 use super::durable;
 use super::error::{Result, StoreError, is_damage};
 use super::layout::{FAN_OUT, Layout};
@@ -73,6 +93,7 @@ pub struct Pool {
     fds: FdCache,
     /// Blobs that are known to be damaged.
     marks: Marks,
+    absent: Arc<AbsentBlobs>,
     /// Directories known to exist, by first byte of the hash.
     fan_out_made: [AtomicBool; FAN_OUT],
     /// Directories whose own name is known to be on disk.
@@ -109,6 +130,7 @@ impl Pool {
             layout,
             fds: FdCache::new(files_max),
             marks: Marks::default(),
+            absent: Arc::default(),
             fan_out_made: [const { AtomicBool::new(false) }; FAN_OUT],
             fan_out_synced: [const { AtomicBool::new(false) }; FAN_OUT],
             incoming_prefix: format!("{uuid}."),
@@ -123,15 +145,36 @@ impl Pool {
         &self.room
     }
 
+    /// The blobs that are absent.
+    pub fn absent(&self) -> &Arc<AbsentBlobs> {
+        &self.absent
+    }
+
+    /// From now on nobody gets the content of these blobs from here, until it is stored again.
+    pub fn mark_absent(&self, hashes: impl IntoIterator<Item = BlobHash>) {
+        let hashes: Vec<BlobHash> = hashes.into_iter().collect();
+        self.absent.add(hashes.iter().copied());
+        // Forgotten after that, since whoever opens a file from then on looks whether it is absent first.
+        hashes.iter().for_each(|hash| self.fds.forget(hash));
+    }
+
+    /// The blob is not absent: it stays stored, or its row is gone.
+    pub fn unmark_absent(&self, hash: &BlobHash) {
+        self.absent.remove(hash);
+    }
+
     /// Opens a blob for reading. What cannot be opened because of damage is told on
     /// ([`Pool::on_damage`]).
     ///
     /// # Errors
-    /// [`StoreError::DamagedBlob`], [`StoreError::MissingBlob`], or the disk's.
+    /// [`StoreError::AbsentContent`], [`StoreError::DamagedBlob`], [`StoreError::MissingBlob`], or the disk's.
     pub fn open(&self, hash: &BlobHash) -> Result<Arc<File>> {
         self.fds.get_or_open(hash, || {
             if self.marks.has(hash) {
                 return Err(StoreError::DamagedBlob(*hash));
+            }
+            if self.absent.has(hash) {
+                return Err(StoreError::AbsentContent((*hash).into()));
             }
             let path = self.layout.blob(hash);
             File::open(&path).map_err(|source| {
@@ -171,6 +214,12 @@ impl Pool {
     fn renamed(&self, hash: &BlobHash) {
         self.marks.remove(hash);
         self.fds.forget(hash);
+    }
+
+    /// The blob's name means a file with its content.
+    fn stored(&self, hash: &BlobHash) {
+        self.renamed(hash);
+        self.absent.remove(hash);
     }
 
     /// Length of the blob's file in bytes; `None` when there is none.

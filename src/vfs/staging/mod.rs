@@ -44,7 +44,7 @@ use crate::engine::staging::area::Phase;
 use crate::engine::staging::content::FileContent;
 use crate::engine::staging::node::Node;
 use crate::engine::staging::state::State;
-use crate::model::digest::Sha256;
+use crate::model::content_name::ContentName;
 use crate::model::id::{AreaId, Ino, NodeId};
 use crate::model::kind::FileKind;
 use crate::model::name::EntryName;
@@ -210,13 +210,13 @@ impl StagingFs {
         match operation(self) {
             Ok(value) => done(Ok(value)),
             // Its content is fetched first (L13).
-            Err(Denied::Error(FsError::Absent(digest))) => {
+            Err(Denied::Error(FsError::Absent(name))) => {
                 let fs = Arc::clone(self);
                 let again = move |fetched: FetchOutcome| match fetched.and_then(Fetched::kept) {
                     Ok(()) => fs.run_in_turn(due, patience, done, operation),
                     Err(_) => done(Err(FsError::Io)),
                 };
-                self.engine.fetch_within(digest, patience, Box::new(again));
+                self.engine.fetch_within(name, patience, Box::new(again));
             }
             Err(Denied::Error(error)) => done(Err(error)),
             Err(Denied::Frozen(area)) => {
@@ -239,8 +239,8 @@ impl StagingFs {
     }
 
     /// Has a content fetched that a read found absent, and then calls back.
-    pub(crate) fn fetch(&self, digest: Sha256, then: OnFetched) {
-        self.engine.fetch(digest, then);
+    pub(crate) fn fetch(&self, name: ContentName, then: OnFetched) {
+        self.engine.fetch(name, then);
     }
 
     /// As [`Self::run`], for a RENAME that holds the mount's rename lock: it waits for no commit longer
@@ -430,8 +430,8 @@ fn log_store(error: StoreError) -> FsError {
             _ => {}
         }
     }
-    if let StoreError::AbsentContent(digest) = error {
-        return FsError::Absent(digest);
+    if let StoreError::AbsentContent(name) = error {
+        return FsError::Absent(name);
     }
     log::error!("{error}");
     FsError::Io

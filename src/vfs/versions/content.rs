@@ -12,7 +12,6 @@ use rustix::io::Errno;
 
 use crate::engine::fetcher::OnFetched;
 use crate::model::content_name::ContentName;
-use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::id::Ino;
 use crate::model::kind::FileKind;
@@ -105,8 +104,8 @@ where
     }
 
     /// Has a content fetched that a read found absent, and then calls back.
-    pub(crate) fn fetch(&self, digest: Sha256, then: OnFetched) {
-        self.blobs.fetch(digest, then);
+    pub(crate) fn fetch(&self, name: ContentName, then: OnFetched) {
+        self.blobs.fetch(name, then);
     }
 
     /// Finds the next data or hole at or after `offset`.
@@ -159,8 +158,8 @@ where
     fn open(&self, name: &ContentName) -> Result<(BlobHash, Arc<File>), FsError> {
         let opened = self.blobs.resolve(name).and_then(|blob| Ok((blob, self.blobs.open(&blob)?)));
         opened.map_err(|error| {
-            if let Some(digest) = B::absent(name, &error) {
-                return FsError::Absent(digest);
+            if let Some(name) = B::absent(name, &error) {
+                return FsError::Absent(name);
             }
             // At debug only: every reader of a damaged blob gets here, and the metadata thread has logged the damage once,
             // when it marked the blob.

@@ -92,15 +92,15 @@ pub(crate) trait Blobs: Send + Sync + 'static {
     /// The SHA-256 of a content, as far as it is known.
     fn sha256(&self, name: &ContentName) -> Option<Sha256>;
 
-    /// A content with a declared name is read, and has that blob.
+    /// A content is read, and has that blob.
     fn note_use(&self, name: &ContentName, blob: &BlobHash);
 
     /// Has a content fetched that is absent, and then calls back.
-    fn fetch(&self, digest: Sha256, then: OnFetched);
+    fn fetch(&self, name: ContentName, then: OnFetched);
 
-    /// The digest of a content that is absent, or damaged, so that a remote may have it: by its name, and the error that
-    /// resolving or opening it gave.
-    fn absent(name: &ContentName, error: &Self::Error) -> Option<Sha256>;
+    /// The name by which a content can be fetched that is absent, or damaged, so that a remote may have it: by its name, and
+    /// the error that resolving or opening it gave.
+    fn absent(name: &ContentName, error: &Self::Error) -> Option<ContentName>;
 
     /// Opens a blob for positioned reads.
     ///

@@ -42,21 +42,21 @@ impl Blobs for PoolBlobs {
         self.engine.note_use(name, blob);
     }
 
-    fn fetch(&self, digest: Sha256, then: OnFetched) {
-        self.engine.fetch(digest, then);
+    fn fetch(&self, name: ContentName, then: OnFetched) {
+        self.engine.fetch(name, then);
     }
 
-    fn absent(name: &ContentName, error: &StoreError) -> Option<Sha256> {
+    fn absent(name: &ContentName, error: &StoreError) -> Option<ContentName> {
         match error {
-            StoreError::AbsentContent(digest) => Some(*digest),
-            StoreError::DamagedBlob(_) => name.sha256().copied(),
+            StoreError::AbsentContent(name) => Some(*name),
+            StoreError::DamagedBlob(_) => Some(*name),
             _ => None,
         }
     }
 
     fn open(&self, hash: &BlobHash) -> Result<Arc<File>, StoreError> {
         self.engine.pool.open(hash).inspect_err(|error| {
-            if !matches!(error, StoreError::DamagedBlob(_)) {
+            if !matches!(error, StoreError::DamagedBlob(_) | StoreError::AbsentContent(_)) {
                 log::error!("{error}");
             }
         })

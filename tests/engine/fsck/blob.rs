@@ -80,7 +80,7 @@ fn an_altered_one_is_found_marked_and_healed() {
 #[test]
 fn one_that_was_restored_by_other_means_loses_its_mark() {
     let patient = Patient::new();
-    patient.sql("UPDATE blobs SET damaged = 1 WHERE hash = ?1", [BlobHash::of(ONLY).as_bytes()]);
+    patient.sql("UPDATE blobs SET state = 1 WHERE hash = ?1", [BlobHash::of(ONLY).as_bytes()]);
     let findings = patient.findings_beside_totals(false);
     assert_eq!(findings.iter().map(damage_of).collect::<Vec<_>>(), [BlobDamage::Marked]);
     let sound = [Finding::BlobSound(BlobHash::of(ONLY))];

@@ -36,7 +36,9 @@ fn submit<T: Send + 'static>(
 
 /// Returns once the metadata thread has applied whatever was submitted before.
 fn applied(world: &World) {
-    world.engine_call(|_, reply| Request::ReuseBlobs { hashes: Vec::new(), reply }).unwrap();
+    world
+        .engine_call(|_, reply| Request::ReuseBlobs { hashes: Vec::new(), is_own: true, reply })
+        .unwrap();
 }
 
 fn tag(name: &str) -> TagName {

@@ -1,5 +1,7 @@
 //! The store as a pull writes into it.
 //!
+//! Of content that is to come when it is read, rows of absent blobs are written before the pages that name them.
+//!
 //! All that is stored is pinned until this is dropped, which is after the version was published or given up.
 
 use std::fs::File;
@@ -10,16 +12,19 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::bucket::pull::Destination;
+use crate::bucket::index::{Location, Place};
+use crate::bucket::pull::{Depth, Destination, Placed};
 use crate::bucket::transfer::TransferError;
 use crate::engine::Engine;
 use crate::engine::error::EngineError;
 use crate::engine::pins::{BlobPin, TreePin};
 use crate::engine::request::{IncomingBlob, RemoteNote, Request, Reuse};
+use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
+use crate::model::name::RemoteName;
 use crate::model::tree_format::{TreePage, TreeSource};
-use crate::store::catalog::Reader;
+use crate::store::catalog::{BucketPlace, Reader, SourceRow};
 use crate::store::error::StoreError;
 use crate::store::pool::{Incoming, NamedFile};
 
@@ -36,6 +41,9 @@ const HOLE_BYTES: usize = 64 << 10;
 /// The store as a pull writes into it.
 pub(super) struct Store<'a> {
     engine: &'a Engine,
+    /// What is pulled from.
+    remote: RemoteName,
+    depth: Depth,
     reader: Mutex<Reader>,
     /// Content is absent or damaged somewhere, so that a tree does not tell whether all that it names is stored.
     lacks_content: bool,
@@ -67,11 +75,18 @@ impl Batch {
 }
 
 impl<'a> Store<'a> {
-    pub(super) fn new(engine: &'a Engine) -> Result<Self, EngineError> {
+    pub(super) fn new(
+        engine: &'a Engine,
+        remote: &RemoteName,
+        depth: Depth,
+    ) -> Result<Self, EngineError> {
         let reader = engine.open_reader()?;
-        let lacks_content = reader.absent_count()? > 0 || !reader.damaged_blobs()?.is_empty();
+        let is_absent = depth == Depth::Whole && reader.absent_count()? > 0;
+        let lacks_content = is_absent || !reader.damaged_blobs()?.is_empty();
         Ok(Self {
             engine,
+            remote: remote.clone(),
+            depth,
             reader: Mutex::new(reader),
             lacks_content,
             blobs: Mutex::default(),
@@ -85,7 +100,13 @@ impl<'a> Store<'a> {
             return Ok(());
         }
         let pins = self.engine.call(|reply| Request::AdoptBlobs { blobs, reply });
-        self.blobs.lock().extend(pins.map_err(TransferError::local)?);
+        let pins = pins.map_err(TransferError::local)?;
+        if self.lacks_content {
+            let note = RemoteNote::Stored(pins.iter().map(|pin| *pin.hash()).collect());
+            let noted = self.engine.call(|reply| Request::NoteRemote { note, reply });
+            noted.map_err(TransferError::local)?;
+        }
+        self.blobs.lock().extend(pins);
         Ok(())
     }
 }
@@ -98,7 +119,8 @@ impl Destination for Store<'_> {
             return Ok(vec![false; trees.len()]);
         }
         let trees = trees.to_vec();
-        let pins = self.engine.call(|reply| Request::ReuseTrees { trees, reply });
+        let with_absent = self.depth == Depth::Names;
+        let pins = self.engine.call(|reply| Request::ReuseTrees { trees, with_absent, reply });
         let pins = pins.map_err(TransferError::local)?;
         let held = pins.iter().map(Option::is_some).collect();
         self.trees.lock().extend(pins.into_iter().flatten());
@@ -118,7 +140,8 @@ impl Destination for Store<'_> {
     }
 
     fn hold(&self, blobs: Vec<BlobHash>) -> Result<Vec<Option<u64>>, TransferError> {
-        let found = self.engine.call(|reply| Request::ReuseBlobs { hashes: blobs, reply });
+        let found =
+            self.engine.call(|reply| Request::ReuseBlobs { hashes: blobs, is_own: false, reply });
         let mut pins = self.blobs.lock();
         let lengths = found.map_err(TransferError::local)?.into_iter().map(|found| match found {
             Reuse::Whole(pin, bytes) => {
@@ -145,7 +168,12 @@ impl Destination for Store<'_> {
         // A hole at the end is a part of it, too.
         file.set_len(bytes).map_err(TransferError::local)?;
         let pin = BlobPin::new(&self.engine.pins, *name);
-        self.adopt(vec![IncomingBlob { file: Incoming::Named(named), pin, size: bytes }])
+        self.adopt(vec![IncomingBlob {
+            file: Incoming::Named(named),
+            pin,
+            size: bytes,
+            is_own: false,
+        }])
     }
 
     fn keep(&self, name: &BlobHash, content: &[u8]) -> Result<(), TransferError> {
@@ -154,7 +182,7 @@ impl Destination for Store<'_> {
         let size = content.len() as u64;
         let full = {
             let (mut batch, now) = (self.batch.lock(), Instant::now());
-            batch.add(IncomingBlob { file, pin, size }, now);
+            batch.add(IncomingBlob { file, pin, size, is_own: false }, now);
             batch.is_due(now).then(|| std::mem::take(&mut *batch))
         };
         full.map_or(Ok(()), |batch| self.adopt(batch.blobs))
@@ -163,6 +191,35 @@ impl Destination for Store<'_> {
     fn settle(&self) -> Result<(), TransferError> {
         let batch = std::mem::take(&mut *self.batch.lock());
         self.adopt(batch.blobs)
+    }
+
+    fn note_places(&self, places: &[Placed], are_absent: bool) -> Result<(), TransferError> {
+        let (mut own, mut declared) = (Vec::new(), Vec::new());
+        for placed in places {
+            let place = bucket_place(placed);
+            match placed.name {
+                ContentName::Blake3(blob) => {
+                    if are_absent {
+                        self.blobs.lock().push(BlobPin::new(&self.engine.pins, blob));
+                    }
+                    own.push((place, placed.bytes));
+                }
+                ContentName::Sha256(digest) => {
+                    let (remote, locator) = (self.remote.clone(), place.to_locator());
+                    declared.push((digest, SourceRow { remote, locator, size: placed.bytes }));
+                }
+            }
+        }
+        if !own.is_empty() {
+            let noted = self.engine.note_in_bucket(self.remote.clone(), own, are_absent);
+            noted.map_err(TransferError::local)?;
+        }
+        if declared.is_empty() {
+            return Ok(());
+        }
+        let note = RemoteNote::Sources(declared);
+        let noted = self.engine.call(|reply| Request::NoteRemote { note, reply });
+        noted.map_err(TransferError::local)
     }
 
     fn note_digests(&self, digests: Vec<(Sha256, BlobHash)>) -> Result<(), TransferError> {
@@ -176,6 +233,16 @@ impl Destination for Store<'_> {
         self.trees.lock().extend(pins.map_err(TransferError::local)?);
         Ok(())
     }
+}
+
+/// A place as the catalog keeps it.
+pub(super) fn bucket_place(placed: &Placed) -> BucketPlace {
+    let Location { key, object_bytes, place } = placed.location;
+    let entry = match place {
+        Place::Entry { offset, stored_bytes, .. } => Some((offset.into(), stored_bytes.into())),
+        Place::Whole => None,
+    };
+    BucketPlace { blob: placed.blob, key: key.to_bytes().into(), object_bytes, entry }
 }
 
 /// A large content on its way into the pool; gone when it is dropped.

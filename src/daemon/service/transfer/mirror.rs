@@ -125,7 +125,8 @@ impl StoreService {
         let mut catalog = Catalog::new(session.store, session.watch);
         let mut fetch = |number: &VersionNumber, reply: &mut TransferReply| {
             if let Some(version) = session.state().versions().get(number) {
-                self.pull_version(job, request, session, &mut catalog, version)?;
+                let depth = self.depth_of(&request.remote)?;
+                self.pull_version(job, request, session, &mut catalog, (version, depth))?;
                 session.watch.tally().note_version();
                 reply.numbers.push(*number);
             }

@@ -13,7 +13,7 @@ use super::push::{flags, hashes, tags};
 use super::session::{Access, Common, FlagMap, Session};
 use crate::bucket::agree::{agree, in_common, to_pull};
 use crate::bucket::fold::FoldedVersion;
-use crate::bucket::pull::Catalog;
+use crate::bucket::pull::{Catalog, Depth, Destination};
 use crate::control::transfer::{TransferReply, TransferRequest};
 use crate::engine::commit::{Asker, CommitOptions, CopiedVersion};
 use crate::engine::registry::Repository;
@@ -21,11 +21,12 @@ use crate::engine::request::{FlagChange, Request};
 use crate::model::hash::TreeHash;
 use crate::model::id::VersionNumber;
 use crate::model::import::ImportOptions;
-use crate::model::name::TagName;
+use crate::model::name::{RemoteName, TagName};
 use crate::model::on_stale::OnStale;
 use crate::model::text::count;
 use crate::model::time::Timestamp;
 use crate::model::transfer::TransferStage;
+use crate::store::catalog::Reader;
 
 impl StoreService {
     pub(super) fn pull(
@@ -61,14 +62,20 @@ impl StoreService {
             reply.changed = !reply.numbers.is_empty();
             return Ok(reply);
         }
+        let depth = self.depth_of(&request.remote)?;
+        let looks_after = self.needs_look_after(&request.remote, depth)?;
         let mut catalog = Catalog::new(access.store, access.watch);
         for number in &versions.missing {
             let Some(version) = session.state().versions().get(number) else { continue };
-            self.pull_version(job, request, &session, &mut catalog, version)?;
+            self.pull_version(job, request, &session, &mut catalog, (version, depth))?;
             access.watch.tally().note_version();
             reply.numbers.push(*number);
         }
         if let Some(repository) = self.engine.registry.by_name(request.repository.as_str()) {
+            if looks_after {
+                let here = hashes(&repository);
+                self.look_after_absent(request, &session, &mut catalog, (&here, depth))?;
+            }
             self.pull_names(request, &session, &repository, &mut reply)?;
         }
         reply.changed = !(reply.numbers.is_empty()
@@ -77,13 +84,76 @@ impl StoreService {
         Ok(reply)
     }
 
+    /// How much of a version comes with a pull, by the policy of the bucket.
+    pub(super) fn depth_of(&self, remote: &RemoteName) -> Result<Depth, Failure> {
+        Ok(match self.known_remote(remote)?.settings.policy.is_lazy() {
+            true => Depth::Names,
+            false => Depth::Whole,
+        })
+    }
+
+    /// Whether a pull looks after what is absent of versions that are here: where the bucket's content is to come with the pull
+    /// by now, nothing is known of the bucket so far, or something was not where it was noted to be.
+    fn needs_look_after(&self, remote: &RemoteName, depth: Depth) -> Result<bool, Failure> {
+        let has_moved = depth == Depth::Names && self.lazy.take_moved(remote);
+        let look = |reader: &Reader| {
+            let is_known = reader.any_places_at(remote)?;
+            let may_come = depth == Depth::Whole && reader.any_absent_at(remote)?;
+            Ok((has_moved || may_come || !is_known) && reader.absent_count()? > 0)
+        };
+        Ok(self.engine.query(look).map_err(control_error)?)
+    }
+
+    /// Of the versions that both sides have: fetches what is absent if the bucket's content is to come with the pull by now,
+    /// as a sync does after such a change. Else notes where things are in this bucket (L8). The newest version that has something
+    /// is in objects that stay.
+    fn look_after_absent(
+        &self,
+        request: &TransferRequest,
+        session: &Session<'_>,
+        catalog: &mut Catalog<'_>,
+        (local, depth): (&BTreeMap<VersionNumber, TreeHash>, Depth),
+    ) -> Result<(), Failure> {
+        let remote = &request.remote;
+        let mut absent = self.engine.query(Reader::absent_contents).map_err(control_error)?;
+        let mut places = Vec::new();
+        let there = session.state().versions();
+        let is_common = |number: &&VersionNumber| local.contains_key(*number);
+        for number in there.keys().filter(is_common).rev() {
+            let Some(version) = there.get(number) else { continue };
+            let commit = &version.commit;
+            match depth {
+                Depth::Names => {
+                    catalog.look_into(&commit.uses)?;
+                    absent.retain(|name| match catalog.placed(*name) {
+                        Some(placed) => {
+                            places.push(placed);
+                            false
+                        }
+                        None => true,
+                    });
+                }
+                Depth::Whole => {
+                    let destination =
+                        Store::new(&self.engine, remote, depth).map_err(control_error)?;
+                    catalog.fetch(&destination, &commit.uses, &commit.root, depth)?;
+                }
+            }
+        }
+        if depth == Depth::Names {
+            let destination = Store::new(&self.engine, remote, depth).map_err(control_error)?;
+            destination.note_places(&places, false)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn pull_version(
         &self,
         job: &Arc<Job>,
         request: &TransferRequest,
         session: &Session<'_>,
         catalog: &mut Catalog<'_>,
-        version: &FoldedVersion,
+        (version, depth): (&FoldedVersion, Depth),
     ) -> Result<(), Failure> {
         let tally = session.watch.tally();
         tally.enter(TransferStage::Move);
@@ -97,13 +167,14 @@ impl StoreService {
             tag: None,
         };
         // What is stored is held until the version is published.
-        let destination = Store::new(&self.engine).map_err(control_error)?;
+        let destination =
+            Store::new(&self.engine, &request.remote, depth).map_err(control_error)?;
         let mut copy = OpenCopy {
             service: self,
             running: self.begin_on(job.caller, options, None)?,
             is_published: false,
         };
-        catalog.fetch(&destination, &commit.uses, &commit.root)?;
+        catalog.fetch(&destination, &commit.uses, &commit.root, depth)?;
         tally.enter(TransferStage::Publish);
         self.engine.rest_area_on(copy.running.intake().area(), &commit.root);
         self.publish_copy(job, session, &copy.running, version)?;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Finding, Leftover};
+use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::quota::Usage;
@@ -28,7 +29,7 @@ impl fmt::Display for Finding {
                 write!(f, "content sha256:{sha256} has {}", references(*counted, *recorded))
             }
             Self::NameBlob { sha256, recorded, found } => name_blob(f, sha256, *recorded, *found),
-            Self::Absent { sha256, refs } => absent(f, sha256, *refs),
+            Self::Absent { name, refs } => absent(f, name, *refs),
             Self::TreeCount { hash, recorded, counted } => {
                 write!(f, "tree {hash} has {}", references(*counted, *recorded))
             }
@@ -116,12 +117,9 @@ fn name_blob(
     )
 }
 
-fn absent(f: &mut fmt::Formatter<'_>, sha256: &Sha256, refs: i64) -> fmt::Result {
+fn absent(f: &mut fmt::Formatter<'_>, name: &ContentName, refs: i64) -> fmt::Result {
     let files = count(refs, "file");
-    write!(
-        f,
-        "content sha256:{sha256} of {files} is not in the store, and no remote is known to have it"
-    )
+    write!(f, "content {name} of {files} is not in the store, and no remote is known to have it")
 }
 
 fn other_names(names: u64) -> String {

@@ -64,14 +64,17 @@ impl FileContent {
             Data::Private { id, file } => {
                 Some(FileToSync { file: OpenFile::Private(file), data: NodeData::Private(id) })
             }
-            Data::Blob(name) => match self.store.names.resolve(&name) {
-                // There is nothing of it on any disk here.
-                Err(StoreError::AbsentContent(_)) => None,
-                blob => Some(FileToSync {
-                    file: OpenFile::Blob(self.store.pool.open(&blob?)?),
-                    data: NodeData::Blob(name),
-                }),
-            },
+            Data::Blob(name) => {
+                let blob = self.store.names.resolve(&name);
+                match blob.and_then(|blob| self.store.pool.open(&blob)) {
+                    // There is nothing of it on any disk here.
+                    Err(StoreError::AbsentContent(_)) => None,
+                    file => {
+                        let data = NodeData::Blob(name);
+                        Some(FileToSync { file: OpenFile::Blob(file?), data })
+                    }
+                }
+            }
         })
     }
 

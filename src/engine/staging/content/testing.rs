@@ -19,7 +19,8 @@ pub(in crate::engine) const NOW: Timestamp = Timestamp { seconds: 1, nanoseconds
 /// What the contents of a store share.
 pub(in crate::engine) fn contents(store: &TestStore) -> Arc<ContentStore> {
     let layout = store.layout.clone();
-    let names = BlobNames::new(Arc::new(Readers::new(move || Reader::open(&layout))));
+    let names =
+        BlobNames::new(Arc::new(Readers::new(move || Reader::open(&layout))), Arc::default());
     ContentStore::new(store, &Arc::new(names), &Arc::new(Pins::default()), 1)
 }
 

@@ -257,14 +257,15 @@ impl FileContent {
             Data::Empty | Data::Buffer(_) => return Ok(Some(if hole { size } else { offset })),
             Data::Private { file, .. } => sys::seek_hole_data(&file, offset, hole),
             Data::Blob(name) => {
-                let blob = match self.store.names.resolve(&name) {
+                let blob = self.store.names.resolve(&name);
+                let opened = blob.and_then(|blob| Ok((blob, self.store.pool.open(&blob)?)));
+                let (blob, file) = match opened {
                     // Looking fetches nothing (L3): it is all data, as far as can be told.
                     Err(StoreError::AbsentContent(_)) => {
                         return Ok(Some(if hole { size } else { offset }));
                     }
-                    blob => blob?,
+                    opened => opened?,
                 };
-                let file = self.store.pool.open(&blob)?;
                 sys::seek_hole_data(&file, offset, hole)
                     .inspect_err(|error| self.store.pool.read_failed(&blob, &file, error))
             }

@@ -5,7 +5,7 @@ use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::{AreaName, RepoName};
 use crate::model::quota::Charge;
 use crate::model::tree::Root;
-use crate::store::catalog::{AreaState, NodeData};
+use crate::store::catalog::{AreaState, NodeData, Presence};
 
 /// A row that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,6 @@ pub struct BlobFacts {
     pub size: u64,
     /// References counted on it.
     pub refs: i64,
-    /// Whether its file is known to be altered.
-    pub damaged: bool,
+    /// What is known of its file.
+    pub presence: Presence,
 }

@@ -31,7 +31,7 @@ pub use facts::{
 const WAL_BYTES_MAX: u64 = 1 << 30;
 
 /// Tables of the catalog, in the order in which a reader of a report wants them.
-pub const TABLES: [&str; 17] = [
+pub const TABLES: [&str; 19] = [
     "meta",
     "repositories",
     "deleted_repositories",
@@ -49,6 +49,8 @@ pub const TABLES: [&str; 17] = [
     "digests",
     "content_names",
     "sources",
+    "bucket_objects",
+    "bucket_places",
 ];
 
 /// Takes snapshots, and knows whether any is held.
@@ -181,7 +183,7 @@ impl Snapshot {
     /// # Errors
     /// The database's.
     pub fn blob(&self, hash: &BlobHash) -> Result<Option<BlobFacts>> {
-        let sql = "SELECT hash, size, refs, damaged FROM blobs WHERE hash = ?1";
+        let sql = "SELECT hash, size, refs, state FROM blobs WHERE hash = ?1";
         let find = || {
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.query_row([hash.as_bytes()], visit::blob_facts).optional()
@@ -189,14 +191,16 @@ impl Snapshot {
         find().during("look at a blob")
     }
 
-    /// Number of blobs and their bytes. Reads all their rows.
+    /// Number of blobs that are not absent, and their bytes. Reads all their rows.
     ///
     /// # Errors
     /// The database's.
     pub fn blob_totals(&self) -> Result<(u64, u64)> {
         let read = || {
             self.connection
-                .prepare_cached("SELECT count(*), ifnull(sum(size), 0) FROM blobs")?
+                .prepare_cached(
+                    "SELECT count(*), ifnull(sum(size), 0) FROM blobs WHERE state <> 2",
+                )?
                 .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         };
         read().during("add up the blobs")

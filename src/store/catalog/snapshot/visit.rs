@@ -11,7 +11,7 @@ use crate::model::id::{AreaId, NodeId, RepoId, VersionNumber};
 use crate::model::name::TagName;
 use crate::model::quota::{Charge, Usage};
 use crate::store::catalog::codec::{blob_hash, optional_root, root, text, time, tree_hash, xattrs};
-use crate::store::catalog::{NameRow, QueuedDeletion, areas, deletion_queue, nodes};
+use crate::store::catalog::{NameRow, Presence, QueuedDeletion, areas, deletion_queue, nodes};
 use crate::store::error::Result;
 
 /// A page and its bytes.
@@ -244,7 +244,7 @@ impl Snapshot {
         limit: u32,
         each: &mut dyn FnMut(std::result::Result<BlobFacts, BadRow>),
     ) -> Result<()> {
-        let sql = "SELECT hash, size, refs, damaged FROM blobs WHERE hash > ?1
+        let sql = "SELECT hash, size, refs, state FROM blobs WHERE hash > ?1
                    ORDER BY hash LIMIT ?2";
         let scan = Scan { table: "blobs", sql, keys: &[0] };
         let after: &[u8] = after.as_ref().map_or(&[], |hash| hash.as_bytes());
@@ -252,12 +252,12 @@ impl Snapshot {
     }
 }
 
-/// The columns hash, size, refs, damaged.
+/// The columns hash, size, refs, state.
 pub(super) fn blob_facts(row: &Row<'_>) -> rusqlite::Result<BlobFacts> {
     Ok(BlobFacts {
         hash: blob_hash(row, 0)?,
         size: row.get(1)?,
         refs: row.get(2)?,
-        damaged: row.get(3)?,
+        presence: Presence::of(row.get(3)?),
     })
 }
