@@ -82,9 +82,9 @@ impl EdgeArgs {
     }
 }
 
-/// When an edge fetches content, unless somebody says otherwise.
+/// When an edge fetches content, unless somebody says otherwise: when it is read, and what was read is a cache.
 fn policy(asked: Option<FetchPolicy>) -> FetchPolicy {
-    asked.unwrap_or_default()
+    asked.unwrap_or(FetchPolicy::Streamed)
 }
 
 /// Makes the store of an edge, or tells the one that is there what to follow. Returns how it is mounted.

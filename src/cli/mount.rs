@@ -39,8 +39,10 @@ EXAMPLES
 
 With --edge any number of machines show the repositories of a bucket (`cairn push` brings them there). Nothing can be
 changed. The edge follows the bucket: new versions, tags, flags and deletions show within the time of --poll, or after
-`cairn refresh`. Of a repository that is new here the newest version comes first. What was fetched is kept in the directory of
---cache, a store that serves nothing else, so that the mount works while the bucket is out of reach. Only the very first
+`cairn refresh`. Of a repository that is new here the newest version comes first. Content is fetched when it is first read, and
+kept in the directory of --cache, a store that serves nothing else, so that what was read can be read while the bucket is out of
+reach; over --cache-size what was used the longest time ago goes. `cairn prefetch` fetches before somebody reads, and with
+--policy immediate all of each version comes at once and stays. Only the very first
 mount waits for the bucket, for ten seconds at most. `cairn mount DIR MNT` goes on with the edge of that directory as
 it was; --edge tells it anew what to follow and how to get there. A log that was rolled back or rewritten is not
 followed any more, which `cairn status` says; what came from it stays.

@@ -48,9 +48,15 @@ impl StoreWriter {
         &mut self,
         name: &RemoteName,
         settings: Option<&str>,
+        keeps_seen: bool,
     ) -> Result<Vec<Event>> {
         let was_there = self.write(|tx| match settings {
-            Some(settings) => tx.put_remote(name, settings).map(|()| true),
+            Some(settings) => {
+                if !keeps_seen {
+                    tx.forget_seen(name)?;
+                }
+                tx.put_remote(name, settings).map(|()| true)
+            }
             None => tx.delete_remote(name),
         })?;
         if was_there { Ok(Vec::new()) } else { Err(EngineError::NoRemote(name.clone())) }

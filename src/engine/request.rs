@@ -103,8 +103,8 @@ pub enum Request {
     ChangePolicy { repo: RepoId, rules: RuleChanges, reply: Reply<()> },
     /// Sets the quota; what is used already stays.
     SetQuota { repo: RepoId, quota: Quota, reply: Reply<()> },
-    /// Adds a remote or gives it other settings (`Some`), or removes it.
-    PutRemote { name: RemoteName, settings: Option<String>, reply: Reply<()> },
+    /// Adds a remote or gives it other settings (`Some`), or removes it. What was seen of it is forgotten unless `keeps_seen`.
+    PutRemote { name: RemoteName, settings: Option<String>, keeps_seen: bool, reply: Reply<()> },
     /// Keeps what a sync found out. Nobody waits for it to be on disk: it can be found out again.
     NoteRemote { note: RemoteNote, reply: Reply<()> },
     /// Answers when all changes made so far are in the catalog (not yet synced), except those that wait

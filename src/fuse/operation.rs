@@ -132,7 +132,7 @@ mod tests {
         // Nothing else in these tests is called so.
         let name = "listxattr";
         let count = || metrics::named(name).times.count();
-        let absent = FsError::Absent(crate::model::digest::Sha256::of(b""));
+        let absent = FsError::Absent(crate::model::digest::Sha256::of(b"").into());
         let before = count();
         assert_eq!(attempt(name, || Err::<(), _>(absent.clone())), Err(absent));
         assert_eq!(count(), before);

@@ -302,6 +302,36 @@ fn d2_the_newest_version_comes_first_and_then_the_others() {
 }
 
 #[test]
+fn d2_an_edge_fetches_what_is_read() {
+    let bucket = Bucket::new();
+    let one = bucket.store();
+    let source = one.scratch().join("source");
+    files(&source, 1, 50, 300_000);
+    for seed in [2, 1] {
+        files(&source, seed, 1, 300_000);
+        import(&one, &source, "lib");
+    }
+    one.cli(&["push", "lib", "store"]);
+    let edge = Edge::start(&bucket, &NEVER);
+    edge.refresh();
+    let absent = || edge.cairn.json(&["status"])["absent_content_count"].as_u64().unwrap();
+    assert_eq!(absent(), 51, "trees are there, and nothing else");
+    let file = |number: u64| format!("lib/2/file-{number:04}");
+    let read = fs::read(edge.cairn.versions(file(0))).unwrap();
+    assert!(read == content::bytes(100_000, 300_000));
+    let left = absent();
+    assert!((1..=50).contains(&left), "{left}: neighbours in the pack came along, not all");
+    edge.cairn.cli(&["prefetch", "lib/2"]);
+    assert_eq!(absent(), 1, "what version 1 alone has");
+    tree::assert_same_below(&source, &edge.cairn.versions("lib/2"));
+    edge.end();
+    let whole = Edge::start(&bucket, &[&NEVER[..], &["--policy", "immediate"]].concat());
+    whole.refresh();
+    assert_eq!(whole.cairn.json(&["status"])["absent_content_count"], 0);
+    whole.end();
+}
+
+#[test]
 fn d2_an_edge_asks_for_news_by_itself() {
     let bucket = Bucket::new();
     let one = bucket.store();
@@ -320,6 +350,8 @@ fn d2_an_edge_works_while_its_bucket_is_away() {
     publish(&one, "lib", "one");
     let mut edge = Edge::start(&bucket, &["--poll", "1s"]);
     edge.refresh();
+    // What was read is in its cache.
+    assert_eq!(edge.read("lib/1/text"), "one");
     let away = bucket.path().with_file_name("away");
     fs::rename(bucket.path(), &away).unwrap();
     let failed = edge.cairn.run(&["refresh", "--wait"]);

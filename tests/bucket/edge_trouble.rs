@@ -119,6 +119,7 @@ fn h48_another_bucket_at_the_same_place_is_not_followed() {
     publish(&other.store(), "lib", "other");
     let mut edge = Edge::start(&bucket, &NEVER);
     edge.refresh();
+    assert_eq!(edge.read("lib/1/text"), "one");
     fs::rename(bucket.path(), bucket.path().with_file_name("away")).unwrap();
     fs::rename(other.path(), bucket.path()).unwrap();
     for _ in 0..2 {

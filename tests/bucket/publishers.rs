@@ -87,6 +87,8 @@ fn h48_a_bucket_that_was_rolled_back_or_replaced_is_an_alarm() {
     }
     one.cli(&["push", "lib", "store"]);
     two.cli(&["pull", "lib", "store"]);
+    // Other settings do not make it another bucket.
+    two.cli(&["remote", "set", "store", "--policy", "on_demand"]);
     let last = bucket.path().join("log/lib/0000000000000002");
     let saved = fs::read(&last).unwrap();
     fs::remove_file(&last).unwrap();

@@ -9,7 +9,7 @@ use crate::control::service::Caller;
 #[cfg(not(feature = "net"))]
 use crate::control::transfer::SigningKey;
 use crate::engine::error::EngineError;
-use crate::engine::request::{RemoteNote, Request};
+use crate::engine::request::Request;
 use crate::model::name::RemoteName;
 #[cfg(not(feature = "net"))]
 use crate::model::name::RepoName;
@@ -75,7 +75,12 @@ impl StoreService {
                     self.check_needed(&name)?;
                 }
                 self.engine
-                    .call(|reply| Request::PutRemote { name, settings: None, reply })
+                    .call(|reply| Request::PutRemote {
+                        name,
+                        settings: None,
+                        keeps_seen: false,
+                        reply,
+                    })
                     .map_err(control_error)?;
                 self.look_at_cache();
                 Ok(Reply::Done)
@@ -83,7 +88,8 @@ impl StoreService {
         }
     }
 
-    /// Keeps settings. What was seen of the bucket of an edge stays known: other settings make it no other bucket.
+    /// Keeps settings. What was seen of a bucket stays known: other settings make it no other bucket (H48). Another
+    /// policy, say, may make another version of what a list declares, so that is asked anew.
     fn keep_remote(
         &self,
         name: &RemoteName,
@@ -93,31 +99,10 @@ impl StoreService {
             let message = format!("these settings cannot be kept: {error}");
             ControlError::new(ErrorKind::Usage, message)
         })?;
-        let seen = match settings.edge {
-            Some(_) => self.seen_of(name)?,
-            None => Vec::new(),
-        };
+        let keeps_seen = settings.kind == RemoteKind::Bucket;
         let (name, settings) = (name.clone(), Some(text));
-        self.engine
-            .call(|reply| Request::PutRemote { name, settings, reply })
-            .map_err(control_error)?;
-        for note in seen {
-            let noted = self.engine.call(|reply| Request::NoteRemote { note, reply });
-            noted.map_err(control_error)?;
-        }
-        Ok(())
-    }
-
-    /// What was seen of a bucket, by repository.
-    fn seen_of(&self, name: &RemoteName) -> Result<Vec<RemoteNote>, ControlError> {
-        let repositories = self.engine.registry.all();
-        let seen = repositories.iter().filter_map(|repository| {
-            let state = self.engine.query(|reader| reader.sync_state(repository.id, name));
-            let note =
-                |state| RemoteNote::Seen { repo: repository.id, remote: name.clone(), state };
-            state.map(|state| state.map(note)).transpose()
-        });
-        seen.collect::<Result<_, _>>().map_err(control_error)
+        let put = |reply| Request::PutRemote { name, settings, keeps_seen, reply };
+        self.engine.call(put).map_err(control_error)
     }
 
     /// Refuses the removal of a remote that alone has content which versions need (L7).

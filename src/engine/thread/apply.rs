@@ -43,8 +43,8 @@ impl MetadataThread {
             Request::Commit { area, options, reply } => {
                 self.commits.start(writer, area, options, reply, now.instant);
             }
-            Request::PutRemote { name, settings, reply } => {
-                let put = writer.put_remote(&name, settings.as_deref());
+            Request::PutRemote { name, settings, keeps_seen, reply } => {
+                let put = writer.put_remote(&name, settings.as_deref(), keeps_seen);
                 self.answer_durable(put, reply);
             }
             Request::NoteRemote { note, reply } => reply(writer.note(&mut self.blobs, &note, now)),

@@ -12,12 +12,11 @@ use crate::model::name::RemoteName;
 use crate::store::error::Result;
 
 impl Tx<'_> {
-    /// Adds a remote, or gives it other settings. What was seen of it does not hold any more.
+    /// Adds a remote, or gives it other settings.
     ///
     /// # Errors
     /// The database's.
     pub fn put_remote(&self, name: &RemoteName, settings: &str) -> Result<()> {
-        self.forget_syncs(name)?;
         self.execute(
             "set a remote",
             "INSERT INTO remotes(name, settings) VALUES(?1, ?2)
@@ -32,7 +31,7 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn delete_remote(&self, name: &RemoteName) -> Result<bool> {
-        self.forget_syncs(name)?;
+        self.forget_seen(name)?;
         self.forget_sources(name)?;
         let removed = self.execute(
             "remove a remote",
@@ -42,7 +41,11 @@ impl Tx<'_> {
         Ok(removed > 0)
     }
 
-    fn forget_syncs(&self, remote: &RemoteName) -> Result<()> {
+    /// Forgets what was seen of a remote: it does not hold any more.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn forget_seen(&self, remote: &RemoteName) -> Result<()> {
         let sql = "DELETE FROM syncs WHERE remote = ?1";
         self.execute("forget what was seen of a remote", sql, params![remote.as_str()])?;
         Ok(())
@@ -204,6 +207,7 @@ mod tests {
         assert_eq!(reader.sync_state(RepoId(1), &name).unwrap().as_deref(), Some("seen"));
         let tx = store.catalog.begin().unwrap();
         tx.put_remote(&name, "3").unwrap();
+        tx.forget_seen(&name).unwrap();
         assert!(tx.delete_remote(&other).unwrap() && !tx.delete_remote(&other).unwrap());
         tx.commit().unwrap();
         assert_eq!(reader.remotes().unwrap(), [(name.clone(), "3".to_owned())]);

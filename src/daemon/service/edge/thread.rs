@@ -270,7 +270,9 @@ impl Following {
         let edge = EdgeSettings { bucket_id: Some(found.to_string()), ..self.found.edge.clone() };
         remote.settings.edge = Some(edge);
         let (name, settings) = (remote.name.clone(), serde_json::to_string(&remote.settings).ok());
-        let noted = self.service.engine.call(|reply| Request::PutRemote { name, settings, reply });
+        let keeps_seen = true;
+        let put = |reply| Request::PutRemote { name, settings, keeps_seen, reply };
+        let noted = self.service.engine.call(put);
         noted.map_err(|error| Unreached::here(error.to_string()))?;
         Ok(found)
     }
