@@ -1,12 +1,15 @@
 //! Two machines that publish into one repository (D3)
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 use support::cairn::binary;
-use support::fsck;
+use support::{Cairn, fsck};
 
+use crate::server::Place;
 use crate::shared::{Bucket, files, import, result, shown};
 
 #[test]
@@ -132,4 +135,67 @@ fn h48_an_alarm_ends_when_somebody_accepts_what_is_there() {
     assert_eq!(shown(&two, "lib/2"), shown(&one, "lib/2"));
     let error = two.cli_fails(&["remote", "accept", "store", "web"]);
     assert!(error.contains("web"), "{error}");
+}
+
+/// Machines that publish into one repository at once: whoever is not first takes what is there and publishes after it.
+fn machines_publish(place: &Place) {
+    let count = std::env::var("CAIRN_BUCKET_MACHINES").ok().map_or(4, |text| text.parse().unwrap());
+    let stores: Vec<_> = (0..count).map(|_| known(place)).collect();
+    let refusals = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for (machine, cairn) in (1..).zip(&stores) {
+            let refusals = &refusals;
+            scope.spawn(move || {
+                let source = cairn.scratch().join("source");
+                files(&source, machine, 3, 100);
+                let message = format!("machine {machine}");
+                loop {
+                    // There may be nothing yet.
+                    cairn.run(&["pull", "lib", "store"]);
+                    let source = source.to_str().unwrap();
+                    cairn.cli(&["import", source, "lib", "--mirror", "-m", &message]);
+                    let pushed = cairn.run(&["push", "lib", "store"]);
+                    match pushed.status.code() {
+                        Some(0) => return,
+                        Some(5) => refusals.fetch_add(1, Ordering::Relaxed),
+                        _ => panic!("{pushed:?}"),
+                    };
+                    let last = cairn.json(&["versions", "lib"]).as_array().unwrap().len();
+                    cairn.cli(&["delete", &format!("lib/1-{last}"), "lib", "--force"]);
+                }
+            });
+        }
+    });
+    let reader = known(place);
+    let pulled = result(&reader, &["pull", "lib", "store"]);
+    let numbers: Vec<u64> = (1..=count).collect();
+    assert_eq!(pulled["numbers"], json!(numbers), "all are there, without a gap");
+    let versions = reader.json(&["versions", "lib"]);
+    let versions = versions.as_array().unwrap().iter();
+    let messages: BTreeSet<_> = versions.map(|one| one["message"].to_string()).collect();
+    assert_eq!(messages.len() as u64, count, "each once: {messages:?}");
+    // Each refusal means that somebody else published.
+    assert!(refusals.into_inner() <= count * (count - 1) / 2);
+    stores.iter().for_each(|cairn| fsck::check_store(&cairn.store()));
+}
+
+/// A store without a daemon that knows the bucket, and of whose versions only the names come.
+fn known(place: &Place) -> Cairn {
+    let cairn = Cairn::unmounted();
+    let arguments = place.arguments();
+    let mut add = vec!["remote", "add", "store"];
+    add.extend(arguments.iter().map(String::as_str));
+    add.extend(["--policy", "on_demand"]);
+    cairn.cli(&add);
+    cairn
+}
+
+#[test]
+fn d3_machines_that_publish_at_once_lose_no_version() {
+    machines_publish(&Place::directory());
+}
+
+#[test]
+fn d3_machines_that_publish_at_once_to_a_server_lose_no_version() {
+    machines_publish(&Place::server());
 }

@@ -37,6 +37,8 @@ pub(crate) struct TemporaryBlobs {
     /// The blobs of declared names.
     declared: BTreeMap<Sha256, BlobHash>,
     pub(crate) damaged: AtomicUsize,
+    /// How often a use was noted.
+    pub(crate) uses: AtomicUsize,
 }
 
 impl TemporaryBlobs {
@@ -57,7 +59,9 @@ impl Blobs for TemporaryBlobs {
                 .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)),
         }
     }
-    fn note_use(&self, _: &ContentName, _: &BlobHash) {}
+    fn note_use(&self, _: &ContentName, _: &BlobHash) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+    }
     fn fetch(&self, _: ContentName, then: OnFetched) {
         then(Err(NotFetched("nobody fetches here".to_owned())));
     }
@@ -205,6 +209,7 @@ impl Fixture {
             directory: tempfile::tempdir().unwrap(),
             declared: [(Sha256::of(DECLARED), BlobHash::of(DECLARED))].into(),
             damaged: AtomicUsize::new(0),
+            uses: AtomicUsize::new(0),
         };
         let mut versions = BTreeMap::new();
         for (number, draft) in (1..).map(VersionNumber).zip(drafts) {

@@ -8,8 +8,8 @@
 //!
 //! What is handed over:
 //!
-//! - Content only that has the name of its blob. Content with a declared name may be absent, and a READ that waits
-//!   for it holds the page; and reads of it are counted.
+//! - Content only that has the name of its blob, and is stored. It counts as used then, since no READ will tell. Whether content with
+//!   a declared name is stored would cost a query, so it is left to its READ.
 //! - Only while a guard watches ([`KernelPages::takes_content`]). A thread that hands over waits, and no signal
 //!   ends that, for a page that somebody is reading: a daemon that is killed just then would hang the
 //!   mount, were there nobody to end the connection (R8).
@@ -249,6 +249,9 @@ impl<B: Blobs> Worker<B> {
             // It was marked meanwhile.
             kernel.forget(file.ino);
             return Err(error.to_string());
+        }
+        if is_known {
+            self.blobs.note_use(&file.name, blob);
         }
         Ok(is_known)
     }

@@ -309,7 +309,7 @@ fn object(value: &Value, place: &str, wrong: &mut Vec<String>, names: &mut Vec<S
         }
         let nested = match value {
             Value::Array(items) if kind == Type::Objects => items.as_slice(),
-            one if kind == Type::Object => std::slice::from_ref(one),
+            one if kind == Type::Object && !one.is_string() => std::slice::from_ref(one),
             _ => &[],
         };
         for item in nested {
@@ -326,6 +326,8 @@ fn fits(kind: Type, name: &str, value: &Value, fields: &Map<String, Value>) -> b
         Type::Path => is_path(value),
         Type::Number => value.is_u64(),
         Type::Flag => value.is_boolean(),
+        // The fetch policy of a remote, and the retention policy of a repository.
+        Type::Object if name == "policy" && fields.contains_key("url") => value.is_string(),
         Type::Object => value.is_object(),
         Type::Texts => all(Value::is_string),
         Type::Numbers => all(Value::is_u64),

@@ -94,8 +94,11 @@ fn content_is_handed_over_once_it_was_listed_but_for_probes_and_declared_names()
     }
     // What the kernel knows already it does not get again.
     list(&fixture, version);
+    let blobs = Arc::clone(&fixture.blobs);
     drop((fixture, kernel));
     assert_eq!(told.recv().ok(), None);
+    // No READ will tell that it is used.
+    assert_eq!(blobs.uses.load(Ordering::Relaxed), expected.len());
 }
 
 #[test]
