@@ -88,7 +88,7 @@ struct Followed<F> {
     is_whole: bool,
     /// It moved since somebody asked what moved.
     has_moved: bool,
-    /// What the head promised when the log was last looked at in vain, and how often that was.
+    /// The number that the head promised when the log was last looked at and did not have it, and how often in a row.
     vain: Option<(Seq, u32)>,
     alarm: Option<Alarm>,
 }

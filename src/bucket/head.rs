@@ -21,7 +21,7 @@ const FORMAT: u32 = 1;
 /// Bytes of a head that are read. A larger one says nothing.
 const BYTES_MAX: u64 = 4 << 20;
 
-/// How often a writer whose head was overwritten by another one's writes again.
+/// How often a writer writes the head again after another writer has overwritten it with an older one.
 const TRIES: u32 = 3;
 
 /// How far logs are said to be.
@@ -169,7 +169,7 @@ mod tests {
         set(&store, log("a"), 900);
         let other = store.clone();
         let mut gets = 0;
-        // After the write somebody else writes what they had read before it.
+        // Right after this write another publisher overwrites the head with what it had read before.
         let racing = store.with_faults(Box::new(move |operation| {
             gets += u32::from(matches!(operation, Operation::Get(_)));
             if gets == 2 {

@@ -14,11 +14,11 @@ pub struct EdgeInfo {
     pub url: String,
     /// Its id; `None` until it was reached for the first time.
     pub bucket_id: Option<String>,
-    /// Only these repositories are followed; empty for all.
+    /// The repositories that the edge follows. Empty for all.
     pub chosen: Vec<RepoName>,
-    /// How often it asks for news.
+    /// The interval at which the edge polls the bucket, in milliseconds.
     pub poll_ms: u64,
-    /// When the bucket last answered; absent while it has not since the daemon began.
+    /// When the bucket last answered. Absent until it has answered this daemon once.
     #[serde(default, flatten)]
     pub contact: Option<Contact>,
     /// Repositories that are followed.
@@ -27,9 +27,10 @@ pub struct EdgeInfo {
     /// Versions of the bucket that are not here yet, as far as its logs were read.
     #[serde(rename = "missing_version_count")]
     pub missing: u64,
-    /// What goes wrong, and is tried again.
+    /// What the edge could not do and tries again by itself.
     pub failures: Vec<EdgeTrouble>,
-    /// Logs that are not followed any more, since they are not what they were. What came from them stays.
+    /// Logs that the edge has stopped following, because they were rolled back, forked or cannot be read. The versions that
+    /// came from them stay.
     pub alarms: Vec<EdgeTrouble>,
 }
 

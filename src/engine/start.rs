@@ -1,7 +1,8 @@
 //! Starting the engine on a store, whatever state the last run left it in.
 //!
-//! No step scans the store (H10): the lists of damaged and of absent blobs are read, and leftovers are what `incoming/`
-//! holds, half-made areas and the deletion queue; all of it is swept in the background.
+//! A start takes the same time however large the store is, since no step goes through all blobs or trees (H10). It reads
+//! the lists of damaged and of absent blobs. What the last run left unfinished is found in three places: the files in
+//! `incoming/`, half-made areas, and the deletion queue. The daemon removes those leftovers in the background.
 
 use std::collections::BTreeSet;
 use std::path::Path;

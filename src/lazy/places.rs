@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(enter(&mut places, &both, now + REST_TIME), Entered::At(0), "it was reached");
     }
 
-    /// Who is next has to use the place: one that needs none any more would keep all behind it waiting.
+    /// Whoever is next must take the place. One that no longer needs it and is not removed would keep all behind it waiting.
     #[test]
     fn l12_what_comes_along_with_another_waits_for_no_place() {
         let (mut places, now) = (Places::default(), Instant::now());

@@ -174,7 +174,8 @@ impl PartialFiles {
         }
     }
 
-    /// Files of declared names have the digest as their name, as in earlier releases; others have `blake3-` before it.
+    /// The partial file of a content. For a declared SHA-256 it is called like the digest alone, because earlier releases named
+    /// their partial files so and this one continues them; for a BLAKE3 the digest comes after `blake3-`.
     fn path(&self, name: &ContentName) -> PathBuf {
         self.directory.join(match name {
             ContentName::Sha256(digest) => digest.to_string(),

@@ -80,8 +80,8 @@ pub fn leave_descriptors(unwanted: impl Fn(RawFd, &Path) -> bool) -> io::Result<
 /// # Errors
 /// The system call's.
 pub fn leave_all_descriptors() -> io::Result<()> {
-    // SAFETY: the table of the other threads stays as it is; nothing of this thread uses a descriptor of its
-    // own one, as the caller has to see to.
+    // SAFETY: with CLOSE_RANGE_UNSHARE the kernel closes the descriptors in a copy of the table that only this thread
+    // uses, so descriptors of other threads stay valid. The caller promises that this thread uses none from before.
     let left = unsafe {
         libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE)
     };

@@ -13,7 +13,7 @@ use crate::bucket::testing::{commit, key, nonce};
 
 pub(super) const BUCKET: BucketId = BucketId(Nonce::from_bytes([0xb; 16]));
 
-/// A bucket in memory, and one who publishes in it.
+/// A bucket in memory, and a publisher.
 pub(super) struct Publisher {
     pub(super) store: Memory,
     published: u8,

@@ -124,7 +124,7 @@ pub enum LogError {
         /// The last failure.
         error: StoreError,
     },
-    /// An event cannot be made of that.
+    /// What is to be published cannot be written as an event.
     #[error("{log}: {error}")]
     Unfit {
         /// Which log.

@@ -126,10 +126,10 @@ impl Checker {
         Ok(())
     }
 
-    /// What is wrong with an edge that has followed all logs, if anything is.
+    /// Compares an edge that had time to follow all logs with what the logs say. Returns the first difference as an error.
     pub(super) fn check_edge(&self, edge: &Follower) -> Result<(), String> {
         for (name, cursor) in &self.repositories {
-            // A log without an event that makes the repository known is one that nobody can know of.
+            // A publisher that crashed may have written a log that the bucket's own log does not name. No edge can know of it.
             if !self.own.state().has(name) {
                 continue;
             }

@@ -32,7 +32,8 @@ fn poll(follower: &mut Follower, store: &dyn ObjectStore, is_asked: bool) -> Res
     }
 }
 
-/// Follows for a while: an edge that rested, or a new one. A crash forgets all that it had read.
+/// Lets an edge poll a few times: one that rested before, or a new one. A crash in the middle drops the edge with all that
+/// it had read, so the next one begins anew.
 pub(super) fn follow(seat: &Seat<'_>) {
     let rested = seat.shared.edges.lock().pop();
     let mut follower = rested.unwrap_or_else(|| Follower::new(seat.shared.bucket));
@@ -64,8 +65,8 @@ pub(super) fn tell(seat: &Seat<'_>) {
     drop(head::update(seat, seat.shared.bucket, &mut ends));
 }
 
-/// What is wrong at the end with an edge, if anything is: all must know what the logs say within the polls in which
-/// each log has its turn.
+/// Returns what is wrong with an edge at the end of a history, if anything is. Every edge must know what all logs say after
+/// as many polls as it takes until each log had its turn.
 pub(super) fn check_end(
     mut edges: Vec<Follower>,
     store: &dyn ObjectStore,

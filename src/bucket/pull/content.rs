@@ -55,8 +55,9 @@ pub(super) fn span(location: &Location) -> Option<(u64, u64)> {
     }
 }
 
-/// Fetches an object that is one content, from `done` on, whose bytes before that `hasher` has had. `take` gets the pieces;
-/// they are those of the name only if this returns without an error.
+/// Fetches an object that consists of one content. An earlier try may have fetched the first `done` bytes: they are not asked
+/// for again, and `hasher` has been fed with them. `take` gets the rest piece by piece, before it is verified, so the
+/// caller must not use it unless this returns `Ok`.
 ///
 /// # Errors
 /// The stores', that it was told to stop, and that the bytes are not those of the name.

@@ -149,7 +149,7 @@ pub struct Catalog<'a> {
     watch: &'a Watch<'a>,
     indexes: Indexes,
     read: BTreeSet<ObjectKey>,
-    /// What the version needs whose indexes were read last: the objects that are sure to stay as long as it does.
+    /// The objects that the version needs whose indexes were read last. The bucket keeps these as long as it has the version.
     needed: BTreeSet<ObjectKey>,
 }
 
@@ -187,7 +187,8 @@ impl<'a> Catalog<'a> {
         Ok(())
     }
 
-    /// Has everything in the local store that a version needs, or where that is, and holds it there.
+    /// Brings everything that a version needs into the local store, or notes where the bucket has it, and keeps both from being
+    /// collected until the version is committed.
     ///
     /// # Errors
     /// The stores', and that something in the bucket is missing or is not what it should be.

@@ -15,13 +15,13 @@ use crate::model::text::printable;
 
 const PROGRAM: &str = "ssh-keygen";
 
-/// How long it may take: somebody may have to touch a token.
+/// How long `ssh-keygen` may take. It is long because somebody may have to touch a token.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often is looked whether it has ended.
+/// The pause between two looks whether `ssh-keygen` has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What it says of an error at most, in bytes.
+/// How much of its message is read when it fails, in bytes.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
 
 /// A key that `ssh-keygen` signs with.
@@ -92,7 +92,8 @@ impl Signer for SshKeygen {
     }
 }
 
-/// Waits for a program; ends it when it takes too long, and says whether it ended by itself.
+/// Waits until a program has ended, for [`PATIENCE`] at most. Then the program is killed, so that a push does not hang
+/// behind an agent or a token that never answers. Returns whether it ended by itself.
 fn ends(child: &mut Child) -> io::Result<bool> {
     let until = Instant::now() + PATIENCE;
     while child.try_wait()?.is_none() {

@@ -26,7 +26,7 @@ pub struct IncomingBlob {
     pub pin: BlobPin,
     /// Its length in bytes.
     pub size: u64,
-    /// It was not fetched from a bucket: from now on the store is where it can be had.
+    /// It was not fetched from a bucket, so from now on this store is the one that must keep it.
     pub is_own: bool,
 }
 

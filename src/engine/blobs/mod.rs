@@ -47,7 +47,8 @@ const PENDING_MAX: usize = 65_536;
 struct PendingBlob {
     size: u64,
     change: Change,
-    /// Somebody stored it, or has it and relies on this store, by other means than a fetch from a bucket.
+    /// Somebody stored it here, or offered it and was told that the store has it. So it must stay even if a bucket has it too;
+    /// only content that came by a fetch from a bucket may be reclaimed as a cache.
     is_own: bool,
 }
 

@@ -13,7 +13,7 @@ use crate::model::version::Version;
 pub struct CopiedVersion {
     /// Its number: one that was never used here.
     pub number: VersionNumber,
-    /// Its number may be lower than that of a version that is here: an edge has the newest one first.
+    /// The number may be lower than that of a version that is already here, since an edge fetches the newest version first.
     pub may_be_older: bool,
     /// The hash of its root: what the area has must be that.
     pub hash: TreeHash,

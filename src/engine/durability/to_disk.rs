@@ -45,7 +45,7 @@ impl ToDisk<'_> {
         let file = match self.pool.open(hash) {
             // Its content is lost already, and whoever uses it was told. A sync would not change that.
             Err(StoreError::DamagedBlob(_)) => return Ok(()),
-            // A bucket has it, so nothing of it need be on this disk.
+            // It is absent: a bucket has the bytes, so there is no file here that a sync could flush.
             Err(StoreError::AbsentContent(_)) => return Ok(()),
             opened => opened?,
         };

@@ -14,7 +14,8 @@ use crate::model::content_name::ContentName;
 #[derive(Default)]
 pub(super) struct Rides {
     claimed: BTreeSet<ContentName>,
-    /// Those of them that somebody wants, and that are in no queue and in no thread's hands.
+    /// The claimed contents that somebody waits for. No queue has them and no thread works on them, so the end of the claim must
+    /// wake those who wait.
     aside: BTreeSet<ContentName>,
 }
 

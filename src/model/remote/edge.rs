@@ -6,22 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::name::RepoName;
 
-/// How often an edge asks for news, in milliseconds, unless its settings say otherwise.
+/// The interval at which an edge polls its bucket, in milliseconds, where its settings name none.
 const POLL_MS_DEFAULT: u64 = 60_000;
 
-/// The least time between two questions, in milliseconds.
+/// The shortest interval at which an edge may poll its bucket, in milliseconds.
 const POLL_MS_MIN: u64 = 1000;
 
 /// What an edge follows. A store that has a remote with such settings takes changes from that bucket alone (D2).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EdgeSettings {
-    /// Only these repositories; empty for all, also those that are made later.
+    /// The repositories that the edge shows. Empty for all of them, including those that are made later.
     #[serde(default)]
     pub chosen: Vec<RepoName>,
-    /// How often it asks for news, in milliseconds: a second at least; `None` for a minute.
+    /// The interval at which the edge polls its bucket for new events, in milliseconds, 1000 at least. `None` for one minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_ms: Option<u64>,
-    /// Id of the bucket; `None` until it was reached for the first time.
+    /// Id of the bucket. `None` until the edge has reached the bucket for the first time; from then on the edge follows no
+    /// bucket with another id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket_id: Option<String>,
 }

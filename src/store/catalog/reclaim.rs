@@ -167,9 +167,11 @@ impl Reader {
 }
 
 impl Tx<'_> {
-    /// Makes a stored content absent. The row of a blob with a declared name goes, another one says so. The blob's file is the
-    /// caller's to remove once this is on disk. Returns `false` and changes nothing where something else needs the blob, or no remote has it any more.
-    /// An area may come to name it meanwhile: for an area, too, content may be absent (L13).
+    /// Makes a stored content absent: the blob's row is removed if the content has a declared name, and marked absent
+    /// otherwise. The caller must remove the blob's file only after this transaction is on disk; the other way round, a
+    /// crash would leave a row that promises a file. Returns `false` and changes nothing where something else needs the
+    /// blob or no remote has it any more. An area may begin to use the content meanwhile; that is no harm, since its
+    /// content may be absent as well (L13).
     ///
     /// # Errors
     /// The database's.

@@ -105,7 +105,7 @@ pub enum Presence {
 }
 
 impl Presence {
-    /// From the column `state`. What nobody writes is damage.
+    /// Reads the column `state`. A number that no release writes counts as damage, the careful reading.
     pub(super) fn of(state: i64) -> Self {
         match state {
             0 => Self::Stored,

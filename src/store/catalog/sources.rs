@@ -21,8 +21,8 @@ pub struct SourceRow {
 }
 
 impl Tx<'_> {
-    /// Notes where a content can be had. A remote may have it at several paths. Of the places in a bucket only the last that
-    /// was noted stays.
+    /// Adds a place from which a content can be fetched. A remote may have the content at several paths, and all of them are
+    /// kept. Of a bucket only the newest place is kept: objects are replaced there, and an older place may be gone.
     ///
     /// # Errors
     /// The database's.

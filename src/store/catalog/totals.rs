@@ -65,7 +65,7 @@ impl Sums {
         }
     }
 
-    /// What a blob is in them.
+    /// What one blob adds to the sums.
     pub(super) fn of_blob(size: u64, presence: Presence) -> Self {
         let there = Self { blobs: 1, bytes: size.into(), ..Self::default() };
         match presence {

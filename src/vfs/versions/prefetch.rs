@@ -8,17 +8,19 @@
 //!
 //! What is handed over:
 //!
-//! - Content only that has the name of its blob, and is stored. It counts as used then, since no READ will tell. Whether content with
-//!   a declared name is stored would cost a query, so it is left to its READ.
+//! - Only stored content that trees name by its BLAKE3. It counts as used at that moment, since no READ will tell of its
+//!   use. For content with a declared name a query would have to find out whether it is stored, so that is left to its READ.
 //! - Only while a guard watches ([`KernelPages::takes_content`]). A thread that hands over waits, and no signal
 //!   ends that, for a page that somebody is reading: a daemon that is killed just then would hang the
 //!   mount, were there nobody to end the connection (R8).
 //! - Nothing that is damaged: a mark that is made meanwhile is seen afterwards, and the kernel forgets what
 //!   it got. A mark that is made later forgets it by itself (H5).
 //!
-//! Not everyone reads what they list (`find` does not), so all this is paid for with credit: there is some
-//! at the start, and each file that is read earns more. Nobody sees a read of what was handed over, so
-//! one file of [`PROBE_EVERY`] is left out: if it is read, the others probably were, and it earns for them.
+//! Not everyone reads what they list (`find` does not), so this work is limited by a credit. Each file that is
+//! prepared costs one; each READ that reaches the daemon earns some; at the start there is a little. A file that was
+//! handed over is read from the kernel's cache, so the daemon sees no READ of it and would earn nothing. Therefore one
+//! file of [`PROBE_EVERY`], a probe, is not handed over. If the program reads the probe, it probably read the
+//! others too, and the probe earns for them.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -51,10 +53,11 @@ const CREDIT_MAX: i64 = 4096;
 /// What reading one file earns.
 const CREDIT_PER_READ: i64 = 4;
 
-/// One file of so many is not handed over, so that its READ is seen. Numbers of inodes are spread evenly.
+/// One file of so many is a probe: it is not handed over, so that the daemon sees its READ. The inode number decides, which
+/// is as good as chance, since numbers are spread evenly.
 const PROBE_EVERY: u64 = 16;
 
-/// What reading such a file earns: for those that were handed over, and itself.
+/// What reading a probe earns: its own share, and one for each of the files that were handed over around it.
 const CREDIT_PER_PROBE: i64 = 20;
 
 /// The kernel's cache of the pages of files.

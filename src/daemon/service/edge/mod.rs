@@ -31,13 +31,13 @@ pub(super) use state::EdgeState;
 #[cfg(feature = "net")]
 pub use thread::EdgeThread;
 
-/// Nobody follows a bucket in a build without the network: what is there is shown.
+/// Stands in for the thread that follows in a build without the network: the store shows what it already has.
 #[cfg(not(feature = "net"))]
 pub enum EdgeThread {}
 
 #[cfg(not(feature = "net"))]
 impl EdgeThread {
-    /// There is none to wait for.
+    /// Returns at once: there is no thread to wait for.
     ///
     /// # Errors
     /// None.
@@ -45,7 +45,7 @@ impl EdgeThread {
         match *self {}
     }
 
-    /// There is none to end.
+    /// Does nothing: there is no thread to end.
     pub fn stop(&self) {
         match *self {}
     }
@@ -82,8 +82,8 @@ impl StoreService {
         edge_of(&self.engine)
     }
 
-    /// Refuses settings that would make an edge of a store with things of its own, and those that would make another
-    /// thing of an edge.
+    /// Refuses settings that would turn a store with repositories of its own into an edge, and settings that would turn an
+    /// edge into an ordinary store.
     pub(super) fn check_edge(&self, settings: &mut RemoteSettings) -> Result<(), ControlError> {
         let Some(wanted) = &mut settings.edge else { return Ok(()) };
         let refused = |message: String, hint: &str| {
@@ -117,7 +117,7 @@ impl StoreService {
                 ),
             );
         }
-        // Commands do not know it.
+        // A command does not know the id of the bucket, so it sends none; the one that was noted stays.
         wanted.bucket_id = wanted.bucket_id.take().or(known.edge.bucket_id);
         Ok(())
     }

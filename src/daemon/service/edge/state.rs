@@ -21,7 +21,7 @@ const PAUSE_FIRST: Duration = Duration::from_secs(5);
 /// The longest pause after failures.
 const PAUSE_MAX: Duration = Duration::from_secs(900);
 
-/// How often somebody who waits is looked at.
+/// The pause between two looks whether a waiting command has been interrupted.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Failures in a row.
@@ -51,7 +51,7 @@ impl Failing {
 pub(super) struct Unreached {
     pub(super) message: String,
     pub(super) hint: Option<&'static str>,
-    /// It will not be different in a moment.
+    /// A reason that a person has to remove; waiting does not help.
     pub(super) is_certain: bool,
     /// The bucket is not what it was.
     pub(super) is_alarm: bool,
@@ -87,7 +87,7 @@ impl From<FollowError> for Unreached {
 }
 
 impl Unreached {
-    /// Something of this machine.
+    /// Something on this machine, not in the bucket.
     pub(super) fn here(message: String) -> Self {
         Self { message, hint: None, is_certain: true, is_alarm: false }
     }
@@ -105,13 +105,13 @@ impl Unreached {
 #[derive(Default)]
 struct State {
     stop: bool,
-    /// How often somebody asked, the start included.
+    /// How often somebody asked for news. The start of the daemon counts as once.
     asked: u64,
-    /// All of these have been done with: what is new is here, or could not be had.
+    /// How many of those have been answered: what was new then is here now, or could not be fetched.
     settled: u64,
-    /// Until then nobody has to ask the bucket.
+    /// When the next poll is due if nobody asks for one before.
     next: Option<Instant>,
-    /// How the last poll ended that failed, if no other one went well since.
+    /// Why the last poll failed. `None` if it went well.
     unreached: Option<Unreached>,
     failing: Option<Failing>,
     contact: Option<Timestamp>,
@@ -120,7 +120,7 @@ struct State {
     repositories: BTreeMap<RepoName, Failing>,
     /// What is here cannot have come from the log that is there.
     disagreements: BTreeMap<RepoName, Alarm>,
-    /// The newest versions are here, or could not be had.
+    /// The newest versions are here, or could not be fetched; older ones may still be missing.
     has_first: bool,
     alarms: Vec<(Option<RepoName>, Alarm)>,
 }
@@ -232,7 +232,7 @@ impl EdgeState {
         pause
     }
 
-    /// What is wrong with a repository, which is tried again; `None` when nothing is.
+    /// Notes why a repository could not be brought up to its log; it is tried again. `None` takes the note away.
     pub(super) fn note_repository(&self, name: &RepoName, failing: Option<Failing>) {
         let mut state = self.state.lock();
         match failing {
@@ -241,7 +241,8 @@ impl EdgeState {
         }
     }
 
-    /// What is here of a repository cannot have come from the log that is there; `None` when it can.
+    /// Notes why the versions of a repository in this store cannot have come from the log that the bucket has now. `None` takes
+    /// the note away: they agree again.
     pub(super) fn note_disagreement(&self, name: &RepoName, message: Option<String>) {
         let mut state = self.state.lock();
         let before = state.disagreements.remove(name);
@@ -251,7 +252,7 @@ impl EdgeState {
         }
     }
 
-    /// The newest versions are here, or could not be had.
+    /// The newest versions are here, or could not be fetched; older ones may still be missing.
     pub(super) fn note_first(&self) {
         self.state.lock().has_first = true;
         self.changed.notify_all();
@@ -262,7 +263,7 @@ impl EdgeState {
         self.state.lock().missing = missing;
     }
 
-    /// All who had asked by then have what there is, or are told why not.
+    /// Wakes the commands that had asked by then: what they asked for is here, or they are told why not.
     pub(super) fn settle(&self, asked: u64) {
         self.state.lock().settled = asked;
         self.changed.notify_all();

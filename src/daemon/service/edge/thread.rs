@@ -91,7 +91,7 @@ impl Drop for EdgeThread {
 }
 
 impl EdgeThread {
-    /// Ends it, and waits for that, but not for a server.
+    /// Ends the thread and waits for it, but gives up waiting while it is held by a server that does not answer.
     pub fn stop(&self) {
         self.state.stop();
         let Some(thread) = self.thread.lock().take() else { return };
@@ -233,7 +233,7 @@ impl Following {
     fn open(&mut self) -> Result<Arc<Objects>, Unreached> {
         let settings = &self.found.remote.settings;
         if let Some(path) = settings.url.local_path() {
-            // It would be made otherwise, and an edge only reads.
+            // Opening a directory that does not exist would create it, and an edge must not write into its bucket.
             let found = self.service.has_directory(&path);
             let found = found.map_err(|error| {
                 Unreached::here(format!("cannot use {}: {error}", path.display()))
@@ -321,7 +321,7 @@ impl Following {
         }
     }
 
-    /// A repository is what its log says, or cannot be made that now.
+    /// Notes how bringing a repository up to its log ended.
     fn end(&mut self, name: &RepoName, failed: Option<String>) {
         let Some(message) = failed else {
             self.moved.remove(name);
@@ -373,7 +373,8 @@ fn unreached(error: &ControlError) -> Unreached {
     Unreached::here(error.message.clone())
 }
 
-/// That time give or take a quarter, so that edges that began together do not ask together for ever.
+/// Returns the interval, a quarter longer or shorter at random. Edges that were started together would otherwise poll together
+/// for ever.
 fn jittered(time: Duration) -> Duration {
     let drawn = crate::sys::random_bytes().map_or(128, |[byte]: [u8; 1]| u32::from(byte));
     time * (192 + drawn / 2) / 256

@@ -138,7 +138,7 @@ impl StoreService {
         self.mirror_names(request, session, &mut reply)?;
         let mut has_more = false;
         if let Some(has_time) = has_time {
-            // One at least, so that it gets on however little time there is.
+            // At least one version per call, so that there is progress however little time there is.
             for number in &plan.older {
                 if has_more && !has_time() {
                     break;

@@ -92,8 +92,8 @@ impl StoreService {
         })
     }
 
-    /// Whether a pull looks after what is absent of versions that are here: where the bucket's content is to come with the pull
-    /// by now, nothing is known of the bucket so far, or something was not where it was noted to be.
+    /// Whether a pull must look after absent content of versions that are already here. It must where the policy is `immediate`
+    /// by now, where nothing was noted of this bucket so far, and where something was not at its noted place.
     fn needs_look_after(&self, remote: &RemoteName, depth: Depth) -> Result<bool, Failure> {
         let has_moved = depth == Depth::Names && self.lazy.take_moved(remote);
         let look = |reader: &Reader| {
@@ -104,9 +104,9 @@ impl StoreService {
         Ok(self.engine.query(look).map_err(control_error)?)
     }
 
-    /// Of the versions that both sides have: fetches what is absent if the bucket's content is to come with the pull by now,
-    /// as a sync does after such a change. Else notes where things are in this bucket (L8). The newest version that has something
-    /// is in objects that stay.
+    /// Looks after the versions that both sides already have. If the remote's policy is `immediate` by now, their absent content
+    /// is fetched, as a sync does after a change of policy. Otherwise it is noted where this bucket has it (L8). Versions are
+    /// looked at from the newest on: the objects that the newest one names are kept the longest.
     fn look_after_absent(
         &self,
         request: &TransferRequest,

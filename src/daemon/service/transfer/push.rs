@@ -154,7 +154,7 @@ impl StoreService {
         let there = session.tags();
         let mut agreement = agree(&tags, &there, base_tags.as_ref());
         if let Some(wanted) = &wanted.tags {
-            // A tag that the command names becomes in the bucket what it is here, even if somebody changed it there since.
+            // The user named this tag, so the bucket gets what it is here, even if somebody has moved it there since.
             agreement.conflicts.clear();
             agreement.changes =
                 wanted.iter().filter_map(|tag| forced(tag, &tags, &there)).collect();
