@@ -9,12 +9,13 @@ use std::ops::ControlFlow;
 
 use super::event::BucketId;
 use super::fold::{BucketState, Decision, RepositoryState};
+use super::groups::{FOOTER_BYTES, GroupValues, content_bytes};
 use super::key::{Key, LogName, ObjectKey, ObjectKind};
 use super::log::{Cursor, Fold, Log, LogError, Retry};
 use super::signature::Signatures;
 use super::store::{ObjectStore, StoreError};
 use super::uses::Uses;
-use crate::model::hash::ObjectHash;
+use crate::model::hash::{BlobHash, ObjectHash};
 use crate::model::id::VersionNumber;
 use crate::model::name::RepoName;
 
@@ -229,19 +230,28 @@ impl<'a> Check<'a> {
         checked: &mut Checked,
         tell: &mut dyn FnMut(Finding),
     ) -> Result<(), StoreError> {
-        let mut hasher = blake3::Hasher::new();
+        let text = key.to_string();
+        let footer = size.saturating_sub(FOOTER_BYTES as u64)..size;
+        let content_bytes = match key.kind {
+            ObjectKind::Blob if size > 0 => match self.store.get_range(&text, footer)? {
+                Some(footer) => content_bytes(&footer, size),
+                None => None,
+            },
+            _ => None,
+        };
+        let mut object = ObjectHasher::new(content_bytes);
         let mut at = 0;
         while at < size && !(self.is_stopped)() {
             let end = size.min(at + PIECE_BYTES);
-            let Some(bytes) = self.store.get_range(&key.to_string(), at..end)? else {
+            let Some(bytes) = self.store.get_range(&text, at..end)? else {
                 tell(Finding::Missing { key, needed_by });
                 return Ok(());
             };
-            hasher.update(&bytes);
+            object.update(&bytes);
             checked.read_bytes += bytes.len() as u64;
             at = end;
         }
-        if at == size && ObjectHash::from(hasher.finalize()) != key.hash {
+        if at == size && !object.is_content_of(&key) {
             let reason = "its bytes do not have the hash that its name says".to_owned();
             tell(Finding::Damaged { key, needed_by, reason });
         }
@@ -249,10 +259,54 @@ impl<'a> Check<'a> {
     }
 }
 
+/// Hashes an object of which parts come one after the other.
+struct ObjectHasher {
+    whole: blake3::Hasher,
+    done: u64,
+    /// Length of the content that the object begins with, if more follows it, and its hash once all of it came.
+    content_bytes: Option<u64>,
+    content: Option<BlobHash>,
+    trailer: Vec<u8>,
+}
+
+impl ObjectHasher {
+    fn new(content_bytes: Option<u64>) -> Self {
+        let whole = blake3::Hasher::new();
+        Self { whole, done: 0, content_bytes, content: None, trailer: Vec::new() }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        let left = self.content_bytes.map_or(u64::MAX, |length| length.saturating_sub(self.done));
+        let split = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let (content, trailer) = bytes.split_at(split);
+        self.whole.update(content);
+        self.done += bytes.len() as u64;
+        if !trailer.is_empty() {
+            self.content.get_or_insert_with(|| self.whole.finalize().into());
+            self.whole.update(trailer);
+            self.trailer.extend_from_slice(trailer);
+        }
+    }
+
+    /// Whether the object is what its key says: its bytes have that hash, or it begins with a content that has it, and the values of
+    /// that content's groups follow.
+    fn is_content_of(&self, key: &ObjectKey) -> bool {
+        if ObjectHash::from(self.whole.finalize()) == key.hash {
+            return true;
+        }
+        let name = BlobHash::from_bytes(*key.hash.as_bytes());
+        self.content == Some(name)
+            && self
+                .content_bytes
+                .is_some_and(|length| GroupValues::parse(&self.trailer, &name, length).is_ok())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bucket::event::Payload;
+    use crate::bucket::groups::GroupHasher;
     use crate::bucket::key::Nonce;
     use crate::bucket::memory::Memory;
     use crate::bucket::testing::{commit, intent, nonce};
@@ -323,6 +377,32 @@ mod tests {
         assert!(matches!(&check(&store, false).1[..], [Finding::Damaged { .. }]));
         store.delete(&[uses]).unwrap();
         assert!(matches!(&check(&store, false).1[..], [Finding::Missing { .. }]));
+    }
+
+    #[test]
+    fn d7_a_content_with_the_values_of_its_groups_is_checked_with_them() {
+        let content: Vec<u8> = (0_u8..=250).cycle().take(700_000).collect();
+        let mut values = GroupHasher::new(content.len() as u64);
+        values.update(&content);
+        let trailer = values.finish().unwrap().to_trailer();
+        let object = [&content[..], &trailer].concat();
+        let hash = ObjectHash::of(&content);
+        let key = ObjectKey { kind: ObjectKind::Blob, hash, nonce: Nonce::from_bytes([1; 16]) };
+        let is_of = |object: &[u8]| {
+            let footer = &object[object.len() - FOOTER_BYTES..];
+            let mut hasher = ObjectHasher::new(content_bytes(footer, object.len() as u64));
+            object.chunks(300_000).for_each(|piece| hasher.update(piece));
+            hasher.is_content_of(&key)
+        };
+        assert!(is_of(&object) && is_of(&content));
+        for at in
+            [0, content.len() - 1, content.len(), object.len() - FOOTER_BYTES, object.len() - 8]
+        {
+            let mut altered = object.clone();
+            altered[at] ^= 1;
+            assert!(!is_of(&altered), "byte {at}");
+        }
+        assert!(!is_of(&object[..object.len() - 1]));
     }
 
     #[test]

@@ -91,18 +91,28 @@ impl<'a> Fields<'a> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.refuse("bytes after the last field")) }
     }
 
-    /// Reads magic and format version.
+    /// Reads magic and format version, where only one version is known.
     pub(super) fn head(&mut self, magic: [u8; 4], known: u8) -> Result<(), FormatError> {
+        self.head_up_to(magic, known).and_then(|version| match version == known {
+            true => Ok(()),
+            false => Err(self.unknown(version, known)),
+        })
+    }
+
+    /// Reads magic and format version, where versions 1 to `newest` are known. Returns the version.
+    pub(super) fn head_up_to(&mut self, magic: [u8; 4], newest: u8) -> Result<u8, FormatError> {
         if self.array::<4>()? != magic {
             return Err(self.refuse("it begins with other bytes"));
         }
         let version = self.u8()?;
-        if version == known {
-            return Ok(());
+        match (1..=newest).contains(&version) {
+            true => Ok(version),
+            false => Err(self.unknown(version, newest)),
         }
-        Err(self.refuse(format!(
-            "its format {version} is unknown to this release, which knows {known}"
-        )))
+    }
+
+    fn unknown(&self, version: u8, known: u8) -> FormatError {
+        self.refuse(format!("its format {version} is unknown to this release, which knows {known}"))
     }
 }
 

@@ -4,20 +4,28 @@
 //!
 //! ```text
 //!  0  4  magic "cIDX"                    objects, in byte order
-//!  4  1  format version: 1                0 49  key: of a pack, or of one content
+//!  4  1  format version: 1 or 2           0 49  key: of a pack, or of one content
 //!  5  3  zero                            49  8  length
 //!  8  4  objects
 //! 12  4  entries                         entries, in byte order of their names
 //! 16  4  digests                          0 32  name: BLAKE3
 //! 20     objects                         32  4  number of the object
-//!        entries                         36  4  offset in the pack; 0 where the object is one content
-//!        digests                         40  4  stored length; 0 likewise
-//!    32  BLAKE3 of all before            44  4  length; 0 likewise
+//!        entries                         36  4  offset in the pack
+//!        digests                         40  4  stored length
+//!    32  BLAKE3 of all before            44  4  length
+//!
+//! an entry whose object is one content
+//! 36  4  lower half of the content's length. In format 1 both halves are 0, and the object is the content and nothing else.
+//! 40  4  upper half
+//! 44  4  0
 //!
 //! digests, in byte order
 //!  0 32  SHA-256
 //! 32 32  BLAKE3 of the same bytes
 //! ```
+//!
+//! Format 2 is written only where an object has more than its content: the values that verify its parts ([`super::groups`]).
+//! So releases that know format 1 alone can read buckets without such objects.
 //!
 //! A lookup is a binary search over the bytes as they are. [`Index::parse`] looks at every field, so nothing that it accepted fails later.
 //! Whether an index tells the truth shows only when somebody reads the place that it names: so bytes are always
@@ -35,6 +43,7 @@ use crate::model::tree::FILE_BYTES_MAX;
 
 const MAGIC: [u8; 4] = *b"cIDX";
 const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION_WITH_GROUPS: u8 = 2;
 const ENTRY_BYTES: usize = HASH_BYTES + 16;
 const DIGEST_BYTES: usize = 2 * HASH_BYTES;
 const OBJECT_BYTES: usize = ObjectKey::BYTES + 8;
@@ -69,8 +78,11 @@ pub enum Place {
         /// How many they are unpacked.
         bytes: u32,
     },
-    /// The whole object, as it is.
-    Whole,
+    /// The object has this content alone, from its beginning on.
+    Own {
+        /// How many bytes the content has. What follows them verifies its parts ([`super::groups`]).
+        bytes: u64,
+    },
 }
 
 impl Location {
@@ -78,7 +90,7 @@ impl Location {
     pub fn content_bytes(&self) -> u64 {
         match self.place {
             Place::Entry { bytes, .. } => bytes.into(),
-            Place::Whole => self.object_bytes,
+            Place::Own { bytes } => bytes,
         }
     }
 }
@@ -88,6 +100,7 @@ pub struct Index {
     objects: Vec<(ObjectKey, u64)>,
     entries: Vec<u8>,
     digests: Vec<u8>,
+    has_groups: bool,
 }
 
 impl std::fmt::Debug for Index {
@@ -104,7 +117,7 @@ impl Index {
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let refuse = |rule: &str| FormatError::new(OBJECT, rule);
         let mut fields = Fields::checked(OBJECT, bytes)?;
-        fields.head(MAGIC, FORMAT_VERSION)?;
+        let version = fields.head_up_to(MAGIC, FORMAT_VERSION_WITH_GROUPS)?;
         if fields.array::<3>()? != [0; 3] {
             return Err(refuse("bytes that must be zero are not"));
         }
@@ -128,7 +141,8 @@ impl Index {
         let entries = fields.records(counts.1, ENTRY_BYTES)?.to_vec();
         let digests = fields.records(counts.2, DIGEST_BYTES)?.to_vec();
         fields.end()?;
-        let index = Self { objects, entries, digests };
+        let has_groups = version == FORMAT_VERSION_WITH_GROUPS;
+        let index = Self { objects, entries, digests, has_groups };
         index.check()?;
         Ok(index)
     }
@@ -150,7 +164,11 @@ impl Index {
                 return Err(refuse("an entry is in an object that it does not name"));
             };
             if key.kind == ObjectKind::Blob {
-                if (offset, stored_bytes, bytes) != (0, 0, 0) {
+                let is_part = match self.has_groups {
+                    true => bytes != 0 || joined(offset, stored_bytes) > *object_bytes,
+                    false => (offset, stored_bytes, bytes) != (0, 0, 0),
+                };
+                if is_part {
                     return Err(refuse("an entry is a part of an object of one content"));
                 }
                 if key.hash.as_bytes()[..] != record[..HASH_BYTES] {
@@ -202,7 +220,11 @@ impl Index {
         };
         let (key, object_bytes) = self.objects[usize::try_from(field(0)).unwrap_or(usize::MAX)];
         let place = if key.kind == ObjectKind::Blob {
-            Place::Whole
+            let bytes = match self.has_groups {
+                true => joined(field(1), field(2)),
+                false => object_bytes,
+            };
+            Place::Own { bytes }
         } else {
             Place::Entry { offset: field(1), stored_bytes: field(2), bytes: field(3) }
         };
@@ -228,6 +250,11 @@ impl Index {
     pub fn objects(&self) -> impl Iterator<Item = (ObjectKey, u64)> {
         self.objects.iter().copied()
     }
+}
+
+/// A number from its lower and upper half.
+fn joined(lower: u32, upper: u32) -> u64 {
+    u64::from(upper) << 32 | u64::from(lower)
 }
 
 /// Whether records of `width` bytes ascend strictly by their first `compared` bytes.
@@ -292,7 +319,7 @@ impl Indexes {
 /// An index being made. What is added twice stays where it was first.
 #[derive(Debug, Default)]
 pub struct IndexBuilder {
-    entries: BTreeMap<BlobHash, (ObjectKey, Option<PackEntry>)>,
+    entries: BTreeMap<BlobHash, (ObjectKey, Place)>,
     objects: BTreeMap<ObjectKey, u64>,
     digests: BTreeMap<Sha256, BlobHash>,
 }
@@ -302,24 +329,27 @@ impl IndexBuilder {
     pub fn add_pack(&mut self, key: ObjectKey, pack_bytes: u64, entries: &[PackEntry]) {
         self.objects.insert(key, pack_bytes);
         for entry in entries {
-            if let Known::Vacant(vacant) = self.entries.entry(entry.name) {
-                vacant.insert((key, Some(*entry)));
+            let PackEntry { name, offset, stored_bytes, bytes } = *entry;
+            if let Known::Vacant(vacant) = self.entries.entry(name) {
+                vacant.insert((key, Place::Entry { offset, stored_bytes, bytes }));
             }
         }
     }
 
-    /// Adds an object that is one content.
-    pub fn add_own(&mut self, key: ObjectKey, name: BlobHash, bytes: u64) {
+    /// Adds an object of `object_bytes` that has one content, of `bytes`.
+    pub fn add_own(&mut self, key: ObjectKey, name: BlobHash, object_bytes: u64, bytes: u64) {
         if let Known::Vacant(vacant) = self.entries.entry(name) {
-            vacant.insert((key, None));
-            self.objects.insert(key, bytes);
+            vacant.insert((key, Place::Own { bytes }));
+            self.objects.insert(key, object_bytes);
         }
     }
 
     /// Adds what another index says of a content.
     pub fn add_location(&mut self, name: BlobHash, location: &Location) {
         match location.place {
-            Place::Whole => self.add_own(location.key, name, location.object_bytes),
+            Place::Own { bytes } => {
+                self.add_own(location.key, name, location.object_bytes, bytes);
+            }
             Place::Entry { offset, stored_bytes, bytes } => {
                 let entry = PackEntry { name, offset, stored_bytes, bytes };
                 self.add_pack(location.key, location.object_bytes, &[entry]);
@@ -359,7 +389,7 @@ impl IndexBuilder {
     }
 }
 
-type Placed = (BlobHash, (ObjectKey, Option<PackEntry>));
+type Placed = (BlobHash, (ObjectKey, Place));
 
 fn encode(
     objects: &BTreeMap<ObjectKey, u64>,
@@ -368,9 +398,14 @@ fn encode(
 ) -> Vec<u8> {
     let mut numbers: BTreeMap<ObjectKey, usize> =
         entries.iter().map(|(_, (key, _))| (*key, 0)).collect();
+    let has_groups = entries.iter().any(|(_, (key, place))| match place {
+        Place::Own { bytes } => *bytes != objects[key],
+        Place::Entry { .. } => false,
+    });
+    let version = if has_groups { FORMAT_VERSION_WITH_GROUPS } else { FORMAT_VERSION };
     let mut out = Vec::with_capacity(64 + entries.len() * ENTRY_BYTES);
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[FORMAT_VERSION, 0, 0, 0]);
+    out.extend_from_slice(&[version, 0, 0, 0]);
     for length in [numbers.len(), entries.len(), digests.len()] {
         put_length(&mut out, length);
     }
@@ -379,13 +414,20 @@ fn encode(
         out.extend_from_slice(&key.to_bytes());
         out.extend_from_slice(&objects[key].to_le_bytes());
     }
-    for (name, (key, entry)) in entries {
+    for (name, (key, place)) in entries {
         out.extend_from_slice(name.as_bytes());
         put_length(&mut out, numbers[key]);
-        let (offset, stored_bytes, bytes) =
-            entry.map_or((0, 0, 0), |entry| (entry.offset, entry.stored_bytes, entry.bytes));
-        for field in [offset, stored_bytes, bytes] {
-            out.extend_from_slice(&field.to_le_bytes());
+        match place {
+            Place::Entry { offset, stored_bytes, bytes } => {
+                for field in [offset, stored_bytes, bytes] {
+                    out.extend_from_slice(&field.to_le_bytes());
+                }
+            }
+            Place::Own { bytes } => {
+                let bytes = if has_groups { *bytes } else { 0 };
+                out.extend_from_slice(&bytes.to_le_bytes());
+                out.extend_from_slice(&[0; 4]);
+            }
         }
     }
     for (digest, blob) in digests {

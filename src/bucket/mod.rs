@@ -3,7 +3,7 @@
 //! ```text
 //! cairn.json                     format and id of the bucket
 //! packs/HASH.NONCE               small contents or pages of trees, back to back
-//! blobs/HASH.NONCE               a large content
+//! blobs/HASH.NONCE               a large content, and what verifies parts of it
 //! index/HASH.NONCE               where the contents of packs are
 //! uses/HASH.NONCE                what one version needs
 //! keys/HASH.NONCE                keys that a collector asks to give up, or that a sentence removes
@@ -26,6 +26,7 @@ mod fields;
 pub mod fold;
 pub mod follow;
 pub mod format;
+pub mod groups;
 pub mod head;
 pub mod index;
 pub mod key;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,14 +43,24 @@ impl Engine {
         self.fetch_within(name, READER_PATIENCE, then);
     }
 
+    /// The same for a reader who needs a range of its bytes, which [`Engine::read_part`] may have then.
+    pub fn fetch_part(&self, name: ContentName, part: Range<u64>, then: OnFetched) {
+        self.fetch_for(name, Some(part), Purpose::Read(READER_PATIENCE), then);
+    }
+
+    /// Fills the buffer with bytes of an absent content from `offset` on, if just these were fetched; says whether it did.
+    pub fn read_part(&self, name: &ContentName, offset: u64, buffer: &mut [u8]) -> bool {
+        self.fetcher.get().is_some_and(|fetcher| fetcher.read_part(name, offset, buffer))
+    }
+
     /// The same for who waits no longer than `patience`.
     pub fn fetch_within(&self, name: ContentName, patience: Duration, then: OnFetched) {
-        self.fetch_for(name, Purpose::Read(patience), then);
+        self.fetch_for(name, None, Purpose::Read(patience), then);
     }
 
     /// Has a content fetched that is read later, perhaps. Until [`Engine::end_prefetch`] it is waited for.
     pub fn prefetch(&self, name: ContentName, prefetch: PrefetchId, then: OnFetched) {
-        self.fetch_for(name, Purpose::Prefetch(prefetch), then);
+        self.fetch_for(name, None, Purpose::Prefetch(prefetch), then);
     }
 
     /// Bytes that have come of what is being fetched for a prefetch.
@@ -64,11 +75,17 @@ impl Engine {
         }
     }
 
-    fn fetch_for(&self, name: ContentName, purpose: Purpose, then: OnFetched) {
+    fn fetch_for(
+        &self,
+        name: ContentName,
+        part: Option<Range<u64>>,
+        purpose: Purpose,
+        then: OnFetched,
+    ) {
         match self.fetcher.get() {
             // Nothing may be written into the store, not even a part of it on its way.
             _ if self.is_read_only() => then(Err(NotFetched(READ_ONLY.to_owned()))),
-            Some(fetcher) => fetcher.fetch(name, purpose, then),
+            Some(fetcher) => fetcher.fetch(name, part, purpose, then),
             None => then(Err(NotFetched("this daemon cannot fetch from remotes".to_owned()))),
         }
     }

@@ -3,6 +3,7 @@
 //! The engine fetches nothing itself, and must not know how it is done: the daemon gives it a [`Fetcher`] (`lazy`) once,
 //! after the start. Everybody who needs such content asks there, and is called back.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct NotFetched(pub String);
 pub enum Fetched {
     /// The store has it.
     Kept,
+    /// The part that was asked for can be read with [`Fetcher::read_part`].
+    Part,
     /// The disk has no room for it, and these are its bytes, which were checked (H37).
     Unkept(Arc<[u8]>),
 }
@@ -36,7 +39,8 @@ impl Fetched {
     pub fn kept(self) -> std::result::Result<(), NotFetched> {
         match self {
             Self::Kept => Ok(()),
-            Self::Unkept(_) => Err(NotFetched(NO_ROOM.to_owned())),
+            // Nobody gets this who asks for all of a content.
+            Self::Part | Self::Unkept(_) => Err(NotFetched(NO_ROOM.to_owned())),
         }
     }
 }
@@ -65,8 +69,13 @@ pub enum Purpose {
 
 /// Fetches content that is absent.
 pub trait Fetcher: Send + Sync {
-    /// Fetches a content, once however many ask, and then calls back. Returns at once, perhaps after it called back.
-    fn fetch(&self, name: ContentName, purpose: Purpose, then: OnFetched);
+    /// Fetches a content, once however many ask, and then calls back. Returns at once, perhaps after it called back. Of a
+    /// large content perhaps only the `part` comes that is asked for, a range of its bytes; `None` asks for all of it.
+    fn fetch(&self, name: ContentName, part: Option<Range<u64>>, purpose: Purpose, then: OnFetched);
+
+    /// Fills the buffer with the bytes of a content from `offset` on, and says `true`, if just these were fetched while the store
+    /// still lacks the content.
+    fn read_part(&self, name: &ContentName, offset: u64, buffer: &mut [u8]) -> bool;
 
     /// Bytes that have come of what is being fetched for a prefetch and is not whole yet.
     fn came(&self, prefetch: PrefetchId) -> u64;

@@ -99,7 +99,7 @@ where
         let then = move |fetched: FetchOutcome| {
             let mut buffer = vec![0; size];
             let read = || match fetched.map_err(|_| FsError::Io)? {
-                Fetched::Kept => fs.read(ino(number), offset, &mut buffer),
+                Fetched::Kept | Fetched::Part => fs.read(ino(number), offset, &mut buffer),
                 Fetched::Unkept(bytes) => fs.read_of(ino(number), &bytes, offset, &mut buffer),
             };
             match guard("read", number, read) {
@@ -107,7 +107,8 @@ where
                 Err(errno) => reply.error(errno),
             }
         };
-        self.fs.fetch(name, Box::new(then));
+        let part = offset..offset.saturating_add(size as u64);
+        self.fs.fetch(name, part, Box::new(then));
     }
 }
 

@@ -43,7 +43,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// A bucket that is asked.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    objects: Objects,
+    pub(super) objects: Objects,
     pace: Arc<Pace>,
 }
 
@@ -58,7 +58,7 @@ impl Bucket {
 fn location(place: &BucketPlace, size: u64) -> Option<Location> {
     let key = ObjectKey::from_bytes(place.key.as_ref().try_into().ok()?)?;
     let place_in_it = match place.entry {
-        None => Place::Whole,
+        None => Place::Own { bytes: size },
         Some((offset, stored)) => Place::Entry {
             offset: offset.try_into().ok()?,
             stored_bytes: stored.try_into().ok()?,
@@ -79,7 +79,7 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn digest(&self) -> Option<Sha256> {
+    pub(super) fn digest(&self) -> Option<Sha256> {
         self.content.sha256().copied()
     }
 
@@ -128,7 +128,7 @@ impl Lazy {
         let watch = Watch::at_pace(asked.stop, &tally, Arc::clone(&asked.bucket.pace));
         let fetched = match location.place {
             Place::Entry { .. } => self.fetch_entry(asked, &location, &watch)?,
-            Place::Whole => self.fetch_object(asked, &location, &watch),
+            Place::Own { .. } => self.fetch_object(asked, &location, &watch)?,
         };
         Some(fetched.map_err(|error| {
             if let NotHere::Transfer(TransferError::Store(error)) = &error {
@@ -294,21 +294,45 @@ impl Lazy {
         near
     }
 
-    /// Fetches an object that is one content. What came of it stays for the next try.
+    /// Fetches an object that has one content, or what is wanted of it. What came of it stays for the next try. `None` when
+    /// parts of it came, and those who waited for them were told.
     fn fetch_object(
         &self,
         asked: &Asked<'_>,
         location: &Location,
         watch: &Watch<'_>,
-    ) -> Result<Fetched, NotHere> {
+    ) -> Option<Result<Fetched, NotHere>> {
         let Asked { engine, content, found, stop, .. } = asked;
         let from = found.settings.url.to_string();
         let waiter = Waiter { from: &from, patience: found.settings.idle_timeout(), stop };
-        let turn = self.partial_files.turn(*content, waiter);
-        let turn = turn.ok_or_else(|| NotFetched("the daemon is stopping".to_owned()))?;
+        let Some(turn) = self.partial_files.turn(*content, waiter) else {
+            return Some(Err(NotFetched("the daemon is stopping".to_owned()).into()));
+        };
         // Whoever had the turn before has stored it.
-        if engine.is_stored(content).map_err(failed)? {
-            return Ok(Fetched::Kept);
+        match engine.is_stored(content) {
+            Ok(false) => {}
+            Ok(true) => return Some(Ok(Fetched::Kept)),
+            Err(error) => return Some(Err(failed(error).into())),
+        }
+        match self.parts(asked, location, watch, &turn) {
+            Ok(Some(parts)) => self.fetch_parts(asked, location, watch, (&turn, &parts)),
+            Ok(None) => Some(self.fetch_all(asked, location, watch, &turn)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Fetches all of an object that has one content.
+    fn fetch_all(
+        &self,
+        asked: &Asked<'_>,
+        location: &Location,
+        watch: &Watch<'_>,
+        turn: &Turn<'_>,
+    ) -> Result<Fetched, NotHere> {
+        let Asked { engine, found, .. } = asked;
+        // Whoever reads parts of the file must not see it change.
+        if turn.has_name() && self.known_parts.lock().forget(&asked.content) {
+            turn.remove().map_err(failed)?;
         }
         let size = found.source.size;
         let has_room = self.make_room(engine, size);
@@ -331,7 +355,7 @@ impl Lazy {
             fetch_whole(&asked.bucket.objects, watch, whole, start, take)?;
             return self.keep_entry(asked, bytes, !has_room);
         }
-        let (file, length) = self.fetch_into(asked, location, watch, &turn)?;
+        let (file, length) = self.fetch_into(asked, location, watch, turn)?;
         let path = turn.path();
         let whole = FetchedContent::File(file, path.as_deref());
         let kept =
@@ -350,7 +374,7 @@ impl Lazy {
         }
     }
 
-    fn note_came(&self, asked: &Asked<'_>, bytes: usize) {
+    pub(super) fn note_came(&self, asked: &Asked<'_>, bytes: usize) {
         COUNTERS.fetched_bytes.add(bytes as u64);
         self.flights.lock().came(&asked.content).fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -381,7 +405,7 @@ impl Lazy {
             let start = (done, hasher);
             let fetched = fetch_whole(&asked.bucket.objects, watch, whole, start, take);
             let checked = match fetched {
-                Ok(length) if length == location.object_bytes => {
+                Ok(length) if length == location.content_bytes() => {
                     asked.check(|| sha256.finish()).map(|()| length).map_err(NotHere::from)
                 }
                 Ok(_) => Err(NotFetched("more came before than it has".to_owned()).into()),
@@ -422,7 +446,7 @@ fn hash_prefix(
 }
 
 /// Why a content is not here.
-enum NotHere {
+pub(super) enum NotHere {
     Transfer(TransferError),
     Other(NotFetched),
 }

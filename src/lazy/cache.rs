@@ -99,12 +99,8 @@ impl Cache {
         self.changed.notify_all();
     }
 
-    /// Drops so many bytes, and looks how many there are then.
-    fn trim(&self, engine: &Engine, bytes: u64) {
-        let trimmed = engine.trim_cache(bytes).and_then(|freed| {
-            let left = engine.cached_bytes()?;
-            Ok((freed, left))
-        });
+    /// Notes what came of dropping so many bytes: how many were dropped, and how many there are then.
+    fn note_dropped(&self, bytes: u64, trimmed: Result<(u64, u64)>) {
         let mut state = self.state.lock();
         match trimmed {
             Ok((freed, left)) => {
@@ -191,15 +187,37 @@ impl Lazy {
     fn trim_excess(&self, engine: &Engine) -> Result<()> {
         let _alone = self.cache.trimming.lock();
         let bytes = match engine.query(Reader::any_streamed)? {
-            true => engine.cached_bytes()?,
+            true => self.cached_bytes(engine)?,
             false => 0,
         };
         self.cache.state.lock().bytes = Some(bytes);
         let excess = self.cache.excess(bytes);
         if excess > 0 && !engine.is_read_only() {
-            self.cache.trim(engine, excess);
+            self.drop_cached(engine, excess);
         }
         Ok(())
+    }
+
+    /// Bytes of the cache: content that is whole, and parts of what is not.
+    fn cached_bytes(&self, engine: &Engine) -> Result<u64> {
+        Ok(engine.cached_bytes()? + self.partial_files.part_bytes()?)
+    }
+
+    /// Drops so many bytes of the cache: parts of contents first, and then contents.
+    fn drop_cached(&self, engine: &Engine, bytes: u64) {
+        let parts = self.partial_files.free_parts(bytes).unwrap_or_else(|error| {
+            log::warn!("parts of fetched content are not dropped: {error}");
+            0
+        });
+        if parts > 0 {
+            self.known_parts.lock().forget_removed();
+        }
+        let dropped = match bytes.saturating_sub(parts) {
+            0 => Ok(0),
+            more => engine.trim_cache(more),
+        };
+        let trimmed = dropped.and_then(|freed| Ok((parts + freed, self.cached_bytes(engine)?)));
+        self.cache.note_dropped(bytes, trimmed);
     }
 
     /// Makes room on the disk for a content of so many bytes by dropping cached content; says whether there is enough.
@@ -215,7 +233,7 @@ impl Lazy {
         drop(state);
         // Where all of the cache would be too little, it would be dropped in vain.
         if lacking > 0 && lacking <= cached && !rests && !engine.is_read_only() {
-            self.cache.trim(engine, lacking.saturating_add(freed_beyond(cached)));
+            self.drop_cached(engine, lacking.saturating_add(freed_beyond(cached)));
         }
         engine.lacks_room_to_keep(bytes) == 0
     }

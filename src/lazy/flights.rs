@@ -4,6 +4,7 @@
 //! after it has let go of the lock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -17,7 +18,10 @@ use crate::model::content_name::ContentName;
 use crate::model::name::RemoteName;
 use crate::store::catalog::Source;
 
+mod parts;
 mod rides;
+
+pub(super) use self::parts::NextPart;
 
 /// A reader waits for so long without a further byte, then it gets an error and the fetch goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,6 +50,8 @@ pub(super) enum Joined {
 struct Waiter {
     number: u64,
     since: Instant,
+    /// The bytes that it needs; `None` for all.
+    part: Option<Range<u64>>,
     purpose: Purpose,
     then: OnFetched,
 }
@@ -137,11 +143,11 @@ impl Flights {
         self.own.upgrade()
     }
 
-    /// Somebody wants a content.
+    /// Somebody wants a content, or a part of it.
     pub(super) fn join(
         &mut self,
         content: ContentName,
-        purpose: Purpose,
+        (part, purpose): (Option<Range<u64>>, Purpose),
         then: OnFetched,
         now: Instant,
     ) -> Joined {
@@ -168,7 +174,7 @@ impl Flights {
         }
         let crowded = if is_reader { self.make_room() } else { None };
         self.next_number += 1;
-        let waiter = Waiter { number: self.next_number, since: now, purpose, then };
+        let waiter = Waiter { number: self.next_number, since: now, part, purpose, then };
         let flight = self.flights.entry(content).or_insert_with(|| {
             let (class, queue) = match is_reader {
                 true => (Class::Read, &mut self.queue),

@@ -9,6 +9,9 @@
 //! Small contents of a bucket are back to back in packs. What is absent and comes right after a content that is read comes with the
 //! same request ([`windows`]), and who wants it meanwhile waits for that request.
 //!
+//! Of a large content of a bucket those parts come first that somebody reads, if its object has what verifies them ([`parts`]). It
+//! stays absent until all of it is here.
+//!
 //! Readers come first (H39): what only a prefetch wants is begun when no reader waits for a thread or a place, and its fetch
 //! ends early, keeping what came, when a reader finds no place at the remote.
 //!
@@ -17,12 +20,15 @@
 mod bucket;
 mod cache;
 mod fetch;
+mod fetch_parts;
 mod flights;
+mod parts;
 mod places;
 mod unkept;
 mod windows;
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -39,6 +45,7 @@ use crate::sys::panics;
 use cache::Cache;
 use fetch::Access;
 use flights::{Flights, Joined};
+use parts::KnownParts;
 use windows::Windows;
 
 /// Contents that are fetched at a time, over all remotes.
@@ -72,6 +79,7 @@ pub struct Lazy {
     changed: Condvar,
     accesses: Mutex<HashMap<RemoteName, KnownAccess>>,
     windows: Mutex<Windows>,
+    known_parts: Mutex<KnownParts>,
     /// Buckets of which something was not where it was noted to be.
     moved: Mutex<BTreeSet<RemoteName>>,
     /// Contents under way that are not going to be kept.
@@ -112,6 +120,7 @@ impl Lazy {
             changed: Condvar::new(),
             accesses: Mutex::default(),
             windows: Mutex::default(),
+            known_parts: Mutex::default(),
             moved: Mutex::default(),
             unkept: AtomicUsize::new(0),
             cache: Cache::new(cache_bytes_max),
@@ -211,13 +220,19 @@ impl Lazy {
 }
 
 impl Fetcher for Lazy {
-    fn fetch(&self, content: ContentName, purpose: Purpose, then: OnFetched) {
+    fn fetch(
+        &self,
+        content: ContentName,
+        part: Option<Range<u64>>,
+        purpose: Purpose,
+        then: OnFetched,
+    ) {
         let mut flights = self.flights.lock();
         if self.stop.load(Ordering::SeqCst) {
             drop(flights);
             return then(Err(NotFetched("the daemon is stopping".to_owned())));
         }
-        let joined = flights.join(content, purpose, then, Instant::now());
+        let joined = flights.join(content, (part, purpose), then, Instant::now());
         let own = flights.own();
         let (needs_worker, needs_watch) = flights.needs(FETCHES_MAX);
         drop(flights);
@@ -237,6 +252,11 @@ impl Fetcher for Lazy {
             Joined::Waits => {}
             Joined::Answered(then, outcome) => then(outcome),
         }
+    }
+
+    fn read_part(&self, name: &ContentName, offset: u64, buffer: &mut [u8]) -> bool {
+        let parts = self.known_parts.lock().get(name);
+        parts.is_some_and(|parts| parts.read(offset, buffer))
     }
 
     fn came(&self, prefetch: PrefetchId) -> u64 {

@@ -69,6 +69,11 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Whether what it fetches goes into a file that has a name, which the next turn finds.
+    pub fn has_name(&self) -> bool {
+        self.came.is_some()
+    }
+
     /// Whether there is something of the content.
     pub fn is_there(&self) -> bool {
         self.came.is_some() && self.files.path(&self.name).exists()
@@ -227,6 +232,36 @@ impl PartialFiles {
         self.each_unused(since, |_| Ok(()))
     }
 
+    /// Bytes on the disk of downloads whose content is named by BLAKE3: they are parts of what buckets have, which readers use.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn part_bytes(&self) -> Result<u64, StoreError> {
+        let bytes = |(path, found): &(PathBuf, Metadata)| {
+            matches!(Self::name(path), Some(ContentName::Blake3(_))).then(|| found.blocks() * 512)
+        };
+        Ok(self.list()?.iter().filter_map(bytes).sum())
+    }
+
+    /// Removes such downloads that nobody fetches now until so many bytes are free, those first to which nothing was added for the
+    /// longest time. Returns how many bytes that freed.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or a file not be removed.
+    pub fn free_parts(&self, bytes: u64) -> Result<u64, StoreError> {
+        let mut parts = self.list()?;
+        parts.retain(|(path, _)| matches!(Self::name(path), Some(ContentName::Blake3(_))));
+        parts.sort_by_key(|(path, found)| (found.mtime(), found.mtime_nsec(), path.clone()));
+        let mut freed = PartialUsage::default();
+        for part in parts {
+            if freed.bytes >= bytes {
+                break;
+            }
+            self.use_unused(part, &mut freed, &mut durable::unlink)?;
+        }
+        Ok(freed.bytes)
+    }
+
     fn each_unused(
         &self,
         since: i64,
@@ -234,29 +269,31 @@ impl PartialFiles {
     ) -> Result<PartialUsage, StoreError> {
         let mut unused = PartialUsage::default();
         for (path, found) in self.list()? {
-            if found.mtime() > since {
-                continue;
+            if found.mtime() <= since {
+                self.use_unused((path, found), &mut unused, &mut what)?;
             }
-            // As long as this has the turn, nobody begins to go on with it. It is not waited for.
-            let turn = match Self::name(&path) {
-                Some(name) => {
-                    let stop = AtomicBool::new(true);
-                    let waiter = Waiter { from: "", patience: Duration::MAX, stop: &stop };
-                    let turn = self.turn(name, waiter);
-                    if turn.is_none() {
-                        continue;
-                    }
-                    turn
-                }
-                None => None,
-            };
-            if path.exists() {
-                what(&path)?;
-                unused.add(&found);
-            }
-            drop(turn);
         }
         Ok(unused)
+    }
+
+    /// Does something to a download, unless somebody fetches it now, and counts it.
+    fn use_unused(
+        &self,
+        (path, found): (PathBuf, Metadata),
+        unused: &mut PartialUsage,
+        what: &mut dyn FnMut(&Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        // As long as this has the turn, nobody begins to go on with it. It is not waited for.
+        let stop = AtomicBool::new(true);
+        let turn = Self::name(&path).map(|name| {
+            let waiter = Waiter { from: "", patience: Duration::MAX, stop: &stop };
+            self.turn(name, waiter)
+        });
+        if !matches!(turn, Some(None)) && path.exists() {
+            what(&path)?;
+            unused.add(&found);
+        }
+        Ok(())
     }
 
     fn list(&self) -> Result<Vec<(PathBuf, Metadata)>, StoreError> {
@@ -369,6 +406,29 @@ mod tests {
         assert!(
             is_slow(65_535, Duration::from_secs(1)) && !is_slow(65_536, Duration::from_secs(1))
         );
+    }
+
+    #[test]
+    fn l15_parts_are_freed_beginning_with_the_oldest() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = PartialFiles::new(directory.path().join("partial"));
+        assert_eq!((files.part_bytes().unwrap(), files.free_parts(1).unwrap()), (0, 0));
+        let declared = ContentName::from(Sha256::of(b"d"));
+        let (a, b, c) = (name(b"a"), name(b"b"), name(b"c"));
+        for (number, part) in [declared, b, c, a].iter().enumerate() {
+            drop(files.turn(*part, waiter("one", PATIENCE)).unwrap().open().unwrap());
+            fs::write(files.path(part), vec![1; 8192]).unwrap();
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(1000 + number as u64);
+            File::options().write(true).open(files.path(part)).unwrap().set_modified(time).unwrap();
+        }
+        assert_eq!(files.part_bytes().unwrap(), 3 * 8192);
+        let fetched = turn(&files, b"b");
+        assert_eq!(files.free_parts(1).unwrap(), 8192);
+        let there = [declared, a, b, c].map(|part| files.path(&part).exists());
+        assert_eq!(there, [true, true, true, false], "b is being fetched, and c is older than a");
+        drop(fetched);
+        assert_eq!(files.free_parts(u64::MAX).unwrap(), 2 * 8192);
+        assert!(files.path(&declared).exists());
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Gateway {
         self.shared.asked.lock().unwrap().clear();
     }
 
-    /// The first lines of requests for packs and objects.
+    /// The first lines of requests for packs and objects, each with its header `Range`.
     pub(crate) fn asked(&self) -> Vec<String> {
         let asked = self.shared.asked.lock().unwrap();
         let of_content = |line: &&String| line.contains("/packs/") || line.contains("/blobs/");
@@ -93,8 +93,11 @@ fn pass_both(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) {
     thread::spawn(move || {
         pass(from, to, |bytes| {
             if bytes.starts_with(b"GET ") {
-                let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-                note.asked.lock().unwrap().push(String::from_utf8_lossy(line).into_owned());
+                let head = String::from_utf8_lossy(bytes);
+                let mut lines = head.lines();
+                let first = lines.next().unwrap_or_default().to_owned();
+                let range = lines.find(|line| line.to_lowercase().starts_with("range:"));
+                note.asked.lock().unwrap().push(first + " " + range.unwrap_or_default());
             }
             true
         });

@@ -11,6 +11,7 @@ mod fair;
 mod faults;
 mod gateway;
 mod look;
+mod parts;
 mod prefetch;
 mod profile;
 mod read;

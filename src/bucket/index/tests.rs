@@ -34,7 +34,7 @@ fn changed(bytes: &[u8], at: usize, to: u8) -> Vec<u8> {
 #[test]
 fn the_format_does_not_change() {
     let mut builder = IndexBuilder::default();
-    builder.add_own(key(ObjectKind::Blob, 1), blob(1), 7);
+    builder.add_own(key(ObjectKind::Blob, 1), blob(1), 7, 7);
     builder.add_digest(Sha256::of(b"x"), blob(1));
     let bytes = builder.finish().remove(0);
     let head = b"cIDX\x01\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0\x01";
@@ -45,6 +45,26 @@ fn the_format_does_not_change() {
     assert_eq!(bytes[109..125], [0; 16]);
     assert_eq!(bytes[125..189], [*Sha256::of(b"x").as_bytes(), *blob(1).as_bytes()].concat());
     assert_eq!(bytes.len(), 189 + 32);
+}
+
+#[test]
+fn l4_an_object_with_more_than_its_content_needs_format_2() {
+    let mut builder = IndexBuilder::default();
+    let bytes = (5 << 32) + 9;
+    builder.add_own(key(ObjectKind::Blob, 1), blob(1), bytes + 80, bytes);
+    builder.add_own(key(ObjectKind::Blob, 2), blob(2), 7, 7);
+    let encoded = builder.finish().remove(0);
+    assert_eq!(encoded[4], 2);
+    let index = Index::parse(&encoded).unwrap();
+    let found = |number| index.find(&blob(number)).unwrap();
+    assert_eq!((found(1).object_bytes, found(1).content_bytes()), (bytes + 80, bytes));
+    assert_eq!((found(2).object_bytes, found(2).content_bytes()), (7, 7));
+    // A content that is longer than its object, and one with a third field.
+    let entries = 20 + 2 * OBJECT_BYTES;
+    for at in [entries + 43, entries + 44] {
+        let error = Index::parse(&changed(&encoded, at, 1)).unwrap_err().to_string();
+        assert!(error.contains("a part of an object of one content"), "byte {at}: {error}");
+    }
 }
 
 #[test]
@@ -59,7 +79,7 @@ fn h51_an_index_that_contradicts_itself_is_refused() {
     let entry = 20 + OBJECT_BYTES;
     for (at, to, why) in [
         (0, 0, "it begins with other bytes"),
-        (4, 2, "its format 2 is unknown"),
+        (4, 3, "its format 3 is unknown"),
         (5, 1, "must be zero"),
         (20, ObjectKind::Index.code(), "an object that holds no content"),
         (20, 99, "an object that holds no content"),
@@ -88,7 +108,7 @@ fn h51_an_index_that_contradicts_itself_is_refused() {
 #[test]
 fn h51_an_object_of_one_content_is_named_like_that() {
     let mut builder = IndexBuilder::default();
-    builder.add_own(key(ObjectKind::Blob, 1), blob(2), 1);
+    builder.add_own(key(ObjectKind::Blob, 1), blob(2), 1, 1);
     let error = Index::parse(&builder.finish()[0]).unwrap_err().to_string();
     assert!(error.ends_with("has another name than its content"), "{error}");
 }
@@ -96,8 +116,8 @@ fn h51_an_object_of_one_content_is_named_like_that() {
 #[test]
 fn names_out_of_order_are_refused() {
     let mut builder = IndexBuilder::default();
-    builder.add_own(key(ObjectKind::Blob, 1), blob(1), 1);
-    builder.add_own(key(ObjectKind::Blob, 2), blob(2), 1);
+    builder.add_own(key(ObjectKind::Blob, 1), blob(1), 1, 1);
+    builder.add_own(key(ObjectKind::Blob, 2), blob(2), 1, 1);
     let bytes = builder.finish().remove(0);
     let error = Index::parse(&changed(&bytes, 20 + 2 * OBJECT_BYTES, 0xff));
     let error = error.unwrap_err().to_string();
@@ -158,7 +178,8 @@ proptest! {
         let mut builder = IndexBuilder::default();
         builder.add_pack(key(ObjectKind::Pack, 0), pack.bytes.len() as u64, &pack.entries);
         for (number, bytes) in &own {
-            builder.add_own(key(ObjectKind::Blob, *number), blob(*number), *bytes);
+            let object_bytes = bytes + u64::from(number % 3);
+            builder.add_own(key(ObjectKind::Blob, *number), blob(*number), object_bytes, *bytes);
         }
         for (digest, number) in &digests {
             builder.add_digest(Sha256::of(&digest.to_le_bytes()), blob(*number));
@@ -173,7 +194,8 @@ proptest! {
             let found = index.find(&blob(number));
             if let Some(bytes) = own.get(&number) {
                 let key = key(ObjectKind::Blob, number);
-                let expected = Location { key, object_bytes: *bytes, place: Place::Whole };
+                let object_bytes = bytes + u64::from(number % 3);
+                let expected = Location { key, object_bytes, place: Place::Own { bytes: *bytes } };
                 prop_assert_eq!(found, Some(expected));
             } else {
                 prop_assert_eq!(found.is_some(), packed.contains(&number));

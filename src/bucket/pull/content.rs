@@ -3,6 +3,7 @@
 //! Where something is said to be is only a proposal (H51). Nothing comes out of here whose bytes do not hash to its name.
 
 use std::io;
+use std::ops::Range;
 
 use crate::bucket::index::{Location, Place};
 use crate::bucket::key::ObjectKey;
@@ -51,11 +52,11 @@ pub(super) fn span(location: &Location) -> Option<(u64, u64)> {
         Place::Entry { offset, stored_bytes, .. } => {
             Some((offset.into(), u64::from(offset) + u64::from(stored_bytes)))
         }
-        Place::Whole => None,
+        Place::Own { .. } => None,
     }
 }
 
-/// Fetches an object that consists of one content. An earlier try may have fetched the first `done` bytes: they are not asked
+/// Fetches the content of an object that has one content. An earlier try may have fetched the first `done` bytes: they are not asked
 /// for again, and `hasher` has been fed with them. `take` gets the rest piece by piece, before it is verified, so the
 /// caller must not use it unless this returns `Ok`.
 ///
@@ -68,12 +69,10 @@ pub fn fetch_whole(
     (mut done, mut hasher): (u64, blake3::Hasher),
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<u64, TransferError> {
-    while done < location.object_bytes {
-        let end = location.object_bytes.min(done + RANGE_BYTES_MAX);
-        let bytes = range(store, watch, &location.key, done, end)?;
-        if bytes.len() as u64 != end - done {
-            return Err(lies(&location.key, name, "it is shorter".to_owned()));
-        }
+    let content_bytes = location.content_bytes();
+    while done < content_bytes {
+        let end = content_bytes.min(done + RANGE_BYTES_MAX);
+        let bytes = fetch_range(store, watch, (name, &location.key), done..end)?;
         hasher.update(&bytes);
         take(&bytes).map_err(TransferError::local)?;
         done = end;
@@ -83,6 +82,23 @@ pub fn fetch_whole(
         return Err(lies(&location.key, name, reason));
     }
     Ok(done)
+}
+
+/// Fetches a range of the object that has the content `name`. The bytes are not verified.
+///
+/// # Errors
+/// The stores', that it was told to stop, and that the object is shorter.
+pub fn fetch_range(
+    store: &dyn ObjectStore,
+    watch: &Watch<'_>,
+    (name, key): (&BlobHash, &ObjectKey),
+    span: Range<u64>,
+) -> Result<Vec<u8>, TransferError> {
+    let bytes = range(store, watch, key, span.start, span.end)?;
+    match bytes.len() as u64 == span.end - span.start {
+        true => Ok(bytes),
+        false => Err(lies(key, name, "it is shorter".to_owned())),
+    }
 }
 
 fn range(

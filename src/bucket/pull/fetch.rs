@@ -101,7 +101,7 @@ impl<R: Receiver> Fetcher<'_, R> {
 
     fn fetch(&self, task: &Task) -> Result<(), TransferError> {
         if let [(name, location)] = &task.entries[..]
-            && location.place == Place::Whole
+            && matches!(location.place, Place::Own { .. })
         {
             return self.fetch_large(name, location);
         }
@@ -123,7 +123,7 @@ impl<R: Receiver> Fetcher<'_, R> {
         error: TransferError,
     ) -> Result<(), TransferError> {
         for (_, location) in self.indexes.find(name) {
-            if location.place == Place::Whole || location.key == *failed {
+            if matches!(location.place, Place::Own { .. }) || location.key == *failed {
                 continue;
             }
             let tried = fetch_entries(self.store, self.watch, &[(*name, location)]);
@@ -155,7 +155,7 @@ fn plan(mut places: Vec<(BlobHash, Location)>) -> Vec<Task> {
     for (name, location) in places {
         let (from, to) = place(&location);
         let joined = tasks.last_mut().filter(|task| {
-            location.place != Place::Whole
+            matches!(location.place, Place::Entry { .. })
                 && task.key == location.key
                 && from <= task.end.saturating_add(GAP_BYTES)
                 && to.saturating_sub(task.start) <= RANGE_BYTES_MAX

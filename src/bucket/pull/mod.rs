@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use self::content::{Entries, GAP_BYTES, fetch_entries, fetch_whole};
+pub use self::content::{Entries, GAP_BYTES, fetch_entries, fetch_range, fetch_whole};
 use self::fetch::{Fetcher, Receiver};
 use self::tree::Tree;
 use super::index::{Index, Indexes, Location};

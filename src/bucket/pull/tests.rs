@@ -354,7 +354,8 @@ fn a_large_content_is_an_object_of_its_own() {
     let mut index = IndexBuilder::default();
     bucket.trees(&mut index, &[&tree]);
     let object = bucket.put(ObjectKind::Blob, &content);
-    index.add_own(object, BlobHash::of(&content), content.len() as u64);
+    let bytes = content.len() as u64;
+    index.add_own(object, BlobHash::of(&content), bytes, bytes);
     index.add_digest(Sha256::of(&content), BlobHash::of(&content));
     bucket.index(index);
     let here = Here::default();

@@ -277,11 +277,11 @@ fn read_list(
     }
 }
 
-/// Adds an object that no index names to an index.
-pub(super) fn index_left(builder: &mut IndexBuilder, left: &Unindexed) {
+/// Adds an object that no index names to an index. If it has one content, that has `bytes`.
+pub(super) fn index_left(builder: &mut IndexBuilder, left: &Unindexed, bytes: u64) {
     if left.key.kind == ObjectKind::Blob {
         let name = BlobHash::from_bytes(*left.key.hash.as_bytes());
-        builder.add_own(left.key, name, left.object_bytes);
+        builder.add_own(left.key, name, left.object_bytes, bytes);
     } else {
         builder.add_pack(left.key, left.object_bytes, &left.entries);
     }

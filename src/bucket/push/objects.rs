@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use super::Local;
 use super::have::{Found, Have, INDEXES_MAX, Unindexed, index_left};
 use super::upload::{Body, Uploads, new_key, upload};
+use crate::bucket::groups::{GroupHasher, GroupValues, trailer_bytes};
 use crate::bucket::index::IndexBuilder;
 use crate::bucket::key::{ObjectKey, ObjectKind};
 use crate::bucket::pack::{OWN_OBJECT_BYTES, PackKind, PackWriter};
@@ -184,11 +185,12 @@ impl Version<'_, '_> {
             return self.put(PackKind::Content, blob, &bytes);
         }
         // It is hashed before, so that no object ever has another name than its bytes.
-        let hash = self.hash(&file)?;
+        let (hash, values) = self.hash(&file, size)?;
         self.check(&blob, hash)?;
+        let trailer = values.map(|values| values.to_trailer()).unwrap_or_default();
         let key = new_key(ObjectKind::Blob, ObjectHash::from_bytes(*blob.as_bytes()))?;
-        self.uploads.hand_over(key, Body::File(file, size))?;
-        self.index.add_own(key, blob, size);
+        self.index.add_own(key, blob, size + trailer.len() as u64, size);
+        self.uploads.hand_over(key, Body::File { file, bytes: size, trailer })?;
         self.needs.insert(key);
         add(&tally.moved, 1);
         Ok(())
@@ -202,17 +204,23 @@ impl Version<'_, '_> {
         Err(self.local.damaged(blob))
     }
 
-    fn hash(&self, file: &File) -> Result<BlobHash, TransferError> {
-        let mut hasher = blake3::Hasher::new();
+    /// The hash of a large content of `size` bytes, and the values of its groups.
+    fn hash(
+        &self,
+        file: &File,
+        size: u64,
+    ) -> Result<(BlobHash, Option<GroupValues>), TransferError> {
+        let (mut hasher, mut groups) = (blake3::Hasher::new(), GroupHasher::new(size));
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut done = 0;
         loop {
             self.watch.check()?;
             let read = file.read_at(&mut chunk, done).map_err(TransferError::local)?;
             if read == 0 {
-                return Ok(hasher.finalize().into());
+                return Ok((hasher.finalize().into(), groups.finish()));
             }
             hasher.update(&chunk[..read]);
+            groups.update(&chunk[..read]);
             done += read as u64;
         }
     }
@@ -227,7 +235,7 @@ impl Version<'_, '_> {
             Some(Found::Unindexed(left)) if is_long_enough(&left, bytes) => {
                 self.needs.insert(left.key);
                 if self.left.insert(left.key) {
-                    index_left(&mut self.index, &left);
+                    index_left(&mut self.index, &left, bytes);
                 }
                 true
             }
@@ -267,10 +275,11 @@ impl Version<'_, '_> {
     }
 }
 
-/// Whether an object that no index names can be used for a content of so many bytes: one of a single content must be as long; the
-/// list of a pack was checked when it was read.
+/// Whether an object that no index names can be used for a content of so many bytes: one of a single content must be as long, with
+/// or without the values of its groups; the list of a pack was checked when it was read.
 fn is_long_enough(left: &Unindexed, bytes: u64) -> bool {
-    left.key.kind == ObjectKind::Pack || left.object_bytes == bytes
+    left.key.kind == ObjectKind::Pack
+        || [bytes, bytes + trailer_bytes(bytes)].contains(&left.object_bytes)
 }
 
 /// A page's name among the names of all that is in a bucket.

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
+use crate::bucket::groups::GroupValues;
+use crate::bucket::index::Index;
 use crate::bucket::memory::{Fault, Memory, Operation};
 use crate::bucket::transfer::TransferTally;
 use crate::model::digest::Sha256;
@@ -141,6 +143,25 @@ fn h46_a_push_that_fails_at_any_write_is_finished_without_writing_that_again() {
             break;
         }
     }
+}
+
+#[test]
+fn l4_a_large_content_is_uploaded_with_the_values_of_its_groups() {
+    let mut here = Here::default();
+    let large = noise(99, (9 << 20) + 5);
+    let root = here.version(&BTreeMap::from([("large".to_owned(), large.clone())]), false);
+    let store = Memory::default();
+    let uses = push(&store, &here, &root, None, &BTreeSet::new()).unwrap();
+    let of = |kind| uses.keys.iter().find(|key| key.kind == kind).unwrap().to_string();
+    let object = store.get(&of(ObjectKind::Blob)).unwrap().unwrap();
+    let (content, trailer) = object.split_at(large.len());
+    assert!(content == large);
+    let name = BlobHash::of(&large);
+    assert!(GroupValues::parse(trailer, &name, large.len() as u64).is_ok());
+    let index = Index::parse(&store.get(&of(ObjectKind::Index)).unwrap().unwrap()).unwrap();
+    let found = index.find(&name).unwrap();
+    assert_eq!(found.object_bytes, object.len() as u64);
+    assert_eq!(found.content_bytes(), large.len() as u64);
 }
 
 #[test]

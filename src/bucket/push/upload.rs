@@ -25,8 +25,15 @@ const UPLOADS: usize = 4;
 pub(super) enum Body {
     /// Its bytes.
     Memory(Vec<u8>),
-    /// A file of the store, and how long it is.
-    File(Arc<File>, u64),
+    /// A file of the store.
+    File {
+        /// The file.
+        file: Arc<File>,
+        /// How many bytes of it.
+        bytes: u64,
+        /// What comes after them.
+        trailer: Vec<u8>,
+    },
 }
 
 /// The key for an object of these bytes: one that was never used.
@@ -51,11 +58,12 @@ pub(super) fn upload(
             store.put(&text, bytes).map_err(|error| store_error(watch, error))?;
             bytes.len() as u64
         }
-        Body::File(file, length) => {
-            let mut reader = PacedReader::new(FileReader { file, done: 0 }, watch);
-            let put = store.put_reader(&text, &mut reader, *length);
+        Body::File { file, bytes, trailer } => {
+            let length = bytes + trailer.len() as u64;
+            let object = FileReader { file, done: 0 }.take(*bytes).chain(&trailer[..]);
+            let put = store.put_reader(&text, &mut PacedReader::new(object, watch), length);
             put.map_err(|error| store_error(watch, error))?;
-            *length
+            length
         }
     };
     add(&watch.tally().moved_bytes, length);

@@ -19,7 +19,7 @@ fn join(flights: &mut Flights, content: ContentName, now: Instant) -> Receiver<F
     let (send, told) = channel();
     let then: OnFetched = Box::new(move |fetched| send.send(fetched).unwrap());
     let purpose = Purpose::Read(READER_PATIENCE);
-    if let Joined::Answered(then, outcome) = flights.join(content, purpose, then, now) {
+    if let Joined::Answered(then, outcome) = flights.join(content, (None, purpose), then, now) {
         then(outcome);
     }
     told
@@ -38,6 +38,44 @@ fn l4_a_content_is_fetched_once_however_many_want_it() {
     waiting.into_iter().for_each(|then| then(Ok(Fetched::Kept)));
     assert!(told.iter().all(|told| told.recv().unwrap().is_ok()));
     assert!(second.try_recv().is_err(), "it waits on");
+}
+
+#[test]
+fn l4_readers_of_parts_are_told_as_soon_as_their_part_is_here() {
+    let (mut flights, now) = (flights(), Instant::now());
+    let content = name(b"1");
+    let read = |flights: &mut Flights, part: Option<Range<u64>>| {
+        let (send, told) = channel();
+        let then: OnFetched = Box::new(move |fetched| send.send(fetched).unwrap());
+        let purpose = Purpose::Read(READER_PATIENCE);
+        assert!(matches!(flights.join(content, (part, purpose), then, now), Joined::Waits));
+        told
+    };
+    let late = read(&mut flights, Some(50..60));
+    let early = read(&mut flights, Some(0..10));
+    let whole = read(&mut flights, None);
+    assert_eq!(flights.begin(), Some(content));
+    let (served, next) = flights.next_part(&content, |_| false);
+    assert_eq!((served.len(), next), (0, NextPart::Part(50..60)));
+    let (served, next) = flights.next_part(&content, |part| part.start < 20);
+    assert_eq!(next, NextPart::Part(50..60));
+    served.into_iter().for_each(|then| then(Ok(Fetched::Part)));
+    assert_eq!(early.try_recv().unwrap(), Ok(Fetched::Part));
+    assert!(late.try_recv().is_err() && whole.try_recv().is_err());
+    let (served, next) = flights.next_part(&content, |_| true);
+    assert_eq!((served.len(), next), (1, NextPart::All));
+    assert_eq!(flights.activity(now), Activity { fetching: 1, waiting: 1, failed: 0 });
+    assert_eq!(flights.end(&content, &Ok(Fetched::Kept), now).len(), 1);
+    // Without anybody who waits it ends, and the next one who wants it begins anew.
+    assert_eq!(flights.next_part(&content, |_| true).1, NextPart::Ended);
+    let again = read(&mut flights, Some(0..10));
+    flights.begin();
+    let (served, next) = flights.next_part(&content, |_| true);
+    assert_eq!((served.len(), next), (1, NextPart::Ended));
+    assert_eq!(flights.activity(now), Activity::default());
+    drop(again);
+    drop(read(&mut flights, Some(7..8)));
+    assert_eq!(flights.begin(), Some(content));
 }
 
 #[test]
@@ -112,7 +150,7 @@ fn too_many_readers_cost_the_oldest_its_place() {
 fn prefetch(flights: &mut Flights, content: ContentName, now: Instant) -> Receiver<FetchOutcome> {
     let (send, told) = channel();
     let then: OnFetched = Box::new(move |fetched| send.send(fetched).unwrap());
-    let joined = flights.join(content, Purpose::Prefetch(PREFETCH), then, now);
+    let joined = flights.join(content, (None, Purpose::Prefetch(PREFETCH)), then, now);
     assert!(matches!(joined, Joined::Waits));
     told
 }

@@ -32,7 +32,7 @@ pub struct BucketPlace {
     pub key: Box<[u8]>,
     /// Length of the object in bytes.
     pub object_bytes: u64,
-    /// Offset and stored length in it, in bytes; `None` where the object is the content, as it is.
+    /// Offset and stored length in it, in bytes; `None` where the object begins with the content, as it is.
     pub entry: Option<(u64, u64)>,
 }
 

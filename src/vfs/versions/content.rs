@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -66,7 +67,14 @@ where
         if offset == 0 {
             self.prefetch.note_read(ino);
         }
-        let (blob, file) = self.open(&name)?;
+        let (blob, file) = match self.open(&name) {
+            Err(FsError::Absent(name))
+                if self.blobs.read_part(&name, offset, &mut buffer[..length]) =>
+            {
+                return Ok(length);
+            }
+            opened => opened?,
+        };
         self.blobs.note_use(&name, &blob);
         if let ContentName::Sha256(_) = name
             && file.metadata().is_ok_and(|blob| blob.len() != size)
@@ -103,9 +111,9 @@ where
         Ok(length)
     }
 
-    /// Has a content fetched that a read found absent, and then calls back.
-    pub(crate) fn fetch(&self, name: ContentName, then: OnFetched) {
-        self.blobs.fetch(name, then);
+    /// Has a content fetched that a read found absent, or at least the part of it that was to be read, and then calls back.
+    pub(crate) fn fetch(&self, name: ContentName, part: Range<u64>, then: OnFetched) {
+        self.blobs.fetch(name, part, then);
     }
 
     /// Finds the next data or hole at or after `offset`.

@@ -41,6 +41,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -95,8 +96,11 @@ pub(crate) trait Blobs: Send + Sync + 'static {
     /// A content is read, and has that blob.
     fn note_use(&self, name: &ContentName, blob: &BlobHash);
 
-    /// Has a content fetched that is absent, and then calls back.
-    fn fetch(&self, name: ContentName, then: OnFetched);
+    /// Has a content fetched that is absent, or at least a part of it, and then calls back.
+    fn fetch(&self, name: ContentName, part: Range<u64>, then: OnFetched);
+
+    /// Fills the buffer with bytes of an absent content from `offset` on, if just these were fetched; says whether it did.
+    fn read_part(&self, name: &ContentName, offset: u64, buffer: &mut [u8]) -> bool;
 
     /// The name by which a content can be fetched that is absent, or damaged, so that a remote may have it: by its name, and
     /// the error that resolving or opening it gave.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::engine::Engine;
@@ -42,8 +43,12 @@ impl Blobs for PoolBlobs {
         self.engine.note_use(name, blob);
     }
 
-    fn fetch(&self, name: ContentName, then: OnFetched) {
-        self.engine.fetch(name, then);
+    fn fetch(&self, name: ContentName, part: Range<u64>, then: OnFetched) {
+        self.engine.fetch_part(name, part, then);
+    }
+
+    fn read_part(&self, name: &ContentName, offset: u64, buffer: &mut [u8]) -> bool {
+        self.engine.read_part(name, offset, buffer)
     }
 
     fn absent(name: &ContentName, error: &StoreError) -> Option<ContentName> {

@@ -1,7 +1,8 @@
-//! Packs, indexes and lists of uses of a bucket: whoever may write there may write anything (H51, H54).
+//! Packs, indexes, lists of uses and group values of a bucket: whoever may write there may write anything (H51, H54).
 
 use std::collections::BTreeSet;
 
+use cairn::bucket::groups::{GroupHasher, GroupValues, content_bytes};
 use cairn::bucket::index::{Index, IndexBuilder};
 use cairn::bucket::key::{Nonce, ObjectKey, ObjectKind};
 use cairn::bucket::pack::{PackKind, PackWriter, list, unpack};
@@ -25,6 +26,16 @@ pub(crate) fn run(data: &[u8]) {
             }
         }
     }
+    let length = u64::from(data.first().copied().unwrap_or(0)) << 16 | 5;
+    for length in [CONTENT.len() as u64, length] {
+        if let Ok(values) = GroupValues::parse(data, &BlobHash::of(CONTENT), length) {
+            assert_eq!(values.name(), BlobHash::of(CONTENT));
+            assert_eq!(values.to_trailer(), data);
+        }
+    }
+    if let Some(length) = content_bytes(data, data.len() as u64) {
+        assert!(length < data.len() as u64);
+    }
     // With the checksum that fits, so that mutations come further than that.
     for bytes in [data.to_vec(), checked(data)] {
         if let Ok(index) = Index::parse(&bytes) {
@@ -38,6 +49,9 @@ pub(crate) fn run(data: &[u8]) {
         drop(Changes::parse(&bytes));
     }
 }
+
+/// A content of two groups.
+const CONTENT: &[u8] = &[7; 300_000];
 
 fn to_usize(position: u32) -> usize {
     usize::try_from(position).unwrap()
@@ -61,10 +75,13 @@ fn seeds() -> Vec<Vec<u8>> {
     let pack = writer.finish();
     let mut builder = IndexBuilder::default();
     builder.add_pack(key(ObjectKind::Pack, 1), pack.bytes.len() as u64, &pack.entries);
-    builder.add_own(key(ObjectKind::Blob, 2), BlobHash::of(&[2]), 9 << 20);
+    builder.add_own(key(ObjectKind::Blob, 2), BlobHash::of(&[2]), (9 << 20) + 80, 9 << 20);
     builder.add_digest(Sha256::of(b"one"), BlobHash::of(b"one"));
     let keys: BTreeSet<ObjectKey> = (0..5).map(|number| key(ObjectKind::Pack, number)).collect();
     let mut seeds = builder.finish();
+    let mut values = GroupHasher::new(CONTENT.len() as u64);
+    values.update(CONTENT);
+    seeds.extend(values.finish().map(|values| values.to_trailer()));
     seeds.extend([pack.bytes, encode(&keys, None).0]);
     seeds
 }

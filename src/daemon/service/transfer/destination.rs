@@ -240,7 +240,7 @@ pub(super) fn bucket_place(placed: &Placed) -> BucketPlace {
     let Location { key, object_bytes, place } = placed.location;
     let entry = match place {
         Place::Entry { offset, stored_bytes, .. } => Some((offset.into(), stored_bytes.into())),
-        Place::Whole => None,
+        Place::Own { .. } => None,
     };
     BucketPlace { blob: placed.blob, key: key.to_bytes().into(), object_bytes, entry }
 }
