@@ -263,7 +263,7 @@ mod tests {
                 let [start, end] = [span.start, span.end].map(|at| usize::try_from(at).unwrap());
                 assert!(read.is_right(group, &content[start..end]));
                 let mut other = content[start..end].to_vec();
-                other[7] ^= 1;
+                other[0] ^= 1;
                 assert!(!read.is_right(group, &other));
                 assert!(!read.is_right(group, &content[start..end - 1]));
             }
