@@ -58,6 +58,8 @@ impl Bucket {
 fn location(place: &BucketPlace, size: u64) -> Option<Location> {
     let key = ObjectKey::from_bytes(place.key.as_ref().try_into().ok()?)?;
     let place_in_it = match place.entry {
+        // As much as it is said to have is taken into memory.
+        None if place.object_bytes != size => return None,
         None => Place::Whole,
         Some((offset, stored)) => Place::Entry {
             offset: offset.try_into().ok()?,
