@@ -67,7 +67,7 @@ pub struct Poll<'a> {
     pub store: &'a dyn ObjectStore,
     /// Whose events are believed.
     pub signatures: &'a Signatures,
-    /// Somebody asked for it: all logs are looked at.
+    /// Somebody asked for it: all logs are looked at, and whether they are those that were followed.
     pub is_asked: bool,
     /// The time, for alarms.
     pub now: Timestamp,
@@ -203,7 +203,7 @@ impl Follower {
             let log = Log::new(poll.store, self.bucket, LogName::Bucket, &never)
                 .signatures(poll.signatures)
                 .seen(seen);
-            self.own.look(&log, own, is_turn(0), poll.now)?;
+            self.own.look(&log, own, poll.is_asked || is_turn(0), poll.now)?;
         }
         let names: Vec<_> =
             self.own.cursor.state().repositories().filter(|name| (poll.is_wanted)(name)).collect();
@@ -220,7 +220,7 @@ impl Follower {
             let log = Log::new(poll.store, self.bucket, log, &never)
                 .signatures(poll.signatures)
                 .seen(seen);
-            followed.look(&log, promised, is_turn(place), poll.now)?;
+            followed.look(&log, promised, poll.is_asked || is_turn(place), poll.now)?;
         }
         Ok(())
     }

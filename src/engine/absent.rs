@@ -20,7 +20,7 @@ use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::name::RemoteName;
 use crate::model::time::Timestamp;
-use crate::store::catalog::{BucketPlace, Reader};
+use crate::store::catalog::{BucketPlace, PlacesOf, Reader};
 use crate::store::error::StoreError;
 use crate::store::pool::Incoming;
 
@@ -194,8 +194,7 @@ impl Engine {
         self.note_some_uses().map(drop)
     }
 
-    /// Notes where a bucket has blobs, with their lengths. Those that the store lacks become absent blobs if `are_absent`, which
-    /// trees may name; the caller has pinned them.
+    /// Notes where a bucket has blobs, with their lengths.
     ///
     /// # Errors
     /// When the store takes no changes.
@@ -203,10 +202,10 @@ impl Engine {
         &self,
         remote: RemoteName,
         places: Vec<(BucketPlace, u64)>,
-        are_absent: bool,
+        of: PlacesOf,
     ) -> Result<()> {
         self.buckets_give_back.store(true, Ordering::Relaxed);
-        let note = RemoteNote::InBucket { remote, places, are_absent };
+        let note = RemoteNote::InBucket { remote, places, of };
         self.call(|reply| Request::NoteRemote { note, reply })
     }
 

@@ -9,7 +9,7 @@ use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::id::RepoId;
 use crate::model::name::RemoteName;
-use crate::store::catalog::{BucketPlace, SourceRow};
+use crate::store::catalog::{BucketPlace, PlacesOf, SourceRow};
 
 /// What is noted about content and remotes, by syncs, pulls, lazy reads and manifests of the web face.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub enum RemoteNote {
         remote: RemoteName,
         /// The places.
         places: Vec<(BucketPlace, u64)>,
-        /// Those that the store lacks become absent blobs, which trees may name. The caller has pinned them.
-        are_absent: bool,
+        /// What is known of the blobs.
+        of: PlacesOf,
     },
     /// What the remote declared when the newest version was made, as JSON.
     Seen {
@@ -73,8 +73,8 @@ impl StoreWriter {
             RemoteNote::Sources(sources) => self.write(|tx| {
                 sources.iter().try_for_each(|(digest, source)| tx.put_source(digest, source))
             }),
-            RemoteNote::InBucket { remote, places, are_absent } => {
-                blobs.note_in_bucket(self, remote, (places, *are_absent), now)
+            RemoteNote::InBucket { remote, places, of } => {
+                blobs.note_in_bucket(self, remote, (places, *of), now)
             }
             RemoteNote::Seen { repo, remote, state } => {
                 self.write(|tx| tx.put_sync(*repo, remote, state))

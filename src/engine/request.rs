@@ -31,7 +31,7 @@ use crate::store::catalog::ReclaimableRow;
 use crate::store::pool::{Damage, Pool};
 
 pub use super::areas::{AreaNotes, Owner, OwnerChange};
-pub use super::blobs::{IncomingBlob, MadeAbsent, Reuse};
+pub use super::blobs::{IncomingBlob, MadeAbsent, Reuse, TreesFor};
 pub use super::remotes::RemoteNote;
 pub use super::reply::Reply;
 pub use super::versions::FlagChange;
@@ -120,9 +120,9 @@ pub enum Request {
     /// Pins and touches the blobs that exist, and says how long they are. `is_own`: whoever asks has the content itself, and
     /// relies on this store to keep it.
     ReuseBlobs { hashes: Vec<BlobHash>, is_own: bool, reply: Reply<Vec<Reuse>> },
-    /// Pins those of the trees that exist. While any blob is damaged, or absent (except `with_absent`), it pins none: only a
+    /// Pins those of the trees that exist. While any blob is damaged, or is not as `trees_for` needs it, it pins none: only a
     /// look at each blob of a tree could tell whether the tree has it.
-    ReuseTrees { trees: Vec<TreeHash>, with_absent: bool, reply: Reply<Vec<Option<TreePin>>> },
+    ReuseTrees { trees: Vec<TreeHash>, trees_for: TreesFor, reply: Reply<Vec<Option<TreePin>>> },
     /// Writes pages of trees, children first, and pins each: nothing references them yet.
     KeepPages { pages: Vec<Page>, reply: Reply<Vec<TreePin>> },
     /// Asks for a collection run. It is answered when a run that began after the request ended.

@@ -98,7 +98,7 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     let reader = store.catalog.reader()?;
     let recovered = recover(&store.layout, &mut store.catalog, &reader)?;
     store.pool.mark_damaged(reader.damaged_blobs()?);
-    store.pool.mark_absent(reader.absent_blobs()?);
+    store.pool.mark_absent(&reader.absent_blobs()?);
     sweep_incoming(&store)?;
     fill_reserve(&store);
     let (pins, trees) = (Arc::new(Pins::default()), tree_cache(&store));

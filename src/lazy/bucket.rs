@@ -58,6 +58,7 @@ impl Bucket {
 fn location(place: &BucketPlace, size: u64) -> Option<Location> {
     let key = ObjectKey::from_bytes(place.key.as_ref().try_into().ok()?)?;
     let place_in_it = match place.entry {
+        None if place.object_bytes < size => return None,
         None => Place::Own { bytes: size },
         Some((offset, stored)) => Place::Entry {
             offset: offset.try_into().ok()?,

@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::aws::AmazonS3Builder;
@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use super::client::{builder, client_error};
 use super::credentials::Secret;
 use super::error::{NetError, NetErrorKind};
+use super::speed::Speed;
 use crate::model::remote::{Login, RemoteSettings, S3Place};
 
 /// The region, where nobody says another: servers other than Amazon's take it for any.
@@ -57,6 +58,8 @@ pub struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     shown: String,
+    /// The lowest speed of an answer, and over what time.
+    slowest: (u64, Duration),
 }
 
 impl Objects {
@@ -66,11 +69,12 @@ impl Objects {
     /// What of it cannot be read or used.
     pub fn open(settings: &RemoteSettings) -> Result<Self, NetError> {
         let shown = settings.url.to_string();
+        let slowest = (settings.lowest_bytes_per_second(), settings.idle_timeout());
         if let Some(place) = settings.url.s3_place() {
             let prefix = Path::parse(&place.prefix)
                 .map_err(|error| local(format!("{shown} cannot be a prefix: {error}")))?;
             let store: Arc<dyn ObjectStore> = Arc::new(s3(settings, &place)?);
-            return Ok(Self { store, prefix, shown });
+            return Ok(Self { store, prefix, shown, slowest });
         }
         let Some(path) = settings.url.local_path() else {
             return Err(local(format!("{shown} is neither a bucket of S3 nor a directory")));
@@ -81,7 +85,7 @@ impl Objects {
             .map_err(|error| local(format!("{}: {error}", path.display())))?;
         // What was acknowledged must be there after a power loss.
         let store: Arc<dyn ObjectStore> = Arc::new(store.with_fsync(true));
-        Ok(Self { store, prefix: Path::default(), shown })
+        Ok(Self { store, prefix: Path::default(), shown, slowest })
     }
 
     /// The bytes of an object, `bytes_max` at most; `None` when there is none.
@@ -91,7 +95,7 @@ impl Objects {
     pub fn get(&self, key: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, NetError> {
         self.run(key, async |path| {
             let result = self.store.get(&path).await?;
-            body(result, bytes_max).await
+            body(result, bytes_max, self.slowest).await
         })
     }
 
@@ -101,21 +105,36 @@ impl Objects {
     /// Why it cannot be had, also when it begins beyond the end.
     pub fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, NetError> {
         let length = range.end.saturating_sub(range.start);
-        self.run(key, async |path| {
+        let found = self.run(key, async |path| {
             let wanted = Some(GetRange::Bounded(range.clone()));
             let options = GetOptions { range: wanted, ..GetOptions::default() };
             match self.store.get_opts(&path, options).await {
-                Ok(result) => body(result, length).await,
+                Ok(result) => {
+                    let bytes = body(result, length, self.slowest).await?;
+                    Ok((!bytes.is_empty() || length == 0).then_some(bytes))
+                }
                 // Some caches send the whole object (H49).
                 Err(error) if is_whole(&error) => {
                     let result = self.store.get(&path).await?;
-                    let whole = body(result, range.end.max(WHOLE_BYTES_MAX)).await?;
+                    let bytes_max = range.end.max(WHOLE_BYTES_MAX);
+                    let whole = body(result, bytes_max, self.slowest).await?;
                     let place = |at| usize::try_from(at).unwrap_or(usize::MAX).min(whole.len());
-                    Ok(whole[place(range.start)..place(range.end)].to_vec())
+                    Ok(Some(whole[place(range.start)..place(range.end)].to_vec()))
+                }
+                // No failure of the store, which would be tried again: the object is what it is.
+                Err(error) if may_end_before(&error) => {
+                    let found = self.store.head(&path).await?;
+                    if found.size <= range.start { Ok(None) } else { Err(error) }
                 }
                 Err(error) => Err(error),
             }
-        })
+        })?;
+        let ends_before = || {
+            let from = range.start;
+            let text = format!("{}: {key}: it has no byte from {from} on", self.shown);
+            NetError::new(NetErrorKind::Protocol, text)
+        };
+        found.map(|bytes| bytes.ok_or_else(ends_before)).transpose()
     }
 
     /// Writes an object, in place of what was there.
@@ -317,16 +336,29 @@ impl Objects {
 /// The longest object that is fetched whole for a part of it.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
 
-async fn body(result: GetResult, bytes_max: u64) -> Result<Vec<u8>, Error> {
+/// The bytes of an answer. One that comes too slowly is given up: it would hold up whoever waits for these bytes for ever,
+/// also when the next answer came at once.
+async fn body(
+    result: GetResult,
+    bytes_max: u64,
+    (lowest_bytes_per_second, window): (u64, Duration),
+) -> Result<Vec<u8>, Error> {
     let length = result.range.end - result.range.start;
     let refused = |text: String| Error::Generic { store: "answer", source: text.into() };
     if length > bytes_max {
         return Err(refused(format!("it has {length} bytes, {bytes_max} at most were expected")));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    let mut speed = Speed::new(lowest_bytes_per_second, window);
     let mut pieces = result.into_stream();
+    let mut began = Instant::now();
     while let Some(piece) = pieces.try_next().await? {
         bytes.extend_from_slice(&piece);
+        if !speed.add(piece.len(), began.elapsed()) {
+            let (lowest, seconds) = (lowest_bytes_per_second, window.as_secs_f32());
+            return Err(refused(format!("fewer than {lowest} bytes per second for {seconds} s")));
+        }
+        began = Instant::now();
         if bytes.len() as u64 > length {
             return Err(refused(format!("more than the {length} bytes came that were declared")));
         }
@@ -340,6 +372,12 @@ async fn body(result: GetResult, bytes_max: u64) -> Result<Vec<u8>, Error> {
 /// Whether the whole object came where a part was asked for.
 fn is_whole(error: &Error) -> bool {
     matches!(error, Error::Generic { source, .. } if source.to_string().contains("non-partial"))
+}
+
+/// Whether that may be an answer to a range that begins at or after the end of the object.
+fn may_end_before(error: &Error) -> bool {
+    let text = chain(error);
+    matches!(error, Error::Generic { .. }) && (text.contains("416") || text.contains("range"))
 }
 
 fn join(part: Option<Result<Result<(), Error>, tokio::task::JoinError>>) -> Result<(), Error> {

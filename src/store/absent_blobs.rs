@@ -51,10 +51,12 @@ impl AbsentBlobs {
         self.len() == 0
     }
 
-    pub(super) fn add(&self, hashes: impl IntoIterator<Item = BlobHash>) {
+    /// Adds blobs; returns those that were not there.
+    pub(super) fn add(&self, hashes: &[BlobHash]) -> Vec<BlobHash> {
         let mut keys = self.keys.write();
-        keys.extend(hashes.into_iter().map(|hash| key(&hash)));
+        let added = hashes.iter().filter(|hash| keys.insert(key(hash))).copied().collect();
         self.count.store(keys.len(), Ordering::Release);
+        added
     }
 
     pub(super) fn remove(&self, hash: &BlobHash) {
@@ -75,7 +77,8 @@ mod tests {
     fn what_was_added_is_absent_until_it_is_removed() {
         let absent = AbsentBlobs::default();
         let [one, two] = [b"1", b"2"].map(|content| BlobHash::of(content));
-        absent.add([one, one]);
+        assert_eq!(absent.add(&[one, one]), [one]);
+        assert_eq!(absent.add(&[one]), []);
         assert!(absent.has(&one) && !absent.has(&two) && absent.len() == 1);
         absent.remove(&two);
         absent.remove(&one);

@@ -66,6 +66,27 @@ fn d2_an_edge_killed_at_any_step_goes_on() {
     }
 }
 
+/// As a disk that was full, or lost power, leaves it.
+#[test]
+fn h48_an_empty_head_holds_up_neither_edges_nor_publishers() {
+    let bucket = Bucket::new();
+    let one = bucket.store();
+    publish(&one, "lib", "one");
+    let edge = Edge::start(&bucket, &NEVER);
+    let head = bucket.path().join("head");
+    fs::write(&head, "").unwrap();
+    edge.refresh();
+    publish(&one, "lib", "two");
+    assert!(!fs::read(&head).unwrap().is_empty());
+    edge.refresh();
+    assert_eq!(shown(&one, "lib/2"), shown(&edge.cairn, "lib/2"));
+    // An event of one log is a matter of that log.
+    publish(&one, "tool", "one");
+    fs::write(event(&bucket, "lib", 3), "").unwrap();
+    edge.cairn.run(&["refresh", "--wait"]);
+    assert_eq!(shown(&one, "tool/1"), shown(&edge.cairn, "tool/1"));
+}
+
 #[test]
 fn h48_a_rollback_or_a_fork_is_an_alarm_and_the_rest_goes_on() {
     let bucket = Bucket::new();

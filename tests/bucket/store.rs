@@ -2,13 +2,14 @@
 
 use std::io::Read;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use cairn::bucket::key::Nonce;
 use cairn::bucket::probe::{Probe, probe};
 use cairn::bucket::store::{Created, ObjectStore, StoreErrorKind};
 use cairn::model::remote::{BucketSettings, RemoteKind, RemoteSettings};
 use cairn::net::Objects;
-use support::http::{Asked, Server, answer};
+use support::http::{Answer, Asked, Server, answer};
 
 use crate::server::Place;
 
@@ -44,6 +45,11 @@ fn works(store: &Objects) {
     assert_eq!(store.get("log/a/1").unwrap().unwrap(), b"third");
     store.put("log/%3Db%20%C3%A4/1", b"").unwrap();
     assert_eq!(store.get("log/%3Db%20%C3%A4/1").unwrap().unwrap(), b"");
+    // Not one that may be different in a moment.
+    for (key, from) in [("log/%3Db%20%C3%A4/1", 0), ("log/a/1", 5), ("log/a/1", 99)] {
+        let error = store.get_range(key, from..200).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Protocol, "{key} from {from}: {error}");
+    }
 
     let large: Vec<u8> = bytes((40 << 20) + 5).collect();
     let mut source = &large[..];
@@ -125,6 +131,23 @@ fn answering(reply: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static) -> Objec
     let endpoint = Some(server.url("/").parse().unwrap());
     settings.bucket = Some(BucketSettings { endpoint, ..BucketSettings::default() });
     Objects::open(&settings).unwrap()
+}
+
+/// Whoever waits for the bytes would wait for ever, also when another answer came at once.
+#[test]
+fn v12_an_answer_that_trickles_is_given_up() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 90\r\nETag: \"x\"\r\n\
+                Last-Modified: Mon, 30 Nov 2026 18:00:00 GMT\r\n\r\n";
+    let pause = Duration::from_millis(50);
+    let server = Server::start(move |_, _| Answer::Trickles(head.as_bytes().to_vec(), 90, pause));
+    let mut settings = RemoteSettings::new(RemoteKind::Bucket, "s3://releases/x".parse().unwrap());
+    let endpoint = Some(server.url("/").parse().unwrap());
+    settings.bucket = Some(BucketSettings { endpoint, ..BucketSettings::default() });
+    (settings.idle_timeout_ms, settings.lowest_bytes_per_second) = (Some(500), Some(1000));
+    let error = Objects::open(&settings).unwrap().get("packs/a", 100).unwrap_err();
+    assert!(error.to_string().contains("fewer than 1000 bytes per second"), "{error}");
+    settings.lowest_bytes_per_second = Some(0);
+    assert_eq!(Objects::open(&settings).unwrap().get("packs/a", 100).unwrap().unwrap().len(), 90);
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod order;
 mod quota;
 mod race;
 mod read_only;
+mod reclaim;
 mod repository;
 mod restart;
 mod retention;

@@ -197,6 +197,34 @@ fn l1_after_a_change_to_immediate_the_next_pull_fetches_what_is_absent() {
     stop_and_check(two);
 }
 
+/// What comes from a bucket at once is no cache of another one that has it, too, and outlives that (L1, L8).
+#[test]
+fn l8_what_is_cached_of_one_bucket_can_be_had_from_another_that_is_pulled_later() {
+    let published = Published::new();
+    let other = published.one.scratch().join("other");
+    let url = format!("file://{}", other.display());
+    published.one.cli(&["import", published.source().to_str().unwrap(), "again"]);
+    published.one.cli(&["remote", "add", "other", "bucket", &url]);
+    published.one.cli(&["push", "again", "other"]);
+    let two = published.pulled("streamed");
+    published.read_all(&two);
+    wait::until("it is a cache", || two.json(&["status"])["cached_bytes"].as_u64() > Some(0));
+    two.cli(&["remote", "add", "other", "bucket", &url]);
+    two.cli(&["pull", "again", "other"]);
+    // What was looked at a moment ago stays.
+    wait::until("all is absent", || {
+        two.cli(&["reclaim"]);
+        absent(&two) == published.files.len() as u64 - 1
+    });
+    fs::rename(published.bucket(), published.one.scratch().join("gone")).unwrap();
+    for (path, bytes) in &published.files {
+        let read = fs::read(two.versions("again/1").join(path)).unwrap();
+        assert!(read == *bytes, "{path}");
+    }
+    assert_eq!(two.json(&["status"])["cached_bytes"], 0, "it is kept");
+    stop_and_check(two);
+}
+
 #[test]
 fn l13_an_area_over_a_lazy_version_fetches_only_what_is_changed_in_part() {
     let published = Published::new();

@@ -254,6 +254,20 @@ fn h48_a_rollback_and_a_fork_are_alarms_and_other_logs_go_on() {
 }
 
 #[test]
+fn h48_whoever_asks_for_news_is_told_of_a_rollback_at_once() {
+    let mut one = Publisher::new();
+    one.make("a");
+    one.publish("a", 1);
+    let mut edge = Follower::new(BUCKET);
+    poll(&mut edge, &one.store, false).unwrap();
+    one.store.delete(&[log("a").key(Seq::new(1).unwrap())]).unwrap();
+    poll(&mut edge, &one.store, false).unwrap();
+    assert_eq!(edge.alarms().count(), 0, "it is not the turn of that log");
+    poll(&mut edge, &one.store, true).unwrap();
+    assert_eq!(edge.alarms().count(), 1);
+}
+
+#[test]
 fn h48_what_an_earlier_run_saw_is_looked_for_after_a_restart() {
     let mut one = Publisher::new();
     one.make("a");

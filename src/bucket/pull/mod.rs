@@ -31,6 +31,7 @@ use crate::model::digest::{Sha256, Sha256Hasher};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::tree::Root;
 use crate::model::tree_format::{TreeError, TreePage};
+use crate::store::catalog::PlacesOf;
 use crate::store::durable;
 
 /// Contents that are looked up at a time.
@@ -124,11 +125,11 @@ pub trait Destination: Sync {
     /// The store's.
     fn settle(&self) -> Result<(), TransferError>;
 
-    /// Notes where contents are. Those that the store lacks are held as absent ones if `are_absent`.
+    /// Notes where contents are.
     ///
     /// # Errors
     /// The store's.
-    fn note_places(&self, places: &[Placed], are_absent: bool) -> Result<(), TransferError>;
+    fn note_places(&self, places: &[Placed], of: PlacesOf) -> Result<(), TransferError>;
 
     /// Notes digests of contents that are held.
     ///
@@ -201,11 +202,17 @@ impl<'a> Catalog<'a> {
     ) -> Result<(), TransferError> {
         self.read(uses)?;
         let tree = Tree::fetch(self.store, self.watch, &self.indexes, destination, root)?;
-        let missing = self.missing(destination, &tree)?;
+        let (missing, held) = self.missing(destination, &tree)?;
+        // Who drops one of these later has to know that it can be had here as well (L8).
+        note_places(destination, self.watch, held, PlacesOf::Held)?;
+        let of = match depth {
+            Depth::Whole => PlacesOf::Fetched,
+            Depth::Names => PlacesOf::Absent,
+        };
         if depth == Depth::Whole {
             self.fetch_contents(destination, &missing)?;
         }
-        self.note_places(destination, &missing, depth == Depth::Names)?;
+        note_places(destination, self.watch, self.places(&missing), of)?;
         step("pull: contents are stored")?;
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -265,39 +272,33 @@ impl<'a> Catalog<'a> {
         if digests.is_empty() { Ok(()) } else { destination.note_digests(digests) }
     }
 
-    /// Has the store note where contents are, in the order of their places.
-    fn note_places<D: Destination>(
-        &self,
-        destination: &D,
-        contents: &HashMap<BlobHash, Wanted>,
-        are_absent: bool,
-    ) -> Result<(), TransferError> {
+    /// Where contents are.
+    fn places(&self, contents: &HashMap<BlobHash, Wanted>) -> Vec<Placed> {
         let mut places = Vec::with_capacity(contents.len());
-        #[expect(clippy::iter_over_hash_type, reason = "they are sorted below")]
+        #[expect(clippy::iter_over_hash_type, reason = "they are sorted before they are noted")]
         for (blob, wanted) in contents {
-            let Some(location) = self.find(blob) else { continue };
             let own = wanted.is_named.then_some(ContentName::Blake3(*blob));
             let names = own.into_iter().chain(wanted.digests.iter().map(|name| (*name).into()));
-            let bytes = wanted.bytes;
-            places.extend(names.map(|name| Placed { name, blob: *blob, bytes, location }));
+            places.extend(names.filter_map(|name| self.place(name, *blob, wanted.bytes)));
         }
         places
-            .sort_unstable_by_key(|placed| (placed.location.key, content::span(&placed.location)));
-        for some in places.chunks(PLACES_MAX) {
-            self.watch.check()?;
-            destination.note_places(some, are_absent)?;
-        }
-        Ok(())
     }
 
-    /// The contents of a tree that the store lacks, by their blobs.
+    /// Where a blob of that length is, if any index has it.
+    fn place(&self, name: ContentName, blob: BlobHash, bytes: u64) -> Option<Placed> {
+        let location = self.find(&blob).filter(|location| location.content_bytes() == bytes)?;
+        Some(Placed { name, blob, bytes, location })
+    }
+
+    /// The contents of a tree that the store lacks, by their blobs, and where those are that it has.
     fn missing<D: Destination>(
         &self,
         destination: &D,
         tree: &Tree,
-    ) -> Result<HashMap<BlobHash, Wanted>, TransferError> {
+    ) -> Result<(HashMap<BlobHash, Wanted>, Vec<Placed>), TransferError> {
         let mut missing: HashMap<BlobHash, Wanted> = HashMap::new();
         let mut present = 0;
+        let mut places = Vec::new();
         let all: Vec<(&ContentName, &u64)> = tree.contents.iter().collect();
         for some in all.chunks(LOOKED_UP_MAX) {
             self.watch.check()?;
@@ -309,9 +310,10 @@ impl<'a> Catalog<'a> {
             let held = destination.hold(blobs.iter().copied().flatten().collect())?;
             let mut held = held.into_iter();
             for ((name, size), blob) in some.iter().zip(blobs) {
-                let bytes = blob.and_then(|_| held.next().flatten());
-                if let Some(bytes) = bytes {
+                let held = blob.and_then(|blob| Some((blob, held.next().flatten()?)));
+                if let Some((blob, bytes)) = held {
                     check_length(name, bytes, **size)?;
+                    places.extend(self.place(**name, blob, bytes));
                     present += 1;
                     continue;
                 }
@@ -327,7 +329,7 @@ impl<'a> Catalog<'a> {
         add(&tally.present, present);
         add(&tally.contents, missing.len() as u64);
         add(&tally.content_bytes, missing.values().map(|wanted| wanted.bytes).sum());
-        Ok(missing)
+        Ok((missing, places))
     }
 
     /// The blob of a content, and how long it is, as the indexes say.
@@ -344,6 +346,20 @@ impl<'a> Catalog<'a> {
         };
         found.ok_or(TransferError::NotIndexed(*name))
     }
+}
+
+/// Has the store note where contents are, in the order of their places.
+fn note_places<D: Destination>(
+    destination: &D,
+    watch: &Watch<'_>,
+    mut places: Vec<Placed>,
+    of: PlacesOf,
+) -> Result<(), TransferError> {
+    places.sort_unstable_by_key(|placed| (placed.location.key, content::span(&placed.location)));
+    places.chunks(PLACES_MAX).try_for_each(|some| {
+        watch.check()?;
+        destination.note_places(some, of)
+    })
 }
 
 /// What is wanted of a content.

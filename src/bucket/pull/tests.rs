@@ -67,8 +67,11 @@ impl Destination for Here {
         Ok(())
     }
 
-    fn note_places(&self, places: &[Placed], are_absent: bool) -> Result<(), TransferError> {
-        assert_eq!(are_absent, self.depth == Depth::Names);
+    fn note_places(&self, places: &[Placed], of: PlacesOf) -> Result<(), TransferError> {
+        if of == PlacesOf::Held {
+            return Ok(());
+        }
+        assert_eq!(of == PlacesOf::Absent, self.depth == Depth::Names);
         self.places.lock().extend(places);
         Ok(())
     }

@@ -41,6 +41,18 @@ pub enum Reuse {
     Nothing,
 }
 
+/// What trees are reused for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TreesFor {
+    /// What they name may be absent.
+    Names,
+    /// All that they name is stored.
+    Content,
+    /// The same, and whoever asks has it himself and relies on this store to keep it: nothing of it is the cache of a
+    /// bucket, which a reclaim may take.
+    Own,
+}
+
 /// Why imported files were not taken in.
 pub(in crate::engine) struct NotAdopted {
     pub(in crate::engine) error: EngineError,
@@ -125,8 +137,9 @@ impl Blobs {
         let (pool, lock) = (&writer.store().pool, &writer.store().lock);
         // Nearly always no file has the name, and the link itself finds that out. If there was a row whose
         // file was lost, the file is back now.
+        let was_absent = pool.absent().has(hash);
         if pool.adopt_new(lock, &incoming, hash)? {
-            return Ok(BlobStatus { has_row: false, was_absent: false, intact: false });
+            return Ok(BlobStatus { has_row: was_absent, was_absent, intact: false });
         }
         let status = self.status(writer, hash, size)?;
         if !status.intact {
@@ -261,17 +274,23 @@ impl Blobs {
 
     /// Pins and touches those of the trees that can be reused with all that they name. The blobs below are
     /// not looked at one by one, so while any blob of the store is unverified or damaged, no tree is reused
-    /// (H3, R5). The same while any is absent, unless the caller takes absent blobs for granted.
+    /// (H3, R5). The same while any is not as the caller needs it.
     pub(in crate::engine) fn reuse_trees(
         &self,
         writer: &mut StoreWriter,
         trees: &[TreeHash],
-        with_absent: bool,
+        trees_for: TreesFor,
         now: Timestamp,
     ) -> Result<Vec<Option<TreePin>>> {
         let pool = &writer.store().pool;
-        let lacks_content = pool.has_damage() || !with_absent && !pool.absent().is_empty();
-        if !self.unverified.is_empty() || lacks_content {
+        let may_reuse = !pool.has_damage()
+            && self.unverified.is_empty()
+            && match trees_for {
+                TreesFor::Names => true,
+                TreesFor::Content => pool.absent().is_empty(),
+                TreesFor::Own => pool.absent().is_empty() && !writer.reader().any_places()?,
+            };
+        if !may_reuse {
             return Ok(trees.iter().map(|_| None).collect());
         }
         let exist: Vec<bool> =

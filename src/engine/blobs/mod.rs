@@ -21,10 +21,10 @@ use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::name::RemoteName;
 use crate::model::time::Timestamp;
-use crate::store::catalog::{BucketPlace, Tx};
+use crate::store::catalog::{BucketPlace, PlacesOf, Tx};
 use crate::store::error::StoreError;
 pub(super) use adopt::NotAdopted;
-pub use adopt::{IncomingBlob, Reuse};
+pub use adopt::{IncomingBlob, Reuse, TreesFor};
 pub(super) use damage::UNCHECKED;
 use damage::Unverified;
 pub use reclaim::MadeAbsent;
@@ -171,29 +171,37 @@ impl Blobs {
         Ok(())
     }
 
-    /// Notes where a bucket has blobs. Those that the store lacks get rows as absent ones if `are_absent`; the caller has
-    /// pinned them.
+    /// Notes where a bucket has blobs. What was stored here meanwhile, by whoever has it himself, gets no place: the store
+    /// is where that can be had, and a reclaim must not take it.
     pub(super) fn note_in_bucket(
         &self,
         writer: &mut StoreWriter,
         remote: &RemoteName,
-        (places, are_absent): (&[(BucketPlace, u64)], bool),
+        (places, of): (&[(BucketPlace, u64)], PlacesOf),
         now: Now,
     ) -> Result<()> {
         let pending = &self.pending;
-        let absent = writer.write(|tx| {
-            tx.put_places(remote, places)?;
-            let mut absent = Vec::new();
-            // A pending one is stored, whatever its row says.
-            let lacking = places.iter().filter(|(place, _)| !pending.contains_key(&place.blob));
-            for (place, size) in lacking.filter(|_| are_absent) {
-                if tx.insert_absent_blob(&place.blob, *size, now.time)? {
-                    absent.push(place.blob);
+        let absent: Vec<BlobHash> = writer.write(|tx| {
+            match of {
+                PlacesOf::Fetched => tx.put_places(remote, places)?,
+                PlacesOf::Held => tx.add_places(remote, places)?,
+                PlacesOf::Absent => {
+                    let (mut lacking, mut held) = (Vec::new(), Vec::new());
+                    for place in places {
+                        let (BucketPlace { blob, .. }, size) = place;
+                        // A pending one is stored, whatever its row says.
+                        let is_absent = !pending.contains_key(blob)
+                            && tx.insert_absent_blob(blob, *size, now.time)?;
+                        if is_absent { &mut lacking } else { &mut held }.push(place.clone());
+                    }
+                    tx.put_places(remote, &lacking)?;
+                    tx.add_places(remote, &held)?;
+                    return Ok(lacking.into_iter().map(|(place, _)| place.blob).collect());
                 }
             }
-            Ok(absent)
+            Ok(Vec::new())
         })?;
-        writer.store().pool.mark_absent(absent);
+        writer.store().pool.mark_absent(&absent);
         Ok(())
     }
 
@@ -210,6 +218,21 @@ impl Blobs {
         writer.write(|tx| rows::write_blobs(tx, pending, &written, BTreeMap::new(), now.time))?;
         self.written(&written, now.instant);
         Ok(())
+    }
+
+    /// Writes the rows of those pending blobs that were absent, damaged, or the cache of a bucket, and are not any more. A
+    /// commit does so before it publishes: trees that name them exist, perhaps, so that no page is written which has their
+    /// rows written, too; and what it acknowledges is to be stored here, and nobody's cache, also after a crash.
+    pub(super) fn write_changed(&mut self, writer: &mut StoreWriter, now: Now) -> Result<()> {
+        let has_caches = !self.pending.is_empty() && writer.reader().any_places()?;
+        let is_changed = |blob: &PendingBlob| match blob.change {
+            Change::New { .. } => false,
+            Change::Renewed { .. } => true,
+            Change::Reused => has_caches && blob.is_own,
+        };
+        let changed = self.pending.iter().filter(|(_, blob)| is_changed(blob));
+        let changed: Vec<BlobHash> = changed.map(|(hash, _)| *hash).collect();
+        changed.chunks(PENDING_PER_BATCH).try_for_each(|some| self.write_rows(writer, some, now))
     }
 
     /// Writes rows of pending blobs that nothing names, some thousands at a time. Returns whether

@@ -35,7 +35,8 @@ impl Blobs {
         let own = |content: &&ReclaimableRow| content.name.sha256().is_none();
         let blobs: Vec<BlobHash> =
             contents.iter().filter(own).map(|content| content.blob).collect();
-        pool.mark_absent(blobs.iter().copied());
+        // Another reclaim may have made some of them absent since they were listed: those stay marked, whatever comes of this.
+        let marked = pool.mark_absent(&blobs);
         let (held, free): (Vec<_>, Vec<_>) =
             contents.into_iter().partition(|content| self.is_held(writer, content));
         let made = writer.write(|tx| {
@@ -52,7 +53,7 @@ impl Blobs {
         names.show_all();
         let absent: BTreeSet<BlobHash> =
             made.iter().flat_map(|made| &made.absent).map(|content| content.blob).collect();
-        blobs
+        marked
             .iter()
             .filter(|blob| !absent.contains(blob))
             .for_each(|blob| pool.unmark_absent(blob));

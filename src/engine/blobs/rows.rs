@@ -104,7 +104,7 @@ pub(super) fn write_blobs(
             Change::New { epoch } => tx.insert_blob(hash, blob.size, epoch, added, now)?,
             Change::Renewed { epoch } => {
                 tx.touch_blob(hash, added, now)?;
-                tx.renew_blob(hash, epoch)?;
+                tx.renew_blob(hash, blob.size, epoch)?;
             }
             Change::Reused => tx.touch_blob(hash, added, now)?,
         }

@@ -12,6 +12,7 @@ use crate::engine::durability::Durable;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::known::Unpublished;
+use crate::engine::now::Now;
 use crate::engine::registry::{Repository, Tag};
 use crate::engine::staging::area::Phase;
 use crate::engine::writer::{StoreWriter, repository_row};
@@ -47,6 +48,7 @@ impl Commits {
     ) {
         let concluded = writer.repository(task.repo).and_then(|repository| {
             let conclusion = conclude(writer, &task, &repository, built)?;
+            blobs.write_changed(writer, Now::read())?;
             write_conclusion(writer, blobs, &task, &repository, &conclusion, epoch)?;
             Ok((repository, conclusion))
         });

@@ -14,7 +14,7 @@ use crate::engine::after::TaskId;
 use crate::engine::commit::{BuildJob, BuildReport, build_here};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::pins::TreePin;
-use crate::engine::request::Request;
+use crate::engine::request::{Request, TreesFor};
 use crate::model::hash::BlobHash;
 use crate::model::id::NodeId;
 use crate::model::version::Version;
@@ -77,8 +77,9 @@ impl Import {
         let newest = repository.and_then(|repository| repository.latest().cloned());
         let Some(newest) = newest else { return Ok((None, None)) };
         let trees = vec![newest.root.tree];
-        let pins =
-            self.engine.call(|reply| Request::ReuseTrees { trees, with_absent: false, reply })?;
+        // Only its names are looked at.
+        let trees_for = TreesFor::Names;
+        let pins = self.engine.call(|reply| Request::ReuseTrees { trees, trees_for, reply })?;
         let pin = pins.into_iter().next().flatten();
         // While there is damage no tree can be pinned, and so content keeps no name of the newest version.
         Ok((pin.is_some().then_some(newest), pin))

@@ -25,7 +25,7 @@ use self::queue::ImportQueue;
 use super::Engine;
 use super::error::{EngineError, Result};
 use super::pins::{BlobPin, TreePin};
-use super::request::{Owner, Request, Reuse};
+use super::request::{Owner, Request, Reuse, TreesFor};
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::id::AreaId;
 use crate::model::import::{ImportEntry, WantedTree};
@@ -154,7 +154,7 @@ impl Intake {
         let trees = wanted.iter().map(|wanted| wanted.tree).collect();
         let pins = self.import.engine.call(|reply| Request::ReuseTrees {
             trees,
-            with_absent: false,
+            trees_for: TreesFor::Own,
             reply,
         })?;
         let _shared = self.import.shared.read();

@@ -113,8 +113,8 @@ impl MetadataThread {
             Request::ReuseBlobs { hashes, is_own, reply } => {
                 reply(self.blobs.reuse_blobs(writer, &hashes, is_own, now.instant))
             }
-            Request::ReuseTrees { trees, with_absent, reply } => {
-                reply(self.blobs.reuse_trees(writer, &trees, with_absent, now.time))
+            Request::ReuseTrees { trees, trees_for, reply } => {
+                reply(self.blobs.reuse_trees(writer, &trees, trees_for, now.time))
             }
             Request::KeepPages { pages, reply } => {
                 reply(self.blobs.keep_pages(writer, &pages, now));

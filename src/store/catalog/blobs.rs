@@ -141,20 +141,21 @@ impl Tx<'_> {
         }
     }
 
-    /// A blob's file was made anew, in that sync epoch (H3): whatever was wrong with it is over.
+    /// A blob's file was made anew, of that many bytes and in that sync epoch (H3): whatever was wrong with it is over. Of
+    /// an absent one the length was what a bucket said.
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`]; the database's.
-    pub fn renew_blob(&self, hash: &BlobHash, epoch: u64) -> Result<()> {
+    pub fn renew_blob(&self, hash: &BlobHash, size: u64, epoch: u64) -> Result<()> {
         let Some(old) = self.blob(hash)? else {
             return Err(StoreError::MissingBlob(*hash));
         };
         self.execute_one(
             "change a blob",
-            "UPDATE blobs SET epoch = ?2, state = 0 WHERE hash = ?1",
-            params![hash.as_bytes(), epoch],
+            "UPDATE blobs SET size = ?2, epoch = ?3, state = 0 WHERE hash = ?1",
+            params![hash.as_bytes(), size, epoch],
         )?;
-        self.add_up(Sums::of_blob(old.size, Presence::Stored).minus(old.sums()));
+        self.add_up(Sums::of_blob(size, Presence::Stored).minus(old.sums()));
         Ok(())
     }
 
@@ -378,7 +379,7 @@ mod tests {
         let row = BlobRow { size, refs: 0, last_used: -7, state: BlobState::Stored { epoch: 5 } };
         assert_eq!(tx.blob(&hash(1)).unwrap(), Some(row));
         tx.touch_blob(&hash(1), 1, at(8)).unwrap();
-        tx.renew_blob(&hash(1), 6).unwrap();
+        tx.renew_blob(&hash(1), size, 6).unwrap();
         tx.set_blob_damaged(&hash(1), true).unwrap();
         assert_eq!(tx.add_blob_refs(&hash(1), 1).unwrap(), 2);
         tx.commit().unwrap();
@@ -416,7 +417,7 @@ mod tests {
         let tx = store.catalog.begin().unwrap();
         let missing = |result: Result<()>| matches!(result, Err(StoreError::MissingBlob(_)));
         assert!(missing(tx.touch_blob(&hash(1), 0, at(0))));
-        assert!(missing(tx.renew_blob(&hash(1), 1)));
+        assert!(missing(tx.renew_blob(&hash(1), 1, 1)));
         assert!(missing(tx.set_blob_damaged(&hash(1), true)));
         assert!(missing(tx.add_blob_refs(&hash(1), 1).map(drop)));
         tx.delete_blob(&hash(1)).unwrap();

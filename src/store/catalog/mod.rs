@@ -62,7 +62,7 @@ use connection::During;
 pub use content_names::DeclaredRow;
 pub use glance::Glance;
 pub use nodes::NameRow;
-pub use places::{BucketPlace, Source, SourceAt};
+pub use places::{BucketPlace, PlacesOf, Source, SourceAt};
 pub use reclaim::{ReclaimScope, ReclaimableRow, Unreclaimable};
 pub use row::{
     AreaRow, AreaState, BlobRow, BlobState, NodeData, NodeRow, OrphanBlob, Presence,

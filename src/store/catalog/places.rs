@@ -56,6 +56,18 @@ pub struct Source {
     pub size: u64,
 }
 
+/// What is known of the blobs whose places are noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlacesOf {
+    /// They have just been fetched from there.
+    Fetched,
+    /// The store lacks them, and they are to be absent ones that trees may name. The caller has pinned them.
+    Absent,
+    /// The store has them. Of what has no place in any bucket none is noted: somebody stored it here and relies on this
+    /// store.
+    Held,
+}
+
 impl BucketPlace {
     /// The locator of a source that has a declared content there.
     pub fn to_locator(&self) -> Box<[u8]> {
@@ -128,6 +140,23 @@ impl Tx<'_> {
             )?;
         }
         Ok(())
+    }
+
+    /// Notes where a bucket has blobs as well that are in one already ([`PlacesOf::Held`]).
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn add_places(&self, remote: &RemoteName, places: &[(BucketPlace, u64)]) -> Result<()> {
+        let mut known = Vec::with_capacity(places.len());
+        for place in places {
+            let has_place: bool = self
+                .transaction
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM bucket_places WHERE blob = ?1)")
+                .and_then(|mut look| look.query_row([place.0.blob.as_bytes()], |row| row.get(0)))
+                .during("look for a place")?;
+            known.extend(has_place.then(|| place.clone()));
+        }
+        self.put_places(remote, &known)
     }
 
     /// Somebody has stored a blob by other means than a fetch: no bucket is asked for it any more.
@@ -216,9 +245,20 @@ impl Reader {
     /// The database's.
     pub fn any_places(&self) -> Result<bool> {
         self.connection
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM bucket_objects)")
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM bucket_places)")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .during("look for objects of buckets")
+            .during("look for places in buckets")
+    }
+
+    /// Whether another bucket than this is known to have blobs.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn any_places_beside(&self, remote: &RemoteName) -> Result<bool> {
+        self.connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM bucket_objects WHERE remote <> ?1)")
+            .and_then(|mut statement| statement.query_row([remote.as_str()], |row| row.get(0)))
+            .during("look for objects of other buckets")
     }
 
     /// Whether any absent content is known to be in a bucket.

@@ -150,12 +150,13 @@ impl Pool {
         &self.absent
     }
 
-    /// From now on nobody gets the content of these blobs from here, until it is stored again.
-    pub fn mark_absent(&self, hashes: impl IntoIterator<Item = BlobHash>) {
-        let hashes: Vec<BlobHash> = hashes.into_iter().collect();
-        self.absent.add(hashes.iter().copied());
+    /// From now on nobody gets the content of these blobs from here, until it is stored again. Returns those of which that
+    /// was not so before.
+    pub fn mark_absent(&self, hashes: &[BlobHash]) -> Vec<BlobHash> {
+        let marked = self.absent.add(hashes);
         // Forgotten after that, since whoever opens a file from then on looks whether it is absent first.
         hashes.iter().for_each(|hash| self.fds.forget(hash));
+        marked
     }
 
     /// The blob is not absent: it stays stored, or its row is gone.

@@ -18,13 +18,13 @@ use crate::bucket::transfer::TransferError;
 use crate::engine::Engine;
 use crate::engine::error::EngineError;
 use crate::engine::pins::{BlobPin, TreePin};
-use crate::engine::request::{IncomingBlob, RemoteNote, Request, Reuse};
+use crate::engine::request::{IncomingBlob, RemoteNote, Request, Reuse, TreesFor};
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
 use crate::model::hash::{BlobHash, TreeHash};
 use crate::model::name::RemoteName;
 use crate::model::tree_format::{TreePage, TreeSource};
-use crate::store::catalog::{BucketPlace, Reader, SourceRow};
+use crate::store::catalog::{BucketPlace, PlacesOf, Reader, SourceRow};
 use crate::store::error::StoreError;
 use crate::store::pool::{Incoming, NamedFile};
 
@@ -47,6 +47,8 @@ pub(super) struct Store<'a> {
     reader: Mutex<Reader>,
     /// Content is absent or damaged somewhere, so that a tree does not tell whether all that it names is stored.
     lacks_content: bool,
+    /// Other buckets have content that is here, of which is to be noted where this one has it.
+    has_others: bool,
     blobs: Mutex<Vec<BlobPin>>,
     trees: Mutex<Vec<TreePin>>,
     batch: Mutex<Batch>,
@@ -83,12 +85,14 @@ impl<'a> Store<'a> {
         let reader = engine.open_reader()?;
         let is_absent = depth == Depth::Whole && reader.absent_count()? > 0;
         let lacks_content = is_absent || !reader.damaged_blobs()?.is_empty();
+        let has_others = reader.any_places_beside(remote)?;
         Ok(Self {
             engine,
             remote: remote.clone(),
             depth,
             reader: Mutex::new(reader),
             lacks_content,
+            has_others,
             blobs: Mutex::default(),
             trees: Mutex::default(),
             batch: Mutex::default(),
@@ -115,12 +119,15 @@ impl Destination for Store<'_> {
     type Large = LargeFile;
 
     fn hold_trees(&self, trees: &[TreeHash]) -> Result<Vec<bool>, TransferError> {
-        if self.lacks_content || trees.is_empty() {
+        if self.lacks_content || self.has_others || trees.is_empty() {
             return Ok(vec![false; trees.len()]);
         }
         let trees = trees.to_vec();
-        let with_absent = self.depth == Depth::Names;
-        let pins = self.engine.call(|reply| Request::ReuseTrees { trees, with_absent, reply });
+        let trees_for = match self.depth {
+            Depth::Names => TreesFor::Names,
+            Depth::Whole => TreesFor::Content,
+        };
+        let pins = self.engine.call(|reply| Request::ReuseTrees { trees, trees_for, reply });
         let pins = pins.map_err(TransferError::local)?;
         let held = pins.iter().map(Option::is_some).collect();
         self.trees.lock().extend(pins.into_iter().flatten());
@@ -193,13 +200,13 @@ impl Destination for Store<'_> {
         self.adopt(batch.blobs)
     }
 
-    fn note_places(&self, places: &[Placed], are_absent: bool) -> Result<(), TransferError> {
+    fn note_places(&self, places: &[Placed], of: PlacesOf) -> Result<(), TransferError> {
         let (mut own, mut declared) = (Vec::new(), Vec::new());
         for placed in places {
             let place = bucket_place(placed);
             match placed.name {
                 ContentName::Blake3(blob) => {
-                    if are_absent {
+                    if of == PlacesOf::Absent {
                         self.blobs.lock().push(BlobPin::new(&self.engine.pins, blob));
                     }
                     own.push((place, placed.bytes));
@@ -211,7 +218,7 @@ impl Destination for Store<'_> {
             }
         }
         if !own.is_empty() {
-            let noted = self.engine.note_in_bucket(self.remote.clone(), own, are_absent);
+            let noted = self.engine.note_in_bucket(self.remote.clone(), own, of);
             noted.map_err(TransferError::local)?;
         }
         if declared.is_empty() {

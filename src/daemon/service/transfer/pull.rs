@@ -26,7 +26,7 @@ use crate::model::on_stale::OnStale;
 use crate::model::text::count;
 use crate::model::time::Timestamp;
 use crate::model::transfer::TransferStage;
-use crate::store::catalog::Reader;
+use crate::store::catalog::{PlacesOf, Reader};
 
 impl StoreService {
     pub(super) fn pull(
@@ -142,7 +142,7 @@ impl StoreService {
         }
         if depth == Depth::Names {
             let destination = Store::new(&self.engine, remote, depth).map_err(control_error)?;
-            destination.note_places(&places, false)?;
+            destination.note_places(&places, PlacesOf::Absent)?;
         }
         Ok(())
     }
