@@ -21,7 +21,7 @@ time. Content is named by its hash, by a file on a mounted cairn, or by a file o
 directory of the store is looked at once, so this takes a while in a large store.
 
 JSON
-  {hash, size_bytes, reference_count, holders, more_holder_count, open, until, until_seconds, damaged, free};
+  {hash, size_bytes, reference_count, holders, more_holder_count, open, until, until_seconds, damaged, absent, free};
   holders is an array of {kind, repository, number or area, paths, more_path_count}; kind is one of
   version, deleted_version (with until), area, base, queue, pages
 
@@ -112,8 +112,12 @@ fn file_of_version(text: &std::ffi::OsStr) -> Option<WhyTarget> {
 fn print(context: &mut Context, why: &WhyReply) -> Result<(), CliError> {
     let output = &mut context.output;
     output.line(format_args!("blob      {}", why.hash))?;
-    let damaged = if why.damaged { ", DAMAGED" } else { "" };
-    output.line(format_args!("size      {}{damaged}", size(why.size_bytes)))?;
+    let state = match (why.damaged, why.absent) {
+        (true, _) => ", DAMAGED",
+        (_, true) => ", absent: it is fetched when it is read",
+        _ => "",
+    };
+    output.line(format_args!("size      {}{state}", size(why.size_bytes)))?;
     output.line(format_args!("held by   {}", count(why.references, "reference")))?;
     for holder in &why.holders {
         output.line(format_args!("  {}", describe(&holder.what)))?;

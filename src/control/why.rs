@@ -54,6 +54,8 @@ pub struct WhyReply {
     pub until: Option<Until>,
     /// Whether its file was found missing, too short or altered.
     pub damaged: bool,
+    /// Whether it is not stored here, and is fetched when it is read.
+    pub absent: bool,
     /// Whether nothing keeps it: it goes with the next run.
     pub free: bool,
 }

@@ -289,11 +289,12 @@ pub trait Destination: Sync {
     /// The store's.
     fn blob_of(&self, sha256: &Sha256) -> Result<Option<BlobHash>, SyncError>;
 
-    /// The digest of a blob of the newest version; its content is read when it is not known yet.
+    /// The digest of a blob of the newest version; its content is read when it is not known yet. `None` where that is absent
+    /// or damaged.
     ///
     /// # Errors
     /// The store's.
-    fn digest_of(&self, blob: &BlobHash) -> Result<Sha256, SyncError>;
+    fn digest_of(&self, blob: &BlobHash) -> Result<Option<Sha256>, SyncError>;
 
     /// Pins blobs until the sync has ended; says of each how long it is, in bytes, if it is there.
     ///

@@ -214,12 +214,10 @@ impl Site {
             Err(error) => {
                 log::error!("a request could not be answered: {error}");
                 return match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                    Some(manifest::Unreadable { path, .. }) => refusal(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        &format!(
-                            "The content of {path} cannot be read. The log of the store says why."
-                        ),
-                    ),
+                    Some(unreadable) => {
+                        let (status, text) = manifest::Unreadable::refusal(unreadable);
+                        refusal(status, &text)
+                    }
                     None => failed(),
                 };
             }

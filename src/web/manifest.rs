@@ -12,18 +12,20 @@
 
 use std::io;
 
+use hyper::StatusCode;
+
 use super::body::Output;
 use super::digests::Digests;
 use super::look::{self, Place, RegularFile};
 use super::walk::Walk;
 use crate::engine::Engine;
-
 use crate::engine::request::{RemoteNote, Request};
 use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::manifest::DeclaredPath;
 use crate::model::name::EntryName;
 use crate::model::text::{count, printable};
+use crate::store::error::StoreError;
 
 /// Its name.
 const NAME: &[u8] = b"PULP_MANIFEST";
@@ -46,6 +48,27 @@ pub(super) struct Unreadable {
     /// Where it is; strangers may see that.
     pub(super) path: String,
     error: io::Error,
+}
+
+impl Unreadable {
+    /// What strangers are told.
+    pub(super) fn refusal(&self) -> (StatusCode, String) {
+        let path = &self.path;
+        let error = self.error.get_ref().and_then(|inner| inner.downcast_ref());
+        match error {
+            Some(StoreError::AbsentContent(_)) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!(
+                    "The content of {path} has not been fetched yet, so its SHA-256 is not known. \
+                     `cairn prefetch` fetches all of a version."
+                ),
+            ),
+            _ => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("The content of {path} cannot be read. The log of the store says why."),
+            ),
+        }
+    }
 }
 
 /// Writes the manifest of what strangers may read.
@@ -115,18 +138,15 @@ struct Known<'a> {
 impl Known<'_> {
     fn of(&mut self, file: &RegularFile, out: &dyn Output) -> io::Result<Sha256> {
         let Some(content) = file.content else { return Ok(Sha256::of(b"")) };
-        if let Some(declared) = content.sha256() {
-            return Ok(*declared);
-        }
-        let pin = look::pin(self.engine, self.place, &content).map_err(io::Error::other)?;
-        let pin = pin.ok_or_else(|| io::Error::other("the version was deleted"))?;
-        let blob = *pin.hash();
-        let known = self.engine.query(|reader| reader.digest_of(&blob));
-        match known {
+        // Looked up first, since it may be known of what is absent, too.
+        match self.engine.trees.blob_names().sha256_of(&content) {
             Ok(Some(sha256)) => return Ok(sha256),
             Ok(None) => {}
             Err(error) => log::debug!("a digest could not be looked up: {error}"),
         }
+        let pin = look::pin(self.engine, self.place, &content).map_err(io::Error::other)?;
+        let pin = pin.ok_or_else(|| io::Error::other("the version was deleted"))?;
+        let blob = *pin.hash();
         let sha256 = self.digests.of(self.engine, &blob, out)?;
         self.new.push((sha256, blob));
         if self.new.len() >= NOTED_MAX {

@@ -244,6 +244,7 @@ fn why(target: &WhyTarget) -> Result<WhyReply, ControlError> {
         open: !free,
         until: None,
         damaged: false,
+        absent: false,
         free,
     })
 }

@@ -225,6 +225,43 @@ fn l8_what_is_cached_of_one_bucket_can_be_had_from_another_that_is_pulled_later(
     stop_and_check(two);
 }
 
+/// What is absent cannot be compared with what a remote declares; it is what that declares from then on.
+#[test]
+fn l8_a_version_that_was_pulled_lazily_is_synced_over() {
+    let published = Published::new();
+    let two = published.pulled("on_demand");
+    let site = support::http::Site::default();
+    let files: Vec<(&str, &[u8])> =
+        published.files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    site.set_manifest(&files);
+    let server = site.serve();
+    let url = server.url("/");
+    two.cli(&["remote", "add", "list", "manifest", &url, "--policy", "on_demand"]);
+    two.cli(&["sync", "lib", "list"]);
+    assert!(two.pool().is_empty(), "nothing is fetched for that");
+    fs::rename(published.bucket(), published.one.scratch().join("gone")).unwrap();
+    for (path, bytes) in &published.files {
+        let read = fs::read(two.versions("lib/2").join(path)).unwrap();
+        assert!(read == *bytes, "{path}");
+    }
+    // What both versions have counted twice for the quota, since nobody knew that it was the same. That is no damage.
+    stop_and_check(two);
+}
+
+#[test]
+fn l5_why_tells_what_holds_absent_content() {
+    let published = Published::new();
+    let two = published.pulled("on_demand");
+    let why = two.json(&["why", "lib/1/text"]);
+    assert_eq!((&why["absent"], &why["damaged"]), (&true.into(), &false.into()), "{why}");
+    assert_eq!(why["holders"][0]["paths"][0], "text", "{why}");
+    assert!(two.cli(&["why", "lib/1/text"]).contains("absent"));
+    assert!(two.pool().is_empty());
+    published.read_all(&two);
+    assert_eq!(two.json(&["why", "lib/1/text"])["absent"], false);
+    stop_and_check(two);
+}
+
 #[test]
 fn l13_an_area_over_a_lazy_version_fetches_only_what_is_changed_in_part() {
     let published = Published::new();

@@ -1,6 +1,6 @@
 //! Versions of which not all content was fetched (L2, L4)
 
-use support::http;
+use support::{http, wait};
 
 use crate::client::Site;
 
@@ -91,4 +91,41 @@ fn h36_content_that_no_remote_gives_is_a_bad_gateway() {
     }
     assert_eq!(asked(&server).len(), 1, "it rests for a while");
     assert_eq!(site.get("/lib/1/README").body, b"read me\n");
+}
+
+/// The SHA-256 of what a bucket has is known once the content was here.
+#[test]
+fn d5_the_manifest_of_a_version_of_a_bucket_says_what_it_lacks() {
+    let publisher = support::Cairn::unmounted();
+    let source = publisher.scratch().join("source");
+    std::fs::create_dir(&source).unwrap();
+    for (path, bytes) in FILES {
+        std::fs::write(source.join(path), bytes).unwrap();
+    }
+    let bucket = format!("file://{}", publisher.scratch().join("bucket").display());
+    publisher.cli(&["import", source.to_str().unwrap(), "lib"]);
+    publisher.cli(&["remote", "add", "store", "bucket", &bucket]);
+    publisher.cli(&["push", "lib", "store"]);
+    let site = Site::start();
+    site.cairn.cli(&["remote", "add", "store", "bucket", &bucket, "--policy", "on_demand"]);
+    site.cairn.cli(&["pull", "lib", "store"]);
+    let manifest = || site.get("/lib/1/PULP_MANIFEST");
+    let refused = manifest();
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("has not been fetched yet"), "{}", refused.text());
+    assert_eq!(stored(&site), 0, "a manifest fetches nothing");
+    site.cairn.cli(&["prefetch", "lib/1"]);
+    let whole = manifest();
+    assert_eq!(whole.status, 200);
+    assert_eq!(whole.text().lines().count(), 1 + FILES.len());
+    wait::until("it is absent again", || {
+        site.cairn.cli(&["reclaim"]);
+        stored(&site) == 0
+    });
+    assert_eq!(manifest().text(), whole.text());
+}
+
+/// How many contents are stored.
+fn stored(site: &Site) -> usize {
+    site.cairn.pool().len()
 }

@@ -45,11 +45,11 @@ pub trait Local: Sync {
     /// When it cannot be had.
     fn fetch(&self, name: &ContentName) -> Result<BlobHash, TransferError>;
 
-    /// Opens a blob.
+    /// Opens a blob that has that name. It is fetched if it has become absent since it was looked up.
     ///
     /// # Errors
-    /// The store's; that it is damaged.
-    fn open(&self, blob: &BlobHash) -> Result<Arc<File>, TransferError>;
+    /// The store's; that it is damaged, or cannot be had.
+    fn open(&self, name: &ContentName, blob: &BlobHash) -> Result<Arc<File>, TransferError>;
 
     /// Notes that the bytes of a blob are not those of its name. Returns the error to end with.
     fn damaged(&self, blob: &BlobHash) -> TransferError;

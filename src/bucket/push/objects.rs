@@ -178,7 +178,7 @@ impl Version<'_, '_> {
         }
         add(&tally.contents, 1);
         add(&tally.content_bytes, size);
-        let file = self.local.open(&blob)?;
+        let file = self.local.open(name, &blob)?;
         if size < OWN_OBJECT_BYTES {
             let bytes = read_small(&file, size).map_err(TransferError::local)?;
             self.check(&blob, BlobHash::of(&bytes))?;

@@ -38,7 +38,7 @@ impl Local for Here {
         Err(TransferError::NotIndexed(*name))
     }
 
-    fn open(&self, blob: &BlobHash) -> Result<Arc<File>, TransferError> {
+    fn open(&self, _: &ContentName, blob: &BlobHash) -> Result<Arc<File>, TransferError> {
         Ok(Arc::clone(&self.blobs[blob]))
     }
 

@@ -32,8 +32,10 @@ regularly. Objects that are none of cairn's stay.
 
 With --sign-key, what is published in a bucket is signed (`cairn push`, `cairn remote gc`), by an SSH key in a file, or, where that is
 a .pub file, by the agent of the daemon's environment. With --allowed-signers, a file as in ssh-keygen(1), a signature counts only if
-it is of a key on that list; with --require-signed, nothing is believed that is not signed. An event that is not believed ends the
-reading of its log: nothing is pulled, and nothing pushed. What a repository pulled or pushed before is not asked again.
+it is of a key on that list; with --require-signed, nothing is believed that is not signed. Without that, whoever may write to the
+bucket needs no key. The times of that file (valid-before) are compared with the time in the event, which is its signer's word: take
+a key that somebody else may have off the list. An event that is not believed ends the reading of its log: nothing is pulled, and
+nothing pushed. What a repository pulled or pushed before is not asked again.
 
 What was read of a log is remembered. When it is older or another one later, or the bucket is another one, that is an alarm: nothing is
 taken from it. `cairn remote accept` goes on knowingly: it takes what the bucket holds of a repository now for the truth, signed or

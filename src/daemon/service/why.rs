@@ -8,6 +8,7 @@ use crate::control::utc::Until;
 use crate::control::why::{HOLDER_PATHS_MAX, HOLDERS_MAX, Holder, HolderKind, WhyReply, WhyTarget};
 use crate::engine::gc::protection_limit;
 use crate::engine::why::{self, Bounds, Holders, Names};
+use crate::model::content_name::ContentName;
 use crate::model::hash::BlobHash;
 use crate::model::name::{BaseName, RepoName};
 use crate::model::raw::RawPath;
@@ -56,6 +57,8 @@ impl StoreService {
             return Err(ControlError::new(ErrorKind::NotFound, message));
         }
         match found.map(|entry| entry.content) {
+            // It has a row, also if it is absent.
+            Some(Content::File { blob: Some(ContentName::Blake3(blob)), .. }) => Ok(blob),
             Some(Content::File { blob: Some(name), .. }) => {
                 self.engine.trees.blob_names().resolve(&name).map_err(store_error)
             }
@@ -85,6 +88,7 @@ impl StoreService {
             open: found.pinned,
             until: protected.then(|| Until::at(until)),
             damaged: found.row.is_damaged(),
+            absent: found.row.is_absent(),
             free: references == 0 && !found.pinned && !protected,
         }
     }

@@ -4,7 +4,7 @@
 //! since files that differ are never put together ([`crate::model::links`]); but what was published
 //! meanwhile may hold what an earlier release put together, so people should know where to look.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl Check<'_> {
                 continue;
             }
             let snapshot = self.subject.snapshots.take()?;
-            let pages = Pages { snapshot: &snapshot, check: RefCell::new(self) };
+            let pages = Pages::new(&snapshot, self);
             match wrong_names(&pages, &root, &mut known) {
                 Ok((paths, more)) => {
                     if !paths.is_empty() {
@@ -126,11 +126,25 @@ fn key(path: &[u8], entry: &Entry) -> u128 {
 pub(super) struct Pages<'p, 'c> {
     snapshot: &'p Snapshot,
     check: RefCell<&'p mut Check<'c>>,
+    /// Contents with names of two kinds are taken for different ones.
+    by_names: bool,
+    /// Somebody compared a content with one that has a name of the other kind.
+    asked: Cell<bool>,
 }
 
 impl<'p, 'c> Pages<'p, 'c> {
     pub(super) fn new(snapshot: &'p Snapshot, check: &'p mut Check<'c>) -> Self {
-        Self { snapshot, check: RefCell::new(check) }
+        Self { snapshot, check: RefCell::new(check), by_names: false, asked: Cell::new(false) }
+    }
+
+    /// The same trees, whose contents are the same only under the same names.
+    pub(super) fn by_names(snapshot: &'p Snapshot, check: &'p mut Check<'c>) -> Self {
+        Self { by_names: true, ..Self::new(snapshot, check) }
+    }
+
+    /// Whether a content was compared with one that has a name of the other kind.
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked.get()
     }
 }
 
@@ -163,6 +177,7 @@ impl TreeSource for Pages<'_, '_> {
     }
 
     fn blob_of(&self, digest: &Sha256) -> Result<Option<BlobHash>, Unread> {
-        Ok(self.snapshot.blob_of(digest)?)
+        self.asked.set(true);
+        Ok(if self.by_names { None } else { self.snapshot.blob_of(digest)? })
     }
 }

@@ -141,8 +141,7 @@ impl Tx<'_> {
         }
     }
 
-    /// A blob's file was made anew, of that many bytes and in that sync epoch (H3): whatever was wrong with it is over. Of
-    /// an absent one the length was what a bucket said.
+    /// A blob's file was made anew, of that many bytes, in that sync epoch (H3): whatever was wrong with its row is over.
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`]; the database's.

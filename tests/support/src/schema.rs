@@ -149,6 +149,7 @@ const NAMES: &[(Type, &[&str])] = &[
     (
         Type::Flag,
         &[
+            "absent",
             "allow_expired",
             "attributes_only",
             "changed",

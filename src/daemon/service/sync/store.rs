@@ -92,19 +92,26 @@ impl Destination for Store<'_> {
         Ok(self.reader.lock().blob_of(sha256)?)
     }
 
-    fn digest_of(&self, blob: &BlobHash) -> Result<Sha256, SyncError> {
+    fn digest_of(&self, blob: &BlobHash) -> Result<Option<Sha256>, SyncError> {
         let known = self.reader.lock().digest_of(blob)?;
-        if let Some(known) = known {
+        if known.is_some() {
             return Ok(known);
         }
-        let content = self.engine.pool.open(blob)?;
+        let content = match self.engine.pool.open(blob) {
+            Err(
+                StoreError::AbsentContent(_)
+                | StoreError::DamagedBlob(_)
+                | StoreError::MissingBlob(_),
+            ) => return Ok(None),
+            opened => opened?,
+        };
         let (own, sha256) = hash(&content, self.stop)?;
         if own != *blob {
             self.engine.report_damage(*blob);
-            return Err(StoreError::DamagedBlob(*blob).into());
+            return Ok(None);
         }
         self.note(vec![(sha256, *blob)])?;
-        Ok(sha256)
+        Ok(Some(sha256))
     }
 
     fn hold(&self, blobs: Vec<BlobHash>) -> Result<Vec<Option<u64>>, SyncError> {

@@ -42,7 +42,10 @@ impl Local for Store<'_> {
         self.engine.blob_or_fetch(name).map_err(TransferError::local)
     }
 
-    fn open(&self, blob: &BlobHash) -> Result<Arc<File>, TransferError> {
+    fn open(&self, name: &ContentName, blob: &BlobHash) -> Result<Arc<File>, TransferError> {
+        // A small cache lets content go again a moment after it was fetched; what is pinned stays.
+        let _pins = [*name, (*blob).into()].map(|name| NamePin::new(&self.engine.pins, name));
+        self.engine.blob_or_fetch(name).map_err(TransferError::local)?;
         self.engine.pool.open(blob).map_err(TransferError::local)
     }
 

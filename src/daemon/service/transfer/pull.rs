@@ -53,7 +53,7 @@ impl StoreService {
         let mut reply = TransferReply::default();
         if !versions.passed.is_empty() {
             reply.warnings.push(format!(
-                "{} of the bucket stays away: the number was used here, and what had it was deleted",
+                "not taken from the bucket: {}, whose number was used here by what was deleted",
                 count(versions.passed.len(), "version")
             ));
         }
