@@ -4,9 +4,10 @@
 //! The key of an object has the hash of its bytes, so what is checked needs no trust in anybody. Packs and large contents
 //! are read only if that is asked for: they are most of a bucket.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use super::at_once::at_once;
 use super::event::BucketId;
 use super::fold::{BucketState, Decision, RepositoryState};
 use super::key::{Key, LogName, ObjectKey, ObjectKind};
@@ -20,6 +21,9 @@ use crate::model::name::RepoName;
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: u64 = 8 << 20;
+
+/// Objects that are asked for between two looks whether it is to stop.
+const ASKED_AT_ONCE: usize = 256;
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,25 +201,35 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Sizes of what is needed, as far as it is there. What a list lacks is asked for one by one, as lists may lag.
+    /// Sizes of what is needed, as far as it is there. What a list lacks is asked for one by one, as lists may lag, and a
+    /// plain HTTP server has none.
     fn sizes(
         &self,
         needs: &BTreeMap<ObjectKey, NeededBy>,
     ) -> Result<BTreeMap<ObjectKey, u64>, StoreError> {
         let mut sizes = BTreeMap::new();
-        self.store.list("", &mut |listed| {
-            if let Ok(Key::Object(key)) = listed.key.parse()
-                && needs.contains_key(&key)
-            {
-                sizes.insert(key, listed.size);
+        if self.store.has_lists() {
+            self.store.list("", &mut |listed| {
+                if let Ok(Key::Object(key)) = listed.key.parse()
+                    && needs.contains_key(&key)
+                {
+                    sizes.insert(key, listed.size);
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        let unlisted: Vec<ObjectKey> =
+            needs.keys().filter(|key| !sizes.contains_key(key)).copied().collect();
+        let is_stopped = self.is_stopped;
+        for some in unlisted.chunks(ASKED_AT_ONCE) {
+            if is_stopped() {
+                break;
             }
-            ControlFlow::Continue(())
-        })?;
-        let unlisted: BTreeSet<&ObjectKey> =
-            needs.keys().filter(|key| !sizes.contains_key(key)).collect();
-        for key in unlisted {
-            if let Some(found) = self.store.head(&key.to_string())? {
-                sizes.insert(*key, found.size);
+            let found = at_once(self.store.requests_at_once(), some.len(), |place| {
+                self.store.head(&some[place].to_string())
+            });
+            for (key, found) in some.iter().zip(found) {
+                sizes.extend(found?.map(|found| (*key, found.size)));
             }
         }
         Ok(sizes)

@@ -15,7 +15,8 @@ use super::{Lazy, UNKEPT_BYTES_MAX};
 use crate::bucket::index::{Location, Place};
 use crate::bucket::key::ObjectKey;
 use crate::bucket::pull::{GAP_BYTES, fetch_entries, fetch_whole};
-use crate::bucket::store::StoreErrorKind;
+use crate::bucket::remote;
+use crate::bucket::store::{ObjectStore, StoreErrorKind};
 use crate::bucket::transfer::{TransferError, TransferTally, Watch};
 use crate::engine::Engine;
 use crate::engine::absent::FetchedContent;
@@ -26,7 +27,7 @@ use crate::model::digest::{Sha256, Sha256Hasher};
 use crate::model::fetch_policy::FetchPolicy;
 use crate::model::hash::BlobHash;
 use crate::model::remote::RemoteSettings;
-use crate::net::{NetError, Objects, Pace};
+use crate::net::{NetError, Pace};
 use crate::store::catalog::{BucketPlace, Source, SourceAt};
 use crate::sync::{SMALL_BYTES, Turn, Waiter};
 
@@ -41,16 +42,19 @@ const KEPT_AT_ONCE: usize = 32;
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// A bucket that is asked.
-#[derive(Debug)]
 pub(super) struct Bucket {
-    objects: Objects,
+    objects: Arc<dyn ObjectStore>,
     pace: Arc<Pace>,
 }
 
 impl Bucket {
     pub(super) fn open(settings: &RemoteSettings) -> Result<Self, NetError> {
         let pace = Arc::new(Pace::new(settings.rate_bytes_per_second));
-        Ok(Self { objects: Objects::open(settings)?, pace })
+        Ok(Self { objects: remote::open(settings)?, pace })
+    }
+
+    pub(super) fn objects(&self) -> &dyn ObjectStore {
+        &*self.objects
     }
 }
 
@@ -69,12 +73,15 @@ fn location(place: &BucketPlace, size: u64) -> Option<Location> {
 }
 
 /// What a fetch works with.
+#[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) engine: &'a Engine,
     pub(super) content: ContentName,
     pub(super) found: &'a Reachable,
     pub(super) place: &'a BucketPlace,
     pub(super) bucket: &'a Bucket,
+    /// Its objects, past caches or not.
+    pub(super) objects: &'a dyn ObjectStore,
     pub(super) stop: &'a AtomicBool,
 }
 
@@ -128,7 +135,12 @@ impl Lazy {
         let watch = Watch::at_pace(asked.stop, &tally, Arc::clone(&asked.bucket.pace));
         let fetched = match location.place {
             Place::Entry { .. } => self.fetch_entry(asked, &location, &watch)?,
-            Place::Whole => self.fetch_object(asked, &location, &watch),
+            Place::Whole => match self.fetch_object(asked, &location, &watch) {
+                Err(NotHere::Transfer(error)) if error.may_be_of_cache() => {
+                    self.fetch_past_caches(asked, &location, &watch, error)
+                }
+                fetched => fetched,
+            },
         };
         Some(fetched.map_err(|error| {
             if let NotHere::Transfer(TransferError::Store(error)) = &error {
@@ -169,7 +181,7 @@ impl Lazy {
         }
         let mut entries = vec![(place.blob, *location)];
         entries.extend(near.into_iter().filter(|(blob, _)| claimed.contains(&(*blob).into())));
-        let mut came = match fetch_entries(&asked.bucket.objects, watch, &entries) {
+        let mut came = match fetch_entries(asked.objects, watch, &entries) {
             Ok(came) => came.into_iter(),
             Err(error) => return Some(Err(error.into())),
         };
@@ -294,6 +306,19 @@ impl Lazy {
         near
     }
 
+    /// Fetches an object that is one content once more, where there may be a cache that shows something wrong (H49).
+    fn fetch_past_caches(
+        &self,
+        asked: &Asked<'_>,
+        location: &Location,
+        watch: &Watch<'_>,
+        error: TransferError,
+    ) -> Result<Fetched, NotHere> {
+        let Some(objects) = asked.objects.past_caches() else { return Err(error.into()) };
+        log::warn!("{}: {error}; asking again, past caches", asked.found.source.remote);
+        self.fetch_object(&Asked { objects: &*objects, ..*asked }, location, watch)
+    }
+
     /// Fetches an object that is one content. What came of it stays for the next try.
     fn fetch_object(
         &self,
@@ -328,7 +353,7 @@ impl Lazy {
                 Ok(())
             };
             let whole = (&asked.place.blob, location);
-            fetch_whole(&asked.bucket.objects, watch, whole, start, take)?;
+            fetch_whole(asked.objects, watch, whole, start, take)?;
             return self.keep_entry(asked, bytes, !has_room);
         }
         let (file, length) = self.fetch_into(asked, location, watch, &turn)?;
@@ -379,7 +404,7 @@ impl Lazy {
             };
             let whole = (&asked.place.blob, location);
             let start = (done, hasher);
-            let fetched = fetch_whole(&asked.bucket.objects, watch, whole, start, take);
+            let fetched = fetch_whole(asked.objects, watch, whole, start, take);
             let checked = match fetched {
                 Ok(length) if length == location.object_bytes => {
                     asked.check(|| sha256.finish()).map(|()| length).map_err(NotHere::from)
