@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use super::at_once::at_once;
 use super::event::BucketId;
 use super::fold::{BucketState, Decision, RepositoryState};
+use super::head::{self, Head};
 use super::key::{Key, LogName, ObjectKey, ObjectKind};
 use super::log::{Cursor, Fold, Log, LogError, Retry};
 use super::signature::Signatures;
@@ -103,7 +104,8 @@ impl<'a> Check<'a> {
     pub fn run(&self, tell: &mut dyn FnMut(Finding)) -> Result<Checked, StoreError> {
         let mut checked = Checked::default();
         let mut needs: BTreeMap<ObjectKey, NeededBy> = BTreeMap::new();
-        let own = self.follow::<BucketState>(LogName::Bucket, tell)?;
+        let head = head::read(self.store, self.bucket)?.unwrap_or_default();
+        let own = self.follow::<BucketState>(LogName::Bucket, &head, tell)?;
         for mark in own.state().marks() {
             match mark.decision {
                 None => needs.insert(mark.candidates, None),
@@ -113,7 +115,8 @@ impl<'a> Check<'a> {
         }
         for name in own.state().repositories() {
             checked.repositories += 1;
-            let log = self.follow::<RepositoryState>(LogName::Repository(name.clone()), tell)?;
+            let name_of_log = LogName::Repository(name.clone());
+            let log = self.follow::<RepositoryState>(name_of_log, &head, tell)?;
             for (number, version) in log.state().versions() {
                 checked.versions += 1;
                 let of = Some((name.clone(), *number));
@@ -148,10 +151,12 @@ impl<'a> Check<'a> {
     fn follow<F: Fold + Default>(
         &self,
         name: LogName,
+        head: &Head,
         tell: &mut dyn FnMut(Finding),
     ) -> Result<Cursor<F>, StoreError> {
         let mut cursor = Cursor::default();
         let log = Log::new(self.store, self.bucket, name.clone(), self.retry);
+        let log = log.promised(head.of(&name));
         match log.signatures(self.signatures).follow(&mut cursor) {
             Ok(()) => {}
             Err(LogError::Store { error, .. }) => return Err(error),
