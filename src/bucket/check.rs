@@ -4,12 +4,14 @@
 //! The key of an object has the hash of its bytes, so what is checked needs no trust in anybody. Packs and large contents
 //! are read only if that is asked for: they are most of a bucket.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use super::at_once::at_once;
 use super::event::BucketId;
 use super::fold::{BucketState, Decision, RepositoryState};
 use super::groups::{FOOTER_BYTES, GroupValues, content_bytes};
+use super::head::{self, Head};
 use super::key::{Key, LogName, ObjectKey, ObjectKind};
 use super::log::{Cursor, Fold, Log, LogError, Retry};
 use super::signature::Signatures;
@@ -21,6 +23,9 @@ use crate::model::name::RepoName;
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: u64 = 8 << 20;
+
+/// Objects that are asked for between two looks whether it is to stop.
+const ASKED_AT_ONCE: usize = 256;
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +105,8 @@ impl<'a> Check<'a> {
     pub fn run(&self, tell: &mut dyn FnMut(Finding)) -> Result<Checked, StoreError> {
         let mut checked = Checked::default();
         let mut needs: BTreeMap<ObjectKey, NeededBy> = BTreeMap::new();
-        let own = self.follow::<BucketState>(LogName::Bucket, tell)?;
+        let head = head::read(self.store, self.bucket)?.unwrap_or_default();
+        let own = self.follow::<BucketState>(LogName::Bucket, &head, tell)?;
         for mark in own.state().marks() {
             match mark.decision {
                 None => needs.insert(mark.candidates, None),
@@ -110,7 +116,8 @@ impl<'a> Check<'a> {
         }
         for name in own.state().repositories() {
             checked.repositories += 1;
-            let log = self.follow::<RepositoryState>(LogName::Repository(name.clone()), tell)?;
+            let name_of_log = LogName::Repository(name.clone());
+            let log = self.follow::<RepositoryState>(name_of_log, &head, tell)?;
             for (number, version) in log.state().versions() {
                 checked.versions += 1;
                 let of = Some((name.clone(), *number));
@@ -145,10 +152,12 @@ impl<'a> Check<'a> {
     fn follow<F: Fold + Default>(
         &self,
         name: LogName,
+        head: &Head,
         tell: &mut dyn FnMut(Finding),
     ) -> Result<Cursor<F>, StoreError> {
         let mut cursor = Cursor::default();
         let log = Log::new(self.store, self.bucket, name.clone(), self.retry);
+        let log = log.promised(head.of(&name));
         match log.signatures(self.signatures).follow(&mut cursor) {
             Ok(()) => {}
             Err(LogError::Store { error, .. }) => return Err(error),
@@ -198,25 +207,35 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Sizes of what is needed, as far as it is there. What a list lacks is asked for one by one, as lists may lag.
+    /// Sizes of what is needed, as far as it is there. What a list lacks is asked for one by one, as lists may lag, and a
+    /// plain HTTP server has none.
     fn sizes(
         &self,
         needs: &BTreeMap<ObjectKey, NeededBy>,
     ) -> Result<BTreeMap<ObjectKey, u64>, StoreError> {
         let mut sizes = BTreeMap::new();
-        self.store.list("", &mut |listed| {
-            if let Ok(Key::Object(key)) = listed.key.parse()
-                && needs.contains_key(&key)
-            {
-                sizes.insert(key, listed.size);
+        if self.store.has_lists() {
+            self.store.list("", &mut |listed| {
+                if let Ok(Key::Object(key)) = listed.key.parse()
+                    && needs.contains_key(&key)
+                {
+                    sizes.insert(key, listed.size);
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        let unlisted: Vec<ObjectKey> =
+            needs.keys().filter(|key| !sizes.contains_key(key)).copied().collect();
+        let is_stopped = self.is_stopped;
+        for some in unlisted.chunks(ASKED_AT_ONCE) {
+            if is_stopped() {
+                break;
             }
-            ControlFlow::Continue(())
-        })?;
-        let unlisted: BTreeSet<&ObjectKey> =
-            needs.keys().filter(|key| !sizes.contains_key(key)).collect();
-        for key in unlisted {
-            if let Some(found) = self.store.head(&key.to_string())? {
-                sizes.insert(*key, found.size);
+            let found = at_once(self.store.requests_at_once(), some.len(), |place| {
+                self.store.head(&some[place].to_string())
+            });
+            for (key, found) in some.iter().zip(found) {
+                sizes.extend(found?.map(|found| (*key, found.size)));
             }
         }
         Ok(sizes)

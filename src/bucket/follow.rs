@@ -202,6 +202,7 @@ impl Follower {
             let seen = if at.seq >= seen.seq { at } else { seen };
             let log = Log::new(poll.store, self.bucket, LogName::Bucket, &never)
                 .signatures(poll.signatures)
+                .promised(own)
                 .seen(seen);
             self.own.look(&log, own, poll.is_asked || is_turn(0), poll.now)?;
         }
@@ -219,6 +220,7 @@ impl Follower {
             let seen = if at.seq >= seen.seq { at } else { seen };
             let log = Log::new(poll.store, self.bucket, log, &never)
                 .signatures(poll.signatures)
+                .promised(promised)
                 .seen(seen);
             followed.look(&log, promised, poll.is_asked || is_turn(place), poll.now)?;
         }

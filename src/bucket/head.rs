@@ -70,8 +70,13 @@ impl Head {
 pub fn read(store: &dyn ObjectStore, bucket: BucketId) -> Result<Option<Head>, StoreError> {
     match store.get_range(&Key::Head.to_string(), 0..BYTES_MAX) {
         Ok(bytes) => Ok(bytes.and_then(|bytes| Head::decode(&bytes, bucket))),
-        // It is empty, for example.
-        Err(error) if error.kind() == StoreErrorKind::Protocol => Ok(None),
+        // It is empty, for example; or it is not there, and who may not list is not told (403). If nothing can be read,
+        // the logs say so.
+        Err(error)
+            if matches!(error.kind(), StoreErrorKind::Protocol | StoreErrorKind::Refused) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

@@ -8,9 +8,13 @@
 //! if that is free. After a lost answer *the same bytes* are put there again until the number is occupied, and then
 //! the nonce says whose event it is (H45): only an event of somebody else is a reason to look at everything anew.
 //!
+//! Of what a log is known to have (it was seen, or the head says so) several events are asked for at a time. What lies
+//! beyond is asked for one by one: a cache keeps the answer that a number is missing, and would hide that event later.
+//!
 //! Signatures are compared of what is new to a reader. What was seen before is held by the chain of hashes that leads to
 //! it, so it is read without asking who signed it.
 
+mod ahead;
 mod error;
 
 pub use error::LogError;
@@ -19,6 +23,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use self::ahead::Ahead;
 use super::event::{BucketId, EVENT_BYTES_MAX, Event, Payload};
 use super::fold::Refusal;
 use super::key::{LogName, Nonce, Seq};
@@ -133,6 +138,8 @@ pub struct Log<'a> {
     bucket: BucketId,
     name: LogName,
     seen: Position,
+    /// How far it is said to go.
+    promised: Seq,
     signatures: &'a Signatures,
     retry: &'a Retry,
 }
@@ -145,7 +152,8 @@ impl<'a> Log<'a> {
         name: LogName,
         retry: &'a Retry,
     ) -> Self {
-        Self { store, bucket, name, seen: Position::START, signatures: Signatures::NONE, retry }
+        let (seen, promised, signatures) = (Position::START, Seq::NONE, Signatures::NONE);
+        Self { store, bucket, name, seen, promised, signatures, retry }
     }
 
     /// The same log, with those whose events are believed, and who signs what is published.
@@ -158,6 +166,12 @@ impl<'a> Log<'a> {
     #[must_use]
     pub fn seen(self, seen: Position) -> Self {
         Self { seen, ..self }
+    }
+
+    /// The same log, which the head says to go that far. It is a hint at what to ask for together, and no more.
+    #[must_use]
+    pub fn promised(self, promised: Option<Seq>) -> Self {
+        Self { promised: promised.unwrap_or(Seq::NONE), ..self }
     }
 
     /// Which log it is.
@@ -184,9 +198,11 @@ impl<'a> Log<'a> {
         } else if cursor.position.seq == self.seen.seq && self.seen != cursor.position {
             return Err(self.fork(self.seen, cursor.position.hash));
         }
+        let mut ahead =
+            Ahead::new(self.seen.seq.max(self.promised).min(end), self.store.requests_at_once());
         while cursor.position.seq < end {
             let seq = cursor.position.seq.next();
-            let Some(bytes) = self.get(seq)? else {
+            let Some(bytes) = ahead.next(seq, |seq| self.get(seq))? else {
                 if seq <= self.seen.seq {
                     return Err(LogError::Rollback { log: self.name.clone(), seen: self.seen });
                 }

@@ -19,6 +19,7 @@
 //! This room must not know the engine, nor which provider keeps the objects.
 
 pub mod agree;
+mod at_once;
 pub mod check;
 pub mod collect;
 pub mod event;
@@ -28,6 +29,7 @@ pub mod follow;
 pub mod format;
 pub mod groups;
 pub mod head;
+pub mod http_probe;
 pub mod index;
 pub mod key;
 pub mod key_list;

@@ -1,11 +1,16 @@
-//! The store of a remote of the kind `bucket`: S3, or a directory.
+//! The store of a remote of the kind `bucket`: S3, a directory, or a server that shows one by plain HTTP.
 
 use std::io::Read;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::{Created, GET_BYTES_MAX, Listed, ObjectStore, StoreError, StoreErrorKind};
-use crate::net::{NetError, NetErrorKind, ObjectInfo, Objects};
+use crate::model::remote::RemoteSettings;
+use crate::net::{HttpObjects, NetError, NetErrorKind, ObjectInfo, Objects};
+
+/// Small requests under way at a time, from one who has many.
+const REQUESTS_AT_ONCE: usize = 16;
 
 /// How often a write whose answer was lost is tried again.
 const TRIES_MAX: u32 = 8;
@@ -23,6 +28,17 @@ pub fn patience(stop: impl Fn() -> bool + Send + Sync) -> impl Fn(u32) -> bool +
         }
         tries < TRIES_MAX && !stop()
     }
+}
+
+/// The store that the settings name. Connects to nobody.
+///
+/// # Errors
+/// What of the settings cannot be read or used.
+pub fn open(settings: &RemoteSettings) -> Result<Arc<dyn ObjectStore>, NetError> {
+    Ok(match settings.is_read_only() {
+        true => Arc::new(HttpObjects::open(settings)?),
+        false => Arc::new(Objects::open(settings)?),
+    })
 }
 
 impl From<NetError> for StoreError {
@@ -76,7 +92,67 @@ impl ObjectStore for Objects {
         Ok(Self::list(self, prefix, &mut |info| each(listed(info)))?)
     }
 
+    fn requests_at_once(&self) -> usize {
+        REQUESTS_AT_ONCE
+    }
+
     fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
         Ok(Self::delete(self, keys)?)
+    }
+}
+
+fn read_only<T>(key: &str) -> Result<T, StoreError> {
+    let message = format!("{key}: a bucket over plain HTTP has no lists and takes no writes");
+    Err(StoreError::new(StoreErrorKind::Refused, message))
+}
+
+/// Whoever would write or list is refused before; this is the last to say so.
+impl ObjectStore for HttpObjects {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(Self::get(self, key, GET_BYTES_MAX)?)
+    }
+
+    fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(Self::get_range(self, key, range)?)
+    }
+
+    fn put(&self, key: &str, _bytes: &[u8]) -> Result<(), StoreError> {
+        read_only(key)
+    }
+
+    fn put_reader(&self, key: &str, _: &mut dyn Read, _length: u64) -> Result<(), StoreError> {
+        read_only(key)
+    }
+
+    fn create(&self, key: &str, _bytes: &[u8]) -> Result<Created, StoreError> {
+        read_only(key)
+    }
+
+    fn head(&self, key: &str) -> Result<Option<Listed>, StoreError> {
+        Ok(Self::head(self, key)?.map(listed))
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        _: &mut dyn FnMut(Listed) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        read_only(prefix)
+    }
+
+    fn has_lists(&self) -> bool {
+        false
+    }
+
+    fn past_caches(&self) -> Option<Box<dyn ObjectStore>> {
+        Self::past_caches(self).map(|fresh| Box::new(fresh) as Box<dyn ObjectStore>)
+    }
+
+    fn requests_at_once(&self) -> usize {
+        REQUESTS_AT_ONCE
+    }
+
+    fn delete(&self, _keys: &[String]) -> Result<(), StoreError> {
+        read_only("a deletion")
     }
 }

@@ -117,6 +117,22 @@ pub trait ObjectStore: Send + Sync {
         each: &mut dyn FnMut(Listed) -> ControlFlow<()>,
     ) -> Result<(), StoreError>;
 
+    /// The same store, asked past the caches before it, for who got something wrong or nothing (H49). `None` where there
+    /// are no caches, or they are passed already.
+    fn past_caches(&self) -> Option<Box<dyn ObjectStore>> {
+        None
+    }
+
+    /// How many requests it takes at a time from one who has many.
+    fn requests_at_once(&self) -> usize {
+        1
+    }
+
+    /// Whether it has lists. A plain HTTP server has none, and takes no writes.
+    fn has_lists(&self) -> bool {
+        true
+    }
+
     /// Deletes objects, [`DELETE_KEYS_MAX`] at most. What is not there is no error.
     ///
     /// # Errors

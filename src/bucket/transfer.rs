@@ -69,6 +69,20 @@ pub enum TransferError {
 }
 
 impl TransferError {
+    /// Whether a cache may be the reason, which shows something wrong, or that an object is missing.
+    pub fn may_be_of_cache(&self) -> bool {
+        match self {
+            Self::Format { .. } | Self::MissingObject(_) | Self::Lies { .. } => true,
+            Self::Store(_)
+            | Self::NotIndexed(_)
+            | Self::NoPage(_)
+            | Self::WrongDigest(_)
+            | Self::Tree(_)
+            | Self::Local(_)
+            | Self::Stopped => false,
+        }
+    }
+
     /// An error of the local store.
     pub fn local(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Local(Box::new(error))
@@ -205,8 +219,22 @@ pub(super) fn format_error(key: &ObjectKey, error: FormatError) -> TransferError
     TransferError::Format { key: *key, error }
 }
 
-/// The bytes of an object that has to be there.
+/// The bytes of an object that has to be there. They are asked for once more past caches if they are not as they must be.
 pub(super) fn get(
+    store: &dyn ObjectStore,
+    watch: &Watch<'_>,
+    key: &ObjectKey,
+) -> Result<Vec<u8>, TransferError> {
+    match get_of(store, watch, key) {
+        Err(error) if error.may_be_of_cache() => match store.past_caches() {
+            Some(fresh) => get_of(&*fresh, watch, key),
+            None => Err(error),
+        },
+        got => got,
+    }
+}
+
+fn get_of(
     store: &dyn ObjectStore,
     watch: &Watch<'_>,
     key: &ObjectKey,

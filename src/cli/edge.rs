@@ -35,7 +35,7 @@ const HASH_DIGITS: usize = 12;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Edges")]
 pub(super) struct EdgeArgs {
-    /// Show a bucket, which STORE names as s3://BUCKET/PREFIX or as a path, read-only, and follow it
+    /// Show a bucket, which STORE names as s3://BUCKET/PREFIX, as a URL or as a path, read-only, and follow it
     #[arg(long)]
     pub(super) edge: bool,
     /// Keep there what was fetched [default: below /var/cache/cairn for root, else below XDG_CACHE_HOME or ~/.cache]

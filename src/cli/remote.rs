@@ -44,8 +44,8 @@ enum Verb {
         /// What it is: `sums`, `manifest`, `debian`, `directory`, `archive` or `bucket`
         #[arg(value_name = "KIND")]
         kind: RemoteKind,
-        /// The list, or its directory (with `/` at the end); a path where the kind is directory or archive; s3://BUCKET/PREFIX or a path
-        /// where it is bucket
+        /// The list, or its directory (with `/` at the end); a path where the kind is directory or archive; s3://BUCKET/PREFIX, a path
+        /// or the URL of what shows one where it is bucket
         #[arg(value_name = "URL|PATH", value_parser = OsStringValueParser::new().try_map(parse_place))]
         url: RemoteUrl,
         #[command(flatten)]
@@ -68,8 +68,8 @@ enum Verb {
         /// Its name
         #[arg(value_name = "NAME")]
         name: RemoteName,
-        /// The list, or its directory (with `/` at the end); a path where the kind is directory or archive; s3://BUCKET/PREFIX or a path
-        /// where it is bucket
+        /// The list, or its directory (with `/` at the end); a path where the kind is directory or archive; s3://BUCKET/PREFIX, a path
+        /// or the URL of what shows one where it is bucket
         #[arg(long, value_name = "URL|PATH", value_parser = OsStringValueParser::new().try_map(parse_place))]
         url: Option<RemoteUrl>,
         /// What it is: `sums`, `manifest`, `debian`, `directory`, `archive` or `bucket`
@@ -314,7 +314,20 @@ fn details(settings: &RemoteSettings) -> Vec<String> {
         FetchPolicy::OnDemand => Some("content is fetched when it is first read".to_owned()),
         FetchPolicy::Streamed => Some("content is fetched when it is read, and cached".to_owned()),
     };
-    let all = [policy, login, authority, certificate, rate, connections, connect, idle, lowest];
+    let only_read = "only read, over HTTP: nothing is pushed to it".to_owned();
+    let only_read = settings.is_read_only().then_some(only_read);
+    let all = [
+        only_read,
+        policy,
+        login,
+        authority,
+        certificate,
+        rate,
+        connections,
+        connect,
+        idle,
+        lowest,
+    ];
     let archive = settings.debian.iter().flat_map(super::debian::details);
     let bucket = settings.bucket.iter().flat_map(super::bucket::details);
     archive.chain(bucket).chain(all.into_iter().flatten()).collect()

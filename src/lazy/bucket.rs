@@ -1,10 +1,8 @@
-//! Content that a bucket has: an entry of a pack with what is near it, or an object of its own.
+//! Content that a bucket has: an entry of a pack with what is near it. What has an object of its own is in [`super::object`].
 //!
 //! What a bucket says of a place need not be so (H51): `bucket::pull` compares what comes with its name, and here the
 //! SHA-256 of a declared name is compared as well.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -14,21 +12,21 @@ use super::windows::BYTES_MAX;
 use super::{Lazy, UNKEPT_BYTES_MAX};
 use crate::bucket::index::{Location, Place};
 use crate::bucket::key::ObjectKey;
-use crate::bucket::pull::{GAP_BYTES, fetch_entries, fetch_whole};
-use crate::bucket::store::StoreErrorKind;
+use crate::bucket::pull::{GAP_BYTES, fetch_entries};
+use crate::bucket::remote;
+use crate::bucket::store::{ObjectStore, StoreErrorKind};
 use crate::bucket::transfer::{TransferError, TransferTally, Watch};
 use crate::engine::Engine;
 use crate::engine::absent::FetchedContent;
 use crate::engine::fetcher::{FetchOutcome, Fetched, NO_ROOM, NotFetched};
 use crate::metrics::COUNTERS;
 use crate::model::content_name::ContentName;
-use crate::model::digest::{Sha256, Sha256Hasher};
+use crate::model::digest::Sha256;
 use crate::model::fetch_policy::FetchPolicy;
 use crate::model::hash::BlobHash;
 use crate::model::remote::RemoteSettings;
-use crate::net::{NetError, Objects, Pace};
+use crate::net::{NetError, Pace};
 use crate::store::catalog::{BucketPlace, Source, SourceAt};
-use crate::sync::{SMALL_BYTES, Turn, Waiter};
 
 /// Contents that come along with one, and their bytes.
 const NEAR_MAX: u32 = 1024;
@@ -37,20 +35,20 @@ const NEAR_BYTES_MAX: u64 = 16 << 20;
 /// Of those, how many are put into the pool at a time, so that who waits for the first does not wait for all.
 const KEPT_AT_ONCE: usize = 32;
 
-/// Bytes of a partial file that are hashed at a time.
-const CHUNK_BYTES: usize = 256 << 10;
-
 /// A bucket that is asked.
-#[derive(Debug)]
 pub(super) struct Bucket {
-    pub(super) objects: Objects,
+    objects: Arc<dyn ObjectStore>,
     pace: Arc<Pace>,
 }
 
 impl Bucket {
     pub(super) fn open(settings: &RemoteSettings) -> Result<Self, NetError> {
         let pace = Arc::new(Pace::new(settings.rate_bytes_per_second));
-        Ok(Self { objects: Objects::open(settings)?, pace })
+        Ok(Self { objects: remote::open(settings)?, pace })
+    }
+
+    pub(super) fn objects(&self) -> &dyn ObjectStore {
+        &*self.objects
     }
 }
 
@@ -70,12 +68,15 @@ fn location(place: &BucketPlace, size: u64) -> Option<Location> {
 }
 
 /// What a fetch works with.
+#[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) engine: &'a Engine,
     pub(super) content: ContentName,
     pub(super) found: &'a Reachable,
     pub(super) place: &'a BucketPlace,
     pub(super) bucket: &'a Bucket,
+    /// Its objects, past caches or not.
+    pub(super) objects: &'a dyn ObjectStore,
     pub(super) stop: &'a AtomicBool,
 }
 
@@ -84,7 +85,7 @@ impl Asked<'_> {
         self.content.sha256().copied()
     }
 
-    fn check(&self, found: impl FnOnce() -> Sha256) -> Result<(), NotFetched> {
+    pub(super) fn check(&self, found: impl FnOnce() -> Sha256) -> Result<(), NotFetched> {
         match self.digest() {
             Some(digest) if digest != found() => {
                 Err(failed(TransferError::WrongDigest(self.content)))
@@ -129,7 +130,12 @@ impl Lazy {
         let watch = Watch::at_pace(asked.stop, &tally, Arc::clone(&asked.bucket.pace));
         let fetched = match location.place {
             Place::Entry { .. } => self.fetch_entry(asked, &location, &watch)?,
-            Place::Own { .. } => self.fetch_object(asked, &location, &watch)?,
+            Place::Own { .. } => match self.fetch_object(asked, &location, &watch)? {
+                Err(NotHere::Transfer(error)) if error.may_be_of_cache() => {
+                    self.fetch_past_caches(asked, &location, &watch, error)?
+                }
+                fetched => fetched,
+            },
         };
         Some(fetched.map_err(|error| {
             if let NotHere::Transfer(TransferError::Store(error)) = &error {
@@ -170,7 +176,7 @@ impl Lazy {
         }
         let mut entries = vec![(place.blob, *location)];
         entries.extend(near.into_iter().filter(|(blob, _)| claimed.contains(&(*blob).into())));
-        let mut came = match fetch_entries(&asked.bucket.objects, watch, &entries) {
+        let mut came = match fetch_entries(asked.objects, watch, &entries) {
             Ok(came) => came.into_iter(),
             Err(error) => return Some(Err(error.into())),
         };
@@ -191,7 +197,7 @@ impl Lazy {
     }
 
     /// Puts the content of an entry into the store, or hands it over.
-    fn keep_entry(
+    pub(super) fn keep_entry(
         &self,
         asked: &Asked<'_>,
         bytes: Vec<u8>,
@@ -248,7 +254,7 @@ impl Lazy {
         }
     }
 
-    fn note_kept(&self, asked: &Asked<'_>, bytes: u64) {
+    pub(super) fn note_kept(&self, asked: &Asked<'_>, bytes: u64) {
         if asked.found.settings.policy == FetchPolicy::Streamed {
             self.note_cached(bytes);
         }
@@ -294,156 +300,6 @@ impl Lazy {
         }
         near
     }
-
-    /// Fetches an object that has one content, or what is wanted of it. What came of it stays for the next try. `None` when
-    /// parts of it came, and those who waited for them were told.
-    fn fetch_object(
-        &self,
-        asked: &Asked<'_>,
-        location: &Location,
-        watch: &Watch<'_>,
-    ) -> Option<Result<Fetched, NotHere>> {
-        let Asked { engine, content, found, stop, .. } = asked;
-        let from = found.settings.url.to_string();
-        let waiter = Waiter { from: &from, patience: found.settings.idle_timeout(), stop };
-        let Some(turn) = self.partial_files.turn(*content, waiter) else {
-            return Some(Err(NotFetched("the daemon is stopping".to_owned()).into()));
-        };
-        // Whoever had the turn before has stored it.
-        match engine.is_stored(content) {
-            Ok(false) => {}
-            Ok(true) => return Some(Ok(Fetched::Kept)),
-            Err(error) => return Some(Err(failed(error).into())),
-        }
-        match self.parts(asked, location, watch, &turn) {
-            Ok(Some(parts)) => self.fetch_parts(asked, location, watch, (&turn, &parts)),
-            Ok(None) => Some(self.fetch_all(asked, location, watch, &turn)),
-            Err(error) => Some(Err(error)),
-        }
-    }
-
-    /// Fetches all of an object that has one content.
-    fn fetch_all(
-        &self,
-        asked: &Asked<'_>,
-        location: &Location,
-        watch: &Watch<'_>,
-        turn: &Turn<'_>,
-    ) -> Result<Fetched, NotHere> {
-        let Asked { engine, found, .. } = asked;
-        // Whoever reads parts of the file must not see it change.
-        if turn.has_name() && self.known_parts.lock().forget(&asked.content) {
-            turn.remove().map_err(failed)?;
-        }
-        let size = found.source.size;
-        let has_room = self.make_room(engine, size);
-        let _unkept = match has_room {
-            true => None,
-            false => {
-                turn.remove().map_err(failed)?;
-                Some(self.unkept_place(size)?)
-            }
-        };
-        if !has_room || size <= SMALL_BYTES as u64 && !turn.is_there() {
-            let mut bytes = Vec::new();
-            let start = (0, blake3::Hasher::new());
-            let take = &mut |piece: &[u8]| {
-                self.note_came(asked, piece.len());
-                bytes.extend_from_slice(piece);
-                Ok(())
-            };
-            let whole = (&asked.place.blob, location);
-            fetch_whole(&asked.bucket.objects, watch, whole, start, take)?;
-            return self.keep_entry(asked, bytes, !has_room);
-        }
-        let (file, length) = self.fetch_into(asked, location, watch, turn)?;
-        let path = turn.path();
-        let whole = FetchedContent::File(file, path.as_deref());
-        let kept =
-            unless_full(engine.keep_fetched(asked.digest(), asked.place.blob, length, whole));
-        // A disk that is full needs the space more than the next try.
-        if !matches!(kept, Err(NotKept::Other(_))) {
-            turn.remove().map_err(failed)?;
-        }
-        match kept {
-            Ok(()) => {
-                self.note_kept(asked, length);
-                Ok(Fetched::Kept)
-            }
-            Err(NotKept::Full) => Err(NotFetched(NO_ROOM.to_owned()).into()),
-            Err(NotKept::Other(reason)) => Err(reason.into()),
-        }
-    }
-
-    pub(super) fn note_came(&self, asked: &Asked<'_>, bytes: usize) {
-        COUNTERS.fetched_bytes.add(bytes as u64);
-        self.flights.lock().came(&asked.content).fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Fetches an object into the file of a turn, from where an earlier try ended. What that left need not be the beginning of
-    /// it: then all of it is fetched.
-    fn fetch_into(
-        &self,
-        asked: &Asked<'_>,
-        location: &Location,
-        watch: &Watch<'_>,
-        turn: &Turn<'_>,
-    ) -> Result<(File, u64), NotHere> {
-        let mut file = turn.open().map_err(failed)?;
-        let mut is_new = false;
-        loop {
-            let mut hashes = (blake3::Hasher::new(), Sha256Hasher::default());
-            let done = hash_prefix(&mut file, &mut hashes, asked.stop).map_err(failed)?;
-            is_new |= done == 0;
-            let (hasher, mut sha256) = hashes;
-            let take = &mut |piece: &[u8]| {
-                turn.note(piece.len());
-                self.note_came(asked, piece.len());
-                sha256.update(piece);
-                file.write_all(piece)
-            };
-            let whole = (&asked.place.blob, location);
-            let start = (done, hasher);
-            let fetched = fetch_whole(&asked.bucket.objects, watch, whole, start, take);
-            let checked = match fetched {
-                Ok(length) if length == location.content_bytes() => {
-                    asked.check(|| sha256.finish()).map(|()| length).map_err(NotHere::from)
-                }
-                Ok(_) => Err(NotFetched("more came before than it has".to_owned()).into()),
-                Err(error @ TransferError::Lies { .. }) => Err(error.into()),
-                Err(error) => return Err(error.into()),
-            };
-            match checked {
-                Ok(length) => return Ok((file, length)),
-                Err(error) if is_new => {
-                    turn.remove().map_err(failed)?;
-                    return Err(error);
-                }
-                Err(_) => file.set_len(0).map_err(failed)?,
-            }
-        }
-    }
-}
-
-/// Hashes what there is of a file, and leaves its position at the end. Ends early when it is to stop.
-fn hash_prefix(
-    file: &mut File,
-    (blake3, sha256): &mut (blake3::Hasher, Sha256Hasher),
-    stop: &AtomicBool,
-) -> io::Result<u64> {
-    file.seek(SeekFrom::Start(0))?;
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut length = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let read = file.read(&mut chunk)?;
-        if read == 0 {
-            break;
-        }
-        blake3.update(&chunk[..read]);
-        sha256.update(&chunk[..read]);
-        length += read as u64;
-    }
-    Ok(length)
 }
 
 /// Why a content is not here.

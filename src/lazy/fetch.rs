@@ -81,7 +81,7 @@ pub(super) struct Reachable {
 }
 
 /// What a remote is asked by.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Access {
     /// For files at paths.
     Http(Arc<Client>),
@@ -182,7 +182,15 @@ impl Lazy {
                 Some(self.fetch_file(engine, content, (found, client, path), (stop, was_reached)))
             }
             (Access::Bucket(bucket), SourceAt::Bucket(place)) => {
-                let asked = Asked { engine, content, found, place, bucket, stop };
+                let asked = Asked {
+                    engine,
+                    content,
+                    found,
+                    place,
+                    bucket,
+                    objects: bucket.objects(),
+                    stop,
+                };
                 self.fetch_place(&asked, was_reached)
             }
             (Access::Http(_), SourceAt::Bucket(_)) | (Access::Bucket(_), SourceAt::Path(_)) => {

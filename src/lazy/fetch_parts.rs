@@ -41,7 +41,7 @@ impl Lazy {
         if known.is_some() {
             return Ok(known);
         }
-        let (objects, blob) = (&asked.bucket.objects, &asked.place.blob);
+        let (objects, blob) = (asked.objects, &asked.place.blob);
         let trailer = size..location.object_bytes;
         let values = match fetch_range(objects, watch, (blob, &location.key), trailer) {
             Ok(trailer) => GroupValues::parse(&trailer, blob, size),
@@ -111,7 +111,7 @@ impl Lazy {
         if !self.make_room(asked.engine, length) {
             return Err(NotFetched(NO_ROOM.to_owned()).into());
         }
-        let (objects, blob) = (&asked.bucket.objects, &asked.place.blob);
+        let (objects, blob) = (asked.objects, &asked.place.blob);
         let began = Instant::now();
         let bytes = fetch_range(objects, watch, (blob, &location.key), span)?;
         parts.note_time(began.elapsed());

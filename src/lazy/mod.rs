@@ -22,6 +22,7 @@ mod cache;
 mod fetch;
 mod fetch_parts;
 mod flights;
+mod object;
 mod parts;
 mod places;
 mod unkept;

@@ -275,12 +275,6 @@ impl RemoteSettings {
         if self.debian.is_some() {
             return Err(SettingsError::NoArchive);
         }
-        if matches!(self.login, Some(Login::Bearer { .. })) {
-            return Err(SettingsError::NoToken);
-        }
-        if self.client_certificate.is_some() {
-            return Err(SettingsError::NoCertificate);
-        }
         if self
             .bucket
             .as_ref()
@@ -289,16 +283,29 @@ impl RemoteSettings {
             return Err(SettingsError::NoSigners);
         }
         if self.url.s3_place().is_some() {
-            return Ok(());
+            return match (&self.login, &self.client_certificate) {
+                (Some(Login::Bearer { .. }), _) => Err(SettingsError::NoToken),
+                (_, Some(_)) => Err(SettingsError::NoCertificate),
+                _ => Ok(()),
+            };
         }
-        match self.url.local_path() {
-            None => Err(SettingsError::BucketUrl),
-            Some(_) if self.bucket.as_ref().is_some_and(BucketSettings::is_of_server) => {
-                Err(SettingsError::NoEndpoint)
-            }
-            Some(_) if self.says_only_where() => Ok(()),
-            Some(_) => Err(SettingsError::OnlyPlace("bucket, in a directory,")),
+        let bucket = self.bucket.as_ref();
+        if bucket.is_some_and(BucketSettings::is_of_server) {
+            return Err(SettingsError::NoEndpoint);
         }
+        if self.is_read_only() {
+            let signs = bucket.is_some_and(|bucket| bucket.signing_key_file.is_some());
+            return if signs { Err(SettingsError::SignsNothing) } else { Ok(()) };
+        }
+        match self.says_only_where() {
+            true => Ok(()),
+            false => Err(SettingsError::OnlyPlace("bucket, in a directory,")),
+        }
+    }
+
+    /// Whether it is a bucket that a server shows by plain HTTP: it can be read, and has no lists.
+    pub fn is_read_only(&self) -> bool {
+        self.kind == RemoteKind::Bucket && self.url.is_http()
     }
 
     /// Whether nothing but kind, place and policy is set.
@@ -393,16 +400,38 @@ mod tests {
         assert!(check(&settings).unwrap_err().contains("--endpoint"));
         settings.bucket = None;
         assert_eq!(check(&settings), Ok(()));
+        assert!(!settings.is_read_only());
         settings.connections = Some(2);
         assert!(check(&settings).unwrap_err().contains("directory"));
-        settings = RemoteSettings::new(RemoteKind::Bucket, url("https://h/"));
-        assert!(check(&settings).unwrap_err().contains("s3://"));
         for kind in [RemoteKind::Sums, RemoteKind::Directory] {
             assert!(check(&RemoteSettings::new(kind, url("s3://a"))).is_err());
         }
         settings = RemoteSettings::new(RemoteKind::Sums, url("https://h/"));
         settings.bucket = Some(BucketSettings::default());
         assert!(check(&settings).unwrap_err().contains("bucket"));
+    }
+
+    #[test]
+    fn d2_a_bucket_over_http_is_read_only_and_takes_what_http_takes() {
+        let check = |settings: &RemoteSettings| settings.check().map_err(|error| error.to_string());
+        let mut settings = RemoteSettings::new(RemoteKind::Bucket, url("https://h/releases"));
+        settings.login = Some(Login::Bearer { token: SecretSource::Environment("T".to_owned()) });
+        settings.connections = Some(2);
+        assert!(settings.is_read_only());
+        assert_eq!(check(&settings), Ok(()));
+        let endpoint = Some("https://s3.example.org".parse().unwrap());
+        settings.bucket = Some(BucketSettings { endpoint, ..BucketSettings::default() });
+        assert!(check(&settings).unwrap_err().contains("--endpoint"));
+        let signing_key_file = Some("/key".into());
+        settings.bucket = Some(BucketSettings { signing_key_file, ..BucketSettings::default() });
+        assert!(check(&settings).unwrap_err().contains("signs nothing"));
+        settings.bucket = None;
+        settings.url = url("s3://releases/cairn");
+        assert!(!settings.is_read_only());
+        assert!(check(&settings).unwrap_err().contains("--user"), "a token is nothing to S3");
+        settings.kind = RemoteKind::Sums;
+        settings.url = url("https://h/");
+        assert!(!settings.is_read_only());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, ClientBuilder, Identity, RequestBuilder, Response, StatusCode};
+use reqwest::{Certificate, ClientBuilder, Identity, Method, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use super::credentials::{Secret, read_private, read_public};
@@ -100,20 +100,25 @@ impl Client {
         url.origin() == self.origin.origin()
     }
 
-    fn request(&self, url: &Url, headers: &HeaderMap) -> RequestBuilder {
+    fn request(&self, method: Method, url: &Url, headers: &HeaderMap) -> RequestBuilder {
         let client = if self.is_own(url) { &self.own } else { &self.foreign };
-        let request = client.get(url.clone()).headers(headers.clone());
+        let request = client.request(method, url.clone()).headers(headers.clone());
         match self.authorization.as_ref().filter(|_| self.is_own(url)) {
             Some(authorization) => authorization.add_to(request),
             None => request,
         }
     }
 
-    /// Asks for a document, and goes where the answers lead.
-    pub(super) async fn send(&self, url: &Url, headers: &HeaderMap) -> Result<Response, NetError> {
+    /// Asks for a document, or about it, and goes where the answers lead.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<Response, NetError> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let sent = self.request(&url, headers).send().await;
+            let sent = self.request(method.clone(), &url, headers).send().await;
             let response = sent.map_err(|error| NetError::of(&url, error))?;
             if !leads_on(response.status()) {
                 return Ok(response);

@@ -13,7 +13,7 @@ use reqwest::header::{
     CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
 use super::client::Client;
@@ -161,7 +161,7 @@ impl Client {
                 "the server's ETag or date has characters that no header can hold",
             )
         })?;
-        let send = pin!(self.send(url, &headers));
+        let send = pin!(self.send(Method::GET, url, &headers));
         let mut response =
             until(fetch.stop, send, self.silence_max).await?.ok_or_else(|| self.silent(url))??;
         if response.status() == StatusCode::NOT_MODIFIED && fetch.unless.is_some() && there == 0 {
@@ -332,7 +332,7 @@ fn parse_range(text: &str) -> Option<(u64, Option<u64>)> {
 }
 
 /// An answer that is no document.
-fn refusal(url: &Url, response: &Response) -> NetError {
+pub(super) fn refusal(url: &Url, response: &Response) -> NetError {
     let status = response.status();
     let kind = match status.as_u16() {
         401 | 403 | 407 | 451 => NetErrorKind::Refused,

@@ -418,7 +418,7 @@ fn d2_a_first_mount_says_what_is_no_bucket() {
     let refused = message(&mount(&bucket.path(), &one.store(), &[]));
     assert!(refused.contains("things of its own") && refused.contains("--cache"), "{refused}");
     publish(&one, "lib", "two");
-    let refused = message(&mount(Path::new("https://example.org/x"), &cache, &[]));
+    let refused = message(&mount(Path::new("ftp://example.org/x"), &cache, &[]));
     assert!(refused.contains("s3://"), "{refused}");
     let store = one.store();
     let mnt = target.mnt();

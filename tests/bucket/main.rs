@@ -10,6 +10,8 @@
 mod damaged;
 mod edge;
 mod edge_trouble;
+mod http;
+mod http_faults;
 mod killed;
 mod log;
 mod names;

@@ -53,7 +53,7 @@ fn a_bucket_that_cannot_be_used_is_not_kept() {
     assert!(error.contains("cannot use"), "{error}");
     for (arguments, words) in [
         (&["s3://b/x y"][..], "s3://BUCKET/PREFIX"),
-        (&["https://h/"], "s3://"),
+        (&["ftp://h/"], "s3://"),
         (&["s3://b", "--token-env", "T"], "--user"),
         (&["/srv/x", "--endpoint", "https://h"], "mean nothing"),
         (&["s3://b", "--suite", "x"], "debian"),

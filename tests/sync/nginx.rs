@@ -1,25 +1,13 @@
 //! A real server: nginx on loopback, with TLS, logins and ranges (V12)
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
+
+use support::nginx::Nginx;
+use support::{Cairn, content};
 
 use crate::shared::{files, map, result};
-use support::{Cairn, content, wait};
-
-/// An nginx that is stopped when this is dropped.
-pub(crate) struct Nginx {
-    home: tempfile::TempDir,
-    process: Child,
-    port: u16,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
 
 pub(crate) fn run(program: &str, arguments: &[&str], directory: &Path) {
     let output = Command::new(program).args(arguments).current_dir(directory).output();
@@ -28,132 +16,76 @@ pub(crate) fn run(program: &str, arguments: &[&str], directory: &Path) {
     assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
 }
 
-impl Nginx {
-    /// Serves `www` of its home over TLS, `closed/` for those who log in, `moved/` from elsewhere.
-    fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let top = home.path();
-        fs::create_dir_all(top.join("www/closed")).unwrap();
-        run(
-            "openssl",
-            &[
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-keyout",
-                "key.pem",
-                "-out",
-                "cert.pem",
-                "-days",
-                "2",
-                "-subj",
-                "/CN=localhost",
-                "-addext",
-                "subjectAltName=DNS:localhost",
-                "-addext",
-                "basicConstraints=critical,CA:FALSE",
-            ],
-            top,
-        );
-        // openssl passwd -apr1 of "open sesame".
-        let output =
-            Command::new("openssl").args(["passwd", "-apr1", "open sesame"]).output().unwrap();
-        fs::write(top.join("users"), format!("me:{}", String::from_utf8(output.stdout).unwrap()))
-            .unwrap();
-        let home_path = top.display();
-        let server = format!(
-            "ssl_certificate {home_path}/cert.pem; ssl_certificate_key {home_path}/key.pem;
+/// Serves `www` of its home over TLS, `closed/` for those who log in, `moved/` from elsewhere.
+fn start() -> Nginx {
+    let home = tempfile::tempdir().unwrap();
+    let top = home.path();
+    fs::create_dir_all(top.join("www/closed")).unwrap();
+    run(
+        "openssl",
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            "key.pem",
+            "-out",
+            "cert.pem",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ],
+        top,
+    );
+    // openssl passwd -apr1 of "open sesame".
+    let output = Command::new("openssl").args(["passwd", "-apr1", "open sesame"]).output().unwrap();
+    fs::write(top.join("users"), format!("me:{}", String::from_utf8(output.stdout).unwrap()))
+        .unwrap();
+    let home_path = top.display();
+    let server = format!(
+        "server {{ listen 8080 ssl; ssl_certificate {home_path}/cert.pem; ssl_certificate_key {home_path}/key.pem;
              root {home_path}/www;
              location /closed/ {{ auth_basic closed; auth_basic_user_file {home_path}/users; }}
-             location /moved/ {{ rewrite ^/moved/(.*)$ /$1 redirect; }}"
-        );
-        Self::launch(home, "ssl", &server)
-    }
+             location /moved/ {{ rewrite ^/moved/(.*)$ /$1 redirect; }} }}"
+    );
+    Nginx::launch(home, &server)
+}
 
-    /// Serves a directory by plain HTTP.
-    pub(crate) fn of(directory: &Path) -> Self {
-        let server = format!("root {};", directory.display());
-        Self::launch(tempfile::tempdir().unwrap(), "", &server)
-    }
+fn url(nginx: &Nginx, path: &str) -> String {
+    format!("https://localhost:{}{path}", nginx.port())
+}
 
-    fn launch(home: tempfile::TempDir, listen: &str, server: &str) -> Self {
-        let top = home.path();
-        // A free port: taken, and let go of right before.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let home_path = top.display();
-        let configuration = format!(
-            "daemon off; master_process off; pid {home_path}/pid; error_log stderr; events {{}}
-             http {{
-               access_log {home_path}/access.log; client_body_temp_path {home_path}/t1; proxy_temp_path {home_path}/t2;
-               fastcgi_temp_path {home_path}/t3; uwsgi_temp_path {home_path}/t4; scgi_temp_path {home_path}/t5;
-               server {{ listen 127.0.0.1:{port} {listen}; {server} }}
-             }}"
-        );
-        fs::write(top.join("nginx.conf"), configuration).unwrap();
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(top).arg("-c").arg(top.join("nginx.conf")).stderr(Stdio::null());
-        let process = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("nginx: {error} (scripts/packages installs it)"));
-        let nginx = Self { process, port, home };
-        wait::until("nginx listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        nginx
+/// Puts files into a directory of the site, with their checksum list.
+fn publish(nginx: &Nginx, directory: &str, files: &[(&str, &[u8])]) {
+    let top = nginx.path("www").join(directory);
+    for (name, content) in files {
+        let path = top.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
     }
-
-    fn url(&self, path: &str) -> String {
-        format!("https://localhost:{}{path}", self.port)
-    }
-
-    /// Where a directory is served.
-    pub(crate) fn plain_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// The requests that were answered, each as its first line and the status.
-    pub(crate) fn answered(&self) -> Vec<String> {
-        let log = fs::read_to_string(self.path("access.log")).unwrap();
-        let parts = log.lines().filter_map(|line| {
-            let mut parts = line.split('"').skip(1);
-            Some(format!(
-                "{}{}",
-                parts.next()?,
-                parts.next()?.split(' ').take(2).collect::<Vec<_>>().join(" ")
-            ))
-        });
-        parts.collect()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    /// Puts files into a directory of the site, with their checksum list.
-    fn publish(&self, directory: &str, files: &[(&str, &[u8])]) {
-        let top = self.path("www").join(directory);
-        for (name, content) in files {
-            let path = top.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
-        let script = "find . -type f ! -name SHA256SUMS -print0 | xargs -0 sha256sum > ../sums && mv ../sums SHA256SUMS";
-        run("sh", &["-c", script], &top);
-    }
+    let script = "find . -type f ! -name SHA256SUMS -print0 | xargs -0 sha256sum > ../sums && mv ../sums SHA256SUMS";
+    run("sh", &["-c", script], &top);
 }
 
 #[test]
 fn v12_a_real_server_with_tls_logins_and_redirects_is_mirrored() {
-    let nginx = Nginx::start();
+    let nginx = start();
     let large = content::bytes(1, 5 << 20);
     let tree: [(&str, &[u8]); 4] =
         [("a", b"1"), ("d/b c", b"2"), ("d/empty", b""), ("d/large", &large)];
-    nginx.publish("open", &tree);
-    nginx.publish("closed", &[("secret", b"3")]);
+    publish(&nginx, "open", &tree);
+    publish(&nginx, "closed", &[("secret", b"3")]);
     let cairn = Cairn::start();
     let authority = nginx.path("cert.pem");
     let (authority, password) = (authority.to_str().unwrap(), nginx.path("password"));
-    cairn.cli(&["remote", "add", "open", "sums", &nginx.url("/moved/open/")]);
+    cairn.cli(&["remote", "add", "open", "sums", &url(&nginx, "/moved/open/")]);
     let unknown = cairn.cli_fails(&["sync", "lib", "open"]);
     assert!(unknown.contains("certificate"), "an authority that nobody knows: {unknown}");
     cairn.cli(&["remote", "set", "open", "--ca-file", authority]);
@@ -162,7 +94,15 @@ fn v12_a_real_server_with_tls_logins_and_redirects_is_mirrored() {
     let tested = cairn.cli(&["remote", "test", "open"]);
     assert!(!tested.contains("no  ") && tested.matches("yes").count() == 3, "{tested}");
 
-    cairn.cli(&["remote", "add", "closed", "sums", &nginx.url("/closed/"), "--ca-file", authority]);
+    cairn.cli(&[
+        "remote",
+        "add",
+        "closed",
+        "sums",
+        &url(&nginx, "/closed/"),
+        "--ca-file",
+        authority,
+    ]);
     let refused = cairn.cli_fails(&["sync", "closed", "closed"]);
     assert!(refused.contains("401"), "{refused}");
     fs::write(&password, "open sesame\n").unwrap();
@@ -175,9 +115,9 @@ fn v12_a_real_server_with_tls_logins_and_redirects_is_mirrored() {
 
 #[test]
 fn v7_a_download_that_an_earlier_run_left_is_gone_on_with() {
-    let nginx = Nginx::start();
+    let nginx = start();
     let large = content::bytes(2, 5 << 20);
-    nginx.publish("open", &[("large", &large)]);
+    publish(&nginx, "open", &[("large", &large)]);
     let cairn = Cairn::start();
     let authority = nginx.path("cert.pem");
     cairn.cli(&[
@@ -185,7 +125,7 @@ fn v7_a_download_that_an_earlier_run_left_is_gone_on_with() {
         "add",
         "open",
         "sums",
-        &nginx.url("/open/"),
+        &url(&nginx, "/open/"),
         "--ca-file",
         authority.to_str().unwrap(),
     ]);

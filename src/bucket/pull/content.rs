@@ -21,8 +21,11 @@ pub(super) const RANGE_BYTES_MAX: u64 = 8 << 20;
 /// Entries of one pack, by their places in it.
 pub type Entries = [(BlobHash, Location)];
 
-/// Fetches entries of one pack with one request. Each comes with its content, or with the reason why the place does not
-/// have it.
+/// What came of entries, each with its content, or with the reason why the place does not have it.
+type Came = Vec<Result<Vec<u8>, TransferError>>;
+
+/// Fetches entries of one pack with one request; with another one past caches if one of them is not as it must be. Each
+/// comes with its content, or with the reason why the place does not have it.
 ///
 /// # Errors
 /// None came: the object store failed, or it was told to stop.
@@ -30,7 +33,19 @@ pub fn fetch_entries(
     store: &dyn ObjectStore,
     watch: &Watch<'_>,
     entries: &Entries,
-) -> Result<Vec<Result<Vec<u8>, TransferError>>, TransferError> {
+) -> Result<Came, TransferError> {
+    let came = entries_of(store, watch, entries)?;
+    let Some(error) = came.iter().find_map(|entry| entry.as_ref().err()) else { return Ok(came) };
+    let Some(fresh) = store.past_caches() else { return Ok(came) };
+    log::warn!("{error}; asking again, past caches");
+    entries_of(&*fresh, watch, entries)
+}
+
+fn entries_of(
+    store: &dyn ObjectStore,
+    watch: &Watch<'_>,
+    entries: &Entries,
+) -> Result<Came, TransferError> {
     let Some((_, Location { key, .. })) = entries.first() else { return Ok(Vec::new()) };
     let spans = entries.iter().filter_map(|(_, location)| span(location));
     let (start, end) =

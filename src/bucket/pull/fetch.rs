@@ -138,10 +138,28 @@ impl<R: Receiver> Fetcher<'_, R> {
     }
 
     fn fetch_large(&self, name: &BlobHash, location: &Location) -> Result<(), TransferError> {
+        match self.fetch_large_of(self.store, name, location) {
+            Err(error) if error.may_be_of_cache() => match self.store.past_caches() {
+                Some(fresh) => {
+                    log::warn!("{error}; asking again, past caches");
+                    self.fetch_large_of(&*fresh, name, location)
+                }
+                None => Err(error),
+            },
+            fetched => fetched,
+        }
+    }
+
+    fn fetch_large_of(
+        &self,
+        store: &dyn ObjectStore,
+        name: &BlobHash,
+        location: &Location,
+    ) -> Result<(), TransferError> {
         let mut file = self.receiver.large(name)?;
         let start = (0, blake3::Hasher::new());
         let take = &mut |bytes: &[u8]| file.write_all(bytes);
-        let length = fetch_whole(self.store, self.watch, (name, location), start, take)?;
+        let length = fetch_whole(store, self.watch, (name, location), start, take)?;
         self.receiver.take_large(name, length, file)
     }
 }

@@ -7,11 +7,14 @@ A remote is a place of which `cairn sync` makes versions, or a bucket that holds
   debian     a Debian archive: the directory that holds `dists`. Versions hold `dists` and `pool`: apt installs from them
   directory  a directory of this machine, by its path
   archive    a tar archive of this machine (plain, gzip, xz or zstd), by the path of its file
-  bucket     a bucket of S3 (s3://BUCKET/PREFIX), or a directory that is used like one: it holds whole repositories
+  bucket     a bucket of S3 (s3://BUCKET/PREFIX), or a directory that is used like one: it holds whole repositories. A URL
+             (https://HOST/PREFIX/) is that of a server or cache that shows such a bucket, to be read only
 
 A bucket is tried before it is kept, by writing to it: whether it refuses an occupied name, also when 16 write at once,
 whether it sends parts of objects, and whether what was written shows in lists. A store that ignores such conditions is
 for one machine that pushes; `cairn remote show` says so. Key id and secret key are given as user and password.
+A bucket at a URL is tried without a write: it can be pulled from, mounted with --edge and checked. What is pushed, deleted and
+collected goes to the place behind the URL, as another remote.
 
 A directory and an archive declare nothing, so all of them is read, as `cairn import` reads it: versions hold types, modes,
 owners, times, links and extended attributes as well. The daemon reads them, with the rights of the user it runs as, and
@@ -82,6 +85,7 @@ EXAMPLES
   cairn remote add tree directory /srv/tree
   cairn remote add ball archive ./release.tar.zst
   cairn remote add store bucket /srv/bucket
+  cairn remote add mirror bucket https://mirror.example.org/cairn/
   cairn remote add amazon bucket s3://releases/cairn --user KEYID --password-file /etc/cairn/key
   cairn remote add isos manifest https://example.org/isos/ --user ci --password-file /etc/cairn/isos
   cairn remote add flat debian https://example.org/deb --suite ./ --keyring /etc/cairn/deb.asc

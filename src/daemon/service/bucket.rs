@@ -2,16 +2,19 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Answer, StoreService};
 use crate::bucket::check::{Check, Finding};
 use crate::bucket::collect::Collector;
 use crate::bucket::event::BucketId;
 use crate::bucket::format;
+use crate::bucket::http_probe;
 use crate::bucket::key::Nonce;
 use crate::bucket::probe::{Probe, probe};
-use crate::bucket::remote::patience;
+use crate::bucket::remote::{self, patience};
 use crate::bucket::signature::{AllowedSigners, Signatures, Signer, SshKeygen};
+use crate::bucket::store::ObjectStore;
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::remote::{BucketCheck, BucketCollection};
 use crate::control::reply::Reply;
@@ -21,7 +24,7 @@ use crate::model::id::VersionNumber;
 use crate::model::name::{RemoteName, RepoName};
 use crate::model::remote::{BucketSettings, RemoteKind, RemoteSettings, RemoteTest};
 use crate::model::time::Timestamp;
-use crate::net::{Objects, read_public};
+use crate::net::read_public;
 use crate::store::caller_path::open_outside;
 
 impl StoreService {
@@ -29,14 +32,17 @@ impl StoreService {
     ///
     /// # Errors
     /// What of it cannot be used; a directory that leads through a mount of this daemon.
-    pub(super) fn open_bucket(&self, settings: &RemoteSettings) -> Result<Objects, ControlError> {
+    pub(super) fn open_bucket(
+        &self,
+        settings: &RemoteSettings,
+    ) -> Result<Arc<dyn ObjectStore>, ControlError> {
         let failed =
             |error: &dyn std::fmt::Display| ControlError::new(ErrorKind::Failed, error.to_string());
         if let Some(path) = settings.url.local_path() {
             self.check_outside(&path)
                 .map_err(|error| failed(&format!("cannot use {}: {error}", path.display())))?;
         }
-        Objects::open(settings).map_err(|error| failed(&error))
+        remote::open(settings).map_err(|error| failed(&error))
     }
 
     /// Whether there is a directory at a path, outside of the mounts of this daemon.
@@ -67,10 +73,13 @@ impl StoreService {
 
     /// Asks a bucket for all that pushing and pulling need. What fails is part of the answer.
     pub(super) fn test_bucket(&self, settings: &RemoteSettings) -> RemoteTest {
-        let found = self
-            .open_bucket(settings)
-            .map_err(|error| error.to_string())
-            .and_then(|store| probe(&store, &mut Nonce::random).map_err(|error| error.to_string()));
+        if settings.is_read_only() {
+            return http_probe::probe(settings);
+        }
+        let found =
+            self.open_bucket(settings).map_err(|error| error.to_string()).and_then(|store| {
+                probe(&*store, &mut Nonce::random).map_err(|error| error.to_string())
+            });
         let mut test = RemoteTest::default();
         match found {
             Err(failure) => test.failure = Some(failure),
@@ -137,10 +146,10 @@ impl StoreService {
     fn known_bucket(
         &self,
         remote: &RemoteName,
-    ) -> Result<(Objects, BucketId, RemoteSettings), ControlError> {
+    ) -> Result<(Arc<dyn ObjectStore>, BucketId, RemoteSettings), ControlError> {
         let settings = self.bucket_settings(remote)?;
         let store = self.open_bucket(&settings)?;
-        let bucket = format::read_id(&store).map_err(|error| failed(remote, &error))?;
+        let bucket = format::read_id(&*store).map_err(|error| failed(remote, &error))?;
         let bucket = bucket.ok_or_else(|| failed(remote, &format::FormatFileError::Missing))?;
         Ok((store, bucket, settings))
     }
@@ -153,13 +162,14 @@ impl StoreService {
         dry_run: bool,
         sign: Option<&SigningKey>,
     ) -> Answer {
+        check_writable(&remote, &self.bucket_settings(&remote)?)?;
         let (store, bucket, settings) = self.known_bucket(&remote)?;
         let signatures = signatures(&settings, sign)?;
         let asker = self.asker(caller);
         let of_retry = asker.clone();
         let retry = patience(move || of_retry.is_gone());
         let is_gone = || asker.is_gone();
-        let collector = Collector::new(&store, bucket, &retry, &Nonce::random, Timestamp::now())
+        let collector = Collector::new(&*store, bucket, &retry, &Nonce::random, Timestamp::now())
             .signatures(&signatures)
             .stopped_by(&is_gone);
         let (collected, candidate_bytes) = if dry_run {
@@ -194,7 +204,7 @@ impl StoreService {
         let asker = self.asker(caller);
         let is_gone = || asker.is_gone();
         let (mut found, mut notes) = (0, Vec::new());
-        let check = Check::new(&store, bucket, &|_| false, with_content, &is_gone);
+        let check = Check::new(&*store, bucket, &|_| false, with_content, &is_gone);
         let checked = check.signatures(&signatures).run(&mut |finding| {
             found += 1;
             if notes.len() < FINDINGS_MAX {
@@ -212,6 +222,27 @@ impl StoreService {
             notes,
         })))
     }
+}
+
+/// Refuses to change a bucket that is read over plain HTTP.
+///
+/// # Errors
+/// It is such a bucket.
+pub(super) fn check_writable(
+    remote: &RemoteName,
+    settings: &RemoteSettings,
+) -> Result<(), ControlError> {
+    if !settings.is_read_only() {
+        return Ok(());
+    }
+    let message = format!(
+        "{remote} is a bucket that is read over HTTP ({}): nothing can be pushed to it, deleted in it or collected that way",
+        settings.url
+    );
+    Err(ControlError::new(ErrorKind::Usage, message).with_hint(
+        "add the place behind that URL under a name of its own, and use that: `cairn remote add NAME bucket \
+         s3://BUCKET/PREFIX`, or the path of its directory",
+    ))
 }
 
 /// Whose events of a bucket are believed, and who signs those that are made here: `sign`, or the key of the settings.

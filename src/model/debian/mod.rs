@@ -94,21 +94,21 @@ pub enum SettingsError {
     /// Nobody would look at them.
     #[error("endpoints, regions and the form of addresses are for remotes of kind `bucket`")]
     NoBucket,
-    /// Neither S3 nor a directory.
-    #[error("the URL of a remote of the kind `bucket` is s3://BUCKET/PREFIX or file:///PATH")]
-    BucketUrl,
+    /// It is only read.
+    #[error("a bucket over http:// or https:// is only read, so --sign-key signs nothing there")]
+    SignsNothing,
     /// A directory has none.
     #[error(
-        "a bucket in a directory has no server: --endpoint, --region and --virtual-hosted mean nothing to it"
+        "--endpoint, --region and --virtual-hosted mean nothing to a bucket that is not named as s3://BUCKET/PREFIX"
     )]
     NoEndpoint,
     /// S3 knows keys alone.
     #[error(
-        "a bucket takes a key: its id with --user, the secret key with --password-file or --password-env"
+        "a bucket of S3 takes a key: its id with --user, the secret key with --password-file or --password-env"
     )]
     NoToken,
     /// S3 knows keys alone.
-    #[error("a bucket takes a key and no client certificate")]
+    #[error("a bucket of S3 takes a key and no client certificate")]
     NoCertificate,
     /// Signatures are required, and whose is not said.
     #[error("--require-signed needs --allowed-signers FILE: it says whose signatures count")]

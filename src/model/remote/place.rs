@@ -84,6 +84,11 @@ impl RemoteUrl {
         if self.0.scheme() == FILE { self.0.to_file_path().ok() } else { None }
     }
 
+    /// Whether it is on a server that is asked by HTTP, perhaps over TLS.
+    pub fn is_http(&self) -> bool {
+        matches!(self.0.scheme(), "http" | "https")
+    }
+
     /// Bucket and prefix, where it is one of S3.
     pub fn s3_place(&self) -> Option<S3Place> {
         if self.0.scheme() != S3 {

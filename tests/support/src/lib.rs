@@ -15,6 +15,7 @@ pub mod fsck;
 pub mod http;
 pub mod mapping;
 pub mod mounts;
+pub mod nginx;
 pub mod random;
 pub mod schema;
 pub mod tree;

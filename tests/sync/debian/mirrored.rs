@@ -8,8 +8,8 @@ use support::{Cairn, fsck};
 
 use super::apt::Apt;
 use super::archive::{Archive, Key, SUITE, add_remote, architecture};
-use crate::nginx::Nginx;
 use crate::shared::files;
+use support::nginx::Nginx;
 
 /// An archive with a package of this machine and one of all machines, its server, and a daemon with a remote for it.
 fn served(archive: &Archive, key: Option<&Key>, more: &[&str]) -> (Nginx, Cairn) {

@@ -7,7 +7,7 @@ use support::Cairn;
 use support::http::{Server, answer};
 
 use super::archive::{Archive, SUITE, add_remote, architecture};
-use crate::nginx::Nginx;
+use support::nginx::Nginx;
 
 /// Syncs what must be refused before a version is made; returns the message.
 #[track_caller]

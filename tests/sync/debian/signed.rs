@@ -6,7 +6,7 @@ use support::Cairn;
 
 use super::archive::{Archive, Key, SUITE, add_remote, architecture};
 use super::refused::refused;
-use crate::nginx::Nginx;
+use support::nginx::Nginx;
 
 /// An archive that is signed, its server, and a daemon that wants it signed by `trusted`.
 fn signed(key: &Key, trusted: &Key) -> (Archive, Nginx, Cairn) {

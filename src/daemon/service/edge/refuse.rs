@@ -27,13 +27,14 @@ impl StoreService {
     }
 }
 
-/// Whether settings of the edge's own remote are changed, and it stays an edge.
+/// Whether settings of the edge's own remote are changed and it stays an edge, or that remote is tried without a write.
 fn is_of_edge(request: &Request, edge: &RemoteInfo) -> bool {
-    matches!(
-        request,
-        Request::Remote(RemoteRequest::Put { name, settings, .. })
-            if *name == edge.name && settings.edge.is_some()
-    )
+    let Request::Remote(request) = request else { return false };
+    match request {
+        RemoteRequest::Put { name, settings, .. } => *name == edge.name && settings.edge.is_some(),
+        RemoteRequest::Test { name } => *name == edge.name && edge.settings.is_read_only(),
+        _ => false,
+    }
 }
 
 /// Whether a request changes what only the bucket of an edge may change, or that bucket. What keeps the store in

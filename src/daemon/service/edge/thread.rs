@@ -23,6 +23,7 @@ use crate::bucket::agree::Mirroring;
 use crate::bucket::event::BucketId;
 use crate::bucket::follow::{FollowError, Follower, Poll};
 use crate::bucket::format::{self, FormatFileError};
+use crate::bucket::store::ObjectStore;
 use crate::control::protocol::{ControlError, ErrorKind};
 use crate::control::service::{Caller, ConnectionId};
 use crate::control::transfer::{Direction, TransferRequest};
@@ -30,7 +31,6 @@ use crate::engine::request::Request;
 use crate::model::name::RepoName;
 use crate::model::remote::{EdgeSettings, RemoteSettings};
 use crate::model::time::Timestamp;
-use crate::net::Objects;
 use crate::sys::panics;
 
 /// How long the very first mount waits for the bucket.
@@ -111,7 +111,7 @@ impl EdgeThread {
 /// A bucket that was opened, with the settings it was opened by.
 struct Opened {
     settings: RemoteSettings,
-    store: Arc<Objects>,
+    store: Arc<dyn ObjectStore>,
 }
 
 /// The work of the thread.
@@ -202,7 +202,7 @@ impl Following {
         let found = edge_of(&self.service.engine).map_err(|error| unreached(&error))?;
         self.found = found.ok_or_else(|| unreached(&super::no_edge()))?;
         let store = self.open()?;
-        let bucket = self.bucket(&store)?;
+        let bucket = self.bucket(&*store)?;
         let signatures = signatures(&self.found.remote.settings, None);
         let signatures = signatures.map_err(|error| unreached(&error))?;
         let follower = self.follower.get_or_insert_with(|| Follower::new(bucket));
@@ -230,7 +230,7 @@ impl Following {
     }
 
     /// The store of the bucket, opened anew when its settings have changed.
-    fn open(&mut self) -> Result<Arc<Objects>, Unreached> {
+    fn open(&mut self) -> Result<Arc<dyn ObjectStore>, Unreached> {
         let settings = &self.found.remote.settings;
         if let Some(path) = settings.url.local_path() {
             // Opening a directory that does not exist would create it, and an edge must not write into its bucket.
@@ -247,7 +247,6 @@ impl Following {
         }
         self.opened = None;
         let store = self.service.open_bucket(settings).map_err(|error| unreached(&error))?;
-        let store = Arc::new(store);
         let (settings, kept) = (settings.clone(), Arc::clone(&store));
         self.opened = Some(Opened { settings, store: kept });
         Ok(store)
@@ -255,7 +254,7 @@ impl Following {
 
     /// The id of the bucket, which is noted when it is seen for the first time: another one at the same place is not
     /// followed.
-    fn bucket(&mut self, store: &Objects) -> Result<BucketId, Unreached> {
+    fn bucket(&mut self, store: &dyn ObjectStore) -> Result<BucketId, Unreached> {
         let known = self.follower.as_ref().map(Follower::bucket);
         if let Some(known) = known {
             return Ok(known);

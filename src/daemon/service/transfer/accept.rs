@@ -31,7 +31,7 @@ impl StoreService {
         let (stop, tally) = (AtomicBool::new(false), TransferTally::default());
         let watch = Watch::new(&stop, &tally, None);
         let access =
-            Access { store: &store, watch: &watch, retry: &retry, signatures: Signatures::NONE };
+            Access { store: &*store, watch: &watch, retry: &retry, signatures: Signatures::NONE };
         let failed = |failure: Failure| {
             let made = ControlError::new(ErrorKind::Failed, format!("{remote}: {failure}"));
             made.with_hint(format!("`cairn remote fsck {remote}` says what can be read"))

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use self::error::{Failure, transfer_error};
 use self::session::Access;
 pub(super) use self::session::EdgeLog;
-use super::bucket::signatures;
+use super::bucket::{check_writable, signatures};
 use super::jobs::{Job, JobReply, JobRequest, Work};
 use super::{Answer, StoreService};
 use crate::bucket::transfer::Watch;
@@ -42,6 +42,9 @@ impl StoreService {
     ) -> Answer {
         self.check_transfer(&request)?;
         let settings = self.bucket_settings(&request.remote)?;
+        if request.direction == Direction::Push {
+            check_writable(&request.remote, &settings)?;
+        }
         let is_detached = request.detach;
         let of_job = request.clone();
         let work: Work = Box::new(move |service, job| {
@@ -96,7 +99,7 @@ impl StoreService {
             let retry = crate::bucket::remote::patience(move || stopping.is_cancelled());
             let signatures = signatures(settings, request.sign.as_ref())?;
             let access =
-                Access { store: &store, watch: &watch, retry: &retry, signatures: &signatures };
+                Access { store: &*store, watch: &watch, retry: &retry, signatures: &signatures };
             let mut reply = match request.direction {
                 Direction::Push => self.push(job, request, access)?,
                 Direction::Pull => self.pull(job, request, access)?,

@@ -10,7 +10,7 @@ use crate::bucket::collect::{CollectError, Condemned, KeyLists};
 use crate::bucket::event::{BucketId, Payload};
 use crate::bucket::fold::{BucketState, RepositoryState};
 use crate::bucket::format;
-use crate::bucket::head;
+use crate::bucket::head::{self, Head};
 use crate::bucket::key::{LogName, Nonce};
 use crate::bucket::log::{Cursor, Log, Position, Retry};
 use crate::bucket::push::publish::{PublishError, intent};
@@ -109,6 +109,8 @@ pub(super) struct Session<'a> {
     pub(super) bucket: Cursor<BucketState>,
     pub(super) repository: Cursor<RepositoryState>,
     lists: KeyLists,
+    /// How far the logs were said to go when this began.
+    head: Head,
     pub(super) seen: Seen,
     /// What is here comes from the bucket alone, so where both differ the bucket is right.
     pub(super) is_edge: bool,
@@ -145,6 +147,7 @@ impl<'a> Session<'a> {
             bucket: Cursor::default(),
             repository: Cursor::default(),
             lists: KeyLists::default(),
+            head: head::read(store, id)?.unwrap_or_default(),
             seen,
             is_edge: false,
         };
@@ -170,6 +173,7 @@ impl<'a> Session<'a> {
             bucket: log.own,
             repository: log.repository,
             lists: KeyLists::default(),
+            head: Head::default(),
             seen: Seen { bucket: log.bucket.to_string(), ..seen },
             is_edge: true,
         }
@@ -181,8 +185,9 @@ impl<'a> Session<'a> {
 
     fn log_of(&self, name: LogName, seen: Option<&str>) -> Log<'a> {
         let seen = seen.and_then(|text| text.parse().ok()).unwrap_or(Position::START);
+        let promised = self.head.of(&name);
         let log = Log::new(self.store, self.id, name, self.retry);
-        log.signatures(self.signatures).seen(seen)
+        log.signatures(self.signatures).seen(seen).promised(promised)
     }
 
     pub(super) fn log(&self) -> Log<'a> {
