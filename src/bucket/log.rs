@@ -193,6 +193,32 @@ impl<'a> Log<'a> {
     /// # Errors
     /// Those of [`Log::follow`].
     pub fn follow_to<F: Fold>(&self, cursor: &mut Cursor<F>, end: Seq) -> Result<(), LogError> {
+        loop {
+            let Err(error) = self.read_on(cursor, end) else { return Ok(()) };
+            // A cache may keep a damaged event, or that one is missing: that one event is asked for past it.
+            let is_of_store = matches!(error, LogError::Store { .. });
+            let Some(fresh) = self.store.past_caches().filter(|_| !is_of_store) else {
+                return Err(error);
+            };
+            let before = cursor.position.seq;
+            self.of(&*fresh).read_on(cursor, before.next().min(end))?;
+            if cursor.position.seq == before {
+                return Err(error);
+            }
+        }
+    }
+
+    /// The same log in that store.
+    fn of<'b>(&self, store: &'b dyn ObjectStore) -> Log<'b>
+    where
+        'a: 'b,
+    {
+        let (seen, promised) = (self.seen, self.promised);
+        let log = Log::new(store, self.bucket, self.name.clone(), self.retry);
+        Log { seen, promised, ..log.signatures(self.signatures) }
+    }
+
+    fn read_on<F: Fold>(&self, cursor: &mut Cursor<F>, end: Seq) -> Result<(), LogError> {
         if cursor.position.seq > self.seen.seq {
             // What the cursor has was compared with what was seen, on the way there.
         } else if cursor.position.seq == self.seen.seq && self.seen != cursor.position {
@@ -236,9 +262,16 @@ impl<'a> Log<'a> {
         if self.seen == Position::START {
             return Ok(());
         }
-        match self.get(self.seen.seq)? {
+        let found = self.get(self.seen.seq)?;
+        let is_same = |bytes: &Vec<u8>| ObjectHash::of(bytes) == self.seen.hash;
+        if !found.as_ref().is_some_and(is_same)
+            && let Some(fresh) = self.store.past_caches()
+        {
+            return self.of(&*fresh).verify_seen();
+        }
+        match found {
             None => Err(LogError::Rollback { log: self.name.clone(), seen: self.seen }),
-            Some(bytes) if ObjectHash::of(&bytes) == self.seen.hash => Ok(()),
+            Some(bytes) if is_same(&bytes) => Ok(()),
             Some(bytes) => Err(self.fork(self.seen, ObjectHash::of(&bytes))),
         }
     }

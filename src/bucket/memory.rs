@@ -105,6 +105,8 @@ impl State {
 pub struct Memory {
     state: Arc<Mutex<State>>,
     faults: Option<Mutex<Box<Faults>>>,
+    /// What it is a cache of.
+    origin: Option<Box<Memory>>,
 }
 
 impl Default for Memory {
@@ -116,18 +118,23 @@ impl Default for Memory {
             late: Vec::new(),
             now: UNIX_EPOCH + Duration::from_secs(1 << 30),
         };
-        Self { state: Arc::new(Mutex::new(state)), faults: None }
+        Self { state: Arc::new(Mutex::new(state)), faults: None, origin: None }
     }
 }
 
 impl Clone for Memory {
     /// A handle of the same store, without faults.
     fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state), faults: None }
+        Self { state: Arc::clone(&self.state), faults: None, origin: None }
     }
 }
 
 impl Memory {
+    /// A handle of the same store as a cache of another one, which is asked when this is passed.
+    pub fn before(&self, origin: &Self) -> Self {
+        Self { origin: Some(Box::new(origin.clone())), ..self.clone() }
+    }
+
     /// A handle of the same store, with faults.
     pub fn with_faults(&self, faults: Box<Faults>) -> Self {
         Self { faults: Some(Mutex::new(faults)), ..self.clone() }
@@ -212,6 +219,10 @@ fn listed(key: &str, object: &Object) -> Listed {
 }
 
 impl ObjectStore for Memory {
+    fn past_caches(&self) -> Option<Box<dyn ObjectStore>> {
+        self.origin.as_ref().map(|origin| Box::new((**origin).clone()) as Box<dyn ObjectStore>)
+    }
+
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let object =
             self.read(Operation::Get(key), key, |state| state.objects.get(key).cloned())?;

@@ -264,3 +264,29 @@ fn d3_publishers_of_different_things_do_not_hinder_each_other() {
     put(5, tag("b", Some(VersionNumber(1))), &mut one).unwrap();
     assert_eq!(read(&store).unwrap().state().tags().len(), 2);
 }
+
+#[test]
+fn h49_what_a_cache_keeps_damaged_or_missing_is_asked_for_past_it() {
+    let (origin, cache) = (Memory::default(), Memory::default());
+    for number in 1..=4 {
+        publish(&origin, number).unwrap();
+    }
+    let seen = read(&origin).unwrap().position();
+    for key in origin.keys() {
+        cache.put(&key, &origin.get(&key).unwrap().unwrap()).unwrap();
+    }
+    cache.put(&name().key(Seq::new(2).unwrap()), b"<html>").unwrap();
+    cache.delete(&[name().key(seen.seq)]).unwrap();
+    assert!(matches!(read(&cache), Err(LogError::Unreadable { .. })));
+    assert!(log(&cache).seen(seen).verify_seen().is_err());
+    let cache = cache.before(&origin);
+    // What nobody has seen may be missing for a while.
+    assert_eq!(read(&cache).unwrap().position().seq.get(), 3);
+    let mut cursor = State::default();
+    log(&cache).seen(seen).follow(&mut cursor).unwrap();
+    assert_eq!(cursor.position(), seen);
+    log(&cache).seen(seen).verify_seen().unwrap();
+    // What is wrong there as well stays an error.
+    origin.put(&name().key(Seq::new(2).unwrap()), b"<html>").unwrap();
+    assert!(matches!(read(&cache), Err(LogError::Unreadable { .. })));
+}
