@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 use self::world::{Played, World};
 use crate::bucket::rules::{Rule, leave_out};
 
+/// Histories that are played in any case, also on a machine that is busy with other things.
+const HISTORIES_MIN: u64 = 20;
+
 /// How long the short form plays.
 const SHORT: Duration = Duration::from_secs(8);
 
@@ -61,7 +64,7 @@ fn h47_no_history_loses_what_a_live_version_needs() {
     let time = variable("CAIRN_BUCKET_MODEL").map_or(SHORT, Duration::from_secs);
     let begun = Instant::now();
     let (mut histories, mut sum) = (0_u64, Played::default());
-    while begun.elapsed() < time {
+    while histories < HISTORIES_MIN || begun.elapsed() < time {
         let played = World::new(histories, None, false).play();
         assert_eq!(
             played.violation, None,
@@ -83,7 +86,6 @@ fn h47_no_history_loses_what_a_live_version_needs() {
         sum.stale,
         sum.edges
     ));
-    assert!(histories >= 20, "only {histories} histories in {time:?}");
     assert!(sum.deleted > 0 && sum.versions > 0 && sum.crashes > 0 && sum.late > 0, "{sum:?}");
     assert!(sum.edges > histories, "edges that had followed before the end: {sum:?}");
 }
