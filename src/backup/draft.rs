@@ -103,6 +103,11 @@ impl Draft {
         &self.reader
     }
 
+    /// Whether it names content that only remotes have.
+    pub(super) fn lacks_content(&self) -> Result<bool> {
+        Ok(self.reader.absent_totals()?.contents > 0)
+    }
+
     /// A blob's row.
     pub(super) fn blob(&self, hash: &BlobHash) -> Result<Option<BlobRow>> {
         Ok(self.reader.blob(hash)?)
@@ -131,6 +136,8 @@ impl Draft {
             Err(row) => bad = Some(row),
         })?;
         report.areas_left_out = self.areas_left_out;
+        let absent = self.reader.absent_totals()?;
+        (report.absent, report.absent_bytes) = (absent.contents, absent.bytes);
         bad.map_or(Ok(()), |row| Err(BackupError::Row(row)))
     }
 

@@ -7,6 +7,9 @@
 //!   ──▶ all on disk ──▶ the draft takes the catalog's place ──▶ blobs that it does not name go
 //! ```
 //!
+//! Content that only remotes have is not copied, and the report says how much that is. If it is asked for, the daemon
+//! fetches it into the store first, and the catalog is copied again after that.
+//!
 //! Invariants:
 //! - The directory is the old backup until one rename, and the new one from it on. What an
 //!   interrupted run leaves are blobs that no row names, and a draft: the next run uses the first
@@ -29,7 +32,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::control::backup::{BackupReport, BackupRequest};
+use crate::control::backup::{BackupReport, BackupRequest, UNFETCHED_MAX, UnfetchedContent};
 use crate::control::client::Connection;
 use crate::control::protocol::{Progress, Request};
 use crate::control::reply::Reply;
@@ -45,6 +48,15 @@ use target::Target;
 /// Hears how far it is.
 pub type Watch<'a> = &'a mut dyn FnMut(Progress);
 
+/// How a backup is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How much of a busy processor and disk it takes.
+    pub priority: Priority,
+    /// Content that only remotes have is fetched into the store first.
+    pub fetch: bool,
+}
+
 /// Makes `directory` a backup of `store`, or brings the one there up to date. `connection` leads to
 /// whoever has the store open, and ends before the backup is put in place.
 ///
@@ -54,11 +66,11 @@ pub fn run(
     mut connection: Connection,
     store: &Path,
     directory: &Path,
-    priority: Priority,
+    options: Options,
     watch: Watch<'_>,
 ) -> Result<BackupReport> {
     let began = Instant::now();
-    if let Err(error) = priority.apply() {
+    if let Err(error) = options.priority.apply() {
         log::debug!("the backup runs with ordinary priority: {error}");
     }
     check_apart(store, directory)?;
@@ -69,10 +81,15 @@ pub fn run(
     let mut draft = target.draft(1, &catalog(&mut connection, false, watch)?)?;
     lineage::check(&target, &draft)?;
     let mut content = BlobCopier::new(&source, &target);
+    if options.fetch && draft.lacks_content()? {
+        fetch(&mut connection, &mut content.report, watch)?;
+        draft = target.draft(2, &catalog(&mut connection, false, watch)?)?;
+        lineage::check(&target, &draft)?;
+    }
     content.copy(&mut draft, None, watch)?;
     if content.report.damaged > 0 {
         let first = draft;
-        draft = target.draft(2, &catalog(&mut connection, true, watch)?)?;
+        draft = target.draft(3, &catalog(&mut connection, true, watch)?)?;
         content.copy(&mut draft, Some(&first), watch)?;
         if content.report.damaged > 0 {
             // That they are lost is known only if they were held all the time.
@@ -85,6 +102,27 @@ pub fn run(
     report.removed = target.put_in_place(draft, &uuid)?;
     report.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)
+}
+
+/// Has the daemon fetch what only remotes have.
+fn fetch(connection: &mut Connection, report: &mut BackupReport, watch: Watch<'_>) -> Result<()> {
+    let unfetched = &mut report.unfetched_contents;
+    let mut on_progress = |progress: Progress| match progress {
+        Progress::Failures(some) => {
+            let room = UNFETCHED_MAX.saturating_sub(unfetched.len());
+            unfetched.extend(some.into_iter().take(room).map(|failure| UnfetchedContent {
+                content: String::from_utf8_lossy(failure.path.as_bytes()).into_owned(),
+                reason: failure.reason,
+            }));
+        }
+        other => watch(other),
+    };
+    let request = Request::Backup(BackupRequest::Fetch);
+    match connection.call(request, Attachment::none(), &mut on_progress)? {
+        (Reply::BackupFetched(fetched), _) => report.fetch = fetched,
+        _ => return Err(BackupError::OtherAnswer),
+    }
+    Ok(())
 }
 
 /// Asks for the catalog as it is now.

@@ -8,7 +8,7 @@ use super::Context;
 use super::error::{CliError, Finding};
 use super::progress::ProgressLine;
 use super::text::{count, printable, size};
-use crate::backup::{self, Priority};
+use crate::backup::{self, Options, Priority};
 use crate::control::backup::BackupReport;
 use crate::control::client::Connection;
 use crate::control::protocol::{ControlError, Progress};
@@ -30,6 +30,11 @@ in one step: until then the directory is the earlier backup, whatever happens, a
 one. An interrupted run is made good by the next. All content is hashed while it is copied. What is
 in the backup already is believed; `cairn fsck --full` on the backup reads all of it.
 
+Content that only remotes have, since nobody has read it yet, is not in the backup: the report says how much that is.
+The backup knows the remotes, so that a store mounted from it fetches such content as well, for as long as they have it.
+With `--fetch` the daemon fetches all of it into the store before the backup is made, for which the store's file system
+needs room. Readers come first. What could not be had is listed with the reason.
+
 The directory must be missing, empty, or a backup of the same store, which nobody has worked in. It
 becomes the caller's alone (0700): nobody but root and the caller may be able to replace it or a
 directory above it, since they could lead the backup elsewhere. It has the store's own identity, so
@@ -37,19 +42,21 @@ that a store restored from it can be backed up into it again.
 
 EXIT CODES
   0  the backup is made
-  8  the backup is made, and lacks content that is damaged in the store; where an earlier backup
-     has it, it is kept. `cairn fsck --full` names the files
+  8  the backup is made, and lacks content that is damaged in the store, or that --fetch could not
+     fetch; where an earlier backup has it, it is kept. `cairn fsck --full` names the files
   others, as in `cairn help`: there is no new backup, and the one before is whole
 
 JSON
   {repository_count, version_count, blob_count, blobs_bytes, copied_blob_count, copied_bytes,
   removed_blob_count, left_out_area_count, damaged_blob_count, damaged_blobs: [{hash, reason}],
-  duration_ms}
+  absent_content_count, absent_bytes, fetched_content_count, fetched_bytes, unfetched_content_count,
+  unfetched_contents: [{content, reason}], duration_ms}
 
 EXAMPLES
   cairn backup /backup/cairn
   cairn fsck --full --store /backup/cairn
   cairn backup /backup/cairn --priority idle
+  cairn backup /backup/cairn --fetch
   cairn backup /backup/cairn --json | jq .copied_bytes
   cairn mount /backup/cairn /mnt/restored";
 
@@ -63,6 +70,9 @@ pub struct BackupArgs {
     /// How much of a busy processor and disk to take
     #[arg(long, value_enum, default_value_t = PriorityChoice::Low)]
     priority: PriorityChoice,
+    /// Fetch into the store first what only remotes have
+    #[arg(long)]
+    fetch: bool,
 }
 
 /// [`Priority`] on the command line.
@@ -96,8 +106,8 @@ impl BackupArgs {
         let connection = Connection::open(&store, context.hooks.open_bare)?;
         let mut line = ProgressLine::new(context.json);
         let mut watch = |progress: Progress| line.show(&progress);
-        let result =
-            backup::run(connection, &store, &self.directory, self.priority.into(), &mut watch);
+        let options = Options { priority: self.priority.into(), fetch: self.fetch };
+        let result = backup::run(connection, &store, &self.directory, options, &mut watch);
         drop(line);
         let report = result.map_err(ControlError::from)?;
         if context.json {
@@ -105,7 +115,8 @@ impl BackupArgs {
         } else {
             print(context, &report)?;
         }
-        if report.damaged > 0 { Err(CliError::Found(Finding::BackupLacks)) } else { Ok(()) }
+        let lacks = report.damaged > 0 || self.fetch && report.absent > 0;
+        if lacks { Err(CliError::Found(Finding::BackupLacks)) } else { Ok(()) }
     }
 }
 
@@ -117,6 +128,14 @@ fn print(context: &mut Context, report: &BackupReport) -> Result<(), CliError> {
     let more = report.damaged - report.damaged_blobs.len() as u64;
     if more > 0 {
         output.line(format_args!("DAMAGED   and {more} more"))?;
+    }
+    for content in &report.unfetched_contents {
+        let reason = printable(&content.reason);
+        output.line(format_args!("UNFETCHED content {}: {reason}", content.content))?;
+    }
+    let more = report.fetch.failed.saturating_sub(report.unfetched_contents.len() as u64);
+    if more > 0 {
+        output.line(format_args!("UNFETCHED and {more} more"))?;
     }
     let (seconds, tenths) = (report.duration_ms / 1000, report.duration_ms % 1000 / 100);
     output.line(format_args!(
@@ -131,6 +150,15 @@ fn print(context: &mut Context, report: &BackupReport) -> Result<(), CliError> {
     if report.areas_left_out > 0 {
         let areas = count(report.areas_left_out, "open staging area");
         output.line(format_args!("left out: {areas}"))?;
+    }
+    if report.fetch.fetched > 0 {
+        let contents = count(report.fetch.fetched, "content");
+        let bytes = size(report.fetch.fetched_bytes);
+        output.line(format_args!("fetched before: {contents} ({bytes}) from remotes"))?;
+    }
+    if report.absent > 0 {
+        let (contents, bytes) = (count(report.absent, "content"), size(report.absent_bytes));
+        output.line(format_args!("only at remotes: {contents} ({bytes}), not in the backup"))?;
     }
     if report.damaged > 0 {
         output.line("the backup lacks what is damaged; `cairn fsck --full` names the files")?;

@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::output::Align::{Left, Right};
 use super::parse::UsageTarget;
 use super::progress::ProgressLine;
-use super::text::size;
+use super::text::{count, size};
 use crate::control::du::{DuReply, DuTarget, RepositoryUsage, VersionUsage};
 use crate::control::protocol::{Progress, Request};
 use crate::control::reply::Reply;
@@ -19,8 +19,12 @@ started from has nothing unique. AREAS is what staging areas changed, DELETED wh
 have that can still be brought back. Without arguments every repository is measured, with REPO also
 each of its versions, with REPO/VERSION that version. The cost follows what is unique.
 
+Content that only remotes have takes no space here. It is in APPARENT and SHARED, not in UNIQUE nor in
+the size of the store; the line `absent` says how much it is in the whole store.
+
 JSON
-  {repositories, versions, store_bytes, reclaimable_bytes, protected_bytes, pinned_bytes};
+  {repositories, versions, store_bytes, reclaimable_bytes, protected_bytes, pinned_bytes,
+  absent_content_count, absent_bytes};
   repositories: an array of {repository, version_count, apparent_bytes, unique_bytes, shared_bytes,
   areas_bytes, areas_file_count, deleted_version_count, deleted_bytes}; versions: an array of
   {repository, number, is_deleted, file_count, apparent_bytes, unique_bytes, shared_bytes}
@@ -105,6 +109,10 @@ fn print(context: &mut Context, du: &DuReply) -> Result<(), CliError> {
     }
     if du.pinned_bytes > 0 {
         output.line(format_args!("held open    {}", size(du.pinned_bytes)))?;
+    }
+    if du.absent > 0 {
+        let (contents, bytes) = (count(du.absent, "content"), size(du.absent_bytes));
+        output.line(format_args!("absent       {bytes} in {contents}, only at remotes"))?;
     }
     Ok(())
 }

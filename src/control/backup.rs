@@ -14,6 +14,11 @@ pub enum BackupRequest {
         /// [`BackupRequest::Release`].
         hold: bool,
     },
+    /// Has all absent content that trees and areas name fetched into the store, until the caller goes away. Sends
+    /// [`Progress::Step`](super::protocol::Progress::Step) and, of what could not be had,
+    /// [`Progress::Failures`](super::protocol::Progress::Failures), in which the name of a content stands for a path. Replies
+    /// [`super::reply::Reply::BackupFetched`]. Fails where nothing can be fetched: without a daemon, in a read-only store.
+    Fetch,
     /// Ends the hold. Replies [`super::reply::Reply::Done`]. Fails when there is no hold, since it
     /// ended with its connection or daemon: blobs may have been removed meanwhile.
     Release,
@@ -30,6 +35,31 @@ pub struct DamagedBlob {
 
 /// The most damaged blobs that a [`BackupReport`] lists.
 pub const DAMAGED_MAX: usize = 100;
+
+/// A content that could not be fetched, and that the backup does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnfetchedContent {
+    /// Its name: a BLAKE3, or `sha256:` and the digest that a remote declared.
+    pub content: String,
+    /// Why it could not be had.
+    pub reason: String,
+}
+
+/// The most contents that could not be fetched that a [`BackupReport`] lists.
+pub const UNFETCHED_MAX: usize = 100;
+
+/// What [`BackupRequest::Fetch`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BackupFetched {
+    /// Contents that were fetched.
+    #[serde(rename = "fetched_content_count")]
+    pub fetched: u64,
+    /// Their bytes.
+    pub fetched_bytes: u64,
+    /// Contents that could not be had.
+    #[serde(rename = "unfetched_content_count")]
+    pub failed: u64,
+}
 
 /// What a backup did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -61,6 +91,16 @@ pub struct BackupReport {
     pub damaged: u64,
     /// The first of them, at most [`DAMAGED_MAX`].
     pub damaged_blobs: Vec<DamagedBlob>,
+    /// Contents that versions of the backup name, that only remotes have, and that it lacks.
+    #[serde(rename = "absent_content_count")]
+    pub absent: u64,
+    /// Their bytes.
+    pub absent_bytes: u64,
+    /// What was fetched for the backup, where that was asked for.
+    #[serde(flatten)]
+    pub fetch: BackupFetched,
+    /// The first contents that could not be had, at most [`UNFETCHED_MAX`].
+    pub unfetched_contents: Vec<UnfetchedContent>,
     /// How long it took.
     pub duration_ms: u64,
 }

@@ -79,4 +79,9 @@ pub struct DuReply {
     pub protected_bytes: u64,
     /// What is unreferenced and held open by somebody.
     pub pinned_bytes: u64,
+    /// Contents that versions and areas name, and that only remotes have: they take no space.
+    #[serde(rename = "absent_content_count")]
+    pub absent: u64,
+    /// Their bytes.
+    pub absent_bytes: u64,
 }

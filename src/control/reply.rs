@@ -10,6 +10,7 @@ use crate::model::id::VersionNumber;
 use crate::model::remote::RemoteTest;
 
 use super::areas::AreaInfo;
+use super::backup::BackupFetched;
 use super::commit::CommitReply;
 use super::delete::DeleteReply;
 use super::diff::DiffReply;
@@ -95,6 +96,8 @@ pub enum Reply {
     Fsck(FsckReply),
     /// Answers the catalog of a backup, which is the attachment's file.
     Catalog,
+    /// Answers the fetches for a backup.
+    BackupFetched(BackupFetched),
     /// Answers `Flag` and `Undelete`: the versions concerned, ascending.
     Numbers(Vec<VersionNumber>),
     /// Answers `Deleted`.

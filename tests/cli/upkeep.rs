@@ -210,6 +210,8 @@ fn du() -> DuReply {
         reclaimable_bytes: 100,
         protected_bytes: 200,
         pinned_bytes: 0,
+        absent: 2,
+        absent_bytes: 3000,
     }
 }
 
@@ -334,6 +336,7 @@ web                3   4.0 KiB  3.0 KiB  1.0 KiB   10 B  1.5 KiB
 store        4.9 KiB
 reclaimable  100 B (`cairn gc`)
 protected    200 B
+absent       2.9 KiB in 2 contents, only at remotes
 ",
     ),
     (&["wait", "web", "--after", "3"], "web/7\n"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn::backup::error::{BackupError, Result};
-use cairn::backup::{self, Priority};
+use cairn::backup::{self, Options, Priority};
 use cairn::control::backup::{BackupReport, BackupRequest};
 use cairn::control::client::Connection;
 use cairn::control::protocol::{Progress, Request};
@@ -28,7 +28,8 @@ fn watched(
             let service =
                 StoreService::new(Arc::clone(&world.engine), || {}, DaemonFacts::default());
             let connection = Connection::local(Box::new(service));
-            backup::run(connection, world.engine.layout.root(), directory, Priority::Low, watch)
+            let options = Options { priority: Priority::Low, fetch: false };
+            backup::run(connection, world.engine.layout.root(), directory, options, watch)
         };
         scope.spawn(run).join().unwrap()
     })

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests call the operations under test directly")]
 
 mod areas;
+mod backup;
 mod bucket;
 mod bucket_faults;
 mod equal;

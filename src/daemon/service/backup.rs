@@ -1,13 +1,18 @@
-//! Backups: the catalog at one instant, and a hold on the blobs that it names.
+//! Backups: the catalog at one instant, a hold on the blobs that it names, and before both, content that only remotes have.
 
 use super::errors::{control_error, store_error};
+use super::fetching::{Fetching, Wanted};
 use super::{Answer, StoreService};
-use crate::control::backup::BackupRequest;
+use crate::control::backup::{BackupFetched, BackupRequest};
 use crate::control::protocol::{ControlError, ErrorKind, Progress};
 use crate::control::reply::Reply;
 use crate::control::service::{Attachment, Caller, ConnectionId};
 use crate::engine::backup;
+use crate::engine::error::EngineError;
 use crate::store::Store;
+
+/// Names of absent contents that are read at once.
+const NAMES_PER_STEP: u32 = 1024;
 
 impl StoreService {
     pub(super) fn backup(
@@ -29,8 +34,37 @@ impl StoreService {
                 let file = file.map_err(control_error)?;
                 Ok((Reply::Catalog, Attachment::of_files(vec![file])))
             }
+            BackupRequest::Fetch => Ok((self.fetch_absent(caller, progress)?, Attachment::none())),
             BackupRequest::Release => Ok((self.release(caller.connection)?, Attachment::none())),
         }
+    }
+
+    /// Has everything fetched that is absent and named. What becomes absent meanwhile may be passed over.
+    fn fetch_absent(&self, caller: Caller, progress: &mut dyn FnMut(Progress)) -> Answer {
+        if self.engine.is_read_only() {
+            return Err(control_error(EngineError::ReadOnly));
+        }
+        let total = self.engine.query(|reader| reader.absent_totals()).map_err(control_error)?;
+        let mut fetching = Fetching::begin(self, self.asker(caller), "content", total.bytes);
+        let mut after = None;
+        loop {
+            let some = self
+                .engine
+                .query(|reader| reader.absent_contents_after(after.as_ref(), NAMES_PER_STEP))
+                .map_err(control_error)?;
+            let Some((last, _)) = some.last() else { break };
+            after = Some(*last);
+            for (name, size) in some {
+                let label = name.to_string().into_bytes();
+                fetching.want(Wanted { label, size, name: Some(name) }, progress)?;
+            }
+        }
+        let tally = fetching.finish(progress)?;
+        Ok(Reply::BackupFetched(BackupFetched {
+            fetched: tally.fetched,
+            fetched_bytes: tally.fetched_bytes,
+            failed: tally.failed,
+        }))
     }
 
     fn release(&self, connection: ConnectionId) -> Answer {
@@ -61,6 +95,11 @@ pub(super) fn bare(
             });
             let files = file.map_err(store_error)?.into_iter().collect();
             Ok((Reply::Catalog, Attachment::of_files(files)))
+        }
+        BackupRequest::Fetch => {
+            let message = "the store is not mounted, so nothing can be fetched into it";
+            Err(ControlError::new(ErrorKind::Failed, message)
+                .with_hint("mount it with `cairn mount`, or back it up without --fetch"))
         }
         BackupRequest::Release => Ok((Reply::Done, Attachment::none())),
     }

@@ -60,6 +60,8 @@ impl StoreService {
         step(progress, "the store", done, total);
         let store = self.engine.query(|reader| reader.totals()).map_err(control_error)?;
         let report = self.engine.dry_run(RunKind::ORPHANS, now).map_err(control_error)?;
+        let absent = self.engine.query(|reader| reader.absent_totals()).map_err(control_error)?;
+        (reply.absent, reply.absent_bytes) = (absent.contents, absent.bytes);
         reply.store_bytes = store.bytes;
         reply.reclaimable_bytes = report.garbage.free.bytes;
         reply.pinned_bytes = report.garbage.pinned.bytes;

@@ -12,6 +12,7 @@ mod du;
 mod edge;
 mod errors;
 mod export;
+mod fetching;
 mod find;
 mod flags;
 mod fsck;

@@ -57,6 +57,7 @@ use super::durable;
 use super::error::{CatalogErrorKind, Result, StoreError};
 use super::layout::Layout;
 use crate::model::id::AreaId;
+pub use absent::AbsentTotals;
 pub use checkpoint::Checkpointer;
 use connection::During;
 pub use content_names::DeclaredRow;

@@ -246,6 +246,7 @@ const NAMES: &[(Type, &[&str])] = &[
             "problems",
             "quotas",
             "repositories",
+            "unfetched_contents",
             "version_ranges",
             "versions",
         ],
