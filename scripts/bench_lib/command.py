@@ -14,6 +14,7 @@ import place
 import report
 import suite_commit
 import suite_gc
+import suite_lazy
 import suite_memory
 import suite_read
 import suite_scale
@@ -27,6 +28,7 @@ SUITES = {
     "write": suite_write.suite,
     "commit": suite_commit.suite,
     "gc": suite_gc.suite,
+    "lazy": suite_lazy.suite,
     "scale": suite_scale.suite,
     "memory": suite_memory.suite,
 }

@@ -10,7 +10,7 @@ import sys
 
 import wakeup
 
-SUITES = ["read", "write", "commit", "gc", "memory", "scale"]
+SUITES = ["read", "write", "commit", "gc", "lazy", "memory", "scale"]
 # The steps that the README shows: how their names begin, and the caches.
 SUMMARY = [
     ("find and stat", "warm"),
@@ -98,6 +98,17 @@ def peers(results):
     return lines
 
 
+def faults(results):
+    """What readers got from origins that were wrong, and after how long."""
+    steps = [step for result in results.values() for step in result["steps"] if step["state"] == "absent"]
+    if not steps:
+        return []
+    lines = ["", "| | what it got | after |", "|---|---|---|"]
+    return lines + [
+        f"| {step['step']} | {step['note']} | {times(step['contestants']['cairn']['median'])} |" for step in steps
+    ]
+
+
 def growth(results):
     """Figures by subject: at full size, and what they grew over half of it."""
     if "scale" not in results:
@@ -145,7 +156,7 @@ def main(output, root):
     results = load(output)
     if not results:
         sys.exit(f"nothing was measured yet: {output} has no results")
-    everything = [origin(results), "", *limits(results), *peers(results), *growth(results)]
+    everything = [origin(results), "", *limits(results), *peers(results), *faults(results), *growth(results)]
     if root is None:
         print("\n".join(everything))
         return 0
