@@ -25,7 +25,7 @@ def percentile(values, part):
 def lazy_store(world, name, origin):
     store = world.store(name).init().mount()
     store.cairn("remote", "add", "origin", "manifest", origin.url, "--policy", "on_demand")
-    store.cairn("sync", "files", "origin")
+    store.command("sync", "files", "origin")
     return store
 
 
@@ -195,7 +195,7 @@ def faults(world):
             store = lazy_store(world, f"faulty{number}", first)
             if has_second:
                 store.cairn("remote", "add", "second", "manifest", second.url, "--policy", "on_demand")
-                store.cairn("sync", "again", "second")
+                store.command("sync", "again", "second")
             first.fault = fault
             began = time.perf_counter()
             try:

@@ -27,6 +27,9 @@ what a run would do: with --full each decision of retention with its reason, and
 would be freed. Interrupting a command that waits does not interrupt the run. Where no daemon runs,
 the command does the run itself, and waits for it.
 
+With `--wait` the space is back when it returns. The kernel keeps files that were read for a while, and is asked to let go
+of them (since Linux 6.18 it does so at once). `held open` is then what some process has open.
+
 JSON
   {finished, expired_version_count, expired_area_count, freed_blob_count, freed_bytes,
   freed_tree_count, leftover_count, freed_partial_file_count, freed_partial_bytes, duration_ms, protected_blob_count, protected_bytes, until,

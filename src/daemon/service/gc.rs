@@ -1,5 +1,9 @@
 //! Garbage collection on request.
 
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
 use super::errors::control_error;
 use super::policy::send_decisions;
 use super::{Answer, StoreService};
@@ -12,6 +16,12 @@ use crate::engine::error::EngineError;
 use crate::engine::gc::{RunKind, RunReport};
 use crate::engine::request::Request;
 use crate::model::time::Timestamp;
+
+/// The first wait for the kernel to let go of what it only caches; each is twice the one before.
+const HELD_WAIT_FIRST: Duration = Duration::from_millis(20);
+
+/// Such waits in a row after which nothing came free: somebody has it open. That is about a second.
+const HELD_WAITS_MAX: u32 = 6;
 
 impl StoreService {
     pub(super) fn gc(&self, request: &GcRequest, progress: &mut dyn FnMut(Progress)) -> Answer {
@@ -37,8 +47,7 @@ impl StoreService {
         }
         let what = "collecting".to_owned();
         progress(Progress::Step { what, done: 0, total: None, is_bytes: false });
-        let report =
-            self.engine.call(|reply| Request::Collect { kind, reply }).map_err(control_error)?;
+        let report = self.collect(kind)?;
         let mut reply = GcReply {
             finished: true,
             versions: report.versions,
@@ -62,6 +71,36 @@ impl StoreService {
             Err(error) => log::warn!("what is still protected is not known: {error}"),
         }
         Ok(Reply::Gc(reply))
+    }
+
+    /// Runs a collection. What it had to leave since the kernel holds it, the kernel was asked to forget at its end: further
+    /// runs free what it let go of, so that the space is there when the caller is told.
+    fn collect(&self, kind: RunKind) -> Result<RunReport, ControlError> {
+        let run = |kind| self.engine.call(|reply| Request::Collect { kind, reply });
+        let mut report = run(kind).map_err(control_error)?;
+        let mut waits = 0;
+        while report.pinned_blobs > 0
+            && waits < HELD_WAITS_MAX
+            && !self.stopping.load(Ordering::SeqCst)
+        {
+            thread::sleep(HELD_WAIT_FIRST * (1 << waits));
+            waits += 1;
+            let again = run(RunKind { full: false, ..kind }).map_err(control_error)?;
+            if again.pinned_blobs < report.pinned_blobs {
+                waits = 0;
+            }
+            // A run that the collector began by itself meanwhile has perhaps freed some of them.
+            let freed = report.pinned_blobs.saturating_sub(again.pinned_blobs).max(again.blobs);
+            let freed_bytes = report.pinned_bytes.saturating_sub(again.pinned_bytes);
+            report.blobs += freed;
+            report.bytes += freed_bytes.max(again.bytes);
+            report.trees += again.trees;
+            report.duration_ms += again.duration_ms;
+            (report.pinned_blobs, report.pinned_bytes) = (again.pinned_blobs, again.pinned_bytes);
+            report.errors += again.errors;
+            report.failure = report.failure.or(again.failure);
+        }
+        Ok(report)
     }
 
     /// What a run would do.

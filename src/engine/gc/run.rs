@@ -140,6 +140,7 @@ impl Collector {
         log_report(&run.report);
         count_run(&run.report);
         *self.last.lock() = Some(run.report.clone());
+        let was_asked_for = !run.waiters.is_empty();
         for waiter in run.waiters {
             waiter(Ok(run.report.clone()));
         }
@@ -155,21 +156,24 @@ impl Collector {
         let left = left.and_then(|left| i64::try_from(left).ok());
         run.report.next_full = left.map(|left| now.time.seconds.saturating_add(left));
         *self.last.lock() = Some(run.report);
-        self.ask_for_held(writer, seconds);
+        self.ask_for_held(writer, seconds, was_asked_for);
         if let Some(next) = next {
             self.begin_run(writer, next, now);
         }
     }
 
-    /// Has the kernel asked to forget what it only caches of the blobs that had to stay.
-    fn ask_for_held(&mut self, writer: &StoreWriter, now: u64) {
+    /// Has the kernel asked to forget what it only caches of the blobs that had to stay. Runs that somebody asked for do
+    /// not put off the next one that begins by itself.
+    fn ask_for_held(&mut self, writer: &StoreWriter, now: u64, was_asked_for: bool) {
         let held = std::mem::take(&mut self.held);
         if held.is_empty() {
             self.held_retry_seconds = HELD_RETRY_SECONDS_MIN;
             return;
         }
         self.triggers.expect(now.saturating_add(self.held_retry_seconds));
-        self.held_retry_seconds = HELD_RETRY_SECONDS_MAX.min(self.held_retry_seconds * 2);
+        if !was_asked_for {
+            self.held_retry_seconds = HELD_RETRY_SECONDS_MAX.min(self.held_retry_seconds * 2);
+        }
         writer.notify_apart(vec![Event::BlobsHeld(writer.names_of(held))], || ());
     }
 

@@ -55,6 +55,28 @@ fn what_the_kernel_only_cached_returns_without_an_unmount() {
     assert_eq!(fs::read(cairn.versions("lib/2/f")).unwrap(), content::bytes(2, 50_000));
 }
 
+/// Whoever waits for a run has the space when it returns: the kernel was asked to let go of what nobody uses any more, which
+/// it can be since Linux 6.18.
+#[test]
+fn g16_a_run_that_is_waited_for_frees_what_was_closed_before() {
+    let cairn = Cairn::start();
+    publish(&cairn, "one", 1, 50_000);
+    publish(&cairn, "two", 2, 100);
+    let mut held = File::open(cairn.versions("lib/1/f")).unwrap();
+    cairn.cli(&["delete", "lib/1"]);
+    for _ in 0..2 {
+        let run = collect(&cairn);
+        assert_eq!((&run["freed_blob_count"], &run["pinned_blob_count"]), (&0.into(), &1.into()));
+        assert_eq!(run["pinned_bytes"], 50_000);
+    }
+    held.read_exact(&mut [0; 100]).unwrap();
+    drop(held);
+    let run = collect(&cairn);
+    assert_eq!(run["pinned_blob_count"], 0, "{run}");
+    assert_eq!((&run["freed_blob_count"], &run["freed_bytes"]), (&1.into(), &50_000.into()));
+    assert_eq!(cairn.pool().len(), 2);
+}
+
 #[test]
 fn other_versions_and_their_inodes_stay() {
     let cairn = Cairn::start();
