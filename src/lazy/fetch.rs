@@ -111,7 +111,12 @@ impl Lazy {
                 (found.source.remote.clone(), places)
             };
             let candidates: Vec<_> = sources.iter().map(candidate).collect();
-            let chosen = self.flights.lock().enter(content, &candidates, Instant::now())?;
+            let mut flights = self.flights.lock();
+            let chosen = flights.enter(content, &candidates, Instant::now());
+            // A place that this one was offered elsewhere may be another one's by now.
+            self.wake_if_wanted(&flights);
+            drop(flights);
+            let chosen = chosen?;
             let found = sources.swap_remove(chosen);
             let remote = found.source.remote.clone();
             let mut place = Place { lazy: self, content, remote, was_reached: true };

@@ -277,6 +277,7 @@ impl Flights {
                 return Some(content);
             }
             self.flights.remove(&content);
+            self.needs_no_place(&content);
         }
         None
     }
@@ -291,6 +292,7 @@ impl Flights {
     /// somebody wants it.
     pub(super) fn put_back(&mut self, content: ContentName) {
         self.prefetching.remove(&content);
+        self.needs_no_place(&content);
         let Some(flight) = self.flights.get_mut(&content) else { return };
         match flight.class {
             Class::Read => self.queue.push_back(content),
@@ -322,6 +324,7 @@ impl Flights {
                 self.prefetch_queue.retain(|other| *other != content);
                 self.places.promote(&content);
                 self.flights.remove(&content);
+                self.needs_no_place(&content);
             }
         }
         left.into_iter().map(|waiter| waiter.then).collect()
@@ -354,7 +357,9 @@ impl Flights {
         now: Instant,
     ) -> Option<usize> {
         let class = self.flights.get(&content).map_or(Class::Read, |flight| flight.class);
-        match self.places.enter(content, class, candidates, now) {
+        let entered = self.places.enter(content, class, candidates, now);
+        self.begin_woken();
+        match entered {
             Entered::At(index) => Some(index),
             Entered::Waits(makes_way) => {
                 self.prefetching.remove(&content);
@@ -374,11 +379,36 @@ impl Flights {
         was_reached: bool,
         now: Instant,
     ) {
-        let Some(next) = self.places.leave(remote, content, was_reached, now) else { return };
-        match self.flights.get(&next).map(|flight| flight.class) {
-            Some(Class::Prefetch) => self.prefetch_queue.push_front(next),
-            Some(Class::Read) | None => self.queue.push_back(next),
+        if let Some(next) = self.places.leave(remote, content, was_reached, now) {
+            self.begin_offered(next);
         }
+        self.begin_woken();
+    }
+
+    /// A content that waited for a place was offered one.
+    fn begin_offered(&mut self, content: ContentName) {
+        match self.flights.get(&content).map(|flight| flight.class) {
+            Some(Class::Prefetch) => self.prefetch_queue.push_front(content),
+            Some(Class::Read) => self.queue.push_back(content),
+            None => self.places.decline(&content),
+        }
+    }
+
+    /// The same for those who were offered what others did not take.
+    fn begin_woken(&mut self) {
+        loop {
+            let woken = self.places.take_woken();
+            if woken.is_empty() {
+                return;
+            }
+            woken.into_iter().for_each(|content| self.begin_offered(content));
+        }
+    }
+
+    /// A content is not going to take the place that it was offered, if it was offered one.
+    fn needs_no_place(&mut self, content: &ContentName) {
+        self.places.decline(content);
+        self.begin_woken();
     }
 
     /// Whether nobody but a prefetch wants a content.
@@ -409,6 +439,7 @@ impl Flights {
             }
         }
         self.prefetching.remove(content);
+        self.needs_no_place(content);
         let waiters = self.flights.remove(content).map(|flight| flight.waiters).unwrap_or_default();
         self.waiting -= waiters.iter().filter(|waiter| waiter.is_reader()).count();
         waiters.into_iter().map(|waiter| waiter.then).collect()

@@ -172,10 +172,20 @@ impl Lazy {
             if let Err(reason) = &outcome {
                 log::warn!("content {content} cannot be had: {reason}");
             }
-            let waiting = self.flights.lock().end(&content, &outcome, Instant::now());
+            let mut flights = self.flights.lock();
+            let waiting = flights.end(&content, &outcome, Instant::now());
+            self.wake_if_wanted(&flights);
+            drop(flights);
             for then in waiting {
                 then(outcome.clone());
             }
+        }
+    }
+
+    /// Wakes threads that rest if there is something to do.
+    fn wake_if_wanted(&self, flights: &Flights) {
+        if flights.is_wanted() {
+            self.changed.notify_all();
         }
     }
 

@@ -3,6 +3,9 @@
 //! Each remote has places of its own, so that one that is silent holds up nobody who reads from another (L14). One that
 //! could not be reached rests: it is asked after the others for a while (L5). Prefetches leave a quarter of the places to
 //! readers, and where a reader finds none free, a prefetch makes way for it (H39).
+//!
+//! A place that comes free is offered to who waits for it, and kept until that one enters. One that needs it no more says so
+//! ([`Places::decline`]), and the next in line is offered it: nobody else would wake those behind.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -50,21 +53,27 @@ struct Remote {
     waiting: VecDeque<ContentName>,
     /// The same of prefetches.
     waiting_prefetches: VecDeque<ContentName>,
+    /// Who was offered a place that came free, and has not entered yet.
+    offered: BTreeMap<ContentName, Class>,
     rests_until: Option<Instant>,
 }
 
 impl Remote {
     fn is_forgotten(&self, now: Instant) -> bool {
         let nobody_waits = self.waiting.is_empty() && self.waiting_prefetches.is_empty();
-        self.taken == 0 && nobody_waits && !self.rests(now)
+        self.taken == 0 && self.offered.is_empty() && nobody_waits && !self.rests(now)
     }
 
     fn rests(&self, now: Instant) -> bool {
         self.rests_until.is_some_and(|until| now < until)
     }
 
+    /// Whether there is a place that nobody has, and that was offered to nobody who comes first: a reader takes what was
+    /// offered to a prefetch.
     fn has_place(&self, class: Class) -> bool {
-        self.taken < self.places
+        let comes_first = |offered: &&Class| class == Class::Prefetch || **offered == Class::Read;
+        let offered = self.offered.values().filter(comes_first).count();
+        (self.taken as usize) + offered < self.places as usize
             && match class {
                 Class::Read => true,
                 Class::Prefetch => {
@@ -82,6 +91,24 @@ impl Remote {
         }
     }
 
+    /// Offers a free place to who is next: what a reader has waited for the longest, or else a prefetch.
+    fn offer(&mut self) -> Option<ContentName> {
+        for class in [Class::Read, Class::Prefetch] {
+            if !self.has_place(class) {
+                continue;
+            }
+            let line = match class {
+                Class::Read => &mut self.waiting,
+                Class::Prefetch => &mut self.waiting_prefetches,
+            };
+            if let Some(next) = line.pop_front() {
+                self.offered.insert(next, class);
+                return Some(next);
+            }
+        }
+        None
+    }
+
     /// A prefetch that has a place and was not told yet to make way.
     fn to_make_way(&self) -> Option<ContentName> {
         self.prefetched.difference(&self.make_way).next().copied()
@@ -90,7 +117,11 @@ impl Remote {
 
 /// The places at all remotes.
 #[derive(Default)]
-pub(super) struct Places(BTreeMap<RemoteName, Remote>);
+pub(super) struct Places {
+    remotes: BTreeMap<RemoteName, Remote>,
+    /// Who was offered a place that another one left to them, and was not told so yet.
+    woken: Vec<ContentName>,
+}
 
 impl Places {
     /// Takes a place at the first remote of `candidates` that has one free, and returns its index. Remotes that rest are
@@ -103,15 +134,28 @@ impl Places {
         candidates: &[Candidate],
         now: Instant,
     ) -> Entered {
-        self.0.retain(|_, remote| !remote.is_forgotten(now));
+        let declined = self.forget_offers(&content);
+        let entered = self.take_place(content, class, candidates, now);
+        self.offer_again(&declined);
+        self.remotes.retain(|_, remote| !remote.is_forgotten(now));
+        entered
+    }
+
+    fn take_place(
+        &mut self,
+        content: ContentName,
+        class: Class,
+        candidates: &[Candidate],
+        now: Instant,
+    ) -> Entered {
         let rests = |index: &usize| {
-            self.0.get(&candidates[*index].0).is_some_and(|remote| remote.rests(now))
+            self.remotes.get(&candidates[*index].0).is_some_and(|remote| remote.rests(now))
         };
         let mut order: Vec<usize> = (0..candidates.len()).collect();
         order.sort_by_key(rests);
         for index in &order {
             let (name, places) = &candidates[*index];
-            let remote = self.0.entry(name.clone()).or_default();
+            let remote = self.remotes.entry(name.clone()).or_default();
             remote.places = *places;
             if remote.has_place(class) {
                 remote.take(content, class);
@@ -120,12 +164,13 @@ impl Places {
         }
         let names = || order.iter().map(|index| &candidates[*index].0);
         let would_make_way = |name: &&RemoteName| {
-            class == Class::Read && self.0.get(*name).is_some_and(|at| at.to_make_way().is_some())
+            class == Class::Read
+                && self.remotes.get(*name).is_some_and(|at| at.to_make_way().is_some())
         };
         let Some(name) = names().find(would_make_way).or_else(|| names().next()) else {
             return Entered::Waits(None);
         };
-        let remote = self.0.entry(name.clone()).or_default();
+        let remote = self.remotes.entry(name.clone()).or_default();
         match class {
             Class::Prefetch => {
                 remote.waiting_prefetches.push_back(content);
@@ -140,6 +185,33 @@ impl Places {
         }
     }
 
+    /// A content needs no place any more: those that it was offered are offered to the next in line.
+    pub(super) fn decline(&mut self, content: &ContentName) {
+        let declined = self.forget_offers(content);
+        self.offer_again(&declined);
+    }
+
+    /// Who was offered a place since the last time that somebody asked, because another one did not take it.
+    pub(super) fn take_woken(&mut self) -> Vec<ContentName> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// Takes all offers to a content back. Returns the remotes that made them.
+    fn forget_offers(&mut self, content: &ContentName) -> Vec<RemoteName> {
+        let made = self
+            .remotes
+            .iter_mut()
+            .filter_map(|(name, remote)| remote.offered.remove(content).map(|_| name.clone()));
+        made.collect()
+    }
+
+    fn offer_again(&mut self, remotes: &[RemoteName]) {
+        for name in remotes {
+            let next = self.remotes.get_mut(name).and_then(Remote::offer);
+            self.woken.extend(next);
+        }
+    }
+
     /// Gives the place of a content back. Returns the one that is next to have a place there: what a reader has waited for
     /// the longest, or else a prefetch.
     pub(super) fn leave(
@@ -149,24 +221,23 @@ impl Places {
         was_reached: bool,
         now: Instant,
     ) -> Option<ContentName> {
-        let remote = self.0.get_mut(name)?;
+        let remote = self.remotes.get_mut(name)?;
         remote.taken = remote.taken.saturating_sub(1);
         remote.prefetched.remove(content);
         remote.make_way.remove(content);
         remote.rests_until = (!was_reached).then(|| now + REST_TIME);
-        let next = remote.waiting.pop_front();
-        next.or_else(|| {
-            let has_place = remote.has_place(Class::Prefetch);
-            has_place.then(|| remote.waiting_prefetches.pop_front()).flatten()
-        })
+        remote.offer()
     }
 
     /// Somebody reads what only a prefetch wanted. Says whether the content waited for a place: now it does not.
     pub(super) fn promote(&mut self, content: &ContentName) -> bool {
         let mut waited = false;
-        for remote in self.0.values_mut() {
+        for remote in self.remotes.values_mut() {
             remote.prefetched.remove(content);
             remote.make_way.remove(content);
+            if let Some(class) = remote.offered.get_mut(content) {
+                *class = Class::Read;
+            }
             let before = remote.waiting_prefetches.len();
             remote.waiting_prefetches.retain(|waiting| waiting != content);
             waited |= remote.waiting_prefetches.len() < before;
@@ -177,7 +248,7 @@ impl Places {
     /// These contents need no place of their own. Returns those that waited for one.
     pub(super) fn withdraw(&mut self, contents: &BTreeSet<ContentName>) -> BTreeSet<ContentName> {
         let mut waited = BTreeSet::new();
-        for remote in self.0.values_mut() {
+        for remote in self.remotes.values_mut() {
             for line in [&mut remote.waiting, &mut remote.waiting_prefetches] {
                 waited.extend(line.iter().filter(|content| contents.contains(content)).copied());
                 line.retain(|content| !contents.contains(content));
@@ -189,7 +260,7 @@ impl Places {
     /// Everybody who waits for a place, to ask once more: who was next may have needed none.
     pub(super) fn ask_again(&mut self) -> Vec<ContentName> {
         let lines = self
-            .0
+            .remotes
             .values_mut()
             .flat_map(|remote| remote.waiting.drain(..).chain(remote.waiting_prefetches.drain(..)));
         lines.collect()
@@ -197,9 +268,10 @@ impl Places {
 
     /// Nobody waits any more.
     pub(super) fn give_up(&mut self) {
-        for remote in self.0.values_mut() {
+        for remote in self.remotes.values_mut() {
             remote.waiting.clear();
             remote.waiting_prefetches.clear();
+            remote.offered.clear();
         }
     }
 }
@@ -238,7 +310,10 @@ mod tests {
         let mut leave = |content| places.leave(&one[0].0, content, true, now);
         assert_eq!(leave(&contents[0]), Some(contents[2]), "who waited longest");
         assert_eq!(leave(&contents[1]), Some(contents[3]));
-        assert_eq!(leave(&contents[2]), None);
+        for content in &contents[2..] {
+            assert_eq!(places.enter(*content, Class::Read, &one, now), Entered::At(0));
+        }
+        assert_eq!(places.leave(&one[0].0, &contents[2], true, now), None);
         assert_eq!(places.enter(contents[0], Class::Read, &one, now), Entered::At(0));
     }
 
@@ -305,6 +380,41 @@ mod tests {
         assert_eq!(places.leave(&one[0].0, &first, true, now), Some(second));
         assert_eq!(places.enter(second, Class::Read, &one, now), Entered::At(0));
         assert_eq!(places.leave(&one[0].0, &second, true, now), Some(next));
+    }
+
+    /// One that was offered a place and does not take it must not keep those behind it waiting.
+    #[test]
+    fn h39_a_place_that_is_not_taken_is_offered_to_the_next() {
+        let (mut places, now) = (Places::default(), Instant::now());
+        let (one, other) = (candidates(&["one"], 1), candidates(&["other"], 1));
+        let [had, first, second, third, ahead] = contents();
+        places.enter(had, Class::Read, &one, now);
+        for content in [first, second, third] {
+            assert_eq!(places.enter(content, Class::Read, &one, now), WAITS);
+        }
+        assert_eq!(places.enter(ahead, Class::Prefetch, &one, now), WAITS);
+        assert_eq!(places.leave(&one[0].0, &had, true, now), Some(first));
+        // It is kept for that one.
+        assert_eq!(places.enter(had, Class::Prefetch, &one, now), WAITS);
+        places.decline(&first);
+        assert_eq!(places.take_woken(), [second]);
+        // The next finds a place elsewhere.
+        assert_eq!(places.enter(second, Class::Read, &other, now), Entered::At(0));
+        assert_eq!(places.take_woken(), [third]);
+        places.decline(&third);
+        assert_eq!(places.take_woken(), [ahead]);
+        // A reader need not wait for a prefetch that was offered the place.
+        assert_eq!(places.enter(third, Class::Read, &one, now), Entered::At(0));
+        assert_eq!(places.enter(ahead, Class::Prefetch, &one, now), WAITS);
+        assert_eq!(places.take_woken(), []);
+        assert_eq!(places.leave(&one[0].0, &third, true, now), Some(had), "who waited longest");
+        places.decline(&had);
+        assert_eq!(places.take_woken(), [ahead]);
+        places.decline(&ahead);
+        assert_eq!(
+            (places.take_woken(), places.enter(first, Class::Read, &one, now)),
+            (vec![], Entered::At(0))
+        );
     }
 
     #[test]

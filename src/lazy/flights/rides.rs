@@ -36,6 +36,7 @@ impl Flights {
         if !self.rides.claimed.insert(own) {
             self.prefetching.remove(&own);
             self.rides.aside.insert(own);
+            self.needs_no_place(&own);
             return None;
         }
         let free = near.iter().filter(|name| !self.rides.claimed.contains(name));
@@ -56,6 +57,7 @@ impl Flights {
                 !comes_along
             });
         }
+        taken.iter().for_each(|name| self.needs_no_place(name));
         Some(taken)
     }
 
