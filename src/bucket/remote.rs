@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::store::{Created, GET_BYTES_MAX, Listed, ObjectStore, StoreError, StoreErrorKind};
 use crate::model::remote::RemoteSettings;
-use crate::net::{HttpObjects, NetError, NetErrorKind, ObjectInfo, Objects};
+use crate::net::{HttpObjects, NetError, NetErrorKind, ObjectInfo, Objects, RequestWatch};
 
 /// Small requests under way at a time, from one who has many.
 const REQUESTS_AT_ONCE: usize = 16;
@@ -35,10 +35,40 @@ pub fn patience(stop: impl Fn() -> bool + Send + Sync) -> impl Fn(u32) -> bool +
 /// # Errors
 /// What of the settings cannot be read or used.
 pub fn open(settings: &RemoteSettings) -> Result<Arc<dyn ObjectStore>, NetError> {
-    Ok(match settings.is_read_only() {
-        true => Arc::new(HttpObjects::open(settings)?),
-        false => Arc::new(Objects::open(settings)?),
+    Ok(match Opened::of(settings)? {
+        Opened::Http(objects) => Arc::new(objects),
+        Opened::S3(objects) => Arc::new(objects),
     })
+}
+
+/// A store whose requests are watched one by one.
+#[derive(Debug)]
+pub enum Opened {
+    /// A server that shows one by plain HTTP.
+    Http(HttpObjects),
+    /// S3, or a directory.
+    S3(Objects),
+}
+
+impl Opened {
+    /// The store that the settings name. Connects to nobody.
+    ///
+    /// # Errors
+    /// What of the settings cannot be read or used.
+    pub fn of(settings: &RemoteSettings) -> Result<Self, NetError> {
+        Ok(match settings.is_read_only() {
+            true => Self::Http(HttpObjects::open(settings)?),
+            false => Self::S3(Objects::open(settings)?),
+        })
+    }
+
+    /// It, for requests that end when the watch says so.
+    pub fn watched(&self, watch: RequestWatch) -> Box<dyn ObjectStore> {
+        match self {
+            Self::Http(objects) => Box::new(objects.watched(watch)),
+            Self::S3(objects) => Box::new(objects.watched(watch)),
+        }
+    }
 }
 
 impl From<NetError> for StoreError {

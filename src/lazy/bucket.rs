@@ -25,7 +25,7 @@ use crate::model::digest::Sha256;
 use crate::model::fetch_policy::FetchPolicy;
 use crate::model::hash::BlobHash;
 use crate::model::remote::RemoteSettings;
-use crate::net::{NetError, Pace};
+use crate::net::{NetError, Pace, RequestWatch};
 use crate::store::catalog::{BucketPlace, Source, SourceAt};
 
 /// Contents that come along with one, and their bytes.
@@ -37,18 +37,18 @@ const KEPT_AT_ONCE: usize = 32;
 
 /// A bucket that is asked.
 pub(super) struct Bucket {
-    objects: Arc<dyn ObjectStore>,
+    objects: remote::Opened,
     pace: Arc<Pace>,
 }
 
 impl Bucket {
     pub(super) fn open(settings: &RemoteSettings) -> Result<Self, NetError> {
         let pace = Arc::new(Pace::new(settings.rate_bytes_per_second));
-        Ok(Self { objects: remote::open(settings)?, pace })
+        Ok(Self { objects: remote::Opened::of(settings)?, pace })
     }
 
-    pub(super) fn objects(&self) -> &dyn ObjectStore {
-        &*self.objects
+    pub(super) fn objects(&self, watch: RequestWatch) -> Box<dyn ObjectStore> {
+        self.objects.watched(watch)
     }
 }
 

@@ -1,10 +1,11 @@
 //! One content from its sources, tried in turn, verified, and put into the store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::bucket::{Asked, Bucket};
+use super::flights::PASSING_TIME;
 use super::{FETCHES_PER_REMOTE_MAX, Lazy, UNKEPT_BYTES_MAX, UNKEPT_MAX};
 use crate::engine::Engine;
 use crate::engine::absent::FetchedContent;
@@ -15,7 +16,7 @@ use crate::model::digest::Sha256;
 use crate::model::fetch_policy::FetchPolicy;
 use crate::model::name::RemoteName;
 use crate::model::remote::{RemoteKind, RemoteSettings};
-use crate::net::Client;
+use crate::net::{Client, RequestWatch, TRIES_MAX};
 use crate::store::catalog::{Source, SourceAt};
 use crate::sync::{Bytes, Download, NotHad, SMALL_BYTES, Waiter, Wanted};
 
@@ -80,6 +81,17 @@ pub(super) struct Reachable {
     pub(super) settings: RemoteSettings,
 }
 
+/// How a source is asked, and what is known of the remote afterwards.
+struct Ask {
+    /// Whether another source is left.
+    has_other: bool,
+    /// Ends it.
+    stop: Arc<AtomicBool>,
+    /// Where bytes are counted as a request to a bucket hears them.
+    heard: Arc<AtomicU64>,
+    was_reached: bool,
+}
+
 /// What a remote is asked by.
 #[derive(Clone)]
 pub(super) enum Access {
@@ -97,9 +109,8 @@ impl Lazy {
         engine: &Arc<Engine>,
         content: ContentName,
     ) -> Option<FetchOutcome> {
-        let stop = self.flights.lock().stop(&content);
         loop {
-            if stop.load(Ordering::SeqCst) {
+            if self.flights.lock().stop(&content).load(Ordering::SeqCst) {
                 return self.put_back(content);
             }
             let mut sources = match self.sources(engine, &content) {
@@ -118,18 +129,23 @@ impl Lazy {
             drop(flights);
             let chosen = chosen?;
             let found = sources.swap_remove(chosen);
+            let has_other = !sources.is_empty();
             let remote = found.source.remote.clone();
             let mut place = Place { lazy: self, content, remote, was_reached: true };
-            let was_reached = &mut place.was_reached;
-            let fetched = self.fetch_from(engine, content, &found, (&stop, was_reached));
+            let (stop, heard) = self.flights.lock().ask(&content, has_other, Instant::now());
+            let mut ask = Ask { has_other, stop, heard, was_reached: true };
+            let fetched = self.fetch_from(engine, content, &found, &mut ask);
+            let was_passed_over = self.flights.lock().was_passed_over(&content);
+            place.was_reached = ask.was_reached && !was_passed_over;
             drop(place);
             let reason = match fetched? {
                 Ok(fetched) => return Some(Ok(fetched)),
+                Err(_) if was_passed_over => {
+                    NotFetched(format!("no byte came for {} s", PASSING_TIME.as_secs()))
+                }
+                Err(_) if ask.stop.load(Ordering::SeqCst) => continue,
                 Err(reason) => reason,
             };
-            if stop.load(Ordering::SeqCst) {
-                continue;
-            }
             self.flights.lock().note_tried(&content, found.source, reason);
         }
     }
@@ -180,23 +196,25 @@ impl Lazy {
         engine: &Engine,
         content: ContentName,
         found: &Reachable,
-        (stop, was_reached): (&AtomicBool, &mut bool),
+        ask: &mut Ask,
     ) -> Option<FetchOutcome> {
         match (&found.access, &found.source.at) {
             (Access::Http(client), SourceAt::Path(path)) => {
-                Some(self.fetch_file(engine, content, (found, client, path), (stop, was_reached)))
+                Some(self.fetch_file(engine, content, (found, client, path), ask))
             }
             (Access::Bucket(bucket), SourceAt::Bucket(place)) => {
+                let watch = RequestWatch::new(Arc::clone(&ask.stop), Arc::clone(&ask.heard));
+                let objects = bucket.objects(watch);
                 let asked = Asked {
                     engine,
                     content,
                     found,
                     place,
                     bucket,
-                    objects: bucket.objects(),
-                    stop,
+                    objects: &*objects,
+                    stop: &ask.stop,
                 };
-                self.fetch_place(&asked, was_reached)
+                self.fetch_place(&asked, &mut ask.was_reached)
             }
             (Access::Http(_), SourceAt::Bucket(_)) | (Access::Bucket(_), SourceAt::Path(_)) => {
                 Some(Err(NotFetched("the remote is of another kind by now".to_owned())))
@@ -210,7 +228,7 @@ impl Lazy {
         engine: &Engine,
         content: ContentName,
         (found, client, path): (&Reachable, &Client, &[u8]),
-        (stop, was_reached): (&AtomicBool, &mut bool),
+        Ask { has_other, stop, was_reached, .. }: &mut Ask,
     ) -> FetchOutcome {
         let Reachable { source, settings, .. } = found;
         let digest = digest_of(engine, &content)?;
@@ -237,6 +255,8 @@ impl Lazy {
             sha256: digest,
             size_bytes: Some(source.size),
             memory_bytes_max: if unkept.is_some() { UNKEPT_BYTES_MAX } else { SMALL_BYTES },
+            // Another source may have it at once.
+            tries_max: if *has_other { 1 } else { TRIES_MAX },
             stop,
             watcher: &(),
             came: &|bytes| {

@@ -10,18 +10,21 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use self::rides::Rides;
-use super::places::{Candidate, Class, Entered, Places};
+use self::sources::Asking;
+use super::places::{Class, Places};
 use super::unkept::Unkept;
 use super::{Activity, Lazy};
 use crate::engine::fetcher::{FetchOutcome, Fetched, NotFetched, OnFetched, PrefetchId, Purpose};
 use crate::model::content_name::ContentName;
-use crate::model::name::RemoteName;
 use crate::store::catalog::Source;
 
+mod offers;
 mod parts;
 mod rides;
+mod sources;
 
 pub(super) use self::parts::NextPart;
+pub(super) use self::sources::PASSING_TIME;
 
 /// A reader waits for so long without a further byte, then it gets an error and the fetch goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,10 +76,14 @@ struct Flight {
     stop: Arc<AtomicBool>,
     /// Bytes that this flight fetched itself: none while it is queued, or while somebody else has the turn.
     came: Arc<AtomicU64>,
-    /// The count at the last look, and since when it has been that.
+    /// The progress at the last look, and since when it has been that.
     seen: (u64, Instant),
+    /// Bytes that its requests to a bucket heard, which are not all of this content.
+    heard: Arc<AtomicU64>,
     /// The sources that did not have it, and why.
     tried: Vec<(Source, NotFetched)>,
+    /// The source that is asked now, if another one is left.
+    asking: Option<Asking>,
 }
 
 impl Flight {
@@ -86,9 +93,16 @@ impl Flight {
             waiters: Vec::new(),
             stop: Arc::default(),
             came: Arc::default(),
+            heard: Arc::default(),
             seen: (0, now),
             tried: Vec::new(),
+            asking: None,
         }
+    }
+
+    /// A count that grows with each byte that comes for it.
+    fn progress(&self) -> u64 {
+        self.came.load(Ordering::Relaxed).wrapping_add(self.heard.load(Ordering::Relaxed))
     }
 }
 
@@ -166,7 +180,7 @@ impl Flights {
             // Others have waited for so long in vain: whoever asks again, as the kernel does for one page, waits for no more.
             if let Some(flight) = self.flights.get(&content)
                 && now.saturating_duration_since(flight.seen.1) >= PATIENCE
-                && flight.came.load(Ordering::Relaxed) == flight.seen.0
+                && flight.progress() == flight.seen.0
             {
                 let reason = format!("no byte came for {} s", PATIENCE.as_secs());
                 return Joined::Answered(then, Err(NotFetched(reason)));
@@ -201,7 +215,7 @@ impl Flights {
             return;
         }
         flight.class = Class::Read;
-        flight.seen = (flight.came.load(Ordering::Relaxed), now);
+        flight.seen = (flight.progress(), now);
         self.prefetching.remove(content);
         let queued = self.prefetch_queue.len();
         self.prefetch_queue.retain(|other| other != content);
@@ -337,80 +351,6 @@ impl Flights {
         wanted.map(|flight| flight.came.load(Ordering::Relaxed)).sum()
     }
 
-    /// The sources of a content that were tried, and why they did not have it.
-    pub(super) fn tried(&self, content: &ContentName) -> &[(Source, NotFetched)] {
-        self.flights.get(content).map_or(&[], |flight| &flight.tried)
-    }
-
-    /// A source does not have a content.
-    pub(super) fn note_tried(&mut self, content: &ContentName, source: Source, reason: NotFetched) {
-        if let Some(flight) = self.flights.get_mut(content) {
-            flight.tried.push((source, reason));
-        }
-    }
-
-    /// Takes a place at a remote for a content. Where none has one, the content comes up again as soon as there is.
-    pub(super) fn enter(
-        &mut self,
-        content: ContentName,
-        candidates: &[Candidate],
-        now: Instant,
-    ) -> Option<usize> {
-        let class = self.flights.get(&content).map_or(Class::Read, |flight| flight.class);
-        let entered = self.places.enter(content, class, candidates, now);
-        self.begin_woken();
-        match entered {
-            Entered::At(index) => Some(index),
-            Entered::Waits(makes_way) => {
-                self.prefetching.remove(&content);
-                if let Some(flight) = makes_way.and_then(|other| self.flights.get(&other)) {
-                    flight.stop.store(true, Ordering::SeqCst);
-                }
-                None
-            }
-        }
-    }
-
-    /// Gives the place of a content back, at a remote that was reached or not.
-    pub(super) fn leave(
-        &mut self,
-        remote: &RemoteName,
-        content: &ContentName,
-        was_reached: bool,
-        now: Instant,
-    ) {
-        if let Some(next) = self.places.leave(remote, content, was_reached, now) {
-            self.begin_offered(next);
-        }
-        self.begin_woken();
-    }
-
-    /// A content that waited for a place was offered one.
-    fn begin_offered(&mut self, content: ContentName) {
-        match self.flights.get(&content).map(|flight| flight.class) {
-            Some(Class::Prefetch) => self.prefetch_queue.push_front(content),
-            Some(Class::Read) => self.queue.push_back(content),
-            None => self.places.decline(&content),
-        }
-    }
-
-    /// The same for those who were offered what others did not take.
-    fn begin_woken(&mut self) {
-        loop {
-            let woken = self.places.take_woken();
-            if woken.is_empty() {
-                return;
-            }
-            woken.into_iter().for_each(|content| self.begin_offered(content));
-        }
-    }
-
-    /// A content is not going to take the place that it was offered, if it was offered one.
-    fn needs_no_place(&mut self, content: &ContentName) {
-        self.places.decline(content);
-        self.begin_woken();
-    }
-
     /// Whether nobody but a prefetch wants a content.
     pub(super) fn is_prefetch(&self, content: &ContentName) -> bool {
         self.flights.get(content).is_some_and(|flight| flight.class == Class::Prefetch)
@@ -449,10 +389,11 @@ impl Flights {
     pub(super) fn late(&mut self, now: Instant) -> (Vec<(OnFetched, NotFetched)>, bool) {
         let mut late = Vec::new();
         for flight in self.flights.values_mut() {
-            let came = flight.came.load(Ordering::Relaxed);
-            if came != flight.seen.0 {
-                flight.seen = (came, now);
+            let progress = flight.progress();
+            if progress != flight.seen.0 {
+                flight.seen = (progress, now);
             }
+            flight.pass_over(now);
             let silent = now.saturating_duration_since(flight.seen.1) >= PATIENCE;
             let waited = |waiter: &Waiter| now.saturating_duration_since(waiter.since);
             let is_late = |waiter: &mut Waiter| match waiter.purpose {

@@ -73,6 +73,8 @@ pub struct Fetch<'a> {
     /// The server must say where the document ends: without that, a cut one cannot be told from a whole one. Not
     /// needed where size or digest is known.
     pub needs_end: bool,
+    /// Tries without a further byte before it is given up, as a rule [`TRIES_MAX`].
+    pub tries_max: u32,
     /// Set by whoever wants it to stop.
     pub stop: &'a AtomicBool,
     /// Hears of the waits between two tries.
@@ -134,7 +136,7 @@ impl Client {
             }
             tries += 1;
             let wait = error.retry_after.unwrap_or_else(|| backoff(tries));
-            if !error.is_temporary() || tries >= TRIES_MAX || wait > RETRY_AFTER_MAX {
+            if !error.is_temporary() || tries >= fetch.tries_max || wait > RETRY_AFTER_MAX {
                 return Err(error);
             }
             log::debug!("try {tries}: {error}; again in {} ms", wait.as_millis());
@@ -243,7 +245,7 @@ fn seconds_of(time: Duration) -> String {
 }
 
 /// Waits for `future`, `most` at the longest (`None` then), and not if it is to stop.
-async fn until<F: Future>(
+pub(super) async fn until<F: Future>(
     stop: &AtomicBool,
     mut future: std::pin::Pin<&mut F>,
     most: Duration,

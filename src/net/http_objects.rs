@@ -20,6 +20,7 @@ use super::client::Client;
 use super::error::{NetError, NetErrorKind, shown};
 use super::fetch::refusal;
 use super::objects::ObjectInfo;
+use super::request_watch::RequestWatch;
 use super::speed::Speed;
 use super::validators::{Validators, seconds};
 use crate::model::remote::{RemoteSettings, RemoteUrl};
@@ -41,6 +42,7 @@ pub struct HttpObjects {
     base: RemoteUrl,
     /// Caches are told not to answer by themselves.
     is_fresh: bool,
+    watch: RequestWatch,
 }
 
 impl HttpObjects {
@@ -50,13 +52,19 @@ impl HttpObjects {
     /// What of it cannot be read or used.
     pub fn open(settings: &RemoteSettings) -> Result<Self, NetError> {
         let client = Arc::new(Client::new(settings)?);
-        Ok(Self { client, base: settings.url.directory(), is_fresh: false })
+        let watch = RequestWatch::default();
+        Ok(Self { client, base: settings.url.directory(), is_fresh: false, watch })
     }
 
     /// The same objects, asked of the server itself where caches can be told so; `None` if these are.
     pub fn past_caches(&self) -> Option<Self> {
+        (!self.is_fresh).then(|| Self { is_fresh: true, ..self.watched(self.watch.clone()) })
+    }
+
+    /// The same objects; who has the watch may end what is asked of them.
+    pub fn watched(&self, watch: RequestWatch) -> Self {
         let (client, base) = (Arc::clone(&self.client), self.base.clone());
-        (!self.is_fresh).then_some(Self { client, base, is_fresh: true })
+        Self { client, base, is_fresh: self.is_fresh, watch }
     }
 
     /// The bytes of an object, `bytes_max` at most; `None` when there is none.
@@ -168,7 +176,7 @@ impl HttpObjects {
         let began = Instant::now();
         let mut tries = 0;
         loop {
-            let error = match runtime.block_on(attempt()) {
+            let error = match runtime.block_on(self.watch.run(attempt()))? {
                 Err(error) if error.is_temporary() => error,
                 result => return result,
             };
@@ -178,7 +186,7 @@ impl HttpObjects {
                 return Err(error);
             }
             log::debug!("try {tries}: {error}; again in {} ms", wait.as_millis());
-            runtime.block_on(async { tokio::time::sleep(wait).await });
+            runtime.block_on(self.watch.run(tokio::time::sleep(wait)))?;
         }
     }
 
@@ -287,6 +295,7 @@ impl HttpObjects {
             };
             bytes.extend_from_slice(&piece[place(range.start)..place(range.end)]);
             at += piece.len() as u64;
+            self.watch.heard(piece.len());
         }
         Ok((bytes, at))
     }

@@ -10,6 +10,7 @@ mod fetch;
 mod http_objects;
 mod objects;
 mod pace;
+mod request_watch;
 mod speed;
 mod validators;
 
@@ -24,6 +25,7 @@ pub use fetch::{Body, Fetch, Fetched, TRIES_MAX, Watcher};
 pub use http_objects::HttpObjects;
 pub use objects::{ObjectInfo, Objects};
 pub use pace::Pace;
+pub use request_watch::RequestWatch;
 pub use validators::Validators;
 
 /// Threads that wait for the network. Bodies are handled by the thread that asked.

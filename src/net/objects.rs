@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use super::client::{builder, client_error};
 use super::credentials::Secret;
 use super::error::{NetError, NetErrorKind};
+use super::request_watch::RequestWatch;
 use super::speed::Speed;
 use crate::model::remote::{Login, RemoteSettings, S3Place};
 
@@ -60,6 +61,7 @@ pub struct Objects {
     shown: String,
     /// The lowest speed of an answer, and over what time.
     slowest: (u64, Duration),
+    watch: RequestWatch,
 }
 
 impl Objects {
@@ -74,7 +76,7 @@ impl Objects {
             let prefix = Path::parse(&place.prefix)
                 .map_err(|error| local(format!("{shown} cannot be a prefix: {error}")))?;
             let store: Arc<dyn ObjectStore> = Arc::new(s3(settings, &place)?);
-            return Ok(Self { store, prefix, shown, slowest });
+            return Ok(Self { store, prefix, shown, slowest, watch: RequestWatch::default() });
         }
         let Some(path) = settings.url.local_path() else {
             return Err(local(format!("{shown} is neither a bucket of S3 nor a directory")));
@@ -85,7 +87,18 @@ impl Objects {
             .map_err(|error| local(format!("{}: {error}", path.display())))?;
         // What was acknowledged must be there after a power loss.
         let store: Arc<dyn ObjectStore> = Arc::new(store.with_fsync(true));
-        Ok(Self { store, prefix: Path::default(), shown, slowest })
+        Ok(Self { store, prefix: Path::default(), shown, slowest, watch: RequestWatch::default() })
+    }
+
+    /// The same objects; who has the watch may end what is asked of them.
+    pub fn watched(&self, watch: RequestWatch) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            prefix: self.prefix.clone(),
+            shown: self.shown.clone(),
+            slowest: self.slowest,
+            watch,
+        }
     }
 
     /// The bytes of an object, `bytes_max` at most; `None` when there is none.
@@ -95,7 +108,7 @@ impl Objects {
     pub fn get(&self, key: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, NetError> {
         self.run(key, async |path| {
             let result = self.store.get(&path).await?;
-            body(result, bytes_max, self.slowest).await
+            body(result, bytes_max, self.slowest, &self.watch).await
         })
     }
 
@@ -110,14 +123,14 @@ impl Objects {
             let options = GetOptions { range: wanted, ..GetOptions::default() };
             match self.store.get_opts(&path, options).await {
                 Ok(result) => {
-                    let bytes = body(result, length, self.slowest).await?;
+                    let bytes = body(result, length, self.slowest, &self.watch).await?;
                     Ok((!bytes.is_empty() || length == 0).then_some(bytes))
                 }
                 // Some caches send the whole object (H49).
                 Err(error) if is_whole(&error) => {
                     let result = self.store.get(&path).await?;
                     let bytes_max = range.end.max(WHOLE_BYTES_MAX);
-                    let whole = body(result, bytes_max, self.slowest).await?;
+                    let whole = body(result, bytes_max, self.slowest, &self.watch).await?;
                     let place = |at| usize::try_from(at).unwrap_or(usize::MAX).min(whole.len());
                     Ok(Some(whole[place(range.start)..place(range.end)].to_vec()))
                 }
@@ -298,7 +311,7 @@ impl Objects {
         request: impl AsyncFnOnce(Path) -> Result<T, Error>,
     ) -> Result<Option<T>, NetError> {
         let path = self.path(key)?;
-        match super::runtime()?.block_on(request(path)) {
+        match super::runtime()?.block_on(self.watch.run(request(path)))? {
             Ok(value) => Ok(Some(value)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.error(key, &error)),
@@ -342,6 +355,7 @@ async fn body(
     result: GetResult,
     bytes_max: u64,
     (lowest_bytes_per_second, window): (u64, Duration),
+    watch: &RequestWatch,
 ) -> Result<Vec<u8>, Error> {
     let length = result.range.end - result.range.start;
     let refused = |text: String| Error::Generic { store: "answer", source: text.into() };
@@ -354,6 +368,7 @@ async fn body(
     let mut began = Instant::now();
     while let Some(piece) = pieces.try_next().await? {
         bytes.extend_from_slice(&piece);
+        watch.heard(piece.len());
         if !speed.add(piece.len(), began.elapsed()) {
             let (lowest, seconds) = (lowest_bytes_per_second, window.as_secs_f32());
             return Err(refused(format!("fewer than {lowest} bytes per second for {seconds} s")));

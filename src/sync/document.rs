@@ -10,7 +10,7 @@ use super::{Note, Origin, SyncError, Watch};
 use crate::model::digest::Sha256Hasher;
 use crate::model::manifest::{DeclaredFile, DeclaredPath};
 use crate::model::time::Timestamp;
-use crate::net::{Body, Fetch, Fetched, Validators};
+use crate::net::{Body, Fetch, Fetched, TRIES_MAX, Validators};
 
 /// The longest document that is read, in bytes: some ten million entries.
 const DOCUMENT_BYTES_MAX: u64 = 2 << 30;
@@ -153,6 +153,7 @@ pub(super) fn fetch(
         max_bytes: DOCUMENT_BYTES_MAX,
         unless: unless.filter(|validators| !validators.is_empty()),
         needs_end: true,
+        tries_max: TRIES_MAX,
         stop: watch.stop,
         watcher: watch.tally,
     };

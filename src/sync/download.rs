@@ -33,6 +33,8 @@ pub struct Wanted<'a> {
     pub size_bytes: Option<u64>,
     /// Content of at most so many bytes stays in memory.
     pub memory_bytes_max: usize,
+    /// Tries without a further byte before it is given up.
+    pub tries_max: u32,
     /// Set by whoever wants it to stop.
     pub stop: &'a AtomicBool,
     /// Hears of the waits between two tries.
@@ -136,6 +138,7 @@ impl Wanted<'_> {
             max_bytes: FILE_BYTES_MAX,
             unless: None,
             needs_end: false,
+            tries_max: self.tries_max,
             stop: self.stop,
             watcher: self.watcher,
         };

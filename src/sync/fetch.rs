@@ -17,7 +17,7 @@ use super::{BaseFile, Destination, Origin, SyncError, Tally, add, check_stop};
 use crate::metrics::COUNTERS;
 use crate::model::hash::BlobHash;
 use crate::model::manifest::DeclaredFile;
-use crate::net::NetErrorKind;
+use crate::net::{NetErrorKind, TRIES_MAX};
 
 /// Content that is what was declared.
 #[derive(Debug)]
@@ -153,6 +153,7 @@ fn one<'a>(
         sha256: file.sha256,
         size_bytes: file.size_bytes,
         memory_bytes_max: SMALL_BYTES,
+        tries_max: TRIES_MAX,
         stop: context.stop,
         watcher: context.tally,
         came: &|bytes| add(&context.tally.fetched_bytes, bytes),

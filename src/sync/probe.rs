@@ -10,7 +10,7 @@ use super::{Document, Note, Origin, SyncError, Tally, Watch};
 use crate::model::manifest::DeclaredFile;
 use crate::model::remote::{RemoteSettings, RemoteTest};
 use crate::model::tree::FILE_BYTES_MAX;
-use crate::net::{Body, Client, Fetch, Fetched, Validators};
+use crate::net::{Body, Client, Fetch, Fetched, TRIES_MAX, Validators};
 
 /// Files of which a part is asked for, until one comes.
 const TRIED_MAX: usize = 4;
@@ -84,6 +84,7 @@ fn sends_parts(
         max_bytes: FILE_BYTES_MAX,
         unless: None,
         needs_end: false,
+        tries_max: TRIES_MAX,
         stop,
         watcher: &(),
     };

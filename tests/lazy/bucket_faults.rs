@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use support::cairn::binary;
 use support::{Cairn, content, fsck, wait};
@@ -107,6 +108,41 @@ fn l5_h36_a_line_that_cuts_or_spoils_gives_errors_and_no_wrong_byte() {
     wait::until("it rests no more", || fs::read(&spoiled).is_ok());
     published.read_all(&two);
     stop_and_check(two);
+}
+
+/// L5: a bucket that says nothing is passed over where another one has the content.
+#[test]
+fn l5_a_silent_bucket_is_passed_over_where_there_is_another() {
+    let published = Published::of(small(20));
+    let gateway = Gateway::start();
+    let mut two = pulled(&gateway, &published);
+    two.cli(&["remote", "add", "second", "bucket", &published.url(), "--policy", "on_demand"]);
+    two.cli(&["pull", "lib", "second"]);
+    gateway.set(Line::Silent);
+    let begun = Instant::now();
+    published.read_all(&two);
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    assert!(!gateway.asked().is_empty(), "it was asked first");
+    assert_eq!(absent(&two), 0);
+    gateway.set(Line::Whole);
+    two.stop();
+}
+
+/// L14: a stop of the daemon waits for no bucket.
+#[test]
+fn l14_a_daemon_stops_beside_a_silent_bucket() {
+    let published = Published::of(small(5));
+    let gateway = Gateway::start();
+    let mut two = pulled(&gateway, &published);
+    gateway.set(Line::Silent);
+    let path = two.versions("lib/1").join(published.files.keys().next().unwrap());
+    let reader = thread::spawn(move || fs::read(path));
+    wait::until("it is asked", || !gateway.asked().is_empty());
+    let begun = Instant::now();
+    two.stop();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    reader.join().unwrap().unwrap_err();
+    gateway.set(Line::Whole);
 }
 
 /// A daemon that is killed while content comes leaves nothing that is wrong, and the next one goes on.

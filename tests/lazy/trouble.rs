@@ -75,6 +75,43 @@ fn l5_another_source_is_asked_where_one_fails() {
     origin.check();
 }
 
+/// L5: one that takes connections and says nothing is passed over, and asked last for a while, where another has the content.
+#[test]
+fn l5_a_silent_source_is_passed_over_where_there_is_another() {
+    let site = Site::default();
+    site.set_manifest(FILES);
+    let never = Arc::new(AtomicBool::new(false));
+    let origin = Origin::with(site.clone(), server(&site, &never, |_| Answer::Sticks(Vec::new())));
+    let good = site.serve();
+    add(&origin.cairn, "second", &good);
+    origin.cairn.cli(&["sync", "other", "second"]);
+    let begun = Instant::now();
+    assert_eq!(fs::read(origin.cairn.versions("lib/1/a")).unwrap(), b"first");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!(origin.asked_for("a"), 1);
+    let begun = Instant::now();
+    assert_eq!(fs::read(origin.cairn.versions("lib/1/dir/b")).unwrap(), b"second");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(origin.asked_for("dir/b"), 0, "it rests");
+    origin.check();
+}
+
+/// L5: one that cuts its answers is not asked again and again while another has the content.
+#[test]
+fn l5_a_source_that_cuts_its_answers_is_passed_over_at_once() {
+    let site = Site::default();
+    site.set_manifest(FILES);
+    let never = Arc::new(AtomicBool::new(false));
+    let cut = |good: &[u8]| Answer::Ends(good[..good.len() - 2].to_vec());
+    let origin = Origin::with(site.clone(), server(&site, &never, cut));
+    let good = site.serve();
+    add(&origin.cairn, "second", &good);
+    origin.cairn.cli(&["sync", "other", "second"]);
+    assert_eq!(fs::read(origin.cairn.versions("lib/1/a")).unwrap(), b"first");
+    assert_eq!(origin.asked_for("a"), 1);
+    origin.check();
+}
+
 /// L14: readers who wait for a silent origin are in nobody's way.
 #[test]
 fn l14_everything_else_goes_on_beside_readers_of_a_silent_origin() {

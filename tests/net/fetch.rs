@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cairn::net::{Body, Client, Fetch, Fetched, NetError, NetErrorKind, Validators, Watcher};
+use cairn::net::{
+    Body, Client, Fetch, Fetched, NetError, NetErrorKind, TRIES_MAX, Validators, Watcher,
+};
 
 use support::http::{Answer, Server, answer, whole};
 
@@ -41,6 +43,7 @@ pub(crate) fn wanted(server: &Server) -> Fetch<'static> {
         max_bytes: 1 << 20,
         unless: None,
         needs_end: false,
+        tries_max: TRIES_MAX,
         stop: &GO_ON,
         watcher: &(),
     }

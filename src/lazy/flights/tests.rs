@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 use crate::engine::fetcher::READER_PATIENCE;
+use crate::lazy::places::Candidate;
 use crate::model::hash::BlobHash;
 
 fn flights() -> Flights {
@@ -269,4 +270,23 @@ fn l4_what_comes_along_is_fetched_by_nobody_else_and_begun_again_if_it_did_not_c
     assert!(again.contains(&Some(waits)) && again.contains(&Some(late)), "{again:?}");
     assert_eq!(flights.begin(), None);
     assert!(flights.claim(late, &[own]).is_some(), "nobody claims it any more");
+}
+
+/// Only without a byte, and only where another source is left.
+#[test]
+fn l5_a_silent_source_is_passed_over() {
+    let (mut flights, now, content) = (flights(), Instant::now(), name(b"x"));
+    let _told = join(&mut flights, content, now);
+    assert_eq!(flights.begin(), Some(content));
+    let (stop, heard) = flights.ask(&content, true, now);
+    let is_stopped = |stop: &AtomicBool| stop.load(Ordering::SeqCst);
+    heard.fetch_add(1, Ordering::Relaxed);
+    for (time, stopped) in [(1, false), (2, true)] {
+        flights.late(now + PASSING_TIME * time);
+        assert_eq!(is_stopped(&stop), stopped, "{time}");
+    }
+    assert!(flights.was_passed_over(&content) && !flights.was_passed_over(&content));
+    let (stop, _) = flights.ask(&content, false, now);
+    flights.late(now + PASSING_TIME * 4);
+    assert!(!is_stopped(&stop) && !flights.was_passed_over(&content), "it is the last one");
 }

@@ -30,7 +30,7 @@ use crate::model::digest::Sha256Hasher;
 use crate::model::manifest::{DeclaredFile, DeclaredPath, LINE_BYTES_MAX, PathError};
 use crate::model::remote::RemoteUrl;
 use crate::model::time::Timestamp;
-use crate::net::{Fetch, NetError, NetErrorKind, read_public};
+use crate::net::{Fetch, NetError, NetErrorKind, TRIES_MAX, read_public};
 
 /// The longest index, packed, in bytes.
 const PACKED_BYTES_MAX: u64 = 1 << 30;
@@ -283,6 +283,7 @@ impl Declaring<'_, '_> {
                 max_bytes: PACKED_BYTES_MAX,
                 unless: None,
                 needs_end: false,
+                tries_max: TRIES_MAX,
                 stop: self.archive.watch.stop,
                 watcher: self.archive.watch.tally,
             };

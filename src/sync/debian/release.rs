@@ -9,7 +9,7 @@ use super::{Archive, DebianError};
 use crate::model::debian::Suite;
 use crate::model::debian::release::{RELEASE_BYTES_MAX, Release};
 use crate::model::digest::Sha256;
-use crate::net::{Body, Fetch, Fetched, NetErrorKind, Validators};
+use crate::net::{Body, Fetch, Fetched, NetErrorKind, TRIES_MAX, Validators};
 use crate::sync::document::Document;
 use crate::sync::{Note, SyncError};
 
@@ -77,6 +77,7 @@ impl Archive<'_> {
             max_bytes: RELEASE_BYTES_MAX,
             unless: unless.filter(|validators| !validators.is_empty()),
             needs_end: true,
+            tries_max: TRIES_MAX,
             stop: self.watch.stop,
             watcher: self.watch.tally,
         };
