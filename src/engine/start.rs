@@ -2,7 +2,8 @@
 //!
 //! A start takes the same time however large the store is, since no step goes through all blobs or trees (H10). It reads
 //! the lists of damaged and of absent blobs. What the last run left unfinished is found in three places: the files in
-//! `incoming/`, half-made areas, and the deletion queue. The daemon removes those leftovers in the background.
+//! `incoming/`, half-made areas, and the deletion queue. The daemon removes those leftovers in the background. A start for
+//! reading writes nothing and removes nothing: all of that waits for the next start that takes changes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -38,7 +39,7 @@ use super::uses::Uses;
 use super::workers::Workers;
 use super::writer::{Parts, StoreWriter};
 use crate::model::hash::BlobHash;
-use crate::model::id::RepoId;
+use crate::model::id::{AreaId, RepoId};
 use crate::store::Store;
 use crate::store::catalog::{Catalog, QueuedDeletion, Reader};
 use crate::store::durable;
@@ -99,8 +100,11 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     let recovered = recover(&store.layout, &mut store.catalog, &reader)?;
     store.pool.mark_damaged(reader.damaged_blobs()?);
     store.pool.mark_absent(&reader.absent_blobs()?);
-    sweep_incoming(&store)?;
-    fill_reserve(&store);
+    if !read_only {
+        note_start(&mut store.catalog)?;
+        sweep_incoming(&store)?;
+        fill_reserve(&store);
+    }
     let (pins, trees) = (Arc::new(Pins::default()), tree_cache(&store));
     let (staging, seal_queue, wake) =
         Staging::new(ContentStore::new(&store, trees.blob_names(), &pins, recovered.next_id));
@@ -115,7 +119,9 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     }
     let registry = Arc::new(Registry::default());
     let leftovers = load_registry(&reader, &registry, &staging)?;
-    queue_deletions(&mut store.catalog, &leftovers)?;
+    if !read_only {
+        queue_deletions(&mut store.catalog, &leftovers)?;
+    }
     Ok(Opened { store, reader, recovered, pins, trees, staging, seal_queue, wake, registry })
 }
 
@@ -297,7 +303,7 @@ fn spawn(
     })
 }
 
-/// Reads the counters, and marks the store as in use.
+/// Reads the counters, and has the first change mark the store as in use.
 fn recover(
     layout: &Layout,
     catalog: &mut Catalog,
@@ -333,13 +339,6 @@ fn recover(
         ("epoch", epoch.to_string()),
         (ID_LIMIT, id_limit.to_string()),
     ]);
-    match catalog.begin()?.commit() {
-        // A store that is only read needs no such note. Any later change writes it first.
-        Err(error) if error.is_full() => {
-            log::warn!("the disk is full, nothing is written: {error}")
-        }
-        committed => committed?,
-    }
     if !clean {
         // The last run deleted rows whose files are swept from now on. Those deletions may be in the
         // kernel's cache only; they must be on disk before the files go (H2).
@@ -348,10 +347,22 @@ fn recover(
     Ok(Recovered { next_id, id_limit, epoch, durable_epoch, unverified })
 }
 
+/// Writes now what the first change would write otherwise: that the store is in use.
+fn note_start(catalog: &mut Catalog) -> Result<(), StoreError> {
+    match catalog.begin()?.commit() {
+        // A store that is only read needs no such note. Any later change writes it first.
+        Err(error) if error.is_full() => {
+            log::warn!("the disk is full, nothing is written: {error}");
+            Ok(())
+        }
+        committed => committed,
+    }
+}
+
 /// Areas of imports that a crash ended are thrown away.
 fn queue_deletions(
     catalog: &mut Catalog,
-    leftovers: &[crate::model::id::AreaId],
+    leftovers: &[AreaId],
 ) -> Result<(), StoreError> {
     // On a full disk they stay where they are until the next start.
     if leftovers.is_empty() || catalog.is_owing() {
@@ -422,6 +433,7 @@ mod tests {
     fn unverified(store: &mut TestStore) -> Vec<BlobHash> {
         let (layout, reader) = (store.layout.clone(), store.catalog.reader().unwrap());
         let recovered = recover(&layout, &mut store.catalog, &reader).unwrap();
+        note_start(&mut store.catalog).unwrap();
         recovered.unverified.into_iter().map(|(hash, _)| hash).collect()
     }
 

@@ -2,6 +2,7 @@
 //! are, and what only reads is answered.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use cairn::control::backup::BackupRequest;
@@ -36,6 +37,7 @@ use cairn::model::raw::RawPath;
 use cairn::model::remote::{RemoteKind, RemoteSettings};
 use cairn::model::sync::RemovalLimit;
 use cairn::model::time::Timestamp;
+use cairn::store::layout::Layout;
 use rusqlite::types::Value;
 
 use crate::world::{World, begin, commit, commit_options, create};
@@ -69,8 +71,11 @@ type Table = (String, Vec<Vec<Value>>);
 
 /// Every row of the catalog, and every file of the pool.
 fn content(world: &World) -> (Vec<Table>, BTreeSet<String>) {
-    let catalog =
-        rusqlite::Connection::open(world.engine.layout.root().join("catalog.db")).unwrap();
+    content_of(world.engine.layout.root())
+}
+
+fn content_of(store: &Path) -> (Vec<Table>, BTreeSet<String>) {
+    let catalog = rusqlite::Connection::open(store.join("catalog.db")).unwrap();
     let mut names = catalog
         .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
         .unwrap();
@@ -84,7 +89,7 @@ fn content(world: &World) -> (Vec<Table>, BTreeSet<String>) {
             .unwrap();
         (name, rows.map(Result::unwrap).collect())
     });
-    let pool = walk(&world.engine.layout.root().join("pool"));
+    let pool = walk(&store.join("pool"));
     (tables.collect(), pool)
 }
 
@@ -338,6 +343,33 @@ fn every_request_that_changes_is_refused_and_every_other_is_answered() {
     let world = world.reopen();
     assert_eq!(world.numbers(), [2, 3], "it is as it was, and takes changes");
     world.commit("open");
+}
+
+/// A start has leftovers to remove, and notes that the store is in use. Where the store is opened for reading, that
+/// waits for a start that takes changes.
+#[test]
+fn r1_a_start_for_reading_writes_nothing_and_removes_nothing() {
+    let mut closed = store().close();
+    let layout = Layout::new(&closed.path());
+    let sql = "UPDATE areas SET state = 1; UPDATE meta SET value = 'no' WHERE key = 'clean'";
+    rusqlite::Connection::open(layout.catalog()).unwrap().execute_batch(sql).unwrap();
+    let leftover = layout.incoming().join("of-a-crash");
+    std::fs::write(&leftover, b"leftover").unwrap();
+    std::fs::remove_file(layout.reserve()).unwrap();
+    let before = content_of(&closed.path());
+    for _ in 0..2 {
+        let world = closed.open_read_only();
+        assert_eq!(world.engine.query(|reader| reader.deletion_queue_len()).unwrap(), 0);
+        closed = world.close();
+        assert_eq!(content_of(&closed.path()), before);
+        assert!(leftover.exists() && !layout.reserve().exists());
+    }
+    let world = closed.open();
+    assert!(!leftover.exists() && layout.reserve().exists());
+    wait::until("the area is purged", || {
+        let areas = world.engine.query(|reader| reader.areas()).unwrap();
+        areas.iter().all(|area| area.name.to_string() != "open")
+    });
 }
 
 #[test]

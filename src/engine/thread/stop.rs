@@ -47,10 +47,11 @@ impl MetadataThread {
                 result = Err(error);
             }
         }
-        // If the start could not be noted, the catalog still has the marks of the last run, which are right.
+        // If the start was not noted, since the disk was full or the store is served read-only, the catalog still has
+        // the marks of the last run, which are right.
         if result.is_ok()
             && !self.writer.store().catalog.is_owing()
-            && matches!(self.writer.poison().blocked(), Blocked::No | Blocked::ReadOnly)
+            && self.writer.poison().blocked() == Blocked::No
             && let Err(error) = self.end_cleanly()
         {
             log::warn!("the store is not marked clean: {error}");
@@ -78,8 +79,7 @@ impl MetadataThread {
         // Reserved ids that were not used are given back; otherwise each start would use up 2^20 of them.
         let next_id = self.writer.staging().store.next_id.load(Ordering::Relaxed);
         let limit = (next_id + IDS_LEFT_OUT).to_string();
-        // Not `write`: the start noted "not clean" of a store that is served read-only, too.
-        self.writer.transact(|tx| {
+        self.writer.write(|tx| {
             tx.set_meta(ID_LIMIT, &limit)?;
             tx.set_meta("clean", "yes")
         })

@@ -91,12 +91,7 @@ impl World {
 
     /// Stops the engine and opens the store again for reading.
     pub fn reopen_read_only(self) -> Self {
-        let closed = self.close();
-        let observer = Arc::new(NoObserver);
-        let options = GcOptions { protect_seconds: 0, period_seconds: Some(1) };
-        let engine = Engine::start_read_only(&closed.path(), observer, options).unwrap();
-        let service = StoreService::new(Arc::clone(&engine), || {}, DaemonFacts::default());
-        Self { service, engine, home: closed.home }
+        self.close().open_read_only()
     }
 
     /// Stops the engine, has `change` done to the closed store, and opens it again.
@@ -445,6 +440,15 @@ impl Closed {
     /// Opens it again.
     pub fn open(self) -> World {
         World::open(self.home)
+    }
+
+    /// Opens it again for reading.
+    pub fn open_read_only(self) -> World {
+        let observer = Arc::new(NoObserver);
+        let options = GcOptions { protect_seconds: 0, period_seconds: Some(1) };
+        let engine = Engine::start_read_only(&self.path(), observer, options).unwrap();
+        let service = StoreService::new(Arc::clone(&engine), || {}, DaemonFacts::default());
+        World { service, engine, home: self.home }
     }
 }
 
