@@ -120,7 +120,7 @@ fn open(path: &Path, read_only: bool) -> Result<Opened, StoreError> {
     let registry = Arc::new(Registry::default());
     let leftovers = load_registry(&reader, &registry, &staging)?;
     if !read_only {
-        queue_deletions(&mut store.catalog, &leftovers)?;
+        queue_deletions(&mut store.catalog, &reader, &leftovers)?;
     }
     Ok(Opened { store, reader, recovered, pins, trees, staging, seal_queue, wake, registry })
 }
@@ -359,17 +359,31 @@ fn note_start(catalog: &mut Catalog) -> Result<(), StoreError> {
     }
 }
 
-/// Areas of imports that a crash ended are thrown away.
+/// Areas of imports that a crash ended are thrown away. Areas that an earlier run began to purge are among
+/// `leftovers` as well; they are in the queue already, and are not added to it at each start.
 fn queue_deletions(
     catalog: &mut Catalog,
+    reader: &Reader,
     leftovers: &[AreaId],
 ) -> Result<(), StoreError> {
     // On a full disk they stay where they are until the next start.
     if leftovers.is_empty() || catalog.is_owing() {
         return Ok(());
     }
+    let queued: BTreeSet<AreaId> = reader
+        .queued_deletions()?
+        .into_iter()
+        .filter_map(|deletion| match deletion {
+            QueuedDeletion::Area(area) => Some(area),
+            QueuedDeletion::Tree(_) => None,
+        })
+        .collect();
+    let new: Vec<_> = leftovers.iter().filter(|area| !queued.contains(area)).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
     let tx = catalog.begin()?;
-    for area in leftovers {
+    for area in new {
         tx.queue_deletion(&QueuedDeletion::Area(*area))?;
     }
     tx.commit()
@@ -424,47 +438,4 @@ fn verify_blobs((pool, unverified, requests, stop): Check) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::time::Timestamp;
-    use crate::store::testing::TestStore;
-
-    /// The blobs that a start finds unverified.
-    fn unverified(store: &mut TestStore) -> Vec<BlobHash> {
-        let (layout, reader) = (store.layout.clone(), store.catalog.reader().unwrap());
-        let recovered = recover(&layout, &mut store.catalog, &reader).unwrap();
-        note_start(&mut store.catalog).unwrap();
-        recovered.unverified.into_iter().map(|(hash, _)| hash).collect()
-    }
-
-    fn note(store: &mut TestStore, notes: &[(&str, &str)]) {
-        let tx = store.catalog.begin().unwrap();
-        notes.iter().for_each(|(key, value)| tx.set_meta(key, value).unwrap());
-        tx.commit().unwrap();
-    }
-
-    #[test]
-    fn what_an_outage_left_in_doubt_is_so_until_it_was_checked() {
-        let mut store = TestStore::new();
-        let [kept, late, later] = [b"kept", b"late", b"more"].map(|data| BlobHash::of(data));
-        assert_eq!(unverified(&mut store), []);
-        let tx = store.catalog.begin().unwrap();
-        for (hash, epoch) in [(kept, 3), (late, 4), (later, 5)] {
-            tx.insert_blob(&hash, 4, epoch, 0, Timestamp::now()).unwrap();
-        }
-        tx.commit().unwrap();
-        note(&mut store, &[(DURABLE_EPOCH, "3"), ("clean", "no")]);
-        assert_eq!(unverified(&mut store), [], "the daemon was killed");
-        note(&mut store, &[("boot", "another")]);
-        assert_eq!(unverified(&mut store), [late, later], "the power was lost");
-        assert_eq!(unverified(&mut store), [late, later], "killed before they were checked");
-        note(&mut store, &[("clean", "yes")]);
-        assert_eq!(unverified(&mut store), [late, later], "stopped before they were checked");
-        note(&mut store, &[(DURABLE_EPOCH, "4"), ("boot", "another")]);
-        assert_eq!(unverified(&mut store), [late, later], "the power was lost again");
-        note(&mut store, &[(UNCHECKED, "")]);
-        assert_eq!(unverified(&mut store), [], "they were checked");
-        note(&mut store, &[("boot", "another")]);
-        assert_eq!(unverified(&mut store), [later], "the power was lost once more");
-    }
-}
+mod tests;
