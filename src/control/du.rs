@@ -32,7 +32,8 @@ pub struct VersionUsage {
     pub apparent_bytes: u64,
     /// What deleting just this version frees.
     pub unique_bytes: u64,
-    /// Bytes shared with other versions and areas, or by equal files of this version.
+    /// The other bytes: shared with other versions and areas, or by equal files of this version, or of content
+    /// that is absent and takes no space.
     pub shared_bytes: u64,
 }
 
@@ -48,7 +49,8 @@ pub struct RepositoryUsage {
     pub apparent_bytes: u64,
     /// What deleting all of them, the deleted ones included, frees.
     pub unique_bytes: u64,
-    /// Bytes shared with other repositories and areas, or among the versions of this one.
+    /// The other bytes: shared with other repositories and areas, or among the versions of this one, or of
+    /// content that is absent and takes no space.
     pub shared_bytes: u64,
     /// What its staging areas changed, in bytes.
     pub areas_bytes: u64,

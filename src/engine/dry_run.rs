@@ -8,8 +8,8 @@
 //! It takes no snapshot: where others change the store meanwhile, the result is off by their changes.
 //! Must not know who asks, nor why.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::error::Result;
@@ -264,7 +264,9 @@ impl<'e> DryRun<'e> {
         };
         // Below zero the collector was faster and has reported it already.
         if let Some(row) = row.filter(|_| left.refs == 0) {
-            self.unreferenced(blob, row.size, left.last_used);
+            // Content that is absent takes no space, so that removing its row frees none.
+            let size = if row.is_absent() { 0 } else { row.size };
+            self.unreferenced(blob, size, left.last_used);
         }
         Ok(())
     }
@@ -329,10 +331,14 @@ impl<'e> DryRun<'e> {
         for tree in self.reader.orphan_trees()? {
             self.remove_tree(&tree)?;
         }
+        // Each entry of a tree is one reference on it. An area goes once, however often it is queued: releases up
+        // to 0.1.0 queued it at each start.
+        let mut areas = BTreeSet::new();
         for deletion in self.reader.queued_deletions()? {
             match deletion {
                 QueuedDeletion::Tree(tree) => self.drop_tree(&tree)?,
-                QueuedDeletion::Area(area) => self.drop_area(area)?,
+                QueuedDeletion::Area(area) if areas.insert(area) => self.drop_area(area)?,
+                QueuedDeletion::Area(_) => {}
             }
         }
         Ok(())
