@@ -185,12 +185,17 @@ impl<'e> DryRun<'e> {
         self.drop_trees(open)
     }
 
+    /// Removes a page and drops what it names. A pinned page stays, and so does all below it, because the collector
+    /// leaves it as well.
     fn take_apart(
         &mut self,
         tree: &TreeHash,
         last_used: i64,
         open: &mut Vec<(TreeHash, i64)>,
     ) -> Result<()> {
+        if self.engine.pins.is_tree_pinned(tree) {
+            return Ok(());
+        }
         let page = match self.engine.trees.page(tree) {
             Ok(page) => page,
             // The collector has removed it meanwhile.

@@ -15,6 +15,7 @@ mod declared;
 mod delete;
 mod diff;
 mod doors;
+mod dry_run;
 mod export;
 mod find;
 mod fsck;
