@@ -242,21 +242,28 @@ fn not_followed(link: &OsStr, owner: u32) -> io::Error {
 /// As [`open_directory`].
 pub(crate) fn changeable_by_others(path: &Path) -> io::Result<Option<(std::path::PathBuf, u32)>> {
     let real = std::fs::canonicalize(path)?;
-    let (own, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let caller = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut below = rustix::fs::statat(CWD, &real, AtFlags::SYMLINK_NOFOLLOW)?;
     for directory in real.ancestors().skip(1) {
         let found = rustix::fs::statat(CWD, directory, AtFlags::SYMLINK_NOFOLLOW)?;
-        let ours = found.st_uid == 0 || found.st_uid == own;
-        let by_group = found.st_mode & 0o020 != 0 && found.st_gid != 0 && found.st_gid != group;
-        let by_all = found.st_mode & 0o002 != 0;
-        // In a sticky directory only the owner of a name can replace it.
-        let sticky = found.st_mode & 0o1000 != 0 && (below.st_uid == 0 || below.st_uid == own);
-        if !ours || ((by_group || by_all) && !sticky) {
+        if lets_others_replace(&found, &below, caller) {
             return Ok(Some((directory.to_owned(), found.st_uid)));
         }
         below = found;
     }
     Ok(None)
+}
+
+/// Whether a user other than root and the caller, who is this user in this group, could replace the name `below` in
+/// a directory.
+fn lets_others_replace(directory: &Stat, below: &Stat, (user, group): (u32, u32)) -> bool {
+    let is_ours = |found: &Stat| found.st_uid == 0 || found.st_uid == user;
+    let by_group =
+        directory.st_mode & 0o020 != 0 && directory.st_gid != 0 && directory.st_gid != group;
+    let by_all = directory.st_mode & 0o002 != 0;
+    // In a sticky directory only the owner of a name can replace it.
+    let is_kept = directory.st_mode & 0o1000 != 0 && is_ours(below);
+    !is_ours(directory) || ((by_group || by_all) && !is_kept)
 }
 
 #[cfg(test)]
@@ -352,5 +359,38 @@ mod tests {
         set(0o775);
         chown(&above, None, Some(STRANGER)).unwrap();
         assert_eq!(changeable_by_others(&target).unwrap(), Some((real, 0)));
+    }
+
+    /// A caller of user 7 in group 8. Members of root's group and of the caller's are no others.
+    #[test]
+    fn h24_who_may_write_to_a_directory_may_replace_what_is_in_it() {
+        let any = rustix::fs::stat("/").unwrap();
+        let of = |user, group, mode| {
+            let mut found = any;
+            (found.st_uid, found.st_gid, found.st_mode) = (user, group, mode);
+            found
+        };
+        for (user, group, mode, below, others_may) in [
+            (7, 8, 0o755, 7, false),
+            (7, 8, 0o775, 7, false),
+            (7, 0, 0o775, 7, false),
+            (7, 9, 0o755, 7, false),
+            (7, 9, 0o775, 7, true),
+            (0, 9, 0o775, 7, true),
+            (7, 8, 0o757, 7, true),
+            (0, 0, 0o702, 0, true),
+            (0, 0, 0o755, 9, false),
+            (9, 8, 0o700, 7, true),
+            (9, 8, 0o1700, 7, true),
+            (0, 9, 0o1775, 7, false),
+            (0, 0, 0o1777, 0, false),
+            (7, 8, 0o1777, 9, true),
+            (0, 9, 0o1775, 9, true),
+            (0, 0, 0o1755, 9, false),
+        ] {
+            let (directory, below) = (of(user, group, mode), of(below, 8, 0o700));
+            let case = format!("{user}:{group} {mode:o}, {} in it", below.st_uid);
+            assert_eq!(lets_others_replace(&directory, &below, (7, 8)), others_may, "{case}");
+        }
     }
 }
