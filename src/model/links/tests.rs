@@ -1,6 +1,7 @@
 //! Names, scopes, and what happens to both when directories move.
 
 use super::*;
+use crate::model::digest::Sha256;
 use crate::model::hash::BlobHash;
 use crate::model::name::EntryName;
 use crate::model::time::Timestamp;
@@ -109,6 +110,38 @@ fn entries_that_differ_in_anything_are_different_files() {
         assert_ne!(key, FileKey::of(&other), "{other:?}");
     }
     assert_eq!(FileKey::of(&file("a", "text", None)), None);
+}
+
+/// A group has an id and a number of names, which two groups of one version may have in common.
+#[test]
+fn n5_files_of_every_kind_with_other_content_are_different_files() {
+    let group = naming(&["a", "b"]).group(b"a");
+    let key = |content| FileKey::of(&entry("a", content, Some(group))).unwrap();
+    let link = |target: &str| Content::Symlink { target: target.as_bytes().into() };
+    let file = |size, blob| Content::File { size, blob };
+    let blob = |text: &str| Some(BlobHash::of(text.as_bytes()).into());
+    let declared = |text: &str| Some(Sha256::of(text.as_bytes()).into());
+    let contents = [
+        link("one"),
+        link("two"),
+        link("one/"),
+        file(0, None),
+        file(1, None),
+        file(3, blob("one")),
+        file(3, blob("two")),
+        file(4, blob("one")),
+        file(3, declared("one")),
+        file(3, declared("two")),
+        Content::Fifo,
+        Content::Socket,
+        Content::CharDevice { rdev: 1 },
+        Content::CharDevice { rdev: 2 },
+        Content::BlockDevice { rdev: 1 },
+        Content::BlockDevice { rdev: 2 },
+    ];
+    let keys: std::collections::BTreeSet<_> = contents.iter().cloned().map(key).collect();
+    assert_eq!(keys.len(), contents.len());
+    assert_eq!(key(link("one")), key(link("one")));
 }
 
 #[test]
