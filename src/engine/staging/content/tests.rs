@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::testing::{NOW, area, contents};
+use super::transfer::fallocated_size;
 use super::{AfterClose, FileContent};
 use crate::model::hash::BlobHash;
 use crate::model::id::{AreaId, NodeId};
@@ -123,4 +124,32 @@ fn what_is_empty_or_a_blob_is_not_waited_for() {
     // A write of nothing, which the kernel does not send, is no change.
     assert_eq!(file.write(3, b"", NOW).unwrap(), None);
     assert_eq!((file.attr().size, file.area.unsealed()), (0, 0));
+}
+
+/// What is taken of the quota before the file system is asked. Too little would let a file grow beyond the quota.
+#[test]
+fn h20_fallocate_is_charged_for_the_most_that_the_file_can_become() {
+    const KEEP_SIZE: i32 = 0x01;
+    const PUNCH_HOLE: i32 = 0x02;
+    const COLLAPSE_RANGE: i32 = 0x08;
+    const ZERO_RANGE: i32 = 0x10;
+    const INSERT_RANGE: i32 = 0x20;
+    for (mode, offset, length, expected) in [
+        (0, 0, 50, 100),
+        (0, 40, 60, 100),
+        (0, 40, 61, 101),
+        (0, 200, 10, 210),
+        (0, u64::MAX, 2, u64::MAX),
+        (KEEP_SIZE, 0, 1000, 100),
+        (KEEP_SIZE | PUNCH_HOLE, 50, 1000, 100),
+        (ZERO_RANGE, 50, 70, 120),
+        (ZERO_RANGE | KEEP_SIZE, 50, 70, 100),
+        (COLLAPSE_RANGE, 0, 50, 100),
+        (INSERT_RANGE, 0, 50, 150),
+        (INSERT_RANGE, 90, 50, 150),
+        (INSERT_RANGE, 0, u64::MAX, u64::MAX),
+    ] {
+        let size = fallocated_size(100, mode, offset, length);
+        assert_eq!(size, expected, "mode {mode:#x} at {offset}, {length} bytes");
+    }
 }

@@ -402,7 +402,7 @@ impl FileContent {
 const KEEP_SIZE: i32 = 0x01;
 
 /// The most that a file of `size` bytes can have after `fallocate(2)`.
-fn fallocated_size(size: u64, mode: i32, offset: u64, length: u64) -> u64 {
+pub(super) fn fallocated_size(size: u64, mode: i32, offset: u64, length: u64) -> u64 {
     const COLLAPSE_RANGE: i32 = 0x08;
     const INSERT_RANGE: i32 = 0x20;
     if mode & INSERT_RANGE != 0 {
