@@ -274,6 +274,15 @@ mod tests {
             let error = Release::parse(bad.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(what), "{bad}: {error}");
         }
+        let whole = sums(&[(digest, "1", "a")]);
+        for line in
+            [": x", "Date : x", "A field: x", "#Origin: x", "\u{e9}: x", "no field", "a\u{7f}: x"]
+        {
+            let error = Release::parse(format!("{line}\n{whole}").as_bytes()).unwrap_err();
+            assert_eq!(error, ReleaseError::Field(1), "{line}");
+        }
+        let unusual = format!("X-!~$: x\nEmpty:\n{whole}");
+        assert!(Release::parse(unusual.as_bytes()).is_ok(), "other signs may be in a name");
         let twice = sums(&[(digest, "1", "a"), (digest, "1", "a")]);
         assert!(Release::parse(twice.as_bytes()).is_ok(), "it says the same twice");
     }
