@@ -134,3 +134,47 @@ pub(super) fn read_time(reader: &mut ByteReader<'_>) -> Result<Timestamp, TreeEr
     let nanoseconds = reader.u32()?;
     Timestamp::new(seconds, nanoseconds).ok_or_else(|| invalid("nanoseconds reach a second"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What [`write_xattrs`] would write of these, whatever they are.
+    fn encoded(xattrs: &[(&[u8], &[u8])]) -> Vec<u8> {
+        let mut out = length_u32(xattrs.len()).to_le_bytes().to_vec();
+        for (name, value) in xattrs {
+            out.push(u8::try_from(name.len()).unwrap());
+            out.extend_from_slice(&length_u32(value.len()).to_le_bytes());
+            out.extend_from_slice(name);
+            out.extend_from_slice(value);
+        }
+        out
+    }
+
+    fn is_read(xattrs: &[(&[u8], &[u8])]) -> bool {
+        read_xattrs(&mut ByteReader::new(&encoded(xattrs)), true).is_ok()
+    }
+
+    /// A page may come from a stranger's bucket or a damaged disk. Its attributes are shown to the kernel as they are.
+    #[test]
+    fn r6_extended_attributes_that_no_file_can_have_are_refused() {
+        let longest = vec![b'v'; XATTR_VALUE_BYTES_MAX];
+        let too_long = vec![b'v'; XATTR_VALUE_BYTES_MAX + 1];
+        let name = [b'n'; NAME_BYTES_MAX];
+        assert!(is_read(&[(&name, b""), (b"user.a", b"\0\0"), (b"user.b", &longest)]));
+        for (case, xattrs) in [
+            ("no name", &[(&b""[..], &b"v"[..])][..]),
+            ("a zero byte in a name", &[(b"user.\0a", b"v")]),
+            ("a zero byte for a name", &[(b"\0", b"v")]),
+            ("a value that is too long", &[(b"user.a", &too_long)]),
+            ("the same name again", &[(b"user.a", b"1"), (b"user.a", b"2")]),
+            ("names out of order", &[(b"user.b", b"1"), (b"user.a", b"2")]),
+            ("too much in all", &[(b"user.a", &longest), (b"user.b", &longest)]),
+            ("none", &[]),
+        ] {
+            assert!(!is_read(xattrs), "{case}");
+        }
+        let cut = &encoded(&[(b"user.a", b"value")])[..12];
+        assert!(read_xattrs(&mut ByteReader::new(cut), true).is_err());
+    }
+}
