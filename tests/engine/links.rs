@@ -100,6 +100,35 @@ fn names_that_were_not_looked_at_follow_the_move() {
     check_clean_store(&world.close().path());
 }
 
+/// A name of a group gets another place, and nobody ever looks at the others: as a file, with its directory, and with
+/// a directory around the names of another group.
+#[test]
+fn n5_a_file_that_moves_stays_one_file_with_names_that_were_not_looked_at() {
+    for (from, to, expected) in [
+        ("a/f", "z", [["b/f", "c/f", "z"], ["a/d/g", "a/e/g", "a/h"]]),
+        ("a/f", "a/z", [["a/z", "b/f", "c/f"], ["a/d/g", "a/e/g", "a/h"]]),
+        ("a/h", "c/h", [["a/f", "b/f", "c/f"], ["a/d/g", "a/e/g", "c/h"]]),
+        ("a/d", "d", [["a/f", "b/f", "c/f"], ["a/e/g", "a/h", "d/g"]]),
+        ("a/d/g", "a/e/x", [["a/f", "b/f", "c/f"], ["a/e/g", "a/e/x", "a/h"]]),
+        ("a", "z", [["b/f", "c/f", "z/f"], ["z/d/g", "z/e/g", "z/h"]]),
+    ] {
+        let world = World::with_repository();
+        let area = world.stage("one");
+        for (first, others) in [("a/f", ["b/f", "c/f"]), ("a/d/g", ["a/e/g", "a/h"])] {
+            world.write(area, first, first.as_bytes());
+            others.iter().for_each(|other| world.link(area, first, other));
+        }
+        world.commit("one");
+        let area = world.stage("two@latest");
+        world.rename(area, from, to);
+        world.commit("two@latest");
+        let mut expected = expected.map(|group| group.map(str::to_owned).to_vec());
+        expected.sort();
+        assert_eq!(world.links("2"), expected, "{from} became {to}");
+        check_clean_store(&world.close().path());
+    }
+}
+
 /// The same tree has the same hash, whether it came to be by moves or was imported as it is (N6).
 #[test]
 fn a_tree_is_the_same_however_it_came_to_be() {
