@@ -280,3 +280,6 @@ impl Collector {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
