@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cairn::control::protocol::Request;
-use cairn::engine::fsck::{Finding, Options};
+use cairn::engine::fsck::{Finding, Job, Options};
 use cairn::engine::request::{Request as EngineRequest, Reuse};
 use cairn::model::hash::BlobHash;
 use cairn::model::time::Timestamp;
 use cairn::store::error::StoreError;
+use cairn::store::pool::Damage;
 use rustix::io::Errno;
 
 use crate::world::{Import, World, commit, committed};
@@ -41,6 +42,26 @@ fn damage_of_a_blob_whose_row_comes_later_is_noted() {
     committed(import.finish());
     assert_eq!(is_damaged(&world, &hash), Some(false), "stored again, it is healed");
     assert_eq!(world.bytes("1", "a"), b"imported");
+}
+
+/// The mark is in the catalog when whoever reported the damage is answered, since a kill may come right after that; and
+/// the row of the new blob, which was to be written later, does not come once more and take the mark away.
+#[test]
+fn h5_a_mark_is_written_at_once_and_stays() {
+    let world = World::with_repository();
+    let import = Import::additive(&world);
+    import.put_file("a", b"imported");
+    let hash = BlobHash::of(b"imported");
+    assert_eq!(is_damaged(&world, &hash), None, "it has no row yet");
+    fs::remove_file(world.engine.layout.blob(&hash)).unwrap();
+    let job = Job::Mark(vec![Damage { hash, file: None }]);
+    assert!(world.engine.call(|reply| EngineRequest::Fsck { job, reply }).unwrap());
+    assert_eq!(is_damaged(&world, &hash), Some(true), "it is written");
+    // A collection writes the rows of all new blobs first.
+    world.run(false, 600);
+    assert_eq!(is_damaged(&world, &hash), Some(true), "it stays");
+    let world = world.reopen();
+    assert!(is_marked(&world.engine.pool.open(&hash).unwrap_err()));
 }
 
 #[test]
