@@ -334,6 +334,32 @@ mod tests {
         assert_eq!(numbers(&store, None, 9), [] as [u64; 0]);
     }
 
+    /// Only content of the right length, at a remote that there still is, can be given back.
+    #[test]
+    fn l12_content_that_no_remote_can_give_back_stays() {
+        let row = |number: u8, size| ReclaimableRow {
+            name: digest(number).into(),
+            blob: blob(number),
+            size,
+            last_used: number.into(),
+        };
+        let mut store = store();
+        let tx = store.catalog.begin().unwrap();
+        assert!(!tx.make_absent(&row(4, 4)).unwrap(), "its remote has another length");
+        assert!(tx.make_absent(&row(1, 1)).unwrap());
+        tx.delete_remote(&"origin".parse().unwrap()).unwrap();
+        assert!(!tx.make_absent(&row(2, 2)).unwrap(), "there is no remote");
+        let remote = "other".parse().unwrap();
+        tx.put_remote(&remote, "{}").unwrap();
+        assert!(!tx.make_absent(&row(2, 2)).unwrap(), "this one does not have it");
+        let source = SourceRow { remote, locator: b"a"[..].into(), size: 2 };
+        tx.put_source(&digest(3), &source).unwrap();
+        assert!(!tx.make_absent(&row(2, 2)).unwrap(), "what it has is something else");
+        tx.put_source(&digest(2), &source).unwrap();
+        assert!(tx.make_absent(&row(2, 2)).unwrap());
+        tx.commit().unwrap();
+    }
+
     /// What somebody stored here by other means than a fetch has no place in a bucket any more, and stays.
     #[test]
     fn l12_what_a_bucket_has_is_reclaimed_unless_it_is_stored_here_as_well() {
