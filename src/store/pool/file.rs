@@ -142,6 +142,17 @@ mod tests {
         assert_eq!(fs::read(outside).unwrap(), CONTENT);
     }
 
+    /// The copy takes the place of a file that may be on disk since long ago.
+    #[test]
+    fn r2_a_copy_is_on_disk_before_it_takes_the_name() {
+        use crate::store::durable::testing::{Fault, on_this_thread};
+        let (store, hash) = store();
+        let fault = on_this_thread(Fault::full_at("sync"));
+        store.pool.copy_apart(&hash, CONTENT.len() as u64).unwrap_err();
+        drop(fault);
+        store.pool.copy_apart(&hash, CONTENT.len() as u64).unwrap();
+    }
+
     #[test]
     fn what_has_other_content_is_not_copied() {
         let (store, hash) = store();
