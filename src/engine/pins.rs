@@ -28,7 +28,7 @@ pub struct Pins {
     holds: AtomicUsize,
     /// How many pins are of declared names, whose blobs are not looked up when they are pinned.
     declared: AtomicUsize,
-    /// Trees that an import is going to name.
+    /// Trees that an import or a running commit is going to name, or compares with.
     trees: Mutex<HashMap<TreeHash, u32>>,
 }
 

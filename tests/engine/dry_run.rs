@@ -9,6 +9,7 @@ use cairn::engine::dry_run::DryRunReport;
 use cairn::engine::gc::{RunKind, RunReport};
 use cairn::engine::pins::{BlobPin, TreePin};
 use cairn::engine::request::Request as EngineRequest;
+use cairn::engine::stop_point::StopPoint;
 use cairn::model::hash::{BlobHash, TreeHash};
 use cairn::model::policy::Policy;
 use cairn::model::time::Timestamp;
@@ -203,6 +204,26 @@ fn g16_what_is_pinned_is_not_foretold() {
     drop(blob);
     let free = foretold(&world, false, 0).garbage.free;
     assert!(free.count == 1 || world.blob(&BlobHash::of(&text(10))).is_none(), "{free:?}");
+}
+
+/// A commit compares with the newest version, and keeps it while it does.
+#[test]
+fn h7_what_a_running_commit_has_pinned_is_not_foretold() {
+    let world = World::with_repository();
+    world.publish("one", &[("d/a", b"first"), ("e/c", b"second")]);
+    let area = world.stage("new");
+    world.write(area, "d/a", b"another");
+    world.wait_sealed(area, "d/a");
+    std::thread::scope(|scope| {
+        let hold = world.engine.stop_points.hold(StopPoint::Building);
+        let committed = scope.spawn(|| world.commit("new"));
+        hold.wait_reached();
+        world.delete(&["1"], true).unwrap();
+        assert_eq!(both(&world, false, 0), [0; 7], "the whole version stays");
+        drop(hold);
+        committed.join().unwrap();
+    });
+    assert_eq!(both(&world, false, 0), [0, 0, 2, 11, 0, 0, 0], "its pages are gone already");
 }
 
 #[test]

@@ -19,7 +19,7 @@ mod prepare;
 mod publish;
 mod wait;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use super::blobs::{Blobs, Page};
 use super::durability::{Durable, SYNC_ONE_BY_ONE_MAX, Scope};
 use super::error::{EngineError, Result};
 use super::now::Now;
-use super::pins::BlobPin;
+use super::pins::{BlobPin, TreePin};
 use super::registry::Repository;
 use super::reply::Reply;
 
@@ -127,10 +127,15 @@ pub(super) struct CommitTask {
     newest: Option<VersionNumber>,
     /// Trees that nothing references yet: those that this commit made or reuses, and the newest version's,
     /// with which it is compared. The collector leaves them alone, and so what is below them.
-    pinned: BTreeSet<TreeHash>,
+    pinned: BTreeMap<TreeHash, TreePin>,
 }
 
 impl CommitTask {
+    fn pin(&mut self, writer: &StoreWriter, trees: impl IntoIterator<Item = TreeHash>) {
+        let pins = trees.into_iter().map(|tree| (tree, TreePin::new(writer.pins(), tree)));
+        self.pinned.extend(pins);
+    }
+
     /// Whether nobody waits for it any more. Only asked until it is built: from then on it is published
     /// even if whoever asked has gone.
     fn is_abandoned(&self) -> bool {
@@ -179,7 +184,7 @@ impl Commits {
 
     /// Whether a commit under way is about to name the tree.
     pub(super) fn has_pinned(&self, tree: &TreeHash) -> bool {
-        self.all().any(|task| task.pinned.contains(tree))
+        self.all().any(|task| task.pinned.contains_key(tree))
     }
 
     /// Takes all commits, for the caller to refuse: nothing will be published any more. Also answers those
@@ -260,7 +265,7 @@ impl Commits {
         };
         self.expect(now);
         let stage = Stage::Writers(Wait::for_writers(&options, now));
-        let (id, pinned) = (self.next_id(), BTreeSet::new());
+        let (id, pinned) = (self.next_id(), BTreeMap::new());
         let task = CommitTask { id, area, repo, options, reply, stage, newest: None, pinned };
         self.waiting.push(task);
     }
@@ -327,7 +332,7 @@ impl Commits {
         task.stage = Stage::Building;
         task.newest = newest.as_ref().map(|version| version.number);
         // The builder reads it, so it must stay even if it is deleted meanwhile.
-        task.pinned.extend(newest.as_ref().map(|version| version.root.tree));
+        task.pin(writer, newest.as_ref().map(|version| version.root.tree));
         let on_stale = {
             let state = writer.staging().read();
             state.areas.get(&task.area).map(|area| area.on_stale).unwrap_or_default()
@@ -361,7 +366,7 @@ impl Commits {
         let Some(mut task) = self.take_back(id) else { return };
         match blobs.write_pages(writer, pages, now) {
             Ok(()) => {
-                task.pinned.extend(pages.iter().map(|(hash, _)| *hash));
+                task.pin(writer, pages.iter().map(|(hash, _)| *hash));
                 self.hand_over(task);
             }
             Err(error) => refuse(writer, task, error),

@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use super::wal::PAGES_PER_RELEASE;
 use super::{Collector, RunPhase, SLICE_TIME_MAX};
-use crate::engine::commit::Commits;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::writer::StoreWriter;
 use crate::model::hash::TreeHash;
@@ -57,13 +56,8 @@ impl Progress {
 
 impl Collector {
     /// Does one slice. Called between runs, and in the phase of a run that is for this.
-    pub(super) fn metadata_slice(
-        &mut self,
-        writer: &mut StoreWriter,
-        commits: &Commits,
-        now: Instant,
-    ) -> Result<()> {
-        if self.queue_slice(writer, now)? || self.trees_slice(writer, commits)? {
+    pub(super) fn metadata_slice(&mut self, writer: &mut StoreWriter, now: Instant) -> Result<()> {
+        if self.queue_slice(writer, now)? || self.trees_slice(writer)? {
             return Ok(());
         }
         self.awake = false;
@@ -146,7 +140,7 @@ impl Collector {
     }
 
     /// Removes unreferenced trees; `false` when there are none.
-    fn trees_slice(&mut self, writer: &mut StoreWriter, commits: &Commits) -> Result<bool> {
+    fn trees_slice(&mut self, writer: &mut StoreWriter) -> Result<bool> {
         let (after, careful) = (self.metadata.after, self.metadata.careful);
         let limit = if careful { 1 } else { TREES_PER_SLICE };
         let listed = {
@@ -158,10 +152,8 @@ impl Collector {
             self.metadata.after = None;
             return Ok(std::mem::take(&mut self.metadata.found));
         };
-        let removable: Vec<_> = listed
-            .into_iter()
-            .filter(|(_, hash)| !self.is_tree_held(writer, commits, hash))
-            .collect();
+        let removable: Vec<_> =
+            listed.into_iter().filter(|(_, hash)| !self.is_tree_held(writer, hash)).collect();
         if removable.is_empty() {
             self.metadata.after = Some(last);
             return Ok(true);
@@ -198,12 +190,10 @@ impl Collector {
         Ok(())
     }
 
-    /// Whether the collector must keep a tree that no row names: a running commit made it, an import has
-    /// pinned it to name it later, or an earlier try to remove it failed.
-    fn is_tree_held(&self, writer: &StoreWriter, commits: &Commits, hash: &TreeHash) -> bool {
-        self.metadata.broken_trees.contains(hash)
-            || writer.pins().is_tree_pinned(hash)
-            || commits.has_pinned(hash)
+    /// Whether the collector must keep a tree that no row names: a running commit or an import has pinned it to name
+    /// it later, or an earlier try to remove it failed.
+    fn is_tree_held(&self, writer: &StoreWriter, hash: &TreeHash) -> bool {
+        self.metadata.broken_trees.contains(hash) || writer.pins().is_tree_pinned(hash)
     }
 
     /// Removes trees until the slice's time is over; returns how many, at least one.

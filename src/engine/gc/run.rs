@@ -5,7 +5,6 @@ use super::{
     protected_until, protection_limit,
 };
 use crate::engine::blobs::Blobs;
-use crate::engine::commit::Commits;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::event::Event;
 use crate::engine::gc::trigger::Triggered;
@@ -70,7 +69,6 @@ impl Collector {
         &mut self,
         writer: &mut StoreWriter,
         blobs: &mut Blobs,
-        commits: &Commits,
         now: Now,
     ) {
         if writer.check_writable().is_err() {
@@ -96,7 +94,7 @@ impl Collector {
             Some(RunPhase::Release) => self.release_slice(writer, now.time),
             Some(RunPhase::Blobs) if !self.awake => self.blobs_slice(writer, blobs, now),
             Some(RunPhase::Metadata | RunPhase::Blobs | RunPhase::Account | RunPhase::Sweep)
-            | None => self.metadata_slice(writer, commits, now.instant),
+            | None => self.metadata_slice(writer, now.instant),
         };
         if let Err(error) = worked {
             self.fail(format!("background clean-up stops until it is asked for again: {error}"));

@@ -4,7 +4,6 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use super::*;
 use crate::engine::blobs::Blobs;
-use crate::engine::commit::Commits;
 use crate::engine::durability::DurabilityJob;
 use crate::engine::event::NoObserver;
 use crate::engine::now::Now;
@@ -25,7 +24,6 @@ struct Bench {
     collector: Collector,
     writer: StoreWriter,
     blobs: Blobs,
-    commits: Commits,
     reaper: ReaperThread,
     _durability_jobs: Receiver<DurabilityJob>,
     _directory: tempfile::TempDir,
@@ -57,7 +55,6 @@ impl Bench {
             collector: Collector::new(options, last, BTreeSet::new(), workers(&trees)),
             writer,
             blobs: Blobs::new(1, 0, std::iter::empty()),
-            commits: Commits::new(workers(&trees), Instant::now()),
             reaper: reaper_thread,
             _durability_jobs: durability_jobs,
             _directory: directory,
@@ -65,7 +62,7 @@ impl Bench {
     }
 
     fn slice(&mut self, now: Now) {
-        self.collector.slice(&mut self.writer, &mut self.blobs, &self.commits, now);
+        self.collector.slice(&mut self.writer, &mut self.blobs, now);
     }
 }
 
@@ -117,14 +114,13 @@ fn g13_a_run_ends_once_the_space_of_removed_files_is_free() {
         assert!(bench.collector.is_paused(now.instant), "the file is still open");
         assert!(bench.collector.run.is_some() && bench.collector.last.lock().is_none());
     }
-    let Bench { collector, mut writer, mut blobs, commits, reaper, .. } = bench;
-    let mut collector = collector;
+    let Bench { mut collector, mut writer, mut blobs, reaper, .. } = bench;
     let closing = std::thread::spawn(move || reaper.run());
     while !writer.reaper().is_idle() {
         std::thread::yield_now();
     }
     now.instant += PAUSE;
-    collector.slice(&mut writer, &mut blobs, &commits, now);
+    collector.slice(&mut writer, &mut blobs, now);
     assert!(collector.run.is_none() && collector.last.lock().is_some());
     drop(writer);
     closing.join().unwrap();

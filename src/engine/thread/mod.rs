@@ -163,7 +163,7 @@ impl MetadataThread {
         self.rounds_without_slice += 1;
         if idle || self.rounds_without_slice >= BUSY_ROUNDS_PER_SLICE {
             self.rounds_without_slice = 0;
-            self.gc.slice(&mut self.writer, &mut self.blobs, &self.commits, now);
+            self.gc.slice(&mut self.writer, &mut self.blobs, now);
         }
     }
 
