@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::store::unlinked_file::UnlinkedFile;
 
 /// Removed files that may wait; each is an open file.
-const WAITING_MAX: usize = 512;
+pub(super) const WAITING_MAX: usize = 512;
 
 /// The metadata thread's end of the queue. The thread ends when it is dropped.
 #[derive(Debug)]

@@ -247,3 +247,6 @@ impl MetadataThread {
 fn answer(reply: Reply<()>, result: Result<()>) -> Box<dyn FnOnce() + Send> {
     Box::new(move || reply(result))
 }
+
+#[cfg(test)]
+mod tests;

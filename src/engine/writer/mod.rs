@@ -10,6 +10,8 @@
 mod effects;
 mod private_files;
 mod room;
+#[cfg(test)]
+pub(super) mod testing;
 mod view;
 
 use std::collections::BTreeSet;
