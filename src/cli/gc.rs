@@ -22,6 +22,9 @@ about to be used again; so are deleted versions, which `cairn undelete` brings b
 Unfinished downloads that nobody fetches are freed as well once they are older than the protection time. Without this command
 they stay, so that the next try goes on with them, until a sync that begins a week later.
 
+Syncs and pulls note where content can be had. What nothing needs any more of that (locations) goes too, unless a sync or a
+pull runs: then the next run removes it. A dry run does not count it.
+
 A full run applies the retention policies first and looks for leftovers of crashes. A dry run says
 what a run would do: with --full each decision of retention with its reason, and in any case what
 would be freed. Interrupting a command that waits does not interrupt the run. Where no daemon runs,
@@ -32,7 +35,7 @@ of them (since Linux 6.18 it does so at once). `held open` is then what some pro
 
 JSON
   {finished, expired_version_count, expired_area_count, freed_blob_count, freed_bytes,
-  freed_tree_count, leftover_count, freed_partial_file_count, freed_partial_bytes, duration_ms, protected_blob_count, protected_bytes, until,
+  freed_tree_count, freed_location_count, leftover_count, freed_partial_file_count, freed_partial_bytes, duration_ms, protected_blob_count, protected_bytes, until,
   until_seconds, deleted_version_count, pinned_blob_count, pinned_bytes, error_count, failure,
   warnings, decisions}; decisions as in `cairn policy`, of a dry run with --full
 
@@ -132,6 +135,10 @@ fn print(context: &mut Context, gc: &GcReply, dry_run: bool) -> Result<(), CliEr
             count(gc.versions, "version"),
             count(gc.areas, "staging area"),
         ))?;
+    }
+    if gc.locations > 0 {
+        let locations = count(gc.locations, "location");
+        context.output.line(format_args!("freed {locations} of content that nothing needs"))?;
     }
     let mut freed = format!(
         "{} {} in {} and {}",

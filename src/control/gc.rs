@@ -38,6 +38,10 @@ pub struct GcReply {
     /// Directory pages freed (or that would be).
     #[serde(rename = "freed_tree_count")]
     pub trees: u64,
+    /// Rows freed that said where content can be had which nothing needs any more. A dry run does not look for them.
+    #[serde(default)]
+    #[serde(rename = "freed_location_count")]
+    pub locations: u64,
     /// Files removed that no row knew: leftovers of a crash. A dry run does not look for them.
     #[serde(default)]
     #[serde(rename = "leftover_count")]

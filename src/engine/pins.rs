@@ -28,6 +28,8 @@ pub struct Pins {
     holds: AtomicUsize,
     /// How many pins are of declared names, whose blobs are not looked up when they are pinned.
     declared: AtomicUsize,
+    /// How many [`SourcesHold`]s there are.
+    source_holds: AtomicUsize,
     /// Trees that an import or a running commit is going to name, or compares with.
     trees: Mutex<HashMap<TreeHash, u32>>,
 }
@@ -47,6 +49,7 @@ impl Default for Pins {
             released: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
             declared: AtomicUsize::new(0),
+            source_holds: AtomicUsize::new(0),
             trees: Mutex::default(),
         }
     }
@@ -100,6 +103,11 @@ impl Pins {
         self.holds.load(Ordering::SeqCst) > 0
     }
 
+    /// Whether anybody notes where content can be had that nothing names yet.
+    pub(super) fn are_sources_held(&self) -> bool {
+        self.source_holds.load(Ordering::SeqCst) > 0
+    }
+
     /// As [`Pins::is_pinned`]. If it is, [`Pins::take_released`] will tell when the last pin is gone.
     pub(super) fn watch(&self, name: &ContentName) -> bool {
         if self.all_are_held() {
@@ -144,6 +152,28 @@ impl Drop for BlobsHold {
     fn drop(&mut self) {
         self.pins.holds.fetch_sub(1, Ordering::SeqCst);
         self.pins.released.store(true, Ordering::Release);
+    }
+}
+
+/// Keeps all that is noted of where content can be had, until it is dropped: for a sync or a pull, which notes that
+/// before its version names the content. It is taken before the first note is sent to the metadata thread, which also
+/// removes such rows, so that it is seen there when the first of them is written.
+#[derive(Debug)]
+pub struct SourcesHold {
+    pins: Arc<Pins>,
+}
+
+impl SourcesHold {
+    /// Holds them until the value is dropped.
+    pub fn new(pins: &Arc<Pins>) -> Self {
+        pins.source_holds.fetch_add(1, Ordering::SeqCst);
+        Self { pins: Arc::clone(pins) }
+    }
+}
+
+impl Drop for SourcesHold {
+    fn drop(&mut self) {
+        self.pins.source_holds.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

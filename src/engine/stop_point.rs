@@ -25,6 +25,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 pub enum StopPoint {
     /// The collector has chosen unreferenced blobs and not removed them.
     OrphansListed,
+    /// The collector has looked at some of the rows that say where content can be had, and has more to look at.
+    LocationsLooked,
     /// A commit has seen no writers, and is about to freeze its area.
     Freezing,
     /// A commit's trees are about to be built.

@@ -43,6 +43,7 @@ mod sweep;
 mod sync;
 mod tag;
 mod undelete;
+mod unneeded;
 mod upkeep;
 mod waiting;
 

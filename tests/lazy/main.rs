@@ -26,3 +26,4 @@ mod shared;
 mod streamed;
 mod taken;
 mod trouble;
+mod unneeded;

@@ -55,6 +55,7 @@ impl StoreService {
             blobs: report.blobs,
             freed_bytes: report.bytes,
             trees: report.trees,
+            locations: report.locations,
             leftovers: report.leftovers,
             duration_ms: report.duration_ms,
             pinned_blobs: report.pinned_blobs,

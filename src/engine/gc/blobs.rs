@@ -124,7 +124,7 @@ impl Collector {
         let Some(last) = listed.last() else {
             // The run ends only when the space is free, because whoever asked for it relies on that.
             if writer.reaper().is_idle() {
-                self.sweep(writer, blobs, now);
+                self.begin_unneeded(writer, blobs, now);
             } else {
                 self.pause(now.instant);
             }
@@ -228,7 +228,7 @@ impl Collector {
     }
 
     /// The last phase of a full run; others end here.
-    fn sweep(&mut self, writer: &mut StoreWriter, blobs: &mut Blobs, now: Now) {
+    pub(super) fn sweep(&mut self, writer: &mut StoreWriter, blobs: &mut Blobs, now: Now) {
         let full = self.run.as_ref().is_some_and(|run| run.kind.full);
         if full {
             self.enter(RunPhase::Sweep);

@@ -1,10 +1,10 @@
 //! Garbage collection and retention, in bounded slices on the metadata thread.
 //!
 //! ```text
-//!            ┌── full runs only ───┐                                      ┌─ full ─┐
-//!   trigger ─▶ Expire ──▶ Account ──▶ Release ──▶ Metadata ──▶ Blobs ──────▶ Sweep ──▶ ended
-//!              policies   usage       deletions   queue,       listed,       leftovers
-//!                                     past undo   trees        durable, gone
+//!            ┌── full runs only ───┐                                                    ┌─ full ─┐
+//!   trigger ─▶ Expire ──▶ Account ──▶ Release ──▶ Metadata ──▶ Blobs ──────▶ Locations ──▶ Sweep ──▶ ended
+//!              policies   usage       deletions   queue,       listed,       unneeded      leftovers
+//!                                     past undo   trees        durable, gone rows
 //! ```
 //!
 //! A slice is one bounded transaction, taken only when no request waits, so that others hardly
@@ -29,6 +29,7 @@ mod room;
 mod run;
 mod sweep;
 pub mod trigger;
+mod unneeded;
 mod wal;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -107,6 +108,8 @@ pub struct RunReport {
     pub bytes: u64,
     /// Directory pages removed.
     pub trees: u64,
+    /// Rows removed that said where content can be had which nothing needs any more.
+    pub locations: u64,
     /// Files that no row knew: what a crash had left.
     pub leftovers: u64,
     /// Unreferenced blobs that stay because somebody holds them open.
@@ -151,6 +154,7 @@ pub(super) struct Collector {
     awake: bool,
     metadata: metadata::Progress,
     orphans: blobs::Orphans,
+    unneeded: unneeded::Progress,
     /// Unreferenced blobs that somebody held in this run.
     held: BTreeSet<BlobHash>,
     /// Seconds between the end of a run that had to leave held blobs and the next try.
@@ -186,6 +190,8 @@ enum RunPhase {
     Metadata,
     /// Removes unreferenced blobs.
     Blobs,
+    /// Removes what says where content can be had that nothing needs any more.
+    Locations,
     /// Waits for the search for leftovers.
     Sweep,
 }
@@ -208,6 +214,7 @@ impl Collector {
             awake: true,
             metadata: metadata::Progress::default(),
             orphans: blobs::Orphans::default(),
+            unneeded: unneeded::Progress::default(),
             workers,
             held: BTreeSet::new(),
             held_retry_seconds: HELD_RETRY_SECONDS_MIN,
@@ -241,7 +248,7 @@ impl Collector {
             return false;
         }
         let run = self.run.as_ref().is_some_and(|run| match run.phase {
-            RunPhase::Expire(_) | RunPhase::Release => true,
+            RunPhase::Expire(_) | RunPhase::Release | RunPhase::Locations => true,
             RunPhase::Metadata => !self.metadata.is_waiting(),
             RunPhase::Blobs => !self.orphans.is_waiting(),
             RunPhase::Account | RunPhase::Sweep => false,

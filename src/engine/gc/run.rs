@@ -93,7 +93,14 @@ impl Collector {
             },
             Some(RunPhase::Release) => self.release_slice(writer, now.time),
             Some(RunPhase::Blobs) if !self.awake => self.blobs_slice(writer, blobs, now),
-            Some(RunPhase::Metadata | RunPhase::Blobs | RunPhase::Account | RunPhase::Sweep)
+            Some(RunPhase::Locations) if !self.awake => self.unneeded_slice(writer, blobs, now),
+            Some(
+                RunPhase::Metadata
+                | RunPhase::Blobs
+                | RunPhase::Locations
+                | RunPhase::Account
+                | RunPhase::Sweep,
+            )
             | None => self.metadata_slice(writer, now.instant),
         };
         if let Err(error) = worked {
@@ -132,6 +139,7 @@ impl Collector {
             return;
         };
         self.orphans = super::blobs::Orphans::default();
+        self.unneeded.stop();
         blobs.end_watch();
         let duration = now.instant.duration_since(run.began).as_millis();
         run.report.duration_ms = u64::try_from(duration).unwrap_or(u64::MAX);
@@ -220,18 +228,20 @@ fn count_run(report: &RunReport) {
 }
 
 fn log_report(report: &RunReport) {
-    let RunReport { versions, areas, blobs, bytes, trees, leftovers, duration_ms, .. } = report;
+    let RunReport { versions, areas, blobs, bytes, trees, .. } = report;
+    let RunReport { locations, leftovers, duration_ms, .. } = report;
     let kind = if report.full { "full collection" } else { "collection" };
-    let idle = versions + areas + blobs + trees + leftovers + report.errors == 0;
+    let idle = versions + areas + blobs + trees + locations + leftovers + report.errors == 0;
     let level = if idle && !report.full { log::Level::Debug } else { log::Level::Info };
     log::log!(
         level,
-        "{kind}: {} and {} expired; {} ({}), {} and {} removed in {duration_ms} ms; {} held open, {}",
+        "{kind}: {} and {} expired; {} ({}), {}, {} and {} removed in {duration_ms} ms; {} held open, {}",
         count(*versions, "version"),
         count(*areas, "area"),
         count(*blobs, "blob"),
         count(*bytes, "byte"),
         count(*trees, "directory page"),
+        count(*locations, "unneeded location"),
         count(*leftovers, "leftover"),
         count(report.pinned_blobs, "blob"),
         count(report.errors, "error"),

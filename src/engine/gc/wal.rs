@@ -76,7 +76,9 @@ impl Collector {
     pub(in crate::engine) fn tidy_wal(&mut self, writer: &StoreWriter) {
         let removing = self.awake
             || self.run.as_ref().is_some_and(|run| match run.phase {
-                RunPhase::Release | RunPhase::Metadata | RunPhase::Blobs => true,
+                RunPhase::Release | RunPhase::Metadata | RunPhase::Blobs | RunPhase::Locations => {
+                    true
+                }
                 RunPhase::Expire(_) | RunPhase::Account | RunPhase::Sweep => false,
             });
         if self.wal.announced && !removing && !self.wal.copying {

@@ -129,15 +129,15 @@ impl Tx<'_> {
     /// # Errors
     /// When it is referenced; the database's.
     pub fn delete_blob(&self, hash: &BlobHash) -> Result<()> {
-        match take_blob(&self.transaction, hash.as_bytes()).during("remove a blob")? {
-            Some(change) => {
-                self.add_up(change);
-                Ok(())
-            }
-            None => match self.blob(hash)? {
-                Some(row) => Err(still_referenced("remove a blob", hash, row.refs)),
-                None => Ok(()),
-            },
+        let taken = take_blob(&self.transaction, hash.as_bytes()).during("remove a blob")?;
+        if let Some(change) = taken {
+            self.loosen_locations();
+            self.add_up(change);
+            return Ok(());
+        }
+        match self.blob(hash)? {
+            Some(row) => Err(still_referenced("remove a blob", hash, row.refs)),
+            None => Ok(()),
         }
     }
 

@@ -112,6 +112,7 @@ impl Tx<'_> {
         match blob {
             Some(blob) => self.put_digest(digest, blob)?,
             None => {
+                self.loosen_locations();
                 let sql = "DELETE FROM digests WHERE sha256 = ?1";
                 self.execute("forget a digest", sql, [digest.as_bytes()])?;
             }
@@ -142,6 +143,7 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn delete_declared(&self, digest: &Sha256) -> Result<()> {
+        self.loosen_locations();
         let sql = "DELETE FROM content_names WHERE sha256 = ?1";
         self.execute("remove a name", sql, [digest.as_bytes()]).map(drop)
     }

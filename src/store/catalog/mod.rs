@@ -45,6 +45,7 @@ mod sources;
 mod tags;
 mod totals;
 mod trees;
+mod unneeded;
 mod versions;
 
 use std::cell::{Cell, RefCell};
@@ -75,6 +76,7 @@ pub use snapshot::{
 };
 pub use sources::SourceRow;
 use totals::Sums;
+pub use unneeded::{FoundLocation, Location, LocationTable};
 
 /// The one writing connection.
 #[derive(Debug)]
@@ -83,6 +85,7 @@ pub struct Catalog {
     layout: Layout,
     snapshots: Snapshots,
     unreferences: Cell<u64>,
+    loosened: Cell<u64>,
     /// Notes that the next transaction writes in addition to its changes.
     owed: RefCell<Vec<(&'static str, String)>>,
 }
@@ -110,7 +113,14 @@ impl Catalog {
 
     fn new(connection: Connection, layout: &Layout) -> Self {
         let (layout, snapshots) = (layout.clone(), Snapshots::new(layout.clone()));
-        Self { connection, layout, snapshots, unreferences: Cell::new(0), owed: RefCell::default() }
+        Self {
+            connection,
+            layout,
+            snapshots,
+            unreferences: Cell::new(0),
+            loosened: Cell::new(0),
+            owed: RefCell::default(),
+        }
     }
 
     /// Starts a transaction.
@@ -126,6 +136,7 @@ impl Catalog {
         let tx = Tx {
             transaction,
             unreferences,
+            loosened: &self.loosened,
             owed,
             sums: Cell::default(),
             names: RefCell::default(),
@@ -147,6 +158,13 @@ impl Catalog {
     /// covers the cause of every orphan that there is (H2).
     pub fn unreferences(&self) -> u64 {
         self.unreferences.get()
+    }
+
+    /// How often something happened since the catalog was opened by which a [`Location`] may have become unneeded;
+    /// transactions that were not committed count too. If this did not change since all of them were looked at, there
+    /// is nothing to find.
+    pub fn loosened_locations(&self) -> u64 {
+        self.loosened.get()
     }
 
     /// Whether there are such notes, and so nothing has been changed since.
@@ -189,6 +207,7 @@ impl Catalog {
 pub struct Tx<'c> {
     transaction: Transaction<'c>,
     unreferences: &'c Cell<u64>,
+    loosened: &'c Cell<u64>,
     owed: &'c RefCell<Vec<(&'static str, String)>>,
     /// What it adds to the sums over the store.
     sums: Cell<Sums>,

@@ -117,6 +117,7 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn put_places(&self, remote: &RemoteName, places: &[(BucketPlace, u64)]) -> Result<()> {
+        self.loosen_locations();
         // Neighbours are in one object, as a rule.
         let mut last: Option<(&[u8], i64)> = None;
         for (place, size) in places {
@@ -164,6 +165,7 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn forget_places_of(&self, blob: &BlobHash) -> Result<()> {
+        self.loosen_locations();
         let sql = "DELETE FROM bucket_places WHERE blob = ?1";
         self.execute("forget the places of a blob", sql, [blob.as_bytes()]).map(drop)
     }

@@ -27,6 +27,8 @@ impl Tx<'_> {
     /// # Errors
     /// The database's.
     pub fn put_source(&self, digest: &Sha256, source: &SourceRow) -> Result<()> {
+        // What is noted before anything names it stays behind if nothing ever does.
+        self.loosen_locations();
         if source.locator.first() == Some(&0) {
             self.execute(
                 "note a source",

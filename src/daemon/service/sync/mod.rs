@@ -26,6 +26,7 @@ use crate::control::reply::Reply;
 use crate::control::service::Caller;
 use crate::control::sync::{SyncChange, SyncEvent, SyncReply, SyncRequest};
 use crate::engine::commit::Asker;
+use crate::engine::pins::SourcesHold;
 use crate::engine::request::{RemoteNote, Request};
 use crate::model::import::ImportOptions;
 use crate::model::manifest::DeclaredPath;
@@ -160,6 +161,9 @@ impl StoreService {
             author: request.author.clone(),
             tag: request.tag.clone(),
         };
+        // Where content can be had is noted before the version is there that needs it.
+        let _noted =
+            matches!(source, Source::Server(_)).then(|| SourcesHold::new(&self.engine.pins));
         let mut import = OpenImport {
             service: self,
             running: self.begin_on(job.caller, options, Some(&BaseName::Latest))?,

@@ -17,7 +17,7 @@ use crate::bucket::pull::{Depth, Destination, Placed};
 use crate::bucket::transfer::TransferError;
 use crate::engine::Engine;
 use crate::engine::error::EngineError;
-use crate::engine::pins::{BlobPin, TreePin};
+use crate::engine::pins::{BlobPin, SourcesHold, TreePin};
 use crate::engine::request::{IncomingBlob, RemoteNote, Request, Reuse, TreesFor};
 use crate::model::content_name::ContentName;
 use crate::model::digest::Sha256;
@@ -52,6 +52,8 @@ pub(super) struct Store<'a> {
     blobs: Mutex<Vec<BlobPin>>,
     trees: Mutex<Vec<TreePin>>,
     batch: Mutex<Batch>,
+    /// Where content can be had is noted before the version is there that needs it.
+    _noted: SourcesHold,
 }
 
 #[derive(Default)]
@@ -96,6 +98,7 @@ impl<'a> Store<'a> {
             blobs: Mutex::default(),
             trees: Mutex::default(),
             batch: Mutex::default(),
+            _noted: SourcesHold::new(&engine.pins),
         })
     }
 
