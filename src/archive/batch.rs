@@ -12,9 +12,9 @@ use super::known_subtrees::{self, Asking, Subtree};
 use super::observer::{ImportTotals, Observer};
 use super::path::ArchivePath;
 use super::payload::Bytes;
-use super::read::{Prepared, PreparedContent};
+use super::read::{Prepared, PreparedContent, ReadFile};
 use super::stat::Stat;
-use super::{Batch, EntrySink};
+use super::{Batch, EntrySink, large};
 use crate::model::hash::BlobHash;
 use crate::model::import::{FileSource, ImportContent, ImportEntry, RawAttributes, WantedTree};
 
@@ -28,9 +28,6 @@ const METADATA_BYTES_MAX: usize = 512 * 1024;
 const FILES_MAX: usize = 32;
 /// Bytes of large contents after which a batch is delivered.
 const LARGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
-
-/// Reads a regular file by its path.
-pub(super) type ReadFile<'a> = dyn Fn(ArchivePath) -> Result<Prepared, Problem> + 'a;
 
 /// What a batch holds, as far as it is bounded.
 #[derive(Debug, Default)]
@@ -124,9 +121,8 @@ impl<'a> Batcher<'a> {
     /// on to find the other ones.
     pub(super) fn note(&mut self, problem: Problem) {
         self.observer.unreadable(&problem);
-        if self.keep_going {
-            self.left_out.insert(problem.path.as_bytes().into());
-        } else {
+        self.left_out.insert(problem.path.as_bytes().into());
+        if !self.keep_going {
             self.problems.push(problem);
         }
     }
@@ -170,7 +166,13 @@ impl<'a> Batcher<'a> {
         let mut building = Building::new(known);
         self.load = Load::default();
         for prepared in std::mem::take(&mut self.pending) {
-            let prepared = match self.fetch(prepared, &building.known) {
+            let fetched = match (self.fetch(prepared, &building.known), self.read_file) {
+                (Ok(prepared), Some(read_file)) => {
+                    large::take(prepared, &building.known, self.sink, read_file)?
+                }
+                (fetched, _) => fetched,
+            };
+            let prepared = match fetched {
                 Ok(prepared) => prepared,
                 Err(problem) => {
                     self.note(problem);
@@ -230,7 +232,7 @@ impl<'a> Batcher<'a> {
             (PreparedContent::Remembered { hash, size }, Some(read_file))
                 if *size > 0 && known.get(hash) != Some(&true) =>
             {
-                read_file(prepared.path)
+                read_file(prepared.path, None)
             }
             (PreparedContent::Other(ImportContent::Hardlink { to }), _)
                 if self.left_out.contains(to.as_bytes()) =>
@@ -336,6 +338,12 @@ impl Building {
                 };
                 ImportContent::File { size_bytes: size, source, declared: None }
             }
+            PreparedContent::Taken { hash, size } => {
+                totals.bytes += size;
+                totals.new_bytes += size;
+                let source = FileSource::Known(hash);
+                ImportContent::File { size_bytes: size, source, declared: None }
+            }
             PreparedContent::Large { hash, size, file, stable } => {
                 totals.bytes += size;
                 let source = if self.known.get(&hash) == Some(&true) {
@@ -400,7 +408,7 @@ fn content_hash(prepared: &Prepared) -> Option<BlobHash> {
         PreparedContent::Small { hash, bytes } => (!bytes.is_empty()).then_some(*hash),
         PreparedContent::Large { hash, .. } => Some(*hash),
         PreparedContent::Remembered { hash, size } => (*size > 0).then_some(*hash),
-        PreparedContent::Other(_) => None,
+        PreparedContent::Taken { .. } | PreparedContent::Other(_) => None,
     }
 }
 

@@ -136,7 +136,7 @@ pub(super) fn read_directory(
     let stat_cache = options.as_ref().and_then(|options| StatCache::load(options, &top));
     let reader = FileReader { stat_cache: stat_cache.as_ref(), stop, between };
     let buffers = Buffers::default();
-    let read_file = |path| reader.read_file(&top, path, &mut buffers.take());
+    let read_file = |path, only| reader.read_file(&top, path, only, &mut buffers.take());
     let asks = !options.is_some_and(|options| options.read_all);
     let batcher = Batcher::new(sink, observer)
         .reading(&read_file)

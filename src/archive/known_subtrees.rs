@@ -181,7 +181,9 @@ fn content(prepared: &Prepared) -> Option<Content> {
             let size = u64::try_from(bytes.len()).ok()?;
             Content::File { size, blob: (size > 0).then_some((*hash).into()) }
         }
-        PreparedContent::Large { hash, size, .. } | PreparedContent::Remembered { hash, size } => {
+        PreparedContent::Large { hash, size, .. }
+        | PreparedContent::Taken { hash, size }
+        | PreparedContent::Remembered { hash, size } => {
             Content::File { size: *size, blob: (*size > 0).then_some((*hash).into()) }
         }
         PreparedContent::Other(other) => match other {

@@ -25,6 +25,7 @@ pub mod export;
 mod first_names;
 pub mod import;
 mod known_subtrees;
+mod large;
 #[cfg(feature = "net")]
 pub(crate) mod local;
 pub(crate) mod new_file;
@@ -90,6 +91,17 @@ pub struct Published {
     pub unchanged: bool,
 }
 
+/// What became of a content that a sink was to take before its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Nothing: it is to come along with its entry.
+    WithEntry,
+    /// The store has it; this is what was copied.
+    Whole(BlobHash),
+    /// The file has fewer bytes by now.
+    Short,
+}
+
 /// Where entries go that were read.
 pub trait EntrySink {
     /// Asks which contents the store has. What it has is kept until the import ends.
@@ -105,6 +117,16 @@ pub trait EntrySink {
     /// When the store cannot be asked.
     fn known_trees(&mut self, wanted: &[WantedTree]) -> Result<Vec<bool>, ArchiveError> {
         Ok(vec![false; wanted.len()])
+    }
+
+    /// Takes a large content of this many bytes before the entry that names it, if the sink does such a thing. It has
+    /// been copied and is known when this returns, so that whoever puts the entry can look first whether the file held
+    /// still meanwhile.
+    ///
+    /// # Errors
+    /// When the store refuses or fails.
+    fn take_content(&mut self, _file: &File, _size_bytes: u64) -> Result<Taken, ArchiveError> {
+        Ok(Taken::WithEntry)
     }
 
     /// Adds entries, in order. All bytes have been taken when this returns.

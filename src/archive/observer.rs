@@ -37,7 +37,7 @@ impl ImportTotals {
     pub(super) fn add_known(&mut self, prepared: &Prepared) {
         let size = match &prepared.content {
             PreparedContent::Small { bytes, .. } => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-            PreparedContent::Large { size, .. } => *size,
+            PreparedContent::Large { size, .. } | PreparedContent::Taken { size, .. } => *size,
             PreparedContent::Remembered { size, .. } => {
                 self.unread_files += 1;
                 *size

@@ -34,7 +34,11 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes of a hole that are hashed until it is looked whether to stop.
 const ZEROS_MAX: u64 = 64 * 1024 * 1024;
 /// How often a file is read that keeps changing.
-const ATTEMPTS: u32 = 2;
+pub(super) const ATTEMPTS: u32 = 2;
+
+/// Reads a regular file by its path; it must be the file that is given, if one is.
+pub(super) type ReadFile<'a> =
+    dyn Fn(ArchivePath, Option<FileId>) -> Result<Prepared, Problem> + 'a;
 
 /// An entry that has been read, ready for a batch.
 #[derive(Debug)]
@@ -78,6 +82,13 @@ pub(super) enum PreparedContent {
     },
     /// A regular file that was not read: it is as an earlier import read it.
     Remembered {
+        /// Hash of the content.
+        hash: BlobHash,
+        /// Length in bytes.
+        size: u64,
+    },
+    /// A large regular file whose content the store has taken by itself.
+    Taken {
         /// Hash of the content.
         hash: BlobHash,
         /// Length in bytes.
@@ -127,16 +138,18 @@ impl FileReader<'_> {
         finish(path, result, stat.nlink > 1)
     }
 
-    /// Reads the regular file `path` below `top`, without asking the stat cache.
+    /// Reads the regular file `path` below `top`, without asking the stat cache. It must be the file `only`, where that
+    /// is given.
     pub(super) fn read_file(
         self,
         top: &OwnedFd,
         path: ArchivePath,
+        only: Option<FileId>,
         into: &mut Filling,
     ) -> Result<Prepared, Problem> {
         let result = open_parent(top, &path)
             .map_err(Failure::from)
-            .and_then(|(parent, name)| self.read_stable(&parent, &name, &path, None, into));
+            .and_then(|(parent, name)| self.read_stable(&parent, &name, &path, only, into));
         finish(path, result, true)
     }
 
@@ -237,6 +250,11 @@ fn finish(
         }
         Err(failure) => Err(Problem { path, reason: failure.to_string() }),
     }
+}
+
+/// Says that a file changed each time it was read.
+pub(super) fn kept_changing(path: ArchivePath) -> Problem {
+    Problem { path, reason: Failure::Changed.to_string() }
 }
 
 /// Opens the directory that holds `path`, following no symbolic link below `top`.

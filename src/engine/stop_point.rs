@@ -35,6 +35,8 @@ pub enum StopPoint {
     SealHashed,
     /// The durability thread is about to flush the WAL: what waits for it is not on disk.
     Flushing,
+    /// A sync has copied a large file, and has not looked yet whether it changed meanwhile.
+    LargeCopied,
     /// A sealer has hashed a part of a large file.
     LargeTurn,
 }

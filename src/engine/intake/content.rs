@@ -14,6 +14,7 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::gc::Leftover;
 use crate::engine::pins::BlobPin;
 use crate::engine::request::{IncomingBlob, Request, Reuse};
+use crate::engine::stop_point::StopPoint;
 use crate::model::content_name::ContentName;
 use crate::model::hash::BlobHash;
 use crate::model::import::{FileSource, ImportContent, ImportEntry};
@@ -235,6 +236,19 @@ impl Import {
         let pin = BlobPin::new(&self.engine.pins, hash);
         blobs.push(IncomingBlob { file: Incoming::Named(named), pin, size, is_own: true });
         Ok(Some(hash))
+    }
+
+    /// Stores the content of an open file by itself, and holds it; `None` when it is shorter.
+    pub(super) fn store_file(&self, source: &File, size: u64) -> Result<Option<BlobHash>> {
+        let mut blobs = Vec::new();
+        let stored = match self.take_file(source, size, &mut blobs) {
+            Err(EngineError::SourceShrank) => return Ok(None),
+            stored => stored?,
+        };
+        self.engine.stop_points.pass(StopPoint::LargeCopied);
+        let adopting = self.adopt(blobs)?;
+        self.hold(adopting)?;
+        Ok(stored)
     }
 
     /// The length of content that is held. After a checkpoint it is held by the trees alone, and must be found again.

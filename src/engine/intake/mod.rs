@@ -165,6 +165,15 @@ impl Intake {
         known.collect()
     }
 
+    /// Stores the content of an open file of this many bytes, on the caller's thread; entries may name it then. Returns
+    /// what was copied; `None` when the file is shorter.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn store_file(&self, file: &File, size_bytes: u64) -> Result<Option<BlobHash>> {
+        self.import.store_file(file, size_bytes)
+    }
+
     /// Takes a batch; waits while others wait already, not until it is stored.
     ///
     /// # Errors

@@ -1,12 +1,14 @@
 //! Directories that cannot be read, whole or in part (V6, V7, V11, H27, H31, R8)
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::area::NOBODY;
-use support::{Cairn, fsck, wait};
+use support::{Cairn, content, fsck, wait};
 
 use super::{Local, counts, write};
 use crate::shared::{files, map, result};
@@ -236,4 +238,86 @@ fn r8_the_mount_of_the_store_itself_is_not_even_looked_at() {
     cairn.cli(&["remote", "add", "store", "directory", cairn.store().to_str().unwrap()]);
     let message = cairn.cli_fails(&["sync", "copy", "store"]);
     assert!(message.contains("cairn's own store"), "{message}");
+}
+
+/// A daemon that stops after it has copied a large file of the source until the file `hold` is gone.
+fn holding_large(local: &mut Local) -> PathBuf {
+    let hold = local.cairn.scratch().join("hold");
+    fs::write(&hold, "").unwrap();
+    local.cairn.stop();
+    local.cairn.set_env("CAIRN_HOLD", Some(&format!("LargeCopied:{}", hold.display())));
+    local.cairn.mount();
+    hold
+}
+
+/// Waits until the daemon has copied a file of so many bytes.
+fn wait_copied(local: &Local, bytes: u64) {
+    let incoming = local.cairn.store().join("incoming");
+    wait::until("the large file was copied", || {
+        let files =
+            fs::read_dir(&incoming).unwrap().filter_map(|entry| entry.unwrap().metadata().ok());
+        files.into_iter().any(|file| file.len() == bytes)
+    });
+}
+
+#[test]
+fn v6_a_large_file_that_changes_while_it_is_copied_is_read_again_or_left_out() {
+    let large = content::bytes(7, 300_000);
+    let mut local = Local::directory(&[("a", b"1"), ("large", b"as it was"), ("z", b"2")]);
+    local.sync(&["--mirror"]);
+    write(&local.source, &[("a", b"3"), ("large", &large)]);
+    let path = local.source.join("large");
+    // Reading it takes a while: each of its zeros is hashed.
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(128 << 20).unwrap();
+    let append = || {
+        let file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        (&file).write_all(b"!").unwrap();
+    };
+    for (options, is_published) in
+        [(&["--mirror"][..], false), (&["--mirror", "--keep-going"], true)]
+    {
+        let hold = holding_large(&mut local);
+        let size = fs::metadata(&path).unwrap().len();
+        let ended = AtomicBool::new(false);
+        let output = std::thread::scope(|scope| {
+            let sync = scope.spawn(|| {
+                let output =
+                    local.cairn.run(&[&["sync", "lib", "origin", "--json"], options].concat());
+                ended.store(true, Ordering::Relaxed);
+                output
+            });
+            wait_copied(&local, size);
+            append();
+            fs::remove_file(&hold).unwrap();
+            // From now on it changes all the time.
+            while !ended.load(Ordering::Relaxed) {
+                append();
+            }
+            sync.join().unwrap()
+        });
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(output.status.success(), is_published, "{out} {err}");
+        let said = format!("{out}{err}");
+        assert!(said.contains("it changed while it was read, twice"), "{out} {err}");
+        assert_eq!(local.cairn.versions("lib/2").exists(), is_published);
+    }
+    let kept = [("a", &b"3"[..]), ("large", b"as it was"), ("z", b"2")];
+    assert_eq!(local.version(2), map(&kept), "it keeps the content that it had");
+
+    // What changes once is read again.
+    let hold = holding_large(&mut local);
+    let size = fs::metadata(&path).unwrap().len();
+    let done = std::thread::scope(|scope| {
+        let sync = scope.spawn(|| local.sync(&["--mirror"]));
+        wait_copied(&local, size);
+        append();
+        fs::remove_file(&hold).unwrap();
+        sync.join().unwrap()
+    });
+    assert_eq!(counts(&done, ["changed", "fetched", "failed"]), [1, 1, 0]);
+    assert_eq!(done["fetched_bytes"], size + 1);
+    assert_eq!(local.version(3)["large"], fs::read(&path).unwrap());
+    local.cairn.stop();
+    fsck::check_store(&local.cairn.store());
 }

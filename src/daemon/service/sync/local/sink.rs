@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::fs::File;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -14,7 +15,7 @@ use super::removals::{Gone, Has, Order, Removals};
 use crate::archive::error::Problem;
 use crate::archive::observer::{ImportTotals, Observer};
 use crate::archive::path::ArchivePath;
-use crate::archive::{ArchiveError, Batch, EntrySink};
+use crate::archive::{ArchiveError, Batch, EntrySink, Taken};
 use crate::control::sync::SyncEvent;
 use crate::daemon::service::errors::{control_error, store_error};
 use crate::daemon::service::import::RunningImport;
@@ -38,6 +39,8 @@ pub(super) struct Sink<'a> {
     kept: Rc<RefCell<Kept>>,
     /// What the newest version has where the source has a directory.
     displaced: HashSet<Box<[u8]>>,
+    /// Contents that the store has taken, and whose entries are still to come.
+    taken: HashSet<BlobHash>,
 }
 
 /// What a sync does, or would do.
@@ -70,7 +73,8 @@ impl<'a> Sink<'a> {
         let kept = Rc::default();
         let looker = Looker { job, kept: Rc::clone(&kept) };
         let effects = Effects { job, running, planned, differs: false };
-        Ok((Self { newest, effects, removals, kept, displaced: HashSet::new() }, looker))
+        let (displaced, taken) = (HashSet::new(), HashSet::new());
+        Ok((Self { newest, effects, removals, kept, displaced, taken }, looker))
     }
 
     /// All was read: removes what the source has not. Says whether anything is not as in the newest version.
@@ -187,6 +191,12 @@ impl<'a> Sink<'a> {
             add(&tally.changed, 1);
         }
         match &entry.content {
+            ImportContent::File { source: FileSource::Known(blob), size_bytes, .. }
+                if self.taken.remove(blob) =>
+            {
+                add(&tally.fetched, 1);
+                add(&tally.fetched_bytes, *size_bytes);
+            }
             ImportContent::File { source: FileSource::Empty | FileSource::Known(_), .. } => {
                 add(&tally.reused, 1);
             }
@@ -256,6 +266,13 @@ impl EntrySink for Sink<'_> {
     fn known_trees(&mut self, wanted: &[WantedTree]) -> Result<Vec<bool>, ArchiveError> {
         self.effects.check_stop()?;
         self.effects.running.intake().known_trees(wanted).map_err(refused)
+    }
+
+    fn take_content(&mut self, file: &File, size_bytes: u64) -> Result<Taken, ArchiveError> {
+        self.effects.check_stop()?;
+        let taken = self.effects.running.intake().store_file(file, size_bytes).map_err(refused)?;
+        self.taken.extend(taken);
+        Ok(taken.map_or(Taken::Short, Taken::Whole))
     }
 
     fn put(&mut self, batch: Batch) -> Result<(), ArchiveError> {
