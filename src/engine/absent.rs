@@ -127,6 +127,15 @@ impl Engine {
         }
     }
 
+    /// The same for who does not know the blob.
+    pub fn note_use_of(&self, name: &ContentName) {
+        let counts = name.sha256().is_some() || self.buckets_give_back.load(Ordering::Relaxed);
+        // One that cannot be looked up could not be read either.
+        if counts && let Ok(blob) = self.trees.blob_names().resolve(name) {
+            self.uses.note(&blob, Timestamp::now());
+        }
+    }
+
     /// Whether the store has a content.
     ///
     /// # Errors

@@ -82,6 +82,26 @@ fn l12_the_least_recently_used_goes_first() {
     origin.check();
 }
 
+/// L12: content that is read in an area counts as used, too.
+#[test]
+fn l12_reading_in_an_area_is_a_use() {
+    let mut origin = Origin::new();
+    read_all(&origin);
+    // Uses are told apart by seconds. The kernel has the pages until the mount is made anew.
+    origin.cairn.stop();
+    let stopped = Instant::now();
+    wait::until("the clock goes on", || stopped.elapsed().as_millis() > 1100);
+    origin.cairn.mount();
+    let area = origin.cairn.area("lib", "work@1");
+    assert_eq!(fs::read(area.join("dir/b")).unwrap(), b"second");
+    let done = origin.cairn.json(&["reclaim", "--keep", "6"]);
+    assert_eq!(done["reclaimed_content_count"], 2, "{done}");
+    let stored = FILES[..3].iter().map(|(_, bytes)| is_stored(&origin.cairn, bytes));
+    assert_eq!(stored.collect::<Vec<_>>(), [false, true, false]);
+    origin.cairn.cli(&["discard", "lib/work"]);
+    origin.check();
+}
+
 /// H42: content that a program has mapped is not dropped under it.
 #[test]
 fn h42_what_is_mapped_stays_until_it_is_not() {

@@ -150,7 +150,11 @@ impl StagingFs {
         buffer: &mut [u8],
     ) -> Result<usize, FsError> {
         let file = self.handles.file(handle)?;
-        file.content.read(offset, buffer).map_err(log_store)
+        let read = file.content.read(offset, buffer).map_err(log_store)?;
+        if let Ok(Some(name)) = file.content.blob() {
+            self.engine.note_use_of(&name);
+        }
+        Ok(read)
     }
 
     /// Writes, which takes capabilities away. `kill_privileges` takes set-user-ID and set-group-ID
