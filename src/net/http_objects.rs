@@ -186,7 +186,8 @@ impl HttpObjects {
                 return Err(error);
             }
             log::debug!("try {tries}: {error}; again in {} ms", wait.as_millis());
-            runtime.block_on(self.watch.run(tokio::time::sleep(wait)))?;
+            // A timer can be made in the runtime only.
+            runtime.block_on(self.watch.run(async { tokio::time::sleep(wait).await }))?;
         }
     }
 
